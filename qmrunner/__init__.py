@@ -1,0 +1,3 @@
+"""qmrunner: a supervisor and job runner for quantum chemistry."""
+
+__version__ = "0.1.0"

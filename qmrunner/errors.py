@@ -1,0 +1,79 @@
+"""Every error that reaches a person: a code, what was seen, and what to do about it.
+
+An error is shown as ``code: message`` followed by its evidence and its remedy, never as a traceback.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit status of every qmrunner command."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    NOT_READY = 4
+
+
+class QmrunnerError(Exception):
+    """A failure that a person can act on.
+
+    `code` is a stable word for machines, `message` one sentence, `evidence` the line or value that was seen and
+    `remedy` what to do next.
+    """
+
+    exit_code: ExitCode = ExitCode.FAILED
+
+    def __init__(self, code: str, message: str, *, evidence: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.evidence = evidence
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        parts = [self.message]
+        if self.evidence:
+            parts.append(f"  seen: {self.evidence}")
+        if self.remedy:
+            parts.append(f"  fix:  {self.remedy}")
+        return "\n".join(parts)
+
+    def as_dict(self) -> dict[str, str | None]:
+        return {"code": self.code, "message": self.message, "evidence": self.evidence, "remedy": self.remedy}
+
+
+class UsageError(QmrunnerError):
+    """The request cannot be right on any machine: bad input, unknown option. Nothing was changed."""
+
+    exit_code = ExitCode.USAGE
+
+
+class NotFoundError(QmrunnerError):
+    """The named job, step or file does not exist."""
+
+    exit_code = ExitCode.NOT_FOUND
+
+
+class NotReadyError(QmrunnerError):
+    """The request is fine, but this machine, store or daemon cannot serve it now."""
+
+    exit_code = ExitCode.NOT_READY
+
+
+class JobFailedError(QmrunnerError):
+    """The job came to an end without success."""
+
+    exit_code = ExitCode.FAILED
+
+
+def nearest(word: str, known: list[str] | tuple[str, ...]) -> str | None:
+    """The known word closest to `word`, or None when nothing is near."""
+    import difflib
+
+    lowered = {k.lower(): k for k in known}
+    hits = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
+    return lowered[hits[0]] if hits else None

@@ -1,0 +1,1 @@
+"""Values and pure rules. Nothing here reads a clock, a file or a database."""

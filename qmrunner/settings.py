@@ -1,0 +1,204 @@
+"""Settings: environment variables `QMRUNNER_*`, over a file, over defaults. Typed, and checked all at once.
+
+Every field is one variable: `lease_seconds` is `QMRUNNER_LEASE_SECONDS`. The file (`QMRUNNER_CONFIG`, else
+`qmrunner.env` in the home) has one `QMRUNNER_NAME=value` a line. Unknown names are refused with the nearest known one,
+and all problems are reported together. Plain dataclasses: pydantic-settings costs 0.15 s at every start of the
+command line (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from qmrunner.errors import UsageError, nearest
+
+PREFIX = "QMRUNNER_"
+# Read by parts of the program that run before or beside the settings.
+RESERVED = frozenset({"CONFIG", "ATTEMPT"})
+
+
+def _integer(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ValueError(f"expected a whole number, got {text!r}") from None
+        if value < least:
+            raise ValueError(f"expected at least {least}, got {value}")
+        return value
+
+    return read
+
+
+def _seconds(least: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"expected a number of seconds, got {text!r}") from None
+        if not least <= value < 1e9:
+            raise ValueError(f"expected at least {least:g} seconds, got {text}")
+        return value
+
+    return read
+
+
+def _choice(*words: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in words:
+            near = nearest(text, words)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise ValueError(f"expected one of {', '.join(words)}, got {text!r}{hint}")
+        return text
+
+    return read
+
+
+def _path(text: str) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(text)))
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not text.startswith(tuple(f"{scheme}:" for scheme in schemes)):
+            raise ValueError(f"expected a URL that starts with {' or '.join(s + '://' for s in schemes)}, got {text!r}")
+        return text
+
+    return read
+
+
+def _setting(read: Callable[[str], Any], about: str, **kw: Any) -> Any:
+    return field(metadata={"read": read, "about": about}, **kw)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, with their defaults. None means: derived from the machine or from `home`."""
+
+    home: Path = _setting(_path, "state of this installation", default_factory=lambda: _path("qmrunner-data"))
+    store_url: str | None = _setting(_url("sqlite", "postgresql"), "store; default sqlite in home", default=None)
+    queue_url: str | None = _setting(_url("sqlite", "redis", "rediss"), "queue; default sqlite in home", default=None)
+    scratch: Path | None = _setting(_path, "working files; default home/scratch", default=None)
+    logs: Path | None = _setting(_path, "engine logs; default home/logs", default=None)
+    worker_name: str = _setting(_text, "name of this worker", default_factory=socket.gethostname)
+    slots: int | None = _setting(_integer(1), "attempts at a time; default one per core", default=None)
+    cores: int | None = _setting(_integer(1), "cores to use; default what affinity and quota allow", default=None)
+    memory_mib: int | None = _setting(_integer(64), "memory to use; default what the machine allows", default=None)
+    heartbeat_seconds: float = _setting(_seconds(0.05), "between two beats of a worker", default=4.0)
+    lease_seconds: float = _setting(_seconds(0.2), "stand-still after which a worker elsewhere is lost", default=18.0)
+    stop_grace_seconds: float = _setting(_seconds(0.5), "from SIGTERM to the end of everything", default=20.0)
+    outage_grace_seconds: float = _setting(_seconds(0), "computing on without the store", default=3600.0)
+    adoption_seconds: float = _setting(_seconds(0), "a guardian waits this long for a new consumer", default=600.0)
+    max_retries: int = _setting(_integer(0), "automatic retries of a failed step", default=2)
+    retry_delay_seconds: float = _setting(_seconds(0), "before the first retry; doubles each time", default=5.0)
+    retention_days: float = _setting(_seconds(0), "days that files of failed attempts are kept", default=7.0)
+    remedies: str = _setting(_choice("neutral", "all", "off"), "automatic changes to a failed step", default="neutral")
+    log_level: str = _setting(_choice("debug", "info", "warning", "error"), "least severe event shown", default="info")
+    nwchem: str | None = _setting(_text, "NWChem program", default=None)
+    mpirun: str | None = _setting(_text, "MPI launcher", default=None)
+    crest: str | None = _setting(_text, "CREST program", default=None)
+    xtb: str | None = _setting(_text, "xTB program", default=None)
+
+    @property
+    def store(self) -> str:
+        return self.store_url or f"sqlite:///{self.home / 'store.db'}"
+
+    @property
+    def queue(self) -> str:
+        return self.queue_url or f"sqlite:///{self.home / 'queue.db'}"
+
+    @property
+    def scratch_root(self) -> Path:
+        return self.scratch or self.home / "scratch"
+
+    @property
+    def logs_root(self) -> Path:
+        return self.logs or self.home / "logs"
+
+    @property
+    def jobs_root(self) -> Path:
+        return self.home / "jobs"
+
+    @property
+    def run_root(self) -> Path:
+        """Sockets, locks and the state file of the running daemon."""
+        return self.home / "run"
+
+    def programs(self) -> dict[str, str | None]:
+        return {"nwchem": self.nwchem, "mpirun": self.mpirun, "crest": self.crest, "xtb": self.xtb}
+
+
+def load(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read, convert and check all settings. Raises UsageError that lists every problem found."""
+    env = os.environ if environment is None else environment
+    given = {name: value for name, value in env.items() if name.startswith(PREFIX)}
+    problems: list[str] = []
+    from_file = _read_file(given, problems)
+    known = {f"{PREFIX}{f.name.upper()}": f for f in fields(Settings)}
+    values: dict[str, Any] = {}
+    for name, text in {**from_file, **given}.items():
+        if name.removeprefix(PREFIX) in RESERVED:
+            continue
+        entry = known.get(name)
+        if entry is None:
+            near = nearest(name, list(known))
+            problems.append(f"{name}: unknown setting" + (f"; did you mean {near}?" if near else ""))
+        elif text != "":
+            try:
+                values[entry.name] = entry.metadata["read"](text)
+            except ValueError as problem:
+                problems.append(f"{name}: {problem}")
+    settings = Settings(**values)
+    problems += _cross_check(settings)
+    if problems:
+        raise UsageError(
+            "settings_invalid",
+            f"{len(problems)} setting(s) cannot be used:\n" + "\n".join(f"  {p}" for p in problems),
+            remedy="correct the environment variables (or the file) named above; `qmrunner settings` lists all",
+        )
+    return settings
+
+
+def _cross_check(s: Settings) -> list[str]:
+    problems = []
+    if s.lease_seconds < 2 * s.heartbeat_seconds:
+        problems.append(
+            f"QMRUNNER_LEASE_SECONDS={s.lease_seconds:g} is under twice QMRUNNER_HEARTBEAT_SECONDS="
+            f"{s.heartbeat_seconds:g}: one late beat would condemn a healthy worker"
+        )
+    return problems
+
+
+def _read_file(given: Mapping[str, str], problems: list[str]) -> dict[str, str]:
+    named = given.get(f"{PREFIX}CONFIG")
+    home = given.get(f"{PREFIX}HOME", "qmrunner-data")
+    path = _path(named) if named else _path(home) / "qmrunner.env"
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        if named:
+            problems.append(f"{PREFIX}CONFIG: no file {path}")
+        return {}
+    except (OSError, UnicodeDecodeError) as problem:
+        problems.append(f"{path}: cannot be read ({problem})")
+        return {}
+    values: dict[str, str] = {}
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals or not name.strip().startswith(PREFIX):
+            problems.append(f"{path}:{number}: expected {PREFIX}NAME=value, got {line!r}")
+            continue
+        values[name.strip()] = value.strip().strip("\"'")
+    return values
