@@ -1,0 +1,43 @@
+# Every target works on a fresh machine: `setup` makes what the others need and is quick when that is done.
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
+CODE := qmrunner tests $(wildcard benchmarks examples migrations)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test slow check format lock wheel clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:  ## make .venv and install the engines (quick when done)
+	@deploy/setup.sh
+
+demo: setup  ## ethanol from SMILES to NMR shifts, through the real daemon and engines
+	@$(PY) examples/demo.py
+
+test: setup  ## the tests, without the slow ones
+	$(PYTEST) -m "not slow"
+
+slow: setup  ## the tests that take minutes
+	@$(PYTEST) -m slow; code=$$?; if [ $$code -eq 5 ]; then echo "no slow tests"; else exit $$code; fi
+
+check: setup  ## lint, formatting and types
+	$(PY) -m ruff check $(CODE)
+	$(PY) -m ruff format --check $(CODE)
+	$(PY) -m mypy
+
+format: setup  ## put the code in its standard form
+	$(PY) -m ruff check --fix $(CODE)
+	$(PY) -m ruff format $(CODE)
+
+lock: setup  ## renew constraints.txt from pyproject.toml (UPGRADE=1 takes the newest versions)
+	CUSTOM_COMPILE_COMMAND="make lock" $(PY) -m piptools compile --quiet --all-extras --generate-hashes --strip-extras \
+	  --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-annotate \
+	  $(if $(UPGRADE),--upgrade) --output-file constraints.txt pyproject.toml
+
+wheel: setup  ## build the wheel into dist/
+	$(PY) -m build --no-isolation --wheel
+
+clean:  ## remove .venv, caches and built files (never qmrunner-data)
+	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
