@@ -104,7 +104,7 @@ class Catalogue:
             if evidence is not None:
                 return _finding(signature, evidence)
         for signature in self.signatures:
-            if not signature.text and _conditional(signature) and signature.allows(exit):
+            if not signature.text and signature.allows(exit) and _in_context(signature, found):
                 return _finding(signature, self._exit_evidence(log, exit))
         return None
 
@@ -121,13 +121,10 @@ class Catalogue:
                 return Evidence(line[:_LONGEST_EVIDENCE], log.name, number)
         return None
 
-    def _fits(self, signature: Signature, exit: Exit, found: dict[str, Evidence]) -> Evidence | None:
+    @staticmethod
+    def _fits(signature: Signature, exit: Exit, found: dict[str, Evidence]) -> Evidence | None:
         hits = [found[regex] for regex in signature.text if regex in found]
-        if not hits or not signature.allows(exit):
-            return None
-        if any(regex not in found for regex in signature.also) or any(regex in found for regex in signature.unless):
-            return None
-        return hits[0]
+        return hits[0] if hits and signature.allows(exit) and _in_context(signature, found) else None
 
     def _exit_evidence(self, log: Path, exit: Exit) -> Evidence:
         last = self.last_line(log)
@@ -188,9 +185,13 @@ def _signature(file: Path, number: int, entry: dict[str, Any]) -> Signature:
         raise ValueError(f"{where}: neither pattern nor exit")
     for regex in signature.regexes:
         re.compile(regex)
-        if len(_longest_literal(regex)) < 3:
-            raise ValueError(f"{where}: {regex!r} needs three literal characters in a row and no top-level '|'")
+        if len(_longest_literal(regex)) < 2:
+            raise ValueError(f"{where}: {regex!r} needs two literal characters in a row and no top-level '|'")
     return signature
+
+
+def _in_context(signature: Signature, found: dict[str, Evidence]) -> bool:
+    return all(regex in found for regex in signature.also) and not any(regex in found for regex in signature.unless)
 
 
 def _conditional(signature: Signature) -> bool:
