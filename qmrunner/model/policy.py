@@ -1,0 +1,89 @@
+"""What to do with an outcome: retry, give up, hold, requeue. Values in, values out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from qmrunner.model.jobs import Evidence, Outcome
+from qmrunner.model.states import AttemptState
+
+RETRY_DELAY_CAP_S = 600.0
+# A step whose attempts took their worker or guardian down this often within the window is held.
+POISON_DEATHS = 3
+POISON_WINDOW_S = 72 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The one move that ends an attempt, and everything that is recorded with it.
+
+    `move` is a step move of `states.STEP_MOVES`. `delay_s` keeps a requeued step from being claimed at once.
+    """
+
+    move: str
+    attempt_state: AttemptState
+    code: str
+    delay_s: float = 0.0
+    spends_retry: bool = False
+    failure_class: str | None = None
+    evidence: Evidence | None = None
+    remedy: str | None = None
+    summary: str | None = None
+    result: Mapping[str, Any] = field(default_factory=dict)
+
+
+def judge(
+    outcome: Outcome,
+    *,
+    stop_reason: str | None,
+    cancel_requested: bool,
+    retries: int,
+    max_retries: int,
+    retry_delay_s: float,
+    jitter: float,
+) -> Verdict:
+    """The verdict on a finished attempt.
+
+    `retries` is what the step has spent so far, `jitter` a random number in [0, 1). A stop by qmrunner itself spends
+    no retry; an engine failure is tried again only when the same run may well succeed (class transient).
+    """
+    common: dict[str, Any] = {
+        "code": outcome.code,
+        "failure_class": outcome.failure_class,
+        "evidence": outcome.evidence,
+        "remedy": outcome.remedy,
+        "summary": outcome.summary,
+        "result": outcome.result,
+    }
+    if outcome.state == "succeeded":
+        return Verdict("succeed", AttemptState.SUCCEEDED, **common)
+    if cancel_requested or stop_reason == "cancel":
+        return Verdict("cancel", AttemptState.CANCELLED, "cancelled", summary="cancelled by request")
+    if outcome.state == "stopped" and stop_reason is not None and stop_reason != "hung":
+        return Verdict("requeue", AttemptState.STOPPED, "stopped", summary=f"stopped for {stop_reason}; will go on")
+    if outcome.failure_class == "transient" and retries < max_retries:
+        delay = retry_delay(retries, retry_delay_s, jitter)
+        return Verdict("requeue", AttemptState.FAILED, delay_s=delay, spends_retry=True, **common)
+    return Verdict("fail", AttemptState.FAILED, **common)
+
+
+def retry_delay(retries: int, base_s: float, jitter: float) -> float:
+    """Exponential with up to 25 % of jitter, capped. Seconds."""
+    bounded: float = min(base_s * 2.0 ** min(retries, 30), RETRY_DELAY_CAP_S)
+    return bounded * (1.0 + 0.25 * jitter)
+
+
+def lost(deaths_in_window: int, what: str) -> Verdict:
+    """The verdict on an attempt whose owner was proven dead. `deaths_in_window` counts this one."""
+    if deaths_in_window >= POISON_DEATHS:
+        return Verdict(
+            "hold",
+            AttemptState.LOST,
+            "poison",
+            failure_class="operator",
+            summary=f"this step took its {what} down {deaths_in_window} times",
+            remedy="look at the log and the machine's memory, then `qmrunner release JOB` or `qmrunner cancel JOB`",
+        )
+    return Verdict("requeue", AttemptState.LOST, f"{what}_lost", summary=f"its {what} died; will go on")

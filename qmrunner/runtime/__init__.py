@@ -1,0 +1,1 @@
+"""Processes: the supervisor, the consumer, the guardians, and what they know of the machine."""

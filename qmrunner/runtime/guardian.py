@@ -1,0 +1,408 @@
+"""The guardian: owns one attempt's process tree, its log and its exit record.
+
+It is forked from the small `spawner` process, imports the standard library only, and knows neither store nor engine.
+Being a child subreaper it inherits every orphan of its tree, so `waitpid` answering ECHILD *proves* the tree empty.
+
+Files in the attempt directory:
+
+    command.json    written by the consumer: what to run (`Order`)
+    guardian.json   who the guardian and the engine are, written before the engine's first instruction
+    guardian.sock   where a consumer connects; JSON lines both ways
+    exit.json       how it ended, written once, by rename, after the tree was proven empty
+
+Messages in: {"op": "stop", "reason", "grace_s"}. Messages out: {"event": "hello"|"usage"|"exit", ...}.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from qmrunner.runtime import tree
+from qmrunner.runtime.cgroup import oom_kills
+
+COMMAND, RECORD, SOCKET, EXIT = "command.json", "guardian.json", "guardian.sock", "exit.json"
+_FALLOC_FL_KEEP_SIZE = 1
+_LEFTOVER_GRACE_S = 1.0  # for what an engine leaves behind after it ended by itself
+_KILL_EVERY_S = 0.02
+_SAMPLE_FIRST_S, _SAMPLE_LAST_S = 0.25, 2.0
+_DISK_FLOOR_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Order:
+    """command.json: everything a guardian is told."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    log: str
+    marker: str
+    grace_s: float
+    adoption_s: float
+    preallocate_bytes: int
+
+
+@dataclass
+class Usage:
+    """Peaks of the tree so far. MiB are 2**20 bytes; RSS counts shared pages once per process."""
+
+    cpu_s: float = 0.0
+    rss_mib: float = 0.0
+    peak_rss_mib: float = 0.0
+    scratch_mib: float = 0.0
+    peak_scratch_mib: float = 0.0
+    processes: int = 0
+    disk_full: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        return {k: round(v, 3) if isinstance(v, float) else v for k, v in vars(self).items()}
+
+
+@dataclass
+class Guardian:
+    """State of the one loop. Times are monotonic seconds unless named `_at` (Unix seconds)."""
+
+    directory: int
+    order: Order
+    engine_pid: int = 0
+    engine_status: int | None = None
+    exec_error: str | None = None
+    stop_reason: str | None = None
+    kill_after: float | None = None
+    survivors: int = 0
+    unkillable_since: float | None = None
+    usage: Usage = field(default_factory=Usage)
+    clients: list[socket.socket] = field(default_factory=list)
+    alone_since: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
+    oom_before: int | None = field(default_factory=oom_kills)
+    next_sample: float = 0.0
+    sample_every: float = _SAMPLE_FIRST_S
+    next_walk: float = 0.0
+
+    def run(self) -> None:
+        wake = _catch_signals()
+        listener = self._listen()
+        log = self._open_log()
+        self._start_engine(log)
+        poller = select.poll()
+        poller.register(wake, select.POLLIN)
+        poller.register(listener, select.POLLIN)
+        while not self._reap():
+            for descriptor, _ in poller.poll(self._timeout_ms()):
+                if descriptor == wake:
+                    self._read_signals(wake)
+                elif descriptor == listener.fileno():
+                    self._welcome(listener, poller)
+                else:
+                    self._listen_to(descriptor, poller)
+            self._act()
+        self._sample(final=True)
+        _release_tail(log)
+        self._write_exit()
+        self._tell({"event": "exit"})
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        # Through the descriptor: a socket's path may have 107 bytes, an attempt directory's more.
+        path = f"/proc/self/fd/{self.directory}/{SOCKET}"
+        if os.path.lexists(path):
+            os.unlink(path)
+        listener.bind(path)
+        listener.listen(4)
+        listener.setblocking(False)
+        return listener
+
+    def _open_log(self) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        log = os.open(self.order.log, flags, 0o644)
+        if self.order.preallocate_bytes:
+            # Blocks now, size unchanged: a disk that fills up later cannot cut the log short in silence.
+            libc = ctypes.CDLL(None, use_errno=True)
+            size = os.fstat(log).st_size
+            libc.fallocate(log, _FALLOC_FL_KEEP_SIZE, ctypes.c_long(size), ctypes.c_long(self.order.preallocate_bytes))
+        return log
+
+    def _start_engine(self, log: int) -> None:
+        problem_out, problem_in = os.pipe2(os.O_CLOEXEC)
+        go_out, go_in = os.pipe2(os.O_CLOEXEC)
+        pid = os.fork()
+        if pid == 0:
+            os.close(go_in)
+            os.read(go_out, 1)  # not before the record of who we are is on disk
+            _become_engine(self.order, log, problem_in)
+        os.close(problem_in)
+        os.close(go_out)
+        self.engine_pid = pid
+        engine = tree.identity_of(pid)
+        record = {
+            "marker": self.order.marker,
+            "guardian": tree.myself().as_dict(),
+            "engine": engine.as_dict() if engine else None,
+            "started_at": self.started_at,
+        }
+        write_json(self.directory, RECORD, record)
+        os.write(go_in, b"x")
+        os.close(go_in)
+        with os.fdopen(problem_out, "rb") as file:
+            problem = file.read().decode(errors="replace")
+        if problem:
+            self.exec_error = problem
+            os.write(log, f"qmrunner: cannot execute {self.order.argv[0]}: {problem}\n".encode())
+
+    # -- the loop's parts -------------------------------------------------------------------------------------------
+
+    def _timeout_ms(self) -> int:
+        now = time.monotonic()
+        due = [self.next_sample]
+        if self.kill_after is not None:
+            due.append(max(self.kill_after, now + _KILL_EVERY_S) if now < self.kill_after else now + _KILL_EVERY_S)
+        if not self.clients and self.stop_reason is None:
+            due.append(self.alone_since + self.order.adoption_s)
+        return max(1, int((min(due) - now) * 1000) + 1)
+
+    def _read_signals(self, wake: int) -> None:
+        if signal.SIGTERM in os.read(wake, 4096):
+            self.stop("terminated", self.order.grace_s)
+
+    def _reap(self) -> bool:
+        """Collect every ended child. True once there is none left at all: the proof."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if pid == 0:
+                return False
+            if pid == self.engine_pid:
+                self.engine_status = status
+                if self.kill_after is None:
+                    self._begin_ending(_LEFTOVER_GRACE_S)
+
+    def _begin_ending(self, grace_s: float) -> None:
+        reached = tree.signal_tree(os.getpid(), signal.SIGTERM, signal.SIGCONT)
+        if self.engine_status is not None:
+            self.survivors += reached
+        self.kill_after = time.monotonic() + grace_s
+
+    def stop(self, reason: str, grace_s: float) -> None:
+        """TERM and CONT now, KILL after the grace until nothing is left. The first reason stands."""
+        if self.stop_reason is None and self.engine_status is None:
+            self.stop_reason = reason
+            self._begin_ending(grace_s)
+        elif self.kill_after is not None:
+            self.kill_after = min(self.kill_after, time.monotonic() + grace_s)
+
+    def _act(self) -> None:
+        now = time.monotonic()
+        if self.kill_after is not None and now >= self.kill_after:
+            tree.signal_tree(os.getpid(), signal.SIGKILL)
+        if not self.clients and self.stop_reason is None and now - self.alone_since >= self.order.adoption_s:
+            self.stop("abandoned", self.order.grace_s)
+        if now >= self.next_sample:
+            self._sample()
+
+    # -- consumers --------------------------------------------------------------------------------------------------
+
+    def _welcome(self, listener: socket.socket, poller: select.poll) -> None:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        client.setblocking(False)
+        self.clients.append(client)
+        poller.register(client, select.POLLIN)
+        hello = {"event": "hello", "engine_pid": self.engine_pid, "exec_error": self.exec_error}
+        self._tell(hello | {"usage": self.usage.as_dict()})
+
+    def _listen_to(self, descriptor: int, poller: select.poll) -> None:
+        client = next(c for c in self.clients if c.fileno() == descriptor)
+        try:
+            data = client.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            poller.unregister(client)
+            self.clients.remove(client)
+            client.close()
+            self.alone_since = time.monotonic()
+            return
+        for line in data.splitlines():
+            message = json.loads(line)
+            if message.get("op") == "stop":
+                self.stop(str(message["reason"]), float(message["grace_s"]))
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        data = json.dumps(message).encode() + b"\n"
+        for client in self.clients:
+            try:
+                client.send(data)
+            except OSError:
+                continue  # a stuck or gone reader: it reads exit.json, or the next message
+
+    # -- what it uses -----------------------------------------------------------------------------------------------
+
+    def _sample(self, final: bool = False) -> None:
+        now = time.monotonic()
+        usage, before = self.usage, time.monotonic()
+        stats = [] if final else tree.descendants(os.getpid())
+        ticks = sum(s.utime + s.stime + s.cutime + s.cstime for s in stats)
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        usage.cpu_s = max(usage.cpu_s, ticks / tree.TICKS_PER_SECOND + ended.ru_utime + ended.ru_stime)
+        usage.rss_mib = sum(s.rss_pages for s in stats) * tree.PAGE_BYTES / 2**20
+        usage.peak_rss_mib = max(usage.peak_rss_mib, usage.rss_mib, ended.ru_maxrss / 1024)
+        usage.processes = sum(s.state not in "ZX" for s in stats)
+        if final or now >= self.next_walk:
+            usage.scratch_mib = _tree_bytes(self.order.cwd) / 2**20
+            usage.peak_scratch_mib = max(usage.peak_scratch_mib, usage.scratch_mib)
+            self.next_walk = time.monotonic() + max(2.0, 50 * (time.monotonic() - before))
+        usage.disk_full = usage.disk_full or _is_full(self.order.cwd) or _is_full(self.order.log)
+        self.sample_every = min(_SAMPLE_LAST_S, self.sample_every * 1.5)
+        self.next_sample = now + self.sample_every
+        if not final:
+            self._tell({"event": "usage", "usage": usage.as_dict()})
+
+    def _write_exit(self) -> None:
+        status = self.engine_status
+        code = None if status is None else os.waitstatus_to_exitcode(status)
+        oom_after = oom_kills()
+        oom = None if oom_after is None or self.oom_before is None else oom_after - self.oom_before
+        record = {
+            "marker": self.order.marker,
+            "returncode": code if code is not None and code >= 0 else None,
+            "signal": -code if code is not None and code < 0 else None,
+            "exec_error": self.exec_error,
+            "stop_reason": self.stop_reason,
+            "wall_s": round(time.monotonic() - self.started, 4),
+            "cpu_s": round(self.usage.cpu_s, 4),
+            "peak_rss_mib": round(self.usage.peak_rss_mib, 2),
+            "peak_scratch_mib": round(self.usage.peak_scratch_mib, 2),
+            "survivors_ended": self.survivors,
+            "oom_kills": oom,
+            "disk_full": self.usage.disk_full,
+            "started_at": self.started_at,
+            "ended_at": time.time(),
+        }
+        write_json(self.directory, EXIT, record)
+
+
+def write_json(directory: int, name: str, value: Any) -> None:
+    """Write a file of the attempt directory so that it is there whole or not at all."""
+    temporary = f"{name}.new"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644, dir_fd=directory)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(value, file)
+    os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _catch_signals() -> int:
+    """Handlers that only wake the loop; the wake-up pipe carries the numbers."""
+    out, into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    signal.set_wakeup_fd(into, warn_on_full_buffer=False)
+    return out
+
+
+def _become_engine(order: Order, log: int, problem: int) -> None:
+    """In the forked child: clean signals, limits and descriptors, then exec. Never returns."""
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in signal.valid_signals():
+            if number not in (signal.SIGKILL, signal.SIGSTOP):
+                try:
+                    signal.signal(number, signal.SIG_DFL)
+                except OSError:
+                    continue  # reserved by libc
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        # Before exec: a Fortran program cannot raise its own stack once it runs.
+        hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+        resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        os.chdir(order.cwd)
+        null = os.open("/dev/null", os.O_RDONLY)
+        for source, target in ((null, 0), (log, 1), (log, 2)):
+            os.dup2(source, target)
+        os.setsid()
+        os.execvpe(order.argv[0], order.argv, order.env)
+    except OSError as error:
+        os.write(problem, (error.strerror or str(error)).encode())
+        os._exit(126 if error.errno in (errno.EACCES, errno.ENOEXEC) else 127)
+    except BaseException as error:
+        os.write(problem, repr(error).encode())
+        os._exit(127)
+
+
+def _release_tail(log: int) -> None:
+    """Give back the blocks that were preallocated behind the end of the log."""
+    try:
+        os.ftruncate(log, os.fstat(log).st_size)
+    except OSError:
+        pass  # the log stays complete; only its reserve is not given back
+
+
+def _tree_bytes(root: str) -> int:
+    total = 0
+    todo = [root]
+    while todo:
+        try:
+            with os.scandir(todo.pop()) as entries:
+                for entry in entries:
+                    try:
+                        if entry.is_dir(follow_symlinks=False):
+                            todo.append(entry.path)
+                        else:
+                            total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    except OSError:
+                        continue  # it went away while we looked
+        except OSError:
+            continue
+    return total
+
+
+def _is_full(path: str) -> bool:
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _DISK_FLOOR_BYTES or (found.f_files > 0 and found.f_favail == 0)
+
+
+def guard(directory: str) -> None:
+    """The life of a guardian, from just after the fork to its end. Raises nothing: what goes wrong is in its record."""
+    os.setsid()
+    tree.become_subreaper()
+    tree.name_process("qm-guardian")
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    diary = os.open("guardian.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644, dir_fd=handle)
+    null = os.open("/dev/null", os.O_RDWR)
+    for source, target in ((null, 0), (diary, 1), (diary, 2)):
+        os.dup2(source, target)
+    os.close(diary)
+    os.close(null)
+    try:
+        with open(os.open(COMMAND, os.O_RDONLY | os.O_CLOEXEC, dir_fd=handle)) as file:
+            order = Order(**json.load(file))
+        Guardian(handle, order).run()
+    except BaseException as error:
+        print(f"guardian failed: {error!r}", file=sys.stderr)
+        tree.signal_tree(os.getpid(), signal.SIGKILL)
+        raise

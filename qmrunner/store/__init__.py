@@ -1,0 +1,1 @@
+"""The truth: every job, step, attempt, worker, reservation and event."""

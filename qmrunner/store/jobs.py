@@ -1,0 +1,236 @@
+"""Jobs and their steps: accept, look up, advance, and the moves that people make."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, case, func, select, update
+
+from qmrunner.errors import NotFoundError, UsageError
+from qmrunner.model.jobs import Demand, Job, Plan, Step, StepSpec, Submission
+from qmrunner.model.states import STEP_FINAL, STEP_LIVE, JobState, StepState
+from qmrunner.store import events
+from qmrunner.store.moves import move_job, move_step
+from qmrunner.store.rows import to_job, to_step
+from qmrunner.store.tables import jobs, steps
+
+# A workflow, with every step's demand filled in: from a job and its steps so far to what comes next.
+Planner = Callable[[Job, Sequence[Step]], Plan]
+
+_ALPHABET = "abcdefghjkmnpqrstvwxyz23456789"
+
+
+def new_id() -> str:
+    """Eight characters that can be read aloud: 30**8, about 6.6e11 ids."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(8))
+
+
+def find_by_key(connection: Connection, key: str) -> Job | None:
+    row = connection.execute(select(jobs).where(jobs.c.key == key)).first()
+    return None if row is None else to_job(row)
+
+
+def accept(connection: Connection, now: float, job_id: str, submission: Submission, planner: Planner) -> None:
+    """Insert the job with its first steps. The id may be told to the user once this is committed."""
+    connection.execute(
+        jobs.insert().values(
+            id=job_id,
+            kind=submission.kind,
+            state=JobState.QUEUED,
+            params=dict(submission.params),
+            name=submission.name,
+            priority=submission.priority,
+            key=submission.key,
+            cancel_requested=False,
+            created_at=now,
+        )
+    )
+    events.append(connection, now, "job_accepted", job_id=job_id, kind=submission.kind, name=submission.name)
+    advance(connection, now, job_id, planner)
+
+
+def advance(connection: Connection, now: float, job_id: str, planner: Planner) -> int:
+    """Ask the workflow what comes next and do it. Returns how many steps became ready."""
+    job = get(connection, job_id)
+    if job.state not in (JobState.QUEUED, JobState.RUNNING, JobState.HELD):
+        return 0
+    known = of_job(connection, job_id)
+    if job.cancel_requested:
+        if all(step.state in STEP_FINAL for step in known):
+            _end(connection, now, job_id, "cancel", code="cancelled", summary="cancelled by request")
+        return 0
+    plan = planner(job, known)
+    _add(connection, now, job, plan.add, {step.name for step in known})
+    for step in known:
+        if step.name in plan.skip:
+            move_step(connection, now, step.id, "skip")
+    if plan.end is not None:
+        _wind_down(connection, now, job, known, plan)
+        return 0
+    if any(step.state is StepState.HELD for step in known):
+        held = next(step for step in known if step.state is StepState.HELD)
+        if move_job(connection, now, job_id, "hold", code=held.code, summary=held.summary):
+            events.append(connection, now, "job_held", job_id=job_id, step=held.name, code=held.code)
+    return _promote(connection, now, job_id)
+
+
+def _add(connection: Connection, now: float, job: Job, specs: Sequence[StepSpec], known: set[str]) -> None:
+    for spec in specs:
+        if spec.name in known:
+            continue
+        demand = spec.demand or Demand()
+        connection.execute(
+            steps.insert().values(
+                job_id=job.id,
+                name=spec.name,
+                stage=spec.stage,
+                engine=spec.engine,
+                task=spec.task,
+                params=dict(spec.params),
+                inputs=dict(spec.inputs),
+                after=list(spec.after),
+                demand=asdict(demand),
+                state=StepState.WAITING,
+                priority=job.priority,
+                result={},
+                attempt=0,
+                retries=0,
+                created_at=now,
+            )
+        )
+
+
+def _promote(connection: Connection, now: float, job_id: str) -> int:
+    """Waiting steps whose predecessors have all succeeded become ready."""
+    known = of_job(connection, job_id)
+    done = {step.name for step in known if step.state is StepState.SUCCEEDED}
+    promoted = 0
+    for step in known:
+        if step.state is StepState.WAITING and done.issuperset(step.after):
+            promoted += move_step(connection, now, step.id, "ready")
+    return promoted
+
+
+def _wind_down(connection: Connection, now: float, job: Job, known: Sequence[Step], plan: Plan) -> None:
+    """End the job, or, while attempts of it still run, ask those to stop first."""
+    assert plan.end is not None
+    for step in known:
+        if step.state in (StepState.WAITING, StepState.READY):
+            move_step(connection, now, step.id, "skip")
+    if any(step.state in STEP_LIVE for step in known) and plan.end.state != "succeeded":
+        return
+    move = {"succeeded": "succeed", "failed": "fail", "cancelled": "cancel", "held": "hold"}[plan.end.state]
+    _end(connection, now, job.id, move, code=plan.end.code, summary=plan.end.summary)
+
+
+def _end(connection: Connection, now: float, job_id: str, move: str, *, code: str | None, summary: str | None) -> None:
+    if move_job(connection, now, job_id, move, code=code, summary=summary):
+        events.append(connection, now, f"job_{_past(move)}", job_id=job_id, code=code, summary=summary)
+
+
+def _past(move: str) -> str:
+    return {"succeed": "succeeded", "fail": "failed", "cancel": "cancelled", "hold": "held"}[move]
+
+
+def get(connection: Connection, job_id: str) -> Job:
+    """Raises NotFoundError for an id that the store does not know."""
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+    if row is None:
+        raise NotFoundError("job_unknown", f"there is no job {job_id!r}", remedy="`qmrunner status` lists all jobs")
+    return to_job(row)
+
+
+def of_job(connection: Connection, job_id: str) -> list[Step]:
+    """All steps of a job in the order in which they were added."""
+    rows = connection.execute(select(steps).where(steps.c.job_id == job_id).order_by(steps.c.id)).all()
+    return [to_step(row) for row in rows]
+
+
+def listing(connection: Connection, limit: int = 50, states: Sequence[str] = ()) -> list[Job]:
+    """Jobs, unfinished ones first, then the newest."""
+    unfinished = case((jobs.c.state.in_(("queued", "running", "held")), 0), else_=1)
+    query = select(jobs).order_by(unfinished, jobs.c.seq.desc()).limit(limit)
+    if states:
+        query = query.where(jobs.c.state.in_(states))
+    return [to_job(row) for row in connection.execute(query).all()]
+
+
+def counts(connection: Connection) -> dict[str, dict[str, int]]:
+    """How many jobs and steps there are by state."""
+    tables: dict[str, Any] = {"jobs": jobs, "steps": steps}
+    return {
+        name: {
+            state: number
+            for state, number in connection.execute(select(table.c.state, func.count()).group_by(table.c.state)).all()
+        }
+        for name, table in tables.items()
+    }
+
+
+def cancel(connection: Connection, now: float, job_id: str) -> Job:
+    """Ask for the end of a job. Waiting steps end now; running ones are stopped by their workers."""
+    job = get(connection, job_id)
+    _refuse(job, (JobState.QUEUED, JobState.RUNNING, JobState.HELD), "cancel")
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
+    events.append(connection, now, "cancel_requested", job_id=job_id)
+    known = of_job(connection, job_id)
+    for step in known:
+        if step.state in (StepState.WAITING, StepState.READY, StepState.HELD):
+            move_step(connection, now, step.id, "cancel", code="cancelled")
+    if not any(step.state in STEP_LIVE for step in known):
+        _end(connection, now, job_id, "cancel", code="cancelled", summary="cancelled by request")
+    return get(connection, job_id)
+
+
+def retry(connection: Connection, now: float, job_id: str) -> Job:
+    """Put the unsuccessful steps of a failed or cancelled job back. What succeeded is kept."""
+    job = get(connection, job_id)
+    _refuse(job, (JobState.FAILED, JobState.CANCELLED), "retry")
+    known = of_job(connection, job_id)
+    done = {step.name for step in known if step.state is StepState.SUCCEEDED}
+    fresh: dict[str, Any] = {"finished_at": None, "code": None, "failure_class": None, "evidence": None}
+    fresh |= {"remedy": None, "summary": None, "not_before": None, "retries": 0}
+    for step in known:
+        if step.state in (StepState.CANCELLED, StepState.SKIPPED) and not done.issuperset(step.after):
+            move_step(connection, now, step.id, "rewait", **fresh)
+        elif step.state is StepState.SKIPPED:
+            move_step(connection, now, step.id, "rewait", **fresh)
+            move_step(connection, now, step.id, "ready")
+        else:
+            move_step(connection, now, step.id, "retry", **fresh)
+    move_job(connection, now, job_id, "retry")
+    events.append(connection, now, "job_retried", job_id=job_id)
+    return get(connection, job_id)
+
+
+def hold(connection: Connection, now: float, job_id: str) -> Job:
+    """Start no more steps of this job. Running ones go on to their end."""
+    job = get(connection, job_id)
+    _refuse(job, (JobState.QUEUED, JobState.RUNNING), "hold")
+    move_job(connection, now, job_id, "hold", code="held_by_operator", summary="held by an operator")
+    events.append(connection, now, "job_held", job_id=job_id, code="held_by_operator")
+    return get(connection, job_id)
+
+
+def release(connection: Connection, now: float, job_id: str) -> Job:
+    """Let a held job go on, its held steps included."""
+    job = get(connection, job_id)
+    _refuse(job, (JobState.HELD,), "release")
+    for step in of_job(connection, job_id):
+        if step.state is StepState.HELD:
+            move_step(connection, now, step.id, "release", code=None, summary=None, remedy=None, not_before=None)
+    move_job(connection, now, job_id, "release")
+    events.append(connection, now, "job_released", job_id=job_id)
+    return get(connection, job_id)
+
+
+def _refuse(job: Job, allowed: tuple[JobState, ...], verb: str) -> None:
+    if job.state not in allowed:
+        raise UsageError(
+            "wrong_state",
+            f"job {job.id} is {job.state}; {verb} needs it to be {' or '.join(allowed)}",
+            remedy=f"`qmrunner status {job.id}` shows where it stands",
+        )

@@ -1,0 +1,101 @@
+"""From rows to the values of `qmrunner.model`, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from qmrunner.model.jobs import Attempt, Demand, Evidence, Grant, Job, Step
+from qmrunner.model.states import AttemptState, JobState, StepState
+
+
+def moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def to_job(row: Row[Any]) -> Job:
+    return Job(
+        id=row.id,
+        seq=row.seq,
+        kind=row.kind,
+        state=JobState(row.state),
+        params=row.params,
+        name=row.name,
+        priority=row.priority,
+        key=row.key,
+        code=row.code,
+        summary=row.summary,
+        created_at=_moment(row.created_at),
+        started_at=moment(row.started_at),
+        finished_at=moment(row.finished_at),
+        cancel_requested=row.cancel_requested,
+    )
+
+
+def to_step(row: Row[Any]) -> Step:
+    return Step(
+        id=row.id,
+        job_id=row.job_id,
+        name=row.name,
+        stage=row.stage,
+        engine=row.engine,
+        task=row.task,
+        params=row.params,
+        inputs=row.inputs,
+        after=tuple(row.after),
+        demand=Demand(**row.demand),
+        state=StepState(row.state),
+        attempt=row.attempt,
+        retries=row.retries,
+        priority=row.priority,
+        not_before=moment(row.not_before),
+        worker_id=row.worker_id,
+        code=row.code,
+        failure_class=row.failure_class,
+        evidence=to_evidence(row.evidence),
+        remedy=row.remedy,
+        summary=row.summary,
+        result=row.result,
+        created_at=_moment(row.created_at),
+        started_at=moment(row.started_at),
+        finished_at=moment(row.finished_at),
+    )
+
+
+def to_attempt(row: Row[Any]) -> Attempt:
+    """From a row of attempts joined with the `pid` of its worker as `worker_pid`."""
+    return Attempt(
+        step_id=row.step_id,
+        number=row.number,
+        state=AttemptState(row.state),
+        worker_id=row.worker_id,
+        worker_pid=row.worker_pid,
+        guardian_pid=row.guardian["pid"] if row.guardian else None,
+        engine_pid=row.engine_pid,
+        directory=row.directory,
+        log=row.log,
+        grant=Grant(**row.granted),
+        progress=row.progress,
+        usage=row.usage,
+        notes=tuple(row.notes),
+        code=row.code,
+        summary=row.summary,
+        created_at=_moment(row.created_at),
+        started_at=moment(row.started_at),
+        finished_at=moment(row.finished_at),
+    )
+
+
+def to_evidence(value: dict[str, Any] | None) -> Evidence | None:
+    return None if value is None else Evidence(**value)
+
+
+def evidence_json(evidence: Evidence | None) -> dict[str, Any] | None:
+    return None if evidence is None else asdict(evidence)

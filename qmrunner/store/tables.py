@@ -1,0 +1,194 @@
+"""The tables, typed. Times are Unix seconds (UTC); JSON columns hold plain JSON values.
+
+The migrations in `migrations/` make the same schema; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    TypedColumns,
+    UniqueConstraint,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class WorkerColumns(TypedColumns):
+    """One `qmrunner run`. `beat` only grows; who judges a worker watches it on a clock of their own."""
+
+    id: Column[int] = Column(Integer, primary_key=True)
+    name: Column[str] = Column(String(200), nullable=False)
+    host: Column[str] = Column(String(200), nullable=False)
+    boot_id: Column[str] = Column(String(64), nullable=False)
+    pid_ns: Column[str] = Column(String(64), nullable=False)
+    pid: Column[int] = Column(Integer, nullable=False)
+    start_ticks: Column[int] = Column(BigInteger, nullable=False)
+    consumer_pid: Column[int | None] = Column(Integer)
+    state: Column[str] = Column(String(16), nullable=False)  # active, draining, stopped, dead
+    home: Column[str] = Column(String(1000), nullable=False)
+    slots: Column[int] = Column(Integer, nullable=False)
+    cores: Column[int] = Column(Integer, nullable=False)
+    memory_mib: Column[int] = Column(Integer, nullable=False)
+    beat: Column[int] = Column(Integer, nullable=False, default=0)
+    beat_at: Column[float] = Column(Float, nullable=False)
+    created_at: Column[float] = Column(Float, nullable=False)
+    version: Column[str] = Column(String(40), nullable=False)
+
+
+workers = Table("workers", metadata, WorkerColumns, Index(None, "state"))
+
+
+class JobColumns(TypedColumns):
+    """What a user submitted and waits for."""
+
+    seq: Column[int] = Column(Integer, primary_key=True)
+    id: Column[str] = Column(String(32), nullable=False, unique=True)
+    kind: Column[str] = Column(String(16), nullable=False)
+    state: Column[str] = Column(String(16), nullable=False)
+    params: Column[Any] = Column(JSON, nullable=False)
+    name: Column[str | None] = Column(String(200))
+    priority: Column[int] = Column(Integer, nullable=False, default=0)
+    key: Column[str | None] = Column(String(200), unique=True)
+    cancel_requested: Column[bool] = Column(Boolean, nullable=False, default=False)
+    code: Column[str | None] = Column(String(64))
+    summary: Column[str | None] = Column(String)
+    created_at: Column[float] = Column(Float, nullable=False)
+    started_at: Column[float | None] = Column(Float)
+    finished_at: Column[float | None] = Column(Float)
+
+
+jobs = Table("jobs", metadata, JobColumns, Index(None, "state"))
+
+
+class StepColumns(TypedColumns):
+    """One engine calculation. `attempt` is the fencing token: the number of the newest attempt, 0 before any."""
+
+    id: Column[int] = Column(Integer, primary_key=True)
+    job_id: Column[str] = Column(String(32), ForeignKey("jobs.id"), nullable=False)
+    name: Column[str] = Column(String(100), nullable=False)
+    stage: Column[str] = Column(String(40), nullable=False)
+    engine: Column[str] = Column(String(40), nullable=False)
+    task: Column[str] = Column(String(40), nullable=False)
+    params: Column[Any] = Column(JSON, nullable=False)
+    inputs: Column[Any] = Column(JSON, nullable=False)
+    after: Column[Any] = Column(JSON, nullable=False)
+    demand: Column[Any] = Column(JSON, nullable=False)
+    state: Column[str] = Column(String(16), nullable=False)
+    attempt: Column[int] = Column(Integer, nullable=False, default=0)
+    retries: Column[int] = Column(Integer, nullable=False, default=0)
+    priority: Column[int] = Column(Integer, nullable=False, default=0)
+    not_before: Column[float | None] = Column(Float)
+    worker_id: Column[int | None] = Column(Integer, ForeignKey("workers.id"))
+    code: Column[str | None] = Column(String(64))
+    failure_class: Column[str | None] = Column(String(16))
+    evidence: Column[Any | None] = Column(JSON)
+    remedy: Column[str | None] = Column(String)
+    summary: Column[str | None] = Column(String)
+    result: Column[Any] = Column(JSON, nullable=False)
+    created_at: Column[float] = Column(Float, nullable=False)
+    started_at: Column[float | None] = Column(Float)
+    finished_at: Column[float | None] = Column(Float)
+
+
+steps = Table(
+    "steps",
+    metadata,
+    StepColumns,
+    UniqueConstraint("job_id", "name"),
+    Index(None, "state", "priority", "id"),
+)
+
+
+class AttemptColumns(TypedColumns):
+    """One try at a step. `marker` is the value of QMRUNNER_ATTEMPT in its processes."""
+
+    step_id: Column[int] = Column(Integer, ForeignKey("steps.id"), primary_key=True)
+    number: Column[int] = Column(Integer, primary_key=True)
+    job_id: Column[str] = Column(String(32), ForeignKey("jobs.id"), nullable=False)
+    state: Column[str] = Column(String(16), nullable=False)
+    worker_id: Column[int] = Column(Integer, ForeignKey("workers.id"), nullable=False)
+    marker: Column[str] = Column(String(100), nullable=False)
+    directory: Column[str] = Column(String(1000), nullable=False)
+    log: Column[str] = Column(String(1000), nullable=False)
+    guardian: Column[Any | None] = Column(JSON)  # identity: boot_id, pid_ns, pid, start_ticks
+    engine_pid: Column[int | None] = Column(Integer)
+    progress: Column[Any] = Column(JSON, nullable=False)
+    progress_at: Column[float | None] = Column(Float)
+    usage: Column[Any] = Column(JSON, nullable=False)
+    grant: Column[Any] = Column("granted", JSON, nullable=False)
+    notes: Column[Any] = Column(JSON, nullable=False)
+    code: Column[str | None] = Column(String(64))
+    summary: Column[str | None] = Column(String)
+    created_at: Column[float] = Column(Float, nullable=False)
+    started_at: Column[float | None] = Column(Float)
+    finished_at: Column[float | None] = Column(Float)
+
+
+attempts = Table(
+    "attempts",
+    metadata,
+    AttemptColumns,
+    Index(None, "state"),
+    Index(None, "job_id"),
+)
+
+
+class ReservationColumns(TypedColumns):
+    """What a live attempt holds of its machine. Gone in the commit that ends the attempt."""
+
+    step_id: Column[int] = Column(Integer, ForeignKey("steps.id"), primary_key=True)
+    attempt: Column[int] = Column(Integer, primary_key=True)
+    worker_id: Column[int] = Column(Integer, ForeignKey("workers.id"), nullable=False)
+    cores: Column[int] = Column(Integer, nullable=False)
+    memory_mib: Column[int] = Column(Integer, nullable=False)
+    scratch_mib: Column[int] = Column(Integer, nullable=False)
+    shm_mib: Column[int] = Column(Integer, nullable=False)
+
+
+reservations = Table("reservations", metadata, ReservationColumns, Index(None, "worker_id"))
+
+
+class EventColumns(TypedColumns):
+    """Append-only history: who moved what, when, and why."""
+
+    id: Column[int] = Column(Integer, primary_key=True)
+    at: Column[float] = Column(Float, nullable=False)
+    event: Column[str] = Column(String(40), nullable=False)
+    job_id: Column[str | None] = Column(String(32))
+    step: Column[str | None] = Column(String(100))
+    attempt: Column[int | None] = Column(Integer)
+    worker_id: Column[int | None] = Column(Integer)
+    data: Column[Any] = Column(JSON, nullable=False)
+
+
+events = Table("events", metadata, EventColumns, Index(None, "job_id"))
+
+
+class ControlColumns(TypedColumns):
+    """Switches that operators set for the whole store, such as `paused`."""
+
+    name: Column[str] = Column(String(40), primary_key=True)
+    value: Column[str] = Column(String(200), nullable=False)
+
+
+control = Table("control", metadata, ControlColumns)

@@ -1,0 +1,140 @@
+"""Workers: registration, the beat, and what each of them has in hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, select, update
+
+from qmrunner.model.jobs import Attempt
+from qmrunner.model.packing import Capacity
+from qmrunner.model.states import ATTEMPT_LIVE
+from qmrunner.store.rows import to_attempt
+from qmrunner.store.tables import attempts, jobs, reservations, steps, workers
+
+
+def register(
+    connection: Connection,
+    now: float,
+    *,
+    name: str,
+    host: str,
+    identity: Mapping[str, Any],
+    home: str,
+    capacity: Capacity,
+    version: str,
+) -> int:
+    """A new worker row, active. `identity` is (boot_id, pid_ns, pid, start_ticks) of the supervisor."""
+    result = connection.execute(
+        workers.insert().values(
+            name=name,
+            host=host,
+            home=home,
+            state="active",
+            slots=capacity.slots,
+            cores=capacity.cores,
+            memory_mib=capacity.memory_mib,
+            beat=0,
+            beat_at=now,
+            created_at=now,
+            version=version,
+            **identity,
+        )
+    )
+    key = result.inserted_primary_key
+    assert key is not None
+    return int(key[0])
+
+
+def beat(connection: Connection, now: float, worker_id: int, consumer_pid: int) -> bool:
+    """One more sign of life for the worker and all its attempts. False: it has been declared dead."""
+    statement = (
+        update(workers)
+        .where(workers.c.id == worker_id, workers.c.state != "dead")
+        .values(beat=workers.c.beat + 1, beat_at=now, consumer_pid=consumer_pid)
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def set_state(connection: Connection, worker_id: int, state: str) -> None:
+    connection.execute(update(workers).where(workers.c.id == worker_id, workers.c.state != "dead").values(state=state))
+
+
+def all_workers(connection: Connection, *, ended: bool = False) -> list[dict[str, Any]]:
+    query = select(workers).order_by(workers.c.id)
+    if not ended:
+        query = query.where(workers.c.state.in_(("active", "draining")))
+    return [dict(row._mapping) for row in connection.execute(query).all()]
+
+
+def save_progress(connection: Connection, now: float, rows: Sequence[tuple[int, int, Mapping[str, Any]]]) -> None:
+    """Progress of live attempts: (step id, attempt number, progress)."""
+    if not rows:
+        return
+    statement = (
+        update(attempts)
+        .where(attempts.c.step_id == bindparam("s"), attempts.c.number == bindparam("n"))
+        .where(attempts.c.state.in_(ATTEMPT_LIVE))
+        .values(progress=bindparam("p"), progress_at=bindparam("at"))
+    )
+    connection.execute(statement, [{"s": s, "n": n, "p": dict(p), "at": now} for s, n, p in rows])
+
+
+def cancelled_steps(connection: Connection, worker_id: int) -> set[int]:
+    """Steps of this worker whose job is to be cancelled, or has ended without them."""
+    query = (
+        select(attempts.c.step_id)
+        .join(jobs, jobs.c.id == attempts.c.job_id)
+        .where(attempts.c.worker_id == worker_id, attempts.c.state.in_(ATTEMPT_LIVE))
+        .where(jobs.c.cancel_requested.is_(True))
+    )
+    return {row.step_id for row in connection.execute(query)}
+
+
+def fenced_attempts(connection: Connection, pairs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Those of the given (step id, attempt number) that no longer own their step."""
+    if not pairs:
+        return set()
+    query = select(steps.c.id, steps.c.attempt, steps.c.state).where(steps.c.id.in_([step for step, _ in pairs]))
+    owners = {
+        row.id: (row.attempt if row.state in ("claimed", "running") else None) for row in connection.execute(query)
+    }
+    return {(step, number) for step, number in pairs if owners.get(step) != number}
+
+
+def live_attempts(connection: Connection, worker_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """Rows of attempts that these workers have not ended, with step, job and worker facts beside them."""
+    query = (
+        select(attempts, steps.c.name.label("step_name"), workers.c.pid.label("worker_pid"))
+        .join(steps, steps.c.id == attempts.c.step_id)
+        .join(workers, workers.c.id == attempts.c.worker_id)
+        .where(attempts.c.state.in_(ATTEMPT_LIVE), attempts.c.worker_id.in_(worker_ids))
+        .order_by(attempts.c.step_id)
+    )
+    return [dict(row._mapping) for row in connection.execute(query).all()]
+
+
+def attempts_of_job(connection: Connection, job_id: str) -> list[Attempt]:
+    query = (
+        select(attempts, workers.c.pid.label("worker_pid"))
+        .join(workers, workers.c.id == attempts.c.worker_id)
+        .where(attempts.c.job_id == job_id)
+        .order_by(attempts.c.step_id, attempts.c.number)
+    )
+    return [to_attempt(row) for row in connection.execute(query).all()]
+
+
+def take_over(connection: Connection, step_id: int, number: int, old: int, new: int) -> bool:
+    """Hand a living attempt from a dead worker's row to its successor. False: somebody else did, or it is over."""
+    live = and_(attempts.c.step_id == step_id, attempts.c.number == number, attempts.c.state.in_(ATTEMPT_LIVE))
+    taken = connection.execute(update(attempts).where(live, attempts.c.worker_id == old).values(worker_id=new)).rowcount
+    if taken != 1:
+        return False
+    connection.execute(update(steps).where(steps.c.id == step_id, steps.c.attempt == number).values(worker_id=new))
+    connection.execute(
+        update(reservations)
+        .where(reservations.c.step_id == step_id, reservations.c.attempt == number)
+        .values(worker_id=new)
+    )
+    return True
