@@ -1,0 +1,205 @@
+"""RDKit molecules from SMILES and MOL blocks, with every hydrogen and in input order. RDKit is loaded when called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from qmrunner.chemistry.molecule import Molecule
+from qmrunner.errors import NotReadyError, UsageError
+
+# rdDetermineBonds tries bond orders one by one; beyond this it would take minutes for a SMILES that is only a label.
+_BOND_ORDER_ATOMS = 60
+_BOND_ORDER_TRIALS = 2000
+
+
+def load_rdkit() -> Any:
+    """The module rdkit.Chem. Raises NotReadyError `rdkit_missing` when it is not installed."""
+    try:
+        from rdkit import Chem
+    except ImportError as error:
+        raise NotReadyError(
+            "rdkit_missing",
+            "RDKit is not installed, and this input needs it",
+            evidence=str(error),
+            remedy="install the extra: pip install 'qmrunner[nmr]'",
+        ) from None
+    return Chem
+
+
+def mol_from_smiles(smiles: str) -> Any:
+    """The RDKit molecule of a SMILES: heavy atoms in the order written, then the hydrogens that were not.
+
+    Raises UsageError `empty_smiles`, `invalid_smiles` (with RDKit's reason) or `unknown_element` (a wildcard).
+    """
+    chem = load_rdkit()
+    words = smiles.split()
+    if not words:
+        raise UsageError("empty_smiles", "the SMILES is empty", remedy="give a SMILES such as CCO, or a file")
+    from rdkit import rdBase
+
+    with rdBase.BlockLogs():
+        parameters = chem.SmilesParserParams()
+        parameters.removeHs = False
+        mol = chem.MolFromSmiles(words[0], parameters)
+    if mol is None:
+        raise UsageError(
+            "invalid_smiles",
+            f"{words[0]!r} is not a valid SMILES",
+            evidence=_smiles_reason(chem, words[0]),
+            remedy="check brackets, ring numbers and valences; put it in quotes for the shell; "
+            "a file is recognised by its ending .xyz, .mol or .sdf",
+        )
+    _refuse_wildcards(mol, words[0])
+    return chem.AddHs(mol)
+
+
+def _smiles_reason(chem: Any, smiles: str) -> str:
+    from rdkit import rdBase
+
+    with rdBase.CaptureErrorLog() as log:
+        mol = chem.MolFromSmiles(smiles, sanitize=False)
+    if mol is not None:
+        return "; ".join(problem.Message() for problem in chem.DetectChemistryProblems(mol)) or "RDKit refuses it"
+    # RDKit says "[time] SMILES Parse Error: check for mistakes around position 4:" among other lines.
+    said = re.search(r"around position \d+", log.messages)
+    return f"mistake {said[0]}: {smiles}" if said else "the SMILES grammar does not allow it"
+
+
+def _refuse_wildcards(mol: Any, where: str) -> None:
+    for atom in mol.GetAtoms():
+        if atom.GetAtomicNum() == 0:
+            raise UsageError(
+                "unknown_element",
+                f"atom {atom.GetIdx() + 1} is a wildcard or query, not a chemical element",
+                evidence=where,
+                remedy="write a real atom in its place",
+            )
+
+
+def mols_from_molfile(text: str, name: str) -> tuple[Any, ...]:
+    """The RDKit molecules of a MOL or SDF text: atoms in file order, then the hydrogens that the file left out.
+
+    Added hydrogens get positions when the file is three-dimensional. Raises UsageError `empty_file`,
+    `decimal_comma`, `unreadable_structure`, `invalid_structure` or `unknown_element`.
+    """
+    chem = load_rdkit()
+    if not text.strip():
+        raise UsageError("empty_file", f"{name} is empty", remedy="export the structure again as MOL or SDF")
+    blocks = [block.removeprefix("\n") for block in text.replace("\r\n", "\n").split("$$$$")]
+    return tuple(_mol_from_block(chem, block, name) for block in blocks if block.strip())
+
+
+def _mol_from_block(chem: Any, block: str, name: str) -> Any:
+    from rdkit import rdBase
+
+    with rdBase.BlockLogs():
+        try:
+            mol = chem.MolFromMolBlock(block, sanitize=False, removeHs=False, strictParsing=True)
+        except RuntimeError:
+            mol = None
+        if mol is None or mol.GetNumAtoms() == 0:
+            raise _unreadable(block, name)
+        _refuse_wildcards(mol, name)
+        problems = "; ".join(problem.Message() for problem in chem.DetectChemistryProblems(mol))
+        if problems:
+            raise UsageError(
+                "invalid_structure",
+                f"{name}: the bonds do not make a possible molecule",
+                evidence=problems,
+                remedy="correct valences and formal charges in the editor that wrote the file",
+            )
+        chem.SanitizeMol(mol)
+        solid = mol.GetConformer().Is3D()
+        if solid:
+            chem.AssignStereochemistryFrom3D(mol)
+        else:
+            chem.AssignChiralTypesFromBondDirs(mol)
+            chem.AssignStereochemistry(mol, cleanIt=True, force=True)
+        return chem.AddHs(mol, addCoords=solid)
+
+
+def _unreadable(block: str, name: str) -> UsageError:
+    rows = block.split("\n")
+    for number, row in enumerate(rows[4:], start=5):
+        words = row.split()
+        if len(words) > 3 and any("," in word and word.replace(",", "").lstrip("-").isdigit() for word in words[:3]):
+            return UsageError(
+                "decimal_comma",
+                f"{name}: a decimal comma in line {number}",
+                evidence=row.strip(),
+                remedy="write coordinates with a decimal point",
+            )
+    line = rows[3].strip() if len(rows) > 3 else block.strip()[:80]
+    return UsageError(
+        "unreadable_structure",
+        f"{name} is not a readable MOL or SDF block",
+        evidence=f"counts line: {line!r}" if len(rows) > 3 else line,
+        remedy="export it again as MOL (V2000 or V3000); atom and bond counts must agree with the block",
+    )
+
+
+def molecule_from_mol(mol: Any, title: str = "") -> Molecule:
+    """Our value from an RDKit molecule that has all its hydrogens; the multiplicity stays at 1."""
+    chem = load_rdkit()
+    solid = mol.GetNumConformers() > 0 and mol.GetConformer().Is3D()
+    points = tuple((float(x), float(y), float(z)) for x, y, z in mol.GetConformer().GetPositions()) if solid else None
+    bare = chem.RemoveHs(mol)
+    return Molecule(
+        symbols=tuple(atom.GetSymbol() for atom in mol.GetAtoms()),
+        charge=chem.GetFormalCharge(mol),
+        coordinates=points,
+        smiles=chem.MolToSmiles(bare),
+        bonds=_pairs(mol),
+        radical_electrons=sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()),
+        title=title,
+    )
+
+
+def _pairs(mol: Any) -> tuple[tuple[int, int], ...]:
+    ends = ((bond.GetBeginAtomIdx() + 1, bond.GetEndAtomIdx() + 1) for bond in mol.GetBonds())
+    return tuple(sorted((min(a, b), max(a, b)) for a, b in ends))
+
+
+def perceive_bonds(symbols: Sequence[str], coordinates: Sequence[Sequence[float]]) -> tuple[tuple[int, int], ...]:
+    """Which atoms are bonded, from distances alone (RDKit connect-the-dots): pairs of atom numbers from 1."""
+    load_rdkit()
+    from rdkit.Chem import rdDetermineBonds
+
+    mol = _bare_mol(symbols, coordinates)
+    rdDetermineBonds.DetermineConnectivity(mol)
+    return _pairs(mol)
+
+
+def perceive_smiles(symbols: Sequence[str], coordinates: Sequence[Sequence[float]], charge: int) -> str | None:
+    """The canonical SMILES of a structure in angstrom, or None when its bond orders are not clear."""
+    chem = load_rdkit()
+    from rdkit import rdBase
+    from rdkit.Chem import rdDetermineBonds
+
+    if len(symbols) > _BOND_ORDER_ATOMS:
+        return None
+    mol = _bare_mol(symbols, coordinates)
+    with rdBase.BlockLogs():
+        try:
+            rdDetermineBonds.DetermineBonds(mol, charge=charge, maxIterations=_BOND_ORDER_TRIALS)
+            return str(chem.MolToSmiles(chem.RemoveHs(mol)))
+        except (ValueError, RuntimeError, TypeError):
+            return None
+
+
+def _bare_mol(symbols: Sequence[str], coordinates: Sequence[Sequence[float]]) -> Any:
+    chem = load_rdkit()
+    from rdkit.Geometry import Point3D
+
+    mol = chem.RWMol()
+    conformer = chem.Conformer(len(symbols))
+    conformer.Set3D(True)
+    for index, (symbol, (x, y, z)) in enumerate(zip(symbols, coordinates, strict=True)):
+        atom = chem.Atom(symbol)
+        atom.SetNoImplicit(True)
+        mol.AddAtom(atom)
+        conformer.SetAtomPosition(index, Point3D(float(x), float(y), float(z)))
+    mol.AddConformer(conformer, assignId=True)
+    return mol.GetMol()

@@ -1,0 +1,140 @@
+"""From shieldings and energies to the answer: shifts, tables and plots."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qmrunner.chemistry import average, symmetry
+from qmrunner.chemistry.scaling import NUCLEI, Line, line_for
+from qmrunner.chemistry.shieldings import Conformer, read_conformer
+from qmrunner.chemistry.xyz import write_xyz
+from qmrunner.errors import JobFailedError
+
+DIGITS = 4
+_COLUMNS = ("atom", "symbol", "nucleus", "shift_ppm", "uncertainty_ppm", "shielding_ppm", "own_shielding_ppm", "group")
+
+
+def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Shifts and conformer table of a `shifts` task: `symbols`, `bonds`, `solvent`, `level`, `temperature_k`,
+    `conformers`.
+
+    Each shift row is one H or C atom: `shielding_ppm` is averaged over conformers (Boltzmann) and over its `group` of
+    equivalent atoms, `own_shielding_ppm` over conformers only; `uncertainty_ppm` is the line's published RMSD, or
+    None. `energy_hartree` is that of the lowest conformer. Raises JobFailedError `incomplete_input` when an atom's
+    shielding is missing.
+    """
+    symbols: list[str] = list(task["symbols"])
+    temperature = float(task["temperature_k"])
+    conformers = [read_conformer(entry, symbols) for entry in task["conformers"]]
+    weights = [float(w) for w in average.boltzmann_weights([c.energy_hartree for c in conformers], temperature)]
+    groups = symmetry.equivalence_classes(symbols, [(int(a), int(b)) for a, b in task["bonds"]])
+    lines = {nucleus: line_for(nucleus, task["solvent"], task["level"]) for nucleus in NUCLEI.values()}
+    best = min(conformers, key=lambda c: c.energy_hartree)
+    return {
+        "energy_hartree": best.energy_hartree,
+        "shifts": _rows(symbols, conformers, weights, groups, lines),
+        "conformers": [
+            {
+                "id": c.id,
+                "energy_hartree": c.energy_hartree,
+                "relative_kcal_mol": round((c.energy_hartree - best.energy_hartree) * 627.5094740631, 6),
+                "weight": weight,
+                "state": "kept",
+            }
+            for c, weight in zip(conformers, weights, strict=True)
+        ],
+        "lowest": best.id,
+        "provenance": {
+            "scaling": {nucleus: line.as_dict() for nucleus, line in lines.items()},
+            "temperature_k": temperature,
+            "weights": "Boltzmann, electronic energies of the optimised structures in solvent",
+            "equivalence": "topological: RDKit canonical ranks without tie-breaking, no stereochemistry",
+        },
+    }
+
+
+def _rows(
+    symbols: Sequence[str],
+    conformers: Sequence[Conformer],
+    weights: Sequence[float],
+    groups: Sequence[Sequence[int]],
+    lines: Mapping[str, Line],
+) -> list[dict[str, Any]]:
+    wanted = [number for number, symbol in enumerate(symbols, start=1) if symbol in NUCLEI]
+    table = [[_shielding(conformer, number) for number in wanted] for conformer in conformers]
+    own = average.over_conformers(table, weights)
+    place = {number: index for index, number in enumerate(wanted)}
+    # A group holds atoms of one element, so it is wanted as a whole or not at all.
+    kept = [tuple(group) for group in groups if group[0] in place]
+    mean = average.over_groups(own, [[place[number] + 1 for number in group] for group in kept])
+    group_of = {number: group for group in kept for number in group}
+    rows = []
+    for index, number in enumerate(wanted):
+        nucleus = NUCLEI[symbols[number - 1]]
+        shielding = float(mean[index])
+        rows.append(
+            {
+                "nucleus": nucleus,
+                "atom": number,
+                "symbol": symbols[number - 1],
+                "shift_ppm": round(lines[nucleus].shift(shielding), DIGITS),
+                "shielding_ppm": round(shielding, DIGITS),
+                "own_shielding_ppm": round(float(own[index]), DIGITS),
+                "uncertainty_ppm": lines[nucleus].rmsd_ppm,
+                "group": list(group_of[number]),
+            }
+        )
+    return rows
+
+
+def _shielding(conformer: Conformer, number: int) -> float:
+    value = conformer.shieldings_ppm.get(number)
+    if value is None:
+        raise JobFailedError(
+            "incomplete_input",
+            f"the shielding of atom {number} is missing in {conformer.id}",
+            evidence=f"{len(conformer.shieldings_ppm)} shieldings read",
+            remedy="look at the log of the shielding step; `qmrunner retry` runs it again",
+        )
+    return value
+
+
+def write(result: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
+    """Write `shifts.json`, `shifts.csv` and `geometry.xyz` (lowest conformer) into the working directory."""
+    Path("shifts.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    Path("shifts.csv").write_text(as_csv(result["shifts"]), encoding="utf-8")
+    entry = next(entry for entry in task["conformers"] if entry["id"] == result["lowest"])
+    lowest = read_conformer(entry, task["symbols"])
+    comment = f"{lowest.id} energy {lowest.energy_hartree:.10f} hartree"
+    Path("geometry.xyz").write_text(write_xyz(task["symbols"], lowest.coordinates, comment), encoding="utf-8")
+    return ["shifts.json", "shifts.csv", "geometry.xyz"]
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The shift rows as CSV with a header; a value that is not known is an empty field, `group` is blank-separated."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({**{key: row[key] for key in _COLUMNS}, "group": " ".join(map(str, row["group"]))})
+    return out.getvalue()
+
+
+def draw(result: Mapping[str, Any]) -> list[str]:
+    """Write `spectrum_1H.svg` and `spectrum_13C.svg`, where there is such a nucleus; nothing without matplotlib."""
+    try:
+        from qmrunner.chemistry.spectrum import draw_spectrum
+    except ImportError:
+        return []
+    files = []
+    for nucleus in NUCLEI.values():
+        rows = [row for row in result["shifts"] if row["nucleus"] == nucleus]
+        if rows:
+            draw_spectrum(rows, nucleus, Path(f"spectrum_{nucleus}.svg"))
+            files.append(f"spectrum_{nucleus}.svg")
+    return files

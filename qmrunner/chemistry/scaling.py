@@ -1,0 +1,101 @@
+"""From shieldings to shifts: published lines, as data, with their published errors.
+
+Source: facts published by steinbeck/qm-nmr-calc in its benchmark of DELTA50 (Molecules 2023, 28(6), 2449,
+doi 10.3390/molecules28062449): B3LYP/6-311+G(2d,p) GIAO with COSMO on B3LYP/6-31G* geometries, NWChem 7.0.2,
+against experiment in CDCl3 at 298 K, TMS = 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from qmrunner.errors import UsageError
+
+NUCLEI = {"H": "1H", "C": "13C"}
+SOURCE = "steinbeck/qm-nmr-calc, DELTA50 benchmark (Molecules 2023, 28(6), 2449, doi 10.3390/molecules28062449)"
+PRODUCTION_METHOD = "B3LYP/6-311+G(2d,p) GIAO, COSMO, on B3LYP/6-31G* geometries"
+DRAFT_METHOD = "B3LYP/6-31G* GIAO on B3LYP/6-31G* geometries"
+
+# solvent: (1H, 13C), each (slope, intercept ppm, MAE ppm, RMSD ppm, points)
+_LINES: dict[str, tuple[tuple[float, float, float, float, int], tuple[float, float, float, float, int]]] = {
+    "chloroform": ((-0.937532, 29.91757, 0.124, 0.163, 335), (-0.949719, 172.68931, 1.949, 2.691, 219)),
+    "dmso": ((-0.932342, 29.73495, 0.126, 0.166, 335), (-0.942939, 171.77135, 2.152, 2.916, 219)),
+    "methanol": ((-0.932632, 29.74499, 0.126, 0.166, 335), (-0.943277, 171.81703, 2.139, 2.901, 219)),
+    "water": ((-0.932103, 29.72643, 0.127, 0.166, 335), (-0.942591, 171.72391, 2.161, 2.927, 219)),
+    "acetone": ((-0.933164, 29.76365, 0.126, 0.165, 335), (-0.943962, 171.91015, 2.117, 2.875, 219)),
+    "benzene": ((-0.943308, 30.12146, 0.128, 0.167, 335), (-0.957286, 173.70105, 1.761, 2.538, 219)),
+    "pyridine": ((-0.933975, 29.79216, 0.125, 0.164, 335), (-0.945016, 172.05330, 2.085, 2.836, 219)),
+    "thf": ((-0.935586, 29.84881, 0.124, 0.163, 335), (-0.947118, 172.33763, 2.023, 2.766, 219)),
+    "toluene": ((-0.942851, 30.10536, 0.128, 0.166, 335), (-0.956690, 173.62181, 1.774, 2.546, 219)),
+    "dcm": ((-0.934957, 29.82668, 0.124, 0.164, 335), (-0.946299, 172.22686, 2.048, 2.793, 219)),
+    "acetonitrile": ((-0.932554, 29.74227, 0.126, 0.166, 335), (-0.943176, 171.80337, 2.143, 2.905, 219)),
+    "dmf": ((-0.932522, 29.74112, 0.126, 0.166, 335), (-0.943132, 171.79739, 2.144, 2.906, 219)),
+    "vacuum": ((-0.955380, 30.54455, 0.148, 0.193, 336), (-0.972639, 175.71087, 1.739, 2.565, 219)),
+}
+# Shieldings of TMS at B3LYP/6-31G* in chloroform, ppm.
+_TMS_DRAFT = {"1H": 32.15, "13C": 190.34}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """shift = intercept_ppm + slope × shielding. `mae_ppm` and `rmsd_ppm` are None where none were published."""
+
+    nucleus: str
+    solvent: str
+    level: str
+    kind: str
+    slope: float
+    intercept_ppm: float
+    mae_ppm: float | None
+    rmsd_ppm: float | None
+    points: int | None
+    method: str
+    source: str
+    note: str | None = None
+
+    def shift(self, shielding_ppm: float) -> float:
+        """The shift in ppm for an isotropic shielding in ppm."""
+        return self.intercept_ppm + self.slope * shielding_ppm
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def line_for(nucleus: str, solvent: str, level: str) -> Line:
+    """The line for a nucleus (``1H``, ``13C``), a solvent's key and a level.
+
+    Production uses the regression for that solvent. Draft uses the TMS reference of its own level (slope -1): it is
+    valid in chloroform, and its note says so for every other solvent. Raises UsageError `no_scaling` when there is
+    none.
+    """
+    if level == "draft" and nucleus in _TMS_DRAFT and solvent in _LINES:
+        note = "no error was published for this reference; it serves estimates"
+        if solvent != "chloroform":
+            note += "; it was computed in chloroform and is used here for another solvent"
+        reference = _TMS_DRAFT[nucleus]
+        return Line(
+            nucleus, solvent, level, "tms-reference", -1.0, reference, None, None, None, DRAFT_METHOD, SOURCE, note
+        )
+    if level == "production" and nucleus in ("1H", "13C") and solvent in _LINES:
+        slope, intercept, mae, rmsd, points = _LINES[solvent][0 if nucleus == "1H" else 1]
+        caveat = None if solvent == "chloroform" else "fitted to experimental shifts in CDCl3"
+        return Line(
+            nucleus,
+            solvent,
+            level,
+            "regression",
+            slope,
+            intercept,
+            mae,
+            rmsd,
+            points,
+            PRODUCTION_METHOD,
+            SOURCE,
+            caveat,
+        )
+    raise UsageError(
+        "no_scaling",
+        f"there is no scaling for {nucleus} in {solvent} at level {level}",
+        remedy=f"choose draft or production, and a solvent among {', '.join(_LINES)}",
+    )

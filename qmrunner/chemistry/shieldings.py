@@ -1,0 +1,87 @@
+"""Reads what the steps before `shifts` left: energies, geometries and shieldings of one conformer."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qmrunner.chemistry.molecule import Point
+from qmrunner.chemistry.xyz import read_xyz
+from qmrunner.errors import JobFailedError
+
+_REMEDY = "look at the step's log; `qmrunner retry` runs it again"
+
+
+@dataclass(frozen=True, slots=True)
+class Conformer:
+    """One conformer: energy of its optimised structure, isotropic shieldings in ppm by atom number from 1."""
+
+    id: str
+    energy_hartree: float
+    coordinates: tuple[Point, ...]
+    shieldings_ppm: Mapping[int, float]
+
+
+def read_conformer(entry: Mapping[str, Any], symbols: Sequence[str]) -> Conformer:
+    """The conformer of one entry of the task: `id` and the files `shielding`, `optimise` (JSON), `geometry` (XYZ).
+
+    Raises JobFailedError `incomplete_input` when a file is missing, not finite, or about other atoms.
+    """
+    name = str(entry["id"])
+    energy: Any = read_json(entry["optimise"]).get("energy_hartree")
+    if not _is_number(energy):
+        raise _incomplete(name, f"its optimisation left no energy, but {energy!r}")
+    return Conformer(
+        id=name,
+        energy_hartree=float(energy),
+        coordinates=_geometry(Path(entry["geometry"]), name, symbols),
+        shieldings_ppm=_shieldings(read_json(entry["shielding"]), name, symbols),
+    )
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """The JSON object of a file. Raises JobFailedError `incomplete_input` when there is none."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _incomplete(path, str(error)) from None
+    if not isinstance(data, dict):
+        raise _incomplete(path, "it holds no JSON object")
+    return data
+
+
+def _geometry(path: Path, name: str, symbols: Sequence[str]) -> tuple[Point, ...]:
+    try:
+        molecule = read_xyz(path.read_text(encoding="utf-8"), path.name)[-1]
+    except OSError as error:
+        raise _incomplete(name, str(error)) from None
+    if molecule.symbols != tuple(symbols) or molecule.coordinates is None:
+        raise _incomplete(name, f"{path.name} has other atoms than the job")
+    return molecule.coordinates
+
+
+def _shieldings(data: Mapping[str, Any], name: str, symbols: Sequence[str]) -> dict[int, float]:
+    found: dict[int, float] = {}
+    for row in data.get("shieldings") or ():
+        number, value = row.get("atom"), row.get("isotropic_ppm")
+        symbol = row.get("symbol")
+        if not _is_number(value) or not isinstance(number, int) or not 1 <= number <= len(symbols):
+            raise _incomplete(name, f"a shielding is not usable: {row!r}")
+        if symbol is not None and symbol != symbols[number - 1]:
+            raise _incomplete(name, f"atom {number} is {symbol} in the shielding, {symbols[number - 1]} in the job")
+        found[number] = float(value)
+    return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _incomplete(what: str, evidence: str) -> JobFailedError:
+    return JobFailedError(
+        "incomplete_input", f"what {what} handed over is not complete", evidence=evidence, remedy=_REMEDY
+    )

@@ -1,0 +1,150 @@
+"""Readers: SMILES, MOL, SDF and XYZ to checked molecules. Atoms are numbered from 1 in input order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import PurePath
+
+from qmrunner.chemistry import graphs
+from qmrunner.chemistry.elements import NUMBERS
+from qmrunner.chemistry.molecule import Molecule, check_no_overlap, choose_multiplicity, formula, fragments
+from qmrunner.chemistry.xyz import read_xyz
+from qmrunner.errors import UsageError
+
+SUFFIXES = (".xyz", ".mol", ".sdf")
+
+
+def is_structure_file(text: str) -> bool:
+    """Whether `text` names a structure file by its ending, rather than being a SMILES."""
+    return PurePath(text).suffix.lower() in SUFFIXES
+
+
+def read_smiles(smiles: str) -> Molecule:
+    """A molecule without coordinates. Heavy atoms stand in SMILES order, hydrogens after them.
+
+    Raises UsageError `empty_smiles`, `invalid_smiles`, `unknown_element`.
+    """
+    return graphs.molecule_from_mol(graphs.mol_from_smiles(smiles))
+
+
+def read_structures(data: bytes, name: str) -> tuple[Molecule, ...]:
+    """All molecules of an XYZ, MOL or SDF file, by the ending of `name`. XYZ says nothing about charge or bonds.
+
+    Raises UsageError: `unknown_format`, `unreadable_file`, `empty_file`, and what the format's reader raises.
+    """
+    suffix = PurePath(name).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UsageError(
+            "unknown_format",
+            f"{name}: the ending {suffix or '(none)'} is not known",
+            remedy=f"give a SMILES or a file that ends in {', '.join(SUFFIXES)}",
+        )
+    text = decode(data, name)
+    if suffix == ".xyz":
+        return read_xyz(text, name)
+    found = []
+    for mol in graphs.mols_from_molfile(text, name):
+        title = mol.GetProp("_Name").strip() if mol.HasProp("_Name") else ""
+        molecule = graphs.molecule_from_mol(mol, title)
+        _check_coordinates(molecule, name)
+        found.append(molecule)
+    return tuple(found)
+
+
+def decode(data: bytes, name: str) -> str:
+    """The text of an input file. Raises UsageError `empty_file` or `unreadable_file`."""
+    if not data.strip():
+        raise UsageError(
+            "empty_file", f"{name} is empty", evidence=f"{len(data)} bytes", remedy="write the input into it"
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            "unreadable_file",
+            f"{name} is not a text file",
+            evidence=f"byte {error.start} is 0x{data[error.start]:02x}",
+            remedy="save it as plain text (UTF-8)",
+        ) from None
+    if "\0" in text:
+        raise UsageError(
+            "unreadable_file", f"{name} is not a text file", evidence="it holds zero bytes", remedy="save it as text"
+        )
+    return text
+
+
+def _check_coordinates(molecule: Molecule, name: str) -> None:
+    points = molecule.coordinates
+    if points is None:
+        return
+    for number, point in enumerate(points, start=1):
+        if not all(map(math.isfinite, point)):
+            raise UsageError(
+                "not_finite",
+                f"{name}: a coordinate of atom {number} is not a finite number",
+                evidence=str(point),
+                remedy="the program that wrote this file failed; write the structure again",
+            )
+    check_no_overlap(molecule.symbols, points)
+
+
+def check_charge(molecule: Molecule, charge: int | None) -> None:
+    """Raise UsageError `charge_mismatch` when a given charge contradicts the formal charges of a SMILES or MOL."""
+    if molecule.bonds is None or charge is None or charge == molecule.charge:
+        return
+    raise UsageError(
+        "charge_mismatch",
+        f"--charge {charge} contradicts the structure, whose formal charges add up to {molecule.charge}",
+        evidence=molecule.smiles,
+        remedy="leave --charge out, or write the charge into the structure, as in [NH4+]",
+    )
+
+
+def complete(molecule: Molecule, charge: int | None = None, multiplicity: int | None = None) -> Molecule:
+    """The molecule with charge, multiplicity and bonds settled.
+
+    A given charge must agree with the formal charges of a SMILES or MOL; an XYZ takes it, or 0. Bonds of an XYZ are
+    perceived from distances. Raises UsageError `charge_mismatch`, `no_electrons`, `impossible_multiplicity`.
+    """
+    check_charge(molecule, charge)
+    has_graph = molecule.bonds is not None
+    settled = molecule.charge if charge is None else charge
+    spin = choose_multiplicity(molecule.symbols, settled, multiplicity)
+    if has_graph or molecule.coordinates is None:
+        return replace(molecule, charge=settled, multiplicity=spin)
+    return replace(
+        molecule,
+        charge=settled,
+        multiplicity=spin,
+        bonds=graphs.perceive_bonds(molecule.symbols, molecule.coordinates),
+        smiles=graphs.perceive_smiles(molecule.symbols, molecule.coordinates, settled),
+    )
+
+
+def check_elements(molecule: Molecule, allowed: Collection[str], basis: str, remedy: str) -> None:
+    """Raise UsageError `element_outside_basis`, naming the atoms, when `basis` has no functions for an element."""
+    for number, symbol in enumerate(molecule.symbols, start=1):
+        if symbol not in allowed:
+            last = max(allowed, key=NUMBERS.__getitem__)
+            raise UsageError(
+                "element_outside_basis",
+                f"the basis {basis} has no functions for {symbol} (atom {number}); it ends at {last}",
+                evidence=formula(molecule.symbols),
+                remedy=remedy,
+            )
+
+
+def check_one_fragment(molecule: Molecule) -> None:
+    """Raise UsageError `several_fragments` for a salt, a mixture or atoms torn apart."""
+    parts = fragments(len(molecule.symbols), molecule.bonds or ())
+    if len(parts) > 1:
+        names = [formula([molecule.symbols[number - 1] for number in part]) for part in parts]
+        raise UsageError(
+            "several_fragments",
+            f"this is {len(parts)} separate molecules, not one: {' + '.join(names[:5])}",
+            evidence=molecule.smiles or f"atoms {parts[1][0]} and {parts[0][0]} are not connected",
+            remedy="submit one molecule; for a salt, the ion alone with its charge; "
+            "for an XYZ, check that its unit is ångström",
+        )

@@ -1,0 +1,156 @@
+"""XYZ files: one or more structures, in angstrom. Needs neither RDKit nor numpy."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from qmrunner.chemistry.elements import canonical
+from qmrunner.chemistry.molecule import Molecule, Point, check_no_overlap
+from qmrunner.errors import UsageError, nearest
+
+_COMMA_NUMBER = re.compile(r"^[-+]?\d*,\d+$|^[-+]?\d+,$")
+# Fortran writes 1.0D+00.
+_FORTRAN_EXPONENT = re.compile(r"(?<=[\d.])[dD](?=[-+]?\d)")
+_FORM = "a line with the number of atoms, a comment line, then one line `symbol x y z` an atom, in ångström"
+
+
+def read_xyz(text: str, name: str = "input.xyz") -> tuple[Molecule, ...]:
+    """All structures of an XYZ file, with their coordinates in angstrom and nothing said about charge.
+
+    Raises UsageError with the line it stumbled over: `empty_file`, `atom_count_mismatch`, `unknown_element`,
+    `decimal_comma`, `not_finite`, `unreadable_structure`, `atoms_overlap`.
+    """
+    lines = text.splitlines()
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise UsageError(
+            "empty_file",
+            f"{name} is empty",
+            evidence=f"{len(text)} bytes without any text",
+            remedy=f"write the structure into it: {_FORM}",
+        )
+    found: list[Molecule] = []
+    at = 0
+    while at < len(lines):
+        molecule, at = _frame(lines, at, name)
+        found.append(molecule)
+        while at < len(lines) and not lines[at].strip():
+            at += 1
+    return tuple(found)
+
+
+def write_xyz(symbols: Sequence[str], coordinates: Sequence[Sequence[float]], comment: str = "") -> str:
+    """One structure as XYZ text; coordinates in angstrom with eight decimals."""
+    head = f"{len(symbols)}\n{' '.join(comment.split())}\n"
+    rows = (
+        f"{symbol:<2s} {float(x):16.8f} {float(y):16.8f} {float(z):16.8f}\n"
+        for symbol, (x, y, z) in zip(symbols, coordinates, strict=True)
+    )
+    return head + "".join(rows)
+
+
+def _frame(lines: Sequence[str], at: int, name: str) -> tuple[Molecule, int]:
+    count = _count(lines[at], at, name)
+    rows = lines[at + 2 : at + 2 + count]
+    if len(rows) < count:
+        raise _mismatch(name, f"the file ends after {len(rows)} of {count} atom lines", f"line {at + 1}: {lines[at]}")
+    symbols: list[str] = []
+    points: list[Point] = []
+    for offset, row in enumerate(rows):
+        if not row.strip() or len(row.split()) == 1:
+            raise _mismatch(
+                name,
+                f"line {at + 1} promises {count} atoms, but line {at + 3 + offset} is no atom line",
+                f"line {at + 3 + offset}: {row!r}",
+            )
+        symbol, point = _atom(row, at + 3 + offset, name)
+        symbols.append(symbol)
+        points.append(point)
+    after = at + 2 + count
+    if after < len(lines) and len(lines[after].split()) >= 4 and canonical(lines[after].split()[0]):
+        raise _mismatch(
+            name,
+            f"line {at + 1} promises {count} atoms, but more atom lines follow",
+            f"line {after + 1}: {lines[after]}",
+        )
+    check_no_overlap(symbols, points)
+    return Molecule(tuple(symbols), coordinates=tuple(points), title=lines[at + 1].strip()), after
+
+
+def _count(line: str, at: int, name: str) -> int:
+    word = line.strip()
+    if not (word.isascii() and word.isdigit() and int(word[:9]) > 0):
+        raise UsageError(
+            "unreadable_structure",
+            f"{name} is not an XYZ file: line {at + 1} should be the number of atoms",
+            evidence=f"line {at + 1}: {line.strip()[:80]!r}",
+            remedy=f"an XYZ structure is {_FORM}",
+        )
+    return int(word[:9])
+
+
+def _mismatch(name: str, what: str, evidence: str) -> UsageError:
+    return UsageError(
+        "atom_count_mismatch",
+        f"{name}: {what}",
+        evidence=evidence,
+        remedy="make the number in the first line equal to the number of atom lines",
+    )
+
+
+def _atom(row: str, number: int, name: str) -> tuple[str, Point]:
+    words = row.split()
+    where = f"line {number}: {row.strip()[:80]}"
+    if any(_COMMA_NUMBER.match(word) for word in words[1:4]):
+        raise UsageError(
+            "decimal_comma",
+            f"{name}: a decimal comma in line {number}",
+            evidence=where,
+            remedy="write coordinates with a decimal point: 0.757, not 0,757",
+        )
+    if len(words) < 4:
+        raise UsageError(
+            "unreadable_structure",
+            f"{name}: line {number} needs a symbol and three coordinates",
+            evidence=where,
+            remedy=f"an XYZ structure is {_FORM}",
+        )
+    return known_element(words[0], where, name), _point(words[1:4], where, number, name)
+
+
+def known_element(word: str, where: str, name: str) -> str:
+    """The element that `word` means. Raises UsageError `unknown_element` with `where` as evidence."""
+    symbol = canonical(word)
+    if symbol is not None:
+        return symbol
+    stem = canonical(re.sub(r"[\d_*+-].*$", "", word))
+    near = stem or nearest(word, ["H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I", "Si", "B"])
+    raise UsageError(
+        "unknown_element",
+        f"{name}: {word!r} is no chemical element",
+        evidence=where,
+        remedy=f"write the plain element symbol{f', here probably {near}' if near else ', such as C or Cl'}",
+    )
+
+
+def _point(words: Sequence[str], where: str, number: int, name: str) -> Point:
+    try:
+        x, y, z = (float(_FORTRAN_EXPONENT.sub("e", word)) for word in words)
+    except ValueError:
+        raise UsageError(
+            "unreadable_structure",
+            f"{name}: a coordinate in line {number} is no number",
+            evidence=where,
+            remedy="write three numbers with decimal points after the symbol",
+        ) from None
+    if not all(map(math.isfinite, (x, y, z))):
+        raise UsageError(
+            "not_finite",
+            f"{name}: a coordinate in line {number} is not a finite number",
+            evidence=where,
+            remedy="the program that wrote this file failed; write the structure again",
+        )
+    return x, y, z

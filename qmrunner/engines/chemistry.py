@@ -1,0 +1,234 @@
+"""Our own Python chemistry as an engine: `python -m qmrunner.chemistry TASK task.json` under a guardian, so that a
+crash in native code costs one attempt.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qmrunner.engines import signatures
+from qmrunner.engines.base import Context, Installed, ProgressReader, Which
+from qmrunner.errors import NotReadyError, QmrunnerError
+from qmrunner.model.jobs import Command, Demand, Evidence, Exit, FailureClass, Outcome, Progress, Step
+
+# What `qmrunner.chemistry.__main__` prints last; said again here, since importing that package is not allowed.
+END_MARKER = "qmrunner chemistry: done"
+PROMOTED = ("shifts.csv", "geometry.xyz", "spectrum_1H.svg", "spectrum_13C.svg")
+_NEEDED = ("rdkit", "numpy")
+_TAIL_BYTES = 65536
+_ERROR = re.compile(r"^error (?P<code>[a-z][a-z0-9_]*): (?P<message>.*)$")
+_PROGRESS = re.compile(r"^progress (?P<fraction>[01]\.\d+) (?P<text>.*)$")
+# Deterministic code: the same input fails the same way, unless the machine is to blame.
+_CLASSES: dict[str, FailureClass] = {"scratch_full": "resource", "rdkit_missing": "operator", "embed_failed": "method"}
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class ChemistryEngine:
+    """Tasks `embed` (a SMILES or 2D file to a start structure) and `shifts` (shieldings to shifts)."""
+
+    name = "chemistry"
+
+    def locate(self, configured: Mapping[str, str | None], which: Which) -> Installed:
+        """This interpreter, with the versions of the packages it needs; None for one that is missing."""
+        facts: dict[str, Any] = {name: _version(name) for name in (*_NEEDED, "matplotlib")}
+        there = all(importlib.util.find_spec(name) is not None for name in _NEEDED)
+        return Installed(self.name, sys.executable if there else None, facts["rdkit"], facts)
+
+    def probe_argv(self, found: Installed) -> Sequence[tuple[str, ...]]:
+        return ()
+
+    def read_probe(self, found: Installed, outputs: Sequence[str]) -> Installed:
+        return found
+
+    def demand(self, task: str, params: Mapping[str, Any]) -> Demand:
+        """One core; RDKit and matplotlib take about 150 MiB (measured), which hardly grows with the molecule."""
+        return Demand(memory_mib_base=256, scratch_mib=16)
+
+    def prepare(self, step: Step, context: Context) -> Command:
+        """The command. Inputs are copied in, and named in the task file by their copies.
+
+        Raises NotReadyError `engine_missing`, QmrunnerError `input_missing`.
+        """
+        if context.installed.path is None:
+            raise NotReadyError(
+                "engine_missing",
+                "RDKit and numpy are not installed for this worker",
+                evidence=sys.executable,
+                remedy="install the extra: pip install 'qmrunner[nmr]'",
+            )
+        copies = {_copy_name(name, step.inputs[name]): _input(context, name) for name in step.inputs}
+        task = {**step.params, **_named_inputs(step)}
+        return Command(
+            # -P: nothing in the attempt's directory can stand in for a module.
+            argv=(context.installed.path, "-P", "-m", "qmrunner.chemistry", step.task, "task.json"),
+            env={**dict.fromkeys(_THREADS, "1"), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+            files={"task.json": json.dumps(task, indent=1) + "\n"},
+            copies=copies,
+        )
+
+    def reader(self, step: Step) -> ProgressReader:
+        return _Reader(step.task)
+
+    def checkpoint(self, directory: Path) -> tuple[str, ...]:
+        """None: a task takes seconds and starts over."""
+        return ()
+
+    def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
+        """Success is exit 0, the end marker as last line, and a finite `result.json` whose files are all there."""
+        if exit.stop_reason is not None and exit.stop_reason != "hung":
+            return Outcome("stopped", exit.stop_reason, summary=f"stopped: {exit.stop_reason}")
+        if not exit.ok or exit.stop_reason == "hung":
+            return _failure(log, exit)
+        if not _ends_well(log):
+            evidence = signatures.load().last_line(log)
+            return _failed("truncated", "transient", "the output ends without its end marker", evidence)
+        result, problem = _read_result(directory / "result.json")
+        if result is None:
+            return _failed("bad_result", "transient", "result.json is missing or not usable", problem)
+        files = tuple(result.get("files") or ())
+        lost = [name for name in files if not (directory / name).is_file()]
+        if lost:
+            return _failed("bad_result", "transient", "a result file is missing", Evidence(", ".join(lost)))
+        promote = tuple(name for name in files if name in PROMOTED) if step.task == "shifts" else ()
+        return Outcome("succeeded", "ok", result=result, publish=files, promote=promote)
+
+
+class _Reader:
+    def __init__(self, phase: str) -> None:
+        self._phase = phase
+
+    def feed(self, line: str) -> Progress | None:
+        found = _PROGRESS.match(line.rstrip())
+        if found is None:
+            return None
+        return Progress(phase=self._phase, fraction=float(found["fraction"]), text=found["text"])
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _copy_name(name: str, path: str) -> str:
+    """Where an input is copied: its name in the step, with the ending of the file."""
+    return name + Path(path).suffix.lower()
+
+
+def _input(context: Context, name: str) -> Path:
+    path = context.inputs.get(name)
+    if path is None or not path.is_file():
+        raise QmrunnerError(
+            "input_missing",
+            f"the input {name} of this step is missing",
+            evidence=str(path),
+            remedy="was the job's folder changed? `qmrunner retry` runs the job again",
+        )
+    return path
+
+
+def _named_inputs(step: Step) -> dict[str, Any]:
+    """What the task file says of inputs: `structure` for embed; for shifts each conformer's three files."""
+    copied = {name: _copy_name(name, path) for name, path in step.inputs.items()}
+    if step.task != "shifts":
+        return copied
+    conformers = [
+        {"id": one, **{kind: copied[f"{kind}-{one}"] for kind in ("shielding", "optimise", "geometry")}}
+        for one in step.params["conformers"]
+    ]
+    return {"symbols": step.params["atoms"], "conformers": conformers}
+
+
+def _tail(log: Path) -> list[str]:
+    """The last lines of the log."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - _TAIL_BYTES))
+            return stream.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+
+
+def _ends_well(log: Path) -> bool:
+    lines = [line for line in _tail(log) if line.strip()]
+    # Warnings of a library at exit may follow on stderr.
+    return END_MARKER in (line.strip() for line in lines[-20:])
+
+
+def _failure(log: Path, exit: Exit) -> Outcome:
+    said = _own_error(log)
+    if said is not None:
+        return said
+    if exit.stop_reason == "hung":
+        return _failed("hung", "transient", "the chemistry step stood still", signatures.load().last_line(log))
+    catalogue = signatures.load()
+    finding = catalogue.classify(log, exit) or catalogue.unknown(log, exit)
+    return _failed(
+        finding.code, finding.failure_class, "the chemistry step did not finish", finding.evidence, finding.remedy
+    )
+
+
+def _own_error(log: Path) -> Outcome | None:
+    """The outcome that our own ``error CODE: message`` line tells, with the evidence and remedy lines after it."""
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    for index in range(len(lines) - 1, -1, -1):
+        found = _ERROR.match(lines[index])
+        if found is None:
+            continue
+        seen, fix = (_follower(lines[index + 1 : index + 3], word) for word in ("seen:", "fix:"))
+        code = found["code"]
+        text = f"{found['message']} ({seen})" if seen else found["message"]
+        return Outcome(
+            "failed",
+            code,
+            failure_class=_CLASSES.get(code, "permanent"),
+            evidence=Evidence(text, log.name, index + 1),
+            remedy=fix,
+            summary=found["message"],
+        )
+    return None
+
+
+def _follower(lines: Sequence[str], word: str) -> str | None:
+    return next((line.strip()[len(word) :].strip() for line in lines if line.strip().startswith(word)), None)
+
+
+def _failed(
+    code: str, kind: FailureClass, summary: str, evidence: Evidence | None, remedy: str | None = None
+) -> Outcome:
+    advice = remedy or "it is tried again by itself; if it stays, report it with the log"
+    return Outcome("failed", code, failure_class=kind, evidence=evidence, remedy=advice, summary=summary)
+
+
+def _read_result(path: Path) -> tuple[dict[str, Any] | None, Evidence | None]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return None, Evidence(str(error), path.name)
+    if not isinstance(data, dict):
+        return None, Evidence("no JSON object", path.name)
+    return (data, None) if _finite(data) else (None, Evidence("a number is not finite", path.name))
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_finite, value.values()))
+    return all(map(_finite, value)) if isinstance(value, list) else True
+
+
+ENGINE = ChemistryEngine()

@@ -1,0 +1,30 @@
+"""What a job is made of: from a job and its steps to the steps to add, the answer and the progress. Pure."""
+
+from __future__ import annotations
+
+from qmrunner.errors import UsageError, nearest
+from qmrunner.workflows.base import Workflow
+from qmrunner.workflows.nmr import NmrWorkflow
+from qmrunner.workflows.single import SingleWorkflow
+
+WORKFLOWS: dict[str, Workflow] = {
+    "nmr": NmrWorkflow(),
+    "nwchem": SingleWorkflow(engine="nwchem", task="deck"),
+    "xtb": SingleWorkflow(engine="xtb", task="user"),
+    "crest": SingleWorkflow(engine="crest", task="user"),
+}
+
+
+def workflow(kind: str) -> Workflow:
+    """The workflow for a kind of job. Raises UsageError `unknown_kind` with the nearest match."""
+    found = WORKFLOWS.get(kind)
+    if found is not None:
+        return found
+    near = nearest(kind, tuple(WORKFLOWS))
+    hint = f"did you mean {near}? " if near else ""
+    raise UsageError(
+        "unknown_kind", f"unknown kind of job {kind!r}", remedy=f"{hint}known are {', '.join(sorted(WORKFLOWS))}"
+    )
+
+
+__all__ = ["WORKFLOWS", "Workflow", "workflow"]

@@ -1,0 +1,107 @@
+"""The workflow protocol, and the rules all workflows share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from qmrunner.model.jobs import Job, JobEnd, Plan, Step, StepSpec
+from qmrunner.model.states import STEP_LIVE, StepState
+
+_NOT_STARTED = frozenset({StepState.WAITING, StepState.READY})
+
+
+class Workflow(Protocol):
+    """One kind of job. Every method is a pure function of its arguments."""
+
+    def plan(self, job: Job, steps: Sequence[Step]) -> Plan:
+        """What is to happen now. Asked at submission (no steps) and after each step's end; asking twice does no harm:
+        a step whose name is there already is never added again.
+        """
+        ...
+
+    def result(self, job: Job, steps: Sequence[Step]) -> dict[str, Any]:
+        """The answer so far, JSON-ready, in the shape of `qmrunner result JOB --json`."""
+        ...
+
+    def progress(self, job: Job, steps: Sequence[Step]) -> dict[str, Any]:
+        """``{"text": …, "fraction": 0…1}`` from the states of the steps alone."""
+        ...
+
+
+def missing(specs: Iterable[StepSpec], steps: Sequence[Step]) -> tuple[StepSpec, ...]:
+    """Those of `specs` whose name no step has yet."""
+    names = {step.name for step in steps}
+    return tuple(spec for spec in specs if spec.name not in names)
+
+
+def by_name(steps: Sequence[Step]) -> dict[str, Step]:
+    return {step.name: step for step in steps}
+
+
+def broken(steps: Sequence[Step]) -> Plan | None:
+    """How one failed, cancelled or held step ends a job in which every step is needed; None when there is none.
+
+    Steps that have not started are skipped. A failure counts before a cancellation: it is what a person must see.
+    """
+    for state, end in ((StepState.FAILED, "failed"), (StepState.CANCELLED, "cancelled")):
+        culprit = next((step for step in steps if step.state == state), None)
+        if culprit is not None:
+            skip = tuple(step.name for step in steps if step.state in _NOT_STARTED)
+            return Plan(skip=skip, end=_end(end, culprit))
+    culprit = next((step for step in steps if step.state == StepState.HELD), None)
+    return None if culprit is None else Plan(end=_end("held", culprit))
+
+
+def _end(state: Any, step: Step) -> JobEnd:
+    said = step.summary or (step.evidence.text if step.evidence else None) or step.code or "no reason recorded"
+    return JobEnd(state, code=step.code or state, summary=f"{step.name} {state}: {said}")
+
+
+def all_succeeded(steps: Sequence[Step]) -> bool:
+    return bool(steps) and all(step.state in (StepState.SUCCEEDED, StepState.SKIPPED) for step in steps)
+
+
+def count(steps: Sequence[Step], stage: str) -> tuple[int, int]:
+    """How many steps of a stage succeeded, and how many there are; skipped ones count for neither."""
+    chosen = [step for step in steps if step.stage == stage and step.state != StepState.SKIPPED]
+    return sum(step.state == StepState.SUCCEEDED for step in chosen), len(chosen)
+
+
+def active(steps: Sequence[Step]) -> tuple[str, ...]:
+    """Names of the steps an attempt works on now."""
+    return tuple(step.name for step in steps if step.state in STEP_LIVE)
+
+
+def answer(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
+    """The part of a result that every kind of job has: who it is, what was asked, and what each step says of itself."""
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "state": str(job.state),
+        "energy_hartree": None,
+        "shifts": [],
+        "conformers": [],
+        "files": {},
+        "provenance": {"input": dict(job.params), "steps": {step.name: _account(step) for step in steps}},
+    }
+
+
+def _account(step: Step) -> dict[str, Any]:
+    # Big tables stay in the step's own result.json.
+    said = {key: value for key, value in step.result.items() if not isinstance(value, list)}
+    return {
+        "stage": step.stage,
+        "engine": step.engine,
+        "task": step.task,
+        "params": dict(step.params),
+        "state": str(step.state),
+        "attempts": step.attempt,
+        "result": said,
+    }
+
+
+def energy(result: Mapping[str, Any]) -> float | None:
+    """A step's energy in hartree, or None when it has none."""
+    value = result.get("energy_hartree")
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
