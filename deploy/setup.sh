@@ -94,7 +94,7 @@ install_engines() {
 
 PY_CHECK='import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'
 find_python() {
-    for candidate in "${QMRUNNER_PYTHON:-}" python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
+    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 /usr/bin/python3; do
         if [ -n "$candidate" ] && "$candidate" -c "$PY_CHECK" >/dev/null 2>&1; then
             command -v "$candidate"
             return 0
@@ -109,7 +109,7 @@ make_venv() {
             # shellcheck disable=SC2086
             apt_install $PACKAGES_PYTHON
         fi
-        python=$(find_python) || die "no Python 3.11 or newer with venv: install $PACKAGES_PYTHON, or set QMRUNNER_PYTHON"
+        python=$(find_python) || die "no Python 3.11 or newer with venv: install $PACKAGES_PYTHON, or set PYTHON"
     fi
     say "making $VENV with $("$python" --version)"
     rm -rf "$VENV"

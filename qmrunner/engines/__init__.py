@@ -1,1 +1,55 @@
-"""Programs that qmrunner can run: one package per program, and what their output means."""
+"""Programs that qmrunner can run: one package per program, and what their output means.
+
+The registry imports an engine when it is first asked for, so that no command pays for those it does not use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+
+from qmrunner.engines.base import Engine
+from qmrunner.errors import NotFoundError, nearest
+
+_CLASSES = {
+    "nwchem": ("qmrunner.engines.nwchem.engine", "NWChem"),
+    "xtb": ("qmrunner.engines.xtb.engine", "Xtb"),
+    "crest": ("qmrunner.engines.crest.engine", "Crest"),
+    "chemistry": ("qmrunner.engines.chemistry", "Chemistry"),
+}
+NAMES = tuple(_CLASSES)
+
+
+@cache
+def get(name: str) -> Engine:
+    """The engine of this name; always the same object.
+
+    Raises NotFoundError `unknown_engine` for any other word.
+    """
+    if name not in _CLASSES:
+        near = nearest(name, NAMES)
+        raise NotFoundError(
+            "unknown_engine",
+            f"there is no engine {name!r}",
+            remedy=f"did you mean {near!r}?" if near else f"engines are {', '.join(NAMES)}",
+        )
+    module, attribute = _CLASSES[name]
+    engine: Engine = getattr(import_module(module), attribute)()
+    return engine
+
+
+class _Registry(Mapping[str, Engine]):
+    def __getitem__(self, name: str) -> Engine:
+        if name not in _CLASSES:
+            raise KeyError(name)
+        return get(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_CLASSES)
+
+    def __len__(self) -> int:
+        return len(_CLASSES)
+
+
+ENGINES: Mapping[str, Engine] = _Registry()

@@ -1,0 +1,1 @@
+"""CREST: conformer searches."""

@@ -1,0 +1,156 @@
+"""What a CREST attempt came to.
+
+Success needs exit status 0, the end marker, a whole `crest_conformers.xyz` and no lost metadynamics run: none of them
+is enough alone. CREST 3 exits 0 on an unknown solvent, and intermediate ensembles of killed runs look finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from qmrunner.engines import endings, xtb
+from qmrunner.engines.crest.read import BrokenEnsembleError, Conformer, Summary, read_ensemble, read_log
+from qmrunner.engines.signatures import Finding, load
+from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
+
+CATALOGUE = load(Path(__file__).with_name("signatures.toml"))
+_HIDDEN = endings.hidden(CATALOGUE)
+_INNER = load(Path(xtb.__file__).with_name("signatures.toml"))
+
+ENSEMBLE = "crest_conformers.xyz"
+# Runs that search no conformers, and what they leave; nothing is known to be left by those with no file.
+_OTHER_RUNS: dict[str, tuple[str, ...]] = {
+    "--sp": (),
+    "--opt": ("crestopt.xyz",),
+    "--optimize": ("crestopt.xyz",),
+    "--ancopt": ("crestopt.xyz",),
+    "--numhess": (),
+    "--ohess": (),
+    "--cregen": (),
+    "--mdopt": ("crest_ensemble.xyz",),
+    "--screen": ("crest_ensemble.xyz",),
+    "--protonate": ("protonated.xyz",),
+    "--deprotonate": ("deprotonated.xyz",),
+    "--tautomerize": ("tautomers.xyz",),
+    "--qcg": (),
+    "--msreact": (),
+    "--rmsd": (),
+    "--testtopo": (),
+    "--constrain": (),
+    "--zsort": (),
+    "--splitfile": (),
+    "--dry": (),
+}
+_RESULTS = (
+    ENSEMBLE, "crest_best.xyz", "crest.energies", "crest_rotamers.xyz", "cre_members", "crest_ensemble.xyz",
+    "crestopt.xyz", "protonated.xyz", "deprotonated.xyz", "tautomers.xyz", "crest_clustered.xyz", "crest.engrad",
+    "struc.xyz", "numhess*", "*.sorted",
+)  # fmt: skip
+_CUT = "CREST exits 0 without having finished: look at its last lines and at the free space of scratch and logs."
+_FULL = "The ensemble is not whole: the scratch volume was probably full; free or enlarge it, then retry."
+
+
+def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit: Exit) -> Outcome:
+    """The outcome of an attempt that ran CREST with `args` in `directory`."""
+    if not exit.ok:
+        return _from_inner(directory, exit) or endings.ended(CATALOGUE, log, exit)
+    summary = read_log(log)
+    finding = (
+        _HIDDEN.classify(log, exit) or _unfinished(summary, log) or _lost_runs(directory) or _full(exit, directory)
+    )
+    conformers: tuple[Conformer, ...] = ()
+    if finding is None:
+        finding, conformers = _ensemble(step, args, directory, summary)
+    if finding is None:
+        return _succeeded(step, directory, summary, conformers)
+    if exit.stop_reason is not None:
+        return endings.stopped(exit.stop_reason, CATALOGUE, log)
+    return endings.failed(finding)
+
+
+def _from_inner(directory: Path, exit: Exit) -> Outcome | None:
+    """What the xTB that a legacy CREST called said in `xtb.out`: CREST itself tells only that it failed."""
+    if exit.stop_reason is not None or exit.signal is not None:
+        return None
+    # Only text can explain it: the exit is CREST's.
+    finding = _INNER.classify(directory / "xtb.out", replace(exit, returncode=None, disk_full=False, oom_kills=None))
+    return endings.failed(finding) if finding is not None else None
+
+
+def _unfinished(summary: Summary, log: Path) -> Finding | None:
+    if summary.terminated_normally:
+        return None
+    last = CATALOGUE.last_line(log) or Evidence("no output at all", log.name)
+    text = f"`CREST terminated normally.` is missing; last line: {last.text.strip()}"
+    return Finding("truncated_output", "resource", Evidence(text, log.name, last.line), _CUT)
+
+
+def _lost_runs(directory: Path) -> Finding | None:
+    """Legacy CREST goes on without a metadynamics run that failed, and keeps its remains in FAILED-MTD."""
+    if not (directory / "FAILED-MTD").is_dir():
+        return None
+    remedy = "The ensemble lacks what this run would have found: retry; if it happens again, give a smaller --tstep."
+    return Finding("mtd_failed", "transient", Evidence("a metadynamics run failed", "FAILED-MTD"), remedy)
+
+
+def _full(exit: Exit, directory: Path) -> Finding | None:
+    if not exit.disk_full:
+        return None
+    return endings.file_finding("scratch_full", directory, "the scratch volume was full during the run", _FULL)
+
+
+def _ensemble(
+    step: Step, args: Sequence[str], directory: Path, summary: Summary
+) -> tuple[Finding | None, tuple[Conformer, ...]]:
+    """The conformers, or why they are no result. No conformers and no finding for runs that search none."""
+    other = next((files for flag, files in _OTHER_RUNS.items() if flag in args), None)
+    if other is not None:
+        missing = [name for name in other if not _has_bytes(directory / name)]
+        text = f"{', '.join(missing)} is missing or empty"
+        return (endings.file_finding("scratch_full", directory, text, _FULL) if missing else None), ()
+    path = directory / ENSEMBLE
+    try:
+        conformers = read_ensemble(path)
+    except BrokenEnsembleError as error:
+        return endings.file_finding("truncated_output", path, str(error), _FULL), ()
+    problem = _contradiction(step, conformers, summary)
+    if problem:
+        return endings.file_finding("truncated_output", path, problem, _FULL), ()
+    return None, conformers
+
+
+def _contradiction(step: Step, conformers: tuple[Conformer, ...], summary: Summary) -> str | None:
+    if summary.conformers is not None and summary.conformers != len(conformers):
+        return f"{len(conformers)} structures in the file, {summary.conformers} conformers in the log"
+    wanted = step.params.get("atoms")
+    if isinstance(wanted, Sequence):
+        symbols = [symbol.lower() for symbol in conformers[0].symbols]
+        if symbols != [str(symbol).lower() for symbol in wanted]:
+            return "the conformers hold other atoms than the input, or in another order"
+    return None
+
+
+def _succeeded(step: Step, directory: Path, summary: Summary, conformers: tuple[Conformer, ...]) -> Outcome:
+    files = tuple(
+        sorted(
+            path.name
+            for path in {hit for pattern in _RESULTS for hit in directory.glob(pattern)}
+            if path.is_file() and not path.is_symlink() and _has_bytes(path) and path.name not in step.inputs
+        )
+    )
+    energies = [conformer.energy_hartree for conformer in conformers]
+    result = {
+        "energy_hartree": min(energies, default=None),
+        "conformers": [{"energy_hartree": energy} for energy in energies],
+        "warnings": list(summary.warnings),
+    }
+    return Outcome("succeeded", "ok", result=result, publish=files, promote=files if step.task == "user" else ())
+
+
+def _has_bytes(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,89 @@
+"""Reading what CREST wrote. Checked against CREST 3.0.2 (native, --legacy) and 2.12."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+_END = "CREST terminated normally."
+_UNIQUE = re.compile(r"number of unique conformers for further calc +(\d+)")
+_EARLY = re.compile(r"MTD +\d+ .*terminated EARLY")
+_NUMBER = re.compile(r"-?\d+\.\d+(?:[eE][-+]?\d+)?")
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a log tells. `conformers` is their number as CREST says it at the end; None when it does not."""
+
+    terminated_normally: bool = False
+    conformers: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Conformer:
+    """One structure of an ensemble: atom symbols in input order, energy in Hartree."""
+
+    symbols: tuple[str, ...]
+    energy_hartree: float
+
+
+class BrokenEnsembleError(ValueError):
+    """An ensemble file that is not whole."""
+
+
+def read_log(log: Path) -> Summary:
+    """The summary of a CREST log (stdout and stderr together); of an empty one when there is no such file."""
+    summary = Summary()
+    try:
+        stream = log.open(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return summary
+    with stream:
+        for line in stream:
+            if _END in line:
+                summary.terminated_normally = True
+            elif hit := _UNIQUE.search(line):
+                summary.conformers = int(hit[1])
+            elif _EARLY.search(line):
+                summary.warnings += (line.strip(),)
+    return summary
+
+
+def read_ensemble(path: Path) -> tuple[Conformer, ...]:
+    """All structures of a CREST ensemble (concatenated XYZ, the comment is the energy in Hartree), in file order.
+
+    Raises BrokenEnsembleError, which says what is wrong, when the file is missing, empty or cut, or when an energy
+    is not a finite number.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        raise BrokenEnsembleError(f"{path.name} was not written") from None
+    found: list[Conformer] = []
+    at = 0
+    while at < len(lines) and lines[at].strip():
+        conformer = _conformer(lines, at, f"{path.name}: structure {len(found) + 1}")
+        found.append(conformer)
+        at += 2 + len(conformer.symbols)
+    if not found:
+        raise BrokenEnsembleError(f"{path.name} holds no structure")
+    if any(len(conformer.symbols) != len(found[0].symbols) for conformer in found):
+        raise BrokenEnsembleError(f"{path.name} holds structures of different sizes")
+    return tuple(found)
+
+
+def _conformer(lines: list[str], at: int, where: str) -> Conformer:
+    word = lines[at].strip()
+    if not word.isdigit():
+        raise BrokenEnsembleError(f"{where} does not start with a number of atoms but with {word[:40]!r}")
+    rows = [line.split() for line in lines[at + 2 : at + 2 + int(word)]]
+    if len(rows) < int(word) or any(len(row) < 4 or not _NUMBER.fullmatch(row[3]) for row in rows):
+        raise BrokenEnsembleError(f"{where} is cut: {word} atoms promised")
+    hit = _NUMBER.search(lines[at + 1])
+    energy = float(hit[0]) if hit else math.nan
+    if not math.isfinite(energy):
+        raise BrokenEnsembleError(f"{where} has no energy in its comment line: {lines[at + 1].strip()[:40]!r}")
+    return Conformer(tuple(row[0] for row in rows), energy)

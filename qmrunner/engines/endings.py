@@ -1,0 +1,54 @@
+"""How attempts end that did not succeed: the same for every engine that reads its log by signatures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qmrunner.engines.signatures import Catalogue, Finding
+from qmrunner.model.jobs import Evidence, Exit, Outcome
+
+# Asked to stop from outside: by a signal that the engine itself reports.
+_STOPPED = ("terminated", "interrupted")
+_HUNG_REMEDY = "It stopped making progress and was ended: retried once more; if it hangs again, look at its input."
+
+
+def failed(finding: Finding) -> Outcome:
+    """The outcome of a failure that a signature or a check found."""
+    return Outcome(
+        state="stopped" if finding.code in _STOPPED else "failed",
+        code=finding.code,
+        failure_class=finding.failure_class,
+        evidence=finding.evidence,
+        remedy=finding.remedy,
+        summary=finding.evidence.text.strip() or None,
+    )
+
+
+def stopped(reason: str, catalogue: Catalogue, log: Path) -> Outcome:
+    """The outcome of an attempt that qmrunner itself ended for `reason` (``drain``, ``hung``, …)."""
+    hung = reason == "hung"
+    return Outcome(
+        state="stopped",
+        code=reason,
+        failure_class="transient",
+        evidence=catalogue.last_line(log) or Evidence("no output at all", log.name),
+        remedy=_HUNG_REMEDY if hung else None,
+        summary="no progress; ended" if hung else f"stopped for {reason}",
+    )
+
+
+def ended(catalogue: Catalogue, log: Path, exit: Exit) -> Outcome:
+    """The outcome of an attempt that did not succeed and in which no check of the results found out why."""
+    if exit.stop_reason is not None:
+        return stopped(exit.stop_reason, catalogue, log)
+    return failed(catalogue.classify(log, exit) or catalogue.unknown(log, exit))
+
+
+def hidden(catalogue: Catalogue) -> Catalogue:
+    """The part of a catalogue that also speaks of runs which claim success: signatures that name exit status 0."""
+    return Catalogue(tuple(s for s in catalogue.signatures if 0 in s.exits), catalogue.noise)
+
+
+def file_finding(code: str, path: Path, text: str, remedy: str) -> Finding:
+    """A finding of class resource whose evidence is the state of a file rather than a line."""
+    return Finding(code, "resource", Evidence(text, path.name), remedy)

@@ -1,0 +1,87 @@
+"""What xTB and CREST have in common: threads, their stacks, and the options that name them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qmrunner.model.jobs import Grant
+
+_STACK_MIB_LEAST = 64
+_STACK_MIB_MOST = 1024
+# Inherited values of these would move threads onto cores of other jobs, or change their number behind our back.
+UNSET = (
+    "OMP_PROC_BIND",
+    "OMP_PLACES",
+    "OMP_DYNAMIC",
+    "OMP_THREAD_LIMIT",
+    "OMP_NESTED",
+    "OMP_SCHEDULE",
+    "GOMP_CPU_AFFINITY",
+    "GOMP_STACKSIZE",
+    "KMP_AFFINITY",
+    "KMP_STACKSIZE",
+    "GOTO_NUM_THREADS",
+    "MKL_DYNAMIC",
+    "GFORTRAN_UNBUFFERED_ALL",
+)
+
+
+def environment(grant: Grant, directory: Path) -> dict[str, str]:
+    """Environment of a program with `grant.cores` OpenMP threads that works in `directory`."""
+    threads = str(grant.cores)
+    return {
+        # The second number is for nested regions: one thread, or a crest of 4 would run 16.
+        "OMP_NUM_THREADS": f"{threads},1",
+        "OMP_MAX_ACTIVE_LEVELS": "1",
+        "OMP_STACKSIZE": f"{stack_mib(grant)}M",
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        # Progress lines reach the log as they are written; gfortran would hold back 8 KiB.
+        "GFORTRAN_UNBUFFERED_PRECONNECTED": "1",
+        "TMPDIR": str(directory),
+        "TZ": "UTC",
+    }
+
+
+def stack_mib(grant: Grant) -> int:
+    """Stack of each thread in MiB: as much as all of them can have within the grant, within reason.
+
+    Too small a stack ends xTB by SIGSEGV without a word; too large a one cannot be mapped under a limit.
+    """
+    share = grant.memory_mib // max(grant.cores, 1)
+    return max(_STACK_MIB_LEAST, min(_STACK_MIB_MOST, share))
+
+
+def without(args: Sequence[str], names: Collection[str]) -> tuple[list[str], list[str]]:
+    """`args` without the options in `names` and the value after each; and those values."""
+    kept: list[str] = []
+    values: list[str] = []
+    rest = iter(args)
+    for word in rest:
+        if word not in names:
+            kept.append(word)
+        else:
+            values += [value for value in [next(rest, None)] if value is not None]
+    return kept, values
+
+
+def value_of(args: Sequence[str], names: Collection[str]) -> str | None:
+    """The value after the last of the options in `names`; None when none of them is there."""
+    values = without(args, names)[1]
+    return values[-1] if values else None
+
+
+def integer(text: str | None) -> int | None:
+    """`text` as a whole number; None when it is none."""
+    try:
+        return int(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def atom_count(params: Mapping[str, Any]) -> int | None:
+    """Number of atoms that the parameter `atoms` (their symbols, or their number) tells; None when it is not there."""
+    atoms = params.get("atoms")
+    return atoms if isinstance(atoms, int) else len(atoms) if atoms else None

@@ -1,0 +1,80 @@
+"""The one place that runs a probe: what is installed here, in which version?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+from qmrunner.engines.base import Engine, Installed, Which
+
+PROBE_TIMEOUT_S = 20.0
+_LONGEST_OUTPUT = 1 << 20
+# A probe is one short call: no thread pool, and no refusal of Open MPI because the worker is root in its container.
+_ENVIRONMENT = {
+    "LC_ALL": "C",
+    "TZ": "UTC",
+    "OMP_NUM_THREADS": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+}
+_answers: dict[tuple[Any, ...], Installed] = {}
+
+
+def probe(
+    engine: Engine,
+    configured: Mapping[str, str | None],
+    which: Which = shutil.which,
+    timeout_s: float = PROBE_TIMEOUT_S,
+) -> Installed:
+    """What is installed of `engine`. `configured` holds the paths of the settings (``xtb``, ``mpirun``, …).
+
+    An answer is kept for this process until the program's file changes. Never raises because a probe failed: its
+    output is then what the engine makes of it, usually an unknown version.
+    """
+    found = engine.locate(configured, which)
+    if found.path is None:
+        return found
+    key = _identity(found)
+    if key not in _answers:
+        outputs = [_output(argv, timeout_s) for argv in engine.probe_argv(found)]
+        _answers[key] = engine.read_probe(found, outputs)
+    return _answers[key]
+
+
+def _identity(found: Installed) -> tuple[Any, ...]:
+    assert found.path is not None
+    try:
+        status = os.stat(found.path)
+        file = (status.st_mtime_ns, status.st_size, status.st_ino)
+    except OSError:
+        file = (0, 0, 0)
+    return (found.name, found.path, file, repr(sorted(found.facts.items())))
+
+
+def _output(argv: tuple[str, ...], timeout_s: float) -> str:
+    """stdout and stderr of a command, run in an empty directory of its own; what there is of it after a timeout."""
+    with tempfile.TemporaryDirectory(prefix="qmrunner-probe-") as directory:
+        try:
+            process = subprocess.Popen(
+                argv,
+                cwd=directory,
+                env={**os.environ, **_ENVIRONMENT, "TMPDIR": directory},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            return str(error)
+        with process:
+            try:
+                output, _ = process.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                output, _ = process.communicate()
+    return output[:_LONGEST_OUTPUT].decode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""xTB: semiempirical energies, geometries, frequencies and dynamics."""

@@ -1,0 +1,175 @@
+"""xTB as an engine: one structure in, an energy and often a better structure out, mostly within a second.
+
+Tasks:
+
+- `optimise`: params `charge`, `multiplicity`, `alpb` (solvent or None), `level` (default ``tight``), `atoms` (symbols
+  in order); input `geometry` (XYZ). Publishes `geometry.xyz`.
+- `user`: params `structure` (file name), `args` (list of words); inputs by file name. Publishes what xTB wrote.
+
+Both run in an empty directory with `--norestart`: xTB picks up whatever restart file it finds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from qmrunner.engines import openmp, structure
+from qmrunner.engines.base import Context, Installed, ProgressReader, Which
+from qmrunner.engines.xtb import judge
+from qmrunner.engines.xtb.progress import XtbReader
+from qmrunner.errors import NotReadyError, UsageError
+from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
+
+_VERSION = re.compile(r"xtb version +(\d[\w.-]*)")
+_THREADS = ("-P", "--parallel")
+_NO_CALCULATION = ("--help", "-h", "--version", "--license", "--citation", "--define")
+_CONTROL_FILES = (".CHRG", ".UHF", "--input", "-I")
+_START = "start.xyz"
+
+
+class Xtb:
+    """See the module."""
+
+    name = "xtb"
+
+    def locate(self, configured: Mapping[str, str | None], which: Which) -> Installed:
+        """Finds `xtb` where the settings say, else on PATH; its parameter files beside it."""
+        path = which(configured.get("xtb") or "xtb")
+        if path is None:
+            return Installed(self.name, None, facts={"configured": configured.get("xtb")})
+        share = Path(path).resolve().parent.parent / "share" / "xtb"
+        return Installed(self.name, path, facts={"parameters": str(share)} if share.is_dir() else {})
+
+    def probe_argv(self, found: Installed) -> Sequence[tuple[str, ...]]:
+        return ((found.path, "--version"),) if found.path else ()
+
+    def read_probe(self, found: Installed, outputs: Sequence[str]) -> Installed:
+        hit = _VERSION.search("".join(outputs))
+        return Installed(found.name, found.path, hit[1] if hit else None, found.facts)
+
+    def demand(self, task: str, params: Mapping[str, Any]) -> Demand:
+        """Small molecules gain nothing from threads; memory grows with the square of the atoms.
+
+        Measured: 20-45 MiB at 15 atoms. Matrices: some 20 of (4 N)² doubles for N atoms.
+        """
+        atoms = openmp.atom_count(params)
+        wanted = openmp.integer(openmp.value_of(params.get("args", ()), _THREADS))
+        size = atoms or 100
+        useful = 1 if size <= 30 else 2 if size <= 100 else 4 if size <= 300 else 8
+        return Demand(
+            cores_max=max(1, wanted or useful),
+            memory_mib_per_core=64,
+            memory_mib_base=128 + size * size * 3 // 1000,
+            scratch_mib=32 if task == "optimise" else 256,
+        )
+
+    def prepare(self, step: Step, context: Context) -> Command:
+        """See Engine. Raises NotReadyError `engine_missing`; UsageError for a structure or option that cannot work."""
+        if context.installed.path is None:
+            raise missing()
+        args = self._arguments(step)
+        name = _START if step.task == "optimise" else plain_name(step.params["structure"])
+        source = context.inputs.get("geometry" if step.task == "optimise" else name)
+        if source is None:
+            raise UsageError(
+                "input_missing", f"{name} is not among the files of this job", remedy="submit it with the job"
+            )
+        structure.check(source, name, **_electrons(args, context.inputs))
+        inputs = {name: source} if step.task == "optimise" else dict(context.inputs)
+        args, notes = _own_options(args, inputs, context.grant)
+        return Command(
+            argv=(context.installed.path, name, *args),
+            env=self._environment(context),
+            unset=openmp.UNSET,
+            copies={plain_name(target): path for target, path in inputs.items()},
+            notes=(f"xtb {context.installed.version or 'of unknown version'}", *notes),
+        )
+
+    def reader(self, step: Step) -> ProgressReader:
+        return XtbReader()
+
+    def checkpoint(self, directory: Path) -> tuple[str, ...]:
+        """None: a run is shorter than a restart is worth, and xTB's own restart file spoils convergence (xtb#1146)."""
+        return ()
+
+    def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
+        """See Engine. Where `optimise` succeeded, `geometry.xyz` is in `directory` afterwards."""
+        return judge.interpret(step, self._arguments(step), directory, log, exit)
+
+    def _arguments(self, step: Step) -> list[str]:
+        """Options of the run as it was asked for, before qmrunner adds its own."""
+        params = step.params
+        if step.task == "user":
+            return checked_args(params.get("args", ()), _NO_CALCULATION)
+        args = ["--opt", str(params.get("level") or "tight"), "--gfn", "2", "--chrg", str(params.get("charge", 0))]
+        args += ["--uhf", str(params.get("multiplicity", 1) - 1)]
+        return args + (["--alpb", str(params["alpb"])] if params.get("alpb") else [])
+
+    def _environment(self, context: Context) -> dict[str, str]:
+        parameters = context.installed.facts.get("parameters")
+        env = openmp.environment(context.grant, context.directory)
+        return env | ({"XTBPATH": str(parameters)} if parameters else {})
+
+
+def missing() -> NotReadyError:
+    """The error for a machine without xTB."""
+    return NotReadyError(
+        "engine_missing",
+        "xTB is not installed on this machine",
+        remedy="install it (Debian: apt-get install xtb) or set QMRUNNER_XTB to its path",
+    )
+
+
+def plain_name(name: str) -> str:
+    """`name` if it names a file in the work directory and cannot be taken for an option.
+
+    Raises UsageError `input_error` otherwise.
+    """
+    if name and PurePath(name).name == name and not name.startswith("-") and name not in (".", ".."):
+        return name
+    raise UsageError(
+        "input_error",
+        "an input file needs a plain name",
+        evidence=name,
+        remedy="rename it: no slash, no leading '-'",
+    )
+
+
+def checked_args(args: Sequence[str], refused: Sequence[str]) -> list[str]:
+    """`args` as a list. Raises UsageError `no_task` for options that print something and compute nothing."""
+    idle = [word for word in args if word in refused]
+    if idle:
+        raise UsageError(
+            "no_task",
+            f"{idle[0]} computes nothing",
+            evidence=" ".join(args),
+            remedy="leave it out, or run it in a shell",
+        )
+    return [str(word) for word in args]
+
+
+def _electrons(args: Sequence[str], inputs: Mapping[str, Path]) -> dict[str, int | None]:
+    """Charge and unpaired electrons to check the structure with; none where a file may say otherwise."""
+    if any(name in inputs or name in args for name in _CONTROL_FILES):
+        return {}
+    charge = openmp.value_of(args, judge.CHARGE)
+    return {
+        "charge": 0 if charge is None else openmp.integer(charge),
+        "unpaired": openmp.integer(openmp.value_of(args, judge.UHF)),
+    }
+
+
+def _own_options(args: Sequence[str], inputs: Mapping[str, Path], grant: Grant) -> tuple[list[str], list[str]]:
+    """`args` with qmrunner's own options, and a note for each choice."""
+    kept, threads = openmp.without(args, _THREADS)
+    notes = [
+        f"-P {value} replaced by the {grant.cores} cores granted" for value in threads if value != str(grant.cores)
+    ]
+    if "xtbrestart" in inputs or "--restart" in kept:
+        notes.append("--norestart left out: the job brings a restart of its own")
+    elif "--norestart" not in kept:
+        kept.append("--norestart")
+    return [*kept, "-P", str(grant.cores)], notes

@@ -1,0 +1,214 @@
+"""What an xTB attempt came to. Its exit status says little: most half-done runs end with 0 (tests/fixtures/xtb)."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qmrunner.engines import endings
+from qmrunner.engines.openmp import integer, value_of
+from qmrunner.engines.signatures import Finding, load
+from qmrunner.engines.xtb.read import Summary, incomplete, read_log
+from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
+
+CATALOGUE = load(Path(__file__).with_name("signatures.toml"))
+_HIDDEN = endings.hidden(CATALOGUE)
+
+UHF = ("--uhf", "-u")
+CHARGE = ("--chrg", "-c", "--charge")
+_OPTIMISING = frozenset({"--opt", "-o", "--ohess", "--omd"})
+_FREQUENCIES = frozenset({"--hess", "--ohess", "--bhess"})
+_DYNAMICS = frozenset({"--md", "--omd", "--metadyn"})
+_WITHOUT_ENERGY = frozenset({"--topo", "--wrtopo"})
+# What a user may want to keep, each with an optional `--namespace` before it.
+_RESULTS = (
+    "xtbopt.*", "xtbout.json", "hessian", "vibspectrum", "g98.out", "charges", "wbo", "gradient", "energy", "*.engrad",
+    "xtb.trj", "xtbtopo.mol", "xtbscan.log", "xtbhess.*", "molden.input", "gfnff_charges", "xtb_esp*", "xtblmoinfo",
+    "xtbpath*.xyz", "xtbmeta.log", "properties.out",
+)  # fmt: skip
+_FULL = (
+    "The scratch volume filled up and cut result files, although xTB says all is well: free or enlarge it, then retry."
+)
+_CUT = "The log ends early although xTB exits 0: the volume of the logs is probably full; free it, then retry."
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What was asked for and what is there."""
+
+    args: tuple[str, ...]
+    directory: Path
+    log: Path
+    exit: Exit
+    summary: Summary
+
+    def asked(self, flags: frozenset[str]) -> bool:
+        return not flags.isdisjoint(self.args)
+
+    @property
+    def prefix(self) -> str:
+        namespace = value_of(self.args, ("--namespace",))
+        return f"{namespace}." if namespace else ""
+
+    def file(self, name: str) -> Path:
+        return self.directory / f"{self.prefix}{name}"
+
+
+def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit: Exit) -> Outcome:
+    """The outcome of an attempt that ran xTB with `args` in `directory`."""
+    run = _Run(tuple(args), directory, log, exit, read_log(log))
+    if not exit.ok:
+        return endings.ended(CATALOGUE, log, exit)
+    finding = _hidden_failure(run) or _wrong_atoms(run, step)
+    if finding is None:
+        return _optimised(run) if step.task == "optimise" else _computed(run, step)
+    if exit.stop_reason is not None:
+        return endings.stopped(exit.stop_reason, CATALOGUE, log)
+    return endings.failed(finding)
+
+
+def _hidden_failure(run: _Run) -> Finding | None:
+    """Why a run that ended with exit status 0 is no success; None when it is one."""
+    return (
+        _HIDDEN.classify(run.log, run.exit)
+        or _cut_log(run)
+        or _impossible_spin(run)
+        or _missing_optimisation(run)
+        or _damaged_file(run)
+    )
+
+
+def _cut_log(run: _Run) -> Finding | None:
+    summary = run.summary
+    energy = summary.energy_hartree
+    missing = [
+        what
+        for what, there in (
+            ("`normal termination of xtb`", summary.terminated_normally),
+            ("`finished run on`", summary.finished),
+            ("a total energy", energy is not None or run.asked(_WITHOUT_ENERGY)),
+        )
+        if not there
+    ]
+    if missing:
+        last = CATALOGUE.last_line(run.log)
+        text = f"the log lacks {', '.join(missing)}; last line: {last.text.strip() if last else 'none'}"
+        return Finding("truncated_output", "resource", Evidence(text, run.log.name, last.line if last else None), _CUT)
+    if energy is not None and not math.isfinite(energy):
+        text = "the total energy is not a finite number"
+        remedy = "The calculation broke down numerically: check structure, charge and spin."
+        return Finding("not_finite", "method", Evidence(text, run.log.name), remedy)
+    return None
+
+
+def _impossible_spin(run: _Run) -> Finding | None:
+    """xTB accepts an even number of unpaired electrons among an odd number of electrons, and the reverse."""
+    unpaired, electrons = integer(value_of(run.args, UHF)), run.summary.electrons
+    if unpaired is None or electrons is None or (unpaired <= electrons and (electrons - unpaired) % 2 == 0):
+        return None
+    text = f"{electrons} valence electrons cannot leave {unpaired} of them unpaired"
+    remedy = "Give a charge and multiplicity (unpaired electrons + 1) that fit the number of electrons."
+    return Finding("charge_multiplicity", "permanent", Evidence(text, run.log.name), remedy)
+
+
+def _missing_optimisation(run: _Run) -> Finding | None:
+    if not run.asked(_OPTIMISING) or run.summary.converged:
+        return None
+    if len(_symbols(_geometry(run))) == 1:
+        return None
+    text = "an optimisation was asked for, but the log tells of none that converged"
+    remedy = "Another option has overridden it: ask for one kind of run at a time."
+    return Finding("input_error", "permanent", Evidence(text, run.log.name), remedy)
+
+
+def _damaged_file(run: _Run) -> Finding | None:
+    for path in _expected(run):
+        problem = incomplete(path)
+        if problem is not None:
+            return endings.file_finding("scratch_full", path, problem, _FULL)
+    if run.exit.disk_full:
+        return endings.file_finding("scratch_full", run.directory, "the scratch volume was full during the run", _FULL)
+    return None
+
+
+def _expected(run: _Run) -> list[Path]:
+    paths: list[Path] = []
+    if run.asked(_OPTIMISING):
+        paths.append(_geometry(run))
+    if run.asked(_FREQUENCIES):
+        paths += [run.file("hessian"), run.file("vibspectrum")]
+    if run.asked(_DYNAMICS):
+        paths.append(run.file("xtb.trj"))
+    if "--json" in run.args:
+        # Its name knows no namespace (xTB 6.5.1).
+        paths.append(next((p for p in (run.file("xtbout.json"),) if p.exists()), run.directory / "xtbout.json"))
+    if "--grad" in run.args:
+        paths.append(run.file("gradient"))
+    # Always written by the GFN-xTB methods and never empty; the force field writes none.
+    return paths + [path for path in (run.file("charges"),) if path.exists()]
+
+
+def _wrong_atoms(run: _Run, step: Step) -> Finding | None:
+    """Whether the optimised geometry holds other atoms than went in (parameter `atoms`: their symbols in order)."""
+    wanted = step.params.get("atoms")
+    if step.task != "optimise" or not isinstance(wanted, Sequence):
+        return None
+    path = run.directory / "xtbopt.xyz"
+    found = _symbols(path)
+    if [symbol.lower() for symbol in found] == [str(symbol).lower() for symbol in wanted]:
+        return None
+    return endings.file_finding(
+        "truncated_output", path, f"{len(found)} atoms of {len(wanted)}, or in another order", _FULL
+    )
+
+
+def _optimised(run: _Run) -> Outcome:
+    """Success of `optimise`. The geometry gets its plain name here, by a rename that cannot leave half a file."""
+    partial = run.directory / "geometry.xyz.part"
+    shutil.copyfile(run.directory / "xtbopt.xyz", partial)
+    partial.replace(run.directory / "geometry.xyz")
+    return Outcome("succeeded", "ok", result=_result(run.summary), publish=("geometry.xyz",))
+
+
+def _computed(run: _Run, step: Step) -> Outcome:
+    files = results(run.directory, run.prefix, frozenset(step.inputs))
+    result = _result(run.summary) | {
+        "free_energy_hartree": run.summary.free_energy_hartree,
+        "gap_ev": run.summary.gap_ev,
+        "warnings": list(run.summary.warnings),
+    }
+    return Outcome("succeeded", "ok", result=result, publish=files, promote=files)
+
+
+def _result(summary: Summary) -> dict[str, Any]:
+    return {
+        "energy_hartree": summary.energy_hartree,
+        "gradient_norm": summary.gradient_norm,
+        "cycles": summary.cycles,
+        "converged": summary.converged,
+    }
+
+
+def results(directory: Path, prefix: str, inputs: frozenset[str]) -> tuple[str, ...]:
+    """Names of the result files in `directory` that hold anything, inputs left out."""
+    hits = {path for pattern in _RESULTS for start in {"", prefix} for path in directory.glob(start + pattern)}
+    kept = (p.name for p in hits if p.is_file() and not p.is_symlink() and p.stat().st_size and p.name not in inputs)
+    return tuple(sorted(kept))
+
+
+def _symbols(path: Path) -> tuple[str, ...]:
+    """Atom symbols of an XYZ file that `incomplete` found whole; empty when there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return tuple(line.split()[0] for line in lines[2 : 2 + int(lines[0])])
+    except (OSError, ValueError, IndexError):
+        return ()
+
+
+def _geometry(run: _Run) -> Path:
+    """The file of the optimised structure: the log names it by the input's format, without the namespace."""
+    return run.file(run.summary.geometry or "xtbopt.xyz")

@@ -1,0 +1,149 @@
+"""Reading what xTB wrote. Checked against xTB 6.5.1 and 6.7.1."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from qmrunner.errors import UsageError
+
+_NUMBER = re.compile(r"-?\d+\.\d+(?:[eEdD][-+]?\d+)?|NaN|\*{3,}", re.IGNORECASE)
+_CONVERGED = re.compile(r"GEOMETRY OPTIMIZATION CONVERGED AFTER +(\d+)")
+_FAILED = re.compile(r"FAILED TO CONVERGE GEOMETRY OPTIMIZATION IN +(\d+)")
+_ELECTRONS = re.compile(r":  # electrons +(-?\d+)")
+_WRITTEN = re.compile(r"optimized geometry written to: +(\S+)")
+_WARNING = re.compile(r"^-\d+- (.*)")
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a log tells. Energies in Hartree, `gradient_norm` in Hartree/bohr, `gap_ev` (HOMO to LUMO) in eV.
+
+    A number is None when the log does not tell it and not finite when xTB printed NaN or an overflow. `converged` is
+    None when no optimisation ended; `cycles` are those of the last one. `geometry` is the file that holds its result.
+    """
+
+    energy_hartree: float | None = None
+    free_energy_hartree: float | None = None
+    gradient_norm: float | None = None
+    gap_ev: float | None = None
+    cycles: int | None = None
+    converged: bool | None = None
+    electrons: int | None = None
+    geometry: str | None = None
+    warnings: tuple[str, ...] = ()
+    finished: bool = False
+    terminated_normally: bool = False
+
+
+def read_log(log: Path) -> Summary:
+    """The summary of an xTB log (stdout and stderr together); of an empty one when there is no such file."""
+    summary = Summary()
+    try:
+        stream = log.open(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return summary
+    with stream:
+        for line in stream:
+            _take(summary, line)
+    return summary
+
+
+def _take(summary: Summary, line: str) -> None:
+    if "| TOTAL ENERGY" in line:
+        summary.energy_hartree = _number(line)
+    elif "| TOTAL FREE ENERGY" in line:
+        summary.free_energy_hartree = _number(line)
+    elif "| GRADIENT NORM" in line:
+        summary.gradient_norm = _number(line)
+    elif "| HOMO-LUMO GAP" in line:
+        summary.gap_ev = _number(line)
+    elif "GEOMETRY OPTIMIZATION" in line:
+        _take_optimisation(summary, line)
+    elif hit := _ELECTRONS.search(line):
+        summary.electrons = int(hit[1])
+    elif hit := _WRITTEN.search(line):
+        summary.geometry = hit[1]
+    elif hit := _WARNING.match(line):
+        summary.warnings += (hit[1].strip(),)
+    elif "* finished run on" in line:
+        summary.finished = True
+    elif "normal termination of xtb" in line and "abnormal" not in line:
+        summary.terminated_normally = True
+
+
+def _take_optimisation(summary: Summary, line: str) -> None:
+    if hit := _CONVERGED.search(line):
+        summary.converged, summary.cycles = True, int(hit[1])
+    elif hit := _FAILED.search(line):
+        summary.converged, summary.cycles = False, int(hit[1])
+
+
+def _number(line: str) -> float | None:
+    hit = _NUMBER.search(line)
+    if hit is None:
+        return None
+    try:
+        return float(hit[0].lower().replace("d", "e"))
+    except ValueError:
+        return math.nan
+
+
+def incomplete(path: Path) -> str | None:
+    """Why the result file `path` cannot be whole; None when nothing speaks against it.
+
+    A full disk leaves files of zero bytes, or cut at a block, under an exit status of 0.
+    """
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        return f"{path.name} was not written"
+    if size == 0:
+        return f"{path.name} has zero bytes"
+    if path.suffix == ".xyz":
+        return _incomplete_xyz(path)
+    if path.suffix == ".json":
+        return _incomplete_json(path)
+    if path.name.endswith("hessian"):
+        return _incomplete_hessian(path)
+    if path.name.endswith("vibspectrum"):
+        whole = path.read_text(encoding="utf-8", errors="replace").rstrip().endswith("$end")
+        return None if whole else f"{path.name} ends without $end"
+    return None
+
+
+def _incomplete_xyz(path: Path) -> str | None:
+    from qmrunner.chemistry.xyz import read_xyz
+
+    try:
+        read_xyz(path.read_text(encoding="utf-8", errors="replace"), path.name)
+    except UsageError as error:
+        return error.message
+    return None
+
+
+def _incomplete_json(path: Path) -> str | None:
+    try:
+        json.loads(path.read_bytes())
+    except ValueError as error:
+        # xTB writes NaN and Fortran overflows, which are not JSON either.
+        return f"{path.name} is not whole JSON: {error}"
+    return None
+
+
+def _incomplete_hessian(path: Path) -> str | None:
+    """A Hessian of N atoms holds a header and (3 N)² numbers."""
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        count = sum(_numbers(stream))
+    side = math.isqrt(count)
+    if side * side == count and side % 3 == 0:
+        return None
+    return f"{path.name} holds {count} numbers, which no Hessian has"
+
+
+def _numbers(lines: Iterator[str]) -> Iterator[int]:
+    return (len(line.split()) for line in lines if not line.lstrip().startswith("$"))
