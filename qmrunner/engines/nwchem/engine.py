@@ -1,0 +1,158 @@
+"""The NWChem engine: three tasks (``deck``, ``optimise``, ``shielding``) behind the engine protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qmrunner.engines.base import Context, Installed, Which
+from qmrunner.engines.nwchem import deck, launch, molecule, outcome, restart, sizes
+from qmrunner.engines.nwchem.progress import NWChemReader
+from qmrunner.errors import QmrunnerError, UsageError
+from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
+
+TASKS = ("deck", "optimise", "shielding")
+_TMP_KEEP = "tmp/.keep"
+
+
+class NWChem:
+    """See `engines.base.Engine`.
+
+    Params of ``optimise`` and ``shielding``: `atoms` (element symbols in order), `charge` (0), `multiplicity` (1),
+    `functional` ("b3lyp"), `basis` ("6-31G*"), `cosmo` (NWChem solvent keyword or None), `max_iterations` (100),
+    `coordinates` ("auto" or "cartesian"), `nuclei` (atom numbers from 1; default all). Input: `geometry` (xyz).
+    Params of ``deck``: `deck` (its name among the inputs) and, if known, `memory_mib_per_rank`.
+    """
+
+    name = "nwchem"
+
+    def locate(self, configured: Mapping[str, str | None], which: Which) -> Installed:
+        """Where NWChem and the launcher of its MPI are."""
+        return launch.locate(configured, which)
+
+    def probe_argv(self, found: Installed) -> Sequence[tuple[str, ...]]:
+        """Three commands that tell version and MPI family without a run."""
+        return launch.probe_argv(found)
+
+    def read_probe(self, found: Installed, outputs: Sequence[str]) -> Installed:
+        """Version, flavours, and `problem` when launcher and binary do not belong together."""
+        return launch.read_probe(found, outputs)
+
+    def demand(self, task: str, params: Mapping[str, Any]) -> Demand:
+        """The reservation by rule; needs `atoms` and `basis` for a molecule."""
+        if task == "deck":
+            return sizes.demand_of_deck(params.get("memory_mib_per_rank"))
+        return sizes.demand_of_molecule(task, params["atoms"], str(params.get("basis", "6-31G*")))
+
+    def prepare(self, step: Step, context: Context) -> Command:
+        """The attempt's command. Raises QmrunnerError when an input is missing or NWChem cannot be started."""
+        ranks = _ranks(step, context)
+        started = launch.launch(context.installed, ranks)
+        work = _deck_work(step, context, ranks) if step.task == "deck" else _molecule_work(step, context, ranks)
+        tmp = context.directory.resolve() / "tmp"
+        private = launch.private_directories(context.installed.facts.get("launcher_flavour"), tmp)
+        return Command(
+            argv=(*started.argv, work.argv[0]),
+            env={**started.env, **private},
+            unset=started.unset,
+            files={**work.files, _TMP_KEEP: ""},
+            copies=work.copies,
+            notes=(*started.notes, *work.notes),
+        )
+
+    def reader(self, step: Step) -> NWChemReader:
+        """A fresh reader of the output."""
+        return NWChemReader()
+
+    def checkpoint(self, directory: Path) -> tuple[str, ...]:
+        """Database, orbitals, Hessian, response solution, newest geometry, as far as there; empty without orbitals."""
+        return restart.checkpoint_files(directory)
+
+    def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
+        """What the attempt came to; writes ``geometry.xyz`` into `directory` when there is an optimised geometry."""
+        return outcome.interpret(step, directory, log, exit)
+
+
+def _ranks(step: Step, context: Context) -> int:
+    """MPI ranks: one per granted core as far as the memory goes; a progress rank counts as one."""
+    grant = context.grant
+    if step.task == "deck":
+        wanted = deck.requested_memory_mib(_deck_text(step, context)[1])
+        per_rank = sizes.BASE_MIB_PER_RANK + (wanted or sizes.LOCAL_MIB_PER_RANK)
+        ranks = max(1, min(grant.cores, grant.memory_mib // per_rank))
+    else:
+        ranks = sizes.ranks_that_fit(grant.cores, grant.memory_mib)
+    if not context.installed.facts.get("progress_rank"):
+        return ranks
+    if grant.cores < 2:
+        raise QmrunnerError(
+            "slots_exhausted",
+            "This NWChem (MPI-PR) spends one rank on communication and cannot run on one core.",
+            remedy="Give its steps at least two cores, or install an NWChem built without MPI-PR.",
+        )
+    return max(2, ranks)
+
+
+def _deck_text(step: Step, context: Context) -> tuple[str, str]:
+    name = str(step.params["deck"])
+    path = context.inputs.get(name)
+    if path is None or not path.is_file():
+        raise QmrunnerError("input_missing", f"The deck {name} is not among the inputs.")
+    return name, path.read_text(encoding="utf-8", errors="replace")
+
+
+def _deck_work(step: Step, context: Context, ranks: int) -> Command:
+    name, text = _deck_text(step, context)
+    for other in context.inputs:
+        if other in (".", "..") or "/" in other or "\0" in other:
+            raise UsageError("input_error", f"{other!r} cannot be the name of an input file.")
+    deck.check_deck(text)
+    rewritten = deck.rewrite(text, ranks, context.grant.memory_mib)
+    notes = [*rewritten.notes]
+    if context.previous is not None:
+        notes.append("resume: a user's deck starts afresh, its tasks are not ours to split")
+    copies = {other: path for other, path in context.inputs.items() if other != name}
+    return Command(argv=(name,), files={name: rewritten.text}, copies=copies, notes=tuple(notes))
+
+
+def _molecule_work(step: Step, context: Context, ranks: int) -> Command:
+    if step.task not in TASKS:
+        raise UsageError(
+            "input_error", f"NWChem has no task {step.task!r}.", remedy=f"Choose one of {', '.join(TASKS)}."
+        )
+    method = molecule.Method.from_params(step.params)
+    if "geometry" not in context.inputs:
+        raise QmrunnerError("input_missing", f"The step {step.name} has no geometry.")
+    geometry = molecule.read_xyz(context.inputs["geometry"], step.params.get("atoms"))
+    memory = _memory(step.task, context.grant, ranks, geometry, method)
+    point, text = _resumed(step.task, context.previous, method, geometry, memory)
+    notes = [
+        f"memory: `{memory}` per rank",
+        "method: direct integrals: no scratch to fill, 0 to 20 % slower than cached",
+    ]
+    if point.source:
+        notes.append(f"resume: {point.rung} from {point.source} of the previous attempt")
+    elif context.previous is not None:
+        notes.append("resume: nothing usable was left, started afresh")
+    files = {molecule.DECK: text, restart.MARKER: point.marker}
+    return Command(argv=(molecule.DECK,), files=files, copies=point.copies, notes=tuple(notes))
+
+
+def _resumed(
+    task: str, previous: Path | None, method: molecule.Method, geometry: molecule.Geometry, memory: str
+) -> tuple[restart.ResumePoint, str]:
+    if task == "shielding":
+        point = restart.resume_shielding(previous)
+        guess = molecule.GUESS in point.copies
+        return point, molecule.shielding_deck(method, geometry, memory, guess, point.rung == "response")
+    point = restart.resume_optimisation(previous, geometry.atoms)
+    if point.rung == "restart":
+        return point, molecule.continue_deck(method, memory)
+    guess = molecule.GUESS in point.copies
+    return point, molecule.optimise_deck(method, point.geometry or geometry, memory, guess)
+
+
+def _memory(task: str, grant: Grant, ranks: int, geometry: molecule.Geometry, method: molecule.Method) -> str:
+    shared = sizes.global_mib(task, geometry.atoms, method.basis)
+    return sizes.memory_directive(ranks, grant.memory_mib, shared)

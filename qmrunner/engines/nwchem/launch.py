@@ -1,0 +1,168 @@
+"""Where NWChem and its launcher are, which MPI they belong to, and the command line and environment that fit.
+
+Flavours: ``openmpi4``, ``openmpi5``, ``mpich`` (Hydra; Intel MPI is of this family, too). A launcher of one MPI starts
+a binary of another as N separate one-rank runs that overwrite each other's files, so a mismatch is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qmrunner.engines.base import Installed, Which
+from qmrunner.errors import NotReadyError
+
+_NAME = "nwchem"
+_BINARIES = ("nwchem", "nwchem.openmpi", "nwchem.mpich")
+_FACTS = r"\(NWChem\) [0-9][0-9.]*|ranks per node, must be at least"
+_INHERITED = (
+    "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_UNIVERSE_SIZE",
+    "PMIX_RANK", "PMIX_NAMESPACE", "PMIX_SERVER_URI2", "PMIX_SERVER_URI21", "PMIX_SERVER_URI3", "PMIX_SERVER_URI4",
+    "PMI_RANK", "PMI_SIZE", "PMI_FD", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY",
+    "I_MPI_PIN", "OMPI_MCA_btl", "OMPI_MCA_rmaps_base_mapping_policy", "NWCHEM_MEMORY_TOTAL",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start the ranks: `argv` up to the deck's name, environment, what to unset, and the notes on why."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    unset: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def locate(configured: Mapping[str, str | None], which: Which) -> Installed:
+    """The NWChem binary and the launcher to go with it: as configured, else matching names on PATH."""
+    binary = configured.get("nwchem") or next((path for path in map(which, _BINARIES) if path), None)
+    if binary is None:
+        return Installed(_NAME, None)
+    named = _flavour_by_name(binary)
+    candidates = {
+        "openmpi": ("mpirun.openmpi", "mpirun"),
+        "mpich": ("mpirun.mpich", "mpiexec.hydra", "mpiexec", "mpirun"),
+    }
+    names = candidates.get(named or "", ("mpirun", "mpiexec"))
+    launcher = configured.get("mpirun") or next((path for path in map(which, names) if path), None)
+    return Installed(_NAME, binary, facts={"mpirun": launcher})
+
+
+def probe_argv(found: Installed) -> Sequence[tuple[str, ...]]:
+    """The launcher's version, the binary's libraries, and what the binary says about itself.
+
+    NWChem has no version option, and a run leaves files behind: its version string is read from the binary.
+    """
+    if found.path is None:
+        return ()
+    launcher = found.facts.get("mpirun")
+    binary = str(Path(found.path).resolve())
+    version = (launcher, "--version") if launcher else ("true",)
+    return (version, ("ldd", binary), ("grep", "-a", "-o", "-E", _FACTS, binary))
+
+
+def read_probe(found: Installed, outputs: Sequence[str]) -> Installed:
+    """Version, flavours and the progress rank of MPI-PR builds; `problem` says why it cannot be started, or is None."""
+    if found.path is None or len(outputs) < 3:
+        return found
+    version = re.search(r"\(NWChem\) ([0-9.]*[0-9])", outputs[2])
+    launcher = launcher_flavour(outputs[0])
+    binary = binary_flavour(outputs[1]) or _flavour_by_name(found.path)
+    facts = {
+        **found.facts,
+        "launcher_flavour": launcher,
+        "launcher_version": next((line.strip() for line in outputs[0].splitlines() if line.strip()), None),
+        "binary_flavour": binary,
+        "progress_rank": "ranks per node, must be at least" in outputs[2],
+        "problem": _problem(found, launcher, binary),
+    }
+    return replace(found, version=version[1] if version else None, facts=facts)
+
+
+def launcher_flavour(version_output: str) -> str | None:
+    """The flavour from `mpirun --version`, or None when it is none of those known."""
+    open_mpi = re.search(r"\(Open MPI\) (\d+)", version_output)
+    if open_mpi:
+        return "openmpi5" if int(open_mpi[1]) >= 5 else "openmpi4"
+    return "mpich" if re.search(r"HYDRA|MPICH|Intel\(R\) MPI", version_output) else None
+
+
+def binary_flavour(ldd_output: str) -> str | None:
+    """The MPI family from the libraries of a binary, or None when it is linked statically."""
+    if re.search(r"libmpi(_mpifh|_usempi\w*)?\.so\.(1\d\d|[4-9]\d|20)\b|libopen-(pal|rte)\.so", ldd_output):
+        return "openmpi"
+    return "mpich" if re.search(r"libmpich|libmpifort\.so|libmpi\.so\.12\b|libmpicxx\.so", ldd_output) else None
+
+
+def launch(installed: Installed, ranks: int) -> Launch:
+    """The command line for `ranks` compute ranks. Raises NotReadyError when there is nothing to start them with."""
+    flavour, launcher = installed.facts.get("launcher_flavour"), installed.facts.get("mpirun")
+    if installed.path is None:
+        raise NotReadyError("engine_missing", "NWChem is not installed.", remedy="Install it or set QMRUNNER_NWCHEM.")
+    problem = installed.facts.get("problem")
+    if problem or not launcher or not flavour:
+        message = problem or "No MPI launcher of a known kind was found."
+        raise NotReadyError(
+            "launcher_mismatch", message, remedy="Set QMRUNNER_MPIRUN to the launcher of NWChem's own MPI."
+        )
+    argv: tuple[str, ...] = (launcher, "-np", str(ranks))
+    if flavour == "mpich":
+        argv = (launcher, "-launcher", "fork", "-n", str(ranks))
+    notes = [f"launcher: {flavour}, {ranks} ranks, not bound to cores, CMA off"]
+    if ranks == 1:
+        notes.append("launcher: used for one rank, too: a bare rank would start a daemon in a session of its own")
+    return Launch((*argv, installed.path), _environment(flavour), _INHERITED, tuple(notes))
+
+
+def private_directories(flavour: str | None, tmp: Path) -> dict[str, str]:
+    """Variables that keep sessions and the launcher's shared-memory files in `tmp`, so that kill -9 leaves none behind.
+
+    Measured with Open MPI 4.1.4: no slower, nothing left in /dev/shm or /tmp, paths of 311 characters work.
+    """
+    variables = {"TMPDIR": str(tmp)}
+    if flavour == "openmpi4":
+        variables["OMPI_MCA_btl_vader_backing_directory"] = str(tmp)
+    if flavour == "openmpi5":
+        variables["OMPI_MCA_btl_sm_backing_directory"] = str(tmp)
+    return variables
+
+
+def _environment(flavour: str) -> dict[str, str]:
+    common = {
+        "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TZ": "UTC", "LC_ALL": "C",
+        "GFORTRAN_UNBUFFERED_PRECONNECTED": "1", "SCRATCH_DIR": ".", "PERMANENT_DIR": ".",
+    }  # fmt: skip
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    flavours = {
+        # Oversubscription is allowed because Open MPI counts cores, we hardware threads; ranks never exceed the grant.
+        "openmpi4": root | {
+            "OMPI_MCA_hwloc_base_binding_policy": "none",
+            "OMPI_MCA_rmaps_base_oversubscribe": "1",
+            "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+        },
+        "openmpi5": root | {
+            "PRTE_MCA_hwloc_default_binding_policy": "none",
+            "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+            "OMPI_MCA_smsc": "^cma",
+        },
+        "mpich": {"HYDRA_BINDING": "none", "I_MPI_PIN": "0", "HYDRA_LAUNCHER": "fork"},
+    }  # fmt: skip
+    return common | flavours[flavour]
+
+
+def _flavour_by_name(binary: str) -> str | None:
+    name = Path(binary).resolve().name
+    return next((flavour for flavour in ("openmpi", "mpich") if flavour in name), None)
+
+
+def _problem(found: Installed, launcher: str | None, binary: str | None) -> str | None:
+    path = found.facts.get("mpirun")
+    if path is None:
+        return "NWChem is there, but no mpirun."
+    if launcher is None:
+        return f"{path} is neither Open MPI nor Hydra."
+    if binary is not None and not launcher.startswith(binary):
+        return f"{found.path} is built for {binary}, but {path} belongs to {launcher}."
+    return None

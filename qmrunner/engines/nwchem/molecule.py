@@ -1,0 +1,175 @@
+"""Decks that qmrunner writes itself: optimisation and shielding of one molecule."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from qmrunner.errors import QmrunnerError
+
+PREFIX = "calc"
+DECK = f"{PREFIX}.nw"
+GUESS = "guess.movecs"
+_WORD = re.compile(r"^[\w.+\-*(),]+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """Atoms in order: element symbols and coordinates in angstrom."""
+
+    atoms: tuple[str, ...]
+    xyz: tuple[tuple[float, float, float], ...]
+
+    def lines(self) -> list[str]:
+        return [f" {a:<3}{x:16.8f}{y:16.8f}{z:16.8f}" for a, (x, y, z) in zip(self.atoms, self.xyz, strict=True)]
+
+    def as_xyz(self, comment: str) -> str:
+        """The geometry as an xyz file."""
+        return "\n".join([str(len(self.atoms)), comment, *self.lines()]) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What is computed, from a step's params. `cosmo` is NWChem's solvent keyword, None for the gas phase."""
+
+    charge: int
+    multiplicity: int
+    functional: str
+    basis: str
+    cosmo: str | None
+    max_iterations: int
+    cartesian: bool
+    nuclei: tuple[int, ...]
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, Any]) -> Method:
+        """Raises QmrunnerError (`input_error`) on a value that NWChem could not read as one word."""
+        method = cls(
+            charge=int(params.get("charge", 0)),
+            multiplicity=int(params.get("multiplicity", 1)),
+            functional=str(params.get("functional", "b3lyp")),
+            basis=str(params.get("basis", "6-31G*")),
+            cosmo=params.get("cosmo"),
+            max_iterations=int(params.get("max_iterations", 100)),
+            cartesian=params.get("coordinates", "auto") == "cartesian",
+            nuclei=tuple(int(atom) for atom in params.get("nuclei") or ()),
+        )
+        for name, value in (("basis", method.basis), ("functional", method.functional), ("cosmo", method.cosmo)):
+            if value is not None and not all(_WORD.match(word) for word in value.split() or [""]):
+                raise QmrunnerError("input_error", f"{name} {value!r} cannot stand in an NWChem deck.")
+        return method
+
+
+def read_xyz(path: Path, expected: Sequence[str] | None = None) -> Geometry:
+    """The first geometry of an xyz file (angstrom).
+
+    Raises QmrunnerError: `input_missing`, `geometry_bad` when it is malformed, not finite, or its elements are not the
+    `expected` ones in order.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise QmrunnerError("input_missing", f"The geometry file {path.name} is not there.") from error
+    try:
+        rows = [line.split() for line in lines[2 : 2 + int(lines[0])]]
+        geometry = Geometry(
+            tuple(row[0].capitalize() for row in rows), tuple((float(r[1]), float(r[2]), float(r[3])) for r in rows)
+        )
+        complete = 0 < len(rows) == int(lines[0]) and all(math.isfinite(v) for xyz in geometry.xyz for v in xyz)
+    except (ValueError, IndexError):
+        complete = False
+    if not complete:
+        raise QmrunnerError(
+            "geometry_bad", f"{path.name} is not a complete xyz file.", remedy="Check count and atom lines."
+        )
+    if expected and tuple(atom.capitalize() for atom in expected) != geometry.atoms:
+        raise QmrunnerError(
+            "geometry_bad",
+            f"{path.name} does not hold the step's atoms in their order.",
+            evidence=f"{' '.join(geometry.atoms)} instead of {' '.join(expected)}",
+        )
+    return geometry
+
+
+def optimise_deck(method: Method, geometry: Geometry, memory: str, guess: bool) -> str:
+    """A fresh optimisation. `guess`: orbitals to start from lie in ``guess.movecs``."""
+    return "\n".join(
+        [
+            *_head(method, geometry, memory, autoz=not method.cartesian),
+            *_dft(method, guess, tight=False),
+            *_cosmo(method),
+            *_driver(method),
+            "task dft optimize",
+            "",
+        ]
+    )
+
+
+def continue_deck(method: Method, memory: str) -> str:
+    """An optimisation that goes on from its run-time database: geometry, basis and method stand there already."""
+    return "\n".join([f"restart {PREFIX}", memory, *_driver(method), "task dft optimize", ""])
+
+
+def shielding_deck(method: Method, geometry: Geometry, memory: str, guess: bool, skip_response: bool) -> str:
+    """GIAO shieldings of all atoms, or of `method.nuclei`.
+
+    `skip_response`: the response solution of an earlier attempt lies in ``calc.shieldcphf``, so that only the final
+    integrals are left to do.
+    """
+    wanted = f" shielding {len(method.nuclei)} {' '.join(map(str, method.nuclei))}" if method.nuclei else " shielding"
+    return "\n".join(
+        [
+            *_head(method, geometry, memory, autoz=False),
+            *_dft(method, guess, tight=True),
+            *_cosmo(method),
+            *("property", wanted, "end"),
+            *(("set zora:skip_cphf_ev_shield T",) if skip_response else ()),
+            "task dft property",
+            "",
+        ]
+    )
+
+
+def _head(method: Method, geometry: Geometry, memory: str, autoz: bool) -> list[str]:
+    # nocenter and noautosym keep order and orientation, so that atom 5 of the input is atom 5 of the answer.
+    coordinates = "" if autoz else " noautoz"
+    return [
+        f"start {PREFIX}",
+        memory,
+        f"charge {method.charge}",
+        f"geometry units angstrom nocenter noautosym{coordinates}",
+        *geometry.lines(),
+        "end",
+        "basis spherical noprint",
+        f' * library "{method.basis}"',
+        "end",
+    ]
+
+
+def _dft(method: Method, guess: bool, tight: bool) -> list[str]:
+    # The response wants well converged orbitals, and a resumed one the same orbitals to all printed digits.
+    convergence = [" convergence energy 1d-8 density 1d-6"] if tight else []
+    vectors = f" vectors input {GUESS} output {PREFIX}.movecs" if guess else f" vectors output {PREFIX}.movecs"
+    return [
+        "dft",
+        f" xc {method.functional}",
+        f" mult {method.multiplicity}",
+        " direct",
+        " iterations 100",
+        *convergence,
+        vectors,
+        ' noprint "final vectors analysis" multipole',
+        "end",
+    ]
+
+
+def _cosmo(method: Method) -> list[str]:
+    return ["cosmo", " do_gasphase false", f" solvent {method.cosmo}", "end"] if method.cosmo else []
+
+
+def _driver(method: Method) -> list[str]:
+    return ["driver", f" maxiter {method.max_iterations}", f" xyz {PREFIX}", "end"]

@@ -1,0 +1,162 @@
+"""What an attempt came to: success only with exit 0, the end marks and the complete, finite result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from qmrunner.engines.nwchem import deck, molecule, restart
+from qmrunner.engines.nwchem.read import Report
+from qmrunner.engines.signatures import Finding, load
+from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
+
+CATALOGUE = load(Path(__file__).with_name("signatures.toml"))
+# Ended from outside or by plan: no fault of the calculation, which goes on from its checkpoint.
+_STOPPED = frozenset({"time_limit_reached", "terminated", "interrupted", "timed_out", "hung"})
+_GEOMETRY = "geometry.xyz"
+_SCRATCH_ENDINGS = (".db", ".zmat", ".p", ".c", ".b", ".b^-1", ".cfock", ".cphf_rhs", ".cphf_sol", ".shieldcphf")
+_SCRATCH_PARTS = (".gridpts.", ".aoints.", ".keep", "lkain", restart.MARKER)
+
+
+def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
+    """The outcome of an attempt whose process tree is gone. A run that was complete before a stop reached it counts."""
+    report = Report(log)
+    provenance = {"nwchem": report.header.provenance()}
+    if exit.ok and not exit.disk_full:
+        problem = _problem(step, directory, log, exit, report)
+        if problem is None:
+            return _success(step, directory, report, provenance)
+    else:
+        problem = CATALOGUE.classify(log, exit) or CATALOGUE.unknown(log, exit)
+    if exit.stop_reason is not None:
+        return _stopped(exit, problem, log, provenance)
+    state = "stopped" if problem.code in _STOPPED else "failed"
+    return Outcome(
+        state="stopped" if state == "stopped" else "failed",
+        code=problem.code,
+        result=_partial(report, provenance),
+        failure_class=problem.failure_class,
+        evidence=problem.evidence,
+        remedy=problem.remedy,
+        summary=f"NWChem {state}: {problem.evidence.text.strip()}",
+    )
+
+
+def _problem(step: Step, directory: Path, log: Path, exit: Exit, report: Report) -> Finding | None:
+    """Why an exit 0 is no success, or None."""
+    text = _deck_text(step, directory)
+    asked = len(deck.tasks(text)) if text else 1
+    if text is not None and deck.includes_files(text):
+        asked = 1
+    marks = report.marks
+    if marks.hidden_failure or not marks.ended or marks.tasks_done < max(1, asked):
+        return CATALOGUE.classify(log, exit) or _incomplete(log, "The run did not come to its end.")
+    if report.optimisation.started and not report.optimisation.converged:
+        return CATALOGUE.classify(log, exit) or _incomplete(log, "The optimisation did not converge.")
+    return _atoms_lost(text, report) or _result_missing(step, report, log)
+
+
+def _atoms_lost(text: str | None, report: Report) -> Finding | None:
+    expected = deck.atoms_in_deck(text) if text else None
+    found, row = report.geometry.first_count, report.geometry.first_row
+    if expected is None or found is None or row is None or found >= expected:
+        return None
+    remedy = f"The deck has {expected} atoms, NWChem kept {found}: two atoms coincide. Correct the coordinates."
+    return Finding("geometry_bad", "permanent", row, remedy)
+
+
+def _result_missing(step: Step, report: Report, log: Path) -> Finding | None:
+    if step.task == "deck":
+        return None
+    if report.energy.hartree is None:
+        return _incomplete(log, "There is no total energy.")
+    if step.task == "optimise":
+        found = report.geometry.last
+        complete = found is not None and len(found.atoms) == len(step.params.get("atoms") or found.atoms)
+        return None if complete and report.optimisation.converged else _incomplete(log, "There is no final geometry.")
+    wanted = sorted(step.params.get("nuclei") or range(1, 1 + len(step.params.get("atoms") or ())))
+    got = sorted(value["atom"] for value in report.shieldings.complete())
+    if got and got == (wanted or got):
+        return None
+    return _incomplete(log, f"Shieldings of atoms {wanted} were asked for, finite ones of {got} were printed.")
+
+
+def _incomplete(log: Path, what: str) -> Finding:
+    evidence = CATALOGUE.last_line(log) or Evidence("the log is empty", log.name)
+    return Finding("truncated_output", "transient", evidence, f"{what} Retry; if it happens again, read the log.")
+
+
+def _success(step: Step, directory: Path, report: Report, provenance: dict[str, Any]) -> Outcome:
+    result = _partial(report, provenance)
+    if step.task == "shielding":
+        result["shieldings"] = report.shieldings.complete()
+        return Outcome("succeeded", "ok", result, publish=_existing(directory, molecule.DECK))
+    geometry = _write_geometry(step, directory, report)
+    published = (_GEOMETRY,) if geometry else ()
+    if step.task == "optimise":
+        return Outcome(
+            "succeeded",
+            "ok",
+            result,
+            publish=(*published, *_existing(directory, molecule.DECK, f"{molecule.PREFIX}.movecs")),
+        )
+    if report.shieldings.values:
+        result["shieldings"] = report.shieldings.complete()
+    files = sorted(
+        path.name for path in directory.iterdir() if path.is_file() and not path.is_symlink() and _kept(path.name)
+    )
+    return Outcome("succeeded", "ok", result, publish=tuple(dict.fromkeys((*published, *files))), promote=published)
+
+
+def _partial(report: Report, provenance: dict[str, Any]) -> dict[str, Any]:
+    """What is known of energies and steps, also of a run that failed; unknown values are left out."""
+    optimisation = report.optimisation
+    energy = report.energy.hartree if report.energy.hartree is not None else optimisation.hartree
+    found = {"energy_hartree": energy, "steps": optimisation.steps, "provenance": provenance}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _write_geometry(step: Step, directory: Path, report: Report) -> bool:
+    if not report.optimisation.converged:
+        return False
+    atoms = step.params.get("atoms")
+    geometry = restart.last_geometry(directory, tuple(atoms) if atoms else None) or report.geometry.last
+    if geometry is None:
+        return False
+    comment = f"energy {report.energy.hartree} hartree" if report.energy.hartree is not None else "optimised"
+    (directory / _GEOMETRY).write_text(geometry.as_xyz(comment), encoding="utf-8")
+    return True
+
+
+def _stopped(exit: Exit, problem: Finding, log: Path, provenance: dict[str, Any]) -> Outcome:
+    """qmrunner ended the run. A hang keeps the cause the log tells, such as shared memory that ran out."""
+    reason = exit.stop_reason or "stopped"
+    told = problem if reason == "hung" and problem.failure_class in ("resource", "operator") else None
+    hint = told or replace(problem, code="hung" if reason == "hung" else "terminated", failure_class="transient")
+    last = CATALOGUE.last_line(log)
+    return Outcome(
+        state="stopped",
+        code=hint.code,
+        result={"provenance": provenance},
+        failure_class=hint.failure_class,
+        evidence=told.evidence if told else last,
+        remedy=told.remedy if told else "Nothing to do: the step goes on from its checkpoint.",
+        summary=f"NWChem was ended by qmrunner ({reason})",
+    )
+
+
+def _deck_text(step: Step, directory: Path) -> str | None:
+    name = str(step.params.get("deck", molecule.DECK)) if step.task == "deck" else molecule.DECK
+    try:
+        return (directory / name).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+
+
+def _existing(directory: Path, *names: str) -> tuple[str, ...]:
+    return tuple(name for name in names if (directory / name).is_file())
+
+
+def _kept(name: str) -> bool:
+    return not name.endswith(_SCRATCH_ENDINGS) and not any(part in name for part in _SCRATCH_PARTS)

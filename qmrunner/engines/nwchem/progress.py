@@ -1,0 +1,81 @@
+"""Where a running NWChem stands, told from its output line by line."""
+
+from __future__ import annotations
+
+import re
+
+from qmrunner.model.jobs import Progress
+
+_STEP = re.compile(r"^@\s+(\d+)\s+(-?\d+\.\d+)\s+(\S+)\s+(\d+\.\d+)")
+_DFT = re.compile(r"d=\s*\d+,ls=\S+?,(?:diis)?\s*(\d+)\s+(-?\d+\.\d+)\s+\S+\s+(\d\.\d+D[+-]\d+)")
+_SCF = re.compile(r"^\s+(\d+)\s+(-\d+\.\d{6,})\s+(\d\.\d+D[+-]\d+)\s+\d\.\d+D[+-]\d+\s+\d+\.\d+\s*$")
+_RESPONSE = re.compile(r"^\s+(\d+)\s+\d+\s+(\d\.\d+D[+-]\d+)\s+\d+\.\d+\s*$")
+_ATOM = re.compile(r"^\s+Atom:\s+(\d+)\s+([A-Z]\w*)")
+_PHASES = (
+    ("NWChem Geometry Optimization", "optimisation"),
+    ("Superposition of Atomic Density Guess", "initial guess"),
+    ("NWChem SCF Module", "scf"),
+    ("NWChem DFT Module", "scf"),
+    ("NWChem DFT Gradient Module", "gradient"),
+    ("NWChem Gradients Module", "gradient"),
+    ("NWChem Property Module", "property"),
+    ("NWChem CPHF Module", "response"),
+    ("Wrote CPHF data", "shielding integrals"),
+    ("NWChem Nuclear Hessian", "hessian"),
+    ("NWChem MP2", "mp2"),
+    ("Optimization converged", "optimised"),
+    ("CITATION", "done"),
+)
+
+
+class NWChemReader:
+    """Remembers the optimisation step, so that an SCF line inside a step does not hide it."""
+
+    def __init__(self) -> None:
+        self._step: int | None = None
+        self._phase: str | None = None
+
+    def feed(self, line: str) -> Progress | None:
+        """Progress told by this line; energies in hartree, gradients in hartree/bohr."""
+        if line.startswith("@"):
+            return self._optimisation(line)
+        if "d=" in line and (match := _DFT.search(line)):
+            return self._scf(match)
+        if "D-" in line or "D+" in line:
+            return self._numbers(line)
+        if match := _ATOM.match(line):
+            self._phase = "shielding"
+            return Progress(phase="shielding", iteration=int(match[1]), text=f"shielding of atom {match[1]} {match[2]}")
+        phase = next((phase for mark, phase in _PHASES if mark in line), None)
+        if phase is None:
+            return None
+        self._phase = phase
+        return Progress(phase=phase, text=phase)
+
+    def _optimisation(self, line: str) -> Progress | None:
+        match = _STEP.match(line)
+        if match is None:
+            return None
+        self._step, energy, gmax = int(match[1]), float(match[2]), float(match[4])
+        self._phase = "optimisation"
+        text = f"step {self._step}: {energy:.6f} hartree, gmax {gmax:.5f}"
+        return Progress(phase="optimisation", iteration=self._step, energy_hartree=energy, gradient=gmax, text=text)
+
+    def _numbers(self, line: str) -> Progress | None:
+        if self._phase == "response" and (match := _RESPONSE.match(line)):
+            residual = _number(match[2])
+            text = f"response iteration {match[1]}, residual {residual:.1e}"
+            return Progress(phase="response", iteration=int(match[1]), residual=residual, text=text)
+        match = _SCF.match(line)
+        return self._scf(match) if match and self._phase != "response" else None
+
+    def _scf(self, match: re.Match[str]) -> Progress:
+        iteration, energy, residual = int(match[1]), float(match[2]), _number(match[3])
+        self._phase = "scf"
+        step = "" if self._step is None else f"after step {self._step}: "
+        text = f"{step}SCF iteration {iteration}, {energy:.6f} hartree, residual {residual:.1e}"
+        return Progress(phase="scf", iteration=iteration, energy_hartree=energy, residual=residual, text=text)
+
+
+def _number(fortran: str) -> float:
+    return float(fortran.replace("D", "E"))

@@ -1,0 +1,208 @@
+"""From what an attempt left behind to the best place to go on from.
+
+The ladder of an optimisation: run-time database with orbitals and Hessian; last geometry with orbitals; last geometry;
+the step's own input. Snapshots are preferred to live files, which a kill may have cut in the middle of a write, and
+every file is checked before it is used. Two attempts in a row that resumed on a rung and got nowhere take that rung out
+of the ladder, so that a file that only looks whole cannot hold a step for ever.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from qmrunner.engines.nwchem.molecule import GUESS, PREFIX, Geometry, read_xyz
+from qmrunner.errors import QmrunnerError
+
+SNAPSHOTS = "checkpoint"
+MARKER = "resumed.txt"
+RESUME_XYZ = f"{PREFIX}-resume.xyz"
+_RESPONSE = f"{PREFIX}.shieldcphf"
+_DATABASE_HEAD = b"hdbm v1.0\0"
+_TRIES_PER_RUNG = 2
+_NUMBER = re.compile(r"(\d+)$")
+
+
+@dataclass(frozen=True, slots=True)
+class ResumePoint:
+    """Where to go on. `rung`: ``restart``, ``geometry+vectors``, ``geometry``, ``response``, ``vectors`` or ``fresh``.
+
+    `copies` maps names in the new attempt's directory to the files to take over.
+    """
+
+    rung: str
+    copies: dict[str, Path]
+    geometry: Geometry | None = None
+    source: str | None = None
+    tries: int = 1
+
+    @property
+    def marker(self) -> str:
+        """What the new attempt keeps in its marker file: the rung and how often in a row it was tried."""
+        return f"{self.rung} {self.tries}\n"
+
+
+FRESH = ResumePoint("fresh", {})
+
+
+def checkpoint_files(directory: Path) -> tuple[str, ...]:
+    """Names of the files in `directory` that a later attempt can go on from; empty without orbitals."""
+    movecs = directory / f"{PREFIX}.movecs"
+    if not movecs.is_file():
+        return ()
+    names = [f"{PREFIX}.{ending}" for ending in ("db", "movecs", "drv.hess", "shieldcphf")]
+    xyz = _geometry_files(directory)
+    return tuple(name for name in [*names, *(path.name for path in xyz[:1])] if (directory / name).is_file())
+
+
+def resume_optimisation(previous: Path | None, atoms: tuple[str, ...]) -> ResumePoint:
+    """The highest rung that `previous` offers for an optimisation of `atoms`."""
+    if previous is None:
+        return FRESH
+    spent = _spent(previous)
+    places = list(_places(previous))
+    for place in places:
+        whole = database_ok(place / f"{PREFIX}.db") and records_ok(place / f"{PREFIX}.movecs")
+        if whole and spent is None:
+            return _point("restart", _copies(place), None, place, previous)
+    found = next(_geometries(places, atoms), None)
+    if found is None:
+        return FRESH
+    path, geometry = found
+    movecs = next((orbitals for place in places if (orbitals := _orbitals(place))), None)
+    copies = {RESUME_XYZ: path}
+    if movecs is None or spent in ("geometry+vectors", "geometry"):
+        return _point("geometry", copies, geometry, path, previous)
+    return _point("geometry+vectors", copies | {GUESS: movecs}, geometry, path, previous)
+
+
+def resume_shielding(previous: Path | None) -> ResumePoint:
+    """The response solution with its orbitals, else converged or half converged orbitals, else nothing."""
+    if previous is None or (spent := _spent(previous)) == "vectors":
+        return FRESH
+    places = [(place, movecs) for place in _places(previous) if (movecs := _orbitals(place))]
+    for place, movecs in places:
+        response = place / _RESPONSE
+        if spent is None and records_ok(response):
+            return _point("response", {GUESS: movecs, _RESPONSE: response}, None, place, previous)
+    for place, movecs in places:
+        return _point("vectors", {GUESS: movecs}, None, place, previous)
+    return FRESH
+
+
+def last_geometry(directory: Path, atoms: tuple[str, ...] | None) -> Geometry | None:
+    """The newest geometry the driver wrote into `directory`, if it is complete and of these atoms."""
+    for path in _geometry_files(directory):
+        if path.name != RESUME_XYZ:
+            return _readable(path, atoms)
+    return None
+
+
+def database_ok(path: Path) -> bool:
+    """Whether a run-time database is whole, as NWChem's loader would find it, and holds a geometry (hdbm.c).
+
+    After the head come records: three 32-bit integers (key size, value size, active), then key and value.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return False
+    if not data.startswith(_DATABASE_HEAD):
+        return False
+    at, geometry = len(_DATABASE_HEAD), False
+    while at + 12 <= len(data):
+        key_size, value_size, active = struct.unpack_from("<iii", data, at)
+        if key_size <= 0 or value_size < 0 or active not in (0, 1):
+            return False
+        geometry |= bool(active) and data[at + 12 : at + 12 + key_size].startswith(b"geometry:geometry:coords")
+        at += 12 + key_size + value_size
+    return at == len(data) and geometry
+
+
+def records_ok(path: Path) -> bool:
+    """Whether a Fortran unformatted file is whole: every record has the same length mark before and behind."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            at = 0
+            while at + 8 <= size:
+                (length,) = struct.unpack("<i", stream.read(4))
+                if length < 0 or at + 8 + length > size:
+                    return False
+                stream.seek(at + 4 + length)
+                if struct.unpack("<i", stream.read(4)) != (length,):
+                    return False
+                at += 8 + length
+    except (OSError, struct.error):
+        return False
+    return at == size and size > 0
+
+
+def _places(previous: Path) -> Iterator[Path]:
+    """Directories to look in, best first: snapshots from the newest to the oldest, then the attempt itself."""
+    folder = previous / SNAPSHOTS
+    if folder.is_dir() and not folder.is_symlink():
+        snapshots = [path for path in folder.iterdir() if path.is_dir() and _NUMBER.search(path.name)]
+        yield from sorted(snapshots, key=_number_of, reverse=True)
+    yield previous
+
+
+def _number_of(path: Path) -> int:
+    match = _NUMBER.search(path.stem if path.suffix == ".xyz" else path.name)
+    return int(match[1]) if match else -1
+
+
+def _geometry_files(directory: Path) -> list[Path]:
+    return sorted(directory.glob(f"{PREFIX}-*.xyz"), key=_number_of, reverse=True)
+
+
+def _geometries(places: list[Path], atoms: tuple[str, ...]) -> Iterator[tuple[Path, Geometry]]:
+    # The attempt's own last xyz is at least as new as that of any snapshot, and is only written whole or cut short.
+    for place in reversed(places):
+        for path in _geometry_files(place):
+            geometry = _readable(path, atoms)
+            if geometry is not None:
+                yield path, geometry
+
+
+def _readable(path: Path, atoms: tuple[str, ...] | None) -> Geometry | None:
+    try:
+        return read_xyz(path, atoms)
+    except (QmrunnerError, OSError, UnicodeDecodeError):
+        return None
+
+
+def _stuck(previous: Path) -> tuple[str, int] | None:
+    """The rung `previous` resumed on and its tries, if `previous` then neither finished a step nor left a snapshot."""
+    try:
+        rung, tries = (previous / MARKER).read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return None
+    moved = any(_number_of(path) >= 0 for path in _geometry_files(previous)) or (previous / SNAPSHOTS).is_dir()
+    return None if moved or rung == FRESH.rung or not tries.isdigit() else (rung, int(tries))
+
+
+def _spent(previous: Path) -> str | None:
+    stuck = _stuck(previous)
+    return stuck[0] if stuck and stuck[1] >= _TRIES_PER_RUNG else None
+
+
+def _point(rung: str, copies: dict[str, Path], geometry: Geometry | None, source: Path, previous: Path) -> ResumePoint:
+    stuck = _stuck(previous)
+    tries = stuck[1] + 1 if stuck and stuck[0] == rung else 1
+    name = str(source.relative_to(previous)) if source != previous else "its live files"
+    return ResumePoint(rung, copies, geometry, name, tries)
+
+
+def _orbitals(place: Path) -> Path | None:
+    return next((path for name in (f"{PREFIX}.movecs", GUESS) if records_ok(path := place / name)), None)
+
+
+def _copies(place: Path) -> dict[str, Path]:
+    names = {f"{PREFIX}.{ending}": place / f"{PREFIX}.{ending}" for ending in ("db", "movecs", "drv.hess")}
+    copies = {name: path for name, path in names.items() if name.endswith((".db", ".movecs")) or records_ok(path)}
+    geometry = next(iter(_geometry_files(place)), None)
+    return copies | ({RESUME_XYZ: geometry} if geometry else {})

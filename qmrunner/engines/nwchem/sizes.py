@@ -1,0 +1,118 @@
+"""How big a calculation is: basis functions, memory, shared memory and scratch, by rule.
+
+The figures decide what is reserved before a step starts; peak figures of earlier attempts may replace them later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qmrunner.model.jobs import Demand
+
+# Peak resident memory of one idle rank of NWChem 7.0.2 is 97 MiB (measured); the rest is room for MPI buffers.
+BASE_MIB_PER_RANK = 200
+# Stack and heap of one rank: ethanol B3LYP/6-31G* used 23 + 4 MiB (measured), grids of larger molecules need more.
+LOCAL_MIB_PER_RANK = 100
+_DECK_MIB_PER_RANK = 400
+_LAUNCHER_MIB = 64
+_SCRATCH_MIB = 128
+
+_FIRST = ("H", "He")
+_SECOND = ("Li", "Be", "B", "C", "N", "O", "F", "Ne")
+_THIRD = ("Na", "Mg", "Al", "Si", "P", "S", "Cl", "Ar")
+# Spherical functions per atom of the first, second and third row, and of all heavier ones.
+_FUNCTIONS = {
+    "sto-3g": (1, 5, 9, 18),
+    "3-21g": (2, 9, 13, 23),
+    "6-31g": (2, 9, 13, 30),
+    "6-31g*": (2, 14, 18, 36),
+    "6-31g**": (5, 14, 18, 36),
+    "6-31+g*": (2, 18, 22, 40),
+    "6-311g": (3, 13, 21, 35),
+    "6-311g**": (6, 18, 26, 40),
+    "6-311+g(2d,p)": (6, 27, 35, 50),
+    "6-311++g(2d,2p)": (10, 27, 35, 50),
+    "def2-svp": (5, 14, 18, 31),
+    "def2-tzvp": (6, 31, 37, 48),
+    "cc-pvdz": (5, 14, 18, 27),
+    "cc-pvtz": (14, 30, 34, 43),
+    "aug-cc-pvdz": (9, 23, 27, 36),
+    "aug-cc-pvtz": (23, 46, 50, 59),
+}
+_LARGE = (10, 31, 37, 60)
+_ALIASES = {"6-31g(d)": "6-31g*", "6-31g(d,p)": "6-31g**", "6-31+g(d)": "6-31+g*", "6-311g(d,p)": "6-311g**"}
+
+
+def basis_functions(atoms: Sequence[str], basis: str) -> int:
+    """About how many basis functions `atoms` (element symbols) have in `basis`; a basis not listed counts as large."""
+    name = basis.lower().strip()
+    first, second, third, heavier = _FUNCTIONS.get(_ALIASES.get(name, name), _LARGE)
+    size = dict.fromkeys(_FIRST, first) | dict.fromkeys(_SECOND, second) | dict.fromkeys(_THIRD, third)
+    return sum(size.get(atom.capitalize(), heavier) for atom in atoms)
+
+
+def global_mib(task: str, atoms: Sequence[str], basis: str) -> int:
+    """Global arrays of all ranks together, MiB.
+
+    An SCF with ten DIIS vectors holds about 40 matrices. The peak of a shielding is one array of 72 * atoms * nbf**2
+    bytes (hnd_giaox_zora.F).
+    """
+    square = basis_functions(atoms, basis) ** 2
+    peak = 72 * len(atoms) * square if task == "shielding" else 0
+    return 32 + (40 * 8 * square + peak) // 2**20
+
+
+def demand_of_molecule(task: str, atoms: Sequence[str], basis: str) -> Demand:
+    """The reservation of an optimisation or shielding of `atoms` in `basis`."""
+    shared = global_mib(task, atoms, basis)
+    matrices = 12 * 8 * basis_functions(atoms, basis) ** 2 // 2**20
+    return Demand(
+        cores_min=1,
+        cores_max=useful_cores(len(atoms)),
+        memory_mib_per_core=BASE_MIB_PER_RANK + LOCAL_MIB_PER_RANK,
+        memory_mib_base=_LAUNCHER_MIB + shared,
+        scratch_mib=_SCRATCH_MIB + 2 * len(atoms) + 4 * matrices,
+        shm_mib=16 + shared,
+    )
+
+
+def demand_of_deck(memory_mib_per_rank: int | None) -> Demand:
+    """The reservation of a user's deck whose own memory line asks for this much, or for nothing."""
+    wanted = memory_mib_per_rank or _DECK_MIB_PER_RANK
+    return Demand(
+        cores_min=1,
+        cores_max=8,
+        memory_mib_per_core=BASE_MIB_PER_RANK + wanted,
+        memory_mib_base=_LAUNCHER_MIB,
+        scratch_mib=1024,
+        shm_mib=64,
+    )
+
+
+def useful_cores(atoms: int) -> int:
+    """Ranks beyond which more bring nothing: two for up to four atoms, then one per atom, 32 at most."""
+    return 2 if atoms <= 4 else min(32, atoms)
+
+
+def ranks_that_fit(cores: int, memory_mib: int) -> int:
+    """How many ranks of a grant its memory carries, at least one."""
+    room = (memory_mib - _LAUNCHER_MIB) // (BASE_MIB_PER_RANK + LOCAL_MIB_PER_RANK)
+    return max(1, min(cores, room))
+
+
+def deck_memory_mib(ranks: int, memory_mib: int) -> int:
+    """What the memory line of one rank may total under a grant of `memory_mib` for all of them."""
+    return max(LOCAL_MIB_PER_RANK, (memory_mib - _LAUNCHER_MIB) // ranks - BASE_MIB_PER_RANK)
+
+
+def memory_directive(ranks: int, memory_mib: int, shared_mib: int) -> str:
+    """The memory line of each rank: what the global arrays need plus a quarter, the rest private.
+
+    `memory_mib` is granted to all ranks, `shared_mib` needed for global arrays by all ranks. Stack gets three quarters
+    of the private part, heap one: NWChem keeps its work arrays on the stack.
+    """
+    total = deck_memory_mib(ranks, memory_mib)
+    shared = min(total * 3 // 4, max(total // 2, shared_mib * 5 // (4 * ranks)))
+    private = total - shared
+    heap = max(16, private // 4)
+    return f"memory heap {heap} mb stack {max(48, private - heap)} mb global {max(32, shared)} mb"
