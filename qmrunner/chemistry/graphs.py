@@ -12,6 +12,9 @@ from qmrunner.errors import NotReadyError, UsageError
 # rdDetermineBonds tries bond orders one by one; beyond this it would take minutes for a SMILES that is only a label.
 _BOND_ORDER_ATOMS = 60
 _BOND_ORDER_TRIALS = 2000
+# A record may begin with an empty line, its title: only the end of this line goes with it.
+_COMMA_ROW = re.compile(r"^(M  V30 +\d+ +\S+ +)?( *-?\d+,\d+){2}")
+_RECORD_END = re.compile(r"^\$\$\$\$.*\n?", re.MULTILINE)
 
 
 def load_rdkit() -> Any:
@@ -61,7 +64,9 @@ def _smiles_reason(chem: Any, smiles: str) -> str:
     with rdBase.CaptureErrorLog() as log:
         mol = chem.MolFromSmiles(smiles, sanitize=False)
     if mol is not None:
-        return "; ".join(problem.Message() for problem in chem.DetectChemistryProblems(mol)) or "RDKit refuses it"
+        with rdBase.BlockLogs():
+            problems = chem.DetectChemistryProblems(mol)
+        return "; ".join(problem.Message() for problem in problems) or "RDKit refuses it"
     # RDKit says "[time] SMILES Parse Error: check for mistakes around position 4:" among other lines.
     said = re.search(r"around position \d+", log.messages)
     return f"mistake {said[0]}: {smiles}" if said else "the SMILES grammar does not allow it"
@@ -87,7 +92,8 @@ def mols_from_molfile(text: str, name: str) -> tuple[Any, ...]:
     chem = load_rdkit()
     if not text.strip():
         raise UsageError("empty_file", f"{name} is empty", remedy="export the structure again as MOL or SDF")
-    blocks = [block.removeprefix("\n") for block in text.replace("\r\n", "\n").split("$$$$")]
+    _refuse_decimal_commas(text, name)
+    blocks = _RECORD_END.split(text.replace("\r\n", "\n"))
     return tuple(_mol_from_block(chem, block, name) for block in blocks if block.strip())
 
 
@@ -122,22 +128,25 @@ def _mol_from_block(chem: Any, block: str, name: str) -> Any:
 
 def _unreadable(block: str, name: str) -> UsageError:
     rows = block.split("\n")
-    for number, row in enumerate(rows[4:], start=5):
-        words = row.split()
-        if len(words) > 3 and any("," in word and word.replace(",", "").lstrip("-").isdigit() for word in words[:3]):
-            return UsageError(
-                "decimal_comma",
-                f"{name}: a decimal comma in line {number}",
-                evidence=row.strip(),
-                remedy="write coordinates with a decimal point",
-            )
-    line = rows[3].strip() if len(rows) > 3 else block.strip()[:80]
+    counts = rows[3].strip() if len(rows) > 3 else None
     return UsageError(
         "unreadable_structure",
         f"{name} is not a readable MOL or SDF block",
-        evidence=f"counts line: {line!r}" if len(rows) > 3 else line,
+        evidence=block.strip()[:80] if counts is None else f"counts line: {counts!r}",
         remedy="export it again as MOL (V2000 or V3000); atom and bond counts must agree with the block",
     )
+
+
+def _refuse_decimal_commas(text: str, name: str) -> None:
+    """RDKit would read such numbers as something else, without a word."""
+    for number, row in enumerate(text.splitlines(), start=1):
+        if _COMMA_ROW.match(row):
+            raise UsageError(
+                "decimal_comma",
+                f"{name}: a decimal comma in line {number}",
+                evidence=row.strip()[:80],
+                remedy="write coordinates with a decimal point: 0.757, not 0,757",
+            )
 
 
 def molecule_from_mol(mol: Any, title: str = "") -> Molecule:

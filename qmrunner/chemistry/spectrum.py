@@ -69,17 +69,21 @@ def _fine(shift: float, width: float) -> Any:
 
 def _annotate(axes: Any, peaks: Sequence[tuple[float, tuple[int, ...]]], symbol: str, span: float, top: float) -> None:
     last_in_row = [float("inf")] * _ROWS
+    used = 0
+    digits = 2 if symbol == "H" else 1
     for shift, atoms in peaks:
         free = (row for row in range(_ROWS) if last_in_row[row] - shift > _LABEL_SHARE * span)
         row = next(free, max(range(_ROWS), key=lambda r: last_in_row[r]))
         last_in_row[row] = shift
+        used = max(used, row)
         axes.annotate(
-            f"{atom_label(atoms, symbol)}\n{shift:.2f}",
+            f"{atom_label(atoms, symbol)}\n{shift:.{digits}f}",
             xy=(shift, min(len(atoms), top)),
             xytext=(shift, top * (1.06 + 0.17 * row)),
             ha="center",
             va="bottom",
             fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
             arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.5},
         )
-    axes.set_ylim(0, top * (1.3 + 0.17 * _ROWS))
+    axes.set_ylim(0, top * (1.28 + 0.17 * used))

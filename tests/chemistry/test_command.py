@@ -1,0 +1,220 @@
+"""`python -m qmrunner.chemistry`, run for real."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qmrunner.chemistry import structures
+from qmrunner.chemistry.spectrum import atom_label, signals
+from qmrunner.chemistry.xyz import read_xyz, write_xyz
+
+ETHANOL = structures.read_smiles("CCO")
+SYMBOLS = list(ETHANOL.symbols)
+SHIELDINGS = [160.0, 130.0, 280.0, 30.9, 30.8, 30.7, 28.4, 28.5, 31.5]
+
+
+def run(task: str, content: Mapping[str, Any], directory: Path) -> subprocess.CompletedProcess[str]:
+    (directory / "task.json").write_text(json.dumps(content), encoding="utf-8")
+    command = [sys.executable, "-P", "-m", "qmrunner.chemistry", task, "task.json"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
+
+
+def embed_task(smiles: str, **more: Any) -> dict[str, Any]:
+    return {"smiles": smiles, "atoms": list(structures.read_smiles(smiles).symbols), **more}
+
+
+def conformer(directory: Path, name: str, energy: float, values: Sequence[float | None]) -> dict[str, str]:
+    rows = [
+        {"atom": number, "symbol": symbol, "isotropic_ppm": value}
+        for number, (symbol, value) in enumerate(zip(SYMBOLS, values, strict=True), start=1)
+        if value is not None
+    ]
+    (directory / f"s-{name}.json").write_text(json.dumps({"energy_hartree": -1.0, "shieldings": rows}))
+    (directory / f"o-{name}.json").write_text(json.dumps({"energy_hartree": energy}))
+    points = [(float(number), energy % 1, 0.0) for number in range(len(SYMBOLS))]
+    (directory / f"g-{name}.xyz").write_text(write_xyz(SYMBOLS, points))
+    return {"id": name, "shielding": f"s-{name}.json", "optimise": f"o-{name}.json", "geometry": f"g-{name}.xyz"}
+
+
+def shifts_task(conformers: list[dict[str, str]], level: str = "production") -> dict[str, Any]:
+    assert ETHANOL.bonds is not None
+    return {
+        "symbols": SYMBOLS,
+        "bonds": [list(pair) for pair in ETHANOL.bonds],
+        "solvent": "chloroform",
+        "level": level,
+        "temperature_k": 298.15,
+        "conformers": conformers,
+    }
+
+
+def test_embedding_writes_a_structure_and_ends_with_the_marker(tmp_path: Path) -> None:
+    done = run("embed", embed_task("CCO"), tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[-1] == "qmrunner chemistry: done"
+    assert done.stdout.startswith("progress 0.10")
+    (found,) = read_xyz((tmp_path / "geometry.xyz").read_text())
+    assert list(found.symbols) == SYMBOLS
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["force_field"] == "MMFF94"
+    assert result["seed"] > 0
+    assert (tmp_path / "c1.xyz").read_bytes() == (tmp_path / "geometry.xyz").read_bytes()
+
+
+def test_the_same_seed_gives_the_same_structure(tmp_path: Path) -> None:
+    texts = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        run("embed", embed_task("CC(C)CO", seed=11), tmp_path / name)
+        texts.append((tmp_path / name / "geometry.xyz").read_bytes())
+    assert texts[0] == texts[1]
+
+
+def test_several_conformers_are_kept_lowest_energy_first(tmp_path: Path) -> None:
+    assert run("embed", embed_task("CCCCO", candidates=8, keep=3), tmp_path).returncode == 0
+    found = json.loads((tmp_path / "result.json").read_text())["conformers"]
+    energies = [one["energy_kcal_mol"] for one in found]
+    assert [one["id"] for one in found] == ["c1", "c2", "c3"]
+    assert energies == pytest.approx(sorted(energies))
+    assert (tmp_path / "c3.xyz").is_file()
+
+
+def test_elements_without_mmff_parameters_are_refined_with_uff(tmp_path: Path) -> None:
+    assert run("embed", embed_task("CB(C)C"), tmp_path).returncode == 0
+    assert json.loads((tmp_path / "result.json").read_text())["force_field"] == "UFF"
+
+
+def test_a_flat_mol_file_is_embedded(tmp_path: Path) -> None:
+    from rdkit import Chem
+    from rdkit.Chem import rdDepictor
+
+    mol = Chem.MolFromSmiles("OCC")
+    rdDepictor.Compute2DCoords(mol)
+    (tmp_path / "structure.mol").write_text(Chem.MolToMolBlock(mol))
+    task = {"structure": "structure.mol", "atoms": ["O", "C", "C", *"HHHHHH"]}
+    assert run("embed", task, tmp_path).returncode == 0
+    assert read_xyz((tmp_path / "geometry.xyz").read_text())[0].symbols[:3] == ("O", "C", "C")
+
+
+def test_a_structure_that_cannot_be_fails_with_a_code_and_a_remedy(tmp_path: Path) -> None:
+    # Norbornane with one bridgehead hydrogen inside the cage.
+    done = run("embed", embed_task("C1C[C@@H]2C[C@@H]1CC2", candidates=2), tmp_path)
+    assert done.returncode == 1
+    assert "error embed_failed: " in done.stdout
+    assert "  fix:  " in done.stdout
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_atoms_that_changed_since_submission_are_refused(tmp_path: Path) -> None:
+    done = run("embed", {"smiles": "CCO", "atoms": ["C"]}, tmp_path)
+    assert done.returncode == 1
+    assert "error atoms_changed: " in done.stdout
+
+
+def test_shifts_follow_the_line_and_equivalent_atoms_are_equal(tmp_path: Path) -> None:
+    done = run("shifts", shifts_task([conformer(tmp_path, "c1", -154.9, SHIELDINGS)]), tmp_path)
+    assert done.returncode == 0, done.stdout
+    result = json.loads((tmp_path / "result.json").read_text())
+    rows = {row["atom"]: row for row in result["shifts"]}
+    assert sorted(rows) == [1, 2, 4, 5, 6, 7, 8, 9]
+    assert rows[1]["shift_ppm"] == pytest.approx(172.68931 - 0.949719 * 160.0, abs=1e-4)
+    assert rows[4]["shift_ppm"] == rows[5]["shift_ppm"] == rows[6]["shift_ppm"]
+    assert rows[4]["shielding_ppm"] == pytest.approx(30.8)
+    assert rows[4]["own_shielding_ppm"] == 30.9
+    assert rows[4]["group"] == [4, 5, 6]
+    assert rows[1]["uncertainty_ppm"] == 2.691
+    assert result["energy_hartree"] == -154.9
+    assert result["conformers"][0]["weight"] == 1.0
+    assert result["provenance"]["scaling"]["1H"]["points"] == 335
+
+
+def test_shifts_are_averaged_over_conformers_and_the_lowest_gives_the_geometry(tmp_path: Path) -> None:
+    high = [None if value is None else value + 10 for value in SHIELDINGS]
+    both = [conformer(tmp_path, "c1", -154.9, high), conformer(tmp_path, "c2", -154.9 - 0.001, SHIELDINGS)]
+    assert run("shifts", shifts_task(both), tmp_path).returncode == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    weight = result["conformers"][0]["weight"]
+    assert 0.2 < weight < 0.3
+    assert result["shifts"][0]["shielding_ppm"] == pytest.approx(160.0 + 10 * weight, abs=1e-3)
+    assert result["lowest"] == "c2"
+    assert (tmp_path / "geometry.xyz").read_text().splitlines()[2:] == (tmp_path / "g-c2.xyz").read_text().splitlines()[
+        2:
+    ]
+
+
+def test_the_table_and_the_plots_name_every_atom(tmp_path: Path) -> None:
+    run("shifts", shifts_task([conformer(tmp_path, "c1", -154.9, SHIELDINGS)], "draft"), tmp_path)
+    with (tmp_path / "shifts.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [row["atom"] for row in table] == ["1", "2", "4", "5", "6", "7", "8", "9"]
+    assert table[0]["uncertainty_ppm"] == ""
+    assert table[2]["group"] == "4 5 6"
+    proton = (tmp_path / "spectrum_1H.svg").read_text()
+    assert "H4–H6" in proton
+    assert "H7,H8" in proton
+    assert "C1" in (tmp_path / "spectrum_13C.svg").read_text()
+    assert json.loads((tmp_path / "shifts.json").read_text())["shifts"]
+
+
+def test_the_same_shifts_draw_the_same_bytes(tmp_path: Path) -> None:
+    pictures = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        run("shifts", shifts_task([conformer(tmp_path / name, "c1", -154.9, SHIELDINGS)]), tmp_path / name)
+        pictures.append((tmp_path / name / "spectrum_1H.svg").read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+@pytest.mark.parametrize("broken", ["missing-atom", "nan", "no-energy", "no-file", "other-atoms"])
+def test_incomplete_input_fails_with_a_code_and_no_result(tmp_path: Path, broken: str) -> None:
+    values: list[float | None] = list(SHIELDINGS)
+    if broken == "missing-atom":
+        values[4] = None
+    if broken == "nan":
+        values[4] = float("nan")
+    task = shifts_task([conformer(tmp_path, "c1", -154.9, values)])
+    if broken == "no-energy":
+        (tmp_path / "o-c1.json").write_text("{}")
+    if broken == "no-file":
+        (tmp_path / "s-c1.json").unlink()
+    if broken == "other-atoms":
+        (tmp_path / "g-c1.xyz").write_text("1\n\nHe 0 0 0\n")
+    done = run("shifts", task, tmp_path)
+    assert done.returncode == 1
+    assert "error incomplete_input: " in done.stdout
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_an_unforeseen_failure_is_one_line_and_its_traceback_a_file(tmp_path: Path) -> None:
+    done = run("shifts", {"nonsense": True}, tmp_path)
+    assert done.returncode == 1
+    assert "error chemistry_failed: " in done.stdout
+    assert "KeyError" in (tmp_path / "traceback.txt").read_text()
+
+
+def test_an_unknown_task_is_refused(tmp_path: Path) -> None:
+    done = run("brew", {}, tmp_path)
+    assert done.returncode == 1
+    assert "error chemistry_usage: " in done.stdout
+
+
+def test_labels_are_short_whatever_the_size_of_the_group() -> None:
+    assert atom_label((9,), "H") == "H9"
+    assert atom_label((4, 7), "H") == "H4,H7"
+    assert atom_label((4, 5, 6), "H") == "H4–H6"
+    assert atom_label((4, 5, 6, 9, 10, 11), "H") == "H4,H5… (6)"
+
+
+def test_signals_run_from_high_shift_to_low() -> None:
+    rows = [{"shift_ppm": shift, "group": [number]} for number, shift in ((1, 1.0), (2, 3.0), (3, 2.0))]
+    assert [atoms for _, atoms in signals(rows)] == [(2,), (3,), (1,)]
