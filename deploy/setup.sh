@@ -112,11 +112,12 @@ make_venv() {
         python=$(find_python) || die "no Python 3.11 or newer with venv: install $PACKAGES_PYTHON, or set PYTHON"
     fi
     say "making $VENV with $("$python" --version)"
-    rm -rf "$VENV"
+    quietly "removing the old $VENV" rm -rf "$VENV"
     quietly "making $VENV" "$python" -m venv "$VENV"
 }
 
 install_python() {
+    [ -w . ] && { [ ! -e "$VENV" ] || [ -w "$VENV" ]; } || die "$(pwd)/$VENV is not yours to write: run this as its owner"
     if ! "$VENV/bin/python" -c "$PY_CHECK" >/dev/null 2>&1 || ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
         make_venv
     fi

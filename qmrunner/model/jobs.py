@@ -50,8 +50,8 @@ class StepSpec:
 
     `name` is unique in the job and names its folder and log (``optimise-c1``); `stage` is its kind in the workflow
     (``optimise``). `inputs` maps a name the engine knows (``geometry``) to a path relative to the job's folder
-    (``input/mol.xyz``, ``preopt/geometry.xyz``). `after` names steps that must have succeeded first. Where `demand` is None the engine's
-    own rule decides.
+    (``input/mol.xyz``, ``preopt/geometry.xyz``). `after` names steps that must have succeeded first. Where `demand` is
+    None the engine's own rule decides.
     """
 
     name: str
