@@ -99,3 +99,8 @@ def test_an_engine_without_probe_commands_is_read_as_it_was_found() -> None:
             return ()
 
     assert probe(Silent(), {"xtb": "/bin/true"}).path == "/bin/true"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_of_the_registry_leads_to_an_engine_of_that_name(name: str) -> None:
+    assert get(name).name == name
