@@ -16,7 +16,7 @@ _CLASSES = {
     "nwchem": ("qmrunner.engines.nwchem.engine", "NWChem"),
     "xtb": ("qmrunner.engines.xtb.engine", "Xtb"),
     "crest": ("qmrunner.engines.crest.engine", "Crest"),
-    "chemistry": ("qmrunner.engines.chemistry", "ChemistryEngine"),
+    "chemistry": ("qmrunner.engines.chemistry", "Chemistry"),
 }
 NAMES = tuple(_CLASSES)
 
