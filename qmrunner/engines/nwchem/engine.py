@@ -79,7 +79,9 @@ def _ranks(step: Step, context: Context) -> int:
     grant = context.grant
     if step.task == "deck":
         wanted = deck.requested_memory_mib(_deck_text(step, context)[1])
-        per_rank = sizes.BASE_MIB_PER_RANK + (wanted or sizes.LOCAL_MIB_PER_RANK)
+        # A memory line that does not even fit one rank is replaced, so it decides nothing.
+        fits = wanted is not None and wanted <= sizes.deck_memory_mib(1, grant.memory_mib)
+        per_rank = sizes.BASE_MIB_PER_RANK + (wanted if wanted and fits else sizes.LOCAL_MIB_PER_RANK)
         ranks = max(1, min(grant.cores, grant.memory_mib // per_rank))
     else:
         ranks = sizes.ranks_that_fit(grant.cores, grant.memory_mib)

@@ -83,7 +83,7 @@ def read_probe(found: Installed, outputs: Sequence[str]) -> Installed:
 
 def launcher_flavour(version_output: str) -> str | None:
     """The flavour from `mpirun --version`, or None when it is none of those known."""
-    open_mpi = re.search(r"\(Open MPI\) (\d+)", version_output)
+    open_mpi = re.search(r"\((?:Open MPI|OpenRTE)\) (\d+)", version_output)
     if open_mpi:
         return "openmpi5" if int(open_mpi[1]) >= 5 else "openmpi4"
     return "mpich" if re.search(r"HYDRA|MPICH|Intel\(R\) MPI", version_output) else None
@@ -110,7 +110,7 @@ def launch(installed: Installed, ranks: int) -> Launch:
     argv: tuple[str, ...] = (launcher, "-np", str(ranks))
     if flavour == "mpich":
         argv = (launcher, "-launcher", "fork", "-n", str(ranks))
-    notes = [f"launcher: {flavour}, {ranks} ranks, not bound to cores, CMA off"]
+    notes = [f"launcher: {flavour}, {ranks} rank{'s' if ranks > 1 else ''}, not bound to cores, CMA off"]
     if ranks == 1:
         notes.append("launcher: used for one rank, too: a bare rank would start a daemon in a session of its own")
     return Launch((*argv, installed.path), _environment(flavour), _INHERITED, tuple(notes))

@@ -56,7 +56,7 @@ class Method:
             cosmo=params.get("cosmo"),
             max_iterations=int(params.get("max_iterations", 100)),
             cartesian=params.get("coordinates", "auto") == "cartesian",
-            nuclei=tuple(int(atom) for atom in params.get("nuclei") or ()),
+            nuclei=tuple(sorted({int(atom) for atom in params.get("nuclei") or ()})),
         )
         for name, value in (("basis", method.basis), ("functional", method.functional), ("cosmo", method.cosmo)):
             if value is not None and not all(_WORD.match(word) for word in value.split() or [""]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qmrunner.engines.nwchem import deck, molecule, restart
 from qmrunner.engines.nwchem.read import Report
@@ -26,14 +26,14 @@ def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
     if exit.ok and not exit.disk_full:
         problem = _problem(step, directory, log, exit, report)
         if problem is None:
-            return _success(step, directory, report, provenance)
+            return _success(step, directory, log, report, provenance)
     else:
         problem = CATALOGUE.classify(log, exit) or CATALOGUE.unknown(log, exit)
     if exit.stop_reason is not None:
         return _stopped(exit, problem, log, provenance)
-    state = "stopped" if problem.code in _STOPPED else "failed"
+    state: Literal["stopped", "failed"] = "stopped" if problem.code in _STOPPED else "failed"
     return Outcome(
-        state="stopped" if state == "stopped" else "failed",
+        state=state,
         code=problem.code,
         result=_partial(report, provenance),
         failure_class=problem.failure_class,
@@ -75,11 +75,24 @@ def _result_missing(step: Step, report: Report, log: Path) -> Finding | None:
         found = report.geometry.last
         complete = found is not None and len(found.atoms) == len(step.params.get("atoms") or found.atoms)
         return None if complete and report.optimisation.converged else _incomplete(log, "There is no final geometry.")
-    wanted = sorted(step.params.get("nuclei") or range(1, 1 + len(step.params.get("atoms") or ())))
-    got = sorted(value["atom"] for value in report.shieldings.complete())
-    if got and got == (wanted or got):
+    atoms = [str(atom).capitalize() for atom in step.params.get("atoms") or ()]
+    values = report.shieldings.complete()
+    wanted = _nuclei(step) or list(range(1, 1 + (len(atoms) or len(values))))
+    elements = [atoms[number - 1] for number in wanted] if atoms else [value["element"] for value in values]
+    if values and [value["element"] for value in values] == elements and len(values) == len(wanted):
         return None
-    return _incomplete(log, f"Shieldings of atoms {wanted} were asked for, finite ones of {got} were printed.")
+    return _incomplete(log, f"{len(wanted)} shieldings were asked for, {len(values)} finite ones of them were printed.")
+
+
+def _nuclei(step: Step) -> list[int]:
+    return sorted({int(atom) for atom in step.params.get("nuclei") or ()})
+
+
+def _shieldings(step: Step, report: Report) -> list[dict[str, Any]]:
+    """The shieldings under the step's atom numbers: for chosen nuclei NWChem numbers those it prints from 1."""
+    values = report.shieldings.complete()
+    nuclei = _nuclei(step) or [value["atom"] for value in values]
+    return [{**value, "atom": atom} for value, atom in zip(values, nuclei, strict=True)]
 
 
 def _incomplete(log: Path, what: str) -> Finding:
@@ -87,10 +100,10 @@ def _incomplete(log: Path, what: str) -> Finding:
     return Finding("truncated_output", "transient", evidence, f"{what} Retry; if it happens again, read the log.")
 
 
-def _success(step: Step, directory: Path, report: Report, provenance: dict[str, Any]) -> Outcome:
+def _success(step: Step, directory: Path, log: Path, report: Report, provenance: dict[str, Any]) -> Outcome:
     result = _partial(report, provenance)
     if step.task == "shielding":
-        result["shieldings"] = report.shieldings.complete()
+        result["shieldings"] = _shieldings(step, report)
         return Outcome("succeeded", "ok", result, publish=_existing(directory, molecule.DECK))
     geometry = _write_geometry(step, directory, report)
     published = (_GEOMETRY,) if geometry else ()
@@ -103,9 +116,7 @@ def _success(step: Step, directory: Path, report: Report, provenance: dict[str, 
         )
     if report.shieldings.values:
         result["shieldings"] = report.shieldings.complete()
-    files = sorted(
-        path.name for path in directory.iterdir() if path.is_file() and not path.is_symlink() and _kept(path.name)
-    )
+    files = sorted(path.name for path in directory.iterdir() if path != log and _kept(path))
     return Outcome("succeeded", "ok", result, publish=tuple(dict.fromkeys((*published, *files))), promote=published)
 
 
@@ -158,5 +169,7 @@ def _existing(directory: Path, *names: str) -> tuple[str, ...]:
     return tuple(name for name in names if (directory / name).is_file())
 
 
-def _kept(name: str) -> bool:
-    return not name.endswith(_SCRATCH_ENDINGS) and not any(part in name for part in _SCRATCH_PARTS)
+def _kept(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file() or path.name.endswith(_SCRATCH_ENDINGS):
+        return False
+    return not any(part in path.name for part in _SCRATCH_PARTS)
