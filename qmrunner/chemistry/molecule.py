@@ -52,7 +52,7 @@ def possible_multiplicities(electrons: int, limit: int = 4) -> tuple[int, ...]:
 def choose_multiplicity(symbols: Sequence[str], charge: int, multiplicity: int | None) -> int:
     """`multiplicity` if these electrons allow it; 1 where None was given.
 
-    Raises UsageError `no_electrons` when the charge leaves none, `impossible_multiplicity` when the parity does not
+    Raises UsageError `no_electrons` when the charge leaves none, `charge_multiplicity` when the parity does not
     fit; the message names the multiplicities that do.
     """
     electrons = electron_count(symbols, charge)
@@ -69,7 +69,7 @@ def choose_multiplicity(symbols: Sequence[str], charge: int, multiplicity: int |
         return wanted
     listed = ", ".join(map(str, possible))
     raise UsageError(
-        "impossible_multiplicity",
+        "charge_multiplicity",
         f"multiplicity {wanted} is impossible with {electrons} electrons; possible are {listed}"
         + (" and so on" if len(possible) == 4 else ""),
         evidence=f"{electrons} electrons at charge {charge:+d}",

@@ -16,17 +16,26 @@ from qmrunner.chemistry.xyz import write_xyz
 from qmrunner.errors import JobFailedError
 
 DIGITS = 4
-_COLUMNS = ("atom", "symbol", "nucleus", "shift_ppm", "uncertainty_ppm", "shielding_ppm", "own_shielding_ppm", "group")
+_COLUMNS = (
+    "atom",
+    "symbol",
+    "nucleus",
+    "shift_ppm",
+    "uncertainty_ppm",
+    "shielding_ppm",
+    "own_shielding_ppm",
+    "equivalent_atoms",
+)
 
 
 def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
     """Shifts and conformer table of a `shifts` task: `symbols`, `bonds`, `solvent`, `level`, `temperature_k`,
     `conformers`.
 
-    Each shift row is one H or C atom: `shielding_ppm` is averaged over conformers (Boltzmann) and over its `group` of
-    equivalent atoms, `own_shielding_ppm` over conformers only; `uncertainty_ppm` is the line's published RMSD, or
-    None. `energy_hartree` is that of the lowest conformer. Raises JobFailedError `incomplete_input` when an atom's
-    shielding is missing.
+    Each shift row is one H or C atom: `shielding_ppm` is averaged over conformers (Boltzmann) and over the
+    `equivalent_atoms` (itself among them), `own_shielding_ppm` over conformers only; `uncertainty_ppm` is the line's
+    published RMSD, or None. `energy_hartree` is that of the lowest conformer. Raises JobFailedError
+    `incomplete_input` when an atom's shielding is missing.
     """
     symbols: list[str] = list(task["symbols"])
     temperature = float(task["temperature_k"])
@@ -86,7 +95,7 @@ def _rows(
                 "shielding_ppm": round(shielding, DIGITS),
                 "own_shielding_ppm": round(float(own[index]), DIGITS),
                 "uncertainty_ppm": lines[nucleus].rmsd_ppm,
-                "group": list(group_of[number]),
+                "equivalent_atoms": list(group_of[number]),
             }
         )
     return rows
@@ -116,12 +125,13 @@ def write(result: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The shift rows as CSV with a header; a value that is not known is an empty field, `group` is blank-separated."""
+    """The shift rows as CSV with a header. What is not known is an empty field; lists of atoms are blank-separated."""
     out = io.StringIO()
     writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({**{key: row[key] for key in _COLUMNS}, "group": " ".join(map(str, row["group"]))})
+        together = " ".join(map(str, row["equivalent_atoms"]))
+        writer.writerow({**{key: row[key] for key in _COLUMNS}, "equivalent_atoms": together})
     return out.getvalue()
 
 

@@ -69,33 +69,32 @@ def line_for(nucleus: str, solvent: str, level: str) -> Line:
     valid in chloroform, and its note says so for every other solvent. Raises UsageError `no_scaling` when there is
     none.
     """
-    if level == "draft" and nucleus in _TMS_DRAFT and solvent in _LINES:
-        note = "no error was published for this reference; it serves estimates"
-        if solvent != "chloroform":
-            note += "; it was computed in chloroform and is used here for another solvent"
-        reference = _TMS_DRAFT[nucleus]
-        return Line(
-            nucleus, solvent, level, "tms-reference", -1.0, reference, None, None, None, DRAFT_METHOD, SOURCE, note
-        )
-    if level == "production" and nucleus in ("1H", "13C") and solvent in _LINES:
-        slope, intercept, mae, rmsd, points = _LINES[solvent][0 if nucleus == "1H" else 1]
-        caveat = None if solvent == "chloroform" else "fitted to experimental shifts in CDCl3"
-        return Line(
-            nucleus,
-            solvent,
-            level,
-            "regression",
-            slope,
-            intercept,
-            mae,
-            rmsd,
-            points,
-            PRODUCTION_METHOD,
-            SOURCE,
-            caveat,
-        )
+    if solvent in _LINES and nucleus in _TMS_DRAFT:
+        if level == "draft":
+            return _reference(nucleus, solvent)
+        if level == "production":
+            return _regression(nucleus, solvent)
     raise UsageError(
         "no_scaling",
         f"there is no scaling for {nucleus} in {solvent} at level {level}",
         remedy=f"choose draft or production, and a solvent among {', '.join(_LINES)}",
     )
+
+
+def _reference(nucleus: str, solvent: str) -> Line:
+    note = "no error was published for this reference; it serves estimates"
+    if solvent != "chloroform":
+        note += "; it was computed in chloroform and is used here for another solvent"
+    reference = _TMS_DRAFT[nucleus]
+    source = f"TMS reference of {reference} ppm; {SOURCE}"
+    return Line(
+        nucleus, solvent, "draft", "tms-reference", -1.0, reference, None, None, None, DRAFT_METHOD, source, note
+    )
+
+
+def _regression(nucleus: str, solvent: str) -> Line:
+    slope, intercept, mae, rmsd, points = _LINES[solvent][0 if nucleus == "1H" else 1]
+    note = None if solvent == "chloroform" else "fitted to experimental shifts in CDCl3"
+    source = f"linear regression over {points} shifts; {SOURCE}"
+    numbers = (slope, intercept, mae, rmsd, points)
+    return Line(nucleus, solvent, "production", "regression", *numbers, PRODUCTION_METHOD, source, note)

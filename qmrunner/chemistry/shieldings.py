@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qmrunner.chemistry.elements import canonical
 from qmrunner.chemistry.molecule import Point
 from qmrunner.chemistry.xyz import read_xyz
 from qmrunner.errors import JobFailedError
@@ -68,7 +69,7 @@ def _shieldings(data: Mapping[str, Any], name: str, symbols: Sequence[str]) -> d
     found: dict[int, float] = {}
     for row in data.get("shieldings") or ():
         number, value = row.get("atom"), row.get("isotropic_ppm")
-        symbol = row.get("symbol")
+        symbol = canonical(str(row.get("element", "")))
         if not _is_number(value) or not isinstance(number, int) or not 1 <= number <= len(symbols):
             raise _incomplete(name, f"a shielding is not usable: {row!r}")
         if symbol is not None and symbol != symbols[number - 1]:

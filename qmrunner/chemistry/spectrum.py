@@ -22,7 +22,7 @@ _ROWS = 5
 
 def signals(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, tuple[int, ...]]]:
     """Shift in ppm and atom numbers of every group, from high shift to low."""
-    groups = {tuple(row["group"]): float(row["shift_ppm"]) for row in rows}
+    groups = {tuple(row["equivalent_atoms"]): float(row["shift_ppm"]) for row in rows}
     return sorted(((shift, atoms) for atoms, shift in groups.items()), key=lambda one: (-one[0], one[1]))
 
 

@@ -106,7 +106,7 @@ def complete(molecule: Molecule, charge: int | None = None, multiplicity: int | 
     """The molecule with charge, multiplicity and bonds settled.
 
     A given charge must agree with the formal charges of a SMILES or MOL; an XYZ takes it, or 0. Bonds of an XYZ are
-    perceived from distances. Raises UsageError `charge_mismatch`, `no_electrons`, `impossible_multiplicity`.
+    perceived from distances. Raises UsageError `charge_mismatch`, `no_electrons`, `charge_multiplicity`.
     """
     check_charge(molecule, charge)
     has_graph = molecule.bonds is not None

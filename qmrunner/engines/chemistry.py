@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qmrunner.engines import signatures
+from qmrunner.engines import endings, signatures
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
+from qmrunner.engines.signatures import Finding
 from qmrunner.errors import NotReadyError, QmrunnerError
 from qmrunner.model.jobs import Command, Demand, Evidence, Exit, FailureClass, Outcome, Progress, Step
 
@@ -31,7 +32,7 @@ _CLASSES: dict[str, FailureClass] = {"scratch_full": "resource", "rdkit_missing"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class ChemistryEngine:
+class Chemistry:
     """Tasks `embed` (a SMILES or 2D file to a start structure) and `shifts` (shieldings to shifts)."""
 
     name = "chemistry"
@@ -82,21 +83,18 @@ class ChemistryEngine:
         return ()
 
     def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
-        """Success is exit 0, the end marker as last line, and a finite `result.json` whose files are all there."""
-        if exit.stop_reason is not None and exit.stop_reason != "hung":
-            return Outcome("stopped", exit.stop_reason, summary=f"stopped: {exit.stop_reason}")
-        if not exit.ok or exit.stop_reason == "hung":
-            return _failure(log, exit)
-        if not _ends_well(log):
-            evidence = signatures.load().last_line(log)
-            return _failed("truncated", "transient", "the output ends without its end marker", evidence)
-        result, problem = _read_result(directory / "result.json")
-        if result is None:
-            return _failed("bad_result", "transient", "result.json is missing or not usable", problem)
-        files = tuple(result.get("files") or ())
-        lost = [name for name in files if not (directory / name).is_file()]
-        if lost:
-            return _failed("bad_result", "transient", "a result file is missing", Evidence(", ".join(lost)))
+        """Success is exit 0, the end marker, and a finite `result.json` whose files are all there.
+
+        A task that was complete before a stop reached it counts as done.
+        """
+        if not exit.ok or exit.disk_full:
+            return _ended(log, exit)
+        problem = _marker_missing(log)
+        result, unusable = _read_result(directory / "result.json")
+        files = tuple((result or {}).get("files") or ())
+        problem = problem or unusable or _files_missing(directory, files)
+        if problem is not None or result is None:
+            return _ended(log, exit) if exit.stop_reason or problem is None else endings.failed(problem)
         promote = tuple(name for name in files if name in PROMOTED) if step.task == "shifts" else ()
         return Outcome("succeeded", "ok", result=result, publish=files, promote=promote)
 
@@ -159,23 +157,32 @@ def _tail(log: Path) -> list[str]:
         return []
 
 
-def _ends_well(log: Path) -> bool:
-    lines = [line for line in _tail(log) if line.strip()]
-    # Warnings of a library at exit may follow on stderr.
-    return END_MARKER in (line.strip() for line in lines[-20:])
+def _marker_missing(log: Path) -> Finding | None:
+    # Warnings of a library at exit may follow the marker on stderr.
+    lines = [line.strip() for line in _tail(log) if line.strip()]
+    if END_MARKER in lines[-20:]:
+        return None
+    evidence = signatures.load().last_line(log) or Evidence("no output at all", log.name)
+    return Finding("truncated_output", "transient", evidence, "The output ends without its end marker: tried again.")
 
 
-def _failure(log: Path, exit: Exit) -> Outcome:
-    said = _own_error(log)
-    if said is not None:
-        return said
-    if exit.stop_reason == "hung":
-        return _failed("hung", "transient", "the chemistry step stood still", signatures.load().last_line(log))
-    catalogue = signatures.load()
-    finding = catalogue.classify(log, exit) or catalogue.unknown(log, exit)
-    return _failed(
-        finding.code, finding.failure_class, "the chemistry step did not finish", finding.evidence, finding.remedy
-    )
+def _files_missing(directory: Path, files: Sequence[str]) -> Finding | None:
+    lost = [name for name in files if not (directory / name).is_file()]
+    return _bad_result(f"missing: {', '.join(lost)}", "result.json") if lost else None
+
+
+def _bad_result(text: str, file: str) -> Finding:
+    remedy = "The result is not usable: tried again; if it stays, report it with the log."
+    return Finding("bad_result", "transient", Evidence(text, file), remedy)
+
+
+def _ended(log: Path, exit: Exit) -> Outcome:
+    """A stop, our own error line, or else what the signatures say."""
+    if exit.stop_reason is None:
+        said = _own_error(log)
+        if said is not None:
+            return said
+    return endings.ended(signatures.load(), log, exit)
 
 
 def _own_error(log: Path) -> Outcome | None:
@@ -206,21 +213,14 @@ def _follower(lines: Sequence[str], word: str) -> str | None:
     return next((line.strip()[len(word) :].strip() for line in lines if line.strip().startswith(word)), None)
 
 
-def _failed(
-    code: str, kind: FailureClass, summary: str, evidence: Evidence | None, remedy: str | None = None
-) -> Outcome:
-    advice = remedy or "it is tried again by itself; if it stays, report it with the log"
-    return Outcome("failed", code, failure_class=kind, evidence=evidence, remedy=advice, summary=summary)
-
-
-def _read_result(path: Path) -> tuple[dict[str, Any] | None, Evidence | None]:
+def _read_result(path: Path) -> tuple[dict[str, Any] | None, Finding | None]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        return None, Evidence(str(error), path.name)
+        return None, _bad_result(str(error), path.name)
     if not isinstance(data, dict):
-        return None, Evidence("no JSON object", path.name)
-    return (data, None) if _finite(data) else (None, Evidence("a number is not finite", path.name))
+        return None, _bad_result("no JSON object", path.name)
+    return (data, None) if _finite(data) else (None, _bad_result("a number is not finite", path.name))
 
 
 def _finite(value: object) -> bool:
@@ -229,6 +229,3 @@ def _finite(value: object) -> bool:
     if isinstance(value, dict):
         return all(map(_finite, value.values()))
     return all(map(_finite, value)) if isinstance(value, list) else True
-
-
-ENGINE = ChemistryEngine()

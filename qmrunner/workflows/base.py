@@ -40,17 +40,17 @@ def by_name(steps: Sequence[Step]) -> dict[str, Step]:
 
 
 def broken(steps: Sequence[Step]) -> Plan | None:
-    """How one failed, cancelled or held step ends a job in which every step is needed; None when there is none.
+    """How one failed or cancelled step ends a job in which every step is needed; None when there is none.
 
-    Steps that have not started are skipped. A failure counts before a cancellation: it is what a person must see.
+    Steps that have not started are skipped. A failure counts before a cancellation: it is what a person must see. A
+    held step ends nothing: the store holds its job, and the steps behind it keep waiting.
     """
     for state, end in ((StepState.FAILED, "failed"), (StepState.CANCELLED, "cancelled")):
         culprit = next((step for step in steps if step.state == state), None)
         if culprit is not None:
             skip = tuple(step.name for step in steps if step.state in _NOT_STARTED)
             return Plan(skip=skip, end=_end(end, culprit))
-    culprit = next((step for step in steps if step.state == StepState.HELD), None)
-    return None if culprit is None else Plan(end=_end("held", culprit))
+    return None
 
 
 def _end(state: Any, step: Step) -> JobEnd:
@@ -58,8 +58,9 @@ def _end(state: Any, step: Step) -> JobEnd:
     return JobEnd(state, code=step.code or state, summary=f"{step.name} {state}: {said}")
 
 
-def all_succeeded(steps: Sequence[Step]) -> bool:
-    return bool(steps) and all(step.state in (StepState.SUCCEEDED, StepState.SKIPPED) for step in steps)
+def succeeded(steps: Sequence[Step], name: str) -> bool:
+    """Whether the step of this name is there and succeeded."""
+    return any(step.name == name and step.state == StepState.SUCCEEDED for step in steps)
 
 
 def count(steps: Sequence[Step], stage: str) -> tuple[int, int]:
@@ -82,7 +83,7 @@ def answer(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
         "energy_hartree": None,
         "shifts": [],
         "conformers": [],
-        "files": {},
+        "files": [],
         "provenance": {"input": dict(job.params), "steps": {step.name: _account(step) for step in steps}},
     }
 

@@ -18,7 +18,7 @@ from qmrunner.workflows.solvents import Solvent, by_key
 # Rough shares of the time of a conformer, for the progress bar.
 _SHARES = {"embed": 0.02, "preopt": 0.02, "optimise": 0.56, "shielding": 0.38, "shifts": 0.02}
 _CANDIDATES = 10
-_PLOTS = ("spectrum_1H.svg", "spectrum_13C.svg")
+_ANSWER = ("shifts.csv", "geometry.xyz", "spectrum_1H.svg", "spectrum_13C.svg")
 
 
 class NmrWorkflow:
@@ -29,7 +29,7 @@ class NmrWorkflow:
         if ended is not None:
             return ended
         add = base.missing(_specs(job, steps), steps)
-        if add or not base.all_succeeded(steps):
+        if not base.succeeded(steps, "shifts"):
             return Plan(add=add)
         return Plan(end=JobEnd("succeeded", summary=_summary(_shifts(steps))))
 
@@ -168,11 +168,9 @@ def _unfinished(conformer: str, steps: Sequence[Step]) -> dict[str, Any]:
     }
 
 
-def _files(said: Mapping[str, Any]) -> dict[str, str]:
-    """Role to path in the job's folder, of the files that are there."""
-    there = said.get("files") or []
-    roles = {"shifts": "shifts.csv", "geometry": "geometry.xyz", **{name.removesuffix(".svg"): name for name in _PLOTS}}
-    return {role: path for role, path in roles.items() if path in there}
+def _files(said: Mapping[str, Any]) -> list[str]:
+    """Files of the answer at the top of the job's folder."""
+    return [name for name in said.get("files") or () if name in _ANSWER]
 
 
 def _solvent_account(solvent: Solvent) -> dict[str, Any]:

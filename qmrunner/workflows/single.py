@@ -27,7 +27,7 @@ class SingleWorkflow:
         ended = base.broken(steps)
         if ended is not None:
             return ended
-        return Plan(end=JobEnd("succeeded", summary=steps[0].summary)) if base.all_succeeded(steps) else Plan()
+        return Plan(end=JobEnd("succeeded", summary=steps[0].summary)) if base.succeeded(steps, self.engine) else Plan()
 
     def _spec(self, job: Job) -> StepSpec:
         return StepSpec(
@@ -44,7 +44,7 @@ class SingleWorkflow:
         answer = base.answer(job, steps)
         answer["energy_hartree"] = base.energy(said)
         answer["conformers"] = said.get("conformers") or []
-        answer["files"] = {"folder": f"{self.engine}/"}
+        answer["files"] = [f"{self.engine}/{name}" for name in said.get("files") or ()]
         answer["result"] = said
         return answer
 

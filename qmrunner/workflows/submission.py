@@ -5,7 +5,8 @@ The chemistry and engine packages are loaded only by the kinds of job that need 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qmrunner.errors import UsageError, nearest
@@ -22,6 +23,11 @@ CONFORMERS = ("none",)
 # GFN2-xTB ends at radon.
 _XTB_LAST_ELEMENT = "Rn"
 _STRUCTURE = "structure.xyz"
+_OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "xtb": {"charge": ("--chrg", "-c", "--charge"), "unpaired": ("--uhf", "-u")},
+    "crest": {"charge": ("--chrg", "-chrg"), "unpaired": ("--uhf", "-uhf")},
+}
+_CONTROLS = (".CHRG", ".UHF", "--input", "-I")
 
 
 def nmr(
@@ -214,7 +220,23 @@ def _program(
     atoms = _atoms(own, files[own])
     if atoms is not None:
         params["atoms"] = atoms
+    _check_electrons(kind, structure, own, args, files)
     return Submission(kind, params, files, name, priority, key)
+
+
+def _check_electrons(kind: str, path: str, own: str, args: Sequence[str], files: Mapping[str, bytes]) -> None:
+    """Charge and spin that the arguments name, against the structure; not where a control file may say otherwise."""
+    from qmrunner.engines import openmp, structure
+
+    if any(name in files or name in args for name in _CONTROLS):
+        return
+    charge, unpaired = (openmp.value_of(args, _OPTIONS[kind][what]) for what in ("charge", "unpaired"))
+    structure.check(
+        Path(path).expanduser(),
+        own,
+        charge=0 if charge is None else openmp.integer(charge),
+        unpaired=openmp.integer(unpaired),
+    )
 
 
 def _atoms(name: str, data: bytes) -> list[str] | None:

@@ -35,7 +35,7 @@ def embed_task(smiles: str, **more: Any) -> dict[str, Any]:
 
 def conformer(directory: Path, name: str, energy: float, values: Sequence[float | None]) -> dict[str, str]:
     rows = [
-        {"atom": number, "symbol": symbol, "isotropic_ppm": value}
+        {"atom": number, "element": symbol, "isotropic_ppm": value}
         for number, (symbol, value) in enumerate(zip(SYMBOLS, values, strict=True), start=1)
         if value is not None
     ]
@@ -131,7 +131,7 @@ def test_shifts_follow_the_line_and_equivalent_atoms_are_equal(tmp_path: Path) -
     assert rows[4]["shift_ppm"] == rows[5]["shift_ppm"] == rows[6]["shift_ppm"]
     assert rows[4]["shielding_ppm"] == pytest.approx(30.8)
     assert rows[4]["own_shielding_ppm"] == 30.9
-    assert rows[4]["group"] == [4, 5, 6]
+    assert rows[4]["equivalent_atoms"] == [4, 5, 6]
     assert rows[1]["uncertainty_ppm"] == 2.691
     assert result["energy_hartree"] == -154.9
     assert result["conformers"][0]["weight"] == 1.0
@@ -158,7 +158,7 @@ def test_the_table_and_the_plots_name_every_atom(tmp_path: Path) -> None:
         table = list(csv.DictReader(stream))
     assert [row["atom"] for row in table] == ["1", "2", "4", "5", "6", "7", "8", "9"]
     assert table[0]["uncertainty_ppm"] == ""
-    assert table[2]["group"] == "4 5 6"
+    assert table[2]["equivalent_atoms"] == "4 5 6"
     proton = (tmp_path / "spectrum_1H.svg").read_text()
     assert "H4–H6" in proton
     assert "H7,H8" in proton
@@ -216,5 +216,5 @@ def test_labels_are_short_whatever_the_size_of_the_group() -> None:
 
 
 def test_signals_run_from_high_shift_to_low() -> None:
-    rows = [{"shift_ppm": shift, "group": [number]} for number, shift in ((1, 1.0), (2, 3.0), (3, 2.0))]
+    rows = [{"shift_ppm": shift, "equivalent_atoms": [number]} for number, shift in ((1, 1.0), (2, 3.0), (3, 2.0))]
     assert [atoms for _, atoms in signals(rows)] == [(2,), (3,), (1,)]

@@ -18,7 +18,7 @@ from qmrunner.errors import QmrunnerError
 from qmrunner.model.jobs import Demand, Exit, Grant, Step
 from qmrunner.model.states import StepState
 
-ENGINE = chemistry.ENGINE
+ENGINE = chemistry.Chemistry()
 EMBED = {"smiles": "O", "atoms": ["O", "H", "H"], "candidates": 2, "keep": 1}
 
 
@@ -104,7 +104,7 @@ def test_a_shifts_step_names_its_inputs_and_promotes_the_answer(tmp_path: Path) 
     store = tmp_path / "job"
     store.mkdir()
     rows = [
-        {"atom": n, "symbol": s, "isotropic_ppm": v} for n, s, v in ((1, "O", 320.0), (2, "H", 31.0), (3, "H", 31.2))
+        {"atom": n, "element": s, "isotropic_ppm": v} for n, s, v in ((1, "O", 320.0), (2, "H", 31.0), (3, "H", 31.2))
     ]
     (store / "a.json").write_text(json.dumps({"shieldings": rows, "energy_hartree": -76.4}))
     (store / "b.json").write_text(json.dumps({"energy_hartree": -76.4}))
@@ -157,7 +157,7 @@ def test_a_missing_input_and_a_missing_package_are_said_before_the_start(tmp_pat
 @pytest.mark.parametrize(
     ("result", "marker", "code"),
     [
-        ({"x": 1.0}, "", "truncated"),
+        ({"x": 1.0}, "", "truncated_output"),
         ({"x": float("nan")}, END_MARKER, "bad_result"),
         ({"x": [[{"y": float("inf")}]]}, END_MARKER, "bad_result"),
         ([], END_MARKER, "bad_result"),
@@ -196,10 +196,24 @@ def test_a_stop_is_never_a_failure(tmp_path: Path, reason: str) -> None:
     assert (outcome.state, outcome.code) == ("stopped", reason)
 
 
-def test_a_task_that_stood_still_failed(tmp_path: Path) -> None:
+def test_a_task_that_stood_still_is_told_apart_from_a_failure(tmp_path: Path) -> None:
     log = tmp_path / "none.log"
     outcome = ENGINE.interpret(step_of("embed", EMBED), tmp_path, log, Exit(None, signal=9, stop_reason="hung"))
-    assert (outcome.state, outcome.code) == ("failed", "hung")
+    assert (outcome.state, outcome.code, outcome.failure_class) == ("stopped", "hung", "transient")
+
+
+def test_a_task_that_was_complete_before_a_stop_counts_as_done(tmp_path: Path) -> None:
+    log = finished(tmp_path, {"x": 1.0})
+    outcome = ENGINE.interpret(step_of("embed", EMBED), tmp_path, log, Exit(0, stop_reason="drain"))
+    assert outcome.state == "succeeded"
+    log.write_text("")
+    assert ENGINE.interpret(step_of("embed", EMBED), tmp_path, log, Exit(0, stop_reason="drain")).state == "stopped"
+
+
+def test_the_registry_knows_the_engine() -> None:
+    from qmrunner import engines
+
+    assert engines.get("chemistry").name == "chemistry"
 
 
 def test_progress_lines_are_read_and_others_are_not() -> None:

@@ -165,10 +165,10 @@ def test_a_charge_that_contradicts_the_structure_is_refused() -> None:
     assert code_of(structures.complete, structures.read_smiles("CCO"), 1) == "charge_mismatch"
 
 
-def test_an_impossible_multiplicity_names_the_possible_ones() -> None:
+def test_an_charge_multiplicity_names_the_possible_ones() -> None:
     with pytest.raises(UsageError, match="possible are 1, 3, 5, 7") as caught:
         choose_multiplicity(("O", "H", "H"), 0, 2)
-    assert caught.value.code == "impossible_multiplicity"
+    assert caught.value.code == "charge_multiplicity"
     with pytest.raises(UsageError, match="possible are 2, 4") as caught:
         choose_multiplicity(("O", "H", "H"), 1, None)
     assert caught.value.remedy is not None
@@ -177,7 +177,7 @@ def test_an_impossible_multiplicity_names_the_possible_ones() -> None:
 
 @pytest.mark.parametrize("multiplicity", [0, -1, 13])
 def test_a_multiplicity_no_electrons_can_have_is_refused(multiplicity: int) -> None:
-    assert code_of(choose_multiplicity, ("O", "H", "H"), 0, multiplicity) == "impossible_multiplicity"
+    assert code_of(choose_multiplicity, ("O", "H", "H"), 0, multiplicity) == "charge_multiplicity"
 
 
 def test_a_charge_that_takes_all_electrons_is_refused() -> None:

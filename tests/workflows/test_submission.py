@@ -89,7 +89,7 @@ def test_a_charged_molecule_keeps_its_charge(xyz: Path) -> None:
         ("CCO", {"temperature_k": 0.0}, "bad_number"),
         ("CCO", {"temperature_k": float("nan")}, "bad_number"),
         ("CCO", {"charge": 1}, "charge_mismatch"),
-        ("CCO", {"multiplicity": 2}, "impossible_multiplicity"),
+        ("CCO", {"multiplicity": 2}, "charge_multiplicity"),
         ("CCO", {"multiplicity": 3}, "radical"),
         ("[CH3]", {}, "radical"),
         ("[CH3]", {"multiplicity": 2}, "radical"),
@@ -182,6 +182,13 @@ def test_an_argument_that_leaves_the_folder_is_refused(xyz: Path, argument: str)
     error = refusal(submission.xtb, str(xyz), ["--input", argument])
     assert error.code == "argument_escapes"
     assert "--with" in str(error.remedy)
+
+
+@pytest.mark.parametrize("call", [submission.xtb, submission.crest])
+def test_a_spin_that_the_electrons_cannot_have_is_refused(xyz: Path, call: Callable[..., object]) -> None:
+    assert refusal(call, str(xyz), ["--uhf", "1"]).code == "charge_multiplicity"
+    assert refusal(call, str(xyz), ["--chrg", "1", "--uhf", "0"]).code == "charge_multiplicity"
+    assert call(str(xyz), ["--chrg", "1", "--uhf", "1"])
 
 
 def test_files_handed_in_travel_along_under_their_names(xyz: Path, tmp_path: Path) -> None:
