@@ -14,7 +14,7 @@ from qmrunner.errors import QmrunnerError
 PREFIX = "calc"
 DECK = f"{PREFIX}.nw"
 GUESS = "guess.movecs"
-_WORD = re.compile(r"^[\w.+\-*(),]+$")
+_WORD = re.compile(r"[A-Za-z0-9_.+\-*(),]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Method:
             nuclei=tuple(sorted({int(atom) for atom in params.get("nuclei") or ()})),
         )
         for name, value in (("basis", method.basis), ("functional", method.functional), ("cosmo", method.cosmo)):
-            if value is not None and not all(_WORD.match(word) for word in value.split() or [""]):
+            if value is not None and not all(map(_WORD.fullmatch, str(value).split(" "))):
                 raise QmrunnerError("input_error", f"{name} {value!r} cannot stand in an NWChem deck.")
         return method
 

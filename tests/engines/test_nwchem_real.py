@@ -1,0 +1,118 @@
+"""The real NWChem, where it is installed: what is prepared runs, leaves nothing behind, and goes on after kill -9."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qmrunner.engines.base import Context
+from qmrunner.engines.nwchem import NWChem
+from qmrunner.engines.probing import probe
+from qmrunner.model.jobs import Command, Exit, Grant, Outcome, Step
+from tests.engines.support import step
+
+WATER = "3\nwater\nO 0.0 0.0 0.2\nH 0.0 0.8 -0.471\nH 0.0 -0.757 -0.471\n"
+DECK = """start wat
+geometry
+ O 0 0 0.117
+ H 0 0.757 -0.471
+ H 0 -0.757 -0.471
+end
+basis
+ * library sto-3g
+end
+task scf
+"""
+PARAMS: dict[str, Any] = {"atoms": ["O", "H", "H"], "basis": "6-31G*", "cosmo": "chcl3"}
+# Under CI a missing engine is a failure: the tests then run, and say what is missing.
+MISSING = shutil.which("nwchem") is None and os.environ.get("CI") != "true"
+pytestmark = [pytest.mark.engine, pytest.mark.skipif(MISSING, reason="nwchem is not installed")]
+
+
+def prepare(asked: Step, inputs: dict[str, Path], directory: Path, previous: Path | None = None) -> Command:
+    directory.mkdir()
+    installed = probe(NWChem(), {})
+    command = NWChem().prepare(asked, Context(directory, inputs, Grant(2, 1000, 500, 500), installed, previous))
+    for name, text in command.files.items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text(text)
+    for name, source in command.copies.items():
+        shutil.copyfile(source, directory / name)
+    return command
+
+
+def start(command: Command, directory: Path) -> subprocess.Popen[bytes]:
+    env = {name: value for name, value in os.environ.items() if name not in command.unset} | dict(command.env)
+    with (directory.parent / f"{directory.name}.log").open("wb") as log:
+        return subprocess.Popen(command.argv, cwd=directory, env=env, stdout=log, stderr=subprocess.STDOUT)
+
+
+def finish(asked: Step, directory: Path, process: subprocess.Popen[bytes]) -> Outcome:
+    code = process.wait(timeout=100)
+    exit = Exit(code) if code >= 0 else Exit(None, -code)
+    return NWChem().interpret(asked, directory, directory.parent / f"{directory.name}.log", exit)
+
+
+def run(asked: Step, inputs: dict[str, Path], directory: Path, previous: Path | None = None) -> Outcome:
+    return finish(asked, directory, start(prepare(asked, inputs, directory, previous), directory))
+
+
+def kill_at(process: subprocess.Popen[bytes], mark: Path) -> None:
+    """SIGKILL the launcher and its ranks as soon as `mark` exists: nobody gets to clean up."""
+    deadline = time.monotonic() + 60
+    while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    for pid in [process.pid, *map(int, children)]:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_the_probe_finds_version_and_matching_launcher() -> None:
+    installed = probe(NWChem(), {})
+    assert installed.version
+    assert installed.facts["problem"] is None
+
+
+def test_a_deck_runs_and_tells_its_energy(tmp_path: Path) -> None:
+    (tmp_path / "wat.nw").write_text(DECK)
+    outcome = run(step("nwchem", "deck", deck="wat.nw"), {"wat.nw": tmp_path / "wat.nw"}, tmp_path / "a")
+    assert outcome.state == "succeeded", outcome
+    assert outcome.result["energy_hartree"] == pytest.approx(-74.963177, abs=1e-5)
+    assert outcome.result["provenance"]["nwchem"]["ranks"] == 2
+
+
+def test_optimisation_and_shielding_give_complete_results(tmp_path: Path) -> None:
+    (tmp_path / "in.xyz").write_text(WATER)
+    optimised = run(step("nwchem", "optimise", **PARAMS), {"geometry": tmp_path / "in.xyz"}, tmp_path / "opt")
+    assert optimised.state == "succeeded", optimised
+    geometry = tmp_path / "opt" / "geometry.xyz"
+    shielded = run(step("nwchem", "shielding", **PARAMS), {"geometry": geometry}, tmp_path / "nmr")
+    assert shielded.state == "succeeded", shielded
+    values = shielded.result["shieldings"]
+    assert [(value["atom"], value["element"]) for value in values] == [(1, "O"), (2, "H"), (3, "H")]
+    # Equivalent atoms: the optimiser and the grid leave them a little different.
+    assert values[1]["isotropic_ppm"] == pytest.approx(values[2]["isotropic_ppm"], abs=0.05)
+
+
+def test_after_kill_9_the_optimisation_goes_on_to_the_same_energy_and_nothing_is_left_outside(tmp_path: Path) -> None:
+    (tmp_path / "in.xyz").write_text(WATER)
+    inputs = {"geometry": tmp_path / "in.xyz"}
+    asked = step("nwchem", "optimise", **PARAMS)
+    whole = run(asked, inputs, tmp_path / "whole")
+    command = prepare(asked, inputs, tmp_path / "killed")
+    shared_memory = set(os.listdir("/dev/shm"))
+    process = start(command, tmp_path / "killed")
+    kill_at(process, tmp_path / "killed" / "calc-002.xyz")
+    assert finish(asked, tmp_path / "killed", process).code == "killed"
+    assert {name for name in os.listdir("/dev/shm") if "vader" in name} <= shared_memory
+    resumed = run(asked, inputs, tmp_path / "resumed", previous=tmp_path / "killed")
+    assert resumed.state == "succeeded", resumed
+    assert (tmp_path / "resumed" / "resumed.txt").read_text() == "restart 1\n"
+    assert resumed.result["energy_hartree"] == pytest.approx(whole.result["energy_hartree"], abs=1e-6)
