@@ -194,15 +194,13 @@ def test_a_failed_job_asked_again_answers_the_same_without_skipping_twice(ethano
 
 
 def test_a_cancelled_step_ends_the_job_as_cancelled(ethanol: Job) -> None:
-    states = dict.fromkeys(CHAIN[1:], StepState.CANCELLED)
-    plan = workflow("nmr").plan(ethanol, steps_of(ethanol, states))
+    plan = workflow("nmr").plan(ethanol, steps_of(ethanol, dict.fromkeys(CHAIN[1:], StepState.CANCELLED)))
     assert plan.end is not None
     assert (plan.end.state, plan.end.code) == ("cancelled", "cancelled")
 
 
 def test_a_failure_counts_before_a_cancellation(ethanol: Job) -> None:
-    states = {"shifts": StepState.FAILED, "embed": StepState.CANCELLED}
-    plan = workflow("nmr").plan(ethanol, steps_of(ethanol, states))
+    plan = workflow("nmr").plan(ethanol, steps_of(ethanol, {"shifts": StepState.FAILED, "embed": StepState.CANCELLED}))
     assert plan.end is not None
     assert plan.end.state == "failed"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -272,3 +273,13 @@ def test_a_stand_in_solvent_is_on_record() -> None:
 def test_levels_know_where_their_basis_ends() -> None:
     assert levels.find_level("draft").last_element == "Kr"
     assert levels.find_level("production").last_element == "Ca"
+
+
+def test_only_molecules_that_need_rdkit_load_it(xyz: Path) -> None:
+    code = (
+        "import sys; from qmrunner.workflows import submission, workflow; "
+        f"submission.xtb({str(xyz)!r}, ['--opt']); workflow('nmr'); "
+        "print([name for name in ('rdkit', 'numpy', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
