@@ -125,7 +125,7 @@ def test_memory_that_fits_fewer_ranks_gets_fewer_ranks(tmp_path: Path) -> None:
 
 
 def test_other_inputs_go_along_under_their_names_and_none_can_leave_the_attempt(tmp_path: Path) -> None:
-    command = deck_command(tmp_path, MINIMAL, **{"wat.xyz": WATER})
+    command = deck_command(tmp_path, MINIMAL, TWO_CORES, **{"wat.xyz": WATER})
     assert command.copies == {"wat.xyz": tmp_path / "wat.xyz"}
     inputs = {"in.nw": tmp_path / "in.nw", "../evil": tmp_path / "wat.xyz"}
     with pytest.raises(UsageError):
@@ -157,7 +157,7 @@ def test_a_shielding_deck_asks_for_all_atoms_or_those_chosen(tmp_path: Path) -> 
 @pytest.mark.parametrize("params", [{"basis": "sto-3g\ntask scf"}, {"cosmo": 'a"b'}, {"functional": "b3lyp; task scf"}])
 def test_nothing_can_be_smuggled_into_a_deck(params: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(QmrunnerError) as refused:
-        molecule_command(tmp_path, "optimise", **params)
+        molecule_command(tmp_path, "optimise", TWO_CORES, **params)
     assert refused.value.code == "input_error"
 
 

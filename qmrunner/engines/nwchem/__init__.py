@@ -1,6 +1,6 @@
 """NWChem: decks written and rewritten, launched under the right MPI, read back, resumed."""
 
-from qmrunner.engines.nwchem.deck import check_deck
+from qmrunner.engines.nwchem.deck import check_deck, requested_memory_mib
 from qmrunner.engines.nwchem.engine import NWChem
 
-__all__ = ["NWChem", "check_deck"]
+__all__ = ["NWChem", "check_deck", "requested_memory_mib"]
