@@ -8,6 +8,8 @@ Files in the attempt directory:
     command.json    written by the consumer: what to run (`Order`)
     guardian.json   who the guardian and the engine are, written before the engine's first instruction
     guardian.sock   where a consumer connects; JSON lines both ways
+    guardian.lock   locked as long as the guardian lives: seen across pid namespaces, gone with the process
+    fenced          if it is there once the lock is held, this attempt is over: nothing is started
     exit.json       how it ended, written once, by rename, after the tree was proven empty
 
 Messages in: {"op": "stop", "reason", "grace_s"}. Messages out: {"event": "hello"|"usage"|"exit", ...}.
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -32,6 +35,7 @@ from qmrunner.runtime import tree
 from qmrunner.runtime.cgroup import oom_kills
 
 COMMAND, RECORD, SOCKET, EXIT = "command.json", "guardian.json", "guardian.sock", "exit.json"
+LOCK, FENCED = "guardian.lock", "fenced"
 _FALLOC_FL_KEEP_SIZE = 1
 _LEFTOVER_GRACE_S = 1.0  # for what an engine leaves behind after it ended by itself
 _KILL_EVERY_S = 0.02
@@ -398,6 +402,14 @@ def guard(directory: str) -> None:
         os.dup2(source, target)
     os.close(diary)
     os.close(null)
+    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644, dir_fd=handle)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return  # this attempt has its guardian, or is being judged
+    # Lock first, look second; who judges an attempt writes `fenced` first and tries the lock second.
+    if os.access(FENCED, os.F_OK, dir_fd=handle):
+        return
     try:
         with open(os.open(COMMAND, os.O_RDONLY | os.O_CLOEXEC, dir_fd=handle)) as file:
             order = Order(**json.load(file))

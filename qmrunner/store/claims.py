@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, func, or_, select, update
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.model.packing import Candidate, Capacity, Free, choose
 from qmrunner.model.policy import Verdict
-from qmrunner.model.states import AttemptState, JobState, StepState
+from qmrunner.model.states import JOB_FINAL, AttemptState, JobState, StepState
 from qmrunner.store import events
 from qmrunner.store import jobs as job_store
 from qmrunner.store.jobs import Planner
@@ -167,18 +167,19 @@ def _record_claim(connection: Connection, now: float, claim: Claim) -> None:
 def start(
     connection: Connection,
     now: float,
-    claim: Claim,
     *,
+    step_id: int,
+    number: int,
     guardian: Mapping[str, Any],
     engine_pid: int | None,
     notes: tuple[str, ...],
 ) -> bool:
     """Record the running engine. False: this attempt has been fenced off."""
-    if not move_step(connection, now, claim.step.id, "start", fence=claim.number):
+    if not move_step(connection, now, step_id, "start", fence=number):
         return False
     connection.execute(
         update(attempts)
-        .where(attempts.c.step_id == claim.step.id, attempts.c.number == claim.number)
+        .where(attempts.c.step_id == step_id, attempts.c.number == number)
         .values(
             state=AttemptState.RUNNING,
             guardian=dict(guardian),
@@ -200,8 +201,11 @@ def finish(
     usage: Mapping[str, Any],
     planner: Planner,
     publish: Callable[[], None] | None = None,
+    ended: Callable[[Job, list[Step]], None] | None = None,
 ) -> int | None:
-    """End an attempt and let its job go on, in one commit. `publish` runs once the fence is passed.
+    """End an attempt and let its job go on, in one commit.
+
+    `publish` runs once the fence is passed; `ended` with the job and its steps when this was the job's end.
 
     Returns how many steps are ready now, or None when this attempt has been fenced off: nothing was changed then.
     """
@@ -247,7 +251,21 @@ def finish(
         delay_s=verdict.delay_s or None,
     )
     ready = job_store.advance(connection, now, row.job_id, planner)
+    job = job_store.get(connection, row.job_id)
+    if ended is not None and job.state in JOB_FINAL:
+        ended(job, job_store.of_job(connection, row.job_id))
     return ready + (verdict.move == "requeue")
+
+
+def deaths_since(connection: Connection, step_id: int, since: float) -> int:
+    """How many running attempts of a step were lost with their guardian or worker since then (Unix seconds)."""
+    query = select(func.count()).where(
+        attempts.c.step_id == step_id,
+        attempts.c.state == AttemptState.LOST,
+        attempts.c.code.in_(("guardian_lost", "worker_lost")),
+        attempts.c.finished_at >= since,
+    )
+    return connection.execute(query).scalar() or 0
 
 
 def is_paused(connection: Connection) -> bool:

@@ -143,6 +143,10 @@ def get(connection: Connection, job_id: str) -> Job:
     return to_job(row)
 
 
+def step(connection: Connection, step_id: int) -> Step:
+    return to_step(connection.execute(select(steps).where(steps.c.id == step_id)).one())
+
+
 def of_job(connection: Connection, job_id: str) -> list[Step]:
     """All steps of a job in the order in which they were added."""
     rows = connection.execute(select(steps).where(steps.c.job_id == job_id).order_by(steps.c.id)).all()

@@ -45,6 +45,7 @@ class WorkerColumns(TypedColumns):
     start_ticks: Column[int] = Column(BigInteger, nullable=False)
     consumer_pid: Column[int | None] = Column(Integer)
     state: Column[str] = Column(String(16), nullable=False)  # active, draining, stopped, dead
+    home_id: Column[str] = Column(String(40), nullable=False)  # who holds that home's lock succeeds all before
     home: Column[str] = Column(String(1000), nullable=False)
     slots: Column[int] = Column(Integer, nullable=False)
     cores: Column[int] = Column(Integer, nullable=False)
@@ -55,7 +56,7 @@ class WorkerColumns(TypedColumns):
     version: Column[str] = Column(String(40), nullable=False)
 
 
-workers = Table("workers", metadata, WorkerColumns, Index(None, "state"))
+workers = Table("workers", metadata, WorkerColumns, Index(None, "state"), Index(None, "home_id"))
 
 
 class JobColumns(TypedColumns):
@@ -135,7 +136,7 @@ class AttemptColumns(TypedColumns):
     progress: Column[Any] = Column(JSON, nullable=False)
     progress_at: Column[float | None] = Column(Float)
     usage: Column[Any] = Column(JSON, nullable=False)
-    grant: Column[Any] = Column("granted", JSON, nullable=False)
+    granted: Column[Any] = Column(JSON, nullable=False)
     notes: Column[Any] = Column(JSON, nullable=False)
     code: Column[str | None] = Column(String(64))
     summary: Column[str | None] = Column(String)

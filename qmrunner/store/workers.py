@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, bindparam, select, update
 from qmrunner.model.jobs import Attempt
 from qmrunner.model.packing import Capacity
 from qmrunner.model.states import ATTEMPT_LIVE
+from qmrunner.store import events
 from qmrunner.store.rows import to_attempt
 from qmrunner.store.tables import attempts, jobs, reservations, steps, workers
 
@@ -21,6 +22,7 @@ def register(
     name: str,
     host: str,
     identity: Mapping[str, Any],
+    home_id: str,
     home: str,
     capacity: Capacity,
     version: str,
@@ -30,6 +32,7 @@ def register(
         workers.insert().values(
             name=name,
             host=host,
+            home_id=home_id,
             home=home,
             state="active",
             slots=capacity.slots,
@@ -59,6 +62,20 @@ def beat(connection: Connection, now: float, worker_id: int, consumer_pid: int) 
 
 def set_state(connection: Connection, worker_id: int, state: str) -> None:
     connection.execute(update(workers).where(workers.c.id == worker_id, workers.c.state != "dead").values(state=state))
+
+
+def of_home(connection: Connection, home_id: str, *, but: int) -> list[int]:
+    """Earlier workers of this home that are not known to have ended."""
+    query = select(workers.c.id).where(
+        workers.c.home_id == home_id, workers.c.id != but, workers.c.state.in_(("active", "draining"))
+    )
+    return [row.id for row in connection.execute(query)]
+
+
+def retire(connection: Connection, worker_id: int, now: float) -> None:
+    """A worker whose home has a new owner is dead: it will find its beat refused."""
+    connection.execute(update(workers).where(workers.c.id == worker_id).values(state="dead"))
+    events.append(connection, now, "worker_dead", worker_id=worker_id)
 
 
 def all_workers(connection: Connection, *, ended: bool = False) -> list[dict[str, Any]]:

@@ -1,0 +1,182 @@
+"""The composition root: the only place where settings, store, queue, workflows and engines are put together.
+
+Nothing connects at import. `build` is cheap; the queue, the probes and the schema check happen when they are asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qmrunner.errors import NotReadyError
+from qmrunner.model.jobs import Job, Plan, Step, Submission
+from qmrunner.model.states import JobState
+from qmrunner.settings import Settings
+from qmrunner.settings import load as load_settings
+from qmrunner.store import jobs as job_store
+from qmrunner.store import schema
+from qmrunner.store.inputs import write_inputs
+from qmrunner.store.session import Store
+
+if TYPE_CHECKING:
+    from qmrunner.engines.base import Engine, Installed
+    from qmrunner.queue import Queue
+
+
+class App:
+    """Everything one process needs, made on first use and closed together."""
+
+    def __init__(self, settings: Settings, *, busy_seconds: float = 30.0) -> None:
+        self.settings = settings
+        self._busy_seconds = busy_seconds
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.settings.store, busy_seconds=self._busy_seconds, create=self.settings.home.exists())
+
+    def open_store(self, *, create: bool) -> Store:
+        """The store, checked to be of this program's schema. With `create` an empty home is made usable."""
+        if create:
+            self.make_home()
+        schema.require_current(self.store, create=create)
+        return self.store
+
+    @cached_property
+    def queue(self) -> Queue:
+        from qmrunner.queue import Queue
+
+        return Queue(self.settings.queue, self.settings.run_root)
+
+    def engine(self, name: str) -> Engine:
+        from qmrunner import engines
+
+        return engines.get(name)
+
+    def installed(self, name: str) -> Installed:
+        """What of this engine is on this machine; probed once per program file."""
+        from qmrunner.engines.probing import probe
+
+        return probe(self.engine(name), self.settings.programs())
+
+    def plan(self, job: Job, steps: Sequence[Step]) -> Plan:
+        """The workflow's plan, with every step's demand filled in by its engine's rule."""
+        from qmrunner import workflows
+
+        plan = workflows.workflow(job.kind).plan(job, steps)
+        sized = tuple(
+            spec if spec.demand else replace(spec, demand=self.engine(spec.engine).demand(spec.task, spec.params))
+            for spec in plan.add
+        )
+        return replace(plan, add=sized)
+
+    def submit(self, submission: Submission) -> str:
+        """Accept a checked job: its files and rows are durable when the id is returned.
+
+        Raises QmrunnerError, having stored nothing, when an engine it needs is missing or the store is not usable.
+        """
+        store = self.open_store(create=True)
+        if submission.key:
+            with store.read() as connection:
+                known = job_store.find_by_key(connection, submission.key)
+            if known is not None:
+                return known.id
+        job_id = job_store.new_id()
+        self._require_engines(job_id, submission)
+        folder = self.settings.jobs_root / job_id
+        try:
+            write_inputs(folder / "input", submission.files)
+            with store.write() as connection:
+                job_store.accept(connection, time.time(), job_id, submission, self.plan)
+        except BaseException as problem:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(problem, OSError):
+                raise NotReadyError(
+                    "home_unwritable",
+                    f"the input of the job could not be stored in {self.settings.jobs_root}",
+                    evidence=str(problem),
+                    remedy="free space there, or make it writable; nothing was stored",
+                ) from problem
+            raise
+        self.queue.ring()
+        return job_id
+
+    def _require_engines(self, job_id: str, submission: Submission) -> None:
+        """With the embedded store this machine does the work, so what is missing here is missing for good."""
+        if not self.store.is_sqlite:
+            return
+        job = Job(
+            id=job_id, seq=0, kind=submission.kind, state=JobState.QUEUED, params=submission.params,
+            name=submission.name, priority=0, key=None, code=None, summary=None,
+            created_at=datetime.now(UTC), started_at=None, finished_at=None,
+        )  # fmt: skip
+        for name in sorted({spec.engine for spec in self.plan(job, []).add}):
+            found = self.engine(name).locate(self.settings.programs(), shutil.which)
+            if found.path is None:
+                raise missing_engine(name)
+
+    def make_home(self) -> None:
+        """Create the folders of this installation. Raises NotReadyError that names the one that cannot be."""
+        s = self.settings
+        for folder in (s.home, s.jobs_root, s.run_root, s.scratch_root, s.logs_root):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise NotReadyError(
+                    "home_unwritable",
+                    f"cannot create {folder}",
+                    evidence=str(error),
+                    remedy=f"run `chown {os.geteuid()}:{os.getegid()} {_existing(folder)}`, or set QMRUNNER_HOME",
+                ) from None
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise NotReadyError(
+                    "home_unwritable",
+                    f"{folder} is not writable for user id {os.geteuid()}",
+                    remedy=f"run `chown -R {os.geteuid()}:{os.getegid()} {folder}`, or set QMRUNNER_HOME",
+                )
+
+    def home_id(self) -> str:
+        """The identity of this home: whoever holds its lock succeeds every earlier worker of it."""
+        path = self.settings.home / "home.id"
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
+            return path.read_text().strip()
+        with os.fdopen(descriptor, "w") as file:
+            file.write(uuid.uuid4().hex)
+        return path.read_text().strip()
+
+    def close(self) -> None:
+        if "store" in self.__dict__:
+            self.store.close()
+
+
+_INSTALL = {
+    "nwchem": "install it (Debian: `apt-get install nwchem-openmpi openmpi-bin`) or set QMRUNNER_NWCHEM to its path",
+    "xtb": "install it (Debian: `apt-get install xtb`) or set QMRUNNER_XTB to its path",
+    "crest": "install CREST 3 and set QMRUNNER_CREST to its path; or use --conformers rdkit",
+    "chemistry": "install the optional part: `pip install 'qmrunner[nmr]'`",
+}
+
+
+def missing_engine(name: str) -> NotReadyError:
+    return NotReadyError(
+        "engine_missing", f"this job needs {name}, which is not installed here", remedy=_INSTALL.get(name)
+    )
+
+
+def build(settings: Settings | None = None, *, busy_seconds: float = 30.0) -> App:
+    return App(settings or load_settings(), busy_seconds=busy_seconds)
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder

@@ -1,0 +1,45 @@
+"""The front door: collects the commands, and turns every error into code, evidence, remedy and exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import typer
+
+from qmrunner.cli import actions, daemon, database, reports, submit
+from qmrunner.errors import ExitCode, QmrunnerError
+
+cli = typer.Typer(
+    name="qmrunner",
+    help="Runs quantum chemistry: nothing lost, nothing stuck, nothing leaked, nothing wrong.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (daemon, submit, reports, actions, database):
+    module.register(cli)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        cli()
+    except QmrunnerError as problem:
+        sys.exit(_tell(problem))
+    except BrokenPipeError:
+        # The reader of our stdout has left (`| head`); say nothing more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _tell(problem: QmrunnerError) -> int:
+    if "--json" in sys.argv:
+        print(json.dumps({"error": problem.as_dict()}))
+    else:
+        print(f"qmrunner: {problem.code}: {problem}", file=sys.stderr)
+    return int(problem.exit_code or ExitCode.FAILED)

@@ -1,0 +1,229 @@
+"""status, logs, result, why: what people look at."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qmrunner.cli.common import (
+    AsJson,
+    JobId,
+    coloured,
+    console,
+    duration,
+    elapsed,
+    open_app,
+    print_json,
+    progress_text,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Group
+    from rich.table import Table
+
+_FOLLOW_EVERY_S = 0.2
+
+
+def register(cli: typer.Typer) -> None:
+    for command in (status, logs, result, why):
+        cli.command()(command)
+
+
+def status(
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Id of a job; all when left out.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing until the job ends or Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Workers, jobs, steps, progress, heartbeats, disk. Works while the daemon is stuck or down."""
+    from qmrunner import views
+
+    app = open_app(busy_seconds=2.0)
+
+    def look() -> dict[str, Any]:
+        return views.job_view(app, job) if job else views.overview(app)
+
+    if as_json:
+        print_json(look())
+        return
+    out = console()
+    if not watch:
+        out.print(_render(look()))
+        return
+    from rich.live import Live
+
+    with Live(_render(look()), console=out, refresh_per_second=2) as live:
+        while True:
+            time.sleep(0.5)
+            seen = look()
+            live.update(_render(seen))
+            if job and seen["job"]["state"] in ("succeeded", "failed", "cancelled", "held"):
+                return
+
+
+def _render(seen: dict[str, Any]) -> Group:
+    from rich.console import Group
+
+    if "job" in seen:
+        return Group(*_job_lines(seen["job"]))
+    if "store" in seen:
+        return Group(*_stuck_lines(seen))
+    return Group(*_overview_lines(seen))
+
+
+def _table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _overview_lines(seen: dict[str, Any]) -> list[Any]:
+    people = _table("worker", "state", "pid", "slots", "cores", "last beat")
+    for row in seen["workers"]:
+        age = f"{row['heartbeat_age_s']} s" + (" (stale)" if row["stale"] else "")
+        people.add_row(
+            f"{row['id']} {row['name']}", coloured(row["state"]), str(row["pid"]), str(row["slots"]),
+            str(row["cores"]), age,
+        )  # fmt: skip
+    jobs = _table("job", "kind", "state", "progress", "elapsed", "name")
+    for row in seen["jobs"]:
+        text = row["summary"] if row["state"] in ("failed", "held", "cancelled") else row["progress"].get("text")
+        jobs.add_row(
+            row["id"], row["kind"], coloured(row["state"]), text or "",
+            duration(elapsed(row["started_at"], row["finished_at"])), row["name"] or "",
+        )  # fmt: skip
+    lines: list[Any] = [people if seen["workers"] else "no worker is running: start `qmrunner run`", "", jobs]
+    if seen["queue"]["paused"]:
+        lines.append("[yellow]paused: nothing new is started; `qmrunner resume`[/]")
+    return [*lines, "", _disk_line(seen["disk"])]
+
+
+def _disk_line(disk: dict[str, Any]) -> str:
+    parts = [
+        f"{name} {space['free_mib'] / 1024:.1f} of {space['total_mib'] / 1024:.1f} GiB free"
+        for name, space in disk.items()
+        if space
+    ]
+    return "disk: " + ", ".join(parts)
+
+
+def _stuck_lines(seen: dict[str, Any]) -> list[Any]:
+    state = seen["state_file"]
+    lines: list[Any] = [f"[red]the store does not answer[/]: {seen['store']['evidence']}"]
+    if state is None:
+        return [*lines, "and no daemon of this home has left a state file"]
+    lines.append(f"the daemon wrote {state['age_s']} s ago:")
+    table = _table("job/step", "attempt", "engine pid", "progress")
+    for one in state["attempts"]:
+        table.add_row(
+            f"{one['job']}/{one['step']}", str(one["attempt"]), str(one["engine_pid"]), progress_text(one["progress"])
+        )
+    return [*lines, table, _disk_line(seen["disk"])]
+
+
+def _job_lines(job: dict[str, Any]) -> list[Any]:
+    head = f"[bold]{job['id']}[/] {job['kind']} {coloured(job['state'])}"
+    head += f"  {job['progress'].get('text', '')}  {duration(elapsed(job['started_at'], job['finished_at']))}"
+    table = _table("step", "state", "try", "pid", "cores", "beat", "progress")
+    for step in job["steps"]:
+        beat = step["heartbeat_age_s"]
+        table.add_row(
+            step["id"], coloured(step["state"]), str(step["attempt"] or ""), str(step["engine_pid"] or ""),
+            str(step["cores"] or ""), "" if beat is None else f"{beat} s", progress_text(step["progress"]),
+        )  # fmt: skip
+    lines: list[Any] = [head, table]
+    if job["summary"] and job["state"] != "succeeded":
+        lines.append(f"{job['summary']}; `qmrunner why {job['id']}`")
+    return lines
+
+
+def logs(
+    job: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    step: Annotated[str | None, typer.Option("--step", help="Only this step.")] = None,
+) -> None:
+    """The raw engine output, byte for byte."""
+    from qmrunner import views
+
+    app = open_app()
+    shown: dict[Path, int] = {}
+    while True:
+        over = not follow or views.job_view(app, job)["job"]["state"] in ("succeeded", "failed", "cancelled", "held")
+        for path in views.log_files(app, job, step):
+            shown[path] = _copy_out(path, shown.get(path, 0))
+        sys.stdout.buffer.flush()
+        if over:
+            return
+        time.sleep(_FOLLOW_EVERY_S)
+
+
+def _copy_out(path: Path, offset: int) -> int:
+    """Print what has come since `offset`; returns where it ends now."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            while chunk := file.read(1 << 16):
+                sys.stdout.buffer.write(chunk)
+                offset += len(chunk)
+    except FileNotFoundError:
+        pass  # claimed, not started: it will come
+    return offset
+
+
+def result(
+    job: JobId,
+    out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Copy the result files there.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Shifts, energies and files of a finished job."""
+    from qmrunner import views
+    from qmrunner.cli.results import show_result
+
+    app = open_app()
+    found = views.result_view(app, job)
+    if out:
+        _copy_files(found, out)
+    if as_json:
+        print_json(found)
+    else:
+        show_result(console(), found)
+
+
+def _copy_files(found: dict[str, Any], out: str) -> None:
+    import shutil
+    from pathlib import Path
+
+    from qmrunner.errors import UsageError
+
+    target = Path(out)
+    try:
+        for name in found["files"]:
+            place = target / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(Path(found["folder"]) / name, place)
+    except OSError as problem:
+        raise UsageError(
+            "cannot_copy",
+            f"the files could not be copied to {target}",
+            evidence=str(problem),
+            remedy="choose another --out",
+        ) from None
+
+
+def why(job: JobId, as_json: AsJson = False) -> None:
+    """What is happening or went wrong, the line of evidence, and what to do next."""
+    from qmrunner import views
+    from qmrunner.cli.results import show_why
+
+    found = views.why_view(open_app(), job)
+    if as_json:
+        print_json(found)
+    else:
+        show_why(console(), found)

@@ -1,0 +1,100 @@
+"""Showing results and failures in a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def show_result(out: Console, result: dict[str, Any]) -> None:
+    """A table of shifts or of what a program found, and where the files are."""
+    out.print(f"[bold]{result['kind']} job {result['id']}[/]" + _headline(result))
+    if result.get("shifts"):
+        _shift_tables(out, result)
+    if len(result.get("conformers") or []) > 1:
+        _conformer_table(out, result["conformers"])
+    said = result.get("result") or {}
+    for key, value in said.items():
+        if isinstance(value, str | int | float | bool) and key != "energy_hartree":
+            out.print(f"  {key}: {value}", markup=False)
+    out.print(f"files: {result['folder']}", markup=False)
+    for name in result["files"]:
+        if "/" not in name:
+            out.print(f"  {name}", markup=False)
+
+
+def _headline(result: dict[str, Any]) -> str:
+    parts = [f"{key} {result[key]}" for key in ("level", "solvent") if result.get(key)]
+    if result.get("energy_hartree") is not None:
+        parts.append(f"energy {result['energy_hartree']:.6f} Eh")
+    return f"  ({', '.join(parts)})" if parts else ""
+
+
+def _shift_tables(out: Console, result: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    for nucleus in ("1H", "13C"):
+        rows = [row for row in result["shifts"] if row["nucleus"] == nucleus]
+        if not rows:
+            continue
+        table = Table(title=f"{nucleus} shifts", title_justify="left", box=None, pad_edge=False)
+        for heading in ("atom", "shift / ppm", "± / ppm", "shielding / ppm", "equivalent atoms"):
+            table.add_column(heading, justify="right")
+        for row in sorted(rows, key=lambda row: -row["shift_ppm"]):
+            error = row.get("uncertainty_ppm")
+            table.add_row(
+                str(row["atom"]),
+                f"{row['shift_ppm']:.2f}",
+                "-" if error is None else f"{error:.2f}",
+                f"{row['shielding_ppm']:.2f}",
+                ", ".join(str(atom) for atom in row.get("equivalent_atoms") or []),
+            )
+        out.print(table)
+    scaling = result.get("provenance", {}).get("scaling") or {}
+    for nucleus, line in scaling.items():
+        if isinstance(line, dict) and line.get("source"):
+            out.print(f"{nucleus}: {line['source']}", markup=False)
+
+
+def _conformer_table(out: Console, conformers: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table(title="conformers", title_justify="left", box=None, pad_edge=False)
+    for heading in ("id", "energy / Eh", "weight", "state"):
+        table.add_column(heading, justify="right")
+    for row in conformers:
+        energy, weight = row.get("energy_hartree"), row.get("weight")
+        table.add_row(
+            str(row.get("id", "")),
+            "-" if energy is None else f"{energy:.6f}",
+            "-" if weight is None else f"{weight:.3f}",
+            str(row.get("state", "")),
+        )
+    out.print(table)
+
+
+def show_why(out: Console, why: dict[str, Any]) -> None:
+    """Cause, evidence, remedy, attempts, next action."""
+    out.print(f"[bold]{why['id']}[/]: {why['state']}")
+    out.print(f"  {why['summary']}", markup=False)
+    if why.get("code"):
+        kind = f" ({why['class']})" if why.get("class") else ""
+        out.print(f"  code:     {why['code']}{kind}", markup=False)
+    evidence = why.get("evidence")
+    if evidence:
+        place = f"  [{evidence['file']}:{evidence['line']}]" if evidence.get("line") else ""
+        out.print(f"  evidence: {evidence['text'].strip()}{place}", markup=False)
+    if why.get("remedy"):
+        out.print(f"  remedy:   {why['remedy']}", markup=False)
+    for one in why["attempts"]:
+        changed = f"; {'; '.join(one['notes'])}" if one["notes"] and one["attempt"] > 1 else ""
+        out.print(
+            f"  attempt:  {one['step']} #{one['attempt']} {one['state']} {one['code'] or ''}{changed}", markup=False
+        )
+    logs = [one["log"] for one in why["attempts"] if one["state"] == "failed" and one["log"]]
+    if logs:
+        out.print(f"  log:      {logs[-1]}", markup=False)
+    if why.get("next"):
+        out.print(f"  next:     {why['next']}", markup=False)

@@ -1,0 +1,93 @@
+"""Events as JSON lines. Every process appends to one file; the supervisor's tailer forwards it to stdout.
+
+So no event ever waits for a reader of stdout, and `docker logs` still shows all of them in order.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+EVENTS_FILE = "qmrunner.jsonl"
+_RECORD_BYTES = 15_000  # docker's json-file driver splits at 16,384
+
+
+class _AppendFile:
+    """One write(2) per event on an O_APPEND descriptor: events of several processes never mix."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def msg(self, message: str) -> None:
+        data = message.encode(errors="replace")[:_RECORD_BYTES] + b"\n"
+        try:
+            if self._descriptor is None or not self._still_there():
+                self._open()
+            assert self._descriptor is not None
+            os.write(self._descriptor, data)
+        except OSError:
+            # A full or vanished log disk must not stop the work; the store has the history.
+            os.write(2, data)
+
+    debug = info = warning = error = critical = msg
+
+    def _still_there(self) -> bool:
+        assert self._descriptor is not None
+        try:
+            return os.stat(self._path).st_ino == os.fstat(self._descriptor).st_ino
+        except FileNotFoundError:
+            return False
+
+    def _open(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def configure(logs_root: Path, level: str, **bound: Any) -> None:
+    """Send structlog, and warnings of libraries, to the events file. `bound` stands on every event."""
+    sink = _AppendFile(logs_root / EVENTS_FILE)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            _ordered,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(default=str),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda *_: sink,
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(**bound)
+    handler = _LibraryHandler(level=logging.WARNING)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+class _LibraryHandler(logging.Handler):
+    """Warnings of Huey, APScheduler and SQLAlchemy as events of ours."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = None
+        if record.exc_info and record.exc_info[1] is not None:
+            error = repr(record.exc_info[1])
+        get().log(record.levelno, "library_message", logger=record.name, message=record.getMessage(), error=error)
+
+
+def _ordered(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    first = {key: event.pop(key) for key in ("time", "level", "event") if key in event}
+    return {**first, **{key: value for key, value in event.items() if value is not None}}
+
+
+def get() -> structlog.typing.FilteringBoundLogger:
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    return logger

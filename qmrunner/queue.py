@@ -1,0 +1,162 @@
+"""The queue: Huey, carrying hints only. A hint says "something may be ready"; the store says what.
+
+Losing any or all of it loses nothing. SQLite storage is Huey's own, with two additions: a waiting dequeue that is woken by a
+datagram (Huey's polling backs off to seconds), and a file that was deleted or damaged is replaced by a fresh one.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from huey.api import Huey, RedisHuey
+from huey.storage import SqliteStorage
+
+WAKE_SOCKET = "wake.sock"
+_POLL_SECONDS = 5.0
+
+
+class Wake:
+    """A doorbell for the threads of one process, and, through a datagram socket, for other processes."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._count = 0
+
+    def ring(self) -> None:
+        with self._condition:
+            self._count += 1
+            self._condition.notify_all()
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    def wait(self, seen: int, timeout_s: float) -> bool:
+        """Until somebody rang since `seen` was read, at most `timeout_s`."""
+        with self._condition:
+            return self._condition.wait_for(lambda: self._count != seen, timeout_s)
+
+
+class WakingSqliteStorage(SqliteStorage):  # type: ignore[misc]  # huey has no types
+    """Huey's SQLite storage with a dequeue that waits for the doorbell instead of being polled."""
+
+    blocking = True
+
+    def __init__(self, *args: Any, wake: Wake, **kwargs: Any) -> None:
+        self._wake = wake
+        super().__init__(*args, **kwargs)
+        self._inode = self._inode_now()
+
+    def dequeue(self) -> Any:
+        seen = self._wake.count
+        self._replace_if_broken()
+        try:
+            data = super().dequeue()
+            if data is None:
+                self._wake.wait(seen, _POLL_SECONDS)
+                data = super().dequeue()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            self._discard()
+            return None
+        return data
+
+    def _inode_now(self) -> int | None:
+        try:
+            return os.stat(self.filename).st_ino
+        except FileNotFoundError:
+            return None
+
+    def _replace_if_broken(self) -> None:
+        if self._inode_now() != self._inode:
+            self.close()
+            self.initialize_schema()
+            self._inode = self._inode_now()
+
+    def _discard(self) -> None:
+        """A damaged queue holds nothing that the store does not know: start a fresh one."""
+        self.close()
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                os.rename(f"{self.filename}{suffix}", f"{self.filename}.damaged{suffix}")
+        self.initialize_schema()
+        self._inode = self._inode_now()
+
+
+class Queue:
+    """The Huey instance and its one task."""
+
+    def __init__(self, url: str, run_root: Path) -> None:
+        self.wake = Wake()
+        self._socket_folder = run_root
+        self._work: Callable[[], None] = lambda: None
+        if url.startswith("sqlite"):
+            path = url.removeprefix("sqlite:///")
+            self.huey: Any = Huey(
+                "qmrunner", storage_class=WakingSqliteStorage, filename=path, wake=self.wake, results=False, fsync=False
+            )
+        else:
+            self.huey = RedisHuey("qmrunner", url=url, results=False)
+        self._task = self.huey.task(name="ring")(self._run)
+
+    def _run(self) -> None:
+        self._work()
+
+    def on_ring(self, work: Callable[[], None]) -> None:
+        """What a consumer thread does with a hint."""
+        self._work = work
+
+    def ring(self) -> bool:
+        """Leave a hint and wake whoever waits. False when the queue did not take it: the sweep will ring again."""
+        try:
+            self._task()
+            kept = True
+        except Exception:  # any storage failure at all: a hint is never worth failing for
+            kept = False
+        self.wake.ring()
+        send_wake(self._socket_folder)
+        return kept
+
+
+def send_wake(run_root: Path) -> None:
+    """Wake the consumer of this home, if there is one."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
+        folder = os.open(run_root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            sender.sendto(b"w", f"/proc/self/fd/{folder}/{WAKE_SOCKET}")
+        finally:
+            os.close(folder)
+
+
+def listen_for_wake(run_root: Path) -> socket.socket:
+    """The datagram socket on which this home's consumer is woken."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    bind_short(listener, run_root, WAKE_SOCKET)
+    return listener
+
+
+def bind_short(listener: socket.socket, folder: Path, name: str) -> None:
+    """Bind in a folder whose path may be longer than the 107 bytes that a socket's address holds."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=handle)
+        listener.bind(f"/proc/self/fd/{handle}/{name}")
+    finally:
+        os.close(handle)
+
+
+def connect_short(client: socket.socket, folder: Path, name: str) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        client.connect(f"/proc/self/fd/{handle}/{name}")
+    finally:
+        os.close(handle)

@@ -1,0 +1,101 @@
+"""From an attempt's private directory to the job's folder: copied aside, made durable, then renamed in the commit."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qmrunner.model.jobs import Outcome
+from qmrunner.runtime.attempt import Live
+from qmrunner.runtime.folders import write_atomically
+
+RESULT = "result.json"
+
+
+class Publication:
+    """The files of one attempt, staged beside their place. `commit` renames them in; `discard` forgets them."""
+
+    def __init__(self, job_folder: Path, live: Live, outcome: Outcome) -> None:
+        self._job = job_folder
+        self._step = live.step.name
+        self._live = live
+        self._outcome = outcome
+        self._staged = job_folder / f".{live.step.name}.{live.number}.new"
+        self._complete = False
+
+    def stage(self) -> None:
+        """Copy what is to be published, with the step's result and its raw output, and make it durable.
+
+        Outside any transaction, and only once. Raises OSError, having published nothing.
+        """
+        if self._complete:
+            return
+        self.discard()
+        self._staged.mkdir(parents=True)
+        for name in self._outcome.publish:
+            source = self._live.folder.work / name
+            if source.is_symlink() or not source.is_file():
+                continue  # an engine decides what it publishes; a link could name anything
+            target = self._staged / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+        (self._staged / RESULT).write_text(json.dumps(dict(self._outcome.result), indent=1) + "\n")
+        if self._live.log.is_file():
+            _link_or_copy(self._live.log, self._staged / "output.log")
+        _make_durable(self._staged)
+        self._complete = True
+
+    def commit(self) -> None:
+        """Called behind the fence, inside the committing transaction."""
+        target = self._job / self._step
+        if target.exists():
+            # Left by an attempt whose commit did not happen: ours is the one that counts.
+            old = self._job / f".{self._step}.old"
+            shutil.rmtree(old, ignore_errors=True)
+            os.rename(target, old)
+            os.rename(self._staged, target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            os.rename(self._staged, target)
+        for name in self._outcome.promote:
+            if not (target / name).is_file():
+                continue
+            temporary = self._job / f".{name}.new"
+            _link_or_copy(target / name, temporary)
+            os.replace(temporary, self._job / name)
+
+    def discard(self) -> None:
+        if self._staged.is_dir():
+            shutil.rmtree(self._staged)
+
+
+def write_job_result(job_folder: Path, result: Mapping[str, Any]) -> None:
+    job_folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(job_folder / RESULT, json.dumps(dict(result), indent=1, default=str) + "\n", durable=True)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _make_durable(folder: Path) -> None:
+    for root, _, files in os.walk(folder):
+        for name in files:
+            _fsync(Path(root) / name)
+        _fsync(Path(root))
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

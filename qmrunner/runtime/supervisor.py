@@ -1,0 +1,310 @@
+"""The supervisor, `qmrunner run`: no job code. Keeps the spawner and the consumer running, forwards logs, reaps.
+
+Correct as PID 1 and below an init: it is a child subreaper, and reaps only what it does not own itself (a blanket
+`waitpid(-1)` beside `subprocess` turns exit codes into 0: measured).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qmrunner import __version__, logs
+from qmrunner.app import App
+from qmrunner.errors import QmrunnerError
+from qmrunner.queue import bind_short
+from qmrunner.runtime import machine, spawner, tree
+from qmrunner.runtime.folders import write_atomically
+from qmrunner.runtime.home import HomeLock
+from qmrunner.runtime.tail import Tailer, Writer
+from qmrunner.store import workers
+
+SUPERVISOR_FILE = "supervisor.json"
+_LOOP_S = 5.0
+_BACKOFF_S = (0.1, 30.0)
+_HEALTHY_AFTER_S = 30.0
+_FENCED_EXIT = 76
+_GUARDIAN = "qm-guardian"
+
+
+@dataclass
+class Child:
+    """One process that the supervisor keeps running."""
+
+    name: str
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    restarts: int = 0
+    delay: float = _BACKOFF_S[0]
+    next_try: float = 0.0
+    last_exit: int | None = None
+    pidfd: int | None = field(default=None)
+
+    def ended(self) -> bool:
+        return self.process is None or self.process.poll() is not None
+
+
+class Supervisor:
+    def __init__(self, app: App) -> None:
+        self.app = app
+        self.settings = app.settings
+        self.worker_id = 0
+        self.children = {"spawner": Child("spawner"), "consumer": Child("consumer")}
+        self.listener: socket.socket | None = None
+        self.log = logs.get()
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT. Raises QmrunnerError when this home, store or machine cannot be used."""
+        self.app.make_home()
+        lock = HomeLock(self.settings.run_root)
+        lock.take()
+        self.app.open_store(create=True)
+        logs.configure(self.settings.logs_root, self.settings.log_level, worker=self.settings.worker_name)
+        tailer = Tailer(self.settings.run_root, self.settings.logs_root / logs.EVENTS_FILE, Writer(1))
+        tailer.start()
+        tree.become_subreaper()
+        wake = _catch_signals()
+        self.listener = self._spawner_socket()
+        self._register()
+        self.log.info("daemon_started", pid=os.getpid(), version=__version__, home=str(self.settings.home))
+        while not self._stop_wanted(wake):
+            self._keep_running()
+            self._reap()
+            self._write_state()
+            self._wait(wake)
+        self._stop(wake)
+        self._say_goodbye()
+        tailer.stop(1.0)
+        return 0
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    def _register(self) -> None:
+        capacity = machine.capacity(self.settings)
+        with self.app.store.write() as connection:
+            self.worker_id = workers.register(
+                connection,
+                time.time(),
+                name=self.settings.worker_name,
+                host=socket.gethostname(),
+                identity=tree.myself().as_dict(),
+                home_id=self.app.home_id(),
+                home=str(self.settings.home),
+                capacity=capacity,
+                version=__version__,
+            )
+
+    def _spawner_socket(self) -> socket.socket:
+        """Bound here, once: consumers keep reaching the same address while spawners come and go."""
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        bind_short(listener, self.settings.run_root, spawner.SOCKET)
+        listener.listen(64)
+        return listener
+
+    def _keep_running(self) -> None:
+        for child in self.children.values():
+            if not child.ended():
+                if child.restarts and time.monotonic() - child.started > _HEALTHY_AFTER_S:
+                    child.delay = _BACKOFF_S[0]
+                continue
+            if child.process is not None:
+                self._note_end(child)
+            if time.monotonic() >= child.next_try:
+                self._start(child)
+
+    def _note_end(self, child: Child) -> None:
+        assert child.process is not None
+        child.last_exit = child.process.returncode
+        if child.process.stdin:
+            child.process.stdin.close()
+        if child.pidfd is not None:
+            os.close(child.pidfd)
+        child.process, child.pidfd = None, None
+        child.restarts += 1
+        child.next_try = time.monotonic() + child.delay
+        self.log.error(
+            f"{child.name}_died",
+            exit=child.last_exit,
+            restart_in_s=round(child.delay, 2),
+            restarts=child.restarts,
+            said=_last_words(self._diary(child)),
+        )
+        child.delay = min(child.delay * 2, _BACKOFF_S[1])
+        if child.name == "consumer" and child.last_exit == _FENCED_EXIT:
+            self._register()
+
+    def _start(self, child: Child) -> None:
+        argv = [sys.executable, "-m", f"qmrunner.runtime.{child.name}"]
+        passed: tuple[int, ...] = ()
+        if child.name == "spawner":
+            assert self.listener is not None
+            argv.append(str(self.listener.fileno()))
+            passed = (self.listener.fileno(),)
+        else:
+            argv.append(str(self.worker_id))
+        with open(self._diary(child), "wb") as diary:
+            child.process = subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=diary, stderr=diary, pass_fds=passed, start_new_session=True
+            )
+        child.started = time.monotonic()
+        child.pidfd = os.pidfd_open(child.process.pid)
+
+    def _diary(self, child: Child) -> Path:
+        return self.settings.run_root / f"{child.name}.err"
+
+    # -- the loop's parts -------------------------------------------------------------------------------------------
+
+    def _stop_wanted(self, wake: int) -> bool:
+        try:
+            return bool(set(os.read(wake, 4096)) & {signal.SIGTERM, signal.SIGINT})
+        except BlockingIOError:
+            return False
+
+    def _wait(self, wake: int) -> None:
+        poller = select.poll()
+        poller.register(wake, select.POLLIN)
+        due = [time.monotonic() + _LOOP_S]
+        for child in self.children.values():
+            if child.pidfd is not None:
+                poller.register(child.pidfd, select.POLLIN)
+            else:
+                due.append(child.next_try)
+        poller.poll(max(1.0, (min(due) - time.monotonic()) * 1000))
+
+    def _reap(self) -> None:
+        """Collect zombies that are nobody else's, and end what fell to us from a dead guardian."""
+        owned = {child.process.pid for child in self.children.values() if child.process}
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                break
+            if found is None or found.si_pid in owned:
+                break  # its own Popen collects it
+            os.waitpid(found.si_pid, os.WNOHANG)
+        leftovers = [pid for pid in self._foreign_children() if not _is_guardian(pid)]
+        if leftovers:
+            self.log.warning("leftovers_ended", pids=leftovers)
+            tree.end_subtrees(
+                leftovers, lambda: [pid for pid in self._foreign_children() if not _is_guardian(pid)], 5.0
+            )
+
+    def _foreign_children(self) -> list[int]:
+        owned = {child.process.pid for child in self.children.values() if child.process}
+        return [pid for pid in tree.children_of(os.getpid()) if pid not in owned]
+
+    def _write_state(self) -> None:
+        state = {
+            "at": time.time(),
+            "pid": os.getpid(),
+            "worker_id": self.worker_id,
+            "version": __version__,
+            "children": {
+                child.name: {
+                    "pid": child.process.pid if child.process else None,
+                    "restarts": child.restarts,
+                    "last_exit": child.last_exit,
+                    "next_try_in_s": round(max(0.0, child.next_try - time.monotonic()), 1),
+                }
+                for child in self.children.values()
+            },
+        }
+        with suppress(OSError):  # a full disk is told by the store and by `status`
+            write_atomically(self.settings.run_root / SUPERVISOR_FILE, json.dumps(state))
+
+    # -- stopping ---------------------------------------------------------------------------------------------------
+
+    def _stop(self, wake: int) -> None:
+        """TERM to the consumer, which drains; whatever still lives near the end of the grace is ended here."""
+        self.log.info("stop_requested", grace_s=self.settings.stop_grace_seconds)
+        deadline = time.monotonic() + self.settings.stop_grace_seconds * 0.9
+        consumer = self.children["consumer"]
+        self._signal(consumer, signal.SIGTERM)
+        while not consumer.ended() and time.monotonic() < deadline:
+            self._poll_briefly(wake, consumer)
+            if self._stop_wanted(wake):
+                self._signal(consumer, signal.SIGTERM)  # the second one: no more grace
+            self._reap()
+        if not consumer.ended():
+            self.log.error("consumer_killed", reason="it did not drain within the grace")
+            self._signal(consumer, signal.SIGKILL)
+            assert consumer.process is not None
+            consumer.process.wait(2.0)
+        self._end_spawner()
+        self._end_guardians(deadline)
+
+    def _poll_briefly(self, wake: int, child: Child) -> None:
+        poller = select.poll()
+        poller.register(wake, select.POLLIN)
+        if child.pidfd is not None:
+            poller.register(child.pidfd, select.POLLIN)
+        poller.poll(100)
+
+    def _end_spawner(self) -> None:
+        child = self.children["spawner"]
+        if child.process is not None and not child.ended():
+            assert child.process.stdin is not None
+            child.process.stdin.close()
+            try:
+                child.process.wait(2.0)
+            except subprocess.TimeoutExpired:
+                child.process.kill()
+                child.process.wait(2.0)
+
+    def _end_guardians(self, deadline: float) -> None:
+        """Guardians that outlived consumer and spawner are our children now: they end their trees, or we do."""
+        for pid in self._foreign_children():
+            identity = tree.identity_of(pid)
+            if identity:
+                tree.send(identity, signal.SIGTERM)
+        while self._foreign_children() and time.monotonic() < deadline:
+            self._reap()
+            time.sleep(0.02)
+        rest = self._foreign_children()
+        if rest:
+            tree.end_subtrees(rest, self._foreign_children, 3.0)
+
+    def _signal(self, child: Child, number: int) -> None:
+        if child.process is not None and child.process.poll() is None:
+            child.process.send_signal(number)
+
+    def _say_goodbye(self) -> None:
+        with suppress(QmrunnerError):
+            quick = App(self.settings, busy_seconds=1.0)
+            with quick.store.write() as connection:
+                workers.set_state(connection, self.worker_id, "stopped")
+            quick.close()
+        self.log.info("daemon_stopped")
+        self.app.close()
+
+
+def _is_guardian(pid: int) -> bool:
+    stat = tree.stat_of(pid)
+    return stat is None or stat.comm == _GUARDIAN or stat.state in "ZX"
+
+
+def _last_words(path: Path) -> str | None:
+    try:
+        text = path.read_text(errors="replace").strip()
+    except OSError:
+        return None
+    return text[-500:] or None
+
+
+def _catch_signals() -> int:
+    out, into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    for number in (signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    signal.set_wakeup_fd(into, warn_on_full_buffer=False)
+    return out

@@ -1,0 +1,267 @@
+"""What people and programs see of the store: the JSON of `status`, `result` and `why`.
+
+Field names are the outside contract (docs/operating.md). Times are ISO 8601 UTC.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from qmrunner import workflows
+from qmrunner.app import App
+from qmrunner.errors import NotFoundError, NotReadyError
+from qmrunner.model.jobs import Attempt, Job, Step
+from qmrunner.model.states import STEP_LIVE, JobState, StepState
+from qmrunner.store import claims, workers
+from qmrunner.store import jobs as job_store
+from qmrunner.store.session import StoreUnavailable
+
+_LEASES_UNTIL_STALE = 1.0
+
+
+def overview(app: App, limit: int = 50) -> dict[str, Any]:
+    """`qmrunner status`: workers, jobs, queue and disk; from the daemon's state file when the store does not answer."""
+    try:
+        with app.store.read() as connection:
+            found = job_store.listing(connection, limit)
+            steps = {job.id: job_store.of_job(connection, job.id) for job in found}
+            counted = job_store.counts(connection)
+            ages = {row["id"]: row for row in workers.all_workers(connection)}
+            paused = claims.is_paused(connection)
+    except StoreUnavailable as problem:
+        return {"store": problem.as_dict(), "state_file": state_file(app), "workers": [], "jobs": [], "disk": disk(app)}
+    return {
+        "workers": [_worker(app, row) for row in ages.values()],
+        "jobs": [{**_job(job), "progress": _progress(job, steps[job.id])} for job in found],
+        "queue": {"paused": paused, "jobs": counted["jobs"], "steps": counted["steps"]},
+        "disk": disk(app),
+    }
+
+
+def job_view(app: App, job_id: str) -> dict[str, Any]:
+    """`qmrunner status JOB`. Raises NotFoundError."""
+    job, steps, tries, beats = _load(app, job_id)
+    return {"job": {**_job(job), "progress": _progress(job, steps), "steps": _steps(steps, tries, beats)}}
+
+
+def result_view(app: App, job_id: str) -> dict[str, Any]:
+    """`qmrunner result JOB`. Raises NotReadyError while there is none."""
+    job, steps, _, _ = _load(app, job_id)
+    if job.state is not JobState.SUCCEEDED:
+        over = job.state in (JobState.FAILED, JobState.CANCELLED)
+        raise NotReadyError(
+            "no_result",
+            f"job {job.id} is {job.state}" + (f": {job.summary}" if job.summary else ""),
+            remedy=f"`qmrunner why {job.id}` says why" if over else f"`qmrunner status {job.id} --watch` follows it",
+        )
+    folder = app.settings.jobs_root / job.id
+    return {**workflows.workflow(job.kind).result(job, steps), "folder": str(folder), "files": _files(folder)}
+
+
+def why_view(app: App, job_id: str) -> dict[str, Any]:
+    """`qmrunner why JOB`: what is happening or went wrong, the evidence, and what to do next."""
+    job, steps, tries, beats = _load(app, job_id)
+    step = _telling_step(job, steps)
+    return {
+        "id": job.id,
+        "state": job.state,
+        "summary": _say(job, step, _steps(steps, tries, beats)),
+        "step": step.name if step else None,
+        "code": job.code or (step.code if step else None),
+        "class": step.failure_class if step else None,
+        "evidence": (
+            {"text": step.evidence.text, "file": step.evidence.file, "line": step.evidence.line}
+            if step and step.evidence
+            else None
+        ),
+        "remedy": step.remedy if step else None,
+        "next": _next(job),
+        "attempts": [_attempt(one, steps) for one in tries],
+    }
+
+
+def _load(app: App, job_id: str) -> tuple[Job, list[Step], list[Attempt], dict[int, float]]:
+    with app.store.read() as connection:
+        job = job_store.get(connection, job_id)
+        steps = job_store.of_job(connection, job_id)
+        tries = workers.attempts_of_job(connection, job_id)
+        beats = {row["id"]: row["beat_at"] for row in workers.all_workers(connection, ended=True)}
+    return job, steps, tries, beats
+
+
+def _telling_step(job: Job, steps: Sequence[Step]) -> Step | None:
+    for states in ((StepState.FAILED, StepState.HELD), STEP_LIVE, (StepState.READY,)):
+        for step in steps:
+            if step.state in states:
+                return step
+    return None
+
+
+def _say(job: Job, step: Step | None, steps: Sequence[dict[str, Any]]) -> str:
+    if job.state is JobState.SUCCEEDED:
+        return "the job has succeeded"
+    if job.state in (JobState.FAILED, JobState.HELD, JobState.CANCELLED):
+        where = f" in step {step.name}" if step else ""
+        return f"the job is {job.state}{where}: {job.summary or job.code or 'no reason recorded'}"
+    if step is None:
+        return "the job waits for its first step"
+    if step.state in STEP_LIVE:
+        row = next(row for row in steps if row["id"] == step.name)
+        text = row["progress"].get("text") or row["progress"].get("phase") or "no output parsed yet"
+        return f"step {step.name} is {step.state}: {text}"
+    if step.summary:
+        return f"step {step.name} waits for another try: {step.summary}"
+    return f"step {step.name} is ready and waits for a worker with free cores"
+
+
+def _next(job: Job) -> str | None:
+    return {
+        JobState.FAILED: f"qmrunner retry {job.id}",
+        JobState.CANCELLED: f"qmrunner retry {job.id}",
+        JobState.HELD: f"qmrunner release {job.id}",
+        JobState.SUCCEEDED: f"qmrunner result {job.id}",
+    }.get(job.state, f"qmrunner status {job.id} --watch")
+
+
+def _job(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "name": job.name,
+        "state": job.state,
+        "code": job.code,
+        "summary": job.summary,
+        "priority": job.priority,
+        "cancel_requested": job.cancel_requested,
+        "created_at": iso(job.created_at),
+        "started_at": iso(job.started_at),
+        "finished_at": iso(job.finished_at),
+    }
+
+
+def _progress(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
+    return workflows.workflow(job.kind).progress(job, steps)
+
+
+def _steps(steps: Sequence[Step], tries: Sequence[Attempt], beats: dict[int, float]) -> list[dict[str, Any]]:
+    newest = {one.step_id: one for one in tries}
+    now = time.time()
+    rows = []
+    for step in steps:
+        one = newest.get(step.id)
+        live = step.state in STEP_LIVE
+        beat = beats.get(one.worker_id) if one and live else None
+        rows.append(
+            {
+                "id": step.name,
+                "stage": step.stage,
+                "engine": step.engine,
+                "state": step.state,
+                "attempt": step.attempt,
+                "worker": one.worker_id if one and live else None,
+                "worker_pid": one.worker_pid if one and live else None,
+                "guardian_pid": one.guardian_pid if one and live else None,
+                "engine_pid": one.engine_pid if one and live else None,
+                "heartbeat_age_s": None if beat is None else round(max(0.0, now - beat), 1),
+                "cores": one.grant.cores if one and live else None,
+                "progress": one.progress if one else {},
+                "usage": one.usage if one else {},
+                "code": step.code,
+                "log": one.log if one else None,
+                "started_at": iso(one.started_at) if one else None,
+                "finished_at": iso(step.finished_at),
+            }
+        )
+    return rows
+
+
+def _attempt(one: Attempt, steps: Sequence[Step]) -> dict[str, Any]:
+    return {
+        "step": next((step.name for step in steps if step.id == one.step_id), None),
+        "attempt": one.number,
+        "state": one.state,
+        "code": one.code,
+        "summary": one.summary,
+        "cores": one.grant.cores,
+        "notes": list(one.notes),
+        "usage": one.usage,
+        "log": one.log,
+        "started_at": iso(one.started_at),
+        "finished_at": iso(one.finished_at),
+    }
+
+
+def _worker(app: App, row: dict[str, Any]) -> dict[str, Any]:
+    age = max(0.0, time.time() - row["beat_at"])
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "host": row["host"],
+        "pid": row["pid"],
+        "consumer_pid": row["consumer_pid"],
+        "state": row["state"],
+        "slots": row["slots"],
+        "cores": row["cores"],
+        "memory_mib": row["memory_mib"],
+        "heartbeat_age_s": round(age, 1),
+        "stale": age > _LEASES_UNTIL_STALE * app.settings.lease_seconds,
+        "version": row["version"],
+        "started_at": iso(datetime.fromtimestamp(row["created_at"], UTC)),
+    }
+
+
+def disk(app: App) -> dict[str, Any]:
+    """Free and total space of the data folders, MiB. None where a folder is not there."""
+    s = app.settings
+    folders = {"home": s.home, "scratch": s.scratch_root, "logs": s.logs_root}
+    return {name: _space(path) for name, path in folders.items()}
+
+
+def _space(path: Path) -> dict[str, Any] | None:
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return None
+    # f_bavail, not f_bfree: the difference was a factor of three on a real machine.
+    return {
+        "path": str(path),
+        "free_mib": found.f_bavail * found.f_frsize // 2**20,
+        "total_mib": found.f_blocks * found.f_frsize // 2**20,
+        "free_files": found.f_favail,
+    }
+
+
+def state_file(app: App) -> dict[str, Any] | None:
+    """What the consumer last wrote about itself, with its age in seconds; None when it never did."""
+    try:
+        state: dict[str, Any] = json.loads((app.settings.run_root / "state.json").read_text())
+    except (OSError, ValueError):
+        return None
+    state["age_s"] = round(max(0.0, time.time() - state["at"]), 1)
+    return state
+
+
+def log_files(app: App, job_id: str, step: str | None) -> list[Path]:
+    """The raw logs of a job's attempts in order. Raises NotFoundError for an unknown job or step."""
+    _, steps, tries, _ = _load(app, job_id)
+    names = {one.id: one.name for one in steps}
+    if step is not None and step not in names.values():
+        raise NotFoundError(
+            "step_unknown", f"job {job_id} has no step {step!r}", remedy=f"its steps are {', '.join(names.values())}"
+        )
+    return [Path(one.log) for one in tries if step in (None, names[one.step_id])]
+
+
+def _files(folder: Path) -> list[str]:
+    found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return sorted(str(path.relative_to(folder)) for path in found)
+
+
+def iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
