@@ -102,22 +102,25 @@ def _incomplete(log: Path, what: str) -> Finding:
 
 def _success(step: Step, directory: Path, log: Path, report: Report, provenance: dict[str, Any]) -> Outcome:
     result = _partial(report, provenance)
-    if step.task == "shielding":
-        result["shieldings"] = _shieldings(step, report)
-        return Outcome("succeeded", "ok", result, publish=_existing(directory, molecule.DECK))
-    geometry = _write_geometry(step, directory, report)
-    published = (_GEOMETRY,) if geometry else ()
-    if step.task == "optimise":
-        return Outcome(
-            "succeeded",
-            "ok",
-            result,
-            publish=(*published, *_existing(directory, molecule.DECK, f"{molecule.PREFIX}.movecs")),
-        )
     if report.shieldings.values:
-        result["shieldings"] = report.shieldings.complete()
-    files = sorted(path.name for path in directory.iterdir() if path != log and _kept(path))
-    return Outcome("succeeded", "ok", result, publish=tuple(dict.fromkeys((*published, *files))), promote=published)
+        result["shieldings"] = _shieldings(step, report) if step.task == "shielding" else report.shieldings.complete()
+    geometry = step.task != "shielding" and _write_geometry(step, directory, report)
+    if step.task == "deck":
+        names = sorted(path.name for path in directory.iterdir() if path != log and _kept(path))
+    else:
+        orbitals = (f"{molecule.PREFIX}.movecs",) if step.task == "optimise" else ()
+        names = [name for name in (molecule.DECK, *orbitals) if (directory / name).is_file()]
+    publish = tuple(dict.fromkeys([*([_GEOMETRY] if geometry else []), *names]))
+    result["files"] = list(publish)
+    energy = report.energy.hartree
+    return Outcome(
+        "succeeded",
+        "ok",
+        result,
+        summary=None if energy is None else f"{energy:.6f} hartree",
+        publish=publish,
+        promote=(_GEOMETRY,) if geometry and step.task == "deck" else (),
+    )
 
 
 def _partial(report: Report, provenance: dict[str, Any]) -> dict[str, Any]:
@@ -163,10 +166,6 @@ def _deck_text(step: Step, directory: Path) -> str | None:
         return (directory / name).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-
-
-def _existing(directory: Path, *names: str) -> tuple[str, ...]:
-    return tuple(name for name in names if (directory / name).is_file())
 
 
 def _kept(path: Path) -> bool:
