@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def configure(logs_root: Path, level: str, **bound: Any) -> None:
     sink = _AppendFile(logs_root / EVENTS_FILE)
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _Bound(bound),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             _ordered,
@@ -68,9 +68,18 @@ def configure(logs_root: Path, level: str, **bound: Any) -> None:
         logger_factory=lambda *_: sink,
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(**bound)
     handler = _LibraryHandler(level=logging.WARNING)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+class _Bound:
+    """Adds the same fields to the events of every thread (context variables stop at a thread's border)."""
+
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        self._fields = fields
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {**self._fields, **event}
 
 
 class _LibraryHandler(logging.Handler):

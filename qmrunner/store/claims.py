@@ -151,7 +151,7 @@ def _record_claim(connection: Connection, now: float, claim: Claim) -> None:
     connection.execute(
         reservations.insert().values(step_id=step.id, attempt=claim.number, worker_id=claim.worker_id, **grant)
     )
-    move_job(connection, now, step.job_id, "start", started_at=claim.job.started_at or now)
+    move_job(connection, now, step.job_id, "start", started_at=func.coalesce(jobs.c.started_at, now))
     events.append(
         connection,
         now,
