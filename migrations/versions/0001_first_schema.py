@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("start_ticks", sa.BigInteger(), nullable=False),
         sa.Column("consumer_pid", sa.Integer(), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("home_id", sa.String(length=40), nullable=False),
         sa.Column("home", sa.String(length=1000), nullable=False),
         sa.Column("slots", sa.Integer(), nullable=False),
         sa.Column("cores", sa.Integer(), nullable=False),
@@ -71,6 +72,7 @@ def upgrade() -> None:
         sa.Column("version", sa.String(length=40), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_workers")),
     )
+    op.create_index(op.f("ix_workers_home_id"), "workers", ["home_id"], unique=False)
     op.create_index(op.f("ix_workers_state"), "workers", ["state"], unique=False)
     op.create_table(
         "steps",
@@ -159,6 +161,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_steps_state_priority_id"), table_name="steps")
     op.drop_table("steps")
     op.drop_index(op.f("ix_workers_state"), table_name="workers")
+    op.drop_index(op.f("ix_workers_home_id"), table_name="workers")
     op.drop_table("workers")
     op.drop_index(op.f("ix_jobs_state"), table_name="jobs")
     op.drop_table("jobs")
