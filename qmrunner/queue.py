@@ -1,7 +1,8 @@
 """The queue: Huey, carrying hints only. A hint says "something may be ready"; the store says what.
 
-Losing any or all of it loses nothing. SQLite storage is Huey's own, with two additions: a waiting dequeue that is woken by a
-datagram (Huey's polling backs off to seconds), and a file that was deleted or damaged is replaced by a fresh one.
+Losing any or all of it loses nothing. SQLite storage is Huey's own, with two additions: a waiting dequeue that is
+woken by a datagram (Huey's polling backs off to seconds), and a file that was deleted or damaged is replaced by a
+fresh one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The environment an engine gets: the daemon's own, less what must not leak or disturb, plus what the engine asked for."""
+"""The environment an engine gets: the daemon's, less what must not leak or disturb, plus what the engine asked for."""
 
 from __future__ import annotations
 

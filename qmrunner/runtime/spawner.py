@@ -1,7 +1,7 @@
 """The spawner: a small, warm, single-threaded process from which guardians are forked.
 
-A fork of it costs milliseconds where a fresh interpreter costs a hundred, and forking a consumer with its threads is not
-safe. It is a child subreaper: when a guardian is killed, that guardian's tree falls to it and is ended at once.
+A fork of it costs milliseconds where a fresh interpreter costs a hundred, and forking a consumer with its threads is
+not safe. It is a child subreaper: when a guardian is killed, that guardian's tree falls to it and is ended at once.
 
 One SOCK_SEQPACKET request per connection: {"op": "guard", "directory"} → {"pid"}; {"op": "settle"} → {"ok"} once no
 process is left that belonged to a dead guardian. It ends when the supervisor does (end of file on its stdin); its

@@ -1,8 +1,8 @@
 """The tee: every attempt's log and every event to stdout, never at the cost of an engine or the daemon.
 
-Engines write to regular files; a tailer thread reads them and hands records to a writer thread, which alone may block on
-stdout. While stdout is stuck the tailer waits; once it is more than `_LAG_BYTES` behind it jumps ahead and says how much
-it skipped. Offsets are kept on disk, so a restarted supervisor goes on where the last one stood.
+Engines write to regular files; a tailer thread reads them and hands records to a writer thread, which alone may block
+on stdout. While stdout is stuck the tailer waits; once it is more than `_LAG_BYTES` behind it jumps ahead and says how
+much it skipped. Offsets are kept on disk, so a restarted supervisor goes on where the last one stood.
 """
 
 from __future__ import annotations

@@ -166,10 +166,7 @@ def counts(connection: Connection) -> dict[str, dict[str, int]]:
     """How many jobs and steps there are by state."""
     tables: dict[str, Any] = {"jobs": jobs, "steps": steps}
     return {
-        name: {
-            state: number
-            for state, number in connection.execute(select(table.c.state, func.count()).group_by(table.c.state)).all()
-        }
+        name: {row.state: row[1] for row in connection.execute(select(table.c.state, func.count()).group_by(table.c.state))}
         for name, table in tables.items()
     }
 

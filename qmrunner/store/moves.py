@@ -1,4 +1,7 @@
-"""One guarded UPDATE per move. Zero rows changed is an answer: somebody else was first, or the attempt was fenced off."""
+"""One guarded UPDATE per move.
+
+Zero rows changed is an answer: somebody else was first, or the attempt was fenced off.
+"""
 
 from __future__ import annotations
 
