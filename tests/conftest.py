@@ -1,0 +1,72 @@
+"""Fixtures of all tests. Settings of whoever runs the tests must not reach them, so those are removed first."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from qmrunner.store import schema
+from qmrunner.store.session import Store
+from tests import support
+
+# A PostgreSQL server on which tests may create and drop databases, e.g. postgresql://postgres@localhost/postgres.
+POSTGRES = os.environ.get("QMRUNNER_TEST_POSTGRES")
+for _name in [name for name in os.environ if name.startswith("QMRUNNER_")]:
+    del os.environ[_name]
+# The width of help and messages is not to depend on the terminal of whoever runs the tests.
+os.environ["COLUMNS"] = "200"
+os.environ["NO_COLOR"] = "1"
+os.environ.pop("FORCE_COLOR", None)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> support.Home:
+    """A home that does not exist yet, with short times: `home.settings`, `home.run(...)`, `home.json(...)`."""
+    return support.Home(tmp_path / "home")
+
+
+@pytest.fixture
+def daemon(home: support.Home) -> Iterator[Callable[..., support.Daemon]]:
+    """Start `qmrunner run` on the home: `daemon()` returns when it is healthy. No process of it outlives the test."""
+    with support.ended_daemons(home) as start:
+        yield start
+
+
+@pytest.fixture
+def wait_for() -> Callable[..., object]:
+    return support.wait_for
+
+
+@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES else [])])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty store of each kind; PostgreSQL where QMRUNNER_TEST_POSTGRES names a server."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'store.db'}"
+        return
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.engine import make_url
+
+    name = f"qmrunner_test_{uuid.uuid4().hex[:12]}"
+    url = make_url(POSTGRES or "").set(drivername="postgresql+psycopg")
+    server = create_engine(url, isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    try:
+        yield url.set(database=name, drivername="postgresql").render_as_string(hide_password=False)
+    finally:
+        with server.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        server.dispose()
+
+
+@pytest.fixture
+def store(store_url: str) -> Iterator[Store]:
+    """A fresh store at the newest schema."""
+    opened = Store(store_url)
+    schema.upgrade(opened)
+    yield opened
+    opened.close()

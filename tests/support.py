@@ -1,0 +1,194 @@
+"""What tests of the running program share: a home of its own, the command line, and daemons that surely end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from qmrunner.settings import Settings, load
+
+T = TypeVar("T")
+ROOT = Path(__file__).parents[1]
+# Times short enough for tests, long enough for a loaded machine.
+SHORT = {
+    "QMRUNNER_HEARTBEAT_SECONDS": "0.2",
+    "QMRUNNER_LEASE_SECONDS": "2",
+    "QMRUNNER_STOP_GRACE_SECONDS": "5",
+    "QMRUNNER_ADOPTION_SECONDS": "10",
+    "QMRUNNER_RETRY_DELAY_SECONDS": "0.05",
+    "QMRUNNER_SLOTS": "2",
+    "QMRUNNER_CORES": "2",
+    "QMRUNNER_WORKER_NAME": "tester",
+}
+_EVERY_S = 0.02
+
+
+def wait_for(condition: Callable[[], T], deadline_s: float = 15.0, what: str | None = None) -> T:
+    """The first true value of `condition`. Fails, naming `what`, when it has not become true by the deadline."""
+    end = time.monotonic() + deadline_s
+    while not (value := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(
+                f"{what or 'the condition'} did not come true within {deadline_s:g} s; last: {value!r}"
+            )
+        time.sleep(_EVERY_S)
+    return value
+
+
+class Home:
+    """A home in a temporary folder, with short times. `extra` are settings by variable name; change them freely."""
+
+    def __init__(self, path: Path, extra: Mapping[str, str] | None = None) -> None:
+        self.path = path
+        self.extra = {**SHORT, **(extra or {})}
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The variables of a process of this home. An empty value is as good as an unset one."""
+        return {**os.environ, "PYTHONUNBUFFERED": "1", "QMRUNNER_HOME": str(self.path), **self.extra, **more}
+
+    @property
+    def settings(self) -> Settings:
+        return load({name: value for name, value in self.environment().items() if name.startswith("QMRUNNER_")})
+
+    def run(self, *args: str, timeout_s: float = 30.0, **more: str) -> subprocess.CompletedProcess[str]:
+        """`qmrunner ARGS` with this home, to its end; `more` are variables."""
+        return subprocess.run(
+            [sys.executable, "-m", "qmrunner", *args],
+            cwd=self.path.parent,
+            env=self.environment(PYTHONPATH=str(ROOT), **more),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+
+    def json(self, *args: str, **more: str) -> Any:
+        """What `qmrunner ARGS --json` printed, which must have ended with status 0."""
+        ended = self.run(*args, "--json", **more)
+        assert ended.returncode == 0, ended
+        return json.loads(ended.stdout)
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.json("status", job_id)["job"]
+        return found
+
+    def processes(self) -> list[int]:
+        """Every living process of this home: daemons, guardians and engines, by environment or working folder."""
+        own = {os.getpid(), os.getppid()}
+        return [
+            int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) not in own and self._owns(name)
+        ]
+
+    def _owns(self, pid: str) -> bool:
+        try:
+            variables = Path("/proc", pid, "environ").read_bytes().split(b"\0")
+            if f"QMRUNNER_HOME={self.path}".encode() in variables:
+                return True
+            return Path(os.readlink(f"/proc/{pid}/cwd")).is_relative_to(self.path)
+        except OSError:  # ended meanwhile, or a zombie, or not ours
+            return False
+
+    def end_processes(self, deadline_s: float = 10.0) -> None:
+        """KILL until no process of this home is left."""
+
+        def gone() -> bool:
+            left = self.processes()
+            for pid in left:
+                with suppress(OSError):
+                    handle = os.pidfd_open(pid)
+                    try:
+                        if self._owns(str(pid)):  # the number may have been given to another meanwhile
+                            signal.pidfd_send_signal(handle, signal.SIGKILL)
+                    finally:
+                        os.close(handle)
+            return not left
+
+        wait_for(gone, deadline_s, f"the end of all processes of {self.path}")
+
+
+class Daemon:
+    """One `qmrunner run` on a home, its output in a file. Made by the `daemon` fixture, which ends it."""
+
+    def __init__(self, home: Home, output: Path, **more: str) -> None:
+        self.home = home
+        self.output = output
+        with open(output, "ab") as sink:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "qmrunner", "run"],
+                cwd=home.path.parent,
+                env=home.environment(PYTHONPATH=str(ROOT), **more),
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def wait_ready(self, deadline_s: float = 20.0) -> Daemon:
+        """Until supervisor and consumer of this very daemon have reported."""
+        from qmrunner.runtime.health import examine
+
+        def ready() -> bool:
+            assert self.running(), f"the daemon ended with {self.process.returncode}:\n{self.text()}"
+            report = examine(self.home.settings)
+            return bool(report["healthy"] and report["pid"] == self.pid)
+
+        wait_for(ready, deadline_s, "a healthy daemon")
+        return self
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def stop(self, deadline_s: float = 20.0) -> int:
+        """SIGTERM, and its exit status."""
+        self.process.terminate()
+        return self.process.wait(deadline_s)
+
+    def kill(self) -> None:
+        """SIGKILL to the supervisor alone."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def text(self) -> str:
+        return self.output.read_text(errors="replace")
+
+    def events(self, name: str | None = None) -> list[dict[str, Any]]:
+        """The JSON events it has printed, all or those called `name`."""
+        found = [json.loads(line) for line in self.text().splitlines() if line.startswith("{") and line.endswith("}")]
+        return [event for event in found if name in (None, event.get("event"))]
+
+
+@contextmanager
+def ended_daemons(home: Home) -> Iterator[Callable[..., Daemon]]:
+    """A factory of daemons on `home`, or on another home given as `on`; none of their processes outlives the block."""
+    started: list[Daemon] = []
+
+    def start(*, on: Home | None = None, ready: bool = True, **more: str) -> Daemon:
+        place = on or home
+        one = Daemon(place, place.path.parent / f"{place.path.name}-daemon-{len(started)}.out", **more)
+        started.append(one)
+        return one.wait_ready() if ready else one
+
+    try:
+        yield start
+    finally:
+        for one in started:
+            if one.running():
+                one.process.kill()
+            one.process.wait(10)
+        for place in {id(one.home): one.home for one in started}.values():
+            place.end_processes()
