@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
+# Phases with a count of their own, and what is counted.
+_COUNTED = {
+    "scf": "SCF iteration",
+    "response": "response iteration",
+    "shielding": "shielding of atom",
+    "metadynamics": "metadynamics cycle",
+}
+_WITH_RESIDUAL = ("scf", "response")
+_PLAIN = {"gradient": "computing the gradient", "scf": "SCF starts", "response": "response starts"}
 _COLOURS = {
     "succeeded": "green",
     "failed": "red",
@@ -74,17 +84,44 @@ def elapsed(started_at: str | None, finished_at: str | None) -> float | None:
     return (end - datetime.fromisoformat(started_at)).total_seconds()
 
 
-def progress_text(progress: dict[str, Any]) -> str:
-    """One line: phase, step, energy, gradient."""
-    if not progress:
-        return ""
-    parts = [str(progress["phase"])] if progress.get("phase") else []
-    if progress.get("iteration") is not None:
-        parts.append(f"step {progress['iteration']}")
+def progress_text(progress: dict[str, Any], known_step: int | None = None) -> str:
+    """One line: optimisation step, energy, last gradient, and what the program is busy with.
+
+    Values of earlier lines stay in `progress`, so each is shown only in the phases where it still holds. `known_step`
+    is the optimisation step that an earlier look told, for phases that do not tell it themselves.
+    """
+    phase = progress.get("phase")
+    if not phase:
+        return str(progress.get("text", ""))
+    step = working_step(progress)
+    step = known_step if step is None else step
+    parts = [] if step is None else [f"step {step}"]
     if progress.get("energy_hartree") is not None:
         parts.append(f"E {progress['energy_hartree']:.6f} Eh")
     if progress.get("gradient") is not None:
         parts.append(f"gradient {progress['gradient']:.5f}")
-    if progress.get("residual") is not None:
-        parts.append(f"residual {progress['residual']:.1e}")
-    return "  ".join(parts) or str(progress.get("text", ""))
+    return "  ".join([*parts, *_busy_with(phase, progress, bool(parts))])
+
+
+def working_step(progress: dict[str, Any]) -> int | None:
+    """The optimisation step that is done or in the works, where this progress tells it."""
+    if progress.get("phase") == "optimisation":
+        return progress.get("iteration")
+    done = re.match(r"after step (\d+):", str(progress.get("text", "")))
+    return int(done[1]) + 1 if done else None
+
+
+def _busy_with(phase: str, progress: dict[str, Any], more: bool) -> list[str]:
+    if phase == "optimisation":
+        return [] if more else [phase]
+    word = _COUNTED.get(phase)
+    stale = phase in _WITH_RESIDUAL and "iteration" not in str(progress.get("text"))
+    if word and not stale and progress.get("iteration") is not None:
+        said = f"{word} {progress['iteration']}"
+        if phase in _WITH_RESIDUAL and progress.get("residual") is not None:
+            said += f", residual {progress['residual']:.1e}"
+    else:
+        said = _PLAIN.get(phase, phase)
+    if progress.get("fraction") is not None:
+        said += f" {progress['fraction']:.0%}"
+    return [said]

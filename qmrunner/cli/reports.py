@@ -99,7 +99,11 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
             row["id"], row["kind"], coloured(row["state"]), text or "",
             duration(elapsed(row["started_at"], row["finished_at"])), row["name"] or "",
         )  # fmt: skip
-    lines: list[Any] = [people if seen["workers"] else "no worker is running: start `qmrunner run`", "", jobs]
+    lines: list[Any] = [
+        people if seen["workers"] else "no worker is running: start `qmrunner run`",
+        "",
+        jobs if seen["jobs"] else "no jobs yet: hand one in, as in `qmrunner submit nmr CCO`",
+    ]
     if seen["queue"]["paused"]:
         lines.append("[yellow]paused: nothing new is started; `qmrunner resume`[/]")
     return [*lines, "", _disk_line(seen["disk"])]

@@ -19,10 +19,13 @@ def show_result(out: Console, result: dict[str, Any]) -> None:
     for key, value in said.items():
         if isinstance(value, str | int | float | bool) and key != "energy_hartree":
             out.print(f"  {key}: {value}", markup=False)
-    out.print(f"files: {result['folder']}", markup=False)
+    out.print(f"files:   {result['folder']}", markup=False)
     for name in result["files"]:
         if "/" not in name:
-            out.print(f"  {name}", markup=False)
+            out.print(f"         {name}", markup=False)
+    folders = sorted({name.split("/")[0] for name in result["files"] if "/" in name})
+    if folders:
+        out.print(f"         {', '.join(f'{name}/' for name in folders)}", markup=False)
 
 
 def _headline(result: dict[str, Any]) -> str:
@@ -39,23 +42,35 @@ def _shift_tables(out: Console, result: dict[str, Any]) -> None:
         rows = [row for row in result["shifts"] if row["nucleus"] == nucleus]
         if not rows:
             continue
-        table = Table(title=f"{nucleus} shifts", title_justify="left", box=None, pad_edge=False)
-        for heading in ("atom", "shift / ppm", "± / ppm", "shielding / ppm", "equivalent atoms"):
+        with_error = any(row.get("uncertainty_ppm") is not None for row in rows)
+        table = Table(title=f"\n{nucleus} shifts", title_justify="left", box=None, pad_edge=False)
+        for heading in ("atom", "shift / ppm", *(["± / ppm"] if with_error else []), "shielding / ppm", "average of"):
             table.add_column(heading, justify="right")
         for row in sorted(rows, key=lambda row: -row["shift_ppm"]):
-            error = row.get("uncertainty_ppm")
+            error, group = row.get("uncertainty_ppm"), row.get("equivalent_atoms") or []
             table.add_row(
-                str(row["atom"]),
+                f"{row.get('symbol', '')}{row['atom']}",
                 f"{row['shift_ppm']:.2f}",
-                "-" if error is None else f"{error:.2f}",
+                *(["-" if error is None else f"{error:.2f}"] if with_error else []),
                 f"{row['shielding_ppm']:.2f}",
-                ", ".join(str(atom) for atom in row.get("equivalent_atoms") or []),
+                ", ".join(str(atom) for atom in group) if len(group) > 1 else "",
             )
         out.print(table)
-    scaling = result.get("provenance", {}).get("scaling") or {}
-    for nucleus, line in scaling.items():
-        if isinstance(line, dict) and line.get("source"):
-            out.print(f"{nucleus}: {line['source']}", markup=False)
+    _scaling_lines(out, result.get("provenance", {}).get("scaling") or {})
+
+
+def _scaling_lines(out: Console, scaling: dict[str, Any]) -> None:
+    """How shieldings became shifts; what both nuclei share is said once."""
+    lines = {nucleus: line for nucleus, line in scaling.items() if isinstance(line, dict) and line.get("source")}
+    parts = {nucleus: line["source"].partition("; ") for nucleus, line in lines.items()}
+    if not parts:
+        return
+    out.print()
+    out.print("scaling: " + "; ".join(f"{nucleus} by {part[0]}" for nucleus, part in parts.items()), markup=False)
+    for source in dict.fromkeys(part[2] for part in parts.values() if part[2]):
+        out.print(f"source:  {source}", markup=False)
+    for note in dict.fromkeys(line["note"] for line in lines.values() if line.get("note")):
+        out.print(f"note:    {note}", markup=False)
 
 
 def _conformer_table(out: Console, conformers: list[dict[str, Any]]) -> None:

@@ -1,18 +1,28 @@
-"""Following one job to its end, with live progress on a terminal and plain lines elsewhere."""
+"""Following one job to its end, with a live display on a terminal and plain lines elsewhere."""
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from qmrunner import views
 from qmrunner.app import App
-from qmrunner.cli.common import console, duration, elapsed, print_json, progress_text
+from qmrunner.cli.common import coloured, console, duration, elapsed, print_json, progress_text, working_step
 from qmrunner.errors import ExitCode
-from qmrunner.model.states import JOB_FINAL, JobState
+from qmrunner.model.states import JOB_FINAL, STEP_LIVE, JobState
+from qmrunner.runtime.home import holder_of
 from qmrunner.store.session import StoreUnavailable
 
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+
 _LOOK_EVERY_S = 0.3
+_ASK_FOR_DAEMON_EVERY_S = 2.0
+# Lines on a pipe: often enough to see movement, seldom enough for a job of days.
+_LINE_EVERY_S = (2.0, 60.0)
+_LINES_PER_JOB = 60
 _END = {JobState.SUCCEEDED: ExitCode.OK, JobState.HELD: ExitCode.NOT_READY}
 
 
@@ -22,31 +32,35 @@ def follow(app: App, job_id: str, as_json: bool) -> int:
     if as_json:
         job = _wait(app, job_id, lambda job: None)
     elif out.is_terminal:
-        job = _with_bar(app, job_id)
+        job = _on_terminal(app, job_id, out)
     else:
-        print(f"job {job_id}")
-        job = _wait(app, job_id, _LinePrinter())
+        print(f"job {job_id}", flush=True)
+        told = Story(moving_lines=True)
+
+        def tell(job: dict[str, Any]) -> None:
+            for line in told.lines(job):
+                print(line, flush=True)
+
+        job = _wait(app, job_id, tell)
     status = int(_END.get(JobState(job["state"]), ExitCode.FAILED))
-    if status == ExitCode.OK:
-        result = views.result_view(app, job_id)
-        if as_json:
-            print_json(result)
-        else:
-            from qmrunner.cli.results import show_result
-
-            show_result(out, result)
-    else:
-        why = views.why_view(app, job_id)
-        if as_json:
-            print_json(why)
-        else:
-            from qmrunner.cli.results import show_why
-
-            show_why(out, why)
+    _show_end(app, job_id, out, as_json, status == ExitCode.OK)
     return status
 
 
-def _wait(app: App, job_id: str, show: Any) -> dict[str, Any]:
+def _show_end(app: App, job_id: str, out: Console, as_json: bool, succeeded: bool) -> None:
+    from qmrunner.cli.results import show_result, show_why
+
+    found = views.result_view(app, job_id) if succeeded else views.why_view(app, job_id)
+    if as_json:
+        print_json(found)
+        return
+    out.print()
+    show = show_result if succeeded else show_why
+    show(out, found)
+
+
+def _wait(app: App, job_id: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    daemon = _DaemonWatch(app)
     while True:
         try:
             job: dict[str, Any] = views.job_view(app, job_id)["job"]
@@ -56,49 +70,131 @@ def _wait(app: App, job_id: str, show: Any) -> dict[str, Any]:
         show(job)
         if job["state"] in JOB_FINAL or job["state"] == JobState.HELD:
             return job
+        daemon.look()
         time.sleep(_LOOK_EVERY_S)
 
 
-def running_text(job: dict[str, Any]) -> str:
-    """What the running steps are doing, on one line."""
-    live = [step for step in job["steps"] if step["state"] in ("claimed", "running")]
-    return " | ".join(f"{step['id']}: {progress_text(step['progress']) or step['state']}" for step in live)
+class _DaemonWatch:
+    """Says on stderr, once per absence, that nobody works on this home: else a wait would be silent for ever."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._next = 0.0
+        self._absent = False
+
+    def look(self) -> None:
+        if not self._app.store.is_sqlite or time.monotonic() < self._next:
+            return  # with a server, daemons of other machines may do the work
+        self._next = time.monotonic() + _ASK_FOR_DAEMON_EVERY_S
+        absent = holder_of(self._app.settings.run_root) is None
+        if absent and not self._absent:
+            home = self._app.settings.home
+            print(f"no daemon runs on {home}: the job is kept and waits; start `qmrunner run`", file=sys.stderr)
+        self._absent = absent
 
 
-class _LinePrinter:
-    """A line each time a step begins, ends or gets to another iteration."""
+class Story:
+    """Turns looks at a job into lines: a step began, got further, ended.
 
-    def __init__(self) -> None:
-        self._shown: dict[str, tuple[Any, ...]] = {}
+    With `moving_lines` it also tells of movement inside a step, at growing intervals.
+    """
 
-    def __call__(self, job: dict[str, Any]) -> None:
-        for step in job["steps"]:
-            progress = step["progress"]
-            mark = (step["state"], step["attempt"], progress.get("phase"), progress.get("iteration"))
-            if step["state"] in ("waiting", "ready", "skipped") or self._shown.get(step["id"]) == mark:
-                continue
-            self._shown[step["id"]] = mark
-            since = duration(elapsed(job["started_at"], None))
-            print(f"[{since:>12}] {step['id']:<14} {step['state']:<10} {progress_text(progress)}".rstrip(), flush=True)
+    def __init__(self, *, moving_lines: bool) -> None:
+        self._moving_lines = moving_lines
+        self._seen: dict[str, tuple[str, int]] = {}
+        self._step: dict[tuple[str, int], int] = {}
+        self._last: dict[str, tuple[float, str]] = {}
+
+    def lines(self, job: dict[str, Any]) -> list[str]:
+        since = elapsed(job["started_at"], job["finished_at"]) or 0.0
+        said = [(step["id"], text) for step in job["steps"] for text in self._of(step, since)]
+        return [f"[{duration(since):>12}] {name}: {text}" for name, text in said]
+
+    def doing(self, step: dict[str, Any]) -> str:
+        """What a live step is busy with."""
+        self._learn(step)
+        text = progress_text(step["progress"], self._step.get((step["id"], step["attempt"])))
+        return text or ("preparing" if step["state"] == "claimed" else "running")
+
+    def _of(self, step: dict[str, Any], since: float) -> list[str]:
+        name, mark = step["id"], (step["state"], step["attempt"])
+        further = self._learn(step)
+        if self._seen.get(name) != mark:
+            self._seen[name] = mark
+            change = _change(step)
+            if change is not None:
+                self._last[name] = (since, "")
+                return [change]
+        if step["state"] != "running":
+            return []
+        text, (last, last_text) = self.doing(step), self._last.get(name, (0.0, ""))
+        every = min(max(_LINE_EVERY_S[0], since / _LINES_PER_JOB), _LINE_EVERY_S[1])
+        due = self._moving_lines and since - last >= every and text != last_text
+        if not (further or due) or not step["progress"]:
+            return []
+        self._last[name] = (since, text)
+        return [text]
+
+    def _learn(self, step: dict[str, Any]) -> bool:
+        """Remember the optimisation step of this attempt. True when it is a new one."""
+        key, number = (step["id"], step["attempt"]), working_step(step["progress"])
+        if number is None or step["state"] not in STEP_LIVE or self._step.get(key) == number:
+            return False
+        self._step[key] = number
+        return True
 
 
-def _with_bar(app: App, job_id: str) -> dict[str, Any]:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+def _change(step: dict[str, Any]) -> str | None:
+    """The line for a step's new state; None where there is nothing to say."""
+    state, attempt = step["state"], step["attempt"]
+    if state == "running":
+        again = f" again, attempt {attempt}" if attempt > 1 else ""
+        return f"started{again} on {step['cores']} core{'s' if step['cores'] != 1 else ''}"
+    if state == "succeeded":
+        took = elapsed(step["started_at"], step["finished_at"]) if step["started_at"] else None
+        progress = step["progress"]
+        known = [f"E {progress['energy_hartree']:.6f} Eh"] if progress.get("energy_hartree") is not None else []
+        return "  ".join([f"succeeded in {duration(took)}" if took is not None else "succeeded", *known])
+    if state == "ready" and attempt:
+        return f"attempt {attempt} ended ({step['code'] or 'stopped'}); another one follows"
+    if state in ("failed", "cancelled", "held"):
+        return f"{state} ({step['code']})" if step["code"] else str(state)
+    return None
 
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[doing]}", markup=False),
-        transient=True,
-        refresh_per_second=4,
-    ) as bar:
-        task = bar.add_task(job_id, total=1.0, doing="queued")
+
+def _on_terminal(app: App, job_id: str, out: Console) -> dict[str, Any]:
+    """Lines of what has happened, and below them a bar and what runs now."""
+    from rich.live import Live
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+    bar = Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=30),
+        TextColumn("{task.percentage:>3.0f}%  {task.fields[since]}  {task.fields[state]}"), console=out,
+    )  # fmt: skip
+    task = bar.add_task(f"job {job_id}", total=1.0, since="", state="queued")
+    story = Story(moving_lines=False)
+    with Live(bar, console=out, refresh_per_second=5, transient=True) as live:
 
         def show(job: dict[str, Any]) -> None:
-            overall = job["progress"]
-            doing = running_text(job) or overall.get("text", job["state"])
-            bar.update(task, completed=overall.get("fraction") or 0.0, doing=doing)
+            for line in story.lines(job):
+                live.console.print(line, markup=False)
+            since = elapsed(job["started_at"], job["finished_at"])
+            bar.update(
+                task,
+                completed=job["progress"].get("fraction") or 0.0,
+                since="" if since is None else duration(since),
+                state=coloured(job["state"]),
+            )
+            live.update(_live_lines(bar, story, job))
 
         return _wait(app, job_id, show)
+
+
+def _live_lines(bar: Any, story: Story, job: dict[str, Any]) -> Group:
+    from rich.console import Group
+    from rich.text import Text
+
+    steps = [step for step in job["steps"] if step["state"] in STEP_LIVE]
+    return Group(
+        bar, *(Text(f"  {step['id']}  {story.doing(step)}", no_wrap=True, overflow="ellipsis") for step in steps)
+    )
