@@ -35,14 +35,14 @@ def _integer(least: int) -> Callable[[str], int]:
     return read
 
 
-def _seconds(least: float) -> Callable[[str], float]:
+def _seconds(least: float, unit: str = "seconds") -> Callable[[str], float]:
     def read(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
-            raise ValueError(f"expected a number of seconds, got {text!r}") from None
+            raise ValueError(f"expected a number of {unit}, got {text!r}") from None
         if not least <= value < 1e9:
-            raise ValueError(f"expected at least {least:g} seconds, got {text}")
+            raise ValueError(f"expected from {least:g} to 1e9 {unit}, got {text}")
         return value
 
     return read
@@ -69,7 +69,7 @@ def _text(text: str) -> str:
 
 def _url(*schemes: str) -> Callable[[str], str]:
     def read(text: str) -> str:
-        if not text.startswith(tuple(f"{scheme}:" for scheme in schemes)):
+        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError(f"expected a URL that starts with {' or '.join(s + '://' for s in schemes)}, got {text!r}")
         return text
 
@@ -87,6 +87,7 @@ class Settings:
     home: Path = _setting(_path, "state of this installation", default_factory=lambda: _path("qmrunner-data"))
     store_url: str | None = _setting(_url("sqlite", "postgresql"), "store; default sqlite in home", default=None)
     queue_url: str | None = _setting(_url("sqlite", "redis", "rediss"), "queue; default sqlite in home", default=None)
+    jobs: Path | None = _setting(_path, "inputs and results; default home/jobs", default=None)
     scratch: Path | None = _setting(_path, "working files; default home/scratch", default=None)
     logs: Path | None = _setting(_path, "engine logs; default home/logs", default=None)
     worker_name: str = _setting(_text, "name of this worker", default_factory=socket.gethostname)
@@ -100,7 +101,11 @@ class Settings:
     adoption_seconds: float = _setting(_seconds(0), "a guardian waits this long for a new consumer", default=600.0)
     max_retries: int = _setting(_integer(0), "automatic retries of a failed step", default=2)
     retry_delay_seconds: float = _setting(_seconds(0), "before the first retry; doubles each time", default=5.0)
-    retention_days: float = _setting(_seconds(0), "days that files of failed attempts are kept", default=7.0)
+    poison_deaths: int = _setting(_integer(1), "a step that took its worker down this often is held", default=3)
+    retention_days: float = _setting(_seconds(0), "days that scratch of failed steps is kept", default=7.0)
+    log_retention_days: float = _setting(_seconds(0), "days that logs of ended jobs are kept", default=90.0)
+    result_retention_days: float | None = _setting(_seconds(0), "days that results are kept; unset: ever", default=None)
+    sweep_seconds: float = _setting(_seconds(1), "between two sweeps for leftovers", default=600.0)
     remedies: str = _setting(_choice("neutral", "all", "off"), "automatic changes to a failed step", default="neutral")
     log_level: str = _setting(_choice("debug", "info", "warning", "error"), "least severe event shown", default="info")
     nwchem: str | None = _setting(_text, "NWChem program", default=None)
@@ -126,7 +131,7 @@ class Settings:
 
     @property
     def jobs_root(self) -> Path:
-        return self.home / "jobs"
+        return self.jobs or self.home / "jobs"
 
     @property
     def run_root(self) -> Path:
@@ -145,6 +150,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     from_file = _read_file(given, problems)
     known = {f"{PREFIX}{f.name.upper()}": f for f in fields(Settings)}
     values: dict[str, Any] = {}
+    refused: set[str] = set()
     for name, text in {**from_file, **given}.items():
         if name.removeprefix(PREFIX) in RESERVED:
             continue
@@ -157,13 +163,15 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
                 values[entry.name] = entry.metadata["read"](text)
             except ValueError as problem:
                 problems.append(f"{name}: {problem}")
+                refused.add(entry.name)
     settings = Settings(**values)
-    problems += _cross_check(settings)
+    if not refused & {"lease_seconds", "heartbeat_seconds"}:
+        problems += _cross_check(settings)
     if problems:
         raise UsageError(
             "settings_invalid",
             f"{len(problems)} setting(s) cannot be used:\n" + "\n".join(f"  {p}" for p in problems),
-            remedy="correct the environment variables (or the file) named above; `qmrunner settings` lists all",
+            remedy="correct the environment variables (or the file) named above",
         )
     return settings
 
@@ -180,7 +188,7 @@ def _cross_check(s: Settings) -> list[str]:
 
 def _read_file(given: Mapping[str, str], problems: list[str]) -> dict[str, str]:
     named = given.get(f"{PREFIX}CONFIG")
-    home = given.get(f"{PREFIX}HOME", "qmrunner-data")
+    home = given.get(f"{PREFIX}HOME") or "qmrunner-data"
     path = _path(named) if named else _path(home) / "qmrunner.env"
     try:
         text = path.read_text()

@@ -1,10 +1,10 @@
-"""cancel, retry, hold, release: the moves that people make."""
+"""cancel, retry, hold, release; pause, resume, drain, sweep: the moves that people make."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from qmrunner.cli.common import AsJson, JobId, open_app, print_json
 
 
 def register(cli: typer.Typer) -> None:
-    for command in (cancel, retry, hold, release):
+    for command in (cancel, retry, hold, release, pause, resume, drain, sweep):
         cli.command()(command)
 
 
@@ -55,3 +55,61 @@ def _move(job_id: str, as_json: bool, verb: str) -> None:
         print(f"{job.id}: cancellation requested; its running steps are being stopped")
     else:
         print(f"{job.id}: {job.state}")
+
+
+def pause() -> None:
+    """Let no worker of this store start anything new. Running engines go on."""
+    _switch(paused=True)
+    print("paused; `qmrunner resume` lifts it")
+
+
+def resume() -> None:
+    """Lift a pause of the store and a drain of this home's worker."""
+    from qmrunner.store import workers
+
+    _switch(paused=False)
+    app = open_app(busy_seconds=30.0)
+    with app.store.write() as connection:
+        workers.set_drain(connection, time.time(), app.home_id(), draining=False)
+    app.queue.ring()
+    print("resumed")
+
+
+def drain() -> None:
+    """Let this home's worker finish what it runs and claim nothing more; other workers go on."""
+    from qmrunner.errors import NotReadyError
+    from qmrunner.store import workers
+
+    app = open_app(busy_seconds=30.0)
+    with app.store.write() as connection:
+        changed = workers.set_drain(connection, time.time(), app.home_id(), draining=True)
+    if not changed:
+        raise NotReadyError("no_worker", "no active worker runs on this home", remedy="`qmrunner status` lists workers")
+    print("draining; `qmrunner status` shows what still runs, `qmrunner resume` lifts it")
+
+
+def _switch(*, paused: bool) -> None:
+    from qmrunner.store import workers
+
+    app = open_app(busy_seconds=30.0)
+    with app.store.write() as connection:
+        workers.set_paused(connection, time.time(), paused)
+
+
+def sweep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Remove leftovers: processes, scratch, shared memory and old files of attempts that are over."""
+    from qmrunner.runtime import passes
+    from qmrunner.runtime.passes.base import Context
+
+    context = Context(open_app(busy_seconds=30.0), time.time())
+    plan = passes.plan_all(context)
+    done = [(action, None) for action in plan] if dry_run else passes.apply_all(context, plan)
+    if as_json:
+        print_json([{**action.as_dict(), "done": not dry_run, "problem": problem} for action, problem in done])
+        return
+    for action, problem in done:
+        print(f"{action.verb} {action.target}: {action.reason}" + (f" -- not done: {problem}" if problem else ""))
+    print(f"{len(done)} thing(s) {'to do' if dry_run else 'done'}")

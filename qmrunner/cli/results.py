@@ -100,7 +100,7 @@ def show_why(out: Console, why: dict[str, Any]) -> None:
     evidence = why.get("evidence")
     if evidence:
         place = f"  [{evidence['file']}:{evidence['line']}]" if evidence.get("line") else ""
-        out.print(f"  evidence: {evidence['text'].strip()}{place}", markup=False)
+        out.print(f"  evidence: {' '.join(evidence['text'].split())}{place}", markup=False)
     if why.get("remedy"):
         out.print(f"  remedy:   {why['remedy']}", markup=False)
     for one in why["attempts"]:

@@ -47,6 +47,8 @@ def parse_stat(text: str) -> Stat:
     """
     opened, closed = text.index("("), text.rindex(")")
     rest = text[closed + 2 :].split()
+    if len(rest) < 22:
+        raise ValueError(f"not a line of /proc/PID/stat: {text!r}")
     return Stat(
         pid=int(text[:opened]),
         comm=text[opened + 1 : closed],

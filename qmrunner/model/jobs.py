@@ -131,10 +131,11 @@ class Progress:
     residual: float | None = None
     fraction: float | None = None
     text: str | None = None
+    saves: bool = False  # the engine has just written what a later attempt can go on from
 
     def as_dict(self) -> dict[str, Any]:
         pairs = ((name, getattr(self, name)) for name in self.__slots__)
-        return {name: value for name, value in pairs if value is not None}
+        return {name: value for name, value in pairs if value is not None and name != "saves"}
 
 
 @dataclass(frozen=True, slots=True)

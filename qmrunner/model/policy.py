@@ -10,8 +10,7 @@ from qmrunner.model.jobs import Evidence, Outcome
 from qmrunner.model.states import AttemptState
 
 RETRY_DELAY_CAP_S = 600.0
-# A step whose attempts took their worker or guardian down this often within the window is held.
-POISON_DEATHS = 3
+# Deaths of a step's guardian or worker are counted within this window.
 POISON_WINDOW_S = 72 * 3600.0
 
 
@@ -60,7 +59,7 @@ def judge(
     if outcome.state == "succeeded":
         return Verdict("succeed", AttemptState.SUCCEEDED, **common)
     if cancel_requested or stop_reason == "cancel":
-        return Verdict("cancel", AttemptState.CANCELLED, "cancelled", summary="cancelled by request")
+        return cancelled()
     if outcome.state == "stopped" and stop_reason is not None and stop_reason != "hung":
         return Verdict("requeue", AttemptState.STOPPED, "stopped", summary=f"stopped for {stop_reason}; will go on")
     if outcome.failure_class == "transient" and retries < max_retries:
@@ -69,15 +68,22 @@ def judge(
     return Verdict("fail", AttemptState.FAILED, **common)
 
 
+def cancelled() -> Verdict:
+    return Verdict("cancel", AttemptState.CANCELLED, "cancelled", summary="cancelled by request")
+
+
 def retry_delay(retries: int, base_s: float, jitter: float) -> float:
     """Exponential with up to 25 % of jitter, capped. Seconds."""
     bounded: float = min(base_s * 2.0 ** min(retries, 30), RETRY_DELAY_CAP_S)
     return bounded * (1.0 + 0.25 * jitter)
 
 
-def lost(deaths_in_window: int, what: str) -> Verdict:
-    """The verdict on an attempt whose owner was proven dead. `deaths_in_window` counts this one."""
-    if deaths_in_window >= POISON_DEATHS:
+def lost(deaths_in_window: int, what: str, poison_deaths: int) -> Verdict:
+    """The verdict on an attempt whose owner was proven dead. `deaths_in_window` counts this one.
+
+    A step that takes its worker down `poison_deaths` times is held for a person to look at.
+    """
+    if deaths_in_window >= poison_deaths:
         return Verdict(
             "hold",
             AttemptState.LOST,

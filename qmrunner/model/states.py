@@ -13,7 +13,7 @@ from enum import StrEnum
 class JobState(StrEnum):
     QUEUED = "queued"  # accepted; the first claim of one of its steps moves it on
     RUNNING = "running"  # at least one step was started; the workflow moves it on
-    HELD = "held"  # needs a person: `release` or `cancel`
+    HELD = "held"  # needs a person: `release` or `cancel`; what still ran may end it
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # `retry` moves it back
     CANCELLED = "cancelled"  # `retry` moves it back
@@ -43,8 +43,9 @@ class AttemptState(StrEnum):
 
 JOB_MOVES: dict[str, tuple[frozenset[JobState], JobState]] = {
     "start": (frozenset({JobState.QUEUED}), JobState.RUNNING),
-    "succeed": (frozenset({JobState.QUEUED, JobState.RUNNING}), JobState.SUCCEEDED),
-    "fail": (frozenset({JobState.QUEUED, JobState.RUNNING}), JobState.FAILED),
+    # From `held`, too: a running step goes on to its end there, and that may be the end of the job.
+    "succeed": (frozenset({JobState.QUEUED, JobState.RUNNING, JobState.HELD}), JobState.SUCCEEDED),
+    "fail": (frozenset({JobState.QUEUED, JobState.RUNNING, JobState.HELD}), JobState.FAILED),
     "cancel": (frozenset({JobState.QUEUED, JobState.RUNNING, JobState.HELD}), JobState.CANCELLED),
     "hold": (frozenset({JobState.QUEUED, JobState.RUNNING}), JobState.HELD),
     "release": (frozenset({JobState.HELD}), JobState.QUEUED),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import socket
 import threading
 import time
@@ -16,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qmrunner.engines.base import Context, Engine, Installed, ProgressReader
+from qmrunner.engines.base import Context, Engine, Installed
 from qmrunner.errors import QmrunnerError
 from qmrunner.logs import get as get_logger
 from qmrunner.model.jobs import Command, Evidence, Exit, Grant, Job, Outcome, Step
@@ -26,6 +27,7 @@ from qmrunner.runtime.environment import compose
 from qmrunner.runtime.folders import AttemptFolder, write_atomically
 from qmrunner.settings import Settings
 
+SNAPSHOTS = "checkpoint"  # below the work folder; engines look there when they resume
 _PROGRESS_EVERY_S = 0.5
 _READ_AT_ONCE = 1 << 20
 _PREALLOCATED_LOG_BYTES = 4 << 20
@@ -161,13 +163,15 @@ def engine_grace_s(settings: Settings) -> float:
 class Follower:
     """Watches one guardian until it is gone: reads progress, passes stop requests on."""
 
-    def __init__(self, live: Live, reader: ProgressReader) -> None:
+    def __init__(self, live: Live, engine: Engine) -> None:
         self._live = live
-        self._reader = reader
+        self._engine = engine
+        self._reader = engine.reader(live.step)
         self._offset = 0
         self._partial = b""
         self._client: socket.socket | None = None
         self._buffer = b""
+        self._save_due = False
 
     def connect(self, deadline_s: float = 10.0) -> bool:
         """Reach the guardian; False when there is none (any more)."""
@@ -227,8 +231,21 @@ class Follower:
                 if data:
                     self._take(data)
                 self.read_progress()
+                self._save()
         finally:
             client.close()
+
+    def _save(self) -> None:
+        if not self._save_due:
+            return
+        self._save_due = False
+        try:
+            take_snapshot(self._live.folder.work, self._engine)
+        except OSError as problem:
+            # The engine may have replaced a file meanwhile, or the disk is full; the last snapshot stands.
+            get_logger().warning(
+                "snapshot_failed", job=self._live.job.id, step=self._live.step.name, error=str(problem)
+            )
 
     def _pass_on(self, asked: tuple[str, float] | None) -> tuple[str, float] | None:
         wanted = self._live.stop_request
@@ -272,6 +289,26 @@ class Follower:
             if progress is not None:
                 self._live.progress = {**self._live.progress, **progress.as_dict()}
                 self._live.dirty = True
+                self._save_due = self._save_due or progress.saves
+
+
+def take_snapshot(work: Path, engine: Engine) -> None:
+    """Copy the engine's checkpoint files aside, whole or not at all. The two newest are kept. Raises OSError."""
+    names = engine.checkpoint(work)
+    if not names:
+        return
+    folder = work / SNAPSHOTS
+    folder.mkdir(exist_ok=True)
+    taken = sorted(int(name) for name in os.listdir(folder) if name.isdigit())
+    number = taken[-1] + 1 if taken else 1
+    fresh = folder / f".{number}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    for name in names:
+        shutil.copyfile(work / name, fresh / name)
+    os.rename(fresh, folder / str(number))
+    for old in taken[:-1]:
+        shutil.rmtree(folder / str(old), ignore_errors=True)
 
 
 def read_exit(record: dict[str, Any]) -> Exit:

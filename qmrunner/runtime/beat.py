@@ -10,26 +10,26 @@ import json
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qmrunner.errors import QmrunnerError
 from qmrunner.logs import get as get_logger
 from qmrunner.runtime.attempt import Live, engine_grace_s
+from qmrunner.runtime.exits import ExitStatus
 from qmrunner.runtime.folders import write_atomically
+from qmrunner.runtime.worker import Worker
 from qmrunner.store import claims, workers
-
-if TYPE_CHECKING:
-    from qmrunner.runtime.consumer import Consumer
 
 STATE_FILE = "state.json"
 _TICK_S = 1.0
+_FENCED_DEADLINE_S = 10.0
 
 
 class Beat:
     """Runs beside the worker threads; a stalled store stalls only this thread."""
 
-    def __init__(self, consumer: Consumer) -> None:
-        self._consumer = consumer
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
         self._nudge = threading.Event()
         self._leaving = threading.Event()
         self._next_beat = 0.0
@@ -46,10 +46,6 @@ class Beat:
         self._leaving.set()
         self._nudge.set()
 
-    def sleep_unless_leaving(self, seconds: float) -> bool:
-        """Wait; True when the process is about to leave."""
-        return self._leaving.wait(seconds)
-
     def _run(self) -> None:
         while not self._leaving.is_set():
             nudged = self._nudge.wait(self._pause())
@@ -64,43 +60,59 @@ class Beat:
 
     def _pause(self) -> float:
         until_beat = max(0.0, self._next_beat - time.monotonic())
-        return min(until_beat, _TICK_S) if self._consumer.live.all() else until_beat
+        return min(until_beat, _TICK_S) if self._worker.live.all() else until_beat
 
     def _tick(self, nudged: bool) -> None:
-        consumer, live = self._consumer, self._consumer.live.all()
+        worker, live = self._worker, self._worker.live.all()
         due = time.monotonic() >= self._next_beat
         dirty = [one for one in live if one.dirty]
         if not (due or dirty or nudged):
             return
+        worker.app.store.check_file()
         now = time.time()
         for one in dirty:
             one.dirty = False
-        with consumer.app.store.write() as connection:
+        with worker.app.store.write() as connection:
             if due:
-                self._next_beat = time.monotonic() + consumer.settings.heartbeat_seconds
-                if not workers.beat(connection, now, consumer.worker_id, os.getpid()):
-                    consumer.fenced_off()
+                self._next_beat = time.monotonic() + worker.settings.heartbeat_seconds
+                if not workers.beat(connection, now, worker.worker_id, os.getpid()):
+                    self._fenced_off()
             workers.save_progress(connection, now, [(one.step.id, one.number, one.progress) for one in dirty])
-            cancelled = workers.cancelled_steps(connection, consumer.worker_id) if live else set()
+            cancelled = workers.cancelled_steps(connection, worker.worker_id) if live else set()
             fenced = workers.fenced_attempts(connection, [(one.step.id, one.number) for one in live])
-            unrung = due and len(live) < consumer.capacity.slots and claims.any_ready(connection, now)
+            unrung = due and len(live) < worker.capacity.slots and claims.any_ready(connection, now)
         self._store_is_back()
         for one in live:
             if (one.step.id, one.number) in fenced:
-                consumer.live.stop(one, "fenced", 0.0)
+                worker.live.stop(one, "fenced", 0.0)
             elif one.step.id in cancelled:
-                consumer.live.stop(one, "cancel", engine_grace_s(consumer.settings))
+                worker.live.stop(one, "cancel", engine_grace_s(worker.settings))
         if unrung:
-            consumer.app.queue.ring()
+            worker.app.queue.ring()
+
+    def _fenced_off(self) -> None:
+        """This worker was declared dead while it lived: nothing of it counts any more. End all, then start anew."""
+        get_logger().error("worker_fenced", remedy="this machine was frozen or cut off for longer than the lease")
+        self._worker.stopping.set()
+        self._worker.leaving.set()
+        for one in self._worker.live.all():
+            one.stop("fenced", 0.0)
+        end = time.monotonic() + _FENCED_DEADLINE_S
+        while self._worker.live.all() and time.monotonic() < end:
+            time.sleep(0.05)
+        os._exit(ExitStatus.FENCED)
 
     def _store_is_lost(self, problem: QmrunnerError) -> None:
-        self._next_beat = time.monotonic() + min(2.0, self._consumer.settings.heartbeat_seconds)
+        if problem.code in ("store_corrupt", "store_replaced"):
+            get_logger().error("store_unusable", **problem.as_dict())
+            os._exit(ExitStatus.STORE_UNUSABLE)
+        self._next_beat = time.monotonic() + min(2.0, self._worker.settings.heartbeat_seconds)
         if self._store_lost_since is None:
             self._store_lost_since = time.monotonic()
             get_logger().error("store_lost", **problem.as_dict())
-        elif time.monotonic() - self._store_lost_since > self._consumer.settings.outage_grace_seconds:
-            for one in self._consumer.live.all():
-                self._consumer.live.stop(one, "outage", engine_grace_s(self._consumer.settings))
+        elif time.monotonic() - self._store_lost_since > self._worker.settings.outage_grace_seconds:
+            for one in self._worker.live.all():
+                self._worker.live.stop(one, "outage", engine_grace_s(self._worker.settings))
 
     def _store_is_back(self) -> None:
         if self._store_lost_since is not None:
@@ -108,18 +120,18 @@ class Beat:
             self._store_lost_since = None
 
     def _write_state(self) -> None:
-        consumer = self._consumer
+        worker = self._worker
         lost = self._store_lost_since
         state = {
             "at": time.time(),
-            "worker_id": consumer.worker_id,
+            "worker_id": worker.worker_id,
             "consumer_pid": os.getpid(),
-            "stopping": consumer.stopping.is_set(),
+            "stopping": worker.stopping.is_set(),
             "store_lost_s": None if lost is None else round(time.monotonic() - lost, 1),
-            "attempts": [_describe(one) for one in consumer.live.all()],
+            "attempts": [_describe(one) for one in worker.live.all()],
         }
         try:
-            write_atomically(consumer.settings.run_root / STATE_FILE, json.dumps(state))
+            write_atomically(worker.settings.run_root / STATE_FILE, json.dumps(state))
         except OSError as problem:
             get_logger().warning("state_file_failed", error=str(problem))
 

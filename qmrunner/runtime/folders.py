@@ -61,11 +61,17 @@ class AttemptFolder:
             os.close(descriptor)
 
     def fence(self) -> bool:
-        """No guardian will start here from now on. False when one lives already."""
+        """No guardian will start anything here from now on. False when one lives already."""
         if not self.path.is_dir():
             return True
         (self.path / guardian.FENCED).touch()
         return not self.guardian_lives()
+
+    def fence_if_dead(self) -> bool:
+        """Fence the attempt unless a guardian lives. True when none lives, now or ever again."""
+        if self.guardian_lives():
+            return False
+        return self.fence()
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

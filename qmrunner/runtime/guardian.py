@@ -147,7 +147,8 @@ class Guardian:
         pid = os.fork()
         if pid == 0:
             os.close(go_in)
-            os.read(go_out, 1)  # not before the record of who we are is on disk
+            if not os.read(go_out, 1):  # not before the record of who we are is on disk, and never without a guardian
+                os._exit(127)
             _become_engine(self.order, log, problem_in)
         os.close(problem_in)
         os.close(go_out)
@@ -248,9 +249,12 @@ class Guardian:
             self.alone_since = time.monotonic()
             return
         for line in data.splitlines():
-            message = json.loads(line)
-            if message.get("op") == "stop":
-                self.stop(str(message["reason"]), float(message["grace_s"]))
+            try:
+                message = json.loads(line)
+                if message["op"] == "stop":
+                    self.stop(str(message["reason"]), float(message["grace_s"]))
+            except (ValueError, LookupError, TypeError):
+                continue  # a consumer that died in mid-sentence
 
     def _tell(self, message: dict[str, Any]) -> None:
         data = json.dumps(message).encode() + b"\n"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from qmrunner.model.jobs import Outcome
+from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.runtime.attempt import Live
 from qmrunner.runtime.folders import write_atomically
 
@@ -73,7 +72,12 @@ class Publication:
             shutil.rmtree(self._staged)
 
 
-def write_job_result(job_folder: Path, result: Mapping[str, Any]) -> None:
+def write_job_result(jobs_root: Path, job: Job, steps: Sequence[Step]) -> None:
+    """The job's result.json, whole or not at all; called inside the commit that ends the job."""
+    from qmrunner import workflows
+
+    result = workflows.workflow(job.kind).result(job, steps)
+    job_folder = jobs_root / job.id
     job_folder.mkdir(parents=True, exist_ok=True)
     write_atomically(job_folder / RESULT, json.dumps(dict(result), indent=1, default=str) + "\n", durable=True)
 

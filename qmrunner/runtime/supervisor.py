@@ -23,8 +23,11 @@ from qmrunner.app import App
 from qmrunner.errors import QmrunnerError
 from qmrunner.queue import bind_short
 from qmrunner.runtime import machine, spawner, tree
+from qmrunner.runtime.beat import STATE_FILE
+from qmrunner.runtime.exits import ExitStatus
 from qmrunner.runtime.folders import write_atomically
 from qmrunner.runtime.home import HomeLock
+from qmrunner.runtime.schedule import Schedule
 from qmrunner.runtime.tail import Tailer, Writer
 from qmrunner.store import workers
 
@@ -32,7 +35,8 @@ SUPERVISOR_FILE = "supervisor.json"
 _LOOP_S = 5.0
 _BACKOFF_S = (0.1, 30.0)
 _HEALTHY_AFTER_S = 30.0
-_FENCED_EXIT = 76
+_SILENT_CONSUMER_S = 90.0
+_STALE_LOOKS = 3
 _GUARDIAN = "qm-guardian"
 
 
@@ -60,6 +64,8 @@ class Supervisor:
         self.worker_id = 0
         self.children = {"spawner": Child("spawner"), "consumer": Child("consumer")}
         self.listener: socket.socket | None = None
+        self.fatal = False
+        self._stale_looks = 0
         self.log = logs.get()
 
     def run(self) -> int:
@@ -76,15 +82,22 @@ class Supervisor:
         self.listener = self._spawner_socket()
         self._register()
         self.log.info("daemon_started", pid=os.getpid(), version=__version__, home=str(self.settings.home))
+        schedule = Schedule(self.app, self.worker_id)
+        schedule.start()
         while not self._stop_wanted(wake):
             self._keep_running()
+            if self.fatal:
+                break
+            schedule.worker_is(self.worker_id)
+            self._watch_consumer()
             self._reap()
             self._write_state()
             self._wait(wake)
+        schedule.stop()
         self._stop(wake)
         self._say_goodbye()
         tailer.stop(1.0)
-        return 0
+        return 1 if self.fatal else 0
 
     # -- starting ---------------------------------------------------------------------------------------------------
 
@@ -139,8 +152,10 @@ class Supervisor:
             said=_last_words(self._diary(child)),
         )
         child.delay = min(child.delay * 2, _BACKOFF_S[1])
-        if child.name == "consumer" and child.last_exit == _FENCED_EXIT:
+        if child.name == "consumer" and child.last_exit == ExitStatus.FENCED:
             self._register()
+        if child.name == "consumer" and child.last_exit == ExitStatus.STORE_UNUSABLE:
+            self.fatal = True
 
     def _start(self, child: Child) -> None:
         argv = [sys.executable, "-m", f"qmrunner.runtime.{child.name}"]
@@ -179,6 +194,23 @@ class Supervisor:
             else:
                 due.append(child.next_try)
         poller.poll(max(1.0, (min(due) - time.monotonic()) * 1000))
+
+    def _watch_consumer(self) -> None:
+        """A consumer that has reported nothing for long is stuck: end it; its successor adopts what it had."""
+        consumer = self.children["consumer"]
+        if consumer.ended() or time.monotonic() - consumer.started < _SILENT_CONSUMER_S:
+            return
+        limit = max(_SILENT_CONSUMER_S, 3 * self.settings.lease_seconds)
+        try:
+            age = time.time() - (self.settings.run_root / STATE_FILE).stat().st_mtime
+        except OSError:
+            return
+        self._stale_looks = self._stale_looks + 1 if age > limit else 0
+        # Several looks: one wild step of the clock must not cost a restart.
+        if self._stale_looks >= _STALE_LOOKS:
+            self._stale_looks = 0
+            self.log.error("consumer_silent", age_s=round(age, 1))
+            self._signal(consumer, signal.SIGKILL)
 
     def _reap(self) -> None:
         """Collect zombies that are nobody else's, and end what fell to us from a dead guardian."""

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, func, or_, select, update
 
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.model.packing import Candidate, Capacity, Free, choose
-from qmrunner.model.policy import Verdict
+from qmrunner.model.policy import RETRY_DELAY_CAP_S, Verdict
 from qmrunner.model.states import JOB_FINAL, AttemptState, JobState, StepState
 from qmrunner.store import events
 from qmrunner.store import jobs as job_store
@@ -72,7 +72,12 @@ def _ready_steps(now: float) -> Any:
             steps.c.state == StepState.READY,
             jobs.c.state.in_(_UNFINISHED),
             jobs.c.cancel_requested.is_(False),
-            or_(steps.c.not_before.is_(None), steps.c.not_before <= now),
+            or_(
+                steps.c.not_before.is_(None),
+                steps.c.not_before <= now,
+                # Further away than any retry delay: the clock was stepped back since.
+                steps.c.not_before > now + 2 * RETRY_DELAY_CAP_S,
+            ),
         )
         .order_by(steps.c.priority.desc(), jobs.c.seq, steps.c.id)
     )

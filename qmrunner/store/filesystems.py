@@ -12,7 +12,28 @@ from pathlib import Path
 
 from qmrunner.errors import NotReadyError
 
-UNSAFE = ("nfs", "cifs", "smb", "9p", "fuse", "virtiofs", "vboxsf", "prl_fs", "afs", "ceph", "lustre", "glusterfs")
+UNSAFE = (
+    "nfs",
+    "cifs",
+    "smb",
+    "9p",
+    "fuse",
+    "virtiofs",
+    "vboxsf",
+    "vmhgfs",
+    "prl_fs",
+    "afs",
+    "ceph",
+    "lustre",
+    "glusterfs",
+    "beegfs",
+    "gpfs",
+    "orangefs",
+    "pvfs2",
+    "panfs",
+    "ocfs2",
+    "gfs2",
+)
 VOLATILE = ("overlay", "tmpfs", "ramfs", "aufs")
 # FUSE as a block-device driver of this kernel, not a share.
 LOCAL_FUSE = ("fuseblk",)
@@ -22,22 +43,27 @@ LOCAL_FUSE = ("fuseblk",)
 class Mount:
     point: str
     kind: str
+    number: str = ""
+    parent: str = ""
 
 
 def mount_of(path: Path, mountinfo: str) -> Mount | None:
-    """The mount that holds `path` (absolute, resolved): the longest mount point that is a prefix of it."""
-    best: Mount | None = None
-    for line in mountinfo.splitlines():
-        left, dash, right = line.partition(" - ")
-        fields = left.split()
-        if not dash or len(fields) < 5 or not right:
-            continue
-        point = _unescape(fields[4])
-        inside = point == "/" or str(path) == point or str(path).startswith(point + "/")
-        # A later line with an equal mount point covers the earlier one.
-        if inside and (best is None or len(point) >= len(best.point)):
-            best = Mount(point, right.split()[0])
-    return best
+    """The mount that holds `path` (absolute, resolved), found as the kernel does: down from the root, mount by mount.
+
+    The longest mount point that is a prefix is not enough: it may be hidden below a later mount on a folder above it.
+    """
+    found = (_parse(line) for line in mountinfo.splitlines())
+    mounts = {mount.number: mount for mount in found if mount and path.is_relative_to(mount.point)}
+    tops = [mount for mount in mounts.values() if mount.parent not in mounts]
+    here = max(reversed(tops), key=lambda mount: len(mount.point), default=None)
+    while here is not None:
+        below = [mount for mount in mounts.values() if mount.parent == here.number != mount.number]
+        if not below:
+            break
+        del mounts[here.number]
+        # Where two lie on the same folder of the same parent, the later line covers the earlier.
+        here = min(reversed(below), key=lambda mount: len(mount.point))
+    return here
 
 
 def refuse_unsafe(path: Path, mountinfo: str | None = None) -> Mount | None:
@@ -53,6 +79,15 @@ def refuse_unsafe(path: Path, mountinfo: str | None = None) -> Mount | None:
             remedy="set QMRUNNER_HOME to a local disk, or QMRUNNER_STORE_URL to a PostgreSQL server",
         )
     return mount
+
+
+def _parse(line: str) -> Mount | None:
+    """One line of mountinfo. Source: proc_pid_mountinfo(5): fields 1, 2, 5, and the first after the dash."""
+    left, dash, right = line.partition(" - ")
+    fields = left.split()
+    if not dash or len(fields) < 5 or not right:
+        return None
+    return Mount(_unescape(fields[4]), right.split()[0], fields[0], fields[1])
 
 
 def _unescape(text: str) -> str:

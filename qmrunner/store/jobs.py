@@ -11,7 +11,7 @@ from sqlalchemy import Connection, case, func, select, update
 
 from qmrunner.errors import NotFoundError, UsageError
 from qmrunner.model.jobs import Demand, Job, Plan, Step, StepSpec, Submission
-from qmrunner.model.states import STEP_FINAL, STEP_LIVE, JobState, StepState
+from qmrunner.model.states import STEP_LIVE, JobState, StepState
 from qmrunner.store import events
 from qmrunner.store.moves import move_job, move_step
 from qmrunner.store.rows import to_job, to_step
@@ -58,11 +58,11 @@ def advance(connection: Connection, now: float, job_id: str, planner: Planner) -
     if job.state not in (JobState.QUEUED, JobState.RUNNING, JobState.HELD):
         return 0
     known = of_job(connection, job_id)
-    if job.cancel_requested:
-        if all(step.state in STEP_FINAL for step in known):
-            _end(connection, now, job_id, "cancel", code="cancelled", summary="cancelled by request")
-        return 0
     plan = planner(job, known)
+    if job.cancel_requested and not (plan.end and plan.end.state == "succeeded"):
+        _add(connection, now, job, plan.add, {step.name for step in known})
+        _give_up(connection, now, job_id)
+        return 0
     _add(connection, now, job, plan.add, {step.name for step in known})
     for step in known:
         if step.name in plan.skip:
@@ -126,6 +126,18 @@ def _wind_down(connection: Connection, now: float, job: Job, known: Sequence[Ste
     _end(connection, now, job.id, move, code=plan.end.code, summary=plan.end.summary)
 
 
+def _give_up(connection: Connection, now: float, job_id: str) -> None:
+    """Cancel what has not started, and the job once nothing runs. What the workflow would have done next is among
+    the cancelled steps, so that `retry` finds where to go on.
+    """
+    known = of_job(connection, job_id)
+    for step in known:
+        if step.state in (StepState.WAITING, StepState.READY, StepState.HELD):
+            move_step(connection, now, step.id, "cancel", code="cancelled")
+    if not any(step.state in STEP_LIVE for step in known):
+        _end(connection, now, job_id, "cancel", code="cancelled", summary="cancelled by request")
+
+
 def _end(connection: Connection, now: float, job_id: str, move: str, *, code: str | None, summary: str | None) -> None:
     if move_job(connection, now, job_id, move, code=code, summary=summary):
         events.append(connection, now, f"job_{_past(move)}", job_id=job_id, code=code, summary=summary)
@@ -164,11 +176,11 @@ def listing(connection: Connection, limit: int = 50, states: Sequence[str] = ())
 
 def counts(connection: Connection) -> dict[str, dict[str, int]]:
     """How many jobs and steps there are by state."""
-    tables: dict[str, Any] = {"jobs": jobs, "steps": steps}
-    return {
-        name: {row.state: row[1] for row in connection.execute(select(table.c.state, func.count()).group_by(table.c.state))}
-        for name, table in tables.items()
-    }
+    found: dict[str, dict[str, int]] = {}
+    for name, state in (("jobs", jobs.c.state), ("steps", steps.c.state)):
+        rows = connection.execute(select(state, func.count()).group_by(state))
+        found[name] = {row[0]: row[1] for row in rows}
+    return found
 
 
 def cancel(connection: Connection, now: float, job_id: str) -> Job:
@@ -177,12 +189,7 @@ def cancel(connection: Connection, now: float, job_id: str) -> Job:
     _refuse(job, (JobState.QUEUED, JobState.RUNNING, JobState.HELD), "cancel")
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
     events.append(connection, now, "cancel_requested", job_id=job_id)
-    known = of_job(connection, job_id)
-    for step in known:
-        if step.state in (StepState.WAITING, StepState.READY, StepState.HELD):
-            move_step(connection, now, step.id, "cancel", code="cancelled")
-    if not any(step.state in STEP_LIVE for step in known):
-        _end(connection, now, job_id, "cancel", code="cancelled", summary="cancelled by request")
+    _give_up(connection, now, job_id)
     return get(connection, job_id)
 
 

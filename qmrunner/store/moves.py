@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, update
 
-from qmrunner.model.states import JOB_FINAL, JOB_MOVES, STEP_FINAL, STEP_MOVES
+from qmrunner.model.states import JOB_FINAL, JOB_MOVES, STEP_FINAL, STEP_LIVE, STEP_MOVES
 from qmrunner.store.tables import jobs, steps
 
 
@@ -27,10 +27,14 @@ def move_job(connection: Connection, now: float, job_id: str, move: str, **value
 def move_step(
     connection: Connection, now: float, step_id: int, move: str, *, fence: int | None = None, **values: Any
 ) -> bool:
-    """Like `move_job` for a step; with `fence`, only while that attempt is the newest."""
+    """Like `move_job` for a step; with `fence`, only while that attempt is the newest and, unless this is the claim
+    itself, still has the step in hand: a requeued step keeps the number of the attempt that let go of it.
+    """
     sources, target = STEP_MOVES[move]
     if target in STEP_FINAL:
         values.setdefault("finished_at", now)
+    if fence is not None and move != "claim":
+        sources &= STEP_LIVE
     statement = update(steps).where(steps.c.id == step_id, steps.c.state.in_(sources))
     if fence is not None:
         statement = statement.where(steps.c.attempt == fence)

@@ -102,7 +102,15 @@ def _one_at_a_time(store: Store) -> Iterator[None]:
     if store.path is None:
         yield  # PostgreSQL's DDL is transactional; the second one finds the work done
         return
-    descriptor = os.open(store.path.with_suffix(".schema-lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    try:
+        descriptor = os.open(store.path.with_suffix(".schema-lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    except OSError as problem:
+        raise NotReadyError(
+            "store_unavailable",
+            f"nothing can be written beside the store {store.path}",
+            evidence=str(problem),
+            remedy=f"make {store.path.parent} writable for this user, with space left",
+        ) from None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

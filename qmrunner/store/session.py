@@ -6,16 +6,17 @@ A deferred BEGIN that upgrades to a write fails at once with "database is locked
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, exc
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import make_url
 
-from qmrunner.errors import NotReadyError
+from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.store.filesystems import refuse_unsafe
 
 
@@ -27,10 +28,11 @@ class Store:
     """One database, shared by the threads of one process. Never used across a fork."""
 
     def __init__(self, url: str, *, busy_seconds: float = 30.0, create: bool = True) -> None:
-        self.url = url
-        self._parsed = make_url(url)
+        self._parsed = _parse(url)
+        self.url = self._parsed.render_as_string(hide_password=True)  # for people
         self.is_sqlite = self._parsed.get_backend_name() == "sqlite"
         self.path: Path | None = None
+        self._inode: int | None = None
         if self.is_sqlite:
             self._check_sqlite(create)
             self.engine = create_engine(url, connect_args={"timeout": busy_seconds})
@@ -39,7 +41,7 @@ class Store:
         else:
             if self._parsed.drivername == "postgresql":
                 self._parsed = self._parsed.set(drivername="postgresql+psycopg")
-            self.engine = create_engine(self._parsed, pool_pre_ping=True)
+            self.engine = _connect_server(self._parsed)
         self._reader = self.engine.execution_options(qmrunner_read=True)
 
     def _check_sqlite(self, create: bool) -> None:
@@ -66,8 +68,48 @@ class Store:
         with _translated(self), self._reader.begin() as connection:
             yield connection
 
+    def check_file(self) -> None:
+        """Raises NotReadyError when the database file was deleted or replaced under us: what we write is lost then."""
+        if self.path is None:
+            return
+        try:
+            inode = os.stat(self.path).st_ino
+        except FileNotFoundError:
+            inode = -1
+        if self._inode is None:
+            self._inode = inode
+        if inode != self._inode:
+            raise NotReadyError(
+                "store_replaced",
+                f"the store {self.path} was deleted or replaced while it was in use",
+                remedy="put the file back, or restore a backup; then start the daemon again",
+            )
+
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _parse(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (exc.ArgumentError, ValueError):
+        raise UsageError(
+            "store_url",
+            "QMRUNNER_STORE_URL is not a database URL",
+            remedy="use sqlite:////absolute/path.db or postgresql://user@host:5432/name",
+        ) from None
+
+
+def _connect_server(url: URL) -> Engine:
+    try:
+        return create_engine(url, pool_pre_ping=True)
+    except ModuleNotFoundError as missing:
+        raise NotReadyError(
+            "store_driver_missing",
+            f"the driver for {url.get_backend_name()} is not installed",
+            evidence=str(missing),
+            remedy="install the optional part: `pip install 'qmrunner[postgres]'`",
+        ) from None
 
 
 @contextmanager

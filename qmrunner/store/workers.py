@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, select, update
 
 from qmrunner.model.jobs import Attempt
 from qmrunner.model.packing import Capacity
 from qmrunner.model.states import ATTEMPT_LIVE
 from qmrunner.store import events
 from qmrunner.store.rows import to_attempt
-from qmrunner.store.tables import attempts, jobs, reservations, steps, workers
+from qmrunner.store.tables import attempts, control, jobs, reservations, steps, workers
 
 
 def register(
@@ -76,6 +76,36 @@ def retire(connection: Connection, worker_id: int, now: float) -> None:
     """A worker whose home has a new owner is dead: it will find its beat refused."""
     connection.execute(update(workers).where(workers.c.id == worker_id).values(state="dead"))
     events.append(connection, now, "worker_dead", worker_id=worker_id)
+
+
+def condemn(connection: Connection, now: float, worker_id: int, beat: int) -> bool:
+    """Declare a worker dead whose beat is still what its judge saw. False: it has beaten since, or is dead already."""
+    statement = (
+        update(workers)
+        .where(workers.c.id == worker_id, workers.c.beat == beat, workers.c.state.in_(("active", "draining")))
+        .values(state="dead")
+    )
+    if connection.execute(statement).rowcount != 1:
+        return False
+    events.append(connection, now, "worker_dead", worker_id=worker_id, reason="its lease ran out")
+    return True
+
+
+def set_drain(connection: Connection, now: float, home_id: str, draining: bool) -> int:
+    """Stop or resume claiming for the workers of a home. Returns how many changed."""
+    old, new = ("active", "draining") if draining else ("draining", "active")
+    changed = connection.execute(
+        update(workers).where(workers.c.home_id == home_id, workers.c.state == old).values(state=new)
+    ).rowcount
+    events.append(connection, now, "drain_requested" if draining else "drain_lifted")
+    return changed
+
+
+def set_paused(connection: Connection, now: float, paused: bool) -> None:
+    """Let no worker of this store start anything new, or let them again."""
+    connection.execute(delete(control).where(control.c.name == "paused"))
+    connection.execute(control.insert().values(name="paused", value="yes" if paused else "no"))
+    events.append(connection, now, "paused" if paused else "resumed")
 
 
 def all_workers(connection: Connection, *, ended: bool = False) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ class NWChemReader:
         if phase is None:
             return None
         self._phase = phase
-        return Progress(phase=phase, text=phase)
+        return Progress(phase=phase, text=phase, saves=phase == "shielding integrals")
 
     def _optimisation(self, line: str) -> Progress | None:
         match = _STEP.match(line)
@@ -59,7 +59,9 @@ class NWChemReader:
         self._step, energy, gmax = int(match[1]), float(match[2]), float(match[4])
         self._phase = "optimisation"
         text = f"step {self._step}: {energy:.6f} hartree, gmax {gmax:.5f}"
-        return Progress(phase="optimisation", iteration=self._step, energy_hartree=energy, gradient=gmax, text=text)
+        return Progress(
+            phase="optimisation", iteration=self._step, energy_hartree=energy, gradient=gmax, text=text, saves=True
+        )
 
     def _numbers(self, line: str) -> Progress | None:
         if self._phase == "response" and (match := _RESPONSE.match(line)):

@@ -1,0 +1,137 @@
+"""Taking over what an earlier consumer of this home left: living attempts, ended ones, dead ones.
+
+Whoever holds the home's lock succeeds every earlier worker of that home. Living guardians are connected to, exit
+records are committed, and attempts that are proven dead are requeued, all of them in one transaction.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from qmrunner.model import policy
+from qmrunner.model.jobs import Grant, Job, Step
+from qmrunner.runtime import tree
+from qmrunner.runtime.attempt import Live
+from qmrunner.runtime.folders import AttemptFolder
+from qmrunner.runtime.worker import Worker, who
+from qmrunner.store import claims, workers
+from qmrunner.store import jobs as job_store
+
+_SURVIVOR_DEADLINE_S = 10.0
+
+
+def adopt(worker: Worker) -> None:
+    """Call once, before the first claim. Raises QmrunnerError when the store does not answer."""
+    found = _take_over(worker)
+    if not found:
+        return
+    # A spawn that the dead consumer asked for is answered before this question.
+    worker.spawner_settled()
+    dead: list[Live] = []
+    for live in found:
+        state = _state_of(live)
+        worker.log.info("attempt_adopted", **who(live), found=state)
+        if state == "dead":
+            dead.append(live)
+        else:
+            threading.Thread(target=_carry, args=(worker, live), name=f"adopted-{live.label}", daemon=True).start()
+    _release(worker, dead)
+
+
+def _take_over(worker: Worker) -> list[Live]:
+    home_id = worker.app.home_id()
+    with worker.app.store.write() as connection:
+        old = workers.of_home(connection, home_id, but=worker.worker_id)
+        rows = workers.live_attempts(connection, [*old, worker.worker_id])
+        for row in rows:
+            if row["worker_id"] != worker.worker_id:
+                workers.take_over(connection, row["step_id"], row["number"], row["worker_id"], worker.worker_id)
+        for one in old:
+            workers.retire(connection, one, time.time())
+        return [
+            _from_row(row, job_store.get(connection, row["job_id"]), job_store.step(connection, row["step_id"]))
+            for row in rows
+        ]
+
+
+def _state_of(live: Live) -> str:
+    """`living`, `ended` (an exit record waits) or `dead`; a dead attempt is fenced on the way."""
+    if live.folder.exit_record() is not None and not live.folder.guardian_lives():
+        return "ended"
+    if live.folder.fence_if_dead():
+        return "ended" if live.folder.exit_record() is not None else "dead"
+    return "living"
+
+
+def _carry(worker: Worker, live: Live) -> None:
+    worker.carry(live, fresh=False)
+    worker.hint_if_more()
+
+
+def _release(worker: Worker, dead: list[Live]) -> None:
+    """Requeue attempts whose guardians are gone: one look for survivors of all, one transaction for all."""
+    if not dead:
+        return
+    _end_marked({live.marker for live in dead}, worker)
+    now = time.time()
+    boot = tree.boot_id()
+    with worker.app.store.write() as connection:
+        for live in dead:
+            job = job_store.get(connection, live.job.id)
+            deaths = claims.deaths_since(connection, live.step.id, now - policy.POISON_WINDOW_S)
+            verdict = policy.lost(deaths + 1, _lost_with(live, boot), worker.settings.poison_deaths)
+            claims.finish(
+                connection,
+                now,
+                step_id=live.step.id,
+                number=live.number,
+                verdict=policy.cancelled() if job.cancel_requested else verdict,
+                usage={},
+                planner=worker.app.plan,
+                ended=worker.write_result,
+            )
+    for live in dead:
+        live.close()
+    worker.log.info("dead_attempts_released", count=len(dead))
+
+
+def _lost_with(live: Live, boot: str) -> str:
+    """What took the attempt down. A reboot, or a death before the engine began, is not held against the step."""
+    identity = live.folder.guardian_identity()
+    if identity is None:
+        return "claim"
+    return "worker" if identity.boot_id == boot else "machine"
+
+
+def _end_marked(markers: set[str], worker: Worker) -> None:
+    """KILL every process of these attempts until two looks in a row find none."""
+    end = time.monotonic() + _SURVIVOR_DEADLINE_S
+    clean = 0
+    while clean < 2 and time.monotonic() < end:
+        living = 0
+        for pid, marker in tree.marked().items():
+            identity = tree.identity_of(pid) if marker in markers else None
+            if identity is not None and tree.is_alive(identity):
+                living += tree.send(identity, signal.SIGKILL)
+        clean = 0 if living else clean + 1
+    if clean < 2:
+        worker.log.error("survivors", remedy="processes of dead attempts cannot be killed; see ps")
+
+
+def _from_row(row: Mapping[str, Any], job: Job, step: Step) -> Live:
+    return Live(
+        job=job,
+        step=replace(step, attempt=row["number"]),
+        number=row["number"],
+        grant=Grant(**row["granted"]),
+        folder=AttemptFolder(Path(row["directory"])),
+        log=Path(row["log"]),
+        marker=row["marker"],
+        since=row["created_at"],
+    )

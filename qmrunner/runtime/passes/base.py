@@ -1,0 +1,29 @@
+"""What sweeps share."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+
+from qmrunner.app import App
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing to do: `verb` (kill, remove) on `target`, because of `reason`."""
+
+    sweep: str
+    verb: str
+    target: str
+    reason: str
+    detail: dict[str, int | str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a sweep may look at. `now` is Unix seconds."""
+
+    app: App
+    now: float

@@ -1,0 +1,92 @@
+"""Workers elsewhere that stopped beating: judged by `model.leases`, then their attempts are released.
+
+On another machine the release comes with the verdict: an overlap costs time there, never truth. On this machine the old
+trees are ended and proven empty first.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from qmrunner.app import App
+from qmrunner.logs import get as get_logger
+from qmrunner.model import policy
+from qmrunner.model.identity import Identity
+from qmrunner.model.leases import LeaseJudge
+from qmrunner.runtime import tree
+from qmrunner.runtime.folders import AttemptFolder
+from qmrunner.runtime.publish import write_job_result
+from qmrunner.store import claims, workers
+from qmrunner.store import jobs as job_store
+
+_TREE_DEADLINE_S = 10.0
+
+
+class Leases:
+    """Keeps watch over all other workers of the store. `run_once` is one look."""
+
+    def __init__(self, app: App, own_worker_id: int) -> None:
+        self.app = app
+        self.own = own_worker_id
+        self.judge = LeaseJudge(app.settings.lease_seconds, app.settings.heartbeat_seconds)
+
+    def run_once(self, monotonic: float | None = None) -> int:
+        """Judge all others. Returns how many attempts were released. Raises QmrunnerError when the store is away."""
+        with self.app.store.read() as connection:
+            rows = {row["id"]: row for row in workers.all_workers(connection)}
+        own = rows.pop(self.own, None)
+        if own is None:
+            return 0
+        beats = [(row["id"], row["beat"]) for row in rows.values()]
+        now = time.monotonic() if monotonic is None else monotonic
+        return sum(self._bury(rows[worker], beat) for worker, beat in self.judge.observe(beats, own["beat"], now))
+
+    def _bury(self, row: Mapping[str, Any], beat: int) -> int:
+        with self.app.store.write() as connection:
+            if not workers.condemn(connection, time.time(), row["id"], beat):
+                return 0  # it beat at the last moment
+            left = workers.live_attempts(connection, [row["id"]])
+        get_logger().warning(
+            "worker_lost", lost_worker=row["id"], name=row["name"], host=row["host"], running=len(left)
+        )
+        return sum(self._release(row, attempt) for attempt in left)
+
+    def _release(self, row: Mapping[str, Any], attempt: Mapping[str, Any]) -> int:
+        here = row["boot_id"] == tree.boot_id() and row["pid_ns"] == tree.pid_namespace()
+        if here and not self._ended_here(attempt):
+            get_logger().error("survivors", attempt=attempt["marker"])
+            return 0
+        with self.app.store.write() as connection:
+            job = job_store.get(connection, attempt["job_id"])
+            verdict = policy.cancelled() if job.cancel_requested else policy.lost(0, "machine", 1)
+            done = claims.finish(
+                connection,
+                time.time(),
+                step_id=attempt["step_id"],
+                number=attempt["number"],
+                verdict=verdict,
+                usage={},
+                planner=self.app.plan,
+                ended=partial(write_job_result, self.app.settings.jobs_root),
+            )
+        if done:
+            self.app.queue.ring()
+        return int(done is not None)
+
+    def _ended_here(self, attempt: Mapping[str, Any]) -> bool:
+        """End guardian and tree of an attempt on this machine; True once both are proven gone."""
+        folder = AttemptFolder(Path(attempt["directory"]))
+        folder.fence()
+        record = folder.record()
+        if record is not None:
+            tree.send(Identity.from_dict(record["guardian"]), signal.SIGTERM, signal.SIGCONT)
+        end = time.monotonic() + _TREE_DEADLINE_S
+        gone = tree.end_marked(attempt["marker"])
+        while folder.guardian_lives() and time.monotonic() < end:
+            gone = tree.end_marked(attempt["marker"])
+        return gone and not folder.guardian_lives()

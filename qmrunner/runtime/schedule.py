@@ -1,0 +1,62 @@
+"""The periodic work of the supervisor: the lease judge and the sweeps, on an APScheduler of their own threads."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from qmrunner.app import App
+from qmrunner.errors import QmrunnerError
+from qmrunner.logs import get as get_logger
+from qmrunner.runtime import passes
+from qmrunner.runtime.passes.base import Context
+from qmrunner.runtime.passes.leases import Leases
+
+_LOOKS_PER_LEASE = 10
+_FIRST_SWEEP_S = 2.0
+
+
+class Schedule:
+    def __init__(self, app: App, worker_id: int) -> None:
+        self._app = app
+        self._leases = Leases(app, worker_id)
+        self._scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
+
+    def start(self) -> None:
+        settings = self._app.settings
+        look_every = min(2.0, settings.lease_seconds / _LOOKS_PER_LEASE)
+        self._scheduler.add_job(self._judge, "interval", seconds=look_every, misfire_grace_time=None)
+        self._scheduler.add_job(
+            self._sweep,
+            "interval",
+            seconds=settings.sweep_seconds,
+            next_run_time=datetime.now(UTC) + timedelta(seconds=_FIRST_SWEEP_S),
+            misfire_grace_time=None,
+        )
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        self._scheduler.shutdown(wait=False)
+
+    def worker_is(self, worker_id: int) -> None:
+        """After this worker was fenced off it has a new row, and judges as that one."""
+        if self._leases.own != worker_id:
+            self._leases = Leases(self._app, worker_id)
+
+    def _judge(self) -> None:
+        try:
+            self._leases.run_once()
+        except QmrunnerError as problem:
+            get_logger().debug("judge_waits", evidence=problem.evidence)
+
+    def _sweep(self) -> None:
+        context = Context(self._app, time.time())
+        try:
+            done = passes.apply_all(context, passes.plan_all(context))
+        except QmrunnerError as problem:
+            get_logger().warning("sweep_waits", evidence=problem.evidence)
+            return
+        for action, problem_text in done:
+            get_logger().info("swept", **{**action.as_dict(), "detail": None}, problem=problem_text)

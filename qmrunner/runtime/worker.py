@@ -1,0 +1,308 @@
+"""The work of a consumer: claim a step, carry its attempt to the commit. One thread per attempt.
+
+Every exit from here leaves an attempt either committed or in the keeping of its guardian and its exit record.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from qmrunner import logs
+from qmrunner.app import App
+from qmrunner.errors import QmrunnerError
+from qmrunner.model import policy
+from qmrunner.model.jobs import Job, Outcome, Step
+from qmrunner.model.packing import Capacity
+from qmrunner.model.policy import Verdict
+from qmrunner.runtime import folders, tree
+from qmrunner.runtime.attempt import (
+    Follower,
+    Live,
+    LiveSet,
+    SpawnerClient,
+    engine_grace_s,
+    outcome_of,
+    outcome_of_problem,
+    prepare,
+    read_exit,
+)
+from qmrunner.runtime.folders import AttemptFolder
+from qmrunner.runtime.publish import Publication, write_job_result
+from qmrunner.runtime.removal import remove_tree
+from qmrunner.runtime.tail import TailRegister
+from qmrunner.store import claims
+from qmrunner.store import jobs as job_store
+from qmrunner.store.claims import Claim
+from qmrunner.store.session import StoreUnavailable
+
+# From "was the job cancelled meanwhile?" to the verdict on its attempt.
+VerdictFor = Callable[[bool], Verdict]
+
+_COMMIT_RETRY_S = (0.2, 5.0)
+
+
+class LeftForSuccessor(Exception):
+    """The store did not answer before this process had to leave; the exit record waits for the next consumer."""
+
+
+class Worker:
+    """What all threads of one consumer share, and what each of them does."""
+
+    def __init__(self, app: App, worker_id: int, capacity: Capacity) -> None:
+        self.app = app
+        self.settings = app.settings
+        self.worker_id = worker_id
+        self.capacity = capacity
+        self.live = LiveSet()
+        self.spawner = SpawnerClient(self.settings.run_root)
+        self.tails = TailRegister(self.settings.run_root)
+        self.stopping = threading.Event()  # no new claims
+        self.leaving = threading.Event()  # the process is about to end
+        self.paths = folders.paths(self.settings)
+        self.log = logs.get()
+
+    # -- claiming ---------------------------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """What a hint sets off: run ready steps that fit until there are none."""
+        while not self.stopping.is_set():
+            try:
+                claim = self._claim()
+            except QmrunnerError as problem:
+                self.log.warning("claim_failed", **problem.as_dict())
+                return
+            if claim is None:
+                return
+            self.hint_if_more()
+            self.carry(_from_claim(claim), fresh=True)
+
+    def _claim(self) -> Claim | None:
+        now = time.time()
+        with self.app.store.read() as connection:
+            if not claims.any_ready(connection, now):
+                return None
+        with self.app.store.write() as connection:
+            if self.stopping.is_set():
+                return None
+            return claims.claim(connection, now, self.worker_id, self.capacity, self.paths)
+
+    def hint_if_more(self) -> None:
+        """Wake another thread while there is more to do and a slot for it."""
+        if self.stopping.is_set() or len(self.live.all()) >= self.capacity.slots:
+            return
+        with suppress(StoreUnavailable), self.app.store.read() as connection:
+            if claims.any_ready(connection, time.time()):
+                self.app.queue.ring()
+
+    # -- one attempt ------------------------------------------------------------------------------------------------
+
+    def carry(self, live: Live, *, fresh: bool) -> None:
+        """An attempt from its claim, or from its adoption, to its commit."""
+        self.live.add(live)
+        try:
+            self.tails.add(live.label, live.number, live.log)
+            if fresh:
+                notes, problem = self._launch(live)
+                if problem is not None:
+                    self._conclude(live, outcome_of_problem(problem), None, {})
+                    return
+                self._follow(live, notes)
+            else:
+                self._follow(live, None)
+            self._settle(live)
+        except LeftForSuccessor:
+            self.log.info("attempt_left", **who(live))
+        finally:
+            self.tails.finish(live.label, live.number)
+            self.live.remove(live)
+
+    def _launch(self, live: Live) -> tuple[tuple[str, ...], Exception | None]:
+        engine = self.app.engine(live.step.engine)
+        try:
+            command = prepare(live, engine, self.app.installed(live.step.engine), self.settings)
+            self.spawner.guard(live.folder.path)
+        except Exception as problem:  # whatever it is becomes this attempt's outcome
+            live.folder.fence()  # a guardian that was asked for all the same starts nothing
+            return (), problem
+        return command.notes, None
+
+    def _follow(self, live: Live, notes: tuple[str, ...] | None) -> None:
+        follower = Follower(live, self.app.engine(live.step.engine))
+        if not follower.connect():
+            return  # it has ended already, or never began: the record tells
+        if self.stopping.is_set():
+            live.stop("drain", engine_grace_s(self.settings))
+        follower.follow(lambda: notes is None or self._record_start(live, notes))
+        follower.read_progress()
+
+    def _record_start(self, live: Live, notes: tuple[str, ...]) -> bool:
+        record = live.folder.record() or {}
+        self.log.info("step_started", **who(live), engine_pid=live.engine_pid, cores=live.grant.cores)
+        try:
+            with self.app.store.write() as connection:
+                return claims.start(
+                    connection,
+                    time.time(),
+                    step_id=live.step.id,
+                    number=live.number,
+                    guardian=record.get("guardian", {}),
+                    engine_pid=live.engine_pid,
+                    notes=notes,
+                )
+        except StoreUnavailable as problem:
+            # The engine runs and its guardian knows who it is; the finishing commit needs no `running` before it.
+            self.log.warning("start_not_recorded", **who(live), evidence=problem.evidence)
+            return True
+
+    def _settle(self, live: Live) -> None:
+        """The guardian is gone: read what it left, or prove that nothing lives and call the attempt lost."""
+        record = live.folder.exit_record()
+        if record is None:
+            self.end_tree(live)
+            self.lose(live, "guardian")
+            return
+        exit = read_exit(record)
+        usage = {k: v for k, v in record.items() if k != "marker" and v is not None}
+        outcome = outcome_of(live, self.app.engine(live.step.engine), exit)
+        self._conclude(live, outcome, exit.stop_reason, usage)
+
+    def end_tree(self, live: Live) -> None:
+        """After this no process of the attempt lives, and none will be started."""
+        live.folder.fence()
+        if not (self.spawner_settled() and tree.end_marked(live.marker)):
+            self.log.error("survivors", **who(live), remedy="a process of this attempt cannot be killed; see ps")
+
+    def spawner_settled(self) -> bool:
+        try:
+            return self.spawner.settle()
+        except OSError:
+            return True  # a spawner that died has no children left: they fell to the supervisor
+
+    # -- the commit -------------------------------------------------------------------------------------------------
+
+    def _conclude(self, live: Live, outcome: Outcome, stop_reason: str | None, usage: Mapping[str, Any]) -> None:
+        publication = None
+        if outcome.state == "succeeded":
+            publication = Publication(self.settings.jobs_root / live.job.id, live, outcome)
+
+        def verdict_for(cancelled: bool) -> Verdict:
+            return policy.judge(
+                outcome,
+                stop_reason=stop_reason,
+                cancel_requested=cancelled,
+                retries=live.step.retries,
+                max_retries=self.settings.max_retries,
+                retry_delay_s=self.settings.retry_delay_seconds,
+                jitter=random.random(),
+            )
+
+        self._commit(live, verdict_for, usage, publication)
+
+    def lose(self, live: Live, what: str) -> None:
+        """Record that an attempt was lost with its guardian, worker or machine; its tree is proven empty."""
+
+        def verdict_for(cancelled: bool) -> Verdict:
+            if cancelled:
+                return policy.cancelled()
+            with self.app.store.read() as connection:
+                deaths = claims.deaths_since(connection, live.step.id, time.time() - policy.POISON_WINDOW_S)
+            return policy.lost(deaths + 1, what, self.settings.poison_deaths)
+
+        self._commit(live, verdict_for, {}, None)
+
+    def _commit(
+        self, live: Live, verdict_for: VerdictFor, usage: Mapping[str, Any], publication: Publication | None
+    ) -> None:
+        """Write the verdict, waiting for the store as long as it takes: the outcome is safe in the exit record."""
+        delay = _COMMIT_RETRY_S[0]
+        while True:
+            try:
+                ready, verdict = self._try_commit(live, verdict_for, usage, publication)
+                break
+            except (StoreUnavailable, OSError) as problem:
+                detail = problem.evidence if isinstance(problem, StoreUnavailable) else str(problem)
+                self.log.warning("commit_waits", **who(live), evidence=detail, retry_s=delay)
+                if self.leaving.wait(delay):
+                    raise LeftForSuccessor from None
+                delay = min(delay * 2, _COMMIT_RETRY_S[1])
+        if ready is None:
+            self.log.warning("attempt_fenced", **who(live))
+            if publication is not None:
+                publication.discard()
+            return
+        self._announce(live, verdict)
+        self._clean(live, verdict)
+        if ready > 1 or (ready and self.stopping.is_set()):
+            self.app.queue.ring()
+
+    def _try_commit(
+        self, live: Live, verdict_for: VerdictFor, usage: Mapping[str, Any], publication: Publication | None
+    ) -> tuple[int | None, Verdict]:
+        if publication is not None:
+            publication.stage()
+        with self.app.store.write() as connection:
+            job = job_store.get(connection, live.job.id)
+            verdict = verdict_for(job.cancel_requested)
+            ready = claims.finish(
+                connection,
+                time.time(),
+                step_id=live.step.id,
+                number=live.number,
+                verdict=verdict,
+                usage=usage,
+                planner=self.app.plan,
+                publish=publication.commit if publication else None,
+                ended=self.write_result,
+            )
+        return ready, verdict
+
+    def write_result(self, job: Job, steps: list[Step]) -> None:
+        """The job's result.json, written inside the commit that ends the job."""
+        write_job_result(self.settings.jobs_root, job, steps)
+        self.log.info("job_ended", job=job.id, state=job.state, code=job.code, summary=job.summary)
+
+    def _announce(self, live: Live, verdict: Verdict) -> None:
+        say = self.log.info if verdict.move in ("succeed", "requeue", "cancel") else self.log.warning
+        say(
+            "step_ended",
+            **who(live),
+            state=verdict.attempt_state,
+            code=verdict.code,
+            next=verdict.move,
+            delay_s=round(verdict.delay_s, 1) or None,
+            evidence=verdict.evidence.text if verdict.evidence else None,
+        )
+
+    def _clean(self, live: Live, verdict: Verdict) -> None:
+        """Scratch goes at once where nobody will want it again; a failed attempt's stays for its retention time."""
+        if verdict.move not in ("succeed", "cancel"):
+            return
+        root = self.settings.scratch_root
+        left = remove_tree(live.folder.path.parent, root)
+        if left:
+            self.log.warning("scratch_left", **who(live), left=left[:5])
+        with suppress(OSError):
+            (root / live.job.id).rmdir()  # only when empty
+
+
+def _from_claim(claim: Claim) -> Live:
+    return Live(
+        job=claim.job,
+        step=claim.step,
+        number=claim.number,
+        grant=claim.grant,
+        folder=AttemptFolder(Path(claim.directory)),
+        log=Path(claim.log),
+        marker=claim.marker,
+    )
+
+
+def who(live: Live) -> dict[str, Any]:
+    """The fields that name an attempt in an event."""
+    return {"job": live.job.id, "step": live.step.name, "attempt": live.number}

@@ -1,0 +1,61 @@
+"""Questions about attempts that sweeps ask."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from qmrunner.model.states import ATTEMPT_LIVE, STEP_FINAL, StepState
+from qmrunner.store.tables import attempts, jobs, steps
+
+_AT_ONCE = 500
+
+
+def ended_markers(connection: Connection, markers: Collection[str]) -> set[str]:
+    """Those of the markers that belong to attempts of this store which have ended. Unknown ones are not among them."""
+    ended: set[str] = set()
+    for part in _parts(sorted(markers)):
+        query = select(attempts.c.marker).where(attempts.c.marker.in_(part), attempts.c.state.not_in(ATTEMPT_LIVE))
+        ended |= {row.marker for row in connection.execute(query)}
+    return ended
+
+
+@dataclass(frozen=True, slots=True)
+class StepFate:
+    """What a sweep must know of a step: is it over, since when (Unix s), and which attempt is the newest."""
+
+    over: bool
+    failed: bool
+    live: bool
+    attempt: int
+    ended_at: float | None
+
+
+def fates(connection: Connection, job_ids: Iterable[str]) -> Mapping[tuple[str, str], StepFate]:
+    """(job id, step name) → fate, for all steps of the given jobs."""
+    found: dict[tuple[str, str], StepFate] = {}
+    for part in _parts(sorted(job_ids)):
+        query = select(steps.c.job_id, steps.c.name, steps.c.state, steps.c.attempt, steps.c.finished_at).where(
+            steps.c.job_id.in_(part)
+        )
+        for row in connection.execute(query):
+            found[(row.job_id, row.name)] = StepFate(
+                over=row.state in STEP_FINAL,
+                failed=row.state in (StepState.FAILED, StepState.HELD),
+                live=row.state in (StepState.CLAIMED, StepState.RUNNING),
+                attempt=row.attempt,
+                ended_at=row.finished_at,
+            )
+    return found
+
+
+def ended_jobs(connection: Connection, before: float) -> set[str]:
+    """Jobs that came to their end before that time (Unix s)."""
+    query = select(jobs.c.id).where(jobs.c.finished_at.is_not(None), jobs.c.finished_at < before)
+    return {row.id for row in connection.execute(query)}
+
+
+def _parts(values: list[str]) -> Iterable[list[str]]:
+    return (values[i : i + _AT_ONCE] for i in range(0, len(values), _AT_ONCE))
