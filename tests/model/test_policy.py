@@ -1,0 +1,124 @@
+"""What becomes of an outcome."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmrunner.model import policy
+from qmrunner.model.jobs import Evidence, Outcome
+from qmrunner.model.policy import Verdict
+from qmrunner.model.states import STEP_LIVE, STEP_MOVES, AttemptState
+
+FAILED = Outcome(
+    "failed", "scf_not_converged", failure_class="method", evidence=Evidence("no", "a.log", 3), remedy="fix"
+)
+CRASHED = Outcome("failed", "crash", failure_class="transient")
+STOPPED = Outcome("stopped", "terminated", failure_class="transient")
+
+
+def judged(outcome: Outcome, **more: Any) -> Verdict:
+    asked: dict[str, Any] = {
+        "stop_reason": None,
+        "cancel_requested": False,
+        "retries": 0,
+        "max_retries": 2,
+        "retry_delay_s": 5.0,
+        "jitter": 0.0,
+    }
+    return policy.judge(outcome, **(asked | more))
+
+
+def test_a_success_is_recorded_with_its_result() -> None:
+    got = judged(Outcome("succeeded", "ok", {"energy_hartree": -1.5}))
+    assert (got.move, got.attempt_state, got.result) == ("succeed", AttemptState.SUCCEEDED, {"energy_hartree": -1.5})
+
+
+def test_a_success_counts_even_when_a_cancellation_or_a_stop_came_too_late() -> None:
+    assert judged(Outcome("succeeded", "ok"), cancel_requested=True).move == "succeed"
+    assert judged(Outcome("succeeded", "ok"), stop_reason="drain").move == "succeed"
+
+
+def test_a_failure_of_the_method_is_final_and_keeps_code_evidence_and_remedy() -> None:
+    got = judged(FAILED)
+    assert (got.move, got.attempt_state, got.code) == ("fail", AttemptState.FAILED, "scf_not_converged")
+    assert (got.failure_class, got.evidence, got.remedy) == ("method", FAILED.evidence, "fix")
+    assert not got.spends_retry
+
+
+@pytest.mark.parametrize("kind", ["resource", "method", "permanent", "operator", None])
+def test_only_transient_failures_are_tried_again(kind: Any) -> None:
+    assert judged(Outcome("failed", "x", failure_class=kind)).move == "fail"
+
+
+def test_a_transient_failure_is_tried_again_until_the_retries_are_spent() -> None:
+    moves = [(judged(CRASHED, retries=n).move, judged(CRASHED, retries=n).spends_retry) for n in range(4)]
+    assert moves == [("requeue", True), ("requeue", True), ("fail", False), ("fail", False)]
+    assert judged(CRASHED, max_retries=0).move == "fail"
+
+
+@pytest.mark.parametrize("reason", ["drain", "fenced", "abandoned"])
+def test_a_stop_by_qmrunner_spends_no_retry_and_waits_for_nothing(reason: str) -> None:
+    got = judged(STOPPED, stop_reason=reason, retries=2)
+    assert (got.move, got.attempt_state, got.spends_retry, got.delay_s) == ("requeue", AttemptState.STOPPED, False, 0.0)
+    assert reason in (got.summary or "")
+
+
+def test_a_hang_is_a_failure_that_is_tried_again_and_spends_a_retry() -> None:
+    assert judged(STOPPED, stop_reason="hung").spends_retry
+    assert judged(STOPPED, stop_reason="hung", retries=2).move == "fail"
+
+
+def test_a_stop_from_outside_that_nobody_of_us_asked_for_spends_a_retry() -> None:
+    assert judged(STOPPED).spends_retry
+
+
+@pytest.mark.parametrize("outcome", [FAILED, CRASHED, STOPPED])
+def test_a_cancelled_attempt_is_never_tried_again_nor_called_a_failure(outcome: Outcome) -> None:
+    for more in (
+        {"cancel_requested": True},
+        {"stop_reason": "cancel"},
+        {"cancel_requested": True, "stop_reason": "drain"},
+    ):
+        got = judged(outcome, **more)
+        assert (got.move, got.attempt_state, got.code) == ("cancel", AttemptState.CANCELLED, "cancelled")
+
+
+def test_a_lost_attempt_goes_on_without_spending_a_retry_until_it_has_killed_three_times() -> None:
+    first, second, third = (policy.lost(n, "guardian") for n in (1, 2, 3))
+    assert (first.move, first.attempt_state, first.code) == ("requeue", AttemptState.LOST, "guardian_lost")
+    assert not first.spends_retry
+    assert second.move == "requeue"
+    assert (third.move, third.code, third.failure_class) == ("hold", "poison", "operator")
+    assert "3 times" in (third.summary or "")
+    assert "release" in (third.remedy or "")
+
+
+@given(
+    state=st.sampled_from(["succeeded", "failed", "stopped"]),
+    kind=st.sampled_from(["transient", "resource", "method", "permanent", "operator", None]),
+    reason=st.sampled_from([None, "drain", "cancel", "fenced", "abandoned", "hung"]),
+    cancel=st.booleans(),
+    retries=st.integers(0, 5),
+)
+def test_every_verdict_is_a_legal_move_of_a_running_step(
+    state: Any, kind: Any, reason: Any, cancel: Any, retries: Any
+) -> None:
+    got = judged(Outcome(state, "x", failure_class=kind), stop_reason=reason, cancel_requested=cancel, retries=retries)
+    sources, _ = STEP_MOVES[got.move]
+    assert sources >= STEP_LIVE
+    assert got.attempt_state not in ("claimed", "running")
+    assert (got.delay_s > 0) == got.spends_retry
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1e6), st.floats(0, 1, exclude_max=True))
+def test_a_delay_doubles_up_to_its_cap_with_at_most_a_quarter_of_jitter(
+    retries: int, base: float, jitter: float
+) -> None:
+    plain = policy.retry_delay(retries, base, 0.0)
+    assert plain == min(base * 2.0 ** min(retries, 30), policy.RETRY_DELAY_CAP_S)
+    assert plain <= policy.retry_delay(retries, base, jitter) <= 1.25 * plain
+    assert plain <= policy.retry_delay(retries + 1, base, 0.0) <= policy.RETRY_DELAY_CAP_S
