@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-EVENTS_FILE = "qmrunner.jsonl"
+EVENTS_FILE = "events.jsonl"
 _RECORD_BYTES = 15_000  # docker's json-file driver splits at 16,384
 
 
@@ -52,9 +52,9 @@ class _AppendFile:
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
-def configure(logs_root: Path, level: str, **bound: Any) -> None:
+def configure(run_root: Path, level: str, **bound: Any) -> None:
     """Send structlog, and warnings of libraries, to the events file. `bound` stands on every event."""
-    sink = _AppendFile(logs_root / EVENTS_FILE)
+    sink = _AppendFile(run_root / EVENTS_FILE)
     structlog.configure(
         processors=[
             _Bound(bound),

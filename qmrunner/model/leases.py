@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 
+STARTING_S = 60.0
+
+
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """The beat of one worker, and since when (monotonic s, and the judge's own beat then) it has not changed."""
@@ -30,12 +33,16 @@ class LeaseJudge:
         self._seen: dict[int, Sighting] = {}
 
     def observe(self, beats: Iterable[tuple[int, int]], own_beat: int, now: float) -> list[tuple[int, int]]:
-        """Take in (worker id, beat) of all others; returns those (id, beat) whose lease has run out."""
+        """Take in (worker id, beat) of all others; returns those (id, beat) whose lease has run out.
+
+        A worker that has never beaten is still starting, and has at least `STARTING_S`.
+        """
         current = dict(beats)
         self._seen = {worker: seen for worker, seen in self._seen.items() if current.get(worker) == seen.beat}
         lost = []
         for worker, beat in current.items():
             seen = self._seen.setdefault(worker, Sighting(beat, now, own_beat))
-            if now - seen.since >= self._lease_s and own_beat - seen.own_beat >= self._own_beats:
+            allowed_s = self._lease_s if beat else max(self._lease_s, STARTING_S)
+            if now - seen.since >= allowed_s and own_beat - seen.own_beat >= self._own_beats:
                 lost.append((worker, beat))
         return lost

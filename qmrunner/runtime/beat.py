@@ -72,16 +72,18 @@ class Beat:
         now = time.time()
         for one in dirty:
             one.dirty = False
+        accepted = True
         with worker.app.store.write() as connection:
             if due:
                 self._next_beat = time.monotonic() + worker.settings.heartbeat_seconds
-                if not workers.beat(connection, now, worker.worker_id, os.getpid()):
-                    self._fenced_off()
+                accepted = workers.beat(connection, now, worker.worker_id, os.getpid())
             workers.save_progress(connection, now, [(one.step.id, one.number, one.progress) for one in dirty])
             cancelled = workers.cancelled_steps(connection, worker.worker_id) if live else set()
             fenced = workers.fenced_attempts(connection, [(one.step.id, one.number) for one in live])
             unrung = due and len(live) < worker.capacity.slots and claims.any_ready(connection, now)
         self._store_is_back()
+        if not accepted:
+            self._fenced_off()
         for one in live:
             if (one.step.id, one.number) in fenced:
                 worker.live.stop(one, "fenced", 0.0)

@@ -59,8 +59,8 @@ def run(app: App, worker: Worker) -> None:
     beat = Beat(worker)
     wake = listen_for_wake(app.settings.run_root)
     threading.Thread(target=_hear_wakes, args=(wake, app, beat), name="wake", daemon=True).start()
-    adopt(worker)
     beat.start()
+    adopt(worker)
     app.queue.on_ring(worker.work)
     huey = app.queue.huey.create_consumer(
         workers=worker.capacity.slots,
@@ -123,7 +123,7 @@ def main() -> None:
     tree.name_process("qm-consumer")
     threading.Thread(target=_end_with_supervisor, name="supervisor-watch", daemon=True).start()
     app = composition.build()
-    logs.configure(app.settings.logs_root, app.settings.log_level, worker=app.settings.worker_name)
+    logs.configure(app.settings.run_root, app.settings.log_level, worker=app.settings.worker_name)
     try:
         run(app, Worker(app, worker_id, machine.capacity(app.settings)))
     except QmrunnerError as problem:

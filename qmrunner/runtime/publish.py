@@ -29,7 +29,7 @@ class Publication:
     def stage(self) -> None:
         """Copy what is to be published, with the step's result and its raw output, and make it durable.
 
-        Outside any transaction, and only once. Raises OSError, having published nothing.
+        Outside any transaction, and once for each commit. Raises OSError, having published nothing.
         """
         if self._complete:
             return
@@ -37,7 +37,7 @@ class Publication:
         self._staged.mkdir(parents=True)
         for name in self._outcome.publish:
             source = self._live.folder.work / name
-            if source.is_symlink() or not source.is_file():
+            if source.resolve() != self._live.folder.work.resolve() / name or not source.is_file():
                 continue  # an engine decides what it publishes; a link could name anything
             target = self._staged / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +50,7 @@ class Publication:
 
     def commit(self) -> None:
         """Called behind the fence, inside the committing transaction."""
+        self._complete = False  # should the store fail now, the next try finds nothing staged any more
         target = self._job / self._step
         if target.exists():
             # Left by an attempt whose commit did not happen: ours is the one that counts.

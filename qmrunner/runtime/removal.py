@@ -18,7 +18,7 @@ def remove_tree(path: Path, root: Path) -> list[str]:
 
     No symlink is followed, no mount point is crossed, and nothing of a foreign owner is opened.
     """
-    if root not in path.parents:
+    if root not in path.parents or ".." in path.parts:
         return [f"{path}: not inside {root}"]
     try:
         parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -13,14 +14,17 @@ from qmrunner.logs import get as get_logger
 from qmrunner.runtime import passes
 from qmrunner.runtime.passes.base import Context
 from qmrunner.runtime.passes.leases import Leases
+from qmrunner.store import workers
 
 _LOOKS_PER_LEASE = 10
 _FIRST_SWEEP_S = 2.0
 
 
 class Schedule:
-    def __init__(self, app: App, worker_id: int) -> None:
+    def __init__(self, app: App, worker_id: int, consumer_beats: Callable[[], bool]) -> None:
+        """`consumer_beats` tells whether the consumer is up and beats for itself."""
         self._app = app
+        self._consumer_beats = consumer_beats
         self._leases = Leases(app, worker_id)
         self._scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
 
@@ -35,6 +39,7 @@ class Schedule:
             next_run_time=datetime.now(UTC) + timedelta(seconds=_FIRST_SWEEP_S),
             misfire_grace_time=None,
         )
+        self._scheduler.add_job(self._stand_in, "interval", seconds=settings.heartbeat_seconds, misfire_grace_time=None)
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -50,6 +55,16 @@ class Schedule:
             self._leases.run_once()
         except QmrunnerError as problem:
             get_logger().debug("judge_waits", evidence=problem.evidence)
+
+    def _stand_in(self) -> None:
+        """Beat for a consumer that is being restarted: its engines live on, and must not be called lost."""
+        if self._consumer_beats():
+            return
+        try:
+            with self._app.store.write() as connection:
+                workers.beat(connection, time.time(), self._leases.own, None)
+        except QmrunnerError as problem:
+            get_logger().debug("stand_in_waits", evidence=problem.evidence)
 
     def _sweep(self) -> None:
         context = Context(self._app, time.time())

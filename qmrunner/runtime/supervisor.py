@@ -74,15 +74,15 @@ class Supervisor:
         lock = HomeLock(self.settings.run_root)
         lock.take()
         self.app.open_store(create=True)
-        logs.configure(self.settings.logs_root, self.settings.log_level, worker=self.settings.worker_name)
-        tailer = Tailer(self.settings.run_root, self.settings.logs_root / logs.EVENTS_FILE, Writer(1))
+        logs.configure(self.settings.run_root, self.settings.log_level, worker=self.settings.worker_name)
+        tailer = Tailer(self.settings.run_root, self.settings.run_root / logs.EVENTS_FILE, Writer(1))
         tailer.start()
         tree.become_subreaper()
         wake = _catch_signals()
         self.listener = self._spawner_socket()
         self._register()
         self.log.info("daemon_started", pid=os.getpid(), version=__version__, home=str(self.settings.home))
-        schedule = Schedule(self.app, self.worker_id)
+        schedule = Schedule(self.app, self.worker_id, self._consumer_beats)
         schedule.start()
         while not self._stop_wanted(wake):
             self._keep_running()
@@ -194,6 +194,17 @@ class Supervisor:
             else:
                 due.append(child.next_try)
         poller.poll(max(1.0, (min(due) - time.monotonic()) * 1000))
+
+    def _consumer_beats(self) -> bool:
+        """Whether the consumer is up and has reported since it was started."""
+        consumer = self.children["consumer"]
+        if consumer.ended():
+            return False
+        try:
+            reported = (self.settings.run_root / STATE_FILE).stat().st_mtime
+        except OSError:
+            return False
+        return reported > time.time() - (time.monotonic() - consumer.started)
 
     def _watch_consumer(self) -> None:
         """A consumer that has reported nothing for long is stuck: end it; its successor adopts what it had."""

@@ -23,6 +23,7 @@ TAILS = "tails"
 RECORD_BYTES = 15_000  # docker's json-file driver splits at 16,384
 _LAG_BYTES = 4 << 20
 _KEEP_BYTES = 64 << 10
+_EVENTS_BYTES = 64 << 20
 _CHUNK_BYTES = 256 << 10
 _POLL_S = 0.1
 
@@ -132,6 +133,7 @@ class Tailer:
     def run_once(self) -> bool:
         """Forward one chunk of each source. True when stdout took something and there may be more."""
         moved = self._forward(self._events)
+        self._rotate_events()
         for name in self._entries():
             source = self._source(name)
             if source is None:
@@ -141,6 +143,14 @@ class Tailer:
             if done and source.offset >= _size(source.path) and not source.partial:
                 self._forget(name)
         return moved
+
+    def _rotate_events(self) -> None:
+        """Keep one old file of events. Who appends looks at the name before each line."""
+        events = self._events
+        if events.offset > _EVENTS_BYTES and events.offset >= _size(events.path):
+            os.replace(events.path, events.path.with_suffix(".1.jsonl"))
+            events.offset, events.partial = 0, b""
+            self._save_offset(events)
 
     def _entries(self) -> list[str]:
         return sorted(name for name in os.listdir(self._folder) if name.endswith(".tail") and "~" in name)

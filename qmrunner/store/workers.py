@@ -50,7 +50,7 @@ def register(
     return int(key[0])
 
 
-def beat(connection: Connection, now: float, worker_id: int, consumer_pid: int) -> bool:
+def beat(connection: Connection, now: float, worker_id: int, consumer_pid: int | None) -> bool:
     """One more sign of life for the worker and all its attempts. False: it has been declared dead."""
     statement = (
         update(workers)
