@@ -103,6 +103,14 @@ def progress_text(progress: dict[str, Any], known_step: int | None = None) -> st
     return "  ".join([*parts, *_busy_with(phase, progress, bool(parts))])
 
 
+def step_text(step: dict[str, Any]) -> str:
+    """Progress of a step of `status JOB`: of an ended one only the energy, the rest does not hold any more."""
+    if step["state"] in ("claimed", "running"):
+        return progress_text(step["progress"])
+    energy = step["progress"].get("energy_hartree")
+    return "" if energy is None else f"E {energy:.6f} Eh"
+
+
 def working_step(progress: dict[str, Any]) -> int | None:
     """The optimisation step that is done or in the works, where this progress tells it."""
     if progress.get("phase") == "optimisation":

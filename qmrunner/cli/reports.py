@@ -18,6 +18,7 @@ from qmrunner.cli.common import (
     open_app,
     print_json,
     progress_text,
+    step_text,
 )
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _job_lines(job: dict[str, Any]) -> list[Any]:
         beat = step["heartbeat_age_s"]
         table.add_row(
             step["id"], coloured(step["state"]), str(step["attempt"] or ""), str(step["engine_pid"] or ""),
-            str(step["cores"] or ""), "" if beat is None else f"{beat} s", progress_text(step["progress"]),
+            str(step["cores"] or ""), "" if beat is None else f"{beat} s", step_text(step),
         )  # fmt: skip
     lines: list[Any] = [head, table]
     if job["summary"] and job["state"] != "succeeded":

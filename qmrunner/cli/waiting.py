@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from qmrunner import views
 from qmrunner.app import App
-from qmrunner.cli.common import coloured, console, duration, elapsed, print_json, progress_text, working_step
+from qmrunner.cli.common import coloured, console, duration, elapsed, print_json, progress_text, step_text, working_step
 from qmrunner.errors import ExitCode
 from qmrunner.model.states import JOB_FINAL, STEP_LIVE, JobState
 from qmrunner.runtime.home import holder_of
@@ -152,9 +152,7 @@ def _change(step: dict[str, Any]) -> str | None:
         return f"started{again} on {step['cores']} core{'s' if step['cores'] != 1 else ''}"
     if state == "succeeded":
         took = elapsed(step["started_at"], step["finished_at"]) if step["started_at"] else None
-        progress = step["progress"]
-        known = [f"E {progress['energy_hartree']:.6f} Eh"] if progress.get("energy_hartree") is not None else []
-        return "  ".join([f"succeeded in {duration(took)}" if took is not None else "succeeded", *known])
+        return f"succeeded{f' in {duration(took)}' if took is not None else ''}  {step_text(step)}".rstrip()
     if state == "ready" and attempt:
         return f"attempt {attempt} ended ({step['code'] or 'stopped'}); another one follows"
     if state in ("failed", "cancelled", "held"):
