@@ -52,20 +52,26 @@ class WakingSqliteStorage(SqliteStorage):  # type: ignore[misc]  # huey has no t
 
     def __init__(self, *args: Any, wake: Wake, **kwargs: Any) -> None:
         self._wake = wake
-        super().__init__(*args, **kwargs)
-        self._inode = self._inode_now()
+        self._inode: int | None = None
+        try:
+            super().__init__(*args, **kwargs)
+            self._inode = self._inode_now()
+        except sqlite3.DatabaseError as problem:
+            if _is_damage(problem):
+                self._discard()
+            # Otherwise it cannot be used now: hints get lost, and the next look tries again.
 
     def dequeue(self) -> Any:
         seen = self._wake.count
-        self._replace_if_broken()
         try:
+            self._replace_if_broken()
             data = super().dequeue()
             if data is None:
                 self._wake.wait(seen, _POLL_SECONDS)
                 data = super().dequeue()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as problem:
+            if not _is_damage(problem):
+                raise
             self._discard()
             return None
         return data
@@ -77,7 +83,7 @@ class WakingSqliteStorage(SqliteStorage):  # type: ignore[misc]  # huey has no t
             return None
 
     def _replace_if_broken(self) -> None:
-        if self._inode_now() != self._inode:
+        if self._inode is None or self._inode_now() != self._inode:
             self.close()
             self.initialize_schema()
             self._inode = self._inode_now()
@@ -90,6 +96,13 @@ class WakingSqliteStorage(SqliteStorage):  # type: ignore[misc]  # huey has no t
                 os.rename(f"{self.filename}{suffix}", f"{self.filename}.damaged{suffix}")
         self.initialize_schema()
         self._inode = self._inode_now()
+
+
+def _is_damage(problem: sqlite3.DatabaseError) -> bool:
+    """Whether the file is no queue (any more), as opposed to locked, unwritable or on a full disk."""
+    if not isinstance(problem, sqlite3.OperationalError):
+        return True
+    return any(words in str(problem) for words in ("no such table", "no such column", "disk I/O error"))
 
 
 class Queue:

@@ -173,9 +173,10 @@ class Tailer:
                 (self._folder / f"{name}{suffix}").unlink()
 
     def _forward(self, source: _Source, *, last: bool = False) -> bool:
-        size = _size(source.path)
-        if size < source.offset:
+        size, inode = _look(source.path)
+        if size < source.offset or (source.inode is not None and inode not in (None, source.inode)):
             source.offset, source.partial = 0, b""  # rotated or cut: begin again
+        source.inode = inode
         if size - source.offset > _LAG_BYTES:
             self._skip(source, size)
         if size <= source.offset and not (last and source.partial):
@@ -193,7 +194,7 @@ class Tailer:
 
     def _skip(self, source: _Source, size: int) -> None:
         target = size - _KEEP_BYTES
-        skipped = target - source.offset
+        skipped = target - source.offset + len(source.partial)
         note = f"qmrunner: {skipped} bytes skipped here; they are in {source.path}\n".encode()
         if self._writer.offer(source.prefix + note):
             source.offset, source.partial = target, b""
@@ -219,11 +220,17 @@ def _records(prefix: bytes, line: bytes) -> bytes:
     return b"".join(prefix + part + b"\n" for part in parts)
 
 
-def _size(path: Path) -> int:
+def _look(path: Path) -> tuple[int, int | None]:
+    """Size and inode; 0 and None when there is no such file."""
     try:
-        return path.stat().st_size
+        found = path.stat()
     except OSError:
-        return 0
+        return 0, None
+    return found.st_size, found.st_ino
+
+
+def _size(path: Path) -> int:
+    return _look(path)[0]
 
 
 def _read(path: Path, offset: int, count: int) -> bytes:

@@ -100,7 +100,7 @@ class Spawner:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         bind_short(self._listener, root, spawner.SOCKET)
         self._listener.listen(64)
-        self._diary = open(root / "spawner.err", "ab")
+        self._diary = open(root / "spawner.err", "ab")  # noqa: SIM115 closed in `close`
         # What whoever starts a daemon may have blocked or ignored must not reach an engine.
         old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGUSR2})
         try:
