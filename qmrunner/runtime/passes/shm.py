@@ -64,9 +64,15 @@ def _in_use() -> set[str] | None:
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended while we looked
         except PermissionError:
-            if _is_ours(pid):
+            if _is_ours(pid) and _lives(pid):
                 return None
     return used
+
+
+def _lives(pid: int) -> bool:
+    """A zombie maps nothing, but may not be looked into."""
+    stat = tree.stat_of(pid)
+    return stat is not None and stat.state not in "ZX"
 
 
 def _is_ours(pid: int) -> bool:
