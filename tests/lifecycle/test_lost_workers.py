@@ -87,8 +87,8 @@ def test_a_worker_whose_consumer_keeps_dying_is_not_taken_for_lost(
 ) -> None:
     """Its engines live in their guardians, and the supervisor beats for it."""
     first, second = pair
-    one = daemon(on=first)
-    job = submit(first, STAND_IN_SECONDS="6")
+    one = daemon(on=first, STAND_IN_SECONDS="6")
+    job = submit(first)
     step = wait_for(lambda: running(first, job), what="the attempt")
     assert step is not None
     daemon(on=second)
