@@ -194,7 +194,7 @@ def _read_file(given: Mapping[str, str], problems: list[str]) -> dict[str, str]:
     path = _path(named) if named else _path(home) / "qmrunner.env"
     try:
         text = path.read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if named:
             problems.append(f"{PREFIX}CONFIG: no file {path}")
         return {}

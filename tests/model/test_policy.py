@@ -88,7 +88,7 @@ def test_a_cancelled_attempt_is_never_tried_again_nor_called_a_failure(outcome: 
 
 
 def test_a_lost_attempt_goes_on_without_spending_a_retry_until_it_has_killed_three_times() -> None:
-    first, second, third = (policy.lost(n, "guardian") for n in (1, 2, 3))
+    first, second, third = (policy.lost(n, "guardian", 3) for n in (1, 2, 3))
     assert (first.move, first.attempt_state, first.code) == ("requeue", AttemptState.LOST, "guardian_lost")
     assert not first.spends_retry
     assert second.move == "requeue"
