@@ -27,7 +27,7 @@ DEFAULT_HOME = "qmrunner-demo"
 ENGINES = ("chemistry", "xtb", "nwchem")
 # Where programs are and how much of the machine to use. Everything else, such as a store, is the demo's own.
 KEPT_SETTINGS = frozenset({"HOME", "NWCHEM", "MPIRUN", "XTB", "CREST", "CORES", "SLOTS", "MEMORY_MIB"})
-READY_S = 20.0
+READY_S = 60.0
 STOP_S = 40.0
 
 
@@ -47,7 +47,10 @@ def main() -> int:
         print(f"demo: {problem.code}: {problem}", file=sys.stderr)
         status = int(problem.exit_code)
     except KeyboardInterrupt:
-        print("\ndemo: interrupted; the job is kept, and a daemon on the same home would go on with it", flush=True)
+        kept = (
+            "" if daemon is None else "; what was submitted is kept, and a daemon on the same home would go on with it"
+        )
+        print(f"\ndemo: interrupted{kept}", flush=True)
         status = 130
     stopped = True if daemon is None else _stop_daemon(daemon)
     if daemon is not None:
