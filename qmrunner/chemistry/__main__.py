@@ -1,4 +1,4 @@
-"""`python -m qmrunner.chemistry embed|shifts task.json`: one task in its own process.
+"""`python -m qmrunner.chemistry embed|search|select|shifts task.json`: one task in its own process.
 
 Reads the task file, writes results into the working directory, and last `result.json`. Progress goes to stdout as
 ``progress FRACTION TEXT``; the very last line of a success is ``qmrunner chemistry: done``. A failure is one line
@@ -19,7 +19,7 @@ from typing import Any
 from qmrunner.errors import JobFailedError, QmrunnerError
 
 END_MARKER = "qmrunner chemistry: done"
-TASKS = ("embed", "shifts")
+TASKS = ("embed", "search", "select", "shifts")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,7 +54,7 @@ def _run(arguments: Sequence[str]) -> dict[str, Any]:
             remedy="install the extra: pip install 'qmrunner[nmr]'",
         ) from None
     task = json.loads(Path(arguments[1]).read_text(encoding="utf-8"))
-    return (tasks.run_embed if arguments[0] == "embed" else tasks.run_shifts)(task, _say)
+    return tasks.TASKS[arguments[0]](task, _say)
 
 
 def _say(fraction: float, text: str) -> None:

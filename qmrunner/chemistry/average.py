@@ -11,10 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 BOLTZMANN_HARTREE_PER_K = 3.166811563e-6
 
 
-def boltzmann_weights(energies_hartree: ArrayLike, temperature_k: float) -> NDArray[np.float64]:
+def boltzmann_weights(
+    energies_hartree: ArrayLike, temperature_k: float, degeneracies: ArrayLike | None = None
+) -> NDArray[np.float64]:
     """Weights of conformers at `temperature_k`, shape (n,), adding up to 1.
 
-    Raises ValueError when there is no energy, one is not finite, or the temperature is not positive.
+    `degeneracies`, shape (n,), says how many conformers each one stands for; 1 where not given. Raises ValueError when
+    there is no energy, one is not finite, or the temperature is not positive.
     """
     energies = np.asarray(energies_hartree, dtype=float)
     if energies.ndim != 1 or energies.size == 0:
@@ -25,6 +28,8 @@ def boltzmann_weights(energies_hartree: ArrayLike, temperature_k: float) -> NDAr
         raise ValueError(f"expected a temperature above 0 K, got {temperature_k}")
     # Relative to the lowest, so that the exponential can neither overflow nor make every weight zero.
     factors = np.exp(-(energies - energies.min()) / (BOLTZMANN_HARTREE_PER_K * temperature_k))
+    if degeneracies is not None:
+        factors = factors * np.asarray(degeneracies, dtype=float)
     return np.asarray(factors / factors.sum(), dtype=np.float64)
 
 

@@ -198,6 +198,48 @@ def perceive_smiles(symbols: Sequence[str], coordinates: Sequence[Sequence[float
             return None
 
 
+def mol_from_points(symbols: Sequence[str], coordinates: Sequence[Sequence[float]], charge: int) -> Any:
+    """The RDKit molecule of a structure in angstrom, with bond orders and stereochemistry from its geometry.
+
+    Raises UsageError `bonds_unclear` when RDKit finds no bond orders that fit the charge.
+    """
+    chem = load_rdkit()
+    from rdkit import rdBase
+    from rdkit.Chem import rdDetermineBonds
+
+    mol = _bare_mol(symbols, coordinates)
+    with rdBase.BlockLogs():
+        try:
+            if len(symbols) > _BOND_ORDER_ATOMS:
+                raise ValueError(f"more than {_BOND_ORDER_ATOMS} atoms")
+            rdDetermineBonds.DetermineBonds(mol, charge=charge, maxIterations=_BOND_ORDER_TRIALS)
+            chem.SanitizeMol(mol)
+            chem.AssignStereochemistryFrom3D(mol)
+        except (ValueError, RuntimeError, TypeError) as error:
+            raise UsageError(
+                "bonds_unclear",
+                "the bond orders of this structure are not clear from its coordinates",
+                evidence=" ".join(str(error).split())[:200],
+                remedy="give a SMILES, or a MOL or SDF file with bonds; check --charge",
+            ) from None
+    return mol
+
+
+def at_points(mol: Any, coordinates: Sequence[Sequence[float]]) -> Any:
+    """A copy of an RDKit molecule with one conformer, at these coordinates in angstrom."""
+    chem = load_rdkit()
+    from rdkit.Geometry import Point3D
+
+    copy = chem.Mol(mol)
+    copy.RemoveAllConformers()
+    conformer = chem.Conformer(copy.GetNumAtoms())
+    conformer.Set3D(True)
+    for index, (x, y, z) in enumerate(coordinates):
+        conformer.SetAtomPosition(index, Point3D(float(x), float(y), float(z)))
+    copy.AddConformer(conformer, assignId=True)
+    return copy
+
+
 def _bare_mol(symbols: Sequence[str], coordinates: Sequence[Sequence[float]]) -> Any:
     chem = load_rdkit()
     from rdkit.Geometry import Point3D

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qmrunner.chemistry import average, symmetry
+from qmrunner.chemistry import average, select, sources, symmetry
 from qmrunner.chemistry.scaling import NUCLEI, Line, line_for
 from qmrunner.chemistry.shieldings import Conformer, read_conformer
 from qmrunner.chemistry.xyz import write_xyz
@@ -40,7 +40,9 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
     symbols: list[str] = list(task["symbols"])
     temperature = float(task["temperature_k"])
     conformers = [read_conformer(entry, symbols) for entry in task["conformers"]]
-    weights = [float(w) for w in average.boltzmann_weights([c.energy_hartree for c in conformers], temperature)]
+    fold = [int(entry.get("degeneracy", 1)) for entry in task["conformers"]]
+    energies = [c.energy_hartree for c in conformers]
+    weights = [float(w) for w in average.boltzmann_weights(energies, temperature, fold)]
     groups = symmetry.equivalence_classes(symbols, [(int(a), int(b)) for a, b in task["bonds"]])
     lines = {nucleus: line_for(nucleus, task["solvent"], task["level"]) for nucleus in NUCLEI.values()}
     best = min(conformers, key=lambda c: c.energy_hartree)
@@ -51,17 +53,19 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "id": c.id,
                 "energy_hartree": c.energy_hartree,
-                "relative_kcal_mol": round((c.energy_hartree - best.energy_hartree) * 627.5094740631, 6),
+                "relative_kcal_mol": round((c.energy_hartree - best.energy_hartree) * select.KCAL_PER_HARTREE, 6),
                 "weight": weight,
+                "degeneracy": degeneracy,
                 "state": "kept",
+                "reason": None,
             }
-            for c, weight in zip(conformers, weights, strict=True)
+            for c, weight, degeneracy in zip(conformers, weights, fold, strict=True)
         ],
         "lowest": best.id,
         "provenance": {
             "scaling": {nucleus: line.as_dict() for nucleus, line in lines.items()},
             "temperature_k": temperature,
-            "weights": "Boltzmann, electronic energies of the optimised structures in solvent",
+            "weights": "Boltzmann, electronic energies of the optimised structures in solvent; mirror images count",
             "equivalence": "topological: RDKit canonical ranks without tie-breaking, no stereochemistry",
         },
     }
@@ -114,14 +118,18 @@ def _shielding(conformer: Conformer, number: int) -> float:
 
 
 def write(result: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
-    """Write `shifts.json`, `shifts.csv` and `geometry.xyz` (lowest conformer) into the working directory."""
+    """Write `shifts.json`, `shifts.csv`, `geometry.xyz` (lowest conformer) and `ensemble.xyz` (all that count, with
+    their weights) into the working directory."""
     Path("shifts.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     Path("shifts.csv").write_text(as_csv(result["shifts"]), encoding="utf-8")
     entry = next(entry for entry in task["conformers"] if entry["id"] == result["lowest"])
     lowest = read_conformer(entry, task["symbols"])
     comment = f"{lowest.id} energy {lowest.energy_hartree:.10f} hartree"
     Path("geometry.xyz").write_text(write_xyz(task["symbols"], lowest.coordinates, comment), encoding="utf-8")
-    return ["shifts.json", "shifts.csv", "geometry.xyz"]
+    points = {entry["id"]: read_conformer(entry, task["symbols"]).coordinates for entry in task["conformers"]}
+    rows = sorted(result["conformers"], key=lambda row: (row["energy_hartree"], row["id"]))
+    Path("ensemble.xyz").write_text(select.ensemble_xyz(rows, task["symbols"], points), encoding="utf-8")
+    return ["shifts.json", "shifts.csv", "geometry.xyz", "ensemble.xyz"]
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -148,3 +156,15 @@ def draw(result: Mapping[str, Any]) -> list[str]:
             draw_spectrum(rows, nucleus, Path(f"spectrum_{nucleus}.svg"))
             files.append(f"spectrum_{nucleus}.svg")
     return files
+
+
+def show(result: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Write `structure.svg` and `nmredata.sdf`; their names, and notes on what could not be shown as it is."""
+    from qmrunner.chemistry import picture
+
+    entry = next(entry for entry in task["conformers"] if entry["id"] == result["lowest"])
+    lowest = read_conformer(entry, task["symbols"])
+    mol, note = sources.drawable({**task, "atoms": task["symbols"]}, lowest.coordinates)
+    Path("structure.svg").write_text(picture.draw_structure(mol), encoding="utf-8")
+    Path("nmredata.sdf").write_text(picture.nmredata(mol, result, task, task.get("smiles")), encoding="utf-8")
+    return ["structure.svg", "nmredata.sdf"], [note] if note else []

@@ -1,4 +1,4 @@
-"""Reads what the steps before `shifts` left: energies, geometries and shieldings of one conformer."""
+"""Reads what earlier steps left of each conformer: energies, geometries and shieldings."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from qmrunner.chemistry.elements import canonical
 from qmrunner.chemistry.molecule import Point
+from qmrunner.chemistry.select import Candidate
 from qmrunner.chemistry.xyz import read_xyz
 from qmrunner.errors import JobFailedError
 
@@ -33,15 +34,63 @@ def read_conformer(entry: Mapping[str, Any], symbols: Sequence[str]) -> Conforme
     Raises JobFailedError `incomplete_input` when a file is missing, not finite, or about other atoms.
     """
     name = str(entry["id"])
-    energy: Any = read_json(entry["optimise"]).get("energy_hartree")
-    if not _is_number(energy):
-        raise _incomplete(name, f"its optimisation left no energy, but {energy!r}")
     return Conformer(
         id=name,
-        energy_hartree=float(energy),
+        energy_hartree=_energy(entry["optimise"], name),
         coordinates=_geometry(Path(entry["geometry"]), name, symbols),
         shieldings_ppm=_shieldings(read_json(entry["shielding"]), name, symbols),
     )
+
+
+def read_candidates(task: Mapping[str, Any], symbols: Sequence[str]) -> list[Candidate]:
+    """The conformers a `select` task names, or those of its `ensemble` file, called c1, c2 … in its order.
+
+    Raises JobFailedError `incomplete_input`, and `no_conformers` when there is none.
+    """
+    if task.get("ensemble"):
+        found = _ensemble(Path(task["ensemble"]), symbols)
+    else:
+        found = [
+            Candidate(
+                str(entry["id"]),
+                _energy(entry["energy"], entry["id"]),
+                _geometry(Path(entry["geometry"]), entry["id"], symbols),
+            )
+            for entry in task["conformers"]
+        ]
+    if not found:
+        raise JobFailedError(
+            "no_conformers",
+            "there is no conformer to choose from",
+            evidence="an empty set",
+            remedy="submit with --conformers none, or give a three-dimensional structure",
+        )
+    return found
+
+
+def _ensemble(path: Path, symbols: Sequence[str]) -> list[Candidate]:
+    try:
+        frames = read_xyz(path.read_text(encoding="utf-8"), path.name)
+    except OSError as error:
+        raise _incomplete(path.name, str(error)) from None
+    found = []
+    for number, frame in enumerate(frames, start=1):
+        words = frame.title.split()
+        try:
+            energy = float(words[0])
+        except (IndexError, ValueError):
+            raise _incomplete(path.name, f"structure {number} has no energy in its comment line") from None
+        if frame.symbols != tuple(symbols) or frame.coordinates is None or not math.isfinite(energy):
+            raise _incomplete(path.name, f"structure {number} has other atoms than the job, or no finite energy")
+        found.append(Candidate(f"c{number}", energy, frame.coordinates))
+    return found
+
+
+def _energy(path: str, name: str) -> float:
+    energy: Any = read_json(path).get("energy_hartree")
+    if not _is_number(energy):
+        raise _incomplete(name, f"its optimisation left no energy, but {energy!r}")
+    return float(energy)
 
 
 def read_json(path: str) -> dict[str, Any]:

@@ -1,18 +1,18 @@
-"""The two tasks that run under a guardian. Each reads its task file, writes into the working directory, says how far
-it is, and returns the JSON that becomes the step's result.
+"""The tasks that run under a guardian. Each reads its task file, writes into the working directory, says how far it is,
+and returns the JSON that becomes the step's result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from qmrunner.chemistry import embed as embedding
-from qmrunner.chemistry import graphs, report
+from qmrunner.chemistry import report, search, select, shieldings, sources
+from qmrunner.chemistry.embed import Embedded
 from qmrunner.chemistry.xyz import write_xyz
-from qmrunner.errors import JobFailedError, UsageError
 
 Say = Callable[[float, str], None]
 
@@ -24,23 +24,50 @@ def run_embed(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
     `keep` and `seed`. Writes `c1.xyz` … `cN.xyz`, lowest force-field energy first, and `geometry.xyz`, which equals
     `c1.xyz`. Raises JobFailedError `embed_failed`, `atoms_changed`.
     """
-    mol = _graph(task)
-    symbols = [atom.GetSymbol() for atom in mol.GetAtoms()]
-    if symbols != list(task["atoms"]):
-        raise JobFailedError(
-            "atoms_changed",
-            "the structure has other atoms now than when it was submitted",
-            evidence=f"{len(symbols)} atoms now, {len(task['atoms'])} at submission",
-            remedy="submit it again; RDKit may have been upgraded meanwhile",
-        )
+    mol = sources.molecule_of(task)
     seed, candidates = int(task.get("seed", embedding.SEED)), int(task.get("candidates", 10))
     field, found = embedding.embed(mol, candidates, seed, say)
     kept = found[: int(task.get("keep", 1))]
+    say(1.0, f"kept {len(kept)} of {len(found)} structures")
+    return {
+        "atoms": list(task["atoms"]),
+        "method": "ETKDGv3",
+        "force_field": field,
+        "seed": seed,
+        "candidates": candidates,
+        "embedded": len(found),
+        **_written(kept, field, task["atoms"]),
+        "versions": versions(),
+    }
+
+
+def run_search(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """`search`: as `embed`, but all conformers that differ, `keep` at most; see `search.search`.
+
+    Also reads `bonds`; `structure` may be an XYZ file, with its `charge`. The result counts what was dropped and why.
+    """
+    mol = sources.molecule_of(task)
+    seed, candidates, most = int(task.get("seed", embedding.SEED)), int(task["candidates"]), int(task["keep"])
+    found = search.search(mol, _bonds(task), candidates, most, seed, say)
+    say(1.0, f"{len(found.conformers)} conformers among {candidates} structures")
+    return {
+        "method": "ETKDGv3",
+        "force_field": found.force_field,
+        "seed": seed,
+        "candidates": candidates,
+        **_written(found.conformers, found.force_field, task["atoms"]),
+        "dropped": [{"count": count, "reason": why} for why, count in found.dropped],
+        "notes": list(found.notes),
+        "versions": versions(),
+    }
+
+
+def _written(kept: Sequence[Embedded], field: str, symbols: Sequence[str]) -> dict[str, Any]:
+    """Writes the conformers; the part of the result that tells of them."""
     conformers = []
     for number, one in enumerate(kept, start=1):
         name = f"c{number}"
-        comment = f"{name} {field} {one.energy_kcal_mol} kcal/mol"
-        text = write_xyz(symbols, one.coordinates, comment)
+        text = write_xyz(symbols, one.coordinates, f"{name} {field} {one.energy_kcal_mol} kcal/mol")
         Path(f"{name}.xyz").write_text(text, encoding="utf-8")
         if number == 1:
             Path("geometry.xyz").write_text(text, encoding="utf-8")
@@ -52,28 +79,45 @@ def run_embed(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
                 "converged": one.converged,
             }
         )
-    say(1.0, f"kept {len(kept)} of {len(found)} structures")
+    return {"conformers": conformers, "files": ["geometry.xyz", *(f"{one['id']}.xyz" for one in conformers)]}
+
+
+def run_select(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """`select`: which conformers are kept; see `select.choose`.
+
+    Reads `conformers` (`id`, `energy`: a JSON file with `energy_hartree`, `geometry`: an XYZ file) or `ensemble` (an
+    XYZ file of all, energy in hartree in each comment), `symbols`, `bonds`, `window_kcal`, `most`, `temperature_k`.
+    Writes the kept ones as `cN.xyz`, the lowest also as `geometry.xyz`, and all kept as `ensemble.xyz`. Raises
+    JobFailedError `incomplete_input`, `no_conformers`.
+    """
+    symbols = list(task["symbols"])
+    candidates = shieldings.read_candidates(task, symbols)
+    say(0.2, f"comparing {len(candidates)} conformers")
+    rows = select.choose(
+        candidates,
+        symbols,
+        _bonds(task),
+        window_kcal=float(task["window_kcal"]),
+        most=task.get("most"),
+        temperature_k=float(task["temperature_k"]),
+    )
+    points = {one.id: one.coordinates for one in candidates}
+    kept = [row["id"] for row in rows if row["state"] == "kept"]
+    for name in kept:
+        Path(f"{name}.xyz").write_text(write_xyz(symbols, points[name], name), encoding="utf-8")
+    Path("geometry.xyz").write_bytes(Path(f"{kept[0]}.xyz").read_bytes())
+    Path("ensemble.xyz").write_text(select.ensemble_xyz(rows, symbols, points), encoding="utf-8")
+    say(1.0, f"kept {len(kept)} of {len(rows)} conformers")
     return {
-        "atoms": symbols,
-        "method": "ETKDGv3",
-        "force_field": field,
-        "seed": seed,
-        "candidates": candidates,
-        "embedded": len(found),
-        "conformers": conformers,
-        "files": ["geometry.xyz", *(f"c{number}.xyz" for number in range(1, len(kept) + 1))],
+        "energy_hartree": rows[0]["energy_hartree"],
+        "kept": kept,
+        "conformers": rows,
+        "window_kcal": task["window_kcal"],
+        "most": task.get("most"),
+        "rmsd_angstrom": select.SAME_ANGSTROM,
+        "files": ["ensemble.xyz", "geometry.xyz", *(f"{name}.xyz" for name in kept)],
         "versions": versions(),
     }
-
-
-def _graph(task: Mapping[str, Any]) -> Any:
-    if task.get("smiles"):
-        return graphs.mol_from_smiles(str(task["smiles"]))
-    path = Path(task["structure"])
-    mols = graphs.mols_from_molfile(path.read_text(encoding="utf-8-sig"), path.name)
-    if len(mols) != 1:
-        raise UsageError("several_structures", f"{path.name} holds {len(mols)} structures, not one")
-    return mols[0]
 
 
 def run_shifts(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
@@ -81,10 +125,24 @@ def run_shifts(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
     result = report.evaluate(task)
     say(0.3, f"{len(result['shifts'])} shifts from {len(result['conformers'])} conformer(s)")
     files = report.write(result, task)
-    say(0.6, "drawing spectra")
+    say(0.6, "drawing spectra and structure")
     files += report.draw(result)
+    drawn, notes = report.show(result, task)
+    files += drawn
     say(1.0, "wrote " + ", ".join(files))
-    return {**result, "files": files, "versions": versions()}
+    return {**result, "files": files, "notes": notes, "versions": versions()}
+
+
+TASKS: dict[str, Callable[[Mapping[str, Any], Say], dict[str, Any]]] = {
+    "embed": run_embed,
+    "search": run_search,
+    "select": run_select,
+    "shifts": run_shifts,
+}
+
+
+def _bonds(task: Mapping[str, Any]) -> list[tuple[int, int]]:
+    return [(int(a), int(b)) for a, b in task["bonds"]]
 
 
 def versions() -> dict[str, str | None]:

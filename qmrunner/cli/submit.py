@@ -1,4 +1,4 @@
-"""submit nmr|nwchem|xtb|crest."""
+"""submit nmr|conformers|nwchem|xtb|crest."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from qmrunner.cli.common import AsJson, print_json
 
 if TYPE_CHECKING:
+    from qmrunner.app import App
     from qmrunner.model.jobs import Submission
 
 _submit = typer.Typer(help="Hand in a job. Its id is printed once it is stored durably.", no_args_is_help=True)
@@ -18,6 +19,21 @@ Priority = Annotated[int, typer.Option("--priority", help="Higher runs first.")]
 Key = Annotated[str | None, typer.Option("--key", help="Idempotency key: the same key gives the same job.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the job to its end; exit with its status.")]
 With = Annotated[list[str] | None, typer.Option("--with", metavar="FILE", help="A file to lie beside the input.")]
+Source = Annotated[str, typer.Argument(metavar="SMILES|FILE", help="SMILES, or an .xyz, .mol or .sdf file.")]
+Solvent = Annotated[str, typer.Option("--solvent", help="One of 13 solvents, or vacuum.")]
+Search = Annotated[
+    str, typer.Option("--conformers", help="auto (CREST if installed, else RDKit), rdkit, crest or none.")
+]
+Most = Annotated[
+    int | None, typer.Option("--max-conformers", help="Keep at most this many; default from the rotatable bonds.")
+]
+Lost = Annotated[
+    float, typer.Option("--max-lost-weight", help="Fail when failed conformers hold more of the Boltzmann weight.")
+]
+Atoms = Annotated[int, typer.Option("--max-atoms", help="Refuse larger molecules.")]
+Charge = Annotated[int | None, typer.Option("--charge", help="Total charge.")]
+Mult = Annotated[int | None, typer.Option("--mult", help="Spin multiplicity.")]
+Temperature = Annotated[float, typer.Option("--temperature", help="For Boltzmann weights, kelvin.")]
 Args = Annotated[list[str] | None, typer.Argument(metavar="[-- FLAGS]", help="Flags for the program, after --.")]
 
 
@@ -27,14 +43,16 @@ def register(cli: typer.Typer) -> None:
 
 @_submit.command()
 def nmr(
-    source: Annotated[str, typer.Argument(metavar="SMILES|FILE", help="SMILES, or an .xyz, .mol or .sdf file.")],
-    solvent: Annotated[str, typer.Option("--solvent", help="One of 13 solvents, or vacuum.")] = "chloroform",
+    source: Source,
+    solvent: Solvent = "chloroform",
     level: Annotated[str, typer.Option("--level", help="draft (6-31G*) or production (6-311+G(2d,p)).")] = "draft",
-    conformers: Annotated[str, typer.Option("--conformers", help="Where conformers come from.")] = "none",
-    max_conformers: Annotated[int | None, typer.Option("--max-conformers", help="Keep at most this many.")] = None,
-    charge: Annotated[int | None, typer.Option("--charge", help="Total charge.")] = None,
-    mult: Annotated[int | None, typer.Option("--mult", help="Spin multiplicity.")] = None,
-    temperature: Annotated[float, typer.Option("--temperature", help="For Boltzmann weights, kelvin.")] = 298.15,
+    conformers: Search = "none",
+    max_conformers: Most = None,
+    max_lost_weight: Lost = 0.1,
+    max_atoms: Atoms = 100,
+    charge: Charge = None,
+    mult: Mult = None,
+    temperature: Temperature = 298.15,
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
@@ -44,23 +62,63 @@ def nmr(
     """Predict 1H and 13C NMR shifts."""
     from qmrunner.workflows import submission
 
-    _hand_in(
-        submission.nmr(
-            source,
-            solvent=solvent,
-            level=level,
-            conformers=conformers,
-            max_conformers=max_conformers,
-            charge=charge,
-            multiplicity=mult,
-            temperature_k=temperature,
-            name=name,
-            priority=priority,
-            key=key,
-        ),
-        wait,
-        as_json,
+    opened = _app()
+    prediction = submission.nmr(
+        source,
+        solvent=solvent,
+        level=level,
+        conformers=conformers,
+        max_conformers=max_conformers,
+        max_lost_weight=max_lost_weight,
+        max_atoms=max_atoms,
+        crest_installed=_has_crest(opened, conformers),
+        charge=charge,
+        multiplicity=mult,
+        temperature_k=temperature,
+        name=name,
+        priority=priority,
+        key=key,
     )
+    _hand_in(prediction, wait, as_json, opened)
+
+
+@_submit.command()
+def conformers(
+    source: Source,
+    solvent: Solvent = "chloroform",
+    conformers: Search = "auto",
+    max_conformers: Most = None,
+    max_lost_weight: Lost = 0.1,
+    max_atoms: Atoms = 200,
+    charge: Charge = None,
+    mult: Mult = None,
+    temperature: Temperature = 298.15,
+    name: Name = None,
+    priority: Priority = 0,
+    key: Key = None,
+    wait: Wait = False,
+    as_json: AsJson = False,
+) -> None:
+    """Search conformers and rank them with xTB."""
+    from qmrunner.workflows import submission
+
+    opened = _app()
+    search = submission.conformers(
+        source,
+        solvent=solvent,
+        conformers=conformers,
+        max_conformers=max_conformers,
+        max_lost_weight=max_lost_weight,
+        max_atoms=max_atoms,
+        crest_installed=_has_crest(opened, conformers),
+        charge=charge,
+        multiplicity=mult,
+        temperature_k=temperature,
+        name=name,
+        priority=priority,
+        key=key,
+    )
+    _hand_in(search, wait, as_json, opened)
 
 
 @_submit.command()
@@ -117,11 +175,40 @@ def crest(
     )
 
 
-def _hand_in(submission: Submission, wait: bool, as_json: bool) -> None:
+def _app() -> App:
     from qmrunner import app
+
+    return app.build()
+
+
+def _has_crest(opened: App, conformers: str) -> bool:
+    """Whether CREST is installed here; only asked for `auto`."""
+    return conformers == "auto" and _located(opened, "crest")
+
+
+def _located(opened: App, engine: str) -> bool:
+    import shutil
+
+    return opened.engine(engine).locate(opened.settings.programs(), shutil.which).path is not None
+
+
+def _require_engines(opened: App, submission: Submission) -> None:
+    """Refuse, before anything is stored, what this machine cannot finish; other workers may have what it lacks."""
+    from qmrunner.app import missing_engine
+    from qmrunner.workflows import engines_needed
+
+    if not opened.settings.store.startswith("sqlite"):
+        return
+    for engine in engines_needed(submission.kind, submission.params):
+        if not _located(opened, engine):
+            raise missing_engine(engine)
+
+
+def _hand_in(submission: Submission, wait: bool, as_json: bool, opened: App | None = None) -> None:
     from qmrunner.runtime.home import holder_of
 
-    opened = app.build()
+    opened = opened or _app()
+    _require_engines(opened, submission)
     job_id = opened.submit(submission)
     if not wait:
         if as_json:

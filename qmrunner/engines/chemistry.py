@@ -22,7 +22,19 @@ from qmrunner.model.jobs import Command, Demand, Evidence, Exit, FailureClass, O
 
 # What `qmrunner.chemistry.__main__` prints last; said again here, since importing that package is not allowed.
 END_MARKER = "qmrunner chemistry: done"
-PROMOTED = ("shifts.csv", "geometry.xyz", "spectrum_1H.svg", "spectrum_13C.svg")
+_ANSWER = (
+    "shifts.csv",
+    "geometry.xyz",
+    "ensemble.xyz",
+    "spectrum_1H.svg",
+    "spectrum_13C.svg",
+    "structure.svg",
+    "nmredata.sdf",
+)
+# Of `select` only the ensemble; the `shifts` of the same job put theirs in its place.
+PROMOTED = {"shifts": _ANSWER, "select": ("ensemble.xyz", "geometry.xyz")}
+# What each conformer of a task has: its files, by the name of the step's input.
+_PER_CONFORMER = {"shifts": ("shielding", "optimise", "geometry"), "select": ("energy", "geometry")}
 _NEEDED = ("rdkit", "numpy")
 _TAIL_BYTES = 65536
 _ERROR = re.compile(r"^error (?P<code>[a-z][a-z0-9_]*): (?P<message>.*)$")
@@ -33,7 +45,8 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Chemistry:
-    """Tasks `embed` (a SMILES or 2D file to a start structure) and `shifts` (shieldings to shifts)."""
+    """Tasks `embed` (a SMILES or 2D file to a start structure), `search` (to conformers), `select` (which conformers
+    are kept) and `shifts` (shieldings to shifts)."""
 
     name = "chemistry"
 
@@ -95,7 +108,7 @@ class Chemistry:
         problem = problem or unusable or _files_missing(directory, files)
         if problem is not None or result is None:
             return _ended(log, exit) if exit.stop_reason or problem is None else endings.failed(problem)
-        promote = tuple(name for name in files if name in PROMOTED) if step.task == "shifts" else ()
+        promote = tuple(name for name in files if name in PROMOTED.get(step.task, ()))
         return Outcome("succeeded", "ok", result=result, publish=files, promote=promote)
 
 
@@ -135,15 +148,22 @@ def _input(context: Context, name: str) -> Path:
 
 
 def _named_inputs(step: Step) -> dict[str, Any]:
-    """What the task file says of inputs: `structure` for embed; for shifts each conformer's three files."""
+    """What the task file says of inputs: `structure` for embed and search, `ensemble`, or each conformer's files.
+
+    Each of params `conformers` is an id, or an object with `id` and what else the task wants to know.
+    """
     copied = {name: _copy_name(name, path) for name, path in step.inputs.items()}
-    if step.task != "shifts":
+    kinds = _PER_CONFORMER.get(step.task)
+    if kinds is None:
         return copied
-    conformers = [
-        {"id": one, **{kind: copied[f"{kind}-{one}"] for kind in ("shielding", "optimise", "geometry")}}
-        for one in step.params["conformers"]
-    ]
-    return {"symbols": step.params["atoms"], "conformers": conformers}
+    found: dict[str, Any] = {"symbols": step.params["atoms"]}
+    if "ensemble" in copied:
+        return found | {"ensemble": copied["ensemble"]}
+    entries = [one if isinstance(one, Mapping) else {"id": one} for one in step.params["conformers"]]
+    found["conformers"] = [{**one, **{kind: copied[f"{kind}-{one['id']}"] for kind in kinds}} for one in entries]
+    if "structure" in copied:
+        found["source"] = {"structure": copied["structure"]}
+    return found
 
 
 def _tail(log: Path) -> list[str]:

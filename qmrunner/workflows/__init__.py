@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from qmrunner.errors import UsageError, nearest
 from qmrunner.workflows.base import Workflow
+from qmrunner.workflows.conformers import ConformersWorkflow
 from qmrunner.workflows.nmr import NmrWorkflow
 from qmrunner.workflows.single import SingleWorkflow
 
 WORKFLOWS: dict[str, Workflow] = {
     "nmr": NmrWorkflow(),
+    "conformers": ConformersWorkflow(),
     "nwchem": SingleWorkflow(engine="nwchem", task="deck"),
     "xtb": SingleWorkflow(engine="xtb", task="user"),
     "crest": SingleWorkflow(engine="crest", task="user"),
@@ -27,4 +32,12 @@ def workflow(kind: str) -> Workflow:
     )
 
 
-__all__ = ["WORKFLOWS", "Workflow", "workflow"]
+def engines_needed(kind: str, params: Mapping[str, Any]) -> tuple[str, ...]:
+    """The engines that a job uses from its first step to its last, however its steps are planned."""
+    if kind not in ("nmr", "conformers"):
+        return (kind,)
+    searching = ("crest",) if params["conformers"] == "crest" else ("xtb",)
+    return ("chemistry", *searching, *(("nwchem",) if kind == "nmr" else ()))
+
+
+__all__ = ["WORKFLOWS", "Workflow", "engines_needed", "workflow"]

@@ -124,7 +124,8 @@ def test_a_shifts_step_names_its_inputs_and_promotes_the_answer(tmp_path: Path) 
     given = {"shielding-c1": store / "a.json", "optimise-c1": store / "b.json", "geometry-c1": store / "c.xyz"}
     outcome = ENGINE.interpret(step, work, *attempt(step, work, given))
     assert outcome.state == "succeeded", outcome
-    assert outcome.promote == ("shifts.csv", "geometry.xyz", "spectrum_1H.svg")
+    drawn = ("spectrum_1H.svg", "structure.svg", "nmredata.sdf")
+    assert outcome.promote == ("shifts.csv", "geometry.xyz", "ensemble.xyz", *drawn)
     assert [row["shift_ppm"] for row in outcome.result["shifts"]] == [1.05, 1.05]
 
 

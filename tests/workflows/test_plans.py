@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from qmrunner.errors import UsageError
-from qmrunner.model.jobs import Demand, Evidence, Job, JobEnd, Plan, Step, StepSpec, Submission
+from qmrunner.model.jobs import KINDS, Demand, Evidence, Job, JobEnd, Plan, Step, StepSpec, Submission
 from qmrunner.model.states import JobState, StepState
-from qmrunner.workflows import WORKFLOWS, submission, workflow
+from qmrunner.workflows import WORKFLOWS, engines_needed, submission, workflow
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 XYZ = b"3\n\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
@@ -295,5 +295,20 @@ def test_an_unknown_kind_is_answered_with_the_nearest() -> None:
     assert "nwchem" in caught.value.remedy
 
 
-def test_four_kinds_of_job_have_a_workflow() -> None:
-    assert set(WORKFLOWS) == {"nmr", "nwchem", "xtb", "crest"}
+def test_every_kind_of_job_has_a_workflow() -> None:
+    assert set(WORKFLOWS) == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "search", "engines"),
+    [
+        ("nmr", "none", {"chemistry", "xtb", "nwchem"}),
+        ("nmr", "rdkit", {"chemistry", "xtb", "nwchem"}),
+        ("nmr", "crest", {"chemistry", "crest", "nwchem"}),
+        ("conformers", "rdkit", {"chemistry", "xtb"}),
+        ("conformers", "crest", {"chemistry", "crest"}),
+        ("xtb", None, {"xtb"}),
+    ],
+)
+def test_what_a_job_will_need_is_known_before_it_is_planned(kind: str, search: str, engines: set[str]) -> None:
+    assert set(engines_needed(kind, {"conformers": search})) == engines

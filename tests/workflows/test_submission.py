@@ -85,7 +85,10 @@ def test_a_charged_molecule_keeps_its_charge(xyz: Path) -> None:
         ("", {}, "empty_smiles"),
         ("CCO", {"solvent": "clorofom"}, "unknown_solvent"),
         ("CCO", {"level": "drfat"}, "unknown_level"),
-        ("CCO", {"conformers": "crest"}, "unknown_conformers"),
+        ("CCO", {"conformers": "crst"}, "unknown_conformers"),
+        ("CCO", {"max_lost_weight": 1.0}, "bad_number"),
+        ("C" * 40, {}, "too_many_atoms"),
+        ("CCO", {"max_atoms": 8}, "too_many_atoms"),
         ("CCO", {"max_conformers": 0}, "bad_number"),
         ("CCO", {"temperature_k": 0.0}, "bad_number"),
         ("CCO", {"temperature_k": float("nan")}, "bad_number"),
@@ -159,9 +162,83 @@ def test_a_bad_xyz_is_refused_whatever_it_is_for(
     assert refusal(call, str(xyz)).code == code
 
 
-def test_a_file_of_several_structures_is_refused_for_nmr(xyz: Path) -> None:
+def test_a_file_of_several_structures_is_the_ensemble(xyz: Path) -> None:
     xyz.write_text(WATER + WATER)
-    assert refusal(submission.nmr, str(xyz)).code == "several_structures"
+    found = submission.nmr(str(xyz))
+    assert (found.params["conformers"], found.params["geometry"]) == ("given", None)
+    assert found.params["structures"] == ["input/structure-1.xyz", "input/structure-2.xyz"]
+    assert found.files["structure-2.xyz"].startswith(b"3\nwater.xyz\nO ")
+    assert set(found.files) == {"water.xyz", "structure-1.xyz", "structure-2.xyz"}
+
+
+@pytest.mark.parametrize("search", ["rdkit", "crest"])
+def test_a_search_from_several_structures_is_refused(xyz: Path, search: str) -> None:
+    xyz.write_text(WATER + WATER)
+    assert refusal(submission.nmr, str(xyz), conformers=search).code == "several_structures"
+
+
+def test_different_molecules_in_one_file_are_no_ensemble(xyz: Path) -> None:
+    xyz.write_text(WATER + "1\n\nHe 0 0 0\n")
+    error = refusal(submission.nmr, str(xyz))
+    assert error.code == "structures_differ"
+    assert "files of their own" in str(error.remedy)
+
+
+def test_several_flat_structures_are_no_ensemble(tmp_path: Path) -> None:
+    from rdkit import Chem
+    from rdkit.Chem import rdDepictor
+
+    mol = Chem.MolFromSmiles("CCO")
+    rdDepictor.Compute2DCoords(mol)
+    (tmp_path / "flat.sdf").write_text((Chem.MolToMolBlock(mol) + "$$$$\n") * 2)
+    assert refusal(submission.nmr, str(tmp_path / "flat.sdf")).code == "several_structures"
+
+
+@pytest.mark.parametrize(
+    ("asked", "installed", "used", "note"),
+    [
+        ("auto", False, "rdkit", "not installed"),
+        ("auto", True, "crest", "installed here"),
+        ("rdkit", True, "rdkit", None),
+        ("crest", False, "crest", None),
+        ("none", False, "none", None),
+    ],
+)
+def test_auto_is_settled_at_submission_and_said(asked: str, installed: bool, used: str, note: str | None) -> None:
+    params = submission.nmr("CCO", conformers=asked, crest_installed=installed).params
+    assert (params["conformers"], params["conformers_asked"]) == (used, asked)
+    assert params["conformers_note"] is None if note is None else note in params["conformers_note"]
+
+
+def test_more_rotatable_bonds_keep_more_conformers_unless_a_number_is_given() -> None:
+    kept = [submission.nmr(s, conformers="rdkit").params["max_conformers"] for s in ("C", "CCCO", "CCCCCO")]
+    assert kept == sorted(kept)
+    assert kept[0] < kept[-1] <= 30
+    assert submission.nmr("CCCCCO", conformers="rdkit", max_conformers=2).params["max_conformers"] == 2
+
+
+def test_rdkit_cannot_search_from_coordinates_whose_bonds_are_unclear(xyz: Path) -> None:
+    error = refusal(submission.nmr, str(xyz), conformers="rdkit", charge=2)
+    assert error.code == "bonds_unclear"
+    assert "SMILES" in str(error.remedy)
+    assert submission.nmr(str(xyz), conformers="none", charge=2).params["conformers"] == "none"
+
+
+def test_the_refusal_of_a_large_molecule_names_the_limit_and_the_cost() -> None:
+    error = refusal(submission.nmr, "C" * 40, level="production")
+    assert "122 atoms" in error.message
+    assert "limit of 100" in error.message
+    assert "core hours" in error.message
+    assert "--max-atoms 122" in str(error.remedy)
+    assert submission.nmr("C" * 40, max_atoms=122).params["atoms"]
+
+
+def test_a_conformer_job_takes_what_xtb_can_treat() -> None:
+    found = submission.conformers("C[CH2]", multiplicity=2, conformers="rdkit")
+    assert (found.kind, found.params["multiplicity"]) == ("conformers", 2)
+    assert submission.conformers("ICCI", conformers="rdkit").params["atoms"].count("I") == 2
+    assert refusal(submission.conformers, "[Na+].[Cl-]").code == "several_fragments"
+    assert refusal(submission.conformers, "CCO", conformers="none").code == "unknown_conformers"
 
 
 def test_a_folder_and_a_binary_file_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,87 @@
+"""The molecule as people see it: a drawing with atom numbers, and an SDF file with the assignment (NMReDATA 1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qmrunner.chemistry.graphs import load_rdkit
+from qmrunner.chemistry.molecule import formula
+from qmrunner.chemistry.spectrum import signals
+
+_SIZE = (640, 480)
+
+
+def draw_structure(mol: Any) -> str:
+    """SVG of a molecule with all hydrogens: heavy atoms drawn, each with its number and those of its hydrogens."""
+    chem = load_rdkit()
+    from rdkit.Chem import rdDepictor
+    from rdkit.Chem.Draw import rdMolDraw2D
+
+    flat = chem.Mol(mol)
+    for atom in flat.GetAtoms():
+        atom.SetIntProp("number", atom.GetIdx() + 1)
+    shown = _without_hydrogens(chem, flat)
+    for atom in shown.GetAtoms():
+        atom.SetProp("atomNote", _note(mol, atom))
+    shown.RemoveAllConformers()
+    rdDepictor.Compute2DCoords(shown)
+    drawer = rdMolDraw2D.MolDraw2DSVG(*_SIZE)
+    options: Any = drawer.drawOptions()
+    options.annotationFontScale = 0.62
+    options.padding = 0.12
+    options.maxFontSize = 26
+    options.fixedBondLength = 70
+    rdMolDraw2D.PrepareAndDrawMolecule(drawer, shown)
+    drawer.FinishDrawing()
+    return str(drawer.GetDrawingText())
+
+
+def _without_hydrogens(chem: Any, mol: Any) -> Any:
+    from rdkit import rdBase
+
+    with rdBase.BlockLogs():
+        try:
+            return chem.RemoveHs(mol, sanitize=True)
+        except ValueError:
+            return mol  # without bond orders: as it is
+
+
+def _note(mol: Any, atom: Any) -> str:
+    number = atom.GetIntProp("number")
+    around = mol.GetAtomWithIdx(number - 1).GetNeighbors() if atom.GetSymbol() != "H" else ()
+    hydrogens = [other.GetIdx() + 1 for other in around if other.GetSymbol() == "H"]
+    return f"{number}" + (f" (H{','.join(map(str, hydrogens))})" if hydrogens else "")
+
+
+def nmredata(mol: Any, result: Mapping[str, Any], task: Mapping[str, Any], smiles: str | None) -> str:
+    """One SDF record: the structure in angstrom and predicted shifts in ppm under the tags of NMReDATA 1.1."""
+    chem = load_rdkit()
+    rows = result["shifts"]
+    tags = {
+        "NMREDATA_VERSION": ["1.1"],
+        "NMREDATA_LEVEL": ["0"],
+        "NMREDATA_SOLVENT": [str(task["solvent"])],
+        "NMREDATA_TEMPERATURE": [f"{float(task['temperature_k']):.2f} K"],
+        "NMREDATA_FORMULA": [formula(task["atoms"] if "atoms" in task else task["symbols"])],
+        "NMREDATA_SMILES": [smiles] if smiles else [],
+        "NMREDATA_ASSIGNMENT": [
+            f"{_label(rows, atoms)}, {shift:.4f}, {', '.join(map(str, atoms))} ;predicted"
+            for shift, atoms in signals(rows)
+        ],
+    }
+    for nucleus in ("1H", "13C"):
+        chosen = [row for row in rows if row["nucleus"] == nucleus]
+        if chosen:
+            lines = [f"{shift:.4f}, L={_label(rows, atoms)}, N={len(atoms)}" for shift, atoms in signals(chosen)]
+            tags[f"NMREDATA_1D_{nucleus}"] = [f";predicted: {task['level']} level", *lines]
+    return str(chem.MolToMolBlock(mol)) + "".join(_tag(name, lines) for name, lines in tags.items() if lines) + "$$$$\n"
+
+
+def _tag(name: str, lines: Sequence[str]) -> str:
+    return f">  <{name}>\n" + "".join(f"{line}\\\n" for line in lines) + "\n"
+
+
+def _label(rows: Sequence[Mapping[str, Any]], atoms: Sequence[int]) -> str:
+    symbol = next(row["symbol"] for row in rows if row["atom"] == atoms[0])
+    return f"{symbol}{atoms[0]}"

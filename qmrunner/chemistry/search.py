@@ -1,0 +1,74 @@
+"""Conformers by distance geometry: many ETKDG structures, refined, less those that are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qmrunner.chemistry import alike, embed
+from qmrunner.chemistry.embed import Embedded
+from qmrunner.chemistry.graphs import load_rdkit
+from qmrunner.chemistry.select import SAME_ANGSTROM
+
+# Force fields overrate hydrogen bonds and know no solvent: the window is wide, xTB ranks what passes it.
+WINDOW_KCAL = 15.0
+Say = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found: conformers lowest force-field energy first, and how many were dropped for which reason."""
+
+    force_field: str
+    conformers: tuple[Embedded, ...]
+    dropped: tuple[tuple[str, int], ...]
+    notes: tuple[str, ...]
+
+
+def search(mol: Any, bonds: Sequence[tuple[int, int]], candidates: int, most: int, seed: int, say: Say) -> Found:
+    """Conformers of an RDKit molecule with all hydrogens; `bonds` are pairs of atom numbers from 1.
+
+    A stereocentre that the input leaves open is settled as in the first structure found, so that all conformers are of
+    one isomer. Raises JobFailedError `embed_failed`.
+    """
+    symbols = [atom.GetSymbol() for atom in mol.GetAtoms()]
+    notes = _settle_stereo(mol, seed)
+    field, found = embed.embed(mol, candidates, seed, lambda fraction, text: say(0.7 * fraction, text))
+    say(0.8, f"comparing {len(found)} structures")
+    comparer = alike.Comparer(symbols, bonds, mirrors=not alike.has_stereocentres(symbols, bonds))
+    kept: list[Embedded] = []
+    outside = same = surplus = 0
+    for one in found:
+        if _above(one, found[0]) > WINDOW_KCAL:
+            outside += 1
+        elif any(comparer.distance(one.coordinates, other.coordinates) < SAME_ANGSTROM for other in kept):
+            same += 1
+        elif len(kept) >= most:
+            surplus += 1
+        else:
+            kept.append(one)
+    dropped = {
+        f"more than {WINDOW_KCAL:g} kcal/mol above the lowest by {field}": outside,
+        f"within {SAME_ANGSTROM:g} Å RMSD of one with less energy": same,
+        f"more than the {most} lowest by {field}": surplus,
+    }
+    return Found(field, tuple(kept), tuple((why, count) for why, count in dropped.items() if count), notes)
+
+
+def _above(one: Embedded, lowest: Embedded) -> float:
+    if one.energy_kcal_mol is None or lowest.energy_kcal_mol is None:
+        return 0.0
+    return one.energy_kcal_mol - lowest.energy_kcal_mol
+
+
+def _settle_stereo(mol: Any, seed: int) -> tuple[str, ...]:
+    chem = load_rdkit()
+    open_ones = [one for one in chem.FindPotentialStereo(mol) if str(one.specified) in ("Unspecified", "Unknown")]
+    if not open_ones:
+        return ()
+    embed.embed(mol, 1, seed)
+    chem.AssignStereochemistryFrom3D(mol, mol.GetConformer().GetId())
+    mol.RemoveAllConformers()
+    settled = chem.MolToSmiles(chem.RemoveHs(mol))
+    return (f"the input leaves {len(open_ones)} stereo element(s) open: all conformers are of the isomer {settled}",)

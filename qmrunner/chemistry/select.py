@@ -1,0 +1,105 @@
+"""Which conformers are kept, and why each other one is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qmrunner.chemistry import alike, average
+from qmrunner.chemistry.molecule import Point
+
+KCAL_PER_HARTREE = 627.5094740631
+# Closer than this, two structures are one conformer.
+SAME_ANGSTROM = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A structure that may be kept: energy in hartree, coordinates in angstrom."""
+
+    id: str
+    energy_hartree: float
+    coordinates: tuple[Point, ...]
+
+
+def choose(
+    candidates: Sequence[Candidate],
+    symbols: Sequence[str],
+    bonds: Sequence[tuple[int, int]],
+    *,
+    window_kcal: float,
+    most: int | None,
+    temperature_k: float,
+) -> list[dict[str, Any]]:
+    """One row for each candidate, lowest energy first: `id`, `energy_hartree`, `relative_kcal_mol`, `weight`,
+    `degeneracy`, `state` (``kept`` or ``dropped``) and `reason`.
+
+    In this order: outside the energy window above the lowest; the same as a lower one; more than `most`. A mirror image
+    is the same conformer of a molecule without stereocentres; it counts as `degeneracy` 2 in the weight. The result
+    does not depend on the order of the candidates.
+    """
+    comparer = alike.Comparer(symbols, bonds, mirrors=not alike.has_stereocentres(symbols, bonds))
+    order = sorted(candidates, key=lambda one: (one.energy_hartree, one.id))
+    kept: list[Candidate] = []
+    rows = []
+    for one in order:
+        above = (one.energy_hartree - order[0].energy_hartree) * KCAL_PER_HARTREE
+        reason = _why_not(one, above, kept, comparer, window_kcal, most)
+        if reason is None:
+            kept.append(one)
+        rows.append(_row(one, above, reason, comparer))
+    _weigh([row for row in rows if row["state"] == "kept"], temperature_k)
+    return rows
+
+
+def _why_not(
+    one: Candidate, above: float, kept: Sequence[Candidate], comparer: alike.Comparer, window: float, most: int | None
+) -> str | None:
+    if above > window:
+        return f"{above:.2f} kcal/mol above the lowest, outside the window of {window:g}"
+    for other in kept:
+        distance = comparer.distance(one.coordinates, other.coordinates)
+        if distance < SAME_ANGSTROM:
+            return f"the same as {other.id}: RMSD {distance:.3f} Å, {SAME_ANGSTROM:g} at least is another one"
+    if most is not None and len(kept) >= most:
+        return f"more than the {most} lowest (--max-conformers)"
+    return None
+
+
+def _row(one: Candidate, above: float, reason: str | None, comparer: alike.Comparer) -> dict[str, Any]:
+    twofold = comparer.mirrors and not comparer.is_own_mirror(one.coordinates, SAME_ANGSTROM)
+    return {
+        "id": one.id,
+        "energy_hartree": one.energy_hartree,
+        "relative_kcal_mol": round(above, 4),
+        "weight": None,
+        "degeneracy": 2 if twofold else 1,
+        "state": "kept" if reason is None else "dropped",
+        "reason": reason,
+    }
+
+
+def _weigh(rows: Sequence[dict[str, Any]], temperature_k: float) -> None:
+    weights = average.boltzmann_weights(
+        [row["energy_hartree"] for row in rows], temperature_k, [row["degeneracy"] for row in rows]
+    )
+    for row, weight in zip(rows, weights, strict=True):
+        row["weight"] = float(weight)
+
+
+def ensemble_xyz(
+    rows: Sequence[Mapping[str, Any]], symbols: Sequence[str], coordinates: Mapping[str, Sequence[Point]]
+) -> str:
+    """The kept conformers as concatenated XYZ, in the order of `rows`; the comment has energy and weight."""
+    from qmrunner.chemistry.xyz import write_xyz
+
+    return "".join(
+        write_xyz(
+            symbols,
+            coordinates[row["id"]],
+            f"{row['energy_hartree']:.10f} {row['id']} weight {row['weight']:.6f} degeneracy {row['degeneracy']}",
+        )
+        for row in rows
+        if row["state"] == "kept"
+    )

@@ -1,0 +1,236 @@
+"""What happens next to an ensemble of conformers: a pure function of the job and its steps so far.
+
+conformers → one xTB optimisation each → `select-xtb` → one DFT optimisation each → `select-dft` → one shielding each →
+shifts. A stage is planned when the one before it is over. A conformer whose step failed is dropped on record; the job
+fails when those dropped so held more than `max_lost_weight` of the Boltzmann weight, judged by the best energies
+known at that stage. Failures are judged before the next stage is planned, so that `retry` can still mend them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qmrunner.model.jobs import Job, JobEnd, Plan, Step, StepSpec
+from qmrunner.model.states import StepState
+from qmrunner.workflows import base, specs
+
+_HARTREE_PER_KCAL = 1 / 627.5094740631
+_BOLTZMANN_HARTREE_PER_K = 3.166811563e-6
+# Conformers may fail in these; every other step is needed.
+CONFORMER_STAGES = ("preopt", "optimise", "shielding")
+_OVER = frozenset({StepState.SUCCEEDED, StepState.FAILED, StepState.SKIPPED})
+_FAILED = frozenset({StepState.FAILED, StepState.SKIPPED})
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A conformer on entering a stage: energy in hartree by the stage before, None when there is none."""
+
+    id: str
+    energy_hartree: float | None
+    degeneracy: int = 1
+
+
+def plan(job: Job, steps: Sequence[Step]) -> Plan:
+    """What is to happen now. See the module."""
+    ended = base.broken([step for step in steps if needed(step) or step.state == StepState.CANCELLED])
+    if ended is not None:
+        waiting = tuple(s.name for s in steps if s.state in (StepState.WAITING, StepState.READY))
+        return Plan(skip=waiting, end=ended.end)
+    add, end = _next(job, steps)
+    return Plan(add=base.missing(add, steps), end=end)
+
+
+def needed(step: Step) -> bool:
+    """Whether the job cannot do without this step."""
+    return step.stage not in CONFORMER_STAGES
+
+
+def _next(job: Job, steps: Sequence[Step]) -> tuple[list[StepSpec], JobEnd | None]:
+    """All steps that can be told by now, and the end of the job when it has come."""
+    found = _start(job)
+    members = candidates(job, steps)
+    if members is None:
+        return found, None
+    if job.params["conformers"] == "crest":
+        found.append(specs.select_ensemble(job))
+    else:
+        own, alive, end = _stage(job, steps, "preopt", members, lambda one: _preopt(job, one))
+        found += own
+        if end is not None or alive is None:
+            return found, end
+        found.append(specs.select(job, specs.SELECT_XTB, "preopt", alive))
+    chosen = kept(steps, specs.SELECT_XTB)
+    if chosen is None:
+        return found, None
+    if job.kind == "conformers":
+        return found, JobEnd("succeeded", summary=f"{len(chosen)} conformers kept")
+    return _calculate(job, steps, chosen, found)
+
+
+def _calculate(
+    job: Job, steps: Sequence[Step], chosen: Sequence[Member], found: list[StepSpec]
+) -> tuple[list[StepSpec], JobEnd | None]:
+    """From the conformers xTB left to the shifts."""
+    own, alive, end = _stage(job, steps, "optimise", chosen, lambda one: _optimise(job, one))
+    found += own
+    if end is not None or alive is None:
+        return found, end
+    found.append(specs.select(job, specs.SELECT_DFT, "optimise", alive))
+    final = kept(steps, specs.SELECT_DFT)
+    if final is None:
+        return found, None
+    own, alive, end = _stage(job, steps, "shielding", final, lambda one: specs.shielding(job, one, specs.SELECT_DFT))
+    found += own
+    if end is not None or alive is None:
+        return found, end
+    fold = {one.id: one.degeneracy for one in final}
+    found.append(specs.shifts(job, [{"id": one, "degeneracy": fold[one]} for one in alive]))
+    return found, JobEnd("succeeded") if base.succeeded(steps, "shifts") else None
+
+
+def _start(job: Job) -> list[StepSpec]:
+    """The steps in front of the candidates: none for structures that were given."""
+    source = job.params["conformers"]
+    if source == "crest":
+        return [*([] if job.params.get("geometry") else [specs.embed(job)]), specs.crest(job)]
+    return [specs.search(job)] if source == "rdkit" else []
+
+
+def candidates(job: Job, steps: Sequence[Step]) -> list[Member] | None:
+    """The conformers before any choice, in order; None while nobody knows them."""
+    if job.params["conformers"] == "given":
+        return [Member(f"c{number}", None) for number in range(1, len(job.params["structures"]) + 1)]
+    step = base.by_name(steps).get("conformers")
+    if step is None or step.state != StepState.SUCCEEDED:
+        return None
+    found = []
+    for number, row in enumerate(step.result.get("conformers") or (), start=1):
+        kcal = row.get("energy_kcal_mol")
+        energy = base.energy(row) if kcal is None else float(kcal) * _HARTREE_PER_KCAL
+        found.append(Member(str(row.get("id") or f"c{number}"), energy))
+    return found
+
+
+def kept(steps: Sequence[Step], name: str) -> list[Member] | None:
+    """The conformers that a `select` step kept, lowest energy first; None before it succeeded."""
+    step = base.by_name(steps).get(name)
+    if step is None or step.state != StepState.SUCCEEDED:
+        return None
+    rows = [row for row in step.result.get("conformers") or () if row.get("state") == "kept"]
+    return [Member(str(row["id"]), base.energy(row), int(row.get("degeneracy") or 1)) for row in rows]
+
+
+def _preopt(job: Job, conformer: str) -> StepSpec:
+    if job.params["conformers"] == "given":
+        return specs.preopt(job, conformer, job.params["structures"][int(conformer[1:]) - 1], ())
+    return specs.preopt(job, conformer, f"conformers/{conformer}.xyz", ("conformers",))
+
+
+def _optimise(job: Job, conformer: str) -> StepSpec:
+    return specs.optimise(job, conformer, f"{specs.SELECT_XTB}/{conformer}.xyz", specs.SELECT_XTB)
+
+
+def _stage(
+    job: Job, steps: Sequence[Step], stage: str, members: Sequence[Member], spec: Callable[[str], StepSpec]
+) -> tuple[list[StepSpec], list[str] | None, JobEnd | None]:
+    """The steps of a stage; once it is over the conformers that came through, or the job's end if too few did."""
+    own = [spec(one.id) for one in members]
+    there = base.by_name(steps)
+    states = {one.id: there[f"{stage}-{one.id}"].state for one in members if f"{stage}-{one.id}" in there}
+    if not members:
+        return own, None, JobEnd("failed", "no_conformers", _NONE_LEFT)
+    if len(states) < len(members) or not all(state in _OVER for state in states.values()):
+        return own, None, None
+    lost = [one for one in members if states[one.id] in _FAILED]
+    alive = [one.id for one in members if states[one.id] == StepState.SUCCEEDED]
+    if not alive:
+        return own, None, _all_failed(stage, [there[f"{stage}-{one.id}"] for one in lost])
+    share, limit = lost_weight(members, lost, float(job.params["temperature_k"])), float(job.params["max_lost_weight"])
+    if share > limit:
+        return own, None, _too_much_lost(stage, lost, share, limit, there)
+    return own, alive, None
+
+
+_NONE_LEFT = "there is no conformer: submit with --conformers none, or give a three-dimensional structure"
+
+
+def lost_weight(members: Sequence[Member], lost: Sequence[Member], temperature_k: float) -> float:
+    """The part of the Boltzmann weight that `lost` holds among `members`; an unknown energy counts as the lowest."""
+    known = [one.energy_hartree for one in members if one.energy_hartree is not None]
+    lowest = min(known, default=0.0)
+    scale = _BOLTZMANN_HARTREE_PER_K * temperature_k
+    shares = {
+        one.id: one.degeneracy
+        * math.exp(-((lowest if one.energy_hartree is None else one.energy_hartree) - lowest) / scale)
+        for one in members
+    }
+    return sum(shares[one.id] for one in lost) / sum(shares.values())
+
+
+def _all_failed(stage: str, failed: Sequence[Step]) -> JobEnd:
+    first = failed[0]
+    said = first.summary or (first.evidence.text if first.evidence else None) or first.code or "no reason recorded"
+    text = (
+        f"all {len(failed)} conformers failed in {stage}, the first: {said}. Check structure, charge and multiplicity"
+    )
+    return JobEnd("failed", "all_conformers_failed", text)
+
+
+def _too_much_lost(stage: str, lost: Sequence[Member], share: float, limit: float, there: Mapping[str, Step]) -> JobEnd:
+    names = ", ".join(f"{one.id} ({there[f'{stage}-{one.id}'].code or 'failed'})" for one in lost)
+    text = (
+        f"{share:.0%} of the Boltzmann weight is lost, more than the {limit:.0%} allowed: {names} failed in {stage}. "
+        "Retry, or submit again with a higher --max-lost-weight"
+    )
+    return JobEnd("failed", "weight_lost", text)
+
+
+def rows(job: Job, steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """One row a conformer: `id`, `energy_hartree` (the best known), `weight`, `degeneracy`, `state` and `reason`."""
+    there = base.by_name(steps)
+    members = candidates(job, steps) or []
+    table: dict[str, dict[str, Any]] = {
+        one.id: {"id": one.id, "energy_hartree": None, "weight": None, "degeneracy": 1, "state": "running"}
+        | {"reason": None}
+        for one in members
+    }
+    for stage, choice in (("preopt", specs.SELECT_XTB), ("optimise", specs.SELECT_DFT), ("shielding", "shifts")):
+        for row in table.values():
+            _after(row, stage, there.get(f"{stage}-{row['id']}"))
+        _chosen(table, there.get(choice), final=choice == "shifts" or job.kind == "conformers")
+    return sorted(table.values(), key=lambda row: (row["state"] != "kept", int(row["id"][1:])))
+
+
+def _after(row: dict[str, Any], stage: str, step: Step | None) -> None:
+    if step is None or row["state"] == "dropped":
+        return
+    if step.state == StepState.SUCCEEDED and stage != "shielding":
+        row["energy_hartree"] = base.energy(step.result)
+    if step.state in _FAILED or step.state == StepState.CANCELLED:
+        said = step.summary or (step.evidence.text if step.evidence else None) or "no reason recorded"
+        row["state"], row["reason"] = "dropped", f"{stage} {step.state}: {step.code or 'no code'}: {said}"
+
+
+def _chosen(table: Mapping[str, dict[str, Any]], step: Step | None, final: bool) -> None:
+    if step is None or step.state != StepState.SUCCEEDED:
+        return
+    told = {str(row["id"]): row for row in step.result.get("conformers") or ()}
+    for row in table.values():
+        if row["state"] == "dropped":
+            continue
+        said = told.get(row["id"])
+        if said is None:
+            row["state"], row["reason"] = "dropped", f"it was not ready when {step.name} was made"
+            continue
+        row["energy_hartree"], row["degeneracy"] = base.energy(said), said.get("degeneracy", 1)
+        row["weight"] = said.get("weight")
+        if said.get("relative_kcal_mol") is not None:
+            row["relative_kcal_mol"] = said["relative_kcal_mol"]
+        if said.get("state") != "kept":
+            row["state"], row["reason"] = "dropped", f"{step.name}: {said.get('reason')}"
+        elif final:
+            row["state"] = "kept"

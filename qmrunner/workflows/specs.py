@@ -1,0 +1,153 @@
+"""The steps an NMR or conformer job is made of, as values. Each conformer has its own, named after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qmrunner.model.jobs import Job, StepSpec
+from qmrunner.workflows.levels import Level, find_level
+from qmrunner.workflows.solvents import Solvent, by_key
+
+_CANDIDATES = 10
+SELECT_XTB, SELECT_DFT = "select-xtb", "select-dft"
+# CREST searches less thoroughly, and several times faster, for a draft.
+_CREST_QUICK = {"draft": "quick", "production": None}
+_JOIN = ("atoms", "bonds", "charge", "multiplicity", "smiles", "solvent", "level", "temperature_k")
+
+
+def embed(job: Job) -> StepSpec:
+    """One start structure."""
+    params, inputs = _source(job)
+    params |= {"atoms": job.params["atoms"], "candidates": _CANDIDATES, "keep": 1}
+    return StepSpec("embed", "embed", "chemistry", "embed", params=params, inputs=inputs)
+
+
+def search(job: Job) -> StepSpec:
+    """Conformers by RDKit."""
+    params, inputs = _source(job)
+    keys = ("atoms", "bonds", "charge", "candidates")
+    params |= {key: job.params[key] for key in keys} | {"keep": job.params["candidates_kept"]}
+    return StepSpec("conformers", "conformers", "chemistry", "search", params=params, inputs=inputs)
+
+
+def crest(job: Job) -> StepSpec:
+    """Conformers by CREST."""
+    given = job.params.get("geometry")
+    return StepSpec(
+        "conformers",
+        "conformers",
+        "crest",
+        "conformers",
+        params={
+            **_electrons(job),
+            "alpb": by_key(job.params["solvent"]).alpb,
+            "quick": _CREST_QUICK[job.params.get("level") or "production"],
+            "energy_window_kcal": job.params["window_xtb_kcal"],
+            "atoms": job.params["atoms"],
+        },
+        inputs={"geometry": given or "embed/geometry.xyz"},
+        after=() if given else ("embed",),
+    )
+
+
+def preopt(job: Job, conformer: str, geometry: str, after: Sequence[str]) -> StepSpec:
+    """xTB optimisation of one conformer."""
+    params = {**_electrons(job), "alpb": by_key(job.params["solvent"]).alpb, "atoms": job.params["atoms"]}
+    name, inputs = f"preopt-{conformer}", {"geometry": geometry}
+    return StepSpec(name, "preopt", "xtb", "optimise", params=params, inputs=inputs, after=tuple(after))
+
+
+def select_ensemble(job: Job) -> StepSpec:
+    """Which conformers of CREST's ensemble are kept."""
+    inputs = {"ensemble": "conformers/crest_conformers.xyz"}
+    params = _choice(job, job.params["window_xtb_kcal"], job.params["max_conformers"])
+    return StepSpec(SELECT_XTB, "select", "chemistry", "select", params=params, inputs=inputs, after=("conformers",))
+
+
+def select(job: Job, name: str, earlier: str, conformers: Sequence[str]) -> StepSpec:
+    """Which of `conformers`, each with a step called `earlier`-ID behind it, are kept."""
+    inputs = {f"energy-{one}": f"{earlier}-{one}/result.json" for one in conformers}
+    inputs |= {f"geometry-{one}": f"{earlier}-{one}/geometry.xyz" for one in conformers}
+    by_xtb = name == SELECT_XTB
+    window = job.params["window_xtb_kcal"] if by_xtb else job.params["window_dft_kcal"]
+    params = _choice(job, window, job.params["max_conformers"] if by_xtb else None)
+    return StepSpec(
+        name,
+        "select",
+        "chemistry",
+        "select",
+        params=params | {"conformers": list(conformers)},
+        inputs=inputs,
+        after=tuple(f"{earlier}-{one}" for one in conformers),
+    )
+
+
+def optimise(job: Job, conformer: str, geometry: str, after: str) -> StepSpec:
+    """DFT optimisation of one conformer."""
+    level, solvent = find_level(job.params["level"]), by_key(job.params["solvent"])
+    params = _dft(job, level, level.optimise_basis, solvent, level.optimise_steps)
+    inputs = {"geometry": geometry}
+    return StepSpec(
+        f"optimise-{conformer}", "optimise", "nwchem", "optimise", params=params, inputs=inputs, after=(after,)
+    )
+
+
+def shielding(job: Job, conformer: str, *after: str) -> StepSpec:
+    """GIAO shielding of one conformer."""
+    level, solvent = find_level(job.params["level"]), by_key(job.params["solvent"])
+    params = _dft(job, level, level.shielding_basis, solvent, level.response_iterations)
+    inputs = {"geometry": f"optimise-{conformer}/geometry.xyz"}
+    name, behind = f"shielding-{conformer}", after or (f"optimise-{conformer}",)
+    return StepSpec(name, "shielding", "nwchem", "shielding", params=params, inputs=inputs, after=behind)
+
+
+def shifts(job: Job, conformers: Sequence[Mapping[str, Any]]) -> StepSpec:
+    """The answer, from conformers given as ``{"id", "degeneracy"}``."""
+    inputs: dict[str, str] = {}
+    for one in (str(row["id"]) for row in conformers):
+        inputs[f"shielding-{one}"] = f"shielding-{one}/result.json"
+        inputs[f"optimise-{one}"] = f"optimise-{one}/result.json"
+        inputs[f"geometry-{one}"] = f"optimise-{one}/geometry.xyz"
+    source = job.params["input"]
+    params: dict[str, Any] = {key: job.params[key] for key in _JOIN}
+    if "smiles" in source:
+        params["source"] = {"smiles": source["smiles"]}
+    elif not str(source["file"]).lower().endswith(".xyz"):
+        inputs["structure"] = f"input/{source['file']}"
+    return StepSpec(
+        "shifts",
+        "shifts",
+        "chemistry",
+        "shifts",
+        params=params | {"conformers": [dict(row) for row in conformers]},
+        inputs=inputs,
+        after=tuple(f"shielding-{row['id']}" for row in conformers),
+    )
+
+
+def _source(job: Job) -> tuple[dict[str, Any], dict[str, str]]:
+    source = job.params["input"]
+    if "smiles" in source:
+        return {"smiles": source["smiles"]}, {}
+    return {}, {"structure": f"input/{source['file']}"}
+
+
+def _electrons(job: Job) -> dict[str, int]:
+    return {"charge": job.params["charge"], "multiplicity": job.params["multiplicity"]}
+
+
+def _choice(job: Job, window_kcal: float, most: int | None) -> dict[str, Any]:
+    keys = ("atoms", "bonds", "temperature_k")
+    return {**{key: job.params[key] for key in keys}, "window_kcal": window_kcal, "most": most}
+
+
+def _dft(job: Job, level: Level, basis: str, solvent: Solvent, max_iterations: int) -> dict[str, Any]:
+    return {
+        **_electrons(job),
+        "functional": level.functional,
+        "basis": basis,
+        "cosmo": solvent.cosmo,
+        "max_iterations": max_iterations,
+        "atoms": job.params["atoms"],
+    }
