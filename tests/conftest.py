@@ -12,9 +12,9 @@ import pytest
 
 from qmrunner.store import schema
 from qmrunner.store.session import Store
-from tests import support
+from tests import postgres, support
 
-# A PostgreSQL server on which tests may create and drop databases, e.g. postgresql://postgres@localhost/postgres.
+# A PostgreSQL server to use instead of one of the tests' own, e.g. postgresql://postgres@localhost/postgres.
 POSTGRES = os.environ.get("QMRUNNER_TEST_POSTGRES")
 for _name in [name for name in os.environ if name.startswith("QMRUNNER_")]:
     del os.environ[_name]
@@ -42,9 +42,23 @@ def wait_for() -> Callable[..., object]:
     return support.wait_for
 
 
-@pytest.fixture(params=["sqlite", *(["postgresql"] if POSTGRES else [])])
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server on which databases may be made."""
+    if POSTGRES:
+        yield POSTGRES
+        return
+    if postgres.program("postgres") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("PostgreSQL is not installed; `make setup` installs it as root")
+        pytest.skip("PostgreSQL is not installed")
+    with postgres.server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of an empty store of each kind; PostgreSQL where QMRUNNER_TEST_POSTGRES names a server."""
+    """The URL of an empty store of each kind."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'store.db'}"
         return
@@ -52,7 +66,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     from sqlalchemy.engine import make_url
 
     name = f"qmrunner_test_{uuid.uuid4().hex[:12]}"
-    url = make_url(POSTGRES or "").set(drivername="postgresql+psycopg")
+    url = make_url(request.getfixturevalue("postgres_server")).set(drivername="postgresql+psycopg")
     server = create_engine(url, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))

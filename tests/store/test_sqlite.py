@@ -57,6 +57,12 @@ print(json.dumps(got))
 """
 
 
+@pytest.fixture
+def store_url(tmp_path: Path) -> str:
+    """Only SQLite in this file."""
+    return f"sqlite:///{tmp_path / 'store.db'}"
+
+
 def together(count: int, code: str, *args: str) -> list[str]:
     """What `count` processes printed that ran `code` at the same moment; each must end well and say nothing else."""
     running = [
