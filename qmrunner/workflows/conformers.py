@@ -11,6 +11,7 @@ from qmrunner.workflows import base, ensemble, specs
 from qmrunner.workflows import progress as about
 from qmrunner.workflows.solvents import by_key
 
+_SHARES = (("conformers", 0.3), ("preopt", 0.5), ("select", 0.2))
 _FILES = ("ensemble.xyz", "geometry.xyz")
 _TOLD = (
     "conformers_asked",
@@ -45,7 +46,7 @@ class ConformersWorkflow:
 
     def progress(self, job: Job, steps: Sequence[Step]) -> dict[str, Any]:
         told = about.describe(steps, (("pre-optimised", "preopt"),))
-        share = about.fraction(steps, (("conformers", 0.3), ("preopt", 0.5), ("select", 0.2)))
+        share = about.fraction(steps, ensemble.stages(job, _SHARES))
         return told | {"fraction": share}
 
 

@@ -100,6 +100,12 @@ def _start(job: Job) -> list[StepSpec]:
     return [specs.search(job)] if source == "rdkit" else []
 
 
+def stages(job: Job, shares: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
+    """Those of `shares` whose stage such a job has."""
+    without = {"given": "conformers", "crest": "preopt"}.get(job.params["conformers"])
+    return [one for one in shares if one[0] != without]
+
+
 def candidates(job: Job, steps: Sequence[Step]) -> list[Member] | None:
     """The conformers before any choice, in order; None while nobody knows them."""
     if job.params["conformers"] == "given":

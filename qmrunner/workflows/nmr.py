@@ -70,7 +70,7 @@ class NmrWorkflow:
         else:
             told = about.describe(steps, _COUNTED)
         if not _single(job):
-            return told | {"fraction": about.fraction(steps, _ENSEMBLE)}
+            return told | {"fraction": about.fraction(steps, ensemble.stages(job, _ENSEMBLE))}
         there = {step.stage for step in steps}
         return told | {"fraction": about.fraction(steps, [one for one in _CHAIN if one[0] in there])}
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 MAX_ATOMS = 100
 # GFN2-xTB ends at radon.
 XTB_LAST_ELEMENT = "Rn"
-# Core-seconds of optimisation and shielding of one conformer, measured with NWChem 7.0.2: see docs/science.md.
-_COST_CORE_S = {"draft": 60.0, "production": 150.0}
+# Core seconds of an optimisation and of a shielding with 100 basis functions, and how they grow: measured with
+# NWChem 7.0.2 on molecules of 6 to 12 atoms (docs/science.md), so that it is an order of magnitude for large ones.
+_OPTIMISE_CORE_S, _SHIELDING_CORE_S, _EXPONENT = 250.0, 120.0, 2.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +113,11 @@ def settle_for_xtb(molecule: Molecule, charge: int | None, multiplicity: int | N
 
 
 def core_hours(symbols: tuple[str, ...], level: Level) -> float:
-    """About what one conformer costs, by the rule of `_COST_CORE_S`: optimisation and shielding."""
+    """About what one conformer costs: optimisation and shielding."""
     from qmrunner.engines.nwchem.sizes import basis_functions
 
-    size: float = basis_functions(symbols, level.shielding_basis) / 100
-    return _COST_CORE_S[level.key] * math.pow(size, 2.7) / 3600
+    parts = ((_OPTIMISE_CORE_S, level.optimise_basis), (_SHIELDING_CORE_S, level.shielding_basis))
+    return sum(s * math.pow(basis_functions(symbols, basis) / 100, _EXPONENT) for s, basis in parts) / 3600
 
 
 def _too_many(atoms: int, limit: int, cost: str) -> UsageError:

@@ -80,7 +80,8 @@ def plan(options: Options, molecules: Sequence[Molecule], source: Source) -> tup
     bonds = first.bonds or ()
     turning = rotors.rotors(first.symbols, bonds)
     used, note = _settle(options, molecules, source)
-    most = options.max_conformers or (None if used == "none" else rotors.default_kept(turning))
+    # Structures that were given are all wanted, as far as the energy window goes.
+    most = options.max_conformers or (None if used in ("none", "given") else rotors.default_kept(turning))
     params: dict[str, Any] = {
         "input": source.origin,
         "geometry": _store(first, source, files, _STRUCTURE) if len(molecules) == 1 else None,

@@ -46,7 +46,7 @@ def conformer(directory: Path, name: str, energy: float, values: Sequence[float 
     return {"id": name, "shielding": f"s-{name}.json", "optimise": f"o-{name}.json", "geometry": f"g-{name}.xyz"}
 
 
-def shifts_task(conformers: list[dict[str, str]], level: str = "production") -> dict[str, Any]:
+def shifts_task(conformers: Sequence[Mapping[str, Any]], level: str = "production") -> dict[str, Any]:
     assert ETHANOL.bonds is not None
     return {
         "symbols": SYMBOLS,
@@ -54,7 +54,7 @@ def shifts_task(conformers: list[dict[str, str]], level: str = "production") -> 
         "solvent": "chloroform",
         "level": level,
         "temperature_k": 298.15,
-        "conformers": conformers,
+        "conformers": list(conformers),
     }
 
 
@@ -152,6 +152,21 @@ def test_shifts_are_averaged_over_conformers_and_the_lowest_gives_the_geometry(t
     ]
 
 
+def test_a_conformer_that_stands_for_its_mirror_image_weighs_twice(tmp_path: Path) -> None:
+    high = [value + 9 for value in SHIELDINGS]
+    both: list[dict[str, Any]] = [
+        conformer(tmp_path, "c1", -154.9, high) | {"degeneracy": 2},
+        conformer(tmp_path, "c2", -154.9, SHIELDINGS) | {"degeneracy": 1},
+    ]
+    assert run("shifts", shifts_task(both), tmp_path).returncode == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert [row["weight"] for row in result["conformers"]] == pytest.approx([2 / 3, 1 / 3])
+    assert result["shifts"][0]["shielding_ppm"] == pytest.approx(166.0)
+    (first, second) = read_xyz((tmp_path / "ensemble.xyz").read_text())
+    assert "c1 weight 0.666667 degeneracy 2" in first.title
+    assert "c2" in second.title
+
+
 def test_the_table_and_the_plots_name_every_atom(tmp_path: Path) -> None:
     run("shifts", shifts_task([conformer(tmp_path, "c1", -154.9, SHIELDINGS)], "draft"), tmp_path)
     with (tmp_path / "shifts.csv").open(newline="") as stream:
@@ -163,6 +178,8 @@ def test_the_table_and_the_plots_name_every_atom(tmp_path: Path) -> None:
     assert "H4–H6" in proton
     assert "H7,H8" in proton
     assert "C1" in (tmp_path / "spectrum_13C.svg").read_text()
+    assert "</svg>" in (tmp_path / "structure.svg").read_text()
+    assert "NMREDATA_ASSIGNMENT" in (tmp_path / "nmredata.sdf").read_text()
     assert json.loads((tmp_path / "shifts.json").read_text())["shifts"]
 
 

@@ -19,6 +19,7 @@ from qmrunner.model.jobs import Demand, Exit, Grant, Step
 from qmrunner.model.states import StepState
 
 ENGINE = chemistry.Chemistry()
+_KINDS = {"energy": "e.json", "geometry": "g.xyz"}
 EMBED = {"smiles": "O", "atoms": ["O", "H", "H"], "candidates": 2, "keep": 1}
 
 
@@ -127,6 +128,27 @@ def test_a_shifts_step_names_its_inputs_and_promotes_the_answer(tmp_path: Path) 
     drawn = ("spectrum_1H.svg", "structure.svg", "nmredata.sdf")
     assert outcome.promote == ("shifts.csv", "geometry.xyz", "ensemble.xyz", *drawn)
     assert [row["shift_ppm"] for row in outcome.result["shifts"]] == [1.05, 1.05]
+
+
+@pytest.mark.parametrize("source", ["files", "ensemble"])
+def test_a_select_step_reads_conformers_or_an_ensemble(tmp_path: Path, source: str) -> None:
+    params = {"atoms": ["O", "H", "H"], "bonds": [[1, 2], [1, 3]], "window_kcal": 6.0, "most": 2}
+    params |= {"temperature_k": 298.15}
+    shape = "O 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
+    (tmp_path / "e.json").write_text(json.dumps({"energy_hartree": -5.07}))
+    (tmp_path / "g.xyz").write_text(f"3\n-5.07\n{shape}")
+    if source == "files":
+        params |= {"conformers": ["c1", "c2"]}
+        given = {f"{kind}-{one}": tmp_path / name for one in ("c1", "c2") for kind, name in _KINDS.items()}
+    else:
+        given = {"ensemble": tmp_path / "g.xyz"}
+    step = step_of("select", params, {name: f"somewhere/{path.name}" for name, path in given.items()})
+    work = tmp_path / "attempt"
+    work.mkdir()
+    outcome = ENGINE.interpret(step, work, *attempt(step, work, given))
+    assert outcome.state == "succeeded", outcome
+    assert outcome.result["kept"] == ["c1"]
+    assert outcome.promote == ("ensemble.xyz", "geometry.xyz")
 
 
 def test_a_failure_of_the_program_keeps_its_code_line_and_remedy(tmp_path: Path) -> None:

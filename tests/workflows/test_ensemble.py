@@ -264,6 +264,7 @@ def test_crest_searches_from_one_start_structure_and_its_ensemble_is_chosen_from
     assert (crest.params["alpb"], crest.params["quick"]) == ("chcl3", "quick")
     assert chosen.inputs == {"ensemble": "conformers/crest_conformers.xyz"}
     assert play.names("preopt") == []
+    assert workflow("nmr").progress(play.job, play.steps)["fraction"] == 1.0
     assert play.end.state == "succeeded"
     assert play.rows()["c2"]["state"] == "kept"
 
@@ -274,6 +275,8 @@ def test_given_structures_are_the_candidates(tmp_path: Path) -> None:
     assert [step.name for step in play.steps] == ["preopt-c1", "preopt-c2"]
     assert play.steps[1].inputs == {"geometry": "input/structure-2.xyz"}
     assert play.run().end.state == "succeeded"
+    assert play.job.params["max_conformers"] is None
+    assert workflow("nmr").progress(play.job, play.steps)["fraction"] == 1.0
 
 
 @given(st.data())
