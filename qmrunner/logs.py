@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
-import structlog
+# structlog loads rich wherever it is installed, for colours that nothing here prints: 4 MiB and 30 ms. An entry of None
+# means: not installed.
+_HIDE_RICH = "rich" not in sys.modules
+if _HIDE_RICH:
+    sys.modules["rich"] = None  # type: ignore[assignment]
+try:
+    import structlog
+finally:
+    if _HIDE_RICH:
+        del sys.modules["rich"]
 
 EVENTS_FILE = "events.jsonl"
 _RECORD_BYTES = 15_000  # docker's json-file driver splits at 16,384

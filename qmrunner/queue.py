@@ -7,17 +7,27 @@ fresh one.
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from huey.api import Huey, RedisHuey
-from huey.storage import SqliteStorage
+# Huey loads the clients of Redis and PostgreSQL wherever they are installed: 17 MiB in every process of the daemon that
+# the embedded queue never uses. `_redis_storage` loads what a Redis queue needs.
+_UNUSED = [name for name in ("redis", "psycopg") if name not in sys.modules]
+sys.modules.update(dict.fromkeys(_UNUSED))  # type: ignore[arg-type]  # an entry of None: as if it were not installed
+try:
+    from huey import storage
+    from huey.api import Huey
+finally:
+    for _name in _UNUSED:
+        del sys.modules[_name]
 
 WAKE_SOCKET = "wake.sock"
 _POLL_SECONDS = 5.0
@@ -45,7 +55,7 @@ class Wake:
             return self._condition.wait_for(lambda: self._count != seen, timeout_s)
 
 
-class WakingSqliteStorage(SqliteStorage):  # type: ignore[misc]  # huey has no types
+class WakingSqliteStorage(storage.SqliteStorage):  # type: ignore[misc]  # huey has no types
     """Huey's SQLite storage with a dequeue that waits for the doorbell instead of being polled."""
 
     blocking = True
@@ -118,7 +128,7 @@ class Queue:
                 "qmrunner", storage_class=WakingSqliteStorage, filename=path, wake=self.wake, results=False, fsync=False
             )
         else:
-            self.huey = RedisHuey("qmrunner", url=url, results=False)
+            self.huey = Huey("qmrunner", storage_class=_redis_storage(), url=url, results=False)
         self._task = self.huey.task(name="ring")(self._run)
 
     def _run(self) -> None:
@@ -138,6 +148,12 @@ class Queue:
         self.wake.ring()
         send_wake(self._socket_folder)
         return kept
+
+
+def _redis_storage() -> Any:
+    """Huey's Redis storage, with the client it needs."""
+    loaded = storage if storage.Redis is not None else importlib.reload(storage)
+    return loaded.RedisStorage
 
 
 def send_wake(run_root: Path) -> None:
