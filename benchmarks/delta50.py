@@ -36,7 +36,8 @@ def main() -> int:
     """Run what is asked for, print the table. 1 when no molecule came through."""
     options = _options()
     molecules = json.loads(DATA.read_text(encoding="utf-8"))["molecules"]
-    order = sorted(molecules, key=lambda key: (len(molecules[key]["xyz_angstrom"]), key))[: options.limit]
+    chosen = [key for key in molecules if key in (options.only or molecules)]
+    order = sorted(chosen, key=lambda key: (len(molecules[key]["xyz_angstrom"]), key))[: options.limit]
     found: dict[str, dict[str, Any]] = {}
     for key in order:
         with _lock(options.lock):
@@ -59,6 +60,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--level", default="draft", choices=("draft", "production"))
     parser.add_argument("--limit", type=int, help="only so many molecules, smallest first")
+    parser.add_argument("--only", nargs="+", metavar="COMPOUND", help="only these, as in compound_05 compound_01")
     parser.add_argument("--out", type=Path, help="keep the answers in this JSON file")
     parser.add_argument("--lock", type=Path, help="hold a lock on this file while a molecule runs")
     return parser.parse_args()

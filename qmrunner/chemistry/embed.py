@@ -12,6 +12,7 @@ from qmrunner.errors import JobFailedError
 # Any fixed number will do; recorded with the result, so that the same input gives the same structure.
 SEED = 20230324
 _MAX_FORCE_FIELD_ITERATIONS = 5000
+_FEW = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +54,18 @@ def _place(mol: Any, candidates: int, seed: int) -> list[int]:
     parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = seed
     parameters.numThreads = 1
-    ids = list(rdDistGeom.EmbedMultipleConfs(mol, candidates, parameters))
-    if not ids:
-        parameters.useRandomCoords = True
-        ids = list(rdDistGeom.EmbedMultipleConfs(mol, candidates, parameters))
+    # A few first: where none can be placed, hundreds of attempts would only take minutes to say so.
+    for random in (False, True):
+        parameters.useRandomCoords = random
+        few = list(rdDistGeom.EmbedMultipleConfs(mol, min(candidates, _FEW), parameters))
+        if few:
+            break
+    ids = list(rdDistGeom.EmbedMultipleConfs(mol, candidates, parameters)) if few else []
     if not ids:
         raise JobFailedError(
             "embed_failed",
             "RDKit found no three-dimensional structure for this molecule",
-            evidence=f"{candidates} attempts from two kinds of start coordinates",
+            evidence=f"{min(candidates, _FEW)} attempts from each of two kinds of start coordinates",
             remedy="check stereochemistry and ring strain, or submit a three-dimensional XYZ, MOL or SDF file",
         )
     return ids

@@ -40,7 +40,8 @@ def choose(
     does not depend on the order of the candidates.
     """
     comparer = alike.Comparer(symbols, bonds, mirrors=not alike.has_stereocentres(symbols, bonds))
-    order = sorted(candidates, key=lambda one: (one.energy_hartree, one.id))
+    # Rounded: which of two equal ones comes first must not hang on the last digits of a restarted calculation.
+    order = sorted(candidates, key=lambda one: (round(one.energy_hartree, 6), one.id))
     kept: list[Candidate] = []
     rows = []
     for one in order:
@@ -61,7 +62,7 @@ def _why_not(
     for other in kept:
         distance = comparer.distance(one.coordinates, other.coordinates)
         if distance < SAME_ANGSTROM:
-            return f"the same as {other.id}: RMSD {distance:.3f} Å, {SAME_ANGSTROM:g} at least is another one"
+            return f"the same as {other.id} (RMSD {distance:.3f} Å, limit {SAME_ANGSTROM:g})"
     if most is not None and len(kept) >= most:
         return f"more than the {most} lowest (--max-conformers)"
     return None

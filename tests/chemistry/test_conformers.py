@@ -156,7 +156,7 @@ def test_the_choice_gives_every_dropped_conformer_its_reason() -> None:
     rows = chosen(butane()[0])
     assert [one for one, row in rows.items() if row["state"] == "kept"] == ["c1", "c2"]
     assert rows["c1"]["reason"] is None
-    assert rows["c3"]["reason"].startswith("the same as c2: RMSD ")
+    assert rows["c3"]["reason"].startswith("the same as c2 (RMSD 0.0")
     assert rows["c4"]["reason"] == "9.00 kcal/mol above the lowest, outside the window of 6"
     assert chosen(butane()[0], most=1)["c2"]["reason"] == "more than the 1 lowest (--max-conformers)"
 
