@@ -12,6 +12,7 @@ import os
 import queue
 import threading
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,8 +43,19 @@ class TailRegister:
 
     def finish(self, label: str, number: int) -> None:
         """Nothing more will come: forward the rest, then forget it."""
+        self._finish(self.folder / _entry_name(label, number))
+
+    def finish_all_but(self, living: Collection[tuple[str, int]]) -> None:
+        """What a killed consumer left unfinished: everything but the given labels and numbers."""
+        kept = {_entry_name(label, number) for label, number in living}
+        for entry in self.folder.glob("*~*.tail"):
+            if entry.name not in kept:
+                self._finish(entry)
+
+    def _finish(self, entry: Path) -> None:
         with suppress(OSError):
-            (self.folder / f"{_entry_name(label, number)}.done").touch()
+            if entry.exists():
+                entry.with_name(f"{entry.name}.done").touch()
 
 
 def _entry_name(label: str, number: int) -> str:

@@ -6,6 +6,7 @@ Every exit from here leaves an attempt either committed or in the keeping of its
 from __future__ import annotations
 
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -45,6 +46,7 @@ from qmrunner.store.session import StoreUnavailable
 VerdictFor = Callable[[bool], Verdict]
 
 _COMMIT_RETRY_S = (0.2, 5.0)
+_TREE_DEADLINE_S = 10.0
 
 
 class LeftForSuccessor(Exception):
@@ -126,10 +128,13 @@ class Worker:
         engine = self.app.engine(live.step.engine)
         try:
             command = prepare(live, engine, self.app.installed(live.step.engine), self.settings)
-            self.spawner.guard(live.folder.path)
         except Exception as problem:  # whatever it is becomes this attempt's outcome
-            live.folder.fence()  # a guardian that was asked for all the same starts nothing
             return (), problem
+        try:
+            self.spawner.guard(live.folder.path)
+        except (OSError, ValueError) as problem:
+            # The spawner died, perhaps between the fork and its answer: the attempt's folder tells which.
+            self.log.warning("spawn_unanswered", **who(live), error=repr(problem))
         return command.notes, None
 
     def _follow(self, live: Live, notes: tuple[str, ...] | None) -> None:
@@ -165,7 +170,7 @@ class Worker:
         record = live.folder.exit_record()
         if record is None:
             self.end_tree(live)
-            self.lose(live, "guardian")
+            self.lose(live, "guardian" if live.folder.record() else "claim")
             return
         exit = read_exit(record)
         usage = {k: v for k, v in record.items() if k != "marker" and v is not None}
@@ -174,8 +179,13 @@ class Worker:
 
     def end_tree(self, live: Live) -> None:
         """After this no process of the attempt lives, and none will be started."""
-        live.folder.fence()
-        if not (self.spawner_settled() and tree.end_marked(live.marker)):
+        end = time.monotonic() + _TREE_DEADLINE_S
+        while not live.folder.fence() and time.monotonic() < end:
+            # It has only just started, or is frozen: end it, and its tree falls to the spawner.
+            identity = live.folder.guardian_identity()
+            if identity is None or not tree.send(identity, signal.SIGKILL):
+                time.sleep(0.01)
+        if live.folder.guardian_lives() or not (self.spawner_settled() and tree.end_marked(live.marker)):
             self.log.error("survivors", **who(live), remedy="a process of this attempt cannot be killed; see ps")
 
     def spawner_settled(self) -> bool:

@@ -24,8 +24,12 @@ def plan(context: Context) -> list[Action]:
     root = context.app.settings.scratch_root
     found = list(_attempt_folders(root))
     with context.app.store.read() as connection:
-        fates = attempt_store.fates(connection, {job for job, _, _, _ in found})
+        fates = attempt_store.fates(connection, {job.name for job in _folders(root)})
     actions = [Action(NAME, "remove", str(path), "a removal was interrupted") for path in _interrupted(root)]
+    for path in _empty(root):
+        fate = fates.get((path.parent.name, path.name))
+        if fate is not None and fate.over and not fate.failed:
+            actions.append(Action(NAME, "remove", str(path), "a removal was interrupted"))
     for job, step, number, path in found:
         fate = fates.get((job, step))
         reason = None if fate is None else _why_remove(fate, number, context)
@@ -71,6 +75,12 @@ def _attempt_folders(root: Path) -> Iterator[tuple[str, str, int, Path]]:
 def _interrupted(root: Path) -> Iterator[Path]:
     for folder in (root, *_folders(root)):
         yield from (path for path in _folders(folder, hidden=True) if path.name.startswith(".removing-"))
+
+
+def _empty(root: Path) -> Iterator[Path]:
+    """Folders of steps with nothing in them."""
+    for job in _folders(root):
+        yield from (step for step in _folders(job) if not os.listdir(step))
 
 
 def _folders(folder: Path, *, hidden: bool = False) -> list[Path]:
