@@ -170,6 +170,24 @@ def test_a_gauche_conformer_counts_for_its_mirror_image_too() -> None:
     assert rows["c3"]["weight"] is None
 
 
+def test_a_conformer_that_became_another_molecule_is_dropped_and_sets_no_window() -> None:
+    candidates, symbols, bonds = butane()
+    torn = tuple((x + 3.0, y, z) if at == 5 else (x, y, z) for at, (x, y, z) in enumerate(candidates[0].coordinates))
+    rows = select.choose(
+        [*candidates[:2], Candidate("c9", -11.0, torn)],
+        symbols,
+        bonds,
+        window_kcal=6.0,
+        most=None,
+        temperature_k=298.15,
+    )
+    found = {row["id"]: row for row in rows}
+    assert found["c9"]["state"] == "dropped"
+    assert "bonds broken C1-H6" in found["c9"]["reason"]
+    assert (found["c1"]["state"], found["c2"]["state"]) == ("kept", "kept")
+    assert found["c1"]["relative_kcal_mol"] == 0.0
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 1000))
 def test_the_choice_does_not_depend_on_the_order(seed: int) -> None:
