@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import IntegrityError
+
 from qmrunner.errors import NotReadyError
 from qmrunner.model.jobs import Job, Plan, Step, Submission
 from qmrunner.model.states import JobState
@@ -40,13 +42,26 @@ class App:
 
     @cached_property
     def store(self) -> Store:
-        return Store(self.settings.store, busy_seconds=self._busy_seconds, create=self.settings.home.exists())
+        return Store(self.settings.store, busy_seconds=self._busy_seconds)
 
     def open_store(self, *, create: bool) -> Store:
         """The store, checked to be of this program's schema. With `create` an empty home is made usable."""
+        store = self.store  # where it may not live is refused before anything is made
         if create:
             self.make_home()
-        schema.require_current(self.store, create=create)
+        else:
+            self.existing_store()
+        schema.require_current(store, create=create)
+        return store
+
+    def existing_store(self) -> Store:
+        """The store, of whatever schema. Raises NotReadyError when there is none: looking makes none."""
+        if self.store.path is not None and not self.store.path.exists():
+            raise NotReadyError(
+                "store_missing",
+                f"there is no store at {self.store.path}",
+                remedy="start `qmrunner run`, or hand in a job, with the same QMRUNNER_HOME first",
+            )
         return self.store
 
     @cached_property
@@ -97,6 +112,8 @@ class App:
                 job_store.accept(connection, time.time(), job_id, submission, self.plan)
         except BaseException as problem:
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(problem, IntegrityError) and submission.key:
+                return self._job_of(submission.key)  # somebody else handed it in at the same moment
             if isinstance(problem, OSError):
                 raise NotReadyError(
                     "home_unwritable",
@@ -107,6 +124,12 @@ class App:
             raise
         self.queue.ring()
         return job_id
+
+    def _job_of(self, key: str) -> str:
+        with self.store.read() as connection:
+            known = job_store.find_by_key(connection, key)
+        assert known is not None
+        return known.id
 
     def _require_engines(self, job_id: str, submission: Submission) -> None:
         """With the embedded store this machine does the work, so what is missing here is missing for good."""
@@ -161,7 +184,7 @@ class App:
 _INSTALL = {
     "nwchem": "install it (Debian: `apt-get install nwchem-openmpi openmpi-bin`) or set QMRUNNER_NWCHEM to its path",
     "xtb": "install it (Debian: `apt-get install xtb`) or set QMRUNNER_XTB to its path",
-    "crest": "install CREST 3 and set QMRUNNER_CREST to its path; or use --conformers rdkit",
+    "crest": "install CREST 3 and set QMRUNNER_CREST to its path (for an ensemble, --conformers rdkit does without)",
     "chemistry": "install the optional part: `pip install 'qmrunner[nmr]'`",
 }
 

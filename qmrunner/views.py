@@ -107,8 +107,7 @@ def _say(job: Job, step: Step | None, steps: Sequence[dict[str, Any]]) -> str:
     if job.state is JobState.SUCCEEDED:
         return "the job has succeeded"
     if job.state in (JobState.FAILED, JobState.HELD, JobState.CANCELLED):
-        where = f" in step {step.name}" if step else ""
-        return f"the job is {job.state}{where}: {job.summary or job.code or 'no reason recorded'}"
+        return f"the job is {job.state}: {job.summary or job.code or 'no reason recorded'}"
     if step is None:
         return "the job waits for its first step"
     if step.state in STEP_LIVE:

@@ -114,7 +114,7 @@ def upgrade() -> None:
         sa.Column("job_id", sa.String(length=32), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("worker_id", sa.Integer(), nullable=False),
-        sa.Column("marker", sa.String(length=100), nullable=False),
+        sa.Column("marker", sa.String(length=200), nullable=False),
         sa.Column("directory", sa.String(length=1000), nullable=False),
         sa.Column("log", sa.String(length=1000), nullable=False),
         sa.Column("guardian", sa.JSON(), nullable=True),

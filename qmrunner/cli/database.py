@@ -34,10 +34,10 @@ def check(as_json: AsJson = False) -> None:
     from qmrunner import app
     from qmrunner.store import schema
 
-    opened = app.build()
-    state, found = schema.status(opened.store), schema.revision(opened.store)
+    store = app.build().existing_store()
+    state, found = schema.status(store), schema.revision(store)
     if as_json:
-        print_json({"state": state, "revision": found, "head": schema.HEAD, "store": opened.store.url})
+        print_json({"state": state, "revision": found, "head": schema.HEAD, "store": store.url})
     else:
-        print(f"store {opened.store.url}: {state} (revision {found or 'none'}, this program needs {schema.HEAD})")
+        print(f"store {store.url}: {state} (revision {found or 'none'}, this program needs {schema.HEAD})")
     raise typer.Exit(0 if state == "current" else 4)

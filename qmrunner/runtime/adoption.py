@@ -24,11 +24,13 @@ from qmrunner.store import claims, workers
 from qmrunner.store import jobs as job_store
 
 _SURVIVOR_DEADLINE_S = 10.0
+_NAMED = 20
 
 
 def adopt(worker: Worker) -> None:
     """Call once, before the first claim. Raises QmrunnerError when the store does not answer."""
     found = _take_over(worker)
+    worker.tails.finish_all_but({(live.label, live.number) for live in found})
     if not found:
         return
     # A spawn that the dead consumer asked for is answered before this question.
@@ -36,10 +38,10 @@ def adopt(worker: Worker) -> None:
     dead: list[Live] = []
     for live in found:
         state = _state_of(live)
-        worker.log.info("attempt_adopted", **who(live), found=state)
         if state == "dead":
             dead.append(live)
         else:
+            worker.log.info("attempt_adopted", **who(live), found=state)
             threading.Thread(target=_carry, args=(worker, live), name=f"adopted-{live.label}", daemon=True).start()
     _release(worker, dead)
 
@@ -48,16 +50,13 @@ def _take_over(worker: Worker) -> list[Live]:
     home_id = worker.app.home_id()
     with worker.app.store.write() as connection:
         old = workers.of_home(connection, home_id, but=worker.worker_id)
-        rows = workers.live_attempts(connection, [*old, worker.worker_id])
-        for row in rows:
-            if row["worker_id"] != worker.worker_id:
-                workers.take_over(connection, row["step_id"], row["number"], row["worker_id"], worker.worker_id)
+        workers.take_over(connection, old, worker.worker_id)
         for one in old:
             workers.retire(connection, one, time.time())
-        return [
-            _from_row(row, job_store.get(connection, row["job_id"]), job_store.step(connection, row["step_id"]))
-            for row in rows
-        ]
+        rows = workers.live_attempts(connection, [worker.worker_id])
+        jobs = job_store.get_all(connection, {row["job_id"] for row in rows})
+        steps = job_store.all_steps(connection, {row["step_id"] for row in rows})
+    return [_from_row(row, jobs[row["job_id"]], steps[row["step_id"]]) for row in rows]
 
 
 def _state_of(live: Live) -> str:
@@ -83,7 +82,6 @@ def _release(worker: Worker, dead: list[Live]) -> None:
     boot = tree.boot_id()
     with worker.app.store.write() as connection:
         for live in dead:
-            job = job_store.get(connection, live.job.id)
             deaths = claims.deaths_since(connection, live.step.id, now - policy.POISON_WINDOW_S)
             verdict = policy.lost(deaths + 1, _lost_with(live, boot), worker.settings.poison_deaths)
             claims.finish(
@@ -91,14 +89,16 @@ def _release(worker: Worker, dead: list[Live]) -> None:
                 now,
                 step_id=live.step.id,
                 number=live.number,
-                verdict=policy.cancelled() if job.cancel_requested else verdict,
+                verdict=policy.cancelled() if live.job.cancel_requested else verdict,
                 usage={},
                 planner=worker.app.plan,
                 ended=worker.write_result,
             )
     for live in dead:
+        worker.tails.finish(live.label, live.number)
         live.close()
-    worker.log.info("dead_attempts_released", count=len(dead))
+    shown = [f"{live.label}/{live.number}" for live in dead[:_NAMED]]
+    worker.log.info("dead_attempts_released", count=len(dead), attempts=shown)
 
 
 def _lost_with(live: Live, boot: str) -> str:

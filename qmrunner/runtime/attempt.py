@@ -28,6 +28,7 @@ from qmrunner.runtime.folders import AttemptFolder, write_atomically
 from qmrunner.settings import Settings
 
 SNAPSHOTS = "checkpoint"  # below the work folder; engines look there when they resume
+_LASTING = ("energy_hartree", "gradient")
 _PROGRESS_EVERY_S = 0.5
 _READ_AT_ONCE = 1 << 20
 _PREALLOCATED_LOG_BYTES = 4 << 20
@@ -287,9 +288,15 @@ class Follower:
         for line in lines:
             progress = self._reader.feed(line.decode(errors="replace"))
             if progress is not None:
-                self._live.progress = {**self._live.progress, **progress.as_dict()}
+                self._live.progress = _merged(self._live.progress, progress.as_dict())
                 self._live.dirty = True
                 self._save_due = self._save_due or progress.saves
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The new progress over the old: what belongs to a phase goes with it, energy and gradient stay."""
+    kept = old if new.get("phase") in (None, old.get("phase")) else {k: old[k] for k in _LASTING if k in old}
+    return {**kept, **new}
 
 
 def take_snapshot(work: Path, engine: Engine) -> None:

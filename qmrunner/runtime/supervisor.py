@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -70,6 +71,8 @@ class Supervisor:
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT. Raises QmrunnerError when this home, store or machine cannot be used."""
+        wake = _catch_signals()
+        _ = self.app.store  # a place where it may not live is refused before anything is made
         self.app.make_home()
         lock = HomeLock(self.settings.run_root)
         lock.take()
@@ -78,7 +81,6 @@ class Supervisor:
         tailer = Tailer(self.settings.run_root, self.settings.run_root / logs.EVENTS_FILE, Writer(1))
         tailer.start()
         tree.become_subreaper()
-        wake = _catch_signals()
         self.listener = self._spawner_socket()
         self._register()
         self.log.info("daemon_started", pid=os.getpid(), version=__version__, home=str(self.settings.home))
@@ -151,11 +153,18 @@ class Supervisor:
             restarts=child.restarts,
             said=_last_words(self._diary(child)),
         )
+        if child.name == "consumer":
+            threading.Thread(target=self._record_death, args=(child.last_exit,), name="record", daemon=True).start()
         child.delay = min(child.delay * 2, _BACKOFF_S[1])
         if child.name == "consumer" and child.last_exit == ExitStatus.FENCED:
             self._register()
         if child.name == "consumer" and child.last_exit == ExitStatus.STORE_UNUSABLE:
             self.fatal = True
+
+    def _record_death(self, status: int | None) -> None:
+        """The consumer's death as a row, from a thread: a store that stalls must not stall the restart."""
+        with suppress(QmrunnerError), self.app.store.write() as connection:
+            workers.consumer_died(connection, time.time(), self.worker_id, status)
 
     def _start(self, child: Child) -> None:
         argv = [sys.executable, "-m", f"qmrunner.runtime.{child.name}"]

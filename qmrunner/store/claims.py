@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from qmrunner.model.jobs import Grant, Job, Step
-from qmrunner.model.packing import Candidate, Capacity, Free, choose
+from qmrunner.model.packing import Candidate, Capacity, Free, can_ever_fit, choose
 from qmrunner.model.policy import RETRY_DELAY_CAP_S, Verdict
 from qmrunner.model.states import JOB_FINAL, AttemptState, JobState, StepState
 from qmrunner.store import events
@@ -96,11 +96,12 @@ def free_of(connection: Connection, worker_id: int, capacity: Capacity) -> Free:
 
 def claim(connection: Connection, now: float, worker_id: int, capacity: Capacity, paths: Paths) -> Claim | None:
     """Take the best ready step that fits, with its resources, in this transaction; None when there is none."""
-    active = select(workers.c.id).where(workers.c.id == worker_id, workers.c.state == "active")
+    # The row lock keeps two threads of one worker from handing out the same cores (SQLite has one writer anyway).
+    active = select(workers.c.id).where(workers.c.id == worker_id, workers.c.state == "active").with_for_update()
     if connection.execute(active).first() is None or is_paused(connection):
         return None
     ready = connection.execute(_ready_steps(now).limit(_CANDIDATES)).all()
-    found = [to_step(row) for row in ready]
+    found = _without_misfits(connection, now, [to_step(row) for row in ready])
     picked = choose([Candidate(step.id, step.demand) for step in found], free_of(connection, worker_id, capacity))
     if picked is None:
         return None
@@ -132,6 +133,29 @@ def claim(connection: Connection, now: float, worker_id: int, capacity: Capacity
     )
     _record_claim(connection, now, result)
     return result
+
+
+def _without_misfits(connection: Connection, now: float, found: list[Step]) -> list[Step]:
+    """Hold what no worker of this store could ever run, with the numbers; return the rest."""
+    query = select(workers.c.slots, workers.c.cores, workers.c.memory_mib).where(workers.c.state == "active")
+    capacities = [Capacity(row.slots, row.cores, row.memory_mib) for row in connection.execute(query)]
+    kept = []
+    for step in found:
+        if any(can_ever_fit(step.demand, one) for one in capacities):
+            kept.append(step)
+            continue
+        needs = f"{step.demand.cores_min} core(s) and {step.demand.memory_mib(step.demand.cores_min)} MiB"
+        largest = f"{max(c.cores for c in capacities)} core(s) and {max(c.memory_mib for c in capacities)} MiB"
+        values: dict[str, Any] = {
+            "code": "never_fits",
+            "failure_class": "resource",
+            "summary": f"{step.name} needs {needs}; the largest worker has {largest}",
+            "remedy": "start a worker with more cores or memory (settings, container limits), then release the job",
+        }
+        move_step(connection, now, step.id, "hold", **values)
+        move_job(connection, now, step.job_id, "hold", code="never_fits", summary=values["summary"])
+        events.append(connection, now, "step_held", job_id=step.job_id, step=step.name, code="never_fits")
+    return kept
 
 
 def _record_claim(connection: Connection, now: float, claim: Claim) -> None:
@@ -255,11 +279,20 @@ def finish(
         next=verdict.move,
         delay_s=verdict.delay_s or None,
     )
+    if verdict.move == "requeue" and not _winding_down(connection, row.job_id):
+        return 1  # nothing about the job has changed: no need to ask its workflow
     ready = job_store.advance(connection, now, row.job_id, planner)
     job = job_store.get(connection, row.job_id)
     if ended is not None and job.state in JOB_FINAL:
         ended(job, job_store.of_job(connection, row.job_id))
     return ready + (verdict.move == "requeue")
+
+
+def _winding_down(connection: Connection, job_id: str) -> bool:
+    """Whether some step of the job has ended without success, so that the job may be coming to its end."""
+    bad = (StepState.FAILED, StepState.CANCELLED, StepState.HELD, StepState.SKIPPED)
+    query = select(steps.c.id).where(steps.c.job_id == job_id, steps.c.state.in_(bad)).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def deaths_since(connection: Connection, step_id: int, since: float) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -155,8 +155,22 @@ def get(connection: Connection, job_id: str) -> Job:
     return to_job(row)
 
 
-def step(connection: Connection, step_id: int) -> Step:
-    return to_step(connection.execute(select(steps).where(steps.c.id == step_id)).one())
+def get_all(connection: Connection, job_ids: Collection[str]) -> dict[str, Job]:
+    """Those of the jobs that there are, by id."""
+    rows = (row for part in _parts(job_ids) for row in connection.execute(select(jobs).where(jobs.c.id.in_(part))))
+    return {row.id: to_job(row) for row in rows}
+
+
+def all_steps(connection: Connection, step_ids: Collection[int]) -> dict[int, Step]:
+    """Those of the steps that there are, by id."""
+    rows = (row for part in _parts(step_ids) for row in connection.execute(select(steps).where(steps.c.id.in_(part))))
+    return {row.id: to_step(row) for row in rows}
+
+
+def _parts(values: Collection[Any], size: int = 500) -> Iterator[list[Any]]:
+    """In pieces that fit into one statement."""
+    listed = sorted(values)
+    return (listed[i : i + size] for i in range(0, len(listed), size))
 
 
 def of_job(connection: Connection, job_id: str) -> list[Step]:

@@ -128,7 +128,7 @@ class AttemptColumns(TypedColumns):
     job_id: Column[str] = Column(String(32), ForeignKey("jobs.id"), nullable=False)
     state: Column[str] = Column(String(16), nullable=False)
     worker_id: Column[int] = Column(Integer, ForeignKey("workers.id"), nullable=False)
-    marker: Column[str] = Column(String(100), nullable=False)
+    marker: Column[str] = Column(String(200), nullable=False)
     directory: Column[str] = Column(String(1000), nullable=False)
     log: Column[str] = Column(String(1000), nullable=False)
     guardian: Column[Any | None] = Column(JSON)  # identity: boot_id, pid_ns, pid, start_ticks

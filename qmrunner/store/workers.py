@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, or_, select, update
 
 from qmrunner.model.jobs import Attempt
 from qmrunner.model.packing import Capacity
-from qmrunner.model.states import ATTEMPT_LIVE
+from qmrunner.model.states import ATTEMPT_LIVE, STEP_LIVE
 from qmrunner.store import events
 from qmrunner.store.rows import to_attempt
 from qmrunner.store.tables import attempts, control, jobs, reservations, steps, workers
@@ -60,14 +60,23 @@ def beat(connection: Connection, now: float, worker_id: int, consumer_pid: int |
     return connection.execute(statement).rowcount == 1
 
 
+def consumer_died(connection: Connection, now: float, worker_id: int, status: int | None) -> None:
+    """The worker is without a consumer until the next one beats."""
+    connection.execute(update(workers).where(workers.c.id == worker_id).values(consumer_pid=None))
+    events.append(connection, now, "consumer_died", worker_id=worker_id, exit=status)
+
+
 def set_state(connection: Connection, worker_id: int, state: str) -> None:
     connection.execute(update(workers).where(workers.c.id == worker_id, workers.c.state != "dead").values(state=state))
 
 
 def of_home(connection: Connection, home_id: str, *, but: int) -> list[int]:
-    """Earlier workers of this home that are not known to have ended."""
+    """Earlier workers of this home that are not known to have ended, or that ended with attempts in hand."""
+    in_hand = select(attempts.c.worker_id).where(attempts.c.state.in_(ATTEMPT_LIVE))
     query = select(workers.c.id).where(
-        workers.c.home_id == home_id, workers.c.id != but, workers.c.state.in_(("active", "draining"))
+        workers.c.home_id == home_id,
+        workers.c.id != but,
+        or_(workers.c.state.in_(("active", "draining")), workers.c.id.in_(in_hand)),
     )
     return [row.id for row in connection.execute(query)]
 
@@ -172,16 +181,12 @@ def attempts_of_job(connection: Connection, job_id: str) -> list[Attempt]:
     return [to_attempt(row) for row in connection.execute(query).all()]
 
 
-def take_over(connection: Connection, step_id: int, number: int, old: int, new: int) -> bool:
-    """Hand a living attempt from a dead worker's row to its successor. False: somebody else did, or it is over."""
-    live = and_(attempts.c.step_id == step_id, attempts.c.number == number, attempts.c.state.in_(ATTEMPT_LIVE))
-    taken = connection.execute(update(attempts).where(live, attempts.c.worker_id == old).values(worker_id=new)).rowcount
-    if taken != 1:
-        return False
-    connection.execute(update(steps).where(steps.c.id == step_id, steps.c.attempt == number).values(worker_id=new))
-    connection.execute(
-        update(reservations)
-        .where(reservations.c.step_id == step_id, reservations.c.attempt == number)
-        .values(worker_id=new)
-    )
-    return True
+def take_over(connection: Connection, old: Sequence[int], new: int) -> None:
+    """Hand everything that dead workers have in hand to their successor."""
+    if not old:
+        return
+    live = attempts.c.state.in_(ATTEMPT_LIVE)
+    connection.execute(update(attempts).where(attempts.c.worker_id.in_(old), live).values(worker_id=new))
+    holding = steps.c.state.in_(STEP_LIVE)
+    connection.execute(update(steps).where(steps.c.worker_id.in_(old), holding).values(worker_id=new))
+    connection.execute(update(reservations).where(reservations.c.worker_id.in_(old)).values(worker_id=new))

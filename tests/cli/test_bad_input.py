@@ -117,16 +117,13 @@ def test_as_json_the_error_has_code_message_evidence_and_remedy(place: Home, wha
     assert fix in error["remedy"]
 
 
-_NWCHEM_UNCHECKED = pytest.mark.xfail(strict=True, reason="a configured path of NWChem is taken without a look")
-
-
 @pytest.mark.parametrize(
     ("kind", "how"),
     [
         ("xtb", "by a wrong path"),
         ("xtb", "by an empty PATH"),
         ("crest", "by a wrong path"),
-        pytest.param("nwchem", "by a wrong path", marks=_NWCHEM_UNCHECKED),
+        ("nwchem", "by a wrong path"),
         ("nwchem", "by an empty PATH"),
     ],
 )
@@ -138,7 +135,6 @@ def test_a_job_whose_engine_is_not_installed_is_refused(place: Home, kind: str, 
     assert stored(place) == {}
 
 
-@_NWCHEM_UNCHECKED
 def test_a_prediction_without_nwchem_is_refused(place: Home) -> None:
     refused(place.run("submit", "nmr", "CCO", QMRUNNER_NWCHEM="/nonexistent"), 4, "engine_missing", "QMRUNNER_NWCHEM")
     assert stored(place) == {}

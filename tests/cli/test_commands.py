@@ -102,7 +102,6 @@ def test_the_same_key_gives_the_same_job_and_no_second_one(place: Home) -> None:
     assert len(list((place.path / "jobs").iterdir())) == 2
 
 
-@pytest.mark.xfail(strict=False, reason="the key is looked up outside the transaction that stores it")
 def test_the_same_key_gives_the_same_job_even_to_those_who_ask_together(place: Home) -> None:
     submit(place)
     with ThreadPoolExecutor(4) as pool:

@@ -293,8 +293,8 @@ def test_a_successor_takes_living_attempts_over_once(work: Work) -> None:
     successor, other = work.worker(), work.worker()
     with work.store.write() as connection:
         assert workers.of_home(connection, "home", but=successor) == [claim.worker_id, other]
-        assert workers.take_over(connection, claim.step.id, 1, claim.worker_id, successor)
-        assert not workers.take_over(connection, claim.step.id, 1, claim.worker_id, other)
+        workers.take_over(connection, [claim.worker_id], successor)
+        workers.take_over(connection, [claim.worker_id], other)
         assert workers.fenced_attempts(connection, [(claim.step.id, 1), (claim.step.id, 2)]) == {(claim.step.id, 2)}
     assert work.attempts()[0]["worker_id"] == work.step(claim.job.id, "a").worker_id == successor
     assert work.finish(claim) == 0

@@ -37,7 +37,7 @@ class Launch:
 
 def locate(configured: Mapping[str, str | None], which: Which) -> Installed:
     """The NWChem binary and the launcher to go with it: as configured, else matching names on PATH."""
-    binary = configured.get("nwchem") or next((path for path in map(which, _BINARIES) if path), None)
+    binary = _find(configured.get("nwchem"), _BINARIES, which)
     if binary is None:
         return Installed(_NAME, None)
     named = _flavour_by_name(binary)
@@ -46,8 +46,15 @@ def locate(configured: Mapping[str, str | None], which: Which) -> Installed:
         "mpich": ("mpirun.mpich", "mpiexec.hydra", "mpiexec", "mpirun"),
     }
     names = candidates.get(named or "", ("mpirun", "mpiexec"))
-    launcher = configured.get("mpirun") or next((path for path in map(which, names) if path), None)
+    launcher = _find(configured.get("mpirun"), names, which)
     return Installed(_NAME, binary, facts={"mpirun": launcher})
+
+
+def _find(configured: str | None, names: Sequence[str], which: Which) -> str | None:
+    """The configured program and no other, or the first of `names` that is there."""
+    if configured:
+        return which(configured)
+    return next((path for path in map(which, names) if path), None)
 
 
 def probe_argv(found: Installed) -> Sequence[tuple[str, ...]]:
