@@ -4,7 +4,7 @@
     python benchmarks/delta50.py --level draft --limit 15
 
 Smallest molecules first. Every job is submitted under an idempotency key, so a benchmark that was interrupted goes on
-where it stopped, and one that was finished only prints again. Three lines are compared for each nucleus: the one the
+where it stopped. Three lines are compared for each nucleus: the one the
 program uses, the TMS reference of the same level (draft only) and a line fitted to these molecules, judged by leaving
 out one molecule at a time.
 """
@@ -38,8 +38,10 @@ def main() -> int:
     molecules = json.loads(DATA.read_text(encoding="utf-8"))["molecules"]
     chosen = [key for key in molecules if key in (options.only or molecules)]
     order = sorted(chosen, key=lambda key: (len(molecules[key]["xyz_angstrom"]), key))[: options.limit]
-    found: dict[str, dict[str, Any]] = {}
+    found = _kept(options.out, options.level)
     for key in order:
+        if key in found:
+            continue
         with _lock(options.lock):
             answer = run(key, molecules[key], options.level)
         if answer is not None:
@@ -56,12 +58,20 @@ def main() -> int:
     return 0
 
 
+def _kept(path: Path | None, level: str) -> dict[str, dict[str, Any]]:
+    """The answers of an earlier run at this level."""
+    if path is None or not path.is_file():
+        return {}
+    answers: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return {key: answer for key, answer in answers.items() if answer["level"] == level}
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--level", default="draft", choices=("draft", "production"))
     parser.add_argument("--limit", type=int, help="only so many molecules, smallest first")
     parser.add_argument("--only", nargs="+", metavar="COMPOUND", help="only these, as in compound_05 compound_01")
-    parser.add_argument("--out", type=Path, help="keep the answers in this JSON file")
+    parser.add_argument("--out", type=Path, help="keep the answers in this JSON file, and go on from it")
     parser.add_argument("--lock", type=Path, help="hold a lock on this file while a molecule runs")
     return parser.parse_args()
 
@@ -89,7 +99,7 @@ def run(key: str, molecule: Mapping[str, Any], level: str) -> dict[str, Any] | N
         print(f"{key} {molecule['name']} failed:\n{done.stdout}{done.stderr}", flush=True)
         return None
     answer: dict[str, Any] = json.loads(done.stdout)
-    return {name: answer[name] for name in ("id", "energy_hartree", "shifts")}
+    return {name: answer[name] for name in ("id", "level", "energy_hartree", "shifts")}
 
 
 def points(nucleus: str, found: Mapping[str, Any], molecules: Mapping[str, Any]) -> list[Point]:

@@ -184,6 +184,19 @@ def test_different_molecules_in_one_file_are_no_ensemble(xyz: Path) -> None:
     assert "files of their own" in str(error.remedy)
 
 
+def test_an_sdf_of_several_conformers_is_the_ensemble(tmp_path: Path) -> None:
+    from rdkit import Chem
+    from rdkit.Chem import rdDistGeom
+
+    mol = Chem.AddHs(Chem.MolFromSmiles("CCO"))
+    ids = rdDistGeom.EmbedMultipleConfs(mol, 2, randomSeed=1)
+    text = "".join(Chem.MolToMolBlock(mol, confId=one) + "$$$$\n" for one in ids)
+    (tmp_path / "two.sdf").write_text(text)
+    found = submission.nmr(str(tmp_path / "two.sdf"), conformers="auto")
+    assert (found.params["conformers"], found.params["smiles"]) == ("given", "CCO")
+    assert "2 structures given" in found.params["conformers_note"]
+
+
 def test_several_flat_structures_are_no_ensemble(tmp_path: Path) -> None:
     from rdkit import Chem
     from rdkit.Chem import rdDepictor
