@@ -169,7 +169,8 @@ def thousand(lab: Lab) -> Any:
         me = tree.myself().as_dict() | {"pid": 4_000_000, "start_ticks": 1}
         worker = connection.execute(
             insert(workers).values(
-                name="gone", host="here", home_id=lab.app.home_id(), home=str(lab.home.path), state="active", slots=1000,
+                name="gone", host="here", home_id=lab.app.home_id(), home=str(lab.home.path), state="active",
+                slots=1000,
                 cores=1000, memory_mib=1 << 20, beat=5, beat_at=now, created_at=now, version="0", **me,
             )
         ).inserted_primary_key[0]  # fmt: skip
