@@ -4,7 +4,11 @@
     python benchmarks/delta50.py --level draft --limit 15
 
 Smallest molecules first. Every job is submitted under an idempotency key, so a benchmark that was interrupted goes on
-where it stopped. Three lines are compared for each nucleus: the one the
+where it stopped. The draft line of the program was fitted to `data/delta50_draft.json`, which this prints again:
+
+    python benchmarks/delta50.py --print benchmarks/data/delta50_draft.json
+
+Three lines are compared for each nucleus: the one the
 program uses, the TMS reference of the same level (draft only) and a line fitted to these molecules, judged by leaving
 out one molecule at a time.
 """
@@ -24,18 +28,23 @@ from typing import Any
 
 import numpy as np
 
+from qmrunner.chemistry.scaling import line_for
+
 DATA = Path(__file__).with_name("data") / "delta50_part.json"
 NUCLEI = ("1H", "13C")
 # Shieldings of TMS, B3LYP/6-31G* in chloroform, ppm.
 TMS = {"1H": 32.15, "13C": 190.34}
-# One atom: molecule, shielding and experimental shift in ppm, shift in ppm as the program predicts it.
-Point = tuple[str, float, float, float]
+# One atom: molecule, shielding and experimental shift in ppm.
+Point = tuple[str, float, float]
 
 
 def main() -> int:
     """Run what is asked for, print the table. 1 when no molecule came through."""
     options = _options()
     molecules = json.loads(DATA.read_text(encoding="utf-8"))["molecules"]
+    if options.recorded:
+        show(_kept(options.recorded, options.level), molecules, options.level)
+        return 0
     chosen = [key for key in molecules if key in (options.only or molecules)]
     order = sorted(chosen, key=lambda key: (len(molecules[key]["xyz_angstrom"]), key))[: options.limit]
     found = _kept(options.out, options.level)
@@ -52,10 +61,15 @@ def main() -> int:
     if not found:
         print("no molecule came through", file=sys.stderr)
         return 1
-    print(f"\n{len(found)} molecules, level {options.level}, chloroform")
-    for nucleus in NUCLEI:
-        report(nucleus, points(nucleus, found, molecules), options.level)
+    show(found, molecules, options.level)
     return 0
+
+
+def show(found: Mapping[str, Any], molecules: Mapping[str, Any], level: str) -> None:
+    """Print the figures of both nuclei."""
+    print(f"\n{len(found)} molecules, level {level}, chloroform")
+    for nucleus in NUCLEI:
+        report(nucleus, points(nucleus, found, molecules), level)
 
 
 def _kept(path: Path | None, level: str) -> dict[str, dict[str, Any]]:
@@ -72,6 +86,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="only so many molecules, smallest first")
     parser.add_argument("--only", nargs="+", metavar="COMPOUND", help="only these, as in compound_05 compound_01")
     parser.add_argument("--out", type=Path, help="keep the answers in this JSON file, and go on from it")
+    parser.add_argument("--print", type=Path, dest="recorded", help="only print what this JSON file of answers tells")
     parser.add_argument("--lock", type=Path, help="hold a lock on this file while a molecule runs")
     return parser.parse_args()
 
@@ -109,7 +124,7 @@ def points(nucleus: str, found: Mapping[str, Any], molecules: Mapping[str, Any])
         measured = molecules[key]["shifts_ppm"][nucleus]
         for row in answer["shifts"]:
             if row["nucleus"] == nucleus and str(row["atom"]) in measured:
-                pairs.append((key, row["shielding_ppm"], measured[str(row["atom"])], row["shift_ppm"]))
+                pairs.append((key, row["shielding_ppm"], measured[str(row["atom"])]))
     return pairs
 
 
@@ -132,7 +147,8 @@ def report(nucleus: str, chosen: Sequence[Point], level: str) -> None:
     """Print mean absolute and root mean square errors in ppm."""
     molecules = len({p[0] for p in chosen})
     print(f"\n{nucleus}: {len(chosen)} atoms of {molecules} molecules")
-    _say("the program's line", [p[3] - p[2] for p in chosen])
+    own = line_for(nucleus, "chloroform", level)
+    _say("the program's line", [own.shift(p[1]) - p[2] for p in chosen])
     if level == "draft":
         _say(f"TMS reference {TMS[nucleus]}", [TMS[nucleus] - p[1] - p[2] for p in chosen])
     if molecules < 3:

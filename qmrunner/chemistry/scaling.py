@@ -1,8 +1,9 @@
-"""From shieldings to shifts: published lines, as data, with their published errors.
+"""From shieldings to shifts: lines as data, with their errors.
 
-Source: facts published by steinbeck/qm-nmr-calc in its benchmark of DELTA50 (Molecules 2023, 28(6), 2449,
+Production: facts published by steinbeck/qm-nmr-calc in its benchmark of DELTA50 (Molecules 2023, 28(6), 2449,
 doi 10.3390/molecules28062449): B3LYP/6-311+G(2d,p) GIAO with COSMO on B3LYP/6-31G* geometries, NWChem 7.0.2,
-against experiment in CDCl3 at 298 K, TMS = 0.
+against experiment in CDCl3 at 298 K, TMS = 0. Draft: fitted with this program to a part of the same experiment
+(docs/science.md, benchmarks/delta50.py).
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from qmrunner.errors import UsageError
 
 NUCLEI = {"H": "1H", "C": "13C"}
 SOURCE = "steinbeck/qm-nmr-calc, DELTA50 benchmark (Molecules 2023, 28(6), 2449, doi 10.3390/molecules28062449)"
+DRAFT_SOURCE = "DELTA50 (Molecules 2023, 28(6), 2449, doi 10.3390/molecules28062449), computed with qmrunner"
 PRODUCTION_METHOD = "B3LYP/6-311+G(2d,p) GIAO, COSMO, on B3LYP/6-31G* geometries"
-DRAFT_METHOD = "B3LYP/6-31G* GIAO on B3LYP/6-31G* geometries"
+DRAFT_METHOD = "B3LYP/6-31G* GIAO, COSMO, on B3LYP/6-31G* geometries"
 
 # solvent: (1H, 13C), each (slope, intercept ppm, MAE ppm, RMSD ppm, points)
 _LINES: dict[str, tuple[tuple[float, float, float, float, int], tuple[float, float, float, float, int]]] = {
@@ -33,13 +35,17 @@ _LINES: dict[str, tuple[tuple[float, float, float, float, int], tuple[float, flo
     "dmf": ((-0.932522, 29.74112, 0.126, 0.166, 335), (-0.943132, 171.79739, 2.144, 2.906, 219)),
     "vacuum": ((-0.955380, 30.54455, 0.148, 0.193, 336), (-0.972639, 175.71087, 1.739, 2.565, 219)),
 }
-# Shieldings of TMS at B3LYP/6-31G* in chloroform, ppm.
-_TMS_DRAFT = {"1H": 32.15, "13C": 190.34}
+# Draft, chloroform: slope, intercept ppm, MAE and RMSD ppm with each molecule left out of the fit in turn, points.
+_DRAFT = {
+    "1H": (-0.983357, 31.7644, 0.082, 0.101, 76),
+    "13C": (-1.041115, 197.62999, 1.523, 1.948, 53),
+}
+_DRAFT_MOLECULES = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """shift = intercept_ppm + slope × shielding. `mae_ppm` and `rmsd_ppm` are None where none were published."""
+    """shift = intercept_ppm + slope × shielding. `mae_ppm` and `rmsd_ppm` are None where they are not known."""
 
     nucleus: str
     solvent: str
@@ -65,15 +71,14 @@ class Line:
 def line_for(nucleus: str, solvent: str, level: str) -> Line:
     """The line for a nucleus (``1H``, ``13C``), a solvent's key and a level.
 
-    Production uses the regression for that solvent. Draft uses the TMS reference of its own level (slope -1): it is
-    valid in chloroform, and its note says so for every other solvent. Raises UsageError `no_scaling` when there is
-    none.
+    Production uses the published regression for that solvent. Draft uses a line fitted in chloroform, and its note says
+    so for every other solvent. Raises UsageError `no_scaling` when there is none.
     """
-    if solvent in _LINES and nucleus in _TMS_DRAFT:
+    if solvent in _LINES and nucleus in _DRAFT:
         if level == "draft":
-            return _reference(nucleus, solvent)
+            return _draft(nucleus, solvent)
         if level == "production":
-            return _regression(nucleus, solvent)
+            return _production(nucleus, solvent)
     raise UsageError(
         "no_scaling",
         f"there is no scaling for {nucleus} in {solvent} at level {level}",
@@ -81,18 +86,16 @@ def line_for(nucleus: str, solvent: str, level: str) -> Line:
     )
 
 
-def _reference(nucleus: str, solvent: str) -> Line:
-    note = "no error was published for this reference; it serves estimates"
+def _draft(nucleus: str, solvent: str) -> Line:
+    note = f"MAE and RMSD with each of the {_DRAFT_MOLECULES} molecules left out of the fit in turn"
     if solvent != "chloroform":
-        note += "; it was computed in chloroform and is used here for another solvent"
-    reference = _TMS_DRAFT[nucleus]
-    source = f"TMS reference of {reference} ppm; {SOURCE}"
-    return Line(
-        nucleus, solvent, "draft", "tms-reference", -1.0, reference, None, None, None, DRAFT_METHOD, source, note
-    )
+        note += "; fitted in chloroform and used here for another solvent"
+    numbers = _DRAFT[nucleus]
+    source = f"linear regression over {numbers[-1]} shifts of {_DRAFT_MOLECULES} molecules of {DRAFT_SOURCE}"
+    return Line(nucleus, solvent, "draft", "regression", *numbers, DRAFT_METHOD, source, note)
 
 
-def _regression(nucleus: str, solvent: str) -> Line:
+def _production(nucleus: str, solvent: str) -> Line:
     slope, intercept, mae, rmsd, points = _LINES[solvent][0 if nucleus == "1H" else 1]
     note = None if solvent == "chloroform" else "fitted to experimental shifts in CDCl3"
     source = f"linear regression over {points} shifts; {SOURCE}"

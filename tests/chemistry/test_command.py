@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from qmrunner.chemistry import structures
+from qmrunner.chemistry.scaling import line_for
 from qmrunner.chemistry.spectrum import atom_label, signals
 from qmrunner.chemistry.xyz import read_xyz, write_xyz
 
@@ -172,7 +173,7 @@ def test_the_table_and_the_plots_name_every_atom(tmp_path: Path) -> None:
     with (tmp_path / "shifts.csv").open(newline="") as stream:
         table = list(csv.DictReader(stream))
     assert [row["atom"] for row in table] == ["1", "2", "4", "5", "6", "7", "8", "9"]
-    assert table[0]["uncertainty_ppm"] == ""
+    assert float(table[0]["uncertainty_ppm"]) == line_for("13C", "chloroform", "draft").rmsd_ppm
     assert table[2]["equivalent_atoms"] == "4 5 6"
     proton = (tmp_path / "spectrum_1H.svg").read_text()
     assert "H4–H6" in proton

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from qmrunner.chemistry.__main__ import END_MARKER
+from qmrunner.chemistry.scaling import line_for
 from qmrunner.engines import chemistry
 from qmrunner.engines.base import Context, Installed
 from qmrunner.errors import QmrunnerError
@@ -127,7 +128,8 @@ def test_a_shifts_step_names_its_inputs_and_promotes_the_answer(tmp_path: Path) 
     assert outcome.state == "succeeded", outcome
     drawn = ("spectrum_1H.svg", "structure.svg", "nmredata.sdf")
     assert outcome.promote == ("shifts.csv", "geometry.xyz", "ensemble.xyz", *drawn)
-    assert [row["shift_ppm"] for row in outcome.result["shifts"]] == [1.05, 1.05]
+    expected = line_for("1H", "chloroform", "draft").shift(31.1)
+    assert [row["shift_ppm"] for row in outcome.result["shifts"]] == pytest.approx([expected, expected], abs=1e-4)
 
 
 @pytest.mark.parametrize("source", ["files", "ensemble"])
