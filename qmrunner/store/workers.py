@@ -100,6 +100,13 @@ def condemn(connection: Connection, now: float, worker_id: int, beat: int) -> bo
     return True
 
 
+def dead_with_attempts(connection: Connection) -> list[int]:
+    """Workers that were declared dead and whose attempts nobody has released yet: their judge may have died then."""
+    in_hand = select(attempts.c.worker_id).where(attempts.c.state.in_(ATTEMPT_LIVE))
+    query = select(workers.c.id).where(workers.c.state == "dead", workers.c.id.in_(in_hand))
+    return [row.id for row in connection.execute(query)]
+
+
 def set_drain(connection: Connection, now: float, home_id: str, draining: bool) -> int:
     """Stop or resume claiming for the workers of a home. Returns how many changed."""
     old, new = ("active", "draining") if draining else ("draining", "active")

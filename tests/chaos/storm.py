@@ -128,7 +128,9 @@ class Storm:
 
     def _structure(self) -> Path:
         path = self.folder / f"mol{self.dice.randrange(8)}.xyz"
-        litter = " litter=1" if self.dice.random() < 0.2 else ""
+        # With the marker: below init, where the tree of a guardian falls whose supervisor was killed before, nothing
+        # else tells whose it is. (As PID 1 of a container the supervisor takes all of them along.)
+        litter = " litter=2" if self.dice.random() < 0.2 else ""
         stubborn = " stubborn=1" if self.dice.random() < 0.2 else ""
         seconds = self.dice.choice((0, 0, 1, 2))
         path.write_text(f"3\nseconds={seconds}{litter}{stubborn}\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n")

@@ -44,7 +44,18 @@ class Leases:
             return 0
         beats = [(row["id"], row["beat"]) for row in rows.values()]
         now = time.monotonic() if monotonic is None else monotonic
-        return sum(self._bury(rows[worker], beat) for worker, beat in self.judge.observe(beats, own["beat"], now))
+        released = sum(self._bury(rows[worker], beat) for worker, beat in self.judge.observe(beats, own["beat"], now))
+        return released + self._release_left()
+
+    def _release_left(self) -> int:
+        """Attempts of workers that are dead already: their judge died before it came to them, or could not end them."""
+        with self.app.store.read() as connection:
+            dead = workers.dead_with_attempts(connection)
+            if not dead:
+                return 0
+            rows = {row["id"]: row for row in workers.all_workers(connection, ended=True)}
+            left = workers.live_attempts(connection, dead)
+        return sum(self._release(rows[attempt["worker_id"]], attempt) for attempt in left)
 
     def _bury(self, row: Mapping[str, Any], beat: int) -> int:
         with self.app.store.write() as connection:

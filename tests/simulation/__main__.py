@@ -1,0 +1,73 @@
+"""`python -m tests.simulation --schedules 100000 --seed 1`: as many schedules as asked for, on all cores."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from qmrunner.store.session import Store
+from qmrunner.store.tables import metadata
+from tests.simulation.world import World
+
+_SHOWN = 10
+
+
+@contextmanager
+def blank() -> Iterator[Store]:
+    """An empty store, in memory where there is a place for it."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="qmrunner-simulation-", dir=memory) as folder:
+        store = Store(f"sqlite:///{Path(folder) / 'store.db'}")
+        metadata.create_all(store.engine)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+def one(connection: Connection, seed: int) -> str | None:
+    """What is wrong with the schedule of this seed. Leaves no row behind."""
+    attempt = connection.begin_nested()
+    try:
+        World(connection, seed).run()
+    except AssertionError as problem:
+        return str(problem)
+    finally:
+        attempt.rollback()
+    return None
+
+
+def many(seeds: range) -> list[str]:
+    with blank() as store, store.write() as connection:
+        return [problem for seed in seeds if (problem := one(connection, seed)) is not None]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--schedules", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1, help="of the first schedule; each next one has the next number")
+    chosen = parser.parse_args()
+    end = chosen.seed + chosen.schedules
+    parts = [range(at, min(at + 250, end)) for at in range(chosen.seed, end, 250)]
+    began = time.monotonic()
+    problems: list[str] = []
+    with multiprocessing.Pool() as pool:
+        for found in pool.imap_unordered(many, parts):
+            problems += found
+    print(f"{chosen.schedules} schedules in {time.monotonic() - began:.0f} s, {len(problems)} broken")
+    for problem in problems[:_SHOWN]:
+        print(f"  {problem}")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
