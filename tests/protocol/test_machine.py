@@ -7,7 +7,6 @@ import tempfile
 import uuid
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -24,7 +23,6 @@ from qmrunner.store import workers
 from qmrunner.store.claims import Claim
 from qmrunner.store.session import Store
 from qmrunner.store.tables import attempts, jobs, metadata, reservations, steps
-from tests import conftest
 from tests.store.work import CHAIN, FAIL, HOLD, ONE, REQUEUE, SUCCEED, Lazy, Work, Workflow, spec
 
 SMALL = Capacity(slots=2, cores=2, memory_mib=4000)
@@ -64,6 +62,7 @@ class Protocol(RuleBasedStateMachine):
         metadata.create_all(self.store.engine)
         self.work = Work(self.store)
         self.workers = [self.work.worker(SMALL, f"home{i}") for i in range(3)]
+        self.everybody = list(self.workers)
         self.planners: dict[str, Workflow] = {}
         self.wins: dict[int, int] = {}
         self.ended: dict[str, str] = {}
@@ -134,7 +133,8 @@ class Protocol(RuleBasedStateMachine):
         with self.store.write() as connection:
             beat = next(row["beat"] for row in workers.all_workers(connection, ended=True) if row["id"] == worker)
             workers.condemn(connection, self.work.now, worker, beat)
-        self.workers[who] = self.work.worker(SMALL, f"elsewhere{uuid.uuid4().hex}")
+        self.workers[who] = self.work.worker(SMALL, f"elsewhere{len(self.everybody)}")
+        self.everybody.append(self.workers[who])
         if not crash:  # the judge itself lived on
             self.release_what_the_dead_left()
 
@@ -254,16 +254,16 @@ def test_no_order_of_acts_breaks_the_protocol_on_sqlite() -> None:
     run_state_machine_as_test(Protocol, settings=CHECKS)
 
 
-@pytest.mark.skipif(conftest.POSTGRES is None, reason="QMRUNNER_TEST_POSTGRES names no server")
-def test_no_order_of_acts_breaks_the_protocol_on_postgresql() -> None:
+def test_no_order_of_acts_breaks_the_protocol_on_postgresql(postgres_server: str) -> None:
     name = f"qmrunner_protocol_{uuid.uuid4().hex[:12]}"
-    url = make_url(conftest.POSTGRES or "").set(drivername="postgresql+psycopg")
+    url = make_url(postgres_server).set(drivername="postgresql+psycopg")
     server = create_engine(url, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name}"))
     try:
         there = url.set(database=name, drivername="postgresql").render_as_string(hide_password=False)
-        run_state_machine_as_test(type("OnPostgres", (Protocol,), {"url": there}), settings=CHECKS)
+        machine = type("OnPostgres", (Protocol,), {"url": there})
+        run_state_machine_as_test(machine, settings=settings(CHECKS, max_examples=10))
     finally:
         with server.connect() as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))

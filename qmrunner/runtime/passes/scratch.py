@@ -27,8 +27,9 @@ def plan(context: Context) -> list[Action]:
         fates = attempt_store.fates(connection, {job.name for job in _folders(root)})
     actions = [Action(NAME, "remove", str(path), "a removal was interrupted") for path in _interrupted(root)]
     for path in _empty(root):
-        fate = fates.get((path.parent.name, path.name))
-        if fate is not None and fate.over and not fate.failed:
+        job, *step = path.relative_to(root).parts
+        concerned = [fate for key, fate in fates.items() if key[0] == job and key[1] in (step or [key[1]])]
+        if concerned and all(fate.over for fate in concerned):
             actions.append(Action(NAME, "remove", str(path), "a removal was interrupted"))
     for job, step, number, path in found:
         fate = fates.get((job, step))
@@ -78,9 +79,9 @@ def _interrupted(root: Path) -> Iterator[Path]:
 
 
 def _empty(root: Path) -> Iterator[Path]:
-    """Folders of steps with nothing in them."""
+    """Folders of jobs and of their steps with nothing in them."""
     for job in _folders(root):
-        yield from (step for step in _folders(job) if not os.listdir(step))
+        yield from (folder for folder in (job, *_folders(job)) if not os.listdir(folder))
 
 
 def _folders(folder: Path, *, hidden: bool = False) -> list[Path]:
