@@ -9,7 +9,15 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy import create_engine, select, text
 from sqlalchemy.engine import make_url
 
@@ -66,6 +74,7 @@ class Protocol(RuleBasedStateMachine):
         self.planners: dict[str, Workflow] = {}
         self.wins: dict[int, int] = {}
         self.ended: dict[str, str] = {}
+        self.submit("one", 0)
 
     def teardown(self) -> None:
         try:
@@ -84,19 +93,25 @@ class Protocol(RuleBasedStateMachine):
             self.planners[job] = WORKFLOWS[kind]
 
     @rule(target=claims_made, who=st.integers(0, 2))
-    def claim(self, who: int) -> Claim | None:
-        return self.work.claim(self.workers[who], SMALL)
+    def claim(self, who: int) -> Claim | MultipleResults[Claim]:
+        made = self.work.claim(self.workers[who], SMALL)
+        return multiple() if made is None else made
+
+    @rule(target=claims_made, claim=claims_made, who=st.integers(0, 2))
+    def superseded(self, claim: Claim, who: int) -> Claim | MultipleResults[Claim]:
+        """The step of an attempt is requeued and claimed again: the first claim is stale from then on."""
+        if not self.owns(claim, STEP_LIVE):
+            return multiple()
+        self.finish(claim, "requeue", False)
+        return self.claim(who)
 
     @rule(claim=claims_made)
-    def start(self, claim: Claim | None) -> None:
-        if claim is not None:
-            owned = self.owns(claim, ("claimed",))
-            assert self.work.start(claim) is owned
+    def start(self, claim: Claim) -> None:
+        owned = self.owns(claim, ("claimed",))
+        assert self.work.start(claim) is owned
 
     @rule(claim=claims_made, what=st.sampled_from(sorted(VERDICTS)), broken=st.booleans())
-    def finish(self, claim: Claim | None, what: str, broken: bool) -> None:
-        if claim is None:
-            return
+    def finish(self, claim: Claim, what: str, broken: bool) -> None:
         verdict = VERDICTS[what]
         with self.store.read() as connection:
             cancelled = job_store.get(connection, claim.job.id).cancel_requested
@@ -158,7 +173,7 @@ class Protocol(RuleBasedStateMachine):
             workers.take_over(connection, before, new)
             for one in before:
                 workers.retire(connection, one, self.work.now)
-            assert workers.live_attempts(connection, before) == []
+            assert workers.live_attempts(connection, [*before, old]) == []
 
     @rule(verb=st.sampled_from(["cancel", "retry", "hold", "release"]), data=st.data())
     def ask(self, verb: str, data: st.DataObject) -> None:
@@ -242,8 +257,8 @@ class Protocol(RuleBasedStateMachine):
 
 
 CHECKS = settings(
-    max_examples=25,
-    stateful_step_count=30,
+    max_examples=60,
+    stateful_step_count=40,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],

@@ -27,8 +27,8 @@ def plan(context: Context) -> list[Action]:
         fates = attempt_store.fates(connection, {job.name for job in _folders(root)})
     actions = [Action(NAME, "remove", str(path), "a removal was interrupted") for path in _interrupted(root)]
     for path in _empty(root):
-        job, *step = path.relative_to(root).parts
-        concerned = [fate for key, fate in fates.items() if key[0] == job and key[1] in (step or [key[1]])]
+        inside = path.relative_to(root).parts
+        concerned = [fate for key, fate in fates.items() if key[: len(inside)] == inside]
         if concerned and all(fate.over for fate in concerned):
             actions.append(Action(NAME, "remove", str(path), "a removal was interrupted"))
     for job, step, number, path in found:
