@@ -17,10 +17,10 @@ from qmrunner.logs import get as get_logger
 from qmrunner.runtime.attempt import Live, engine_grace_s
 from qmrunner.runtime.exits import ExitStatus
 from qmrunner.runtime.folders import write_atomically
+from qmrunner.runtime.home import STATE_FILE
 from qmrunner.runtime.worker import Worker
 from qmrunner.store import claims, workers
 
-STATE_FILE = "state.json"
 _TICK_S = 1.0
 _FENCED_DEADLINE_S = 10.0
 
@@ -73,7 +73,9 @@ class Beat:
         for one in dirty:
             one.dirty = False
         accepted = True
-        with worker.app.store.write() as connection:
+        store = worker.app.store
+        # A nudge alone only asks: it must not queue up for the write lock.
+        with store.write() if due or dirty else store.read() as connection:
             if due:
                 self._next_beat = time.monotonic() + worker.settings.heartbeat_seconds
                 accepted = workers.beat(connection, now, worker.worker_id, os.getpid())

@@ -7,9 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from qmrunner.runtime.beat import STATE_FILE
-from qmrunner.runtime.home import holder_of
-from qmrunner.runtime.supervisor import SUPERVISOR_FILE
+from qmrunner.runtime.home import STATE_FILE, SUPERVISOR_FILE, holder_of
 from qmrunner.settings import Settings
 
 # The supervisor writes its file every 5 s.

@@ -12,6 +12,8 @@ from qmrunner.errors import NotReadyError
 from qmrunner.runtime import tree
 
 LOCK = "daemon.lock"
+STATE_FILE = "state.json"  # what the consumer last said of itself
+SUPERVISOR_FILE = "supervisor.json"
 
 
 class HomeLock:

@@ -24,15 +24,13 @@ from qmrunner.app import App
 from qmrunner.errors import QmrunnerError
 from qmrunner.queue import bind_short
 from qmrunner.runtime import machine, spawner, tree
-from qmrunner.runtime.beat import STATE_FILE
 from qmrunner.runtime.exits import ExitStatus
 from qmrunner.runtime.folders import write_atomically
-from qmrunner.runtime.home import HomeLock
+from qmrunner.runtime.home import STATE_FILE, SUPERVISOR_FILE, HomeLock
 from qmrunner.runtime.schedule import Schedule
 from qmrunner.runtime.tail import Tailer, Writer
 from qmrunner.store import workers
 
-SUPERVISOR_FILE = "supervisor.json"
 _LOOP_S = 5.0
 _BACKOFF_S = (0.1, 30.0)
 _HEALTHY_AFTER_S = 30.0
