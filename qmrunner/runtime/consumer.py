@@ -120,7 +120,7 @@ def _end_with_supervisor() -> None:
 
 def main() -> None:
     worker_id = int(sys.argv[1])
-    tree.name_process("qm-consumer")
+    tree.name_process(tree.CONSUMER_NAME)
     threading.Thread(target=_end_with_supervisor, name="supervisor-watch", daemon=True).start()
     app = composition.build()
     logs.configure(app.settings.run_root, app.settings.log_level, worker=app.settings.worker_name)

@@ -398,7 +398,7 @@ def guard(directory: str) -> None:
     """The life of a guardian, from just after the fork to its end. Raises nothing: what goes wrong is in its record."""
     os.setsid()
     tree.become_subreaper()
-    tree.name_process("qm-guardian")
+    tree.name_process(tree.GUARDIAN_NAME)
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     diary = os.open("guardian.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644, dir_fd=handle)
     null = os.open("/dev/null", os.O_RDWR)

@@ -101,7 +101,7 @@ def _fork(directory: str, guardians: set[int], inherited: tuple[int, ...]) -> in
 def main() -> None:
     """`python -m qmrunner.runtime.spawner`: fd 0 a pipe from the supervisor, fd 3 the listening socket."""
     tree.become_subreaper()
-    tree.name_process("qm-spawner")
+    tree.name_process(tree.SPAWNER_NAME)
     listener = socket.socket(fileno=int(sys.argv[1]))
     gc.collect()
     gc.freeze()  # keep pages shared with the guardians

@@ -36,7 +36,6 @@ _BACKOFF_S = (0.1, 30.0)
 _HEALTHY_AFTER_S = 30.0
 _SILENT_CONSUMER_S = 90.0
 _STALE_LOOKS = 3
-_GUARDIAN = "qm-guardian"
 
 
 @dataclass
@@ -339,7 +338,7 @@ class Supervisor:
 
 def _is_guardian(pid: int) -> bool:
     stat = tree.stat_of(pid)
-    return stat is None or stat.comm == _GUARDIAN or stat.state in "ZX"
+    return stat is None or stat.comm == tree.GUARDIAN_NAME or stat.state in "ZX"
 
 
 def _last_words(path: Path) -> str | None:

@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterable
 from qmrunner.model.identity import Identity, Stat, parse_stat
 
 MARKER = "QMRUNNER_ATTEMPT"
+CONSUMER_NAME, SPAWNER_NAME, GUARDIAN_NAME = "qm-consumer", "qm-spawner", "qm-guardian"
+# All that may be a child of the supervisor, by the names that the kernel shows.
+OUR_NAMES = (CONSUMER_NAME, SPAWNER_NAME, GUARDIAN_NAME)
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")

@@ -5,6 +5,7 @@ Every exit from here leaves an attempt either committed or in the keeping of its
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import threading
@@ -120,9 +121,20 @@ class Worker:
             self._settle(live)
         except LeftForSuccessor:
             self.log.info("attempt_left", **who(live))
+        except Exception as problem:
+            self._give_up(live, problem)
         finally:
             self.tails.finish(live.label, live.number)
             self.live.remove(live)
+
+    def _give_up(self, live: Live, problem: Exception) -> None:
+        """A fault of our own: end the tree and fail the step, so that nothing stays claimed without anybody at work."""
+        self.log.error("internal_error", **who(live), error=repr(problem), exc_info=problem)
+        self.end_tree(live)
+        try:
+            self._conclude(live, outcome_of_problem(problem), None, {})
+        except Exception as again:  # even the commit fails: the next start of the consumer adopts the attempt
+            self.log.error("attempt_left", **who(live), error=repr(again))
 
     def _launch(self, live: Live) -> tuple[tuple[str, ...], Exception | None]:
         engine = self.app.engine(live.step.engine)
@@ -189,10 +201,24 @@ class Worker:
             self.log.error("survivors", **who(live), remedy="a process of this attempt cannot be killed; see ps")
 
     def spawner_settled(self) -> bool:
+        """Whether nothing is left that belonged to a dead guardian, marked or not."""
         try:
-            return self.spawner.settle()
+            settled = self.spawner.settle()
         except OSError:
-            return True  # a spawner that died has no children left: they fell to the supervisor
+            settled = True  # a spawner that died has no children left: they fell to the supervisor
+        return self._supervisor_settled() and settled
+
+    def _supervisor_settled(self) -> bool:
+        """Orphans of guardians that outlived their spawner fall to the supervisor, which ends them: wait for that."""
+        end = time.monotonic() + _TREE_DEADLINE_S
+        supervisor = os.getppid()
+        while True:
+            stats = (tree.stat_of(pid) for pid in tree.children_of(supervisor))
+            if all(stat is None or stat.state in "ZX" or stat.comm in tree.OUR_NAMES for stat in stats):
+                return True
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
 
     # -- the commit -------------------------------------------------------------------------------------------------
 
