@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
+    from qmrunner.app import App
+
 _FOLLOW_EVERY_S = 0.2
 
 
@@ -43,7 +45,7 @@ def status(
     """Workers, jobs, steps, progress, heartbeats, disk. Works while the daemon is stuck or down."""
     from qmrunner import views
 
-    app = open_app(busy_seconds=2.0)
+    app = _open_even_when_stuck()
 
     def look() -> dict[str, Any]:
         return views.job_view(app, job) if job else views.overview(app)
@@ -64,6 +66,19 @@ def status(
             live.update(_render(seen))
             if job and seen["job"]["state"] in ("succeeded", "failed", "cancelled", "held"):
                 return
+
+
+def _open_even_when_stuck() -> App:
+    """The app, even when its store does not answer: then the daemon's state file has to do."""
+    from qmrunner import app
+    from qmrunner.store.session import StoreUnavailable
+
+    opened = app.build(busy_seconds=2.0)
+    try:
+        opened.open_store(create=False)
+    except StoreUnavailable:
+        pass  # told by what is shown
+    return opened
 
 
 def _render(seen: dict[str, Any]) -> Group:

@@ -16,7 +16,7 @@ from qmrunner.runtime.passes.base import Context
 from qmrunner.runtime.passes.leases import Leases
 from qmrunner.store import workers
 
-_LOOKS_PER_LEASE = 10
+_LOOKS_PER_LEASE = 6
 _FIRST_SWEEP_S = 2.0
 
 
@@ -30,7 +30,7 @@ class Schedule:
 
     def start(self) -> None:
         settings = self._app.settings
-        look_every = min(2.0, settings.lease_seconds / _LOOKS_PER_LEASE)
+        look_every = min(3.0, settings.lease_seconds / _LOOKS_PER_LEASE)
         self._scheduler.add_job(self._judge, "interval", seconds=look_every, misfire_grace_time=None)
         self._scheduler.add_job(
             self._sweep,

@@ -327,11 +327,12 @@ class Supervisor:
             child.process.send_signal(number)
 
     def _say_goodbye(self) -> None:
-        with suppress(QmrunnerError):
-            quick = App(self.settings, busy_seconds=1.0)
-            with quick.store.write() as connection:
-                workers.set_state(connection, self.worker_id, "stopped")
-            quick.close()
+        if not self.fatal:  # a store that cannot be trusted is left as it is
+            with suppress(QmrunnerError):
+                quick = App(self.settings, busy_seconds=1.0)
+                with quick.store.write() as connection:
+                    workers.set_state(connection, self.worker_id, "stopped")
+                quick.close()
         self.log.info("daemon_stopped")
         self.app.close()
 

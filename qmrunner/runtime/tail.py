@@ -26,7 +26,7 @@ _LAG_BYTES = 4 << 20
 _KEEP_BYTES = 64 << 10
 _EVENTS_BYTES = 64 << 20
 _CHUNK_BYTES = 256 << 10
-_POLL_S = 0.1
+_POLL_S, _IDLE_POLL_S = 0.1, 0.25  # with and without a log to forward
 
 
 class TailRegister:
@@ -135,7 +135,7 @@ class Tailer:
         self._writer.flush(max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:
-        while not self._stop.wait(_POLL_S):
+        while not self._stop.wait(_POLL_S if self._sources else _IDLE_POLL_S):
             try:
                 while self.run_once() and not self._stop.is_set():
                     continue

@@ -36,6 +36,7 @@ class Store:
         if self.is_sqlite:
             self._check_sqlite(create)
             self.engine = create_engine(url, connect_args={"timeout": busy_seconds})
+            event.listen(self.engine, "do_connect", self._before_connect)
             event.listen(self.engine, "connect", _configure_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
@@ -43,6 +44,10 @@ class Store:
                 self._parsed = self._parsed.set(drivername="postgresql+psycopg")
             self.engine = _connect_server(self._parsed)
         self._reader = self.engine.execution_options(qmrunner_read=True)
+
+    def _before_connect(self, *_: Any) -> None:
+        """A new connection to a replaced file would write the old one's WAL into it."""
+        self.check_file()
 
     def _check_sqlite(self, create: bool) -> None:
         if not self._parsed.database or self._parsed.database == ":memory:":
@@ -75,10 +80,10 @@ class Store:
         try:
             inode = os.stat(self.path).st_ino
         except FileNotFoundError:
-            inode = -1
+            inode = None
         if self._inode is None:
-            self._inode = inode
-        if inode != self._inode:
+            self._inode = inode  # not there before the first connection makes it
+        elif inode != self._inode:
             raise NotReadyError(
                 "store_replaced",
                 f"the store {self.path} was deleted or replaced while it was in use",
