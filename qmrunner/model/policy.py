@@ -10,6 +10,8 @@ from qmrunner.model.jobs import Evidence, Outcome
 from qmrunner.model.states import AttemptState
 
 RETRY_DELAY_CAP_S = 600.0
+# A reboot, or a death before the engine began, says nothing about the step.
+_HELD_AGAINST = ("guardian", "worker")
 # Deaths of a step's guardian or worker are counted within this window.
 POISON_WINDOW_S = 72 * 3600.0
 
@@ -83,7 +85,7 @@ def lost(deaths_in_window: int, what: str, poison_deaths: int) -> Verdict:
 
     A step that takes its worker down `poison_deaths` times is held for a person to look at.
     """
-    if deaths_in_window >= poison_deaths:
+    if what in _HELD_AGAINST and deaths_in_window >= poison_deaths:
         return Verdict(
             "hold",
             AttemptState.LOST,

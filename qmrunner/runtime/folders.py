@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner.model.identity import Identity
-from qmrunner.runtime import guardian
+from qmrunner.runtime import guardian, tree
 from qmrunner.settings import Settings
 from qmrunner.store.claims import Paths
 
@@ -46,7 +46,16 @@ class AttemptFolder:
         return Identity.from_dict(record["guardian"]) if record else None
 
     def guardian_lives(self) -> bool:
-        """Whether a guardian holds this directory's lock: true across pid namespaces, false once it is gone."""
+        """Whether a guardian is there: it holds the lock (seen across pid namespaces), or is still on its way out.
+
+        A dying process lets go of its locks before its children are handed on; only as a zombie is it done with both.
+        """
+        if self._locked():
+            return True
+        identity = self.guardian_identity()
+        return identity is not None and tree.is_alive(identity)
+
+    def _locked(self) -> bool:
         try:
             descriptor = os.open(self.path / guardian.LOCK, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:

@@ -42,7 +42,7 @@ def main() -> int:
         chosen.keep.mkdir(parents=True)
         report = Storm(chosen.keep.resolve(), chosen.seed, chosen.minutes * 60).run()
     else:
-        with disk(512) as folder:
+        with disk(2048) as folder:
             report = Storm(folder, chosen.seed, chosen.minutes * 60).run()
     print(json.dumps(report, indent=1))
     if chosen.report:

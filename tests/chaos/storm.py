@@ -238,9 +238,10 @@ class Storm:
     def _damage_queue(self) -> None:
         path = self.home.path / "queue.db"
         new = path.with_name("queue.new")
-        new.write_bytes(self.dice.choice((b"", b"no database" * 500)))
-        os.replace(new, path)
-        self.counts["queue_damaged"] += 1
+        with suppress(OSError):  # the disk may be full just now
+            new.write_bytes(self.dice.choice((b"", b"no database" * 500)))
+            os.replace(new, path)
+            self.counts["queue_damaged"] += 1
 
     def _cancel(self) -> None:
         with suppress(QmrunnerError), self.app.store.write() as connection:

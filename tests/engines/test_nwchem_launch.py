@@ -83,8 +83,16 @@ def test_names_on_path_are_matched_so_that_binary_and_launcher_fit(tmp_path: Pat
 
 
 def test_configured_paths_come_first() -> None:
-    found = launch.locate({"nwchem": "/opt/nwchem", "mpirun": "/opt/mpirun"}, lambda name: f"/usr/bin/{name}")
+    def which(name: str) -> str | None:
+        return name if name.startswith("/opt/") else f"/usr/bin/{name}"
+
+    found = launch.locate({"nwchem": "/opt/nwchem", "mpirun": "/opt/mpirun"}, which)
     assert (found.path, found.facts["mpirun"]) == ("/opt/nwchem", "/opt/mpirun")
+
+
+def test_a_configured_program_that_is_not_there_is_not_replaced_by_another() -> None:
+    found = launch.locate({"nwchem": "/nonexistent"}, lambda name: None if name.startswith("/") else f"/usr/bin/{name}")
+    assert found.path is None
 
 
 def test_every_flavour_gets_its_own_flags_and_variables() -> None:

@@ -122,3 +122,8 @@ def test_a_delay_doubles_up_to_its_cap_with_at_most_a_quarter_of_jitter(
     assert plain == min(base * 2.0 ** min(retries, 30), policy.RETRY_DELAY_CAP_S)
     assert plain <= policy.retry_delay(retries, base, jitter) <= 1.25 * plain
     assert plain <= policy.retry_delay(retries + 1, base, 0.0) <= policy.RETRY_DELAY_CAP_S
+
+
+def test_a_reboot_or_a_death_before_the_engine_began_is_never_held_against_a_step() -> None:
+    for what in ("machine", "claim"):
+        assert policy.lost(99, what, 3).move == "requeue"

@@ -298,6 +298,8 @@ def test_after_settling_nothing_of_dead_guardians_is_left_and_the_living_go_on(s
     engine = living.engine()
     for attempt in dead:
         os.kill(attempt.pid, signal.SIGKILL)
+    for attempt in dead:
+        wait_for(lambda one=attempt: not one.folder.guardian_lives(), 5.0, "the guardian's end")
     assert spawning.client.settle()
     assert not any(tree.is_alive(member) for member in members)
     assert tree.is_alive(engine)

@@ -19,6 +19,7 @@ from qmrunner.store.tables import metadata
 from tests.simulation.world import World
 
 _SHOWN = 10
+_PART = 100
 
 
 @contextmanager
@@ -51,18 +52,22 @@ def many(seeds: range) -> list[str]:
         return [problem for seed in seeds if (problem := one(connection, seed)) is not None]
 
 
+def run(first: int, schedules: int) -> list[str]:
+    """What is wrong with the schedules of these seeds, on all cores."""
+    end = first + schedules
+    parts = [range(at, min(at + _PART, end)) for at in range(first, end, _PART)]
+    # Fresh processes: a fork would inherit the threads and connections of whoever asks.
+    with multiprocessing.get_context("spawn").Pool() as pool:
+        return [problem for found in pool.imap_unordered(many, parts) for problem in found]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--schedules", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1, help="of the first schedule; each next one has the next number")
     chosen = parser.parse_args()
-    end = chosen.seed + chosen.schedules
-    parts = [range(at, min(at + 250, end)) for at in range(chosen.seed, end, 250)]
     began = time.monotonic()
-    problems: list[str] = []
-    with multiprocessing.Pool() as pool:
-        for found in pool.imap_unordered(many, parts):
-            problems += found
+    problems = run(chosen.seed, chosen.schedules)
     print(f"{chosen.schedules} schedules in {time.monotonic() - began:.0f} s, {len(problems)} broken")
     for problem in problems[:_SHOWN]:
         print(f"  {problem}")
