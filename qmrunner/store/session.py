@@ -79,8 +79,8 @@ class Store:
             return
         try:
             inode = os.stat(self.path).st_ino
-        except FileNotFoundError:
-            inode = None
+        except OSError:
+            inode = None  # not there, or out of reach: SQLite says which
         if self._inode is None:
             self._inode = inode  # not there before the first connection makes it
         elif inode != self._inode:
