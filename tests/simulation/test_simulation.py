@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.__main__ import run
+from tests.simulation.schedules import run
 
 SCHEDULES = 2000
 
