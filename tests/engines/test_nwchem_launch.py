@@ -95,21 +95,39 @@ def test_a_configured_program_that_is_not_there_is_not_replaced_by_another() -> 
     assert found.path is None
 
 
-def test_every_flavour_gets_its_own_flags_and_variables() -> None:
+def test_every_flavour_gets_its_own_flags() -> None:
     four = launch.launch(probed(OPEN_MPI_4, LDD_OPENMPI), 4)
-    five = launch.launch(probed(OPEN_MPI_5, LDD_OPENMPI), 4)
     hydra = launch.launch(probed(HYDRA, LDD_MPICH), 4)
     assert four.argv == ("/usr/bin/mpirun", "-np", "4", "/opt/bin/nwchem")
-    assert four.env["OMPI_MCA_hwloc_base_binding_policy"] == "none"
-    assert four.env["OMPI_MCA_btl_vader_single_copy_mechanism"] == "none"
-    assert five.env["PRTE_MCA_hwloc_default_binding_policy"] == "none"
-    assert five.env["OMPI_MCA_smsc"] == "^cma"
     assert hydra.argv == ("/usr/bin/mpirun", "-launcher", "fork", "-n", "4", "/opt/bin/nwchem")
-    for started in (four, five, hydra):
-        assert started.env["OMP_NUM_THREADS"] == "1"
-        assert started.env["GFORTRAN_UNBUFFERED_PRECONNECTED"] == "1"
-        assert started.env["TZ"] == "UTC"
-        assert "PMIX_RANK" in started.unset
+
+
+def test_every_flavour_gets_its_own_variables(tmp_path: Path) -> None:
+    four = launch.environment(probed(OPEN_MPI_4, LDD_OPENMPI), tmp_path)
+    five = launch.environment(probed(OPEN_MPI_5, LDD_OPENMPI), tmp_path)
+    hydra = launch.environment(probed(HYDRA, LDD_MPICH), tmp_path)
+    assert four["OMPI_MCA_hwloc_base_binding_policy"] == "none"
+    assert four["OMPI_MCA_btl_vader_single_copy_mechanism"] == "none"
+    assert five["PRTE_MCA_hwloc_default_binding_policy"] == "none"
+    assert five["OMPI_MCA_smsc"] == "^cma"
+    for variables in (four, five, hydra):
+        assert variables["OMP_NUM_THREADS"] == "1"
+        assert variables["GFORTRAN_UNBUFFERED_PRECONNECTED"] == "1"
+        assert variables["TZ"] == "UTC"
+        assert variables["TMPDIR"] == str(tmp_path)
+
+
+def test_the_basis_sets_beside_the_binary_are_used_unless_a_file_of_the_user_names_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binary, libraries = tmp_path / "bin" / "nwchem", tmp_path / "share" / "nwchem" / "libraries"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    libraries.mkdir(parents=True)
+    found = launch.locate({"nwchem": str(binary)}, lambda name: name)
+    assert launch.environment(found, tmp_path)["NWCHEM_BASIS_LIBRARY"] == f"{libraries}/"
+    (tmp_path / ".nwchemrc").write_text("nwchem_basis_library /elsewhere/\n")
+    found = launch.locate({"nwchem": str(binary)}, lambda name: name)
+    assert "NWCHEM_BASIS_LIBRARY" not in launch.environment(found, tmp_path)
 
 
 def test_sessions_and_shared_memory_files_stay_in_the_attempt(tmp_path: Path) -> None:

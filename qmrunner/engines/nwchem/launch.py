@@ -6,6 +6,7 @@ a binary of another as N separate one-rank runs that overwrite each other's file
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,21 +18,13 @@ from qmrunner.errors import NotReadyError
 _NAME = "nwchem"
 _BINARIES = ("nwchem", "nwchem.openmpi", "nwchem.mpich")
 _FACTS = r"\(NWChem\) [0-9][0-9.]*|ranks per node, must be at least"
-_INHERITED = (
-    "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_UNIVERSE_SIZE",
-    "PMIX_RANK", "PMIX_NAMESPACE", "PMIX_SERVER_URI2", "PMIX_SERVER_URI21", "PMIX_SERVER_URI3", "PMIX_SERVER_URI4",
-    "PMI_RANK", "PMI_SIZE", "PMI_FD", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY",
-    "I_MPI_PIN", "OMPI_MCA_btl", "OMPI_MCA_rmaps_base_mapping_policy", "NWCHEM_MEMORY_TOTAL",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start the ranks: `argv` up to the deck's name, environment, what to unset, and the notes on why."""
+    """How to start the ranks: `argv` up to the deck's name, and the notes on why."""
 
     argv: tuple[str, ...]
-    env: Mapping[str, str]
-    unset: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -47,7 +40,8 @@ def locate(configured: Mapping[str, str | None], which: Which) -> Installed:
     }
     names = candidates.get(named or "", ("mpirun", "mpiexec"))
     launcher = _find(configured.get("mpirun"), names, which)
-    return Installed(_NAME, binary, facts={"mpirun": launcher})
+    library = _basis_library(binary)
+    return Installed(_NAME, binary, facts={"mpirun": launcher} | ({"basis_library": library} if library else {}))
 
 
 def _find(configured: str | None, names: Sequence[str], which: Which) -> str | None:
@@ -55,6 +49,22 @@ def _find(configured: str | None, names: Sequence[str], which: Which) -> str | N
     if configured:
         return which(configured)
     return next((path for path in map(which, names) if path), None)
+
+
+def rc_files() -> tuple[Path, Path]:
+    """Where NWChem looks for its folders after the environment: the user's file, then the machine's."""
+    return Path(os.path.expanduser("~/.nwchemrc")), Path("/etc/nwchemrc")
+
+
+def _basis_library(binary: str) -> str | None:
+    """The basis sets installed beside the binary, with the slash that NWChem wants.
+
+    None where a `.nwchemrc` of the user or the machine decides, or nothing is there: then NWChem's own path stands.
+    """
+    if any(file.exists() for file in rc_files()):
+        return None
+    library = Path(binary).resolve().parent.parent / "share" / "nwchem" / "libraries"
+    return f"{library}/" if library.is_dir() else None
 
 
 def probe_argv(found: Installed) -> Sequence[tuple[str, ...]]:
@@ -120,7 +130,7 @@ def launch(installed: Installed, ranks: int) -> Launch:
     notes = [f"launcher: {flavour}, {ranks} rank{'s' if ranks > 1 else ''}, not bound to cores, CMA off"]
     if ranks == 1:
         notes.append("launcher: used for one rank, too: a bare rank would start a daemon in a session of its own")
-    return Launch((*argv, installed.path), _environment(flavour), _INHERITED, tuple(notes))
+    return Launch((*argv, installed.path), tuple(notes))
 
 
 def private_directories(flavour: str | None, tmp: Path) -> dict[str, str]:
@@ -136,7 +146,12 @@ def private_directories(flavour: str | None, tmp: Path) -> dict[str, str]:
     return variables
 
 
-def _environment(flavour: str) -> dict[str, str]:
+def environment(installed: Installed, tmp: Path) -> dict[str, str]:
+    """The variables that launcher and ranks want. `tmp` takes sessions and the launcher's shared memory.
+
+    A launcher of an unknown flavour gets none of its own; `launch` refuses it.
+    """
+    flavour = installed.facts.get("launcher_flavour")
     common = {
         "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TZ": "UTC", "LC_ALL": "C",
         "GFORTRAN_UNBUFFERED_PRECONNECTED": "1", "SCRATCH_DIR": ".", "PERMANENT_DIR": ".",
@@ -156,7 +171,9 @@ def _environment(flavour: str) -> dict[str, str]:
         },
         "mpich": {"HYDRA_BINDING": "none", "I_MPI_PIN": "0", "HYDRA_LAUNCHER": "fork"},
     }  # fmt: skip
-    return common | flavours[flavour]
+    library = installed.facts.get("basis_library")
+    basis = {"NWCHEM_BASIS_LIBRARY": str(library)} if library else {}
+    return common | flavours.get(str(flavour), {}) | private_directories(flavour, tmp) | basis
 
 
 def _flavour_by_name(binary: str) -> str | None:
