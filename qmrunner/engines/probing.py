@@ -7,7 +7,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from qmrunner.engines.base import Engine, Installed, Which
@@ -42,8 +43,15 @@ def probe(
     key = _identity(found)
     if key not in _answers:
         outputs = [_output(argv, timeout_s) for argv in engine.probe_argv(found)]
-        _answers[key] = engine.read_probe(found, outputs)
+        installed = engine.read_probe(found, outputs)
+        if installed.version is None:  # whoever asks what is wrong wants to know what it said instead
+            installed = replace(installed, facts={**installed.facts, "said": _last_line(outputs)})
+        _answers[key] = installed
     return _answers[key]
+
+
+def _last_line(outputs: Sequence[str]) -> str | None:
+    return next((line.strip() for line in reversed("\n".join(outputs).splitlines()) if line.strip()), None)
 
 
 def _identity(found: Installed) -> tuple[Any, ...]:

@@ -117,19 +117,6 @@ def test_every_flavour_gets_its_own_variables(tmp_path: Path) -> None:
         assert variables["TMPDIR"] == str(tmp_path)
 
 
-def test_the_basis_sets_beside_the_binary_are_used_unless_a_file_of_the_user_names_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    binary, libraries = tmp_path / "bin" / "nwchem", tmp_path / "share" / "nwchem" / "libraries"
-    monkeypatch.setenv("HOME", str(tmp_path))
-    libraries.mkdir(parents=True)
-    found = launch.locate({"nwchem": str(binary)}, lambda name: name)
-    assert launch.environment(found, tmp_path)["NWCHEM_BASIS_LIBRARY"] == f"{libraries}/"
-    (tmp_path / ".nwchemrc").write_text("nwchem_basis_library /elsewhere/\n")
-    found = launch.locate({"nwchem": str(binary)}, lambda name: name)
-    assert "NWCHEM_BASIS_LIBRARY" not in launch.environment(found, tmp_path)
-
-
 def test_sessions_and_shared_memory_files_stay_in_the_attempt(tmp_path: Path) -> None:
     four = launch.private_directories("openmpi4", tmp_path)
     assert set(four.values()) == {str(tmp_path)}

@@ -6,17 +6,16 @@ a binary of another as N separate one-rank runs that overwrite each other's file
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from qmrunner.engines import BINARIES
 from qmrunner.engines.base import Installed, Which
 from qmrunner.errors import NotReadyError
 
 _NAME = "nwchem"
-_BINARIES = ("nwchem", "nwchem.openmpi", "nwchem.mpich")
 _FACTS = r"\(NWChem\) [0-9][0-9.]*|ranks per node, must be at least"
 
 
@@ -30,7 +29,7 @@ class Launch:
 
 def locate(configured: Mapping[str, str | None], which: Which) -> Installed:
     """The NWChem binary and the launcher to go with it: as configured, else matching names on PATH."""
-    binary = _find(configured.get("nwchem"), _BINARIES, which)
+    binary = _find(configured.get("nwchem"), BINARIES[_NAME], which)
     if binary is None:
         return Installed(_NAME, None)
     named = _flavour_by_name(binary)
@@ -40,8 +39,7 @@ def locate(configured: Mapping[str, str | None], which: Which) -> Installed:
     }
     names = candidates.get(named or "", ("mpirun", "mpiexec"))
     launcher = _find(configured.get("mpirun"), names, which)
-    library = _basis_library(binary)
-    return Installed(_NAME, binary, facts={"mpirun": launcher} | ({"basis_library": library} if library else {}))
+    return Installed(_NAME, binary, facts={"mpirun": launcher})
 
 
 def _find(configured: str | None, names: Sequence[str], which: Which) -> str | None:
@@ -49,22 +47,6 @@ def _find(configured: str | None, names: Sequence[str], which: Which) -> str | N
     if configured:
         return which(configured)
     return next((path for path in map(which, names) if path), None)
-
-
-def rc_files() -> tuple[Path, Path]:
-    """Where NWChem looks for its folders after the environment: the user's file, then the machine's."""
-    return Path(os.path.expanduser("~/.nwchemrc")), Path("/etc/nwchemrc")
-
-
-def _basis_library(binary: str) -> str | None:
-    """The basis sets installed beside the binary, with the slash that NWChem wants.
-
-    None where a `.nwchemrc` of the user or the machine decides, or nothing is there: then NWChem's own path stands.
-    """
-    if any(file.exists() for file in rc_files()):
-        return None
-    library = Path(binary).resolve().parent.parent / "share" / "nwchem" / "libraries"
-    return f"{library}/" if library.is_dir() else None
 
 
 def probe_argv(found: Installed) -> Sequence[tuple[str, ...]]:
@@ -93,6 +75,7 @@ def read_probe(found: Installed, outputs: Sequence[str]) -> Installed:
         "launcher_version": next((line.strip() for line in outputs[0].splitlines() if line.strip()), None),
         "binary_flavour": binary,
         "progress_rank": "ranks per node, must be at least" in outputs[2],
+        "libraries_missing": re.findall(r"^\s*(\S+) => not found", outputs[1], re.MULTILINE),
         "problem": _problem(found, launcher, binary),
     }
     return replace(found, version=version[1] if version else None, facts=facts)
@@ -171,9 +154,7 @@ def environment(installed: Installed, tmp: Path) -> dict[str, str]:
         },
         "mpich": {"HYDRA_BINDING": "none", "I_MPI_PIN": "0", "HYDRA_LAUNCHER": "fork"},
     }  # fmt: skip
-    library = installed.facts.get("basis_library")
-    basis = {"NWCHEM_BASIS_LIBRARY": str(library)} if library else {}
-    return common | flavours.get(str(flavour), {}) | private_directories(flavour, tmp) | basis
+    return common | flavours.get(str(flavour), {}) | private_directories(flavour, tmp)
 
 
 def _flavour_by_name(binary: str) -> str | None:
