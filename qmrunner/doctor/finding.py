@@ -51,7 +51,7 @@ def fail(name: str, code: str, text: str, remedy: str | None, **data: Any) -> Fi
 def of_error(name: str, problem: QmrunnerError) -> Finding:
     """A refusal of another part of the program as a finding."""
     text = f"{problem.message} ({problem.evidence})" if problem.evidence else problem.message
-    return fail(name, problem.code, "; ".join(line.strip() for line in text.splitlines()), problem.remedy)
+    return fail(name, problem.code, text.replace(":\n  ", ": ").replace("\n  ", "; "), problem.remedy)
 
 
 def ask(name: str, check: Check) -> list[Finding]:
