@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qmrunner.cli.common import AsJson, print_json
-from qmrunner.errors import ExitCode, QmrunnerError, UsageError, nearest
+from qmrunner.errors import ExitCode, NotReadyError, QmrunnerError, UsageError, nearest
 
 if TYPE_CHECKING:
     from qmrunner.doctor.finding import Finding
@@ -35,13 +35,22 @@ def doctor(
     """Check this machine for everything that makes runs fail: exit status 0 when nothing failed, else 4."""
     from qmrunner import settings
 
+    found: Settings | None
+    problem: QmrunnerError | None
+    if smoke and env is not None:
+        raise UsageError("options_conflict", "--smoke and --env are two questions", remedy="ask one after the other")
     try:
         found, problem = settings.load(), None
-    except UsageError as error:
+    except QmrunnerError as error:
         found, problem = None, error
+    except OSError as error:
+        text = "the settings cannot be read: the current folder is gone"
+        found = None
+        problem = NotReadyError("folder_gone", text, evidence=str(error), remedy="change to another folder")
     if env is not None:
-        if found is None or problem is not None:
-            raise problem or UsageError("settings_invalid", "the settings cannot be read")
+        if problem is not None:
+            raise problem
+        assert found is not None
         _print_environment(env, found, as_json)
         return
     findings = []

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def examine(settings: Settings | None, problem: QmrunnerError | None = None) -> 
     """Everything short of a real run. Where the settings cannot be read (`problem`), what does not need them."""
     questions: list[Question] = [("settings", lambda: services.settings(problem, settings.home if settings else None))]
     if settings is None:
-        questions += _machine(Settings())
+        questions += _machine(Settings(home=Path("/")))
     else:
         questions += [*_services(settings), *_places(settings), *_machine(settings), *_engines(settings)]
     for name, check in questions:
@@ -111,7 +112,7 @@ def _folder(name: str, path: Path) -> Finding:
 
 
 def _owned(settings: Settings, folders: list[Path]) -> Iterator[tuple[Path, int, int, bool]]:
-    files = [settings.home / name for name in ("store.db", "store.db-wal", "store.db-shm", "queue.db", "home.id")]
+    files = [settings.home / name for name in ("store.db", "store.db-wal", "store.db-shm", "queue.db")]
     seen: set[Path] = set()
     for path in [*folders, *files]:
         try:
@@ -145,14 +146,12 @@ def _store_path(settings: Settings) -> Path | None:
 
 
 def _machine(settings: Settings) -> Iterator[Question]:
-    what = capacity(settings)
-    yield (
-        "cores",
-        lambda: machine.cores(what, len(os.sched_getaffinity(0)), cgroup.cpu_quota(), settings.cores),
-    )
-    yield "memory", lambda: _memory(what, settings.memory_mib)
-    yield "shm", lambda: machine.shm(_shm(), what.slots)
-    yield "processes", lambda: machine.processes(cgroup.tasks_left(), what.cores)
+    what = cache(lambda: capacity(settings))
+    affinity = len(os.sched_getaffinity(0))
+    yield "cores", lambda: machine.cores(what(), affinity, cgroup.cpu_quota(), settings.cores)
+    yield "memory", lambda: _memory(what(), settings.memory_mib)
+    yield "shm", lambda: machine.shm(_shm(), what().slots)
+    yield "processes", lambda: machine.processes(cgroup.tasks_left(), what().cores)
     yield "stack", lambda: machine.stack(*resource.getrlimit(resource.RLIMIT_STACK))
     names = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_CPU)
     yield "limits", lambda: machine.limits(*(resource.getrlimit(name)[1] for name in names))

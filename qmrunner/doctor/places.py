@@ -95,7 +95,7 @@ def _cure(trial: Trial, owner: tuple[int, int] | None) -> str:
     if trial.number in (errno.ENOSPC, errno.EDQUOT):
         return "free space there, or enlarge it"
     if trial.number == errno.ENOTDIR:
-        return "a file is in the way: remove it, or set another place"
+        return "a file is in the way: remove it, or set QMRUNNER_HOME, or the setting of that folder"
     return "choose a place on a local disk (QMRUNNER_HOME, QMRUNNER_SCRATCH, QMRUNNER_JOBS, QMRUNNER_LOGS)"
 
 

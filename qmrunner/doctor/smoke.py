@@ -104,7 +104,7 @@ def smoke(settings: Settings) -> Iterator[Finding]:
 class _Workshop:
     settings: Settings
     spawner: SpawnerClient
-    markers: list[str] = field(default_factory=list)
+    lives: list[Live] = field(default_factory=list)
 
 
 @contextmanager
@@ -136,8 +136,11 @@ def _workshop(settings: Settings) -> Iterator[_Workshop]:
 
 def _close(shop: _Workshop, process: subprocess.Popen[bytes]) -> None:
     """End whatever may still run, then the spawner."""
-    for marker in shop.markers:
-        tree.end_marked(marker)
+    end = time.monotonic() + _SETTLED_S
+    for live in shop.lives:
+        tree.end_marked(live.marker)
+        while live.folder.guardian_lives() and time.monotonic() < end:
+            time.sleep(0.01)  # it writes its exit record
     assert process.stdin is not None
     process.stdin.close()
     try:
@@ -159,7 +162,7 @@ def _one(shop: _Workshop, case: Case, found: Installed, what: Capacity, number: 
     if cores > what.cores:
         return ok(case.name, f"left out: it needs {cores} cores, there is {what.cores}", ran=False)
     live = _live(shop, case, cores, number)
-    shop.markers.append(live.marker)
+    shop.lives.append(live)
     try:
         exit = _run(shop, live, found)
         outcome = outcome_of(live, ENGINES[case.engine], exit)

@@ -98,3 +98,12 @@ def test_a_doctor_that_is_killed_leaves_no_process(home: Home, tmp_path: Path) -
     process.wait(10)
     wait_for(lambda: not Path(f"/proc/{engine[0]}").exists(), 20.0, "the end of the engine")
     wait_for(lambda: marked(home) == [], 20.0, "the end of all processes of it")
+
+
+def test_what_a_killed_doctor_left_is_removed_by_a_later_one(home: Home, tmp_path: Path) -> None:
+    old, fresh = tmp_path / ".qmrunner-smoke-old", tmp_path / ".qmrunner-smoke-fresh"
+    for folder in (old, fresh):
+        (folder / "scratch").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    home.run("doctor", "--smoke", QMRUNNER_XTB="/nowhere", QMRUNNER_NWCHEM="/nowhere")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [fresh.name]
