@@ -21,10 +21,12 @@ from qmrunner.store.session import Store
 if TYPE_CHECKING:
     from alembic.config import Config
 
-State = Literal["current", "empty", "outdated", "newer"]
 HEAD = "0001"
 # Every revision this program knows, oldest first; a test holds it against the folder.
 REVISIONS = ("0001",)
+
+
+State = Literal["current", "empty", "outdated", "newer"]
 
 
 def revision(store: Store) -> str | None:
