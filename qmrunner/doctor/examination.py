@@ -7,7 +7,7 @@ import resource
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -93,14 +93,15 @@ def _places(settings: Settings) -> Iterator[Question]:
         "scratch": settings.scratch_root,
         "logs": settings.logs_root,
     }
+    once = cache(places.try_folder)  # what is not there yet is tried in the same folder above
     for name, path in folders.items():
-        yield name, lambda name=name, path=path: _folder(name, path)  # type: ignore[misc]
+        yield name, lambda name=name, path=path: _folder(name, path, once)  # type: ignore[misc]
     yield "owner", lambda: places.owners(_owned(settings, list(folders.values())), os.geteuid(), os.getegid())
     yield "scratch_space", lambda: _scratch(settings.scratch_root)
     yield "store_filesystem", lambda: places.store_place(_store_path(settings), _mounts())
 
 
-def _folder(name: str, path: Path) -> Finding:
+def _folder(name: str, path: Path, try_folder: Callable[[Path], places.Trial]) -> Finding:
     there = places.existing(path)
     try:
         found = os.stat(there)
@@ -108,7 +109,7 @@ def _folder(name: str, path: Path) -> Finding:
         owner = None
     else:
         owner = (found.st_uid, found.st_gid)
-    return places.folder(name, path, places.try_folder(there), owner)
+    return places.folder(name, path, try_folder(there), owner)
 
 
 def _owned(settings: Settings, folders: list[Path]) -> Iterator[tuple[Path, int, int, bool]]:

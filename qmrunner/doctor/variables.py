@@ -20,18 +20,18 @@ _EXAMPLE = ("abcdefgh", "shielding-c10", 10)
 
 
 def conflicts(environment: Mapping[str, str]) -> Finding:
-    """Variables of this process that disagree with what engines need: they do not reach them."""
+    """Variables of this process that disagree with what engines need, and what becomes of them."""
     lost = [Change(name, environment[name], None, why) for name in environment if (why := why_dropped(name))]
     path = environment.get("XTBPATH")
     words = dropped_in_words(lost)
     if path:
         words.append(f"XTBPATH={path} counts only where no parameters lie beside xtb")
-    words += [f"{name} lacks its slash" for name in FOLDERS if environment.get(name, "/")[-1:] not in ("/", "")]
+    words += [f"{name} gets the slash it lacks" for name in FOLDERS if environment.get(name, "/")[-1:] not in ("/", "")]
     data = {"names": sorted(change.name for change in lost)}
     if words:
         remedy = "unset them; what engines get instead: `qmrunner doctor --env nwchem`"
         return warn(
-            "environment", "environment_conflict", f"does not reach engines: {'; '.join(words)}", remedy, **data
+            "environment", "environment_conflict", f"engines get it otherwise: {'; '.join(words)}", remedy, **data
         )
     return ok("environment", "nothing that disagrees with the engines' own", **data)
 

@@ -98,9 +98,9 @@ def test_shared_memory_that_is_used_up(doctor: Doctor, mounts: list[str]) -> Non
 
 
 def test_a_low_hard_limit_of_the_stack(doctor: Doctor) -> None:
-    told = doctor(prefix=["sh", "-c", 'ulimit -Ss 8192; ulimit -Hs 8192; exec "$@"', "sh"])
+    told = doctor(prefix=["sh", "-c", 'ulimit -Ss 2048; ulimit -Hs 2048; exec "$@"', "sh"])
     found = told.fault("stack", "stack_limit")
-    assert "8 MiB" in found["text"]
+    assert "hard limit 2 MiB" in found["text"]
     assert "ulimit" in found["remedy"]
 
 

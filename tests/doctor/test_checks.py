@@ -76,7 +76,14 @@ def test_shared_memory_grows_with_the_attempts_at_a_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hard", "expected"), [(NONE, "ok"), (2**28, "ok"), (2**26, "warn stack_small"), (2**23, "fail stack_limit")]
+    ("hard", "expected"),
+    [
+        (NONE, "ok"),
+        (2**28, "ok"),
+        (2**26, "warn stack_small"),
+        (2**23, "warn stack_small"),
+        (2**21, "fail stack_limit"),
+    ],
 )
 def test_stack(hard: int, expected: str) -> None:
     assert word(machine.stack(min(2**23, hard) if hard != NONE else 2**23, hard)) == expected
