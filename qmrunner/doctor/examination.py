@@ -98,7 +98,7 @@ def _places(settings: Settings) -> Iterator[Question]:
         yield name, lambda name=name, path=path: _folder(name, path, once)  # type: ignore[misc]
     yield "owner", lambda: places.owners(_owned(settings, list(folders.values())), os.geteuid(), os.getegid())
     yield "scratch_space", lambda: _scratch(settings.scratch_root)
-    yield "store_filesystem", lambda: places.store_place(_store_path(settings), _mounts())
+    yield "store_filesystem", lambda: places.store_place(_sqlite_file(settings), _mounts())
 
 
 def _folder(name: str, path: Path, try_folder: Callable[[Path], places.Trial]) -> Finding:
@@ -137,10 +137,11 @@ def _mounts() -> str:
     return Path("/proc/self/mountinfo").read_text()
 
 
-def _store_path(settings: Settings) -> Path | None:
-    """The file of a SQLite store; None for a server."""
-    prefix = "sqlite:///"
-    return Path(settings.store.removeprefix(prefix)) if settings.store.startswith(prefix) else None
+def _sqlite_file(settings: Settings) -> Path | None:
+    """The file of a SQLite store; None for a server. Raises QmrunnerError for a URL that names none."""
+    from qmrunner.store.session import file_of
+
+    return file_of(settings.store)
 
 
 # -- machine ----------------------------------------------------------------------------------------------------------
@@ -226,7 +227,7 @@ def _where(name: str, settings: Settings) -> Finding:
     # Not by way of the engines: to load what they know of failures would make every start of a daemon 0.1 s slower.
     names = [configured] if configured else BINARIES[name]
     found = next((path for path in map(shutil.which, names) if path), None)
-    return programs.located(name, found, configured, os.uname().machine)
+    return programs.located(name, found, configured, programs.machines_here())
 
 
 def _engines(settings: Settings) -> Iterator[Question]:
@@ -262,14 +263,18 @@ def _said(name: str, settings: Settings) -> Iterator[Finding]:
 # -- services ---------------------------------------------------------------------------------------------------------
 
 
+def _store(settings: Settings) -> Iterator[Finding]:
+    path = _sqlite_file(settings)
+    if path is None:
+        yield from services.postgres(settings.store)
+    else:
+        yield services.sqlite_store(path)
+
+
 def _services(settings: Settings) -> Iterator[Question]:
     from qmrunner.runtime.health import examine as health
 
     yield "daemon", lambda: services.daemon(health(settings))
-    path = _store_path(settings)
-    if path is not None:
-        yield "store", lambda: services.sqlite_store(path)
-    else:
-        yield "postgresql", lambda: services.postgres(settings.store)
+    yield "store", lambda: _store(settings)
     if not settings.queue.startswith("sqlite"):
         yield "redis", lambda: services.redis_queue(settings.queue)

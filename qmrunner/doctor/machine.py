@@ -20,7 +20,7 @@ _STACK_MIB, _STACK_LEAST_MIB = 256, 4
 _PROCESSES, _PROCESSES_LEAST = 256, 48
 _OPEN_FILES = 1024
 _HOUR_S, _DAY_S = 3600.0, 86400.0
-_FIRST_RELEASE = 1735689600.0  # 2025-01-01: no clock of a machine that has this program can be right before
+_FIRST_RELEASE = 1735689600.0  # 2025-01-01: before that no clock of a machine that has this program can be right
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +155,18 @@ def limits(files: int, file_bytes: int, address_bytes: int, cpu_s: int) -> Findi
 
 def clock(now: float, built: float, newest: float | None, zone: str | None, zone_known: bool) -> Finding:
     """Unix seconds: now, when this program was put here, and the newest file of the home (None without one)."""
-    earliest = max(built - _DAY_S, _FIRST_RELEASE)
     shown = _utc(now)
     data = {"utc": shown, "tz": zone}
-    if now < earliest:
+    if now < _FIRST_RELEASE:
         return fail(
-            "clock", "clock_in_the_past", f"it is said to be {shown} UTC, but this program is of {_utc(built)}",
+            "clock", "clock_in_the_past", f"it is said to be {shown} UTC, years before this program was written",
             "set the clock (NTP): what is written now would be swept as years old once the clock is right", **data,
         )  # fmt: skip
+    if now < built - _DAY_S:
+        text = f"it is said to be {shown} UTC, but this program was installed at {_utc(built)}"
+        return warn(
+            "clock", "clock_before_install", text, "set the clock (NTP), if it is not that one was wrong", **data
+        )
     if newest is not None and newest > now + _HOUR_S:
         return warn(
             "clock", "clock_went_back", f"it is {shown} UTC, but the home has files of {_utc(newest)}",

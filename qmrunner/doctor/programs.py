@@ -41,8 +41,8 @@ def header_of(path: str) -> bytes:
         return file.read(256)
 
 
-def located(name: str, path: str | None, configured: str | None, machine: str) -> Finding:
-    """Was the program found, at `path`, and is it built for this `machine` (as uname tells it)? Starts nothing."""
+def located(name: str, path: str | None, configured: str | None, here: Sequence[str]) -> Finding:
+    """Was the program found, at `path`, and is it built for a machine that is `here`? Starts nothing."""
     full = _FULL_NAMES[name]
     if path is None:
         if not configured:
@@ -51,14 +51,24 @@ def located(name: str, path: str | None, configured: str | None, machine: str) -
         why = "cannot be executed" if there else "is not there"
         cure = f"run `chmod +x {configured}`" if there else f"correct QMRUNNER_{name.upper()}, or {_INSTALL[name]}"
         return fail(name, "engine_missing", f"QMRUNNER_{name.upper()}={configured} {why}", cure)
-    return _built_for(name, path, machine) or ok(name, path, path=path)
+    return _built_for(name, path, here) or ok(name, path, path=path)
 
 
-def _built_for(name: str, path: str, machine: str) -> Finding | None:
-    header = header_of(path)
-    built, here = machine_of(header), _SAME.get(machine, machine)
-    if built is not None and built != here and not (built == "i686" and here == "x86_64"):
-        text = f"{path} is built for {built}, this machine is {here} (Exec format error)"
+def machines_here() -> tuple[str, ...]:
+    """The kernel's machine, and that of this Python: a 32-bit system may run on a 64-bit kernel."""
+    kernel = os.uname().machine
+    own = machine_of(header_of("/proc/self/exe"))
+    return tuple(dict.fromkeys(_SAME.get(one, one) for one in (kernel, own) if one))
+
+
+def _built_for(name: str, path: str, here: Sequence[str]) -> Finding | None:
+    try:
+        header = header_of(path)
+    except PermissionError:
+        return None  # executable but not readable: what it says when it is started counts
+    built = machine_of(header)
+    if built is not None and built not in here and not (built == "i686" and "x86_64" in here):
+        text = f"{path} is built for {built}, this machine is {' or '.join(here)} (Exec format error)"
         return fail(name, "exec_format", text, "install the build for this machine", path=path, built_for=built)
     script = re.match(rb"#!\s*(\S+)", header)
     if script and not os.path.exists(script[1]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 from pathlib import Path
 
@@ -111,7 +112,7 @@ NOW = 1_800_000_000.0
     [
         (NOW + 10, NOW, None, True, "ok"),
         (NOW - 3600, None, None, True, "ok"),
-        (NOW - 100_000, None, None, True, "fail clock_in_the_past"),
+        (NOW - 100_000, None, None, True, "warn clock_before_install"),
         (0.0, None, None, True, "fail clock_in_the_past"),
         (NOW, NOW + 7200, None, True, "warn clock_went_back"),
         (NOW, None, "Mars/Base", False, "warn timezone_unknown"),
@@ -231,16 +232,21 @@ def test_the_machine_of_a_program(header: bytes, expected: str | None) -> None:
     assert programs.machine_of(header) == expected
 
 
+def test_the_machine_is_that_of_the_kernel_and_of_this_python() -> None:
+    assert os.uname().machine in programs.machines_here()
+
+
 def test_programs_that_cannot_be_started(tmp_path: Path) -> None:
-    def seen(content: bytes, here: str = "x86_64") -> str:
+    def seen(content: bytes, *here: str) -> str:
         path = tmp_path / "program"
         path.write_bytes(content)
-        return word(programs.located("xtb", str(path), None, here))
+        return word(programs.located("xtb", str(path), None, here or ("x86_64",)))
 
     assert seen(elf(62)) == "ok"
     assert seen(elf(3)) == "ok"  # 32 bits run on 64
-    assert seen(elf(183), here="arm64") == "ok"
-    assert seen(elf(62), here="aarch64") == "fail exec_format"
+    assert seen(elf(62), "aarch64") == "fail exec_format"
+    assert seen(elf(40), "aarch64") == "fail exec_format"
+    assert seen(elf(40), "aarch64", "armv7l") == "ok"  # a 32-bit system on a 64-bit kernel
     assert seen(b"#!/bin/sh\necho") == "ok"
     assert seen(b"#!/nowhere/python\n") == "fail engine_missing"
     assert seen(b"half a download") == "fail exec_format"
