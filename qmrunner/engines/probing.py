@@ -15,6 +15,7 @@ from qmrunner.engines.base import Engine, Installed, Which
 
 PROBE_TIMEOUT_S = 20.0
 _LONGEST_OUTPUT = 1 << 20
+_LONGEST_LINE = 200
 # A probe is one short call: no thread pool, and no refusal of Open MPI because the worker is root in its container.
 _ENVIRONMENT = {
     "LC_ALL": "C",
@@ -51,7 +52,8 @@ def probe(
 
 
 def _last_line(outputs: Sequence[str]) -> str | None:
-    return next((line.strip() for line in reversed("\n".join(outputs).splitlines()) if line.strip()), None)
+    lines = ("".join(filter(str.isprintable, line)).strip() for line in reversed("\n".join(outputs).splitlines()))
+    return next((line[:_LONGEST_LINE] for line in lines if line), None)
 
 
 def _identity(found: Installed) -> tuple[Any, ...]:

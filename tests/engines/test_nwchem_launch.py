@@ -54,6 +54,12 @@ def test_the_binary_is_known_by_its_libraries_and_a_static_one_by_its_name() -> 
     assert probed(OPEN_MPI_4, STATIC, binary="/usr/bin/nwchem.mpich").facts["binary_flavour"] == "mpich"
 
 
+def test_libraries_that_the_loader_does_not_find_are_named() -> None:
+    assert probed(OPEN_MPI_4, LDD_OPENMPI).facts["libraries_missing"] == []
+    broken = LDD_OPENMPI + "\tlibscalapack.so.2 => not found\n"
+    assert probed(OPEN_MPI_4, broken).facts["libraries_missing"] == ["libscalapack.so.2"]
+
+
 def test_the_version_is_read_without_a_run() -> None:
     assert probed(OPEN_MPI_4, LDD_OPENMPI).version == "7.0.2"
 
