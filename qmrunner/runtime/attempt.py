@@ -20,7 +20,7 @@ from typing import Any
 from qmrunner.engines.base import Context, Engine, Installed
 from qmrunner.errors import QmrunnerError
 from qmrunner.logs import get as get_logger
-from qmrunner.model.jobs import Command, Evidence, Exit, Grant, Job, Outcome, Step
+from qmrunner.model.jobs import OPTIONAL, Command, Evidence, Exit, Grant, Job, Outcome, Step
 from qmrunner.queue import connect_short
 from qmrunner.runtime import guardian, spawner
 from qmrunner.runtime.environment import compose
@@ -95,19 +95,9 @@ def prepare(live: Live, engine: Engine, installed: Installed, settings: Settings
     """Fill the attempt directory and write the guardian's order. Raises QmrunnerError or OSError."""
     work = live.folder.work
     work.mkdir(parents=True)
-    job_folder = settings.jobs_root / live.job.id
-    inputs = {name: job_folder / relative for name, relative in live.step.inputs.items()}
-    for name, path in inputs.items():
-        if not path.is_file():
-            raise QmrunnerError(
-                "input_missing",
-                f"the input {name!r} of step {live.step.name} is not there",
-                evidence=str(path),
-                remedy="files of this job were removed by hand; submit it again",
-            )
     context = Context(
         directory=work,
-        inputs=inputs,
+        inputs=inputs_of(live.step, settings.jobs_root / live.job.id),
         grant=live.grant,
         installed=installed,
         previous=_previous(live, engine),
@@ -116,6 +106,23 @@ def prepare(live: Live, engine: Engine, installed: Installed, settings: Settings
     _lay_out(work, command)
     _write_order(live, command, settings)
     return command
+
+
+def inputs_of(step: Step, job_folder: Path, *, optional: bool = True) -> dict[str, Path]:
+    """The step's input files by name, those that may be missing only with `optional`. Raises QmrunnerError."""
+    found = {}
+    for name, relative in step.inputs.items():
+        path = job_folder / relative.removeprefix(OPTIONAL)
+        if path.is_file() and (optional or not relative.startswith(OPTIONAL)):
+            found[name] = path
+        elif not relative.startswith(OPTIONAL):
+            raise QmrunnerError(
+                "input_missing",
+                f"the input {name!r} of step {step.name} is not there",
+                evidence=str(path),
+                remedy="files of this job were removed by hand; submit it again",
+            )
+    return found
 
 
 def _previous(live: Live, engine: Engine) -> Path | None:
