@@ -108,6 +108,7 @@ class Settings:
         _seconds(0, "days"), "days that results are kept; unset: ever", default=None
     )
     sweep_seconds: float = _setting(_seconds(1), "between two sweeps for leftovers", default=600.0)
+    reuse: str = _setting(_choice("on", "off"), "take results of identical steps computed before", default="on")
     remedies: str = _setting(_choice("neutral", "all", "off"), "automatic changes to a failed step", default="neutral")
     log_level: str = _setting(_choice("debug", "info", "warning", "error"), "least severe event shown", default="info")
     nwchem: str | None = _setting(_text, "NWChem program", default=None)

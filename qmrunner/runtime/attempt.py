@@ -46,6 +46,7 @@ class Live:
     log: Path
     marker: str
     engine_pid: int | None = None
+    content_key: str | None = None
     progress: dict[str, Any] = field(default_factory=dict)
     usage: dict[str, Any] = field(default_factory=dict)
     dirty: bool = False

@@ -229,12 +229,14 @@ def finish(
     verdict: Verdict,
     usage: Mapping[str, Any],
     planner: Planner,
+    content_key: str | None = None,
     publish: Callable[[], None] | None = None,
     ended: Callable[[Job, list[Step]], None] | None = None,
 ) -> int | None:
     """End an attempt and let its job go on, in one commit.
 
-    `publish` runs once the fence is passed; `ended` with the job and its steps when this was the job's end.
+    `content_key` is kept with a success, so that an identical step finds it. `publish` runs once the fence is passed;
+    `ended` with the job and its steps when this was the job's end.
 
     Returns how many steps are ready now, or None when this attempt has been fenced off: nothing was changed then.
     """
@@ -250,7 +252,7 @@ def finish(
         "retries": row.retries + verdict.spends_retry,
     }
     if verdict.move == "succeed":
-        values["result"] = dict(verdict.result)
+        values |= {"result": dict(verdict.result), "content_key": content_key}
     if not move_step(connection, now, step_id, verdict.move, fence=number, **values):
         return None
     connection.execute(
