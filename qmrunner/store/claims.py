@@ -15,7 +15,7 @@ from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.model.packing import Candidate, Capacity, Free, can_ever_fit, choose
 from qmrunner.model.policy import RETRY_DELAY_CAP_S, Verdict
 from qmrunner.model.states import JOB_FINAL, AttemptState, JobState, StepState
-from qmrunner.store import events
+from qmrunner.store import events, molding
 from qmrunner.store import jobs as job_store
 from qmrunner.store.jobs import Planner
 from qmrunner.store.moves import move_job, move_step
@@ -102,7 +102,9 @@ def claim(connection: Connection, now: float, worker_id: int, capacity: Capacity
         return None
     ready = connection.execute(_ready_steps(now).limit(_CANDIDATES)).all()
     found = _without_misfits(connection, now, [to_step(row) for row in ready])
-    picked = choose([Candidate(step.id, step.demand) for step in found], free_of(connection, worker_id, capacity))
+    free = free_of(connection, worker_id, capacity)
+    wanted = molding.cores_wanted(connection, now, worker_id, found, free)
+    picked = choose([Candidate(step.id, step.demand) for step in found], free, wanted)
     if picked is None:
         return None
     candidate, grant = picked
