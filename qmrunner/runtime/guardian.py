@@ -144,10 +144,15 @@ class Guardian:
     def _start_engine(self, log: int) -> None:
         problem_out, problem_in = os.pipe2(os.O_CLOEXEC)
         go_out, go_in = os.pipe2(os.O_CLOEXEC)
+        me = os.getpid()
         pid = os.fork()
         if pid == 0:
             os.close(go_in)
-            if not os.read(go_out, 1):  # not before the record of who we are is on disk, and never without a guardian
+            # Until its exec it bears our name and not yet its mark: no search would find it, so it dies with us. Looked
+            # at our life afterwards, for we may have died before.
+            tree.die_with_parent()
+            # Not before the record of who we are is on disk, and never without a guardian.
+            if os.getppid() != me or not os.read(go_out, 1):
                 os._exit(127)
             _become_engine(self.order, log, problem_in)
         os.close(problem_in)

@@ -457,3 +457,17 @@ def test_identities_are_those_of_the_processes(spawning: Spawner) -> None:
     assert tree.marked(attempt.marker) == {engine.pid: attempt.marker}
     attempt.stop()
     attempt.exit()
+
+
+def test_an_engine_dies_with_its_guardian_even_where_nobody_is_left_to_end_it(
+    spawning: Spawner, all_gone: AllGone
+) -> None:
+    """Between its fork and its exec it looks like a guardian and has no mark: no search could find it."""
+    attempt = spawning.guard("sleep", "300")
+    engine, keeper = attempt.engine(), attempt.folder.guardian_identity()
+    assert keeper is not None
+    spawning.process.kill()
+    spawning.process.wait(5)
+    assert tree.is_alive(engine)
+    tree.send(keeper, signal.SIGKILL)
+    all_gone([keeper, engine])
