@@ -22,7 +22,7 @@ from qmrunner.errors import QmrunnerError
 from qmrunner.logs import get as get_logger
 from qmrunner.model.jobs import Command, Evidence, Exit, Grant, Job, Outcome, Step
 from qmrunner.queue import connect_short
-from qmrunner.runtime import guardian, spawner
+from qmrunner.runtime import guardian, hangs, spawner
 from qmrunner.runtime.environment import compose
 from qmrunner.runtime.folders import AttemptFolder, write_atomically
 from qmrunner.settings import Settings
@@ -162,11 +162,15 @@ def engine_grace_s(settings: Settings) -> float:
 
 
 class Follower:
-    """Watches one guardian until it is gone: reads progress, passes stop requests on."""
+    """Watches one guardian until it is gone: reads progress, passes stop requests on, looks out for hangs."""
 
-    def __init__(self, live: Live, engine: Engine) -> None:
+    def __init__(self, live: Live, engine: Engine, watch: hangs.HangWatch) -> None:
         self._live = live
         self._engine = engine
+        self._watch = watch
+        self._look: dict[str, Any] | None = None  # the guardian's newest, not judged yet
+        self._iterations = 0
+        self._iterating = False
         self._reader = engine.reader(live.step)
         self._offset = 0
         self._partial = b""
@@ -233,6 +237,7 @@ class Follower:
                     self._take(data)
                 self.read_progress()
                 self._save()
+                self._watch_for_hangs()
         finally:
             client.close()
 
@@ -272,6 +277,25 @@ class Follower:
                 self._live.engine_pid = message["engine_pid"]
             if "usage" in message:
                 self._live.usage = message["usage"]
+            if "tree" in message:
+                self._look = message
+
+    def _watch_for_hangs(self) -> None:
+        look, self._look = self._look, None
+        try:
+            size = self._live.log.stat().st_size
+        except OSError:
+            return  # blind: whether it still writes cannot be told
+        if look is not None:
+            seen = hangs.observation(
+                look,
+                output_bytes=self._offset,
+                iterations=self._iterations,
+                phase=self._live.progress.get("phase"),
+                iterating=self._iterating,
+                caught_up=self._offset >= size,
+            )
+            self._watch.look(seen)
 
     def read_progress(self) -> None:
         """Feed new output to the engine's reader."""
@@ -287,7 +311,10 @@ class Follower:
         *lines, self._partial = (self._partial + data).split(b"\n")
         for line in lines:
             progress = self._reader.feed(line.decode(errors="replace"))
+            if line.strip():
+                self._iterating = progress is not None and progress.iteration is not None
             if progress is not None:
+                self._iterations += progress.iteration is not None or progress.fraction is not None
                 self._live.progress = _merged(self._live.progress, progress.as_dict())
                 self._live.dirty = True
                 self._save_due = self._save_due or progress.saves
@@ -338,6 +365,8 @@ def outcome_of(live: Live, engine: Engine, exit: Exit) -> Outcome:
             summary="qmrunner could not read what the engine left",
             remedy=f"report this; the raw output is in {live.log}",
         )
+    if outcome.state != "succeeded" and exit.stop_reason == "hung":
+        return hangs.outcome(live, outcome)
     if outcome.state == "failed" and exit.stop_reason is not None:
         return Outcome(state="stopped", code="stopped", evidence=outcome.evidence)
     return outcome
