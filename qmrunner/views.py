@@ -113,7 +113,9 @@ def _say(job: Job, step: Step | None, steps: Sequence[dict[str, Any]]) -> str:
     if step.state in STEP_LIVE:
         row = next(row for row in steps if row["id"] == step.name)
         text = row["progress"].get("text") or row["progress"].get("phase") or "no output parsed yet"
-        return f"step {step.name} is {step.state}: {text}"
+        stillness = row["progress"].get("stillness")
+        warning = f"; nothing moves, it looks {stillness}" if stillness else ""
+        return f"step {step.name} is {step.state}: {text}{warning}"
     if step.summary:
         return f"step {step.name} waits for another try: {step.summary}"
     return f"step {step.name} is ready and waits for a worker with free cores"

@@ -11,8 +11,8 @@ Each bound also respects the step's own history: how long it took between iterat
 in earlier ones, and how long it was ever silent and lived.
 
 Time counts only where it was witnessed. An observation is one look of the guardian; a long gap between two means that
-guardian, consumer or machine stood still, and then silence begins anew. So a suspended machine condemns nobody, and
-neither does a store that is away: it is never asked.
+guardian, consumer or machine stood still: it counts nothing, and after a very long one silence begins anew. So a
+suspended machine condemns nobody, and neither does a store that is away: it is never asked.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Any, Literal
 
 Kind = Literal["stopped", "idle", "blocked", "spinning"]
 
-# Looks come every 2 s at most. One that is late counts as this much; one later still proves that we stood still.
-_COUNTED_S, _PAUSE_S = 5.0, 30.0
+# Looks come every 2 s. Time up to a later one was not witnessed and counts nothing; a pause makes all begin anew.
+_WITNESSED_S, _PAUSE_S = 5.0, 30.0
 # Share of one core below which a tree that sleeps is called idle: launchers and shells poll.
 _IDLE_SHARE = 0.02
 _ENOUGH_GAPS = 3
@@ -141,7 +141,7 @@ class Stillness:
             self._gap_since = None
             self._begin_anew(now.cpu_s)
             return Verdict("living")
-        counted = min(span, _COUNTED_S)
+        counted = span if span <= _WITNESSED_S else 0.0
         self._clock_s += counted
         self._learn(before, now)
         if _signs(now) != _signs(before):

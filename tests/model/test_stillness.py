@@ -182,12 +182,10 @@ def test_a_machine_or_consumer_that_stood_still_condemns_nobody() -> None:
         assert run.look(**run.tree("TS")).state != "hung"  # type: ignore[arg-type]
 
 
-def test_looks_that_come_late_count_for_less() -> None:
+def test_time_that_was_not_witnessed_counts_nothing() -> None:
     run = Run()
-    looks = 0
-    while run.look(25.0, **run.tree("SS")).state != "hung":  # type: ignore[arg-type]
-        looks += 1
-    assert looks >= 118
+    for _ in range(1000):
+        assert run.look(25.0, **run.tree("TS")).state != "hung"  # type: ignore[arg-type]
 
 
 def test_the_same_look_again_adds_nothing() -> None:
@@ -240,7 +238,7 @@ def test_a_verdict_names_the_processes_and_what_can_be_done(kind: str) -> None:
 # -- any schedule -----------------------------------------------------------------------------------------------------
 
 LETTERS = st.sampled_from("RSDTt")
-LOOKS = st.lists(st.tuples(st.floats(0.05, 120.0), LETTERS, LETTERS, st.booleans()), max_size=80)
+LOOKS = st.lists(st.tuples(st.floats(0.05, 40.0), LETTERS, LETTERS, st.booleans()), max_size=80)
 
 
 @given(LOOKS, st.floats(0.0, 1.0))
