@@ -24,13 +24,12 @@ from qmrunner.model.jobs import Command, Evidence, Exit, Grant, Job, Outcome, St
 from qmrunner.queue import connect_short
 from qmrunner.runtime import guardian, hangs, spawner
 from qmrunner.runtime.environment import compose
+from qmrunner.runtime.feed import Feed
 from qmrunner.runtime.folders import AttemptFolder, write_atomically
 from qmrunner.settings import Settings
 
 SNAPSHOTS = "checkpoint"  # below the work folder; engines look there when they resume
-_LASTING = ("energy_hartree", "gradient")
 _PROGRESS_EVERY_S = 0.5
-_READ_AT_ONCE = 1 << 20
 _PREALLOCATED_LOG_BYTES = 4 << 20
 
 
@@ -169,11 +168,7 @@ class Follower:
         self._engine = engine
         self._watch = watch
         self._look: dict[str, Any] | None = None  # the guardian's newest, not judged yet
-        self._iterations = 0
-        self._iterating = False
-        self._reader = engine.reader(live.step)
-        self._offset = 0
-        self._partial = b""
+        self._feed = Feed(live, engine.reader(live.step))
         self._client: socket.socket | None = None
         self._buffer = b""
         self._save_due = False
@@ -282,48 +277,13 @@ class Follower:
 
     def _watch_for_hangs(self) -> None:
         look, self._look = self._look, None
-        try:
-            size = self._live.log.stat().st_size
-        except OSError:
-            return  # blind: whether it still writes cannot be told
-        if look is not None:
-            seen = hangs.observation(
-                look,
-                output_bytes=self._offset,
-                iterations=self._iterations,
-                phase=self._live.progress.get("phase"),
-                iterating=self._iterating,
-                caught_up=self._offset >= size,
-            )
-            self._watch.look(seen)
+        signs = self._feed.signs()
+        if look is not None and signs is not None:
+            self._watch.look(hangs.observation(look, **signs))
 
     def read_progress(self) -> None:
         """Feed new output to the engine's reader."""
-        try:
-            if self._live.log.stat().st_size <= self._offset:
-                return
-            with open(self._live.log, "rb") as file:
-                file.seek(self._offset)
-                data = file.read(_READ_AT_ONCE)
-        except OSError:
-            return  # the log is for the people; its absence is dealt with at the end
-        self._offset += len(data)
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        for line in lines:
-            progress = self._reader.feed(line.decode(errors="replace"))
-            if line.strip():
-                self._iterating = progress is not None and progress.iteration is not None
-            if progress is not None:
-                self._iterations += progress.iteration is not None or progress.fraction is not None
-                self._live.progress = _merged(self._live.progress, progress.as_dict())
-                self._live.dirty = True
-                self._save_due = self._save_due or progress.saves
-
-
-def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The new progress over the old: what belongs to a phase goes with it, energy and gradient stay."""
-    kept = old if new.get("phase") in (None, old.get("phase")) else {k: old[k] for k in _LASTING if k in old}
-    return {**kept, **new}
+        self._save_due = self._feed.read() or self._save_due
 
 
 def take_snapshot(work: Path, engine: Engine) -> None:
