@@ -42,6 +42,13 @@ def still_until(lab: Lab, job: str, kind: str | None) -> None:
     wait_for(lambda: lab.home.job(job)["steps"][0]["progress"].get("stillness") == kind, 20.0, f"a step seen as {kind}")
 
 
+def left_alone(lab: Lab, job: str) -> None:
+    """It ended well at the first try, and nobody had begun to look for a reason to end it."""
+    assert lab.ended(job) == "succeeded"
+    assert lab.attempts(job) == [(1, "succeeded", "ok")]
+    assert list(lab.home.settings.logs_root.glob("*/*.hang.txt")) == []
+
+
 def compute(engine: Identity, cpu_s: float) -> None:
     """Until the engine has used so much CPU."""
 
@@ -115,13 +122,11 @@ def test_a_step_that_stands_still_is_shown_so_before_it_is_called_hung(lab: Lab)
 
 
 def test_a_silent_step_that_computes_is_left_alone(lab: Lab) -> None:
-    running = lab.start(**{FLOOR: "0.5", QUIET: "0.5"})
+    lab.start(**{FLOOR: "0.5", QUIET: "0.5"})
     job = lab.submit(still="busy")
     compute(lab.running(job), 4.0)
     lab.open_gate()
-    assert lab.ended(job) == "succeeded"
-    assert lab.attempts(job) == [(1, "succeeded", "ok")]
-    assert running.events("step_hung") == []
+    left_alone(lab, job)
 
 
 def test_the_watch_can_be_switched_off(lab: Lab) -> None:
@@ -138,23 +143,27 @@ def test_the_watch_can_be_switched_off(lab: Lab) -> None:
 
 
 def test_a_consumer_that_was_frozen_for_longer_than_the_bound_condemns_nobody(lab: Lab) -> None:
-    running = lab.start(**{QUIET: "8"})
+    lab.start(**{QUIET: "12"})
     job = lab.submit(still="sleepy")
     lab.running(job)
+    still_until(lab, job, "idle")
     consumer = lab.child("consumer")
     assert tree.send(consumer, signal.SIGSTOP)
-    end = time.monotonic() + 10.0
-    wait_for(lambda: time.monotonic() > end, 20.0, "the end of the freeze")
+    passed(14.0)
     assert tree.send(consumer, signal.SIGCONT)
-    still_until(lab, job, "idle")
+    passed(4.0)  # two looks of the guardian
     lab.open_gate()
-    assert lab.ended(job) == "succeeded"
-    assert lab.attempts(job) == [(1, "succeeded", "ok")]
-    assert running.events("step_hung") == []
+    left_alone(lab, job)
+
+
+def passed(seconds: float) -> None:
+    """Until so much time has gone by: of a freeze there is nothing else to wait for."""
+    end = time.monotonic() + seconds
+    wait_for(lambda: time.monotonic() > end, 2 * seconds)
 
 
 def test_a_store_that_is_locked_for_longer_than_the_bound_condemns_nobody(lab: Lab) -> None:
-    running = lab.start(**{FLOOR: "1", QUIET: "1"})
+    lab.start(**{FLOOR: "1", QUIET: "1"})
     job = lab.submit(still="busy")
     engine = lab.running(job)
     with sqlite3.connect(lab.home.path / "store.db", isolation_level=None) as other:
@@ -162,6 +171,4 @@ def test_a_store_that_is_locked_for_longer_than_the_bound_condemns_nobody(lab: L
         compute(engine, 4.0)
         other.execute("ROLLBACK")
     lab.open_gate()
-    assert lab.ended(job) == "succeeded"
-    assert lab.attempts(job) == [(1, "succeeded", "ok")]
-    assert running.events("step_hung") == []
+    left_alone(lab, job)
