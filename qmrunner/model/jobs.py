@@ -125,7 +125,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where an attempt stands, for people and for the hang watch. Every field may be unknown."""
+    """Where an attempt stands, for people and for the hang watch. Every field may be unknown.
+
+    `fraction` is of the phase. Energies in hartree, gradients in hartree/bohr (xTB: the norm, else the largest).
+    """
 
     phase: str | None = None
     iteration: int | None = None
@@ -134,6 +137,7 @@ class Progress:
     residual: float | None = None
     fraction: float | None = None
     text: str | None = None
+    done: float | None = None  # share of the whole step's work, 0 to 1, by experience with such runs
     saves: bool = False  # the engine has just written what a later attempt can go on from
 
     def as_dict(self) -> dict[str, Any]:

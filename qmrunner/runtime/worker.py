@@ -36,6 +36,7 @@ from qmrunner.runtime.attempt import (
     read_exit,
 )
 from qmrunner.runtime.folders import AttemptFolder
+from qmrunner.runtime.hangs import HangWatch
 from qmrunner.runtime.publish import Publication, write_job_result
 from qmrunner.runtime.removal import remove_tree
 from qmrunner.runtime.tail import TailRegister
@@ -181,7 +182,8 @@ class Worker:
         return command.notes, None
 
     def _follow(self, live: Live, notes: tuple[str, ...] | None) -> None:
-        follower = Follower(live, self.app.engine(live.step.engine))
+        watch = HangWatch(live, self.settings, engine_grace_s(self.settings))
+        follower = Follower(live, self.app.engine(live.step.engine), watch)
         if not follower.connect():
             return  # it has ended already, or never began: the record tells
         if self.stopping.is_set():

@@ -375,9 +375,15 @@ def test_usage_is_told_while_it_runs(spawning: Spawner) -> None:
         heard = b""
         while heard.count(b'"usage"}') + heard.count(b'"event": "usage"') < 2:
             heard += client.recv(65536)
-    usage = [json.loads(line) for line in heard.splitlines() if b'"event": "usage"' in line][-1]["usage"]
+    told = [json.loads(line) for line in heard.splitlines() if b'"event": "usage"' in line][-1]
+    usage = told["usage"]
     assert usage["cpu_s"] > 0
     assert usage["processes"] == 1
+    ((pid, name, state, cpu_s),) = told["tree"]
+    assert (pid, state) == (attempt.engine().pid, "R")
+    assert name.startswith("python")
+    assert 0 < cpu_s <= usage["cpu_s"]
+    assert 0 < told["at_s"] <= time.monotonic()
     attempt.stop(grace_s=0.0)
     attempt.exit()
 

@@ -66,7 +66,7 @@ class NWChem:
 
     def reader(self, step: Step) -> NWChemReader:
         """A fresh reader of the output."""
-        return NWChemReader()
+        return NWChemReader(known_work=step.task != "deck")
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:
         """Database, orbitals, Hessian, response solution, newest geometry, as far as there; empty without orbitals."""
