@@ -69,7 +69,7 @@ have_postgres() { have postgres || ls /usr/lib/postgresql/*/bin/postgres >/dev/n
 
 # One Debian package per missing program. NWChem is built once per MPI there; openmpi is the one qmrunner is tested with.
 missing_packages() {
-    have nwchem || printf '%s ' nwchem-openmpi
+    have nwchem || have nwchem.openmpi || have nwchem.mpich || printf '%s ' nwchem-openmpi
     have mpirun || printf '%s ' openmpi-bin
     have xtb || printf '%s ' xtb
     have redis-server || printf '%s ' redis-server

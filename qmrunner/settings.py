@@ -102,12 +102,21 @@ class Settings:
     max_retries: int = _setting(_integer(0), "automatic retries of a failed step", default=2)
     retry_delay_seconds: float = _setting(_seconds(0), "before the first retry; doubles each time", default=5.0)
     poison_deaths: int = _setting(_integer(1), "a step that took its worker down this often is held", default=3)
+    hang_watch: str = _setting(_choice("on", "off"), "end and retry steps that hang", default="on")
+    hang_floor_seconds: float = _setting(
+        _seconds(0), "silence after which a step with a stopped process is hung", default=60.0
+    )
+    hang_quiet_seconds: float = _setting(_seconds(0), "silence after which an idle step is hung", default=600.0)
+    hang_busy_seconds: float = _setting(
+        _seconds(0), "silence after which a step that only uses CPU is hung", default=21600.0
+    )
     retention_days: float = _setting(_seconds(0, "days"), "days that scratch of failed steps is kept", default=7.0)
     log_retention_days: float = _setting(_seconds(0, "days"), "days that logs of ended jobs are kept", default=90.0)
     result_retention_days: float | None = _setting(
         _seconds(0, "days"), "days that results are kept; unset: ever", default=None
     )
     sweep_seconds: float = _setting(_seconds(1), "between two sweeps for leftovers", default=600.0)
+    reuse: str = _setting(_choice("on", "off"), "take results of identical steps computed before", default="on")
     remedies: str = _setting(_choice("neutral", "all", "off"), "automatic changes to a failed step", default="neutral")
     log_level: str = _setting(_choice("debug", "info", "warning", "error"), "least severe event shown", default="info")
     nwchem: str | None = _setting(_text, "NWChem program", default=None)

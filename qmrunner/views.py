@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from qmrunner import workflows
 from qmrunner.app import App
 from qmrunner.errors import NotFoundError, NotReadyError
+from qmrunner.model import eta
 from qmrunner.model.jobs import Attempt, Job, Step
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
 from qmrunner.store import claims, workers
@@ -113,7 +114,10 @@ def _say(job: Job, step: Step | None, steps: Sequence[dict[str, Any]]) -> str:
     if step.state in STEP_LIVE:
         row = next(row for row in steps if row["id"] == step.name)
         text = row["progress"].get("text") or row["progress"].get("phase") or "no output parsed yet"
-        return f"step {step.name} is {step.state}: {text}"
+        stillness = row["progress"].get("stillness")
+        warning = f"; nothing moves, it looks {stillness}" if stillness else ""
+        left = f", {row['progress']['left']}" if "left" in row["progress"] else ""
+        return f"step {step.name} is {step.state}: {text}{left}{warning}"
     if step.summary:
         return f"step {step.name} waits for another try: {step.summary}"
     return f"step {step.name} is ready and waits for a worker with free cores"
@@ -169,7 +173,7 @@ def _steps(steps: Sequence[Step], tries: Sequence[Attempt], beats: dict[int, flo
                 "engine_pid": one.engine_pid if one and live else None,
                 "heartbeat_age_s": None if beat is None else round(max(0.0, now - beat), 1),
                 "cores": one.grant.cores if one and live else None,
-                "progress": one.progress if one else {},
+                "progress": _with_time_left(one.progress, now if live else None) if one else {},
                 "usage": one.usage if one else {},
                 "code": step.code,
                 "log": one.log if one else None,
@@ -178,6 +182,16 @@ def _steps(steps: Sequence[Step], tries: Sequence[Attempt], beats: dict[int, flo
             }
         )
     return rows
+
+
+def _with_time_left(progress: Mapping[str, Any], now: float | None) -> dict[str, Any]:
+    """Progress with ``left``, the forecast in words, and ``seconds_left``, as of `now` (Unix s); None: it has ended."""
+    found = {name: value for name, value in progress.items() if name != "ends_at"}
+    if now is not None and "ends_at" in progress:
+        low, high = progress["ends_at"]
+        found["left"] = eta.in_words(eta.Ending(low, high), now)
+        found["seconds_left"] = [round(max(0.0, low - now), 1), round(max(0.0, high - now), 1)]
+    return found
 
 
 def _attempt(one: Attempt, steps: Sequence[Step]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ SHORT = {
     "QMRUNNER_SLOTS": "2",
     "QMRUNNER_CORES": "2",
     "QMRUNNER_WORKER_NAME": "tester",
+    "QMRUNNER_REUSE": "off",  # tests submit the same molecule again to see it run
 }
 _EVERY_S = 0.02
 

@@ -103,10 +103,16 @@ def progress_text(progress: dict[str, Any], known_step: int | None = None) -> st
     return "  ".join([*parts, *_busy_with(phase, progress, bool(parts))])
 
 
+def outlook_text(progress: dict[str, Any]) -> str:
+    """How long it still takes, and whether it seems to stand still; empty where nothing is known."""
+    left = f"  {progress['left']}" if progress.get("left") else ""
+    return left + (f"  nothing moves: {progress['stillness']}" if progress.get("stillness") else "")
+
+
 def step_text(step: dict[str, Any]) -> str:
     """Progress of a step of `status JOB`: of an ended one only the energy, the rest does not hold any more."""
     if step["state"] in ("claimed", "running"):
-        return progress_text(step["progress"])
+        return progress_text(step["progress"]) + outlook_text(step["progress"])
     energy = step["progress"].get("energy_hartree")
     return "" if energy is None else f"E {energy:.6f} Eh"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,7 @@ _submit = typer.Typer(help="Hand in a job. Its id is printed once it is stored d
 Name = Annotated[str | None, typer.Option("--name", help="A name for people.")]
 Priority = Annotated[int, typer.Option("--priority", help="Higher runs first.")]
 Key = Annotated[str | None, typer.Option("--key", help="Idempotency key: the same key gives the same job.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Compute every step, also those computed before.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the job to its end; exit with its status.")]
 With = Annotated[list[str] | None, typer.Option("--with", metavar="FILE", help="A file to lie beside the input.")]
 Source = Annotated[str, typer.Argument(metavar="SMILES|FILE", help="SMILES, or an .xyz, .mol or .sdf file.")]
@@ -56,6 +58,7 @@ def nmr(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    fresh: Fresh = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -79,7 +82,7 @@ def nmr(
         priority=priority,
         key=key,
     )
-    _hand_in(prediction, wait, as_json, opened)
+    _hand_in(prediction, fresh, wait, as_json, opened)
 
 
 @_submit.command()
@@ -96,6 +99,7 @@ def conformers(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    fresh: Fresh = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -118,7 +122,7 @@ def conformers(
         priority=priority,
         key=key,
     )
-    _hand_in(search, wait, as_json, opened)
+    _hand_in(search, fresh, wait, as_json, opened)
 
 
 @_submit.command()
@@ -128,13 +132,14 @@ def nwchem(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    fresh: Fresh = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Run an NWChem deck of your own."""
     from qmrunner.workflows import submission
 
-    _hand_in(submission.nwchem(deck, with_files or [], name=name, priority=priority, key=key), wait, as_json)
+    _hand_in(submission.nwchem(deck, with_files or [], name=name, priority=priority, key=key), fresh, wait, as_json)
 
 
 @_submit.command()
@@ -145,6 +150,7 @@ def xtb(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    fresh: Fresh = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -152,7 +158,10 @@ def xtb(
     from qmrunner.workflows import submission
 
     _hand_in(
-        submission.xtb(structure, args or [], with_files or [], name=name, priority=priority, key=key), wait, as_json
+        submission.xtb(structure, args or [], with_files or [], name=name, priority=priority, key=key),
+        fresh,
+        wait,
+        as_json,
     )
 
 
@@ -164,6 +173,7 @@ def crest(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    fresh: Fresh = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -171,7 +181,10 @@ def crest(
     from qmrunner.workflows import submission
 
     _hand_in(
-        submission.crest(structure, args or [], with_files or [], name=name, priority=priority, key=key), wait, as_json
+        submission.crest(structure, args or [], with_files or [], name=name, priority=priority, key=key),
+        fresh,
+        wait,
+        as_json,
     )
 
 
@@ -204,11 +217,13 @@ def _require_engines(opened: App, submission: Submission) -> None:
             raise missing_engine(engine)
 
 
-def _hand_in(submission: Submission, wait: bool, as_json: bool, opened: App | None = None) -> None:
+def _hand_in(submission: Submission, fresh: bool, wait: bool, as_json: bool, opened: App | None = None) -> None:
     from qmrunner.runtime.home import holder_of
 
     opened = opened or _app()
     _require_engines(opened, submission)
+    if fresh:
+        submission = replace(submission, params={**submission.params, "fresh": True})
     job_id = opened.submit(submission)
     if not wait:
         if as_json:

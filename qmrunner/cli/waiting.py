@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from qmrunner import views
 from qmrunner.app import App
-from qmrunner.cli.common import coloured, console, duration, elapsed, print_json, progress_text, step_text, working_step
+from qmrunner.cli.common import (
+    coloured,
+    console,
+    duration,
+    elapsed,
+    outlook_text,
+    print_json,
+    progress_text,
+    step_text,
+    working_step,
+)
 from qmrunner.errors import ExitCode
 from qmrunner.model.states import JOB_FINAL, STEP_LIVE, JobState
 from qmrunner.runtime.home import holder_of
@@ -133,7 +143,7 @@ class Story:
         if not (further or due) or not step["progress"]:
             return []
         self._last[name] = (since, text)
-        return [text]
+        return [text + outlook_text(step["progress"])]
 
     def _learn(self, step: dict[str, Any]) -> bool:
         """Remember the optimisation step of this attempt. True when it is a new one."""
@@ -193,6 +203,5 @@ def _live_lines(bar: Any, story: Story, job: dict[str, Any]) -> Group:
     from rich.text import Text
 
     steps = [step for step in job["steps"] if step["state"] in STEP_LIVE]
-    return Group(
-        bar, *(Text(f"  {step['id']}  {story.doing(step)}", no_wrap=True, overflow="ellipsis") for step in steps)
-    )
+    lines = [f"  {step['id']}  {story.doing(step)}{outlook_text(step['progress'])}" for step in steps]
+    return Group(bar, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))

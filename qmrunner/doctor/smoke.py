@@ -31,8 +31,17 @@ from qmrunner.model.packing import Capacity
 from qmrunner.model.states import JobState, StepState
 from qmrunner.queue import bind_short
 from qmrunner.runtime import spawner, tree
-from qmrunner.runtime.attempt import Follower, Live, SpawnerClient, outcome_of, prepare, read_exit
+from qmrunner.runtime.attempt import (
+    Follower,
+    Live,
+    SpawnerClient,
+    engine_grace_s,
+    outcome_of,
+    prepare,
+    read_exit,
+)
 from qmrunner.runtime.folders import AttemptFolder, paths
+from qmrunner.runtime.hangs import HangWatch
 from qmrunner.runtime.machine import capacity
 from qmrunner.runtime.removal import remove_tree
 from qmrunner.settings import Settings
@@ -113,7 +122,7 @@ def _workshop(settings: Settings) -> Iterator[_Workshop]:
     base = existing(settings.scratch_root)
     _remove_stale(base)
     root = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
-    own = replace(settings, home=root, jobs=None, scratch=None, logs=None, adoption_seconds=_ALONE_S)
+    own = replace(settings, home=root, jobs=None, scratch=None, logs=None, adoption_seconds=_ALONE_S, hang_watch="off")
     try:
         own.run_root.mkdir()
         logs.configure(own.run_root, "error")
@@ -223,7 +232,7 @@ def _run(shop: _Workshop, live: Live, found: Installed) -> Exit:
     engine = ENGINES[live.step.engine]
     prepare(live, engine, found, shop.settings)
     shop.spawner.guard(live.folder.path)
-    follower = Follower(live, engine)
+    follower = Follower(live, engine, HangWatch(live, shop.settings, engine_grace_s(shop.settings)))
     alarm = threading.Timer(_LONGEST_RUN_S, live.stop, ("timed_out", 1.0))
     alarm.daemon = True
     alarm.start()

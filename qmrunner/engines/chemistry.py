@@ -123,7 +123,8 @@ class _Reader:
         found = _PROGRESS.match(line.rstrip())
         if found is None:
             return None
-        return Progress(phase=self._phase, fraction=float(found["fraction"]), text=found["text"])
+        fraction = float(found["fraction"])
+        return Progress(phase=self._phase, fraction=fraction, text=found["text"], done=fraction)
 
 
 def _version(package: str) -> str | None:

@@ -16,6 +16,8 @@ from qmrunner.model.states import AttemptState, JobState, StepState
 
 KINDS = ("nmr", "conformers", "nwchem", "crest", "xtb")
 Kind = Literal["nmr", "conformers", "nwchem", "crest", "xtb"]
+# In front of an input's path: the step does without where no such file is there.
+OPTIONAL = "?"
 FailureClass = Literal["transient", "resource", "method", "permanent", "operator"]
 
 
@@ -50,8 +52,9 @@ class StepSpec:
 
     `name` is unique in the job and names its folder and log (``optimise-c1``); `stage` is its kind in the workflow
     (``optimise``). `inputs` maps a name the engine knows (``geometry``) to a path relative to the job's folder
-    (``input/mol.xyz``, ``preopt/geometry.xyz``). `after` names steps that must have succeeded first. Where `demand` is
-    None the engine's own rule decides.
+    (``input/mol.xyz``, ``preopt/geometry.xyz``); one that begins with ``?`` is optional: the step does without where no
+    such file is there. `after` names steps that must have succeeded first. Where `demand` is None the engine's own rule
+    decides.
     """
 
     name: str
@@ -122,7 +125,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where an attempt stands, for people and for the hang watch. Every field may be unknown."""
+    """Where an attempt stands, for people and for the hang watch. Every field may be unknown.
+
+    `fraction` is of the phase. Energies in hartree, gradients in hartree/bohr (xTB: the norm, else the largest).
+    """
 
     phase: str | None = None
     iteration: int | None = None
@@ -131,6 +137,7 @@ class Progress:
     residual: float | None = None
     fraction: float | None = None
     text: str | None = None
+    done: float | None = None  # share of the whole step's work, 0 to 1, by experience with such runs
     saves: bool = False  # the engine has just written what a later attempt can go on from
 
     def as_dict(self) -> dict[str, Any]:

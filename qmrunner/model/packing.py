@@ -34,26 +34,25 @@ class Candidate:
     demand: Demand
 
 
-def choose(candidates: Sequence[Candidate], free: Free) -> tuple[Candidate, Grant] | None:
+def choose(candidates: Sequence[Candidate], free: Free, wanted: int | None = None) -> tuple[Candidate, Grant] | None:
     """The first candidate that fits, with its grant, or None.
 
-    Cores are moldable: the free cores are divided among the steps that could run now, so many ready conformers get few
-    ranks each and a lone step gets all it can use.
+    Cores are moldable. `wanted` of them were found best (see `molding`; 0: to wait for more); else the free cores are
+    divided among the steps that could run now, so that many get few cores each and a lone one all that it can use.
     """
-    if free.slots < 1:
+    if free.slots < 1 or wanted == 0:
         return None
-    waiting = min(len(candidates), free.slots)
+    share = wanted or max(1, free.cores // max(1, min(len(candidates), free.slots)))
     for candidate in candidates:
-        cores = grant_cores(candidate.demand, free, waiting)
+        cores = grant_cores(candidate.demand, free, share)
         if cores is not None:
             demand = candidate.demand
             return candidate, Grant(cores, demand.memory_mib(cores), demand.scratch_mib, demand.shm_mib)
     return None
 
 
-def grant_cores(demand: Demand, free: Free, sharing: int) -> int | None:
-    """How many cores the step gets when `sharing` steps divide what is free, or None when it does not fit."""
-    share = max(1, free.cores // max(1, sharing))
+def grant_cores(demand: Demand, free: Free, share: int) -> int | None:
+    """How many cores the step gets when its share is so many, or None when it does not fit."""
     cores = max(demand.cores_min, min(demand.cores_max, share))
     while cores > demand.cores_min and demand.memory_mib(cores) > free.memory_mib:
         cores -= 1

@@ -20,17 +20,16 @@ from typing import Any
 from qmrunner.engines.base import Context, Engine, Installed
 from qmrunner.errors import QmrunnerError
 from qmrunner.logs import get as get_logger
-from qmrunner.model.jobs import Command, Evidence, Exit, Grant, Job, Outcome, Step
+from qmrunner.model.jobs import OPTIONAL, Command, Evidence, Exit, Grant, Job, Outcome, Step
 from qmrunner.queue import connect_short
-from qmrunner.runtime import guardian, spawner
+from qmrunner.runtime import guardian, hangs, spawner
 from qmrunner.runtime.environment import compose
+from qmrunner.runtime.feed import Feed
 from qmrunner.runtime.folders import AttemptFolder, write_atomically
 from qmrunner.settings import Settings
 
 SNAPSHOTS = "checkpoint"  # below the work folder; engines look there when they resume
-_LASTING = ("energy_hartree", "gradient")
 _PROGRESS_EVERY_S = 0.5
-_READ_AT_ONCE = 1 << 20
 _PREALLOCATED_LOG_BYTES = 4 << 20
 
 
@@ -46,6 +45,7 @@ class Live:
     log: Path
     marker: str
     engine_pid: int | None = None
+    content_key: str | None = None
     progress: dict[str, Any] = field(default_factory=dict)
     usage: dict[str, Any] = field(default_factory=dict)
     dirty: bool = False
@@ -95,19 +95,9 @@ def prepare(live: Live, engine: Engine, installed: Installed, settings: Settings
     """Fill the attempt directory and write the guardian's order. Raises QmrunnerError or OSError."""
     work = live.folder.work
     work.mkdir(parents=True)
-    job_folder = settings.jobs_root / live.job.id
-    inputs = {name: job_folder / relative for name, relative in live.step.inputs.items()}
-    for name, path in inputs.items():
-        if not path.is_file():
-            raise QmrunnerError(
-                "input_missing",
-                f"the input {name!r} of step {live.step.name} is not there",
-                evidence=str(path),
-                remedy="files of this job were removed by hand; submit it again",
-            )
     context = Context(
         directory=work,
-        inputs=inputs,
+        inputs=inputs_of(live.step, settings.jobs_root / live.job.id),
         grant=live.grant,
         installed=installed,
         previous=_previous(live, engine),
@@ -117,6 +107,23 @@ def prepare(live: Live, engine: Engine, installed: Installed, settings: Settings
     environment = compose(os.environ, command.env, work, live.marker)
     _write_order(live, command, environment.variables, settings)
     return replace(command, notes=(*command.notes, *environment.notes()))
+
+
+def inputs_of(step: Step, job_folder: Path, *, optional: bool = True) -> dict[str, Path]:
+    """The step's input files by name, those that may be missing only with `optional`. Raises QmrunnerError."""
+    found = {}
+    for name, relative in step.inputs.items():
+        path = job_folder / relative.removeprefix(OPTIONAL)
+        if path.is_file() and (optional or not relative.startswith(OPTIONAL)):
+            found[name] = path
+        elif not relative.startswith(OPTIONAL):
+            raise QmrunnerError(
+                "input_missing",
+                f"the input {name!r} of step {step.name} is not there",
+                evidence=str(path),
+                remedy="files of this job were removed by hand; submit it again",
+            )
+    return found
 
 
 def _previous(live: Live, engine: Engine) -> Path | None:
@@ -163,14 +170,14 @@ def engine_grace_s(settings: Settings) -> float:
 
 
 class Follower:
-    """Watches one guardian until it is gone: reads progress, passes stop requests on."""
+    """Watches one guardian until it is gone: reads progress, passes stop requests on, looks out for hangs."""
 
-    def __init__(self, live: Live, engine: Engine) -> None:
+    def __init__(self, live: Live, engine: Engine, watch: hangs.HangWatch) -> None:
         self._live = live
         self._engine = engine
-        self._reader = engine.reader(live.step)
-        self._offset = 0
-        self._partial = b""
+        self._watch = watch
+        self._look: dict[str, Any] | None = None  # the guardian's newest, not judged yet
+        self._feed = Feed(live, engine.reader(live.step))
         self._client: socket.socket | None = None
         self._buffer = b""
         self._save_due = False
@@ -234,6 +241,7 @@ class Follower:
                     self._take(data)
                 self.read_progress()
                 self._save()
+                self._watch_for_hangs()
         finally:
             client.close()
 
@@ -273,31 +281,18 @@ class Follower:
                 self._live.engine_pid = message["engine_pid"]
             if "usage" in message:
                 self._live.usage = message["usage"]
+            if "tree" in message:
+                self._look = message
+
+    def _watch_for_hangs(self) -> None:
+        look, self._look = self._look, None
+        signs = self._feed.signs()
+        if look is not None and signs is not None:
+            self._watch.look(hangs.observation(look, **signs))
 
     def read_progress(self) -> None:
         """Feed new output to the engine's reader."""
-        try:
-            if self._live.log.stat().st_size <= self._offset:
-                return
-            with open(self._live.log, "rb") as file:
-                file.seek(self._offset)
-                data = file.read(_READ_AT_ONCE)
-        except OSError:
-            return  # the log is for the people; its absence is dealt with at the end
-        self._offset += len(data)
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        for line in lines:
-            progress = self._reader.feed(line.decode(errors="replace"))
-            if progress is not None:
-                self._live.progress = _merged(self._live.progress, progress.as_dict())
-                self._live.dirty = True
-                self._save_due = self._save_due or progress.saves
-
-
-def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The new progress over the old: what belongs to a phase goes with it, energy and gradient stay."""
-    kept = old if new.get("phase") in (None, old.get("phase")) else {k: old[k] for k in _LASTING if k in old}
-    return {**kept, **new}
+        self._save_due = self._feed.read() or self._save_due
 
 
 def take_snapshot(work: Path, engine: Engine) -> None:
@@ -339,6 +334,8 @@ def outcome_of(live: Live, engine: Engine, exit: Exit) -> Outcome:
             summary="qmrunner could not read what the engine left",
             remedy=f"report this; the raw output is in {live.log}",
         )
+    if outcome.state != "succeeded" and exit.stop_reason == "hung":
+        return hangs.outcome(live, outcome)
     if outcome.state == "failed" and exit.stop_reason is not None:
         return Outcome(state="stopped", code="stopped", evidence=outcome.evidence)
     return outcome

@@ -91,9 +91,14 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def unfinished(path: Path) -> Path:
+    """Where `write_atomically` writes before the rename."""
+    return path.with_name(f".{path.name}.new")
+
+
 def write_atomically(path: Path, text: str, *, durable: bool = False) -> None:
-    """The whole file or none of it, under its name."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    """The whole file or none of it, under its name. One writer at a time: what a killed one left is written over."""
+    temporary = unfinished(path)
     with open(temporary, "w") as file:
         file.write(text)
         if durable:

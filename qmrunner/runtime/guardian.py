@@ -12,7 +12,8 @@ Files in the attempt directory:
     fenced          if it is there once the lock is held, this attempt is over: nothing is started
     exit.json       how it ended, written once, by rename, after the tree was proven empty
 
-Messages in: {"op": "stop", "reason", "grace_s"}. Messages out: {"event": "hello"|"usage"|"exit", ...}.
+Messages in: {"op": "stop", "reason", "grace_s"}. Messages out: {"event": "hello"|"usage"|"exit", ...}; "usage" comes
+with each look at the tree, as `at_s` (monotonic) and `tree` (pid, name, state, CPU seconds of each process).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ _LEFTOVER_GRACE_S = 1.0  # for what an engine leaves behind after it ended by it
 _KILL_EVERY_S = 0.02
 _SAMPLE_FIRST_S, _SAMPLE_LAST_S = 0.25, 2.0
 _DISK_FLOOR_BYTES = 1 << 20
+_TOLD_PROCESSES = 256  # of a larger tree: these many, so that a message stays one write
 
 
 @dataclass(frozen=True)
@@ -144,10 +146,15 @@ class Guardian:
     def _start_engine(self, log: int) -> None:
         problem_out, problem_in = os.pipe2(os.O_CLOEXEC)
         go_out, go_in = os.pipe2(os.O_CLOEXEC)
+        me = os.getpid()
         pid = os.fork()
         if pid == 0:
             os.close(go_in)
-            if not os.read(go_out, 1):  # not before the record of who we are is on disk, and never without a guardian
+            # Until its exec it bears our name and not yet its mark: no search would find it, so it dies with us. Looked
+            # at our life afterwards, for we may have died before.
+            tree.die_with_parent()
+            # Not before the record of who we are is on disk, and never without a guardian.
+            if os.getppid() != me or not os.read(go_out, 1):
                 os._exit(127)
             _become_engine(self.order, log, problem_in)
         os.close(problem_in)
@@ -284,7 +291,9 @@ class Guardian:
         self.sample_every = min(_SAMPLE_LAST_S, self.sample_every * 1.5)
         self.next_sample = now + self.sample_every
         if not final:
-            self._tell({"event": "usage", "usage": usage.as_dict()})
+            living = [s for s in stats if s.state not in "ZX"][:_TOLD_PROCESSES]
+            told = [(s.pid, s.comm, s.state, (s.utime + s.stime) / tree.TICKS_PER_SECOND) for s in living]
+            self._tell({"event": "usage", "usage": usage.as_dict(), "at_s": now, "tree": told})
 
     def _write_exit(self) -> None:
         status = self.engine_status

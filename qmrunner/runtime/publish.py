@@ -12,8 +12,9 @@ from pathlib import Path
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.runtime.attempt import Live
 from qmrunner.runtime.folders import write_atomically
+from qmrunner.runtime.reuse import RESULT, write_manifest
 
-RESULT = "result.json"
+OUTPUT = "output.log"
 _FLUSHED_AT_ONCE = 4
 
 
@@ -45,8 +46,9 @@ class Publication:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, target)
         (self._staged / RESULT).write_text(json.dumps(dict(self._outcome.result), indent=1) + "\n")
-        if self._live.log.is_file():
-            _link_or_copy(self._live.log, self._staged / "output.log")
+        if OUTPUT not in self._outcome.publish and self._live.log.is_file():
+            _link_or_copy(self._live.log, self._staged / OUTPUT)
+        write_manifest(self._staged, self._outcome.promote)
         _make_durable(self._staged)
         self._complete = True
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qmrunner.runtime.folders import write_atomically
+from qmrunner.runtime.folders import unfinished, write_atomically
 
 TAILS = "tails"
 RECORD_BYTES = 15_000  # docker's json-file driver splits at 16,384
@@ -51,6 +51,8 @@ class TailRegister:
         for entry in self.folder.glob("*~*.tail"):
             if entry.name not in kept:
                 self._finish(entry)
+        for begun in self.folder.glob(f"{unfinished(Path('*~*.tail'))}"):
+            begun.unlink(missing_ok=True)
 
     def _finish(self, entry: Path) -> None:
         with suppress(OSError):
@@ -181,8 +183,9 @@ class Tailer:
     def _forget(self, name: str) -> None:
         self._sources.pop(name, None)
         for suffix in ("", ".done", ".offset"):
-            with suppress(FileNotFoundError):
-                (self._folder / f"{name}{suffix}").unlink()
+            path = self._folder / f"{name}{suffix}"
+            path.unlink(missing_ok=True)
+            unfinished(path).unlink(missing_ok=True)
 
     def _forward(self, source: _Source, *, last: bool = False) -> bool:
         size, inode = _look(source.path)

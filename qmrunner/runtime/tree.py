@@ -17,6 +17,7 @@ MARKER = "QMRUNNER_ATTEMPT"
 CONSUMER_NAME, SPAWNER_NAME, GUARDIAN_NAME = "qm-consumer", "qm-spawner", "qm-guardian"
 # All that may be a child of the supervisor, by the names that the kernel shows.
 OUR_NAMES = (CONSUMER_NAME, SPAWNER_NAME, GUARDIAN_NAME)
+_PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
@@ -38,6 +39,11 @@ def become_subreaper() -> None:
 def name_process(name: str) -> None:
     """Show `name` (15 characters) in ps and top."""
     _prctl(_PR_SET_NAME, name.encode()[:15])
+
+
+def die_with_parent() -> None:
+    """The kernel kills this process when the thread that forked it ends; kept across exec, not by its children."""
+    _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
 def boot_id() -> str:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from qmrunner.model import policy
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
-from qmrunner.runtime import folders, tree
+from qmrunner.runtime import folders, reuse, tree
 from qmrunner.runtime.attempt import (
     Follower,
     Live,
@@ -35,12 +36,14 @@ from qmrunner.runtime.attempt import (
     read_exit,
 )
 from qmrunner.runtime.folders import AttemptFolder
+from qmrunner.runtime.hangs import HangWatch
 from qmrunner.runtime.publish import Publication, write_job_result
 from qmrunner.runtime.removal import remove_tree
 from qmrunner.runtime.tail import TailRegister
 from qmrunner.store import claims
 from qmrunner.store import jobs as job_store
 from qmrunner.store.claims import Claim
+from qmrunner.store.reuse import computed_before
 from qmrunner.store.session import StoreUnavailable
 
 # From "was the job cancelled meanwhile?" to the verdict on its attempt.
@@ -111,6 +114,8 @@ class Worker:
         try:
             self.tails.add(live.label, live.number, live.log)
             if fresh:
+                if self._reuse(live):
+                    return
                 notes, problem = self._launch(live)
                 if problem is not None:
                     self._conclude(live, outcome_of_problem(problem), None, {})
@@ -136,6 +141,33 @@ class Worker:
         except Exception as again:  # even the commit fails: the next start of the consumer adopts the attempt
             self.log.error("attempt_left", **who(live), error=repr(again))
 
+    def _reuse(self, live: Live) -> bool:
+        """Conclude the attempt with what an identical step published before. False: it has to be computed."""
+        live.content_key = self._content_key(live)
+        if live.content_key is None or self.settings.reuse == "off" or live.job.params.get("fresh"):
+            return False
+        with self.app.store.read() as connection:
+            known = computed_before(connection, live.content_key)
+        for earlier in known:
+            live.folder.work.mkdir(parents=True)
+            outcome = reuse.recover(self.settings.jobs_root / earlier.job_id / earlier.name, live.folder.work)
+            if outcome is not None:
+                source = f"{earlier.job_id}/{earlier.name}"
+                self.log.info("step_reused", **who(live), source=source)
+                told = replace(outcome, summary=f"taken from {source}, which had the same content")
+                self._conclude(live, told, None, {"reused_from": source})
+                return True
+            self.log.warning("reuse_refused", **who(live), source=f"{earlier.job_id}/{earlier.name}")
+            remove_tree(live.folder.work, self.settings.scratch_root)
+        return False
+
+    def _content_key(self, live: Live) -> str | None:
+        try:
+            installed = self.app.installed(live.step.engine)
+            return reuse.content_key(live.step, installed, self.settings.jobs_root / live.job.id)
+        except (QmrunnerError, OSError):
+            return None  # an input is missing, which the preparation is about to say
+
     def _launch(self, live: Live) -> tuple[tuple[str, ...], Exception | None]:
         engine = self.app.engine(live.step.engine)
         try:
@@ -150,7 +182,8 @@ class Worker:
         return command.notes, None
 
     def _follow(self, live: Live, notes: tuple[str, ...] | None) -> None:
-        follower = Follower(live, self.app.engine(live.step.engine))
+        watch = HangWatch(live, self.settings, engine_grace_s(self.settings))
+        follower = Follower(live, self.app.engine(live.step.engine), watch)
         if not follower.connect():
             return  # it has ended already, or never began: the record tells
         if self.stopping.is_set():
@@ -226,6 +259,7 @@ class Worker:
         publication = None
         if outcome.state == "succeeded":
             publication = Publication(self.settings.jobs_root / live.job.id, live, outcome)
+            live.content_key = live.content_key or self._content_key(live)  # an adopted attempt has none yet
 
         def verdict_for(cancelled: bool) -> Verdict:
             return policy.judge(
@@ -293,6 +327,7 @@ class Worker:
                 verdict=verdict,
                 usage=usage,
                 planner=self.app.plan,
+                content_key=live.content_key,
                 publish=publication.commit if publication else None,
                 ended=self.write_result,
             )

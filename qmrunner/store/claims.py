@@ -15,7 +15,7 @@ from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.model.packing import Candidate, Capacity, Free, can_ever_fit, choose
 from qmrunner.model.policy import RETRY_DELAY_CAP_S, Verdict
 from qmrunner.model.states import JOB_FINAL, AttemptState, JobState, StepState
-from qmrunner.store import events
+from qmrunner.store import events, molding
 from qmrunner.store import jobs as job_store
 from qmrunner.store.jobs import Planner
 from qmrunner.store.moves import move_job, move_step
@@ -102,7 +102,9 @@ def claim(connection: Connection, now: float, worker_id: int, capacity: Capacity
         return None
     ready = connection.execute(_ready_steps(now).limit(_CANDIDATES)).all()
     found = _without_misfits(connection, now, [to_step(row) for row in ready])
-    picked = choose([Candidate(step.id, step.demand) for step in found], free_of(connection, worker_id, capacity))
+    free = free_of(connection, worker_id, capacity)
+    wanted = molding.cores_wanted(connection, now, worker_id, found, free)
+    picked = choose([Candidate(step.id, step.demand) for step in found], free, wanted)
     if picked is None:
         return None
     candidate, grant = picked
@@ -229,12 +231,14 @@ def finish(
     verdict: Verdict,
     usage: Mapping[str, Any],
     planner: Planner,
+    content_key: str | None = None,
     publish: Callable[[], None] | None = None,
     ended: Callable[[Job, list[Step]], None] | None = None,
 ) -> int | None:
     """End an attempt and let its job go on, in one commit.
 
-    `publish` runs once the fence is passed; `ended` with the job and its steps when this was the job's end.
+    `content_key` is kept with a success, so that an identical step finds it. `publish` runs once the fence is passed;
+    `ended` with the job and its steps when this was the job's end.
 
     Returns how many steps are ready now, or None when this attempt has been fenced off: nothing was changed then.
     """
@@ -250,7 +254,7 @@ def finish(
         "retries": row.retries + verdict.spends_retry,
     }
     if verdict.move == "succeed":
-        values["result"] = dict(verdict.result)
+        values |= {"result": dict(verdict.result), "content_key": content_key}
     if not move_step(connection, now, step_id, verdict.move, fence=number, **values):
         return None
     connection.execute(

@@ -109,6 +109,7 @@ class StepColumns(TypedColumns):
     created_at: Column[float] = Column(Float, nullable=False)
     started_at: Column[float | None] = Column(Float)
     finished_at: Column[float | None] = Column(Float)
+    content_key: Column[str | None] = Column(String(64))  # of a succeeded step: hash of all that decided its result
 
 
 steps = Table(
@@ -117,6 +118,7 @@ steps = Table(
     StepColumns,
     UniqueConstraint("job_id", "name"),
     Index(None, "state", "priority", "id"),
+    Index(None, "content_key"),
 )
 
 

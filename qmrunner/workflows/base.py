@@ -98,6 +98,7 @@ def _account(step: Step) -> dict[str, Any]:
         "params": dict(step.params),
         "state": str(step.state),
         "attempts": step.attempt,
+        "summary": step.summary,
         "result": said,
     }
 

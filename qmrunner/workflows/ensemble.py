@@ -1,9 +1,10 @@
 """What happens next to an ensemble of conformers: a pure function of the job and its steps so far.
 
-conformers → one xTB optimisation each → `select-xtb` → one DFT optimisation each → `select-dft` → one shielding each →
-shifts. A stage is planned when the one before it is over. A conformer whose step failed is dropped on record; the job
-fails when those dropped so held more than `max_lost_weight` of the Boltzmann weight, judged by the best energies
-known at that stage. Failures are judged before the next stage is planned, so that `retry` can still mend them.
+conformers → one xTB optimisation each → `select-xtb` → for each kept one xTB's Hessian and a DFT optimisation →
+`select-dft` → one shielding each → shifts. A stage is planned when the one before it is over. A conformer whose step
+failed is dropped on record; the job fails when those dropped so held more than `max_lost_weight` of the Boltzmann
+weight, judged by the best energies known at that stage. Failures are judged before the next stage is planned, so that
+`retry` can still mend them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from qmrunner.workflows import base, specs
 
 _HARTREE_PER_KCAL = 1 / 627.5094740631
 _BOLTZMANN_HARTREE_PER_K = 3.166811563e-6
-# Conformers may fail in these; every other step is needed.
-CONFORMER_STAGES = ("preopt", "optimise", "shielding")
+# Conformers may fail in these; every other step is needed. Without its Hessian a conformer only takes longer.
+CONFORMER_STAGES = ("preopt", "hessian", "optimise", "shielding")
 _OVER = frozenset({StepState.SUCCEEDED, StepState.FAILED, StepState.SKIPPED})
 _FAILED = frozenset({StepState.FAILED, StepState.SKIPPED})
 
@@ -75,7 +76,8 @@ def _calculate(
     job: Job, steps: Sequence[Step], chosen: Sequence[Member], found: list[StepSpec]
 ) -> tuple[list[StepSpec], JobEnd | None]:
     """From the conformers xTB left to the shifts."""
-    own, alive, end = _stage(job, steps, "optimise", chosen, lambda one: _optimise(job, one))
+    found += [specs.hessian(job, one.id) for one in chosen]
+    own, alive, end = _stage(job, steps, "optimise", chosen, lambda one: _optimise(job, steps, one))
     found += own
     if end is not None or alive is None:
         return found, end
@@ -136,15 +138,20 @@ def _preopt(job: Job, conformer: str) -> StepSpec:
     return specs.preopt(job, conformer, f"conformers/{conformer}.xyz", ("conformers",))
 
 
-def _optimise(job: Job, conformer: str) -> StepSpec:
-    return specs.optimise(job, conformer, f"{specs.SELECT_XTB}/{conformer}.xyz", specs.SELECT_XTB)
+def _optimise(job: Job, steps: Sequence[Step], conformer: str) -> StepSpec | None:
+    """None until it is known whether there is a Hessian to start with."""
+    hessian = base.by_name(steps).get(f"hessian-{conformer}")
+    if hessian is None or hessian.state not in _OVER:
+        return None
+    return specs.optimise(job, conformer, hessian.name if hessian.state == StepState.SUCCEEDED else specs.SELECT_XTB)
 
 
 def _stage(
-    job: Job, steps: Sequence[Step], stage: str, members: Sequence[Member], spec: Callable[[str], StepSpec]
+    job: Job, steps: Sequence[Step], stage: str, members: Sequence[Member], spec: Callable[[str], StepSpec | None]
 ) -> tuple[list[StepSpec], list[str] | None, JobEnd | None]:
-    """The steps of a stage; once it is over the conformers that came through, or the job's end if too few did."""
-    own = [spec(one.id) for one in members]
+    """The steps of a stage that can be told; once it is over the conformers that came through, or the job's end if too
+    few did."""
+    own = [step for one in members if (step := spec(one.id)) is not None]
     there = base.by_name(steps)
     states = {one.id: there[f"{stage}-{one.id}"].state for one in members if f"{stage}-{one.id}" in there}
     if not members:

@@ -85,8 +85,8 @@ def _chain(job: Job) -> tuple[StepSpec, ...]:
     start = () if given else (specs.embed(job),)
     return (
         *start,
-        specs.preopt(job, _ONLY, given or f"embed/{_ONLY}.xyz", () if given else ("embed",)),
-        specs.optimise(job, _ONLY, f"preopt-{_ONLY}/geometry.xyz", f"preopt-{_ONLY}"),
+        specs.preopt(job, _ONLY, given or f"embed/{_ONLY}.xyz", () if given else ("embed",), hessian=True),
+        specs.optimise(job, _ONLY, f"preopt-{_ONLY}"),
         specs.shielding(job, _ONLY),
         specs.shifts(job, [{"id": _ONLY, "degeneracy": 1}]),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qmrunner.model.jobs import Job, StepSpec
+from qmrunner.model.jobs import OPTIONAL, Job, StepSpec
 from qmrunner.workflows.levels import Level, find_level
 from qmrunner.workflows.solvents import Solvent, by_key
 
@@ -51,11 +51,14 @@ def crest(job: Job) -> StepSpec:
     )
 
 
-def preopt(job: Job, conformer: str, geometry: str, after: Sequence[str]) -> StepSpec:
+def preopt(job: Job, conformer: str, geometry: str, after: Sequence[str], *, hessian: bool = False) -> StepSpec:
     """xTB optimisation of one conformer."""
-    params = {**_electrons(job), "alpb": by_key(job.params["solvent"]).alpb, "atoms": job.params["atoms"]}
-    name, inputs = f"preopt-{conformer}", {"geometry": geometry}
-    return StepSpec(name, "preopt", "xtb", "optimise", params=params, inputs=inputs, after=tuple(after))
+    return _xtb(job, "preopt", conformer, geometry, after, hessian)
+
+
+def hessian(job: Job, conformer: str) -> StepSpec:
+    """xTB's Hessian of a conformer that was kept, and its structure once more, for they belong together."""
+    return _xtb(job, "hessian", conformer, f"{SELECT_XTB}/{conformer}.xyz", (SELECT_XTB,), hessian=True)
 
 
 def select_ensemble(job: Job) -> StepSpec:
@@ -83,11 +86,13 @@ def select(job: Job, name: str, earlier: str, conformers: Sequence[str]) -> Step
     )
 
 
-def optimise(job: Job, conformer: str, geometry: str, after: str) -> StepSpec:
-    """DFT optimisation of one conformer."""
+def optimise(job: Job, conformer: str, source: str) -> StepSpec:
+    """DFT optimisation of one conformer, from the structure and Hessian of `source`, a step of xTB or `SELECT_XTB`."""
     level, solvent = find_level(job.params["level"]), by_key(job.params["solvent"])
     params = _dft(job, level, level.optimise_basis, solvent, level.optimise_steps)
-    inputs = {"geometry": geometry}
+    after, inputs = source, {"geometry": f"{source}/geometry.xyz", "hessian": f"{OPTIONAL}{source}/hessian"}
+    if source == SELECT_XTB:
+        inputs = {"geometry": f"{source}/{conformer}.xyz"}
     return StepSpec(
         f"optimise-{conformer}", "optimise", "nwchem", "optimise", params=params, inputs=inputs, after=(after,)
     )
@@ -98,6 +103,8 @@ def shielding(job: Job, conformer: str, *after: str) -> StepSpec:
     level, solvent = find_level(job.params["level"]), by_key(job.params["solvent"])
     params = _dft(job, level, level.shielding_basis, solvent, level.response_iterations)
     inputs = {"geometry": f"optimise-{conformer}/geometry.xyz"}
+    if level.shielding_basis == level.optimise_basis:
+        inputs["vectors"] = f"{OPTIONAL}optimise-{conformer}/calc.movecs"
     name, behind = f"shielding-{conformer}", after or (f"optimise-{conformer}",)
     return StepSpec(name, "shielding", "nwchem", "shielding", params=params, inputs=inputs, after=behind)
 
@@ -124,6 +131,14 @@ def shifts(job: Job, conformers: Sequence[Mapping[str, Any]]) -> StepSpec:
         inputs=inputs,
         after=tuple(f"shielding-{row['id']}" for row in conformers),
     )
+
+
+def _xtb(job: Job, stage: str, conformer: str, geometry: str, after: Sequence[str], hessian: bool) -> StepSpec:
+    params = {**_electrons(job), "alpb": by_key(job.params["solvent"]).alpb, "atoms": job.params["atoms"]}
+    if hessian and len(job.params["atoms"]) > 1:
+        params["hessian"] = True
+    name, inputs = f"{stage}-{conformer}", {"geometry": geometry}
+    return StepSpec(name, stage, "xtb", "optimise", params=params, inputs=inputs, after=tuple(after))
 
 
 def _source(job: Job) -> tuple[dict[str, Any], dict[str, str]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from qmrunner.store import schema
 from tests.doctor.machines import NO_NWCHEM, Doctor, mounted, needs_nwchem
 from tests.support import ROOT, Home
 
@@ -130,6 +131,13 @@ def test_a_store_of_a_newer_version(doctor: Doctor, home: Home) -> None:
     found = doctor().fault("store", "store_newer")
     assert "9999" in found["text"]
     assert "upgrade this program" in found["remedy"]
+
+
+def test_a_store_of_an_older_version(doctor: Doctor, home: Home) -> None:
+    _store_at(home, schema.REVISIONS[0])
+    found = doctor().fault("store", "store_outdated")
+    assert schema.HEAD in found["text"]
+    assert "`qmrunner db upgrade`" in found["remedy"]
 
 
 def test_a_store_that_is_no_database(doctor: Doctor, home: Home) -> None:

@@ -154,6 +154,31 @@ def test_a_shielding_deck_asks_for_all_atoms_or_those_chosen(tmp_path: Path) -> 
     assert ' * library "6-311+G(2d,p)"' in some
 
 
+def test_a_hessian_of_xtb_starts_an_optimisation_and_one_that_does_not_fit_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "water.xyz").write_text(WATER)
+    square = [[10.0 * i + j for j in range(9)] for i in range(9)]
+    (tmp_path / "hessian").write_text("$hessian\n" + "\n".join(" ".join(map(str, row)) for row in square) + "\n$end\n")
+    (tmp_path / "cut").write_text("$hessian\n 1.0 2.0 3.0\n")
+    asked = {"geometry": tmp_path / "water.xyz", "hessian": tmp_path / "hessian"}
+    command = prepared(tmp_path, "optimise", asked, TWO_CORES, **PARAMS)
+    assert " inhess 2" in command.files["calc.nw"]
+    triangle = [float(line.replace("D", "E")) for line in command.files["calc.hess"].splitlines()]
+    assert len(triangle) == 45
+    assert triangle[:3] == [0.0, 5.5, 11.0]  # (1,1), then the mean of (2,1) and (1,2), then (2,2)
+    command = prepared(tmp_path, "optimise", asked | {"hessian": tmp_path / "cut"}, TWO_CORES, **PARAMS)
+    assert "inhess" not in command.files["calc.nw"]
+    assert "calc.hess" not in command.files
+    assert "hessian: NWChem guesses it" in command.notes
+
+
+def test_integrals_are_cached_in_memory_where_they_fit_and_never_on_disk(tmp_path: Path) -> None:
+    small = molecule_command(tmp_path, "optimise", Grant(2, 2000, 500, 500))
+    assert re.search(r"^ semidirect memsize [1-9]\d+ filesize 0$", small.files["calc.nw"], re.MULTILINE)
+    scarce = molecule_command(tmp_path, "optimise", Grant(1, 300, 500, 500))
+    assert "\n direct\n" in scarce.files["calc.nw"]
+    assert sizes.cached_integrals_mib(["C"] * 30 + ["H"] * 40, "6-31G*") == 0
+
+
 @pytest.mark.parametrize("params", [{"basis": "sto-3g\ntask scf"}, {"cosmo": 'a"b'}, {"functional": "b3lyp; task scf"}])
 def test_nothing_can_be_smuggled_into_a_deck(params: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(QmrunnerError) as refused:

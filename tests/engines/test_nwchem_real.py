@@ -65,6 +65,11 @@ def run(asked: Step, inputs: dict[str, Path], directory: Path, previous: Path | 
     return finish(asked, directory, start(prepare(asked, inputs, directory, previous), directory))
 
 
+def cycles(log: Path) -> int:
+    """How many SCF iterations a run took."""
+    return log.read_text().count(" d= 0,ls=")
+
+
 def kill_at(process: subprocess.Popen[bytes], mark: Path) -> None:
     """SIGKILL the launcher and its ranks as soon as `mark` exists: nobody gets to clean up."""
     deadline = time.monotonic() + 60
@@ -97,6 +102,12 @@ def test_optimisation_and_shielding_give_complete_results(tmp_path: Path) -> Non
     shielded = run(step("nwchem", "shielding", **PARAMS), {"geometry": geometry}, tmp_path / "nmr")
     assert shielded.state == "succeeded", shielded
     values = shielded.result["shieldings"]
+    again = {"geometry": geometry, "vectors": tmp_path / "opt" / "calc.movecs"}
+    quick = run(step("nwchem", "shielding", **PARAMS), again, tmp_path / "again")
+    assert cycles(tmp_path / "again.log") < cycles(tmp_path / "nmr.log")
+    assert [one["isotropic_ppm"] for one in quick.result["shieldings"]] == pytest.approx(
+        [one["isotropic_ppm"] for one in values], abs=0.01
+    )
     assert [(value["atom"], value["element"]) for value in values] == [(1, "O"), (2, "H"), (3, "H")]
     # Equivalent atoms: the optimiser and the grid leave them a little different.
     assert values[1]["isotropic_ppm"] == pytest.approx(values[2]["isotropic_ppm"], abs=0.05)

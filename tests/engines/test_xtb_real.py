@@ -59,6 +59,22 @@ def test_water_is_optimised_and_its_geometry_published(tmp_path: Path) -> None:
     assert got.publish == ("geometry.xyz",)
 
 
+def test_a_hessian_of_a_minimum_is_published_and_one_of_a_saddle_point_is_not(tmp_path: Path) -> None:
+    (tmp_path / "water.xyz").write_text(WATER)
+    # Planar ammonia is the top of its inversion; xTB keeps the plane.
+    (tmp_path / "ammonia.xyz").write_text("4\nplanar\nN 0 0 0\nH 1.0 0 0\nH -0.5 0.866025 0\nH -0.5 -0.866025 0\n")
+    common = {"charge": 0, "multiplicity": 1, "alpb": None, "level": "tight", "hessian": True}
+    asked = step("xtb", "optimise", atoms=["O", "H", "H"], **common)
+    got = run(asked, {"geometry": tmp_path / "water.xyz"}, tmp_path / "minimum")
+    assert got.publish == ("geometry.xyz", "hessian")
+    assert got.result["lowest_wavenumber_cm1"] > 1000
+    asked = step("xtb", "optimise", atoms=["N", "H", "H", "H"], **common)
+    got = run(asked, {"geometry": tmp_path / "ammonia.xyz"}, tmp_path / "saddle")
+    assert got.state == "succeeded", got
+    assert got.publish == ("geometry.xyz",)
+    assert got.result["lowest_wavenumber_cm1"] < -100
+
+
 def test_a_single_atom_is_optimised_without_a_step(tmp_path: Path) -> None:
     geometry = tmp_path / "he.xyz"
     geometry.write_text("1\nhelium\nHe 0.0 0.0 0.0\n")

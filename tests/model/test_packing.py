@@ -45,8 +45,8 @@ def test_nothing_is_chosen_only_when_nothing_fits_at_its_least(asked: list[Deman
 def test_the_first_that_fits_is_chosen(asked: list[Demand], free: Free) -> None:
     picked = choose(candidates(*asked), free)
     before = asked if picked is None else asked[: picked[0].step_id - 1]
-    sharing = min(len(asked), free.slots)
-    assert not free.slots or all(grant_cores(demand, free, sharing) is None for demand in before)
+    share = max(1, free.cores // max(1, min(len(asked), free.slots)))
+    assert not free.slots or all(grant_cores(demand, free, share) is None for demand in before)
 
 
 @given(st.integers(1, 16), st.integers(1, 64))

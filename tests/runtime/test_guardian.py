@@ -375,9 +375,15 @@ def test_usage_is_told_while_it_runs(spawning: Spawner) -> None:
         heard = b""
         while heard.count(b'"usage"}') + heard.count(b'"event": "usage"') < 2:
             heard += client.recv(65536)
-    usage = [json.loads(line) for line in heard.splitlines() if b'"event": "usage"' in line][-1]["usage"]
+    told = [json.loads(line) for line in heard.splitlines() if b'"event": "usage"' in line][-1]
+    usage = told["usage"]
     assert usage["cpu_s"] > 0
     assert usage["processes"] == 1
+    ((pid, name, state, cpu_s),) = told["tree"]
+    assert (pid, state) == (attempt.engine().pid, "R")
+    assert name.startswith("python")
+    assert 0 < cpu_s <= usage["cpu_s"]
+    assert 0 < told["at_s"] <= time.monotonic()
     attempt.stop(grace_s=0.0)
     attempt.exit()
 
@@ -457,3 +463,17 @@ def test_identities_are_those_of_the_processes(spawning: Spawner) -> None:
     assert tree.marked(attempt.marker) == {engine.pid: attempt.marker}
     attempt.stop()
     attempt.exit()
+
+
+def test_an_engine_dies_with_its_guardian_even_where_nobody_is_left_to_end_it(
+    spawning: Spawner, all_gone: AllGone
+) -> None:
+    """Between its fork and its exec it looks like a guardian and has no mark: no search could find it."""
+    attempt = spawning.guard("sleep", "300")
+    engine, keeper = attempt.engine(), attempt.folder.guardian_identity()
+    assert keeper is not None
+    spawning.process.kill()
+    spawning.process.wait(5)
+    assert tree.is_alive(engine)
+    tree.send(keeper, signal.SIGKILL)
+    all_gone([keeper, engine])

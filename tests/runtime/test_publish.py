@@ -12,6 +12,7 @@ import pytest
 from qmrunner.model.jobs import Outcome
 from qmrunner.runtime.folders import AttemptFolder
 from qmrunner.runtime.publish import Publication
+from qmrunner.runtime.reuse import MANIFEST
 
 
 class Case:
@@ -32,9 +33,8 @@ class Case:
         (self.folder.work / "geometry.xyz").write_text(f"geometry {number}\n")
 
     def published(self) -> dict[str, str]:
-        return {
-            str(path.relative_to(self.job)): path.read_text() for path in self.job.rglob("*") if path.is_file()
-        } if self.job.exists() else {}  # fmt: skip
+        found = [path for path in self.job.rglob("*") if path.is_file() and path.name != MANIFEST]
+        return {str(path.relative_to(self.job)): path.read_text() for path in found}
 
 
 @pytest.fixture

@@ -142,6 +142,18 @@ def test_a_finished_log_is_forgotten(tee: Tee, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "tails").iterdir() if path.name.startswith("j1")] == []
 
 
+def test_what_was_killed_in_the_middle_of_a_write_is_cleared_away(tee: Tee, tmp_path: Path) -> None:
+    tee.write(b"one\n")
+    tee.add()
+    (entry,) = (tmp_path / "tails").glob("*~*")
+    for begun in (entry.with_name(f".{entry.name}.new"), entry.with_name(f".{entry.name}.offset.new")):
+        begun.write_text("{")
+    (tmp_path / "tails" / ".j9~xtb~1.tail.new").write_text("{")  # of an attempt that nobody adopts
+    tee.register.finish_all_but(set())
+    tee.forward()
+    assert [path.name for path in (tmp_path / "tails").iterdir() if "~" in path.name] == []
+
+
 def test_a_finished_log_that_was_deleted_is_forgotten(tee: Tee, tmp_path: Path) -> None:
     tee.add()
     tee.write(b"one\nhalf a li")

@@ -28,8 +28,8 @@ HOLD = Verdict("hold", AttemptState.LOST, "poison", failure_class="operator", su
 _numbers = itertools.count(1)
 
 
-def spec(name: str, after: Sequence[str] = (), demand: Demand | None = None) -> StepSpec:
-    return StepSpec(name, name, "xtb", "user", {"n": 1}, {}, tuple(after), demand or Demand())
+def spec(name: str, after: Sequence[str] = (), demand: Demand | None = None, stage: str | None = None) -> StepSpec:
+    return StepSpec(name, stage or name, "xtb", "user", {"n": 1}, {}, tuple(after), demand or Demand())
 
 
 class Workflow:

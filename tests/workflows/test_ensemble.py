@@ -144,9 +144,18 @@ def test_every_step_reads_what_an_earlier_one_leaves(propanol: Job) -> None:
     play = Play(propanol).run()
     before: set[str] = {"input"}
     for step in play.steps:
-        assert {path.split("/")[0] for path in step.inputs.values()} <= before
+        assert {path.removeprefix("?").split("/")[0] for path in step.inputs.values()} <= before
         assert set(step.after) <= before
         before.add(step.name)
+
+
+def test_a_conformer_without_a_hessian_is_optimised_all_the_same(propanol: Job) -> None:
+    play = Play(propanol, failing=["hessian-c2"]).run()
+    inputs = {step.name: step.inputs for step in play.steps if step.stage == "optimise"}
+    assert inputs["optimise-c1"] == {"geometry": "hessian-c1/geometry.xyz", "hessian": "?hessian-c1/hessian"}
+    assert inputs["optimise-c2"] == {"geometry": "select-xtb/c2.xyz"}
+    assert play.end.state == "succeeded"
+    assert play.rows()["c2"]["state"] == "kept"
 
 
 def test_each_kept_conformer_has_exactly_one_shielding(propanol: Job) -> None:

@@ -116,7 +116,7 @@ def test_every_step_reads_what_an_earlier_one_leaves(ethanol: Job) -> None:
     plan = workflow("nmr").plan(ethanol, ())
     done: set[str] = set()
     for spec in plan.add:
-        assert {path.split("/")[0] for path in spec.inputs.values()} <= done | {"input"}
+        assert {path.removeprefix("?").split("/")[0] for path in spec.inputs.values()} <= done | {"input"}
         assert set(spec.after) <= done
         done.add(spec.name)
 
@@ -128,12 +128,13 @@ def test_the_engines_are_told_charge_basis_and_solvent(ethanol: Job) -> None:
         "multiplicity": 1,
         "alpb": "chcl3",
         "atoms": ["C", "C", "O", *"HHHHHH"],
+        "hessian": True,
     }
     optimise = by_name["optimise-c1"]
     assert (optimise.engine, optimise.task) == ("nwchem", "optimise")
     assert (optimise.params["functional"], optimise.params["basis"]) == ("b3lyp", "6-31G*")
     assert optimise.params["cosmo"] == "chcl3"
-    assert optimise.inputs == {"geometry": "preopt-c1/geometry.xyz"}
+    assert optimise.inputs == {"geometry": "preopt-c1/geometry.xyz", "hessian": "?preopt-c1/hessian"}
     assert by_name["embed"].params["smiles"] == "CCO"
 
 
@@ -143,6 +144,13 @@ def test_the_gas_phase_has_no_solvent_model_and_production_a_larger_basis(water:
     assert by_name["optimise-c1"].params["cosmo"] is None
     assert by_name["optimise-c1"].params["basis"] == "6-31G*"
     assert by_name["shielding-c1"].params["basis"] == "6-311+G(2d,p)"
+
+
+def test_orbitals_are_handed_on_where_the_basis_stays_the_same(ethanol: Job, water: Job) -> None:
+    draft = {spec.name: spec for spec in workflow("nmr").plan(ethanol, ()).add}["shielding-c1"]
+    production = {spec.name: spec for spec in workflow("nmr").plan(water, ()).add}["shielding-c1"]
+    assert draft.inputs["vectors"] == "?optimise-c1/calc.movecs"
+    assert set(production.inputs) == {"geometry"}
 
 
 def test_params_are_ready_for_json(ethanol: Job, water: Job, user_run: Job) -> None:

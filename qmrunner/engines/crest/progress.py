@@ -1,6 +1,7 @@
 """Progress of a running CREST, from its log: versions 3.0 (native and --legacy) and 2.12.
 
-The number of metadynamics iterations is CREST's own choice as it goes, so there is a fraction of a phase only.
+The number of metadynamics cycles is CREST's own choice as it goes, so `fraction` is of a phase only, and `done` takes
+the usual number. Cycles are alike; how long the parts of one take is from recorded runs (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ _DONE = re.compile(r"^\*(?:Meta-)?MTD +(\d+) (?:completed|finished|terminated)")
 _OPTIMISING = re.compile(r"^ Optimizing all (\d+) structures")
 _PERCENT = re.compile(r"\|>(\d+(?:\.\d+)?)%")
 _COUNTED = re.compile(r"^(?: \d+)+ *$")
+_VERY_QUICK = re.compile(r"^ *[$>] crest .*--?(?:mquick|squick)\b")
+# How many cycles, which part of one is metadynamics, and how long, in cycles, is what follows the last.
+_USUAL, _VERY_QUICK_ONES = (2, 0.55, 0.35), (1, 0.75, 0.02)
+_PASSES = 2  # optimisations of the structures of one cycle
+_AFTER_CYCLES = ("structure crossing", "final optimisation", "sorting")
 _LOWEST = re.compile(r"E lowest *: *(-?\d+\.\d+)")
 
 
@@ -43,9 +49,13 @@ class CrestReader:
         self._finished: set[int] = set()
         self._structures: int | None = None
         self._energy: float | None = None
+        self._shape = _USUAL
+        self._passes = 0
 
     def feed(self, line: str) -> Progress | None:
         """See ProgressReader."""
+        if _VERY_QUICK.match(line):
+            self._shape = _VERY_QUICK_ONES
         for pattern, phase in _PHASES:
             if pattern.search(line):
                 self._phase = phase
@@ -55,7 +65,7 @@ class CrestReader:
     def _dynamics(self, line: str) -> Progress | None:
         if hit := _ITERATION.match(line):
             self._phase, self._iteration = "metadynamics", int(hit[1])
-            self._finished, self._biases = set(), 0
+            self._finished, self._biases, self._passes = set(), 0, 0
             # Later cycles have fewer runs than the first: forget the estimate.
             self._runs = self._runs if self._iteration == 1 else None
             return self._told()
@@ -92,4 +102,22 @@ class CrestReader:
         return None
 
     def _told(self, fraction: float | None = None, text: str | None = None) -> Progress:
-        return Progress(self._phase, self._iteration, self._energy, fraction=fraction, text=text)
+        if self._phase == "ensemble optimisation" and fraction == 1.0:
+            self._passes += 1
+        done = self._done(fraction)
+        return Progress(self._phase, self._iteration, self._energy, fraction=fraction, text=text, done=done)
+
+    def _done(self, fraction: float | None) -> float | None:
+        """The share of the whole search, once metadynamics have begun; None between two fractions of a phase."""
+        if self._iteration is None or fraction is None:
+            return None
+        usual, dynamics_end, tail = self._shape
+        cycles = max(usual, self._iteration)
+        if self._phase in _AFTER_CYCLES or self._passes > _PASSES:
+            within = 1.0 + 0.5 * tail
+        elif self._phase == "metadynamics":
+            within = dynamics_end * fraction
+        else:
+            passes = self._passes if fraction == 1.0 else self._passes + fraction
+            within = dynamics_end + (1.0 - dynamics_end) * min(passes / _PASSES, 1.0)
+        return (self._iteration - 1 + within) / (cycles + tail)

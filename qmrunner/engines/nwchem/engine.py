@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qmrunner.engines.base import Context, Installed, Which
-from qmrunner.engines.nwchem import deck, launch, molecule, outcome, restart, sizes
+from qmrunner.engines.nwchem import deck, hessian, launch, molecule, outcome, restart, sizes
 from qmrunner.engines.nwchem.progress import NWChemReader
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
@@ -21,7 +22,9 @@ class NWChem:
 
     Params of ``optimise`` and ``shielding``: `atoms` (element symbols in order), `charge` (0), `multiplicity` (1),
     `functional` ("b3lyp"), `basis` ("6-31G*"), `cosmo` (NWChem solvent keyword or None), `max_iterations` (100),
-    `coordinates` ("auto" or "cartesian"), `nuclei` (atom numbers from 1; default all). Input: `geometry` (xyz).
+    `coordinates` ("auto" or "cartesian"), `nuclei` (atom numbers from 1; default all). Inputs: `geometry` (xyz), and
+    what only saves time: `hessian` (xTB's, for ``optimise``), `vectors` (orbitals at this geometry in this basis, for
+    ``shielding``).
     Params of ``deck``: `deck` (its name among the inputs) and, if known, `memory_mib_per_rank`.
     """
 
@@ -64,7 +67,7 @@ class NWChem:
 
     def reader(self, step: Step) -> NWChemReader:
         """A fresh reader of the output."""
-        return NWChemReader()
+        return NWChemReader(known_work=step.task != "deck")
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:
         """Database, orbitals, Hessian, response solution, newest geometry, as far as there; empty without orbitals."""
@@ -128,34 +131,64 @@ def _molecule_work(step: Step, context: Context, ranks: int) -> Command:
     if "geometry" not in context.inputs:
         raise QmrunnerError("input_missing", f"The step {step.name} has no geometry.")
     geometry = molecule.read_xyz(context.inputs["geometry"], step.params.get("atoms"))
-    memory = _memory(step.task, context.grant, ranks, geometry, method)
-    point, text = _resumed(step.task, context.previous, method, geometry, memory)
-    notes = [
-        f"memory: `{memory}` per rank",
-        "method: direct integrals: no scratch to fill, 0 to 20 % slower than cached",
-    ]
-    if point.source:
-        notes.append(f"resume: {point.rung} from {point.source} of the previous attempt")
-    elif context.previous is not None:
-        notes.append("resume: nothing usable was left, started afresh")
-    files = {molecule.DECK: text, restart.MARKER: point.marker}
-    return Command(argv=(molecule.DECK,), files=files, copies=point.copies, notes=tuple(notes))
+    cached = _cached_mib(step.task, context.grant, ranks, geometry, method)
+    words = sizes.cached_words(ranks, cached)
+    shared = sizes.global_mib(step.task, geometry.atoms, method.basis)
+    memory = sizes.memory_directive(ranks, context.grant.memory_mib, shared, cached)
+    compose = _shielding if step.task == "shielding" else _optimisation
+    point, text, files, notes = compose(context, method, geometry, memory, words)
+    notes = (f"memory: `{memory}` per rank", f"integrals: {_INTEGRALS[bool(words)]}", *notes)
+    return Command(
+        argv=(molecule.DECK,),
+        files={molecule.DECK: text, restart.MARKER: point.marker, **files},
+        copies=point.copies,
+        notes=(*notes, *_resume_notes(point, context.previous)),
+    )
 
 
-def _resumed(
-    task: str, previous: Path | None, method: molecule.Method, geometry: molecule.Geometry, memory: str
-) -> tuple[restart.ResumePoint, str]:
-    if task == "shielding":
-        point = restart.resume_shielding(previous)
-        guess = molecule.GUESS in point.copies
-        return point, molecule.shielding_deck(method, geometry, memory, guess, point.rung == "response")
-    point = restart.resume_optimisation(previous, geometry.atoms)
+# What a task makes of its start: where it goes on from, the deck, further files, and notes.
+_Composed = tuple[restart.ResumePoint, str, dict[str, str], tuple[str, ...]]
+_INTEGRALS = {
+    True: "kept in memory, never on disk",
+    False: "computed anew each time: too many to keep in memory, and a disk could fill up",
+}
+
+
+def _shielding(
+    context: Context, method: molecule.Method, geometry: molecule.Geometry, memory: str, words: int
+) -> _Composed:
+    point = restart.resume_shielding(context.previous)
+    notes: tuple[str, ...] = ()
+    vectors = context.inputs.get("vectors")
+    if point is restart.FRESH and vectors is not None and restart.records_ok(vectors):
+        # Measured (ethanol, 6-31G*): 3 SCF iterations instead of 9, shieldings equal within 0.0003 ppm.
+        point = replace(point, copies={molecule.GUESS: vectors})
+        notes = ("guess: orbitals of the optimisation, at this geometry and in this basis",)
+    start = molecule.Start(guess=molecule.GUESS in point.copies, response=point.rung == "response", cached_words=words)
+    return point, molecule.shielding_deck(method, geometry, memory, start), {}, notes
+
+
+def _optimisation(
+    context: Context, method: molecule.Method, geometry: molecule.Geometry, memory: str, words: int
+) -> _Composed:
+    point = restart.resume_optimisation(context.previous, geometry.atoms)
     if point.rung == "restart":
-        return point, molecule.continue_deck(method, memory)
-    guess = molecule.GUESS in point.copies
-    return point, molecule.optimise_deck(method, point.geometry or geometry, memory, guess)
+        return point, molecule.continue_deck(method, memory), {}, ()
+    given = context.inputs.get("hessian")
+    found = hessian.from_xtb(given, len(geometry.atoms)) if given is not None else None
+    start = molecule.Start(guess=molecule.GUESS in point.copies, hessian=found is not None, cached_words=words)
+    text = molecule.optimise_deck(method, point.geometry or geometry, memory, start)
+    files = {hessian.FILE: found} if found is not None else {}
+    return point, text, files, (f"hessian: {'of xTB' if found else 'NWChem guesses it'}",)
 
 
-def _memory(task: str, grant: Grant, ranks: int, geometry: molecule.Geometry, method: molecule.Method) -> str:
-    shared = sizes.global_mib(task, geometry.atoms, method.basis)
-    return sizes.memory_directive(ranks, grant.memory_mib, shared)
+def _resume_notes(point: restart.ResumePoint, previous: Path | None) -> tuple[str, ...]:
+    if point.source:
+        return (f"resume: {point.rung} from {point.source} of the previous attempt",)
+    return ("resume: nothing usable was left, started afresh",) if previous is not None else ()
+
+
+def _cached_mib(task: str, grant: Grant, ranks: int, geometry: molecule.Geometry, method: molecule.Method) -> int:
+    """Memory for two-electron integrals, where the grant has it."""
+    wanted = sizes.demand_of_molecule(task, geometry.atoms, method.basis).memory_mib(ranks)
+    return sizes.cached_integrals_mib(geometry.atoms, method.basis) if grant.memory_mib >= wanted else 0

@@ -33,6 +33,25 @@ class Geometry:
 
 
 @dataclass(frozen=True, slots=True)
+class Start:
+    """What a calculation starts with besides its geometry, and what it may keep.
+
+    `guess`: orbitals in the same basis lie in ``guess.movecs``. `hessian`: a Cartesian Hessian lies in ``calc.hess``.
+    `response`: the response solution of an earlier attempt lies in ``calc.shieldcphf``, so that only the final
+    integrals are left to do. `cached_words`: two-electron integrals that each rank may keep in memory (8 bytes each);
+    0 computes them anew each time.
+    """
+
+    guess: bool = False
+    hessian: bool = False
+    response: bool = False
+    cached_words: int = 0
+
+
+FROM_NOTHING = Start()
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
     """What is computed, from a step's params. `cosmo` is NWChem's solvent keyword, None for the gas phase."""
 
@@ -95,14 +114,14 @@ def read_xyz(path: Path, expected: Sequence[str] | None = None) -> Geometry:
     return geometry
 
 
-def optimise_deck(method: Method, geometry: Geometry, memory: str, guess: bool) -> str:
-    """A fresh optimisation. `guess`: orbitals to start from lie in ``guess.movecs``."""
+def optimise_deck(method: Method, geometry: Geometry, memory: str, start: Start = FROM_NOTHING) -> str:
+    """A fresh optimisation."""
     return "\n".join(
         [
             *_head(method, geometry, memory, autoz=not method.cartesian),
-            *_dft(method, guess, tight=False),
+            *_dft(method, start, tight=False),
             *_cosmo(method),
-            *_driver(method),
+            *_driver(method, start.hessian),
             "task dft optimize",
             "",
         ]
@@ -114,20 +133,16 @@ def continue_deck(method: Method, memory: str) -> str:
     return "\n".join([f"restart {PREFIX}", memory, *_driver(method), "task dft optimize", ""])
 
 
-def shielding_deck(method: Method, geometry: Geometry, memory: str, guess: bool, skip_response: bool) -> str:
-    """GIAO shieldings of all atoms, or of `method.nuclei`.
-
-    `skip_response`: the response solution of an earlier attempt lies in ``calc.shieldcphf``, so that only the final
-    integrals are left to do.
-    """
+def shielding_deck(method: Method, geometry: Geometry, memory: str, start: Start = FROM_NOTHING) -> str:
+    """GIAO shieldings of all atoms, or of `method.nuclei`."""
     wanted = f" shielding {len(method.nuclei)} {' '.join(map(str, method.nuclei))}" if method.nuclei else " shielding"
     return "\n".join(
         [
             *_head(method, geometry, memory, autoz=False),
-            *_dft(method, guess, tight=True),
+            *_dft(method, start, tight=True),
             *_cosmo(method),
             *("property", wanted, "end"),
-            *(("set zora:skip_cphf_ev_shield T",) if skip_response else ()),
+            *(("set zora:skip_cphf_ev_shield T",) if start.response else ()),
             "task dft property",
             "",
         ]
@@ -150,15 +165,16 @@ def _head(method: Method, geometry: Geometry, memory: str, autoz: bool) -> list[
     ]
 
 
-def _dft(method: Method, guess: bool, tight: bool) -> list[str]:
+def _dft(method: Method, start: Start, tight: bool) -> list[str]:
     # The response wants well converged orbitals, and a resumed one the same orbitals to all printed digits.
     convergence = [" convergence energy 1d-8 density 1d-6"] if tight else []
-    vectors = f" vectors input {GUESS} output {PREFIX}.movecs" if guess else f" vectors output {PREFIX}.movecs"
+    vectors = f" vectors input {GUESS} output {PREFIX}.movecs" if start.guess else f" vectors output {PREFIX}.movecs"
     return [
         "dft",
         f" xc {method.functional}",
         f" mult {method.multiplicity}",
-        " direct",
+        # Never on disk: a cache there takes what it likes of the scratch.
+        f" semidirect memsize {start.cached_words} filesize 0" if start.cached_words else " direct",
         " iterations 100",
         *convergence,
         vectors,
@@ -171,5 +187,6 @@ def _cosmo(method: Method) -> list[str]:
     return ["cosmo", " do_gasphase false", f" solvent {method.cosmo}", "end"] if method.cosmo else []
 
 
-def _driver(method: Method) -> list[str]:
-    return ["driver", f" maxiter {method.max_iterations}", f" xyz {PREFIX}", "end"]
+def _driver(method: Method, hessian: bool = False) -> list[str]:
+    start = [" inhess 2"] if hessian else []
+    return ["driver", f" maxiter {method.max_iterations}", f" xyz {PREFIX}", *start, "end"]

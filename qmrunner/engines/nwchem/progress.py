@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
+from qmrunner.engines.nwchem import shares
 from qmrunner.model.jobs import Progress
 
-_STEP = re.compile(r"^@\s+(\d+)\s+(-?\d+\.\d+)\s+(\S+)\s+(\d+\.\d+)")
+_STEP = re.compile(r"^@\s+(\d+)\s+(-?\d+\.\d+)\s+\S+\s+(\d+\.\d+)(?:\s+\d+\.\d+){2}\s+(\d+\.\d+)")
 _DFT = re.compile(r"d=\s*\d+,ls=\S+?,(?:diis)?\s*(\d+)\s+(-?\d+\.\d+)\s+\S+\s+(\d\.\d+D[+-]\d+)")
 _SCF = re.compile(r"^\s+(\d+)\s+(-\d+\.\d{6,})\s+(\d\.\d+D[+-]\d+)\s+\d\.\d+D[+-]\d+\s+\d+\.\d+\s*$")
 _RESPONSE = re.compile(r"^\s+(\d+)\s+\d+\s+(\d\.\d+D[+-]\d+)\s+\d+\.\d+\s*$")
@@ -29,14 +31,27 @@ _PHASES = (
 
 
 class NWChemReader:
-    """Remembers the optimisation step, so that an SCF line inside a step does not hide it."""
+    """Remembers the optimisation step, so that an SCF line inside a step does not hide it.
 
-    def __init__(self) -> None:
+    `known_work` is whether the run is one task of ours; how many tasks a user's deck has, its output does not tell.
+    """
+
+    def __init__(self, known_work: bool = True) -> None:
         self._step: int | None = None
         self._phase: str | None = None
+        self._work = shares.Work() if known_work else None
 
     def feed(self, line: str) -> Progress | None:
         """Progress told by this line; energies in hartree, gradients in hartree/bohr."""
+        progress = self._told(line)
+        if self._work is None:
+            return progress
+        self._work.learn(line)
+        if progress is None or progress.done is not None:
+            return progress
+        return replace(progress, done=self._work.done(progress))
+
+    def _told(self, line: str) -> Progress | None:
         if line.startswith("@"):
             return self._optimisation(line)
         if "d=" in line and (match := _DFT.search(line)):
@@ -56,11 +71,17 @@ class NWChemReader:
         match = _STEP.match(line)
         if match is None:
             return None
-        self._step, energy, gmax = int(match[1]), float(match[2]), float(match[4])
+        self._step, energy, gmax = int(match[1]), float(match[2]), float(match[3])
         self._phase = "optimisation"
         text = f"step {self._step}: {energy:.6f} hartree, gmax {gmax:.5f}"
         return Progress(
-            phase="optimisation", iteration=self._step, energy_hartree=energy, gradient=gmax, text=text, saves=True
+            phase="optimisation",
+            iteration=self._step,
+            energy_hartree=energy,
+            gradient=gmax,
+            text=text,
+            done=None if self._work is None else self._work.step(self._step, gmax, float(match[4])),
+            saves=True,
         )
 
     def _numbers(self, line: str) -> Progress | None:

@@ -3,7 +3,8 @@
 Tasks:
 
 - `optimise`: params `charge`, `multiplicity`, `alpb` (solvent or None), `level` (default ``tight``), `atoms` (symbols
-  in order); input `geometry` (XYZ). Publishes `geometry.xyz`.
+  in order), `hessian` (False: also compute it); input `geometry` (XYZ). Publishes `geometry.xyz`, and `hessian`
+  (Cartesian, hartree/bohr², Turbomole format) where it is that of a minimum.
 - `user`: params `structure` (file name), `args` (list of words); inputs by file name. Publishes what xTB wrote.
 
 Both run in an empty directory with `--norestart`: xTB picks up whatever restart file it finds.
@@ -103,7 +104,8 @@ class Xtb:
         params = step.params
         if step.task == "user":
             return checked_args(params.get("args", ()), _NO_CALCULATION)
-        args = ["--opt", str(params.get("level") or "tight"), "--gfn", "2", "--chrg", str(params.get("charge", 0))]
+        kind = "--ohess" if params.get("hessian") else "--opt"
+        args = [kind, str(params.get("level") or "tight"), "--gfn", "2", "--chrg", str(params.get("charge", 0))]
         args += ["--uhf", str(params.get("multiplicity", 1) - 1)]
         return args + (["--alpb", str(params["alpb"])] if params.get("alpb") else [])
 

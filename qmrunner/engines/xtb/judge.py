@@ -12,7 +12,7 @@ from typing import Any
 from qmrunner.engines import endings
 from qmrunner.engines.openmp import integer, value_of
 from qmrunner.engines.signatures import Finding, load
-from qmrunner.engines.xtb.read import Summary, incomplete, read_log
+from qmrunner.engines.xtb.read import Summary, incomplete, lowest_wavenumber, read_log
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 
 CATALOGUE = load(Path(__file__).with_name("signatures.toml"))
@@ -30,6 +30,8 @@ _RESULTS = (
     "xtb.trj", "xtbtopo.mol", "xtbscan.log", "xtbhess.*", "molden.input", "gfnff_charges", "xtb_esp*", "xtblmoinfo",
     "xtbpath*.xyz", "xtbmeta.log", "properties.out",
 )  # fmt: skip
+# A wavenumber (cm⁻¹) below this is a downhill direction, not the noise of a soft mode: no minimum.
+_IMAGINARY_BELOW = -20.0
 _FULL = (
     "The scratch volume filled up and cut result files, although xTB says all is well: free or enlarge it, then retry."
 )
@@ -171,7 +173,12 @@ def _optimised(run: _Run) -> Outcome:
     partial = run.directory / "geometry.xyz.part"
     shutil.copyfile(run.directory / "xtbopt.xyz", partial)
     partial.replace(run.directory / "geometry.xyz")
-    return Outcome("succeeded", "ok", result=_result(run.summary), publish=("geometry.xyz",))
+    result = _result(run.summary)
+    if not run.asked(_FREQUENCIES):
+        return Outcome("succeeded", "ok", result=result, publish=("geometry.xyz",))
+    result["lowest_wavenumber_cm1"] = lowest = lowest_wavenumber(run.file("vibspectrum"))
+    usable = lowest is not None and lowest >= _IMAGINARY_BELOW
+    return Outcome("succeeded", "ok", result=result, publish=("geometry.xyz", *(("hessian",) if usable else ())))
 
 
 def _computed(run: _Run, step: Step) -> Outcome:

@@ -40,15 +40,19 @@ class XtbReader:
             self._energy = float(hit[1])
             return None
         if hit := _GRADIENT.match(line):
-            return Progress(self._phase, self._cycle, self._energy, float(hit[1]))
+            return Progress(self._phase, self._cycle, self._energy, float(hit[1]), text=self._words(hit[1]))
         if hit := _MD_TIME.match(line):
             self._md_ps = float(hit[1])
             return None
         if self._md_ps and (hit := _MD_STEP.match(line)):
             done_ps = float(hit[1])
             share = min(done_ps / self._md_ps, 1.0)
-            return Progress("dynamics", fraction=share, text=f"{done_ps:g} of {self._md_ps:g} ps")
+            return Progress("dynamics", fraction=share, text=f"{done_ps:g} of {self._md_ps:g} ps", done=share)
         return self._new_phase(line)
+
+    def _words(self, gradient: str) -> str:
+        energy = "" if self._energy is None else f"{self._energy:.6f} hartree, "
+        return f"{'' if self._cycle is None else f'cycle {self._cycle}: '}{energy}gradient norm {float(gradient):.5f}"
 
     def _new_phase(self, line: str) -> Progress | None:
         if "|" not in line:

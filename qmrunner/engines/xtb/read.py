@@ -93,6 +93,18 @@ def _number(line: str) -> float | None:
         return math.nan
 
 
+def lowest_wavenumber(path: Path) -> float | None:
+    """The lowest wavenumber (cm⁻¹, negative for an imaginary one) of a `vibspectrum` file; None when it tells none."""
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        words = line.split()
+        # Translations and rotations have no symmetry label, and are no vibrations.
+        if len(words) > 2 and words[0].isdigit() and words[1].isalpha():
+            found.append(_number(line))
+    known = [value for value in found if value is not None and math.isfinite(value)]
+    return min(known, default=None)
+
+
 def incomplete(path: Path) -> str | None:
     """Why the result file `path` cannot be whole; None when nothing speaks against it.
 

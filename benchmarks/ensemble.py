@@ -1,0 +1,232 @@
+"""An ensemble through the daemon, against the same conformers one after the other, and against the bound of its CPU.
+
+    python benchmarks/ensemble.py [--smiles CCCO] [--conformers 4] [--out FILE]     about 10 minutes on 2 cores
+    python benchmarks/ensemble.py --study [--speedup 1.9]                           the simulated study alone, a minute
+
+(a) One after the other: the same start structures, each optimised with all cores, then its shielding twice (the way
+    qm-nmr-calc does, whose optimisation computes the shieldings as well), with decks as plain as NWChem's defaults.
+(b) The bound: CPU seconds of all engines of the daemon's job over the cores.
+
+The study hands out the steps of one stage as the daemon does, 1 to 64 of them on 2 to 64 cores, with the speed-up
+measured here on two cores and carried on beyond by the law that the daemon assumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from qmrunner.engines.base import Context  # noqa: E402  # the checkout must be on the path first
+from qmrunner.engines.nwchem import NWChem  # noqa: E402
+from qmrunner.engines.probing import probe  # noqa: E402
+from qmrunner.model import molding  # noqa: E402
+from qmrunner.model.jobs import Exit, Grant, Outcome  # noqa: E402
+from qmrunner.model.molding import Busy, Speedup, Stage  # noqa: E402
+from tests.engines.support import step  # noqa: E402
+from tests.support import Home, ended_daemons  # noqa: E402
+
+# What the machine has, and the daemon's own times.
+REAL = dict.fromkeys(("QMRUNNER_SLOTS", "QMRUNNER_CORES", "QMRUNNER_HEARTBEAT_SECONDS", "QMRUNNER_LEASE_SECONDS"), "")
+CORES = len(os.sched_getaffinity(0))
+ENERGY_TOLERANCE_HARTREE = 1e-6
+_INTEGRALS = re.compile(r"^ (direct|semidirect .*)\n", re.MULTILINE)
+
+
+def main() -> int:
+    """Run what is asked for and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smiles", default="CCCO")
+    parser.add_argument("--conformers", type=int, default=4, help="keep at most so many")
+    parser.add_argument("--out", type=Path, help="write all figures to this JSON file")
+    parser.add_argument("--study", action="store_true", help="only the simulated study")
+    parser.add_argument("--speedup", type=float, help="of two cores over one, for --study")
+    options = parser.parse_args()
+    figures: dict[str, Any] = {}
+    speedup_on_two = options.speedup
+    if not options.study:
+        with tempfile.TemporaryDirectory(prefix="qmrunner-ensemble-") as folder:
+            figures = compare(Path(folder), options.smiles, options.conformers)
+        speedup_on_two = figures["speedup_on_two"]
+    figures["study"] = study(curve(speedup_on_two))
+    if options.out:
+        options.out.write_text(json.dumps(figures, indent=1) + "\n")
+    return 0
+
+
+# -- measured ----------------------------------------------------------------------------------------------------------
+
+
+def compare(folder: Path, smiles: str, conformers: int) -> dict[str, Any]:
+    """Both ways, side by side."""
+    home = Home(folder / "home", REAL)
+    with ended_daemons(home) as start:
+        start()
+        began = time.monotonic()
+        ended = home.run(
+            "submit", "nmr", smiles, "--conformers", "rdkit", "--max-conformers", str(conformers), "--level", "draft",
+            "--fresh", "--wait", "--json", timeout_s=7200,
+        )  # fmt: skip
+        waited = time.monotonic() - began
+        assert ended.returncode == 0, ended
+        result = json.loads(ended.stdout)
+        job = home.job(result["id"])
+        tries = home.json("why", result["id"])["attempts"]
+    makespan = (_moment(job["finished_at"]) - _moment(job["created_at"])).total_seconds()
+    cpu = sum(one["usage"].get("cpu_s") or 0.0 for one in tries)
+    bound = cpu / CORES
+    print(
+        f"daemon: {makespan:.1f} s ({waited:.1f} s with the command), {cpu:.1f} s of CPU, bound {bound:.1f} s",
+        flush=True,
+    )
+    for one in tries:
+        took = (_moment(one["finished_at"]) - _moment(one["started_at"])).total_seconds()
+        print(
+            f"    {one['step']:<16} {one['cores']} core(s)  {took:7.1f} s  {one['usage'].get('cpu_s') or 0:7.1f} s CPU"
+        )
+    jobs = home.settings.jobs_root / result["id"]
+    plain = one_after_the_other(jobs, folder / "plain", [row["id"] for row in result["conformers"] if row["weight"]])
+    total = sum(one["wall_s"] for one in plain["runs"])
+    ratio, over = total / makespan, makespan / bound
+    print(f"one after the other: {total:.1f} s")
+    print(f"    the daemon is {ratio:.2f} times as fast (aim 2.5), and takes {over:.2f} of its bound (aim 1.15)")
+    worst = _energies_apart(jobs, plain["energies"])
+    print(f"    energies apart by at most {worst:.1e} hartree (aim {ENERGY_TOLERANCE_HARTREE:.0e})")
+    print(f"    two ranks are {plain['speedup_on_two']:.2f} times as fast as one in the first shielding", flush=True)
+    return {
+        "smiles": smiles,
+        "cores": CORES,
+        "conformers": len(plain["energies"]),
+        "makespan_s": makespan,
+        "cpu_s": cpu,
+        "bound_s": bound,
+        "one_after_the_other_s": total,
+        "times_faster": ratio,
+        "over_bound": over,
+        "energy_apart_hartree": worst,
+        "speedup_on_two": plain["speedup_on_two"],
+        "attempts": [{"step": one["step"], "cores": one["cores"], "usage": one["usage"]} for one in tries],
+        "plain_runs": plain["runs"],
+    }
+
+
+def one_after_the_other(job: Path, folder: Path, conformers: Sequence[str]) -> dict[str, Any]:
+    """Each conformer of the job again with plain decks and all cores: optimisation, then its shielding twice."""
+    folder.mkdir()
+    runs, energies, alone = [], {}, {}
+    for one in conformers:
+        params = json.loads((job / "result.json").read_text())["provenance"]["steps"]
+        optimised, wall = _run(
+            "optimise",
+            params[f"optimise-{one}"]["params"],
+            job / "select-xtb" / f"{one}.xyz",
+            folder / f"opt-{one}",
+            CORES,
+        )
+        runs.append({"run": f"optimise-{one}", "wall_s": wall, "steps": optimised.result.get("steps")})
+        energies[one] = optimised.result["energy_hartree"]
+        for again in (1, 2):
+            geometry = folder / f"opt-{one}" / "geometry.xyz"
+            place = folder / f"nmr-{one}-{again}"
+            _, wall = _run("shielding", params[f"shielding-{one}"]["params"], geometry, place, CORES)
+            runs.append({"run": f"shielding-{one}", "wall_s": wall})
+    first = conformers[0]
+    for ranks in (1, 2):
+        place = folder / f"curve-{ranks}"
+        geometry = folder / f"opt-{first}" / "geometry.xyz"
+        _, alone[ranks] = _run("shielding", params[f"shielding-{first}"]["params"], geometry, place, ranks)
+    return {"runs": runs, "energies": energies, "speedup_on_two": alone[1] / alone[2]}
+
+
+def _run(task: str, params: Mapping[str, Any], geometry: Path, directory: Path, ranks: int) -> tuple[Outcome, float]:
+    """One plain NWChem run: its outcome and wall seconds."""
+    asked = step("nwchem", task, **params)
+    directory.mkdir()
+    engine = NWChem()
+    context = Context(directory, {"geometry": geometry}, Grant(ranks, 4000, 500, 500), probe(engine, {}))
+    command = engine.prepare(asked, context)
+    for name, text in command.files.items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text(_INTEGRALS.sub("", text))
+    env = {name: value for name, value in os.environ.items() if name not in command.unset} | dict(command.env)
+    log = directory.with_suffix(".log")
+    began = time.monotonic()
+    with log.open("wb") as stream:
+        code = subprocess.run(command.argv, cwd=directory, env=env, stdout=stream, stderr=stream).returncode
+    wall = time.monotonic() - began
+    outcome = engine.interpret(asked, directory, log, Exit(code))
+    assert outcome.state == "succeeded", outcome
+    print(f"    plain {directory.name:<14} {ranks} rank(s)  {wall:7.1f} s", flush=True)
+    return outcome, wall
+
+
+def _energies_apart(job: Path, energies: Mapping[str, float]) -> float:
+    found = {one: json.loads((job / f"optimise-{one}" / "result.json").read_text()) for one in energies}
+    return max(abs(found[one]["energy_hartree"] - energies[one]) for one in energies)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+# -- simulated ---------------------------------------------------------------------------------------------------------
+
+
+def curve(on_two: float | None) -> Speedup:
+    """The speed-up carried on from what two cores bring."""
+    return molding.amdahl if on_two is None else molding.measured({1: [on_two] * 2, 2: [1.0] * 2})
+
+
+def makespan(steps: int, cores: int, speedup: Speedup, seed: int, spread: float = 0.15) -> float:
+    """When a stage ends whose steps are handed out one claim at a time, over that of perfect packing.
+
+    Perfect: all cores busy to the end, each step on one. Steps differ by `spread`, which who hands them out ignores.
+    """
+    dice = random.Random(seed)
+    todo = [1.0 + spread * dice.uniform(-1, 1) for _ in range(steps)]
+    bound = sum(todo) / cores
+    running: list[tuple[float, int, float]] = []
+    now, free = 0.0, cores
+    while todo or running:
+        while todo:
+            busy = [Busy(used, molding.remaining_s(1.0 / speedup(used), now - since)) for _, used, since in running]
+            stage = Stage(len(todo), 1, min(32, cores), 1.0)
+            wanted = molding.cores_now(stage, free, busy, cores - len(running), speedup)
+            if not wanted:
+                break
+            heapq.heappush(running, (now + todo.pop() / speedup(wanted), wanted, now))
+            free -= wanted
+        now, used, _ = heapq.heappop(running)
+        free += used
+    return now / bound
+
+
+def study(speedup: Speedup) -> dict[str, dict[str, float]]:
+    """Makespan over bound by cores and number of steps, mean of five draws; printed as a table."""
+    counts = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 48, 64)
+    print("\nmakespan over the bound of one core per step, by cores (rows) and steps (columns)")
+    print("      " + "".join(f"{count:>6}" for count in counts))
+    table: dict[str, dict[str, float]] = {}
+    for cores in (2, 8, 16, 64):
+        ratios = [sum(makespan(count, cores, speedup, seed) for seed in range(5)) / 5 for count in counts]
+        table[str(cores)] = {str(count): round(ratio, 3) for count, ratio in zip(counts, ratios, strict=True)}
+        print(f"{cores:>6}" + "".join(f"{ratio:6.2f}" for ratio in ratios))
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,20 @@
+"""What a step was made of: the key under which an identical one finds its result."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("steps", sa.Column("content_key", sa.String(length=64), nullable=True))
+    op.create_index(op.f("ix_steps_content_key"), "steps", ["content_key"], unique=False)
+
+
+def downgrade() -> None:
+    op.drop_index(op.f("ix_steps_content_key"), table_name="steps")
+    with op.batch_alter_table("steps") as table:
+        table.drop_column("content_key")

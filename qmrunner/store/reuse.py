@@ -1,0 +1,23 @@
+"""Finding a step that was computed before."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+
+from qmrunner.model.jobs import Step
+from qmrunner.model.states import StepState
+from qmrunner.store.rows import to_step
+from qmrunner.store.tables import steps
+
+_LOOKED_AT = 5
+
+
+def computed_before(connection: Connection, content_key: str) -> list[Step]:
+    """Succeeded steps with this content, the newest first; whether their files are still there is not asked here."""
+    query = (
+        select(steps)
+        .where(steps.c.content_key == content_key, steps.c.state == StepState.SUCCEEDED)
+        .order_by(steps.c.id.desc())
+        .limit(_LOOKED_AT)
+    )
+    return [to_step(row) for row in connection.execute(query)]

@@ -1,0 +1,92 @@
+"""What is written down of a hung tree: real processes, and debuggers that are missing, slow, or given up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from qmrunner.runtime import tree
+from qmrunner.runtime.autopsy import write_report
+from tests.support import wait_for
+
+
+@pytest.fixture
+def stopped() -> Iterator[int]:
+    """A child of this process that has stopped itself."""
+    child = subprocess.Popen([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"])
+    try:
+        wait_for(lambda: (stat := tree.stat_of(child.pid)) is not None and stat.state == "T", 10.0, "a stopped child")
+        yield child.pid
+    finally:
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+
+
+def programs(folder: Path, monkeypatch: pytest.MonkeyPatch, **scripts: str) -> None:
+    """Only these programs are on PATH, beside what a script needs."""
+    folder.mkdir()
+    for name, script in scripts.items():
+        path = folder / name.replace("_", "-")
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder))
+
+
+def report(tmp_path: Path, hurry: bool = False) -> str:
+    path = tmp_path / "step.1.hang.txt"
+    write_report(path, "hung: stopped (state T)", os.getpid(), lambda: hurry)
+    return path.read_text()
+
+
+def test_the_first_line_is_the_evidence_and_states_follow(
+    tmp_path: Path, stopped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs(tmp_path / "bin", monkeypatch)
+    text = report(tmp_path)
+    assert text.splitlines()[0] == "hung: stopped (state T)"
+    assert next(line for line in text.splitlines() if line.startswith(f"{stopped} ")).split()[2] == "T"
+    assert f"== process {stopped} (python" in text
+    assert "State:\tT (stopped)" in text
+    assert "neither gdb nor py-spy is installed" in text
+
+
+def test_stacks_come_from_the_debugger_that_fits_the_process(
+    tmp_path: Path, stopped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs(tmp_path / "bin", monkeypatch, gdb='echo "gdb $*"', py_spy='echo "spy $*"')
+    text = report(tmp_path)
+    assert f"== stack of process {stopped} (python" in text
+    assert f"spy dump --nonblocking --pid {stopped}" in text
+    (tmp_path / "bin" / "py-spy").unlink()
+    assert f"-p {stopped}" in report(tmp_path)
+
+
+def test_a_debugger_that_takes_too_long_is_ended_and_what_it_said_is_kept(
+    tmp_path: Path, stopped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qmrunner.runtime.autopsy._PROGRAM_LIMIT_S", 1.0)
+    programs(tmp_path / "bin", monkeypatch, gdb="echo first frame; exec /bin/sleep 600")
+    text = report(tmp_path)
+    assert "first frame\n(ended after 1 s)" in text
+    assert not [one for one in tree.descendants(os.getpid()) if one.comm in ("gdb", "sleep") and one.state not in "ZX"]
+
+
+def test_who_is_in_a_hurry_gets_states_without_stacks(
+    tmp_path: Path, stopped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs(tmp_path / "bin", monkeypatch, gdb="exec /bin/sleep 600")
+    text = report(tmp_path, hurry=True)
+    assert f"\n{stopped} " in text
+    assert "no time was left" in text
+
+
+def test_a_debugger_that_cannot_be_run_is_said(tmp_path: Path, stopped: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs(tmp_path / "bin", monkeypatch, gdb="")
+    (tmp_path / "bin" / "gdb").write_bytes(b"\x7fELF no program")
+    assert "cannot be run: " in report(tmp_path)
