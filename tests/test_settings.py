@@ -40,6 +40,7 @@ EXAMPLES: dict[str, tuple[str, Any, str | None]] = {
     "log_retention_days": ("30", 30.0, "-1"),
     "result_retention_days": ("365", 365.0, "ever"),
     "sweep_seconds": ("60", 60.0, "0.5"),
+    "reuse": ("off", "off", "of"),
     "remedies": ("off", "off", "al"),
     "log_level": ("debug", "debug", "loud"),
     "nwchem": ("/opt/nwchem", "/opt/nwchem", None),
