@@ -33,6 +33,17 @@ MAY = {
         "qmrunner.chemistry",
         "qmrunner.engines",
     },
+    "qmrunner.doctor": {
+        "qmrunner.doctor",
+        "qmrunner.runtime",
+        "qmrunner.store",
+        "qmrunner.engines",
+        "qmrunner.model",
+        "qmrunner.queue",
+        "qmrunner.settings",
+        "qmrunner.logs",
+        "qmrunner.errors",
+    },
     "qmrunner.runtime": {
         "qmrunner.runtime",
         "qmrunner.app",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
+from datetime import UTC, datetime
+
 import typer
 
 from qmrunner.cli.common import AsJson, print_json
@@ -15,9 +19,19 @@ def register(cli: typer.Typer) -> None:
 def run() -> None:
     """Run the daemon in the foreground: the main process of a worker container. Ends on SIGTERM."""
     from qmrunner import app
+    from qmrunner.doctor import examination
     from qmrunner.runtime.supervisor import Supervisor
 
-    raise typer.Exit(Supervisor(app.build()).run())
+    built, began = app.build(), time.monotonic()
+    findings = examination.startup(built.settings)
+    told = examination.events(findings, time.monotonic() - began)
+    problem = examination.refusal(findings)
+    if problem is not None:
+        for level, event, fields in told:  # there may be no place for the events file
+            now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            print(json.dumps({"time": now, "level": level, "event": event, **fields}), flush=True)
+        raise problem
+    raise typer.Exit(Supervisor(built, told).run())
 
 
 def health(as_json: AsJson = False) -> None:

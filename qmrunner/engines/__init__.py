@@ -19,6 +19,8 @@ _CLASSES = {
     "chemistry": ("qmrunner.engines.chemistry", "Chemistry"),
 }
 NAMES = tuple(_CLASSES)
+# The names under which a program is looked for on PATH, best first.
+BINARIES = {"nwchem": ("nwchem", "nwchem.openmpi", "nwchem.mpich"), "xtb": ("xtb",), "crest": ("crest",)}
 
 
 @cache

@@ -69,6 +69,10 @@ class Engine(Protocol):
         """
         ...
 
+    def environment(self, context: Context) -> Mapping[str, str]:
+        """The variables this engine wants, whatever the step; the same that `prepare` puts into its command."""
+        ...
+
     def reader(self, step: Step) -> ProgressReader:
         """A fresh reader of the engine's output."""
         ...

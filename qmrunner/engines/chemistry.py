@@ -41,7 +41,6 @@ _ERROR = re.compile(r"^error (?P<code>[a-z][a-z0-9_]*): (?P<message>.*)$")
 _PROGRESS = re.compile(r"^progress (?P<fraction>[01]\.\d+) (?P<text>.*)$")
 # Deterministic code: the same input fails the same way, unless the machine is to blame.
 _CLASSES: dict[str, FailureClass] = {"scratch_full": "resource", "rdkit_missing": "operator", "embed_failed": "method"}
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Chemistry:
@@ -83,10 +82,14 @@ class Chemistry:
         return Command(
             # -P: nothing in the attempt's directory can stand in for a module.
             argv=(context.installed.path, "-P", "-m", "qmrunner.chemistry", step.task, "task.json"),
-            env={**dict.fromkeys(_THREADS, "1"), "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+            env=self.environment(context),
             files={"task.json": json.dumps(task, indent=1) + "\n"},
             copies=copies,
         )
+
+    def environment(self, context: Context) -> dict[str, str]:
+        """Nothing but Python's own; one thread is what it gets anyway."""
+        return {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
     def reader(self, step: Step) -> ProgressReader:
         return _Reader(step.task)

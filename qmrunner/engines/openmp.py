@@ -10,22 +10,6 @@ from qmrunner.model.jobs import Grant
 
 _STACK_MIB_LEAST = 64
 _STACK_MIB_MOST = 1024
-# Inherited values of these would move threads onto cores of other jobs, or change their number behind our back.
-UNSET = (
-    "OMP_PROC_BIND",
-    "OMP_PLACES",
-    "OMP_DYNAMIC",
-    "OMP_THREAD_LIMIT",
-    "OMP_NESTED",
-    "OMP_SCHEDULE",
-    "GOMP_CPU_AFFINITY",
-    "GOMP_STACKSIZE",
-    "KMP_AFFINITY",
-    "KMP_STACKSIZE",
-    "GOTO_NUM_THREADS",
-    "MKL_DYNAMIC",
-    "GFORTRAN_UNBUFFERED_ALL",
-)
 
 
 def environment(grant: Grant, directory: Path) -> dict[str, str]:

@@ -7,13 +7,15 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from qmrunner.engines.base import Engine, Installed, Which
 
 PROBE_TIMEOUT_S = 20.0
 _LONGEST_OUTPUT = 1 << 20
+_LONGEST_LINE = 200
 # A probe is one short call: no thread pool, and no refusal of Open MPI because the worker is root in its container.
 _ENVIRONMENT = {
     "LC_ALL": "C",
@@ -42,8 +44,16 @@ def probe(
     key = _identity(found)
     if key not in _answers:
         outputs = [_output(argv, timeout_s) for argv in engine.probe_argv(found)]
-        _answers[key] = engine.read_probe(found, outputs)
+        installed = engine.read_probe(found, outputs)
+        if installed.version is None:  # whoever asks what is wrong wants to know what it said instead
+            installed = replace(installed, facts={**installed.facts, "said": _last_line(outputs)})
+        _answers[key] = installed
     return _answers[key]
+
+
+def _last_line(outputs: Sequence[str]) -> str | None:
+    lines = ("".join(filter(str.isprintable, line)).strip() for line in reversed("\n".join(outputs).splitlines()))
+    return next((line[:_LONGEST_LINE] for line in lines if line), None)
 
 
 def _identity(found: Installed) -> tuple[Any, ...]:

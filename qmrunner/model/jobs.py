@@ -150,12 +150,12 @@ class Command:
     """Everything a guardian needs to start an engine, and nothing else.
 
     `files` are written into the attempt directory before the start, `copies` are copied there (target → source).
-    `unset` removes inherited variables. `notes` records every choice and override for the provenance.
+    `env` is what the engine wants of its environment; what conflicts with it is dropped when the environment is
+    composed. `notes` records every choice and override for the provenance.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
-    unset: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     copies: Mapping[str, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -12,8 +12,8 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +104,9 @@ def prepare(live: Live, engine: Engine, installed: Installed, settings: Settings
     )
     command = engine.prepare(live.step, context)
     _lay_out(work, command)
-    _write_order(live, command, settings)
-    return command
+    environment = compose(os.environ, command.env, work, live.marker)
+    _write_order(live, command, environment.variables, settings)
+    return replace(command, notes=(*command.notes, *environment.notes()))
 
 
 def inputs_of(step: Step, job_folder: Path, *, optional: bool = True) -> dict[str, Path]:
@@ -148,11 +149,11 @@ def _lay_out(work: Path, command: Command) -> None:
         Path(temporary).mkdir(parents=True, exist_ok=True)
 
 
-def _write_order(live: Live, command: Command, settings: Settings) -> None:
+def _write_order(live: Live, command: Command, environment: Mapping[str, str], settings: Settings) -> None:
     live.log.parent.mkdir(parents=True, exist_ok=True)
     order = guardian.Order(
         argv=list(command.argv),
-        env=compose(os.environ, command.env, command.unset, live.marker),
+        env=dict(environment),
         cwd=str(live.folder.work),
         log=str(live.log),
         marker=live.marker,

@@ -15,9 +15,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from qmrunner import __version__, logs
 from qmrunner.app import App
@@ -56,8 +58,10 @@ class Child:
 
 
 class Supervisor:
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, opening: Sequence[tuple[str, str, dict[str, Any]]] = ()) -> None:
+        """`opening`: events (level, name, fields) to tell once the daemon has started."""
         self.app = app
+        self._opening = opening
         self.settings = app.settings
         self.worker_id = 0
         self.children = {"spawner": Child("spawner"), "consumer": Child("consumer")}
@@ -81,6 +85,8 @@ class Supervisor:
         self.listener = self._spawner_socket()
         self._register()
         self.log.info("daemon_started", pid=os.getpid(), version=__version__, home=str(self.settings.home))
+        for level, name, fields in self._opening:
+            getattr(self.log, level)(name, **fields)
         schedule = Schedule(self.app, self.worker_id, self._consumer_beats)
         schedule.start()
         while not self._stop_wanted(wake):

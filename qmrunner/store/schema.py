@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +26,9 @@ HEAD = "0002"
 REVISIONS = ("0001", "0002")
 
 
+State = Literal["current", "empty", "outdated", "newer"]
+
+
 def revision(store: Store) -> str | None:
     """The revision of the store, or None when it is empty."""
     with store.read() as connection:
@@ -34,8 +38,32 @@ def revision(store: Store) -> str | None:
         return None if row is None else str(row[0])
 
 
-def status(store: Store) -> Literal["current", "empty", "outdated", "newer"]:
-    found = revision(store)
+def revision_of_file(path: Path) -> str | None:
+    """The revision of a SQLite store, read without changing anything: a connection of `Store` would turn on WAL.
+
+    Raises NotReadyError when it cannot be read or is no store.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=2.0)) as connection:
+            known = connection.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
+    except sqlite3.DatabaseError as problem:
+        damaged = "malformed" in str(problem) or "not a database" in str(problem)
+        raise NotReadyError(
+            "store_corrupt" if damaged else "store_unavailable",
+            f"the store {path} {'is damaged' if damaged else 'cannot be read'}",
+            evidence=str(problem),
+            remedy="keep a copy of the file, and restore a backup" if damaged else "make it readable for this user",
+        ) from None
+    return None if row is None else str(row[0])
+
+
+def status(store: Store) -> State:
+    return state_of(revision(store))
+
+
+def state_of(found: str | None) -> State:
+    """What this program makes of a store at that revision; None: it has none."""
     if found is None:
         return "empty"
     if found == HEAD:

@@ -50,9 +50,7 @@ class Store:
         self.check_file()
 
     def _check_sqlite(self, create: bool) -> None:
-        if not self._parsed.database or self._parsed.database == ":memory:":
-            raise NotReadyError("store_url", "the SQLite store needs a file", remedy="use sqlite:////absolute/path.db")
-        self.path = Path(self._parsed.database)
+        self.path = _file(self._parsed)
         refuse_unsafe(self.path)
         if not create and not self.path.exists():
             raise NotReadyError(
@@ -92,6 +90,18 @@ class Store:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def file_of(url: str) -> Path | None:
+    """The file of a SQLite store, None for a server. Raises QmrunnerError for what is no URL or names no file."""
+    parsed = _parse(url)
+    return _file(parsed) if parsed.get_backend_name() == "sqlite" else None
+
+
+def _file(url: URL) -> Path:
+    if not url.database or url.database == ":memory:":
+        raise NotReadyError("store_url", "the SQLite store needs a file", remedy="use sqlite:////absolute/path.db")
+    return Path(url.database)
 
 
 def _parse(url: str) -> URL:

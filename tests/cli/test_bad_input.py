@@ -142,9 +142,14 @@ def test_a_prediction_without_nwchem_is_refused(place: Home) -> None:
 
 def test_a_home_below_a_regular_file_is_refused(place: Home) -> None:
     blocked = Home(place.path.parent / "water.xyz" / "home", place.extra)
-    for command in (["submit", "xtb", "water.xyz"], ["run"]):
-        ended = place.run(*command, QMRUNNER_HOME=str(blocked.path))
-        refused(ended, 4, "home_unwritable", "QMRUNNER_HOME")
+    refused(
+        place.run("submit", "xtb", "water.xyz", QMRUNNER_HOME=str(blocked.path)), 4, "home_unwritable", "QMRUNNER_HOME"
+    )
+    ended = place.run("run", QMRUNNER_HOME=str(blocked.path))
+    # The daemon's stdout is its events: each check that failed is one.
+    assert {json.loads(line)["event"] for line in ended.stdout.splitlines()} == {"check", "checks_done"}
+    ended.stdout = ""
+    refused(ended, 4, "home_unwritable", "QMRUNNER_HOME")
     assert (place.path.parent / "water.xyz").read_text() == WATER
 
 

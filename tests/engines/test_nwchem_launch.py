@@ -54,6 +54,12 @@ def test_the_binary_is_known_by_its_libraries_and_a_static_one_by_its_name() -> 
     assert probed(OPEN_MPI_4, STATIC, binary="/usr/bin/nwchem.mpich").facts["binary_flavour"] == "mpich"
 
 
+def test_libraries_that_the_loader_does_not_find_are_named() -> None:
+    assert probed(OPEN_MPI_4, LDD_OPENMPI).facts["libraries_missing"] == []
+    broken = LDD_OPENMPI + "\tlibscalapack.so.2 => not found\n"
+    assert probed(OPEN_MPI_4, broken).facts["libraries_missing"] == ["libscalapack.so.2"]
+
+
 def test_the_version_is_read_without_a_run() -> None:
     assert probed(OPEN_MPI_4, LDD_OPENMPI).version == "7.0.2"
 
@@ -95,21 +101,26 @@ def test_a_configured_program_that_is_not_there_is_not_replaced_by_another() -> 
     assert found.path is None
 
 
-def test_every_flavour_gets_its_own_flags_and_variables() -> None:
+def test_every_flavour_gets_its_own_flags() -> None:
     four = launch.launch(probed(OPEN_MPI_4, LDD_OPENMPI), 4)
-    five = launch.launch(probed(OPEN_MPI_5, LDD_OPENMPI), 4)
     hydra = launch.launch(probed(HYDRA, LDD_MPICH), 4)
     assert four.argv == ("/usr/bin/mpirun", "-np", "4", "/opt/bin/nwchem")
-    assert four.env["OMPI_MCA_hwloc_base_binding_policy"] == "none"
-    assert four.env["OMPI_MCA_btl_vader_single_copy_mechanism"] == "none"
-    assert five.env["PRTE_MCA_hwloc_default_binding_policy"] == "none"
-    assert five.env["OMPI_MCA_smsc"] == "^cma"
     assert hydra.argv == ("/usr/bin/mpirun", "-launcher", "fork", "-n", "4", "/opt/bin/nwchem")
-    for started in (four, five, hydra):
-        assert started.env["OMP_NUM_THREADS"] == "1"
-        assert started.env["GFORTRAN_UNBUFFERED_PRECONNECTED"] == "1"
-        assert started.env["TZ"] == "UTC"
-        assert "PMIX_RANK" in started.unset
+
+
+def test_every_flavour_gets_its_own_variables(tmp_path: Path) -> None:
+    four = launch.environment(probed(OPEN_MPI_4, LDD_OPENMPI), tmp_path)
+    five = launch.environment(probed(OPEN_MPI_5, LDD_OPENMPI), tmp_path)
+    hydra = launch.environment(probed(HYDRA, LDD_MPICH), tmp_path)
+    assert four["OMPI_MCA_hwloc_base_binding_policy"] == "none"
+    assert four["OMPI_MCA_btl_vader_single_copy_mechanism"] == "none"
+    assert five["PRTE_MCA_hwloc_default_binding_policy"] == "none"
+    assert five["OMPI_MCA_smsc"] == "^cma"
+    for variables in (four, five, hydra):
+        assert variables["OMP_NUM_THREADS"] == "1"
+        assert variables["GFORTRAN_UNBUFFERED_PRECONNECTED"] == "1"
+        assert variables["TZ"] == "UTC"
+        assert variables["TMPDIR"] == str(tmp_path)
 
 
 def test_sessions_and_shared_memory_files_stay_in_the_attempt(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from qmrunner.engines.base import Context
 from qmrunner.engines.nwchem import NWChem
 from qmrunner.engines.probing import probe
 from qmrunner.model.jobs import Command, Exit, Grant, Outcome, Step
+from qmrunner.runtime.environment import compose
 from tests.engines.support import step
 
 WATER = "3\nwater\nO 0.0 0.0 0.2\nH 0.0 0.8 -0.471\nH 0.0 -0.757 -0.471\n"
@@ -49,7 +50,7 @@ def prepare(asked: Step, inputs: dict[str, Path], directory: Path, previous: Pat
 
 
 def start(command: Command, directory: Path) -> subprocess.Popen[bytes]:
-    env = {name: value for name, value in os.environ.items() if name not in command.unset} | dict(command.env)
+    env = dict(compose(os.environ, command.env, directory, "test").variables)
     with (directory.parent / f"{directory.name}.log").open("wb") as log:
         return subprocess.Popen(command.argv, cwd=directory, env=env, stdout=log, stderr=subprocess.STDOUT)
 

@@ -67,11 +67,23 @@ def test_a_program_that_is_not_there_is_not_run(tmp_path: Path) -> None:
     assert found.path is None
 
 
-@pytest.mark.parametrize("text", ["exit 3", "kill -9 $$", "head -c 3000000 /dev/zero", "echo no banner"])
-def test_a_probe_that_fails_leaves_the_version_unknown(text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("exit 3", None),
+        ("kill -9 $$", None),
+        ("head -c 3000000 /dev/zero", None),
+        ("echo no banner; echo", "no banner"),
+        ("head -c 3000000 /dev/zero | tr '\\0' x", "x" * 200),
+    ],
+)
+def test_a_probe_that_fails_leaves_the_version_unknown_and_tells_its_last_words(
+    text: str, said: str | None, tmp_path: Path
+) -> None:
     found = probe(Xtb(), {"xtb": str(script(tmp_path / "xtb", text))})
     assert found.path is not None
     assert found.version is None
+    assert found.facts["said"] == said
 
 
 def test_a_probe_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from qmrunner.engines.base import Context
 from qmrunner.engines.probing import probe
 from qmrunner.engines.xtb.engine import Xtb
 from qmrunner.model.jobs import Exit, Grant, Outcome, Step
+from qmrunner.runtime.environment import compose
 from tests.engines.support import FIXTURES, step
 
 WATER = "3\nwater\nO 0.0 0.0 0.117\nH 0.0 0.757 -0.469\nH 0.0 -0.757 -0.469\n"
@@ -30,7 +31,7 @@ def run(asked: Step, inputs: dict[str, Path], directory: Path) -> Outcome:
     command = Xtb().prepare(asked, Context(directory, inputs, Grant(1, 512, 64, 0), installed))
     for target, source in command.copies.items():
         shutil.copyfile(source, directory / target)
-    environment = {name: value for name, value in os.environ.items() if name not in command.unset} | command.env
+    environment = dict(compose(os.environ, command.env, directory, "test").variables)
     log = directory.parent / "step.1.log"
     with log.open("ab") as stream:
         ended = subprocess.run(

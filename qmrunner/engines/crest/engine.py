@@ -94,11 +94,14 @@ class Crest:
         args, notes = _own_options(args, installed, context.grant.cores)
         return Command(
             argv=(installed.path, name, *args),
-            env=openmp.environment(context.grant, context.directory),
-            unset=openmp.UNSET,
+            env=self.environment(context),
             copies={plain_name(target): path for target, path in inputs.items()},
             notes=(f"crest {installed.version or 'of unknown version'}", *notes),
         )
+
+    def environment(self, context: Context) -> dict[str, str]:
+        """Threads as granted."""
+        return openmp.environment(context.grant, context.directory)
 
     def reader(self, step: Step) -> ProgressReader:
         return CrestReader()

@@ -53,16 +53,17 @@ class NWChem:
         ranks = _ranks(step, context)
         started = launch.launch(context.installed, ranks)
         work = _deck_work(step, context, ranks) if step.task == "deck" else _molecule_work(step, context, ranks)
-        tmp = context.directory.resolve() / "tmp"
-        private = launch.private_directories(context.installed.facts.get("launcher_flavour"), tmp)
         return Command(
             argv=(*started.argv, work.argv[0]),
-            env={**started.env, **private},
-            unset=started.unset,
+            env=self.environment(context),
             files={**work.files, _TMP_KEEP: ""},
             copies=work.copies,
             notes=(*started.notes, *work.notes),
         )
+
+    def environment(self, context: Context) -> dict[str, str]:
+        """One thread a rank, the launcher's options as its flavour wants them, sessions inside the attempt."""
+        return launch.environment(context.installed, context.directory.resolve() / "tmp")
 
     def reader(self, step: Step) -> NWChemReader:
         """A fresh reader of the output."""

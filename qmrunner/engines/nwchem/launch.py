@@ -11,33 +11,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from qmrunner.engines import BINARIES
 from qmrunner.engines.base import Installed, Which
 from qmrunner.errors import NotReadyError
 
 _NAME = "nwchem"
-_BINARIES = ("nwchem", "nwchem.openmpi", "nwchem.mpich")
 _FACTS = r"\(NWChem\) [0-9][0-9.]*|ranks per node, must be at least"
-_INHERITED = (
-    "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_UNIVERSE_SIZE",
-    "PMIX_RANK", "PMIX_NAMESPACE", "PMIX_SERVER_URI2", "PMIX_SERVER_URI21", "PMIX_SERVER_URI3", "PMIX_SERVER_URI4",
-    "PMI_RANK", "PMI_SIZE", "PMI_FD", "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY",
-    "I_MPI_PIN", "OMPI_MCA_btl", "OMPI_MCA_rmaps_base_mapping_policy", "NWCHEM_MEMORY_TOTAL",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start the ranks: `argv` up to the deck's name, environment, what to unset, and the notes on why."""
+    """How to start the ranks: `argv` up to the deck's name, and the notes on why."""
 
     argv: tuple[str, ...]
-    env: Mapping[str, str]
-    unset: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 def locate(configured: Mapping[str, str | None], which: Which) -> Installed:
     """The NWChem binary and the launcher to go with it: as configured, else matching names on PATH."""
-    binary = _find(configured.get("nwchem"), _BINARIES, which)
+    binary = _find(configured.get("nwchem"), BINARIES[_NAME], which)
     if binary is None:
         return Installed(_NAME, None)
     named = _flavour_by_name(binary)
@@ -83,6 +75,7 @@ def read_probe(found: Installed, outputs: Sequence[str]) -> Installed:
         "launcher_version": next((line.strip() for line in outputs[0].splitlines() if line.strip()), None),
         "binary_flavour": binary,
         "progress_rank": "ranks per node, must be at least" in outputs[2],
+        "libraries_missing": re.findall(r"^\s*(\S+) => not found", outputs[1], re.MULTILINE),
         "problem": _problem(found, launcher, binary),
     }
     return replace(found, version=version[1] if version else None, facts=facts)
@@ -120,7 +113,7 @@ def launch(installed: Installed, ranks: int) -> Launch:
     notes = [f"launcher: {flavour}, {ranks} rank{'s' if ranks > 1 else ''}, not bound to cores, CMA off"]
     if ranks == 1:
         notes.append("launcher: used for one rank, too: a bare rank would start a daemon in a session of its own")
-    return Launch((*argv, installed.path), _environment(flavour), _INHERITED, tuple(notes))
+    return Launch((*argv, installed.path), tuple(notes))
 
 
 def private_directories(flavour: str | None, tmp: Path) -> dict[str, str]:
@@ -136,7 +129,12 @@ def private_directories(flavour: str | None, tmp: Path) -> dict[str, str]:
     return variables
 
 
-def _environment(flavour: str) -> dict[str, str]:
+def environment(installed: Installed, tmp: Path) -> dict[str, str]:
+    """The variables that launcher and ranks want. `tmp` takes sessions and the launcher's shared memory.
+
+    A launcher of an unknown flavour gets none of its own; `launch` refuses it.
+    """
+    flavour = installed.facts.get("launcher_flavour")
     common = {
         "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TZ": "UTC", "LC_ALL": "C",
         "GFORTRAN_UNBUFFERED_PRECONNECTED": "1", "SCRATCH_DIR": ".", "PERMANENT_DIR": ".",
@@ -156,7 +154,7 @@ def _environment(flavour: str) -> dict[str, str]:
         },
         "mpich": {"HYDRA_BINDING": "none", "I_MPI_PIN": "0", "HYDRA_LAUNCHER": "fork"},
     }  # fmt: skip
-    return common | flavours[flavour]
+    return common | flavours.get(str(flavour), {}) | private_directories(flavour, tmp)
 
 
 def _flavour_by_name(binary: str) -> str | None:

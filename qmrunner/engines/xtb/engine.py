@@ -83,8 +83,7 @@ class Xtb:
         args, notes = _own_options(args, inputs, context.grant)
         return Command(
             argv=(context.installed.path, name, *args),
-            env=self._environment(context),
-            unset=openmp.UNSET,
+            env=self.environment(context),
             copies={plain_name(target): path for target, path in inputs.items()},
             notes=(f"xtb {context.installed.version or 'of unknown version'}", *notes),
         )
@@ -110,7 +109,8 @@ class Xtb:
         args += ["--uhf", str(params.get("multiplicity", 1) - 1)]
         return args + (["--alpb", str(params["alpb"])] if params.get("alpb") else [])
 
-    def _environment(self, context: Context) -> dict[str, str]:
+    def environment(self, context: Context) -> dict[str, str]:
+        """Threads as granted, and the parameters that belong to this xTB: XTBPATH also says where `.xtbrc` is read."""
         parameters = context.installed.facts.get("parameters")
         env = openmp.environment(context.grant, context.directory)
         return env | ({"XTBPATH": str(parameters)} if parameters else {})

@@ -1,0 +1,105 @@
+"""What answers elsewhere: the store with its schema, PostgreSQL, Redis, and the daemon of this home."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qmrunner.doctor.finding import Finding, fail, of_error, ok, warn
+from qmrunner.errors import QmrunnerError
+
+_WAIT_S = 3
+_POSTGRES_LEAST = 12
+
+
+def schema(state: str, found: str | None, head: str, where: str) -> Finding:
+    """The store's schema: current, empty, outdated or newer."""
+    data = {"state": state, "revision": found, "head": head, "store": where}
+    if state == "outdated":
+        text = f"{where} is at revision {found}, this program needs {head}"
+        remedy = "stop all daemons on it, back it up, then run `qmrunner db upgrade`"
+        return fail("store", "store_outdated", text, remedy, **data)
+    if state == "newer":
+        text = f"{where} is at revision {found}, which this program ({head}) does not know"
+        remedy = "upgrade this program to the version that last used the store"
+        return fail("store", "store_newer", text, remedy, **data)
+    if state == "empty":
+        return ok("store", f"{where} is empty; `qmrunner run` makes its tables", **data)
+    return ok("store", f"{where}: schema {found}, as this program needs it", **data)
+
+
+def sqlite_store(path: Path) -> Finding:
+    """A store in a file, read only. Raises QmrunnerError when it cannot be read."""
+    from qmrunner.store.schema import HEAD, revision_of_file, state_of
+
+    if not path.exists():
+        return ok("store", f"none yet at {path}; `qmrunner run` makes it", state="missing", store=str(path))
+    found = revision_of_file(path)
+    return schema(state_of(found), found, HEAD, str(path))
+
+
+def postgres(url: str) -> Iterator[Finding]:
+    """The server, its version, and the schema there."""
+    from sqlalchemy import text
+    from sqlalchemy.engine import make_url
+
+    from qmrunner.store.schema import HEAD, revision, state_of
+    from qmrunner.store.session import Store
+
+    impatient = make_url(url).update_query_dict({"connect_timeout": str(_WAIT_S)})
+    try:
+        store = Store(impatient.render_as_string(hide_password=False))
+        with store.read() as connection:
+            version = str(connection.execute(text("SHOW server_version")).scalar())
+        found = revision(store)
+    except QmrunnerError as problem:
+        shown = make_url(url).render_as_string(hide_password=True)
+        yield fail("postgresql", problem.code, f"{shown}: {problem.evidence or problem.message}", problem.remedy)
+        return
+    shown = make_url(url).render_as_string(hide_password=True)
+    major = re.match(r"\d+", version)
+    if major and int(major[0]) < _POSTGRES_LEAST:
+        text_ = f"{shown}: version {version} is older than {_POSTGRES_LEAST}"
+        yield warn("postgresql", "postgresql_old", text_, "upgrade the server", version=version)
+    else:
+        yield ok("postgresql", f"{shown}: version {version}", version=version)
+    yield schema(state_of(found), found, HEAD, shown)
+    store.close()
+
+
+def redis_queue(url: str) -> Finding:
+    """The Redis server that carries hints."""
+    shown = re.sub(r"//[^@/]*@", "//***@", url)
+    try:
+        import redis
+    except ModuleNotFoundError as missing:
+        return fail("redis", "queue_driver_missing", str(missing), "`pip install 'qmrunner[redis]'`")
+    remedy = "check that the server runs and that QMRUNNER_QUEUE_URL is right"
+    try:
+        client = redis.Redis.from_url(url, socket_connect_timeout=_WAIT_S, socket_timeout=_WAIT_S)
+        try:
+            said: dict[str, Any] = dict(client.info("server"))
+        finally:
+            client.close()
+    except (redis.RedisError, OSError, ValueError) as problem:
+        return fail("redis", "queue_unavailable", f"{shown}: {problem}", remedy)
+    return ok("redis", f"{shown}: version {said.get('redis_version')}", version=said.get("redis_version"))
+
+
+def daemon(report: dict[str, Any]) -> Finding:
+    """The daemon of this home, as `health` sees it. None running is fine."""
+    data = {"pid": report["pid"]}
+    if report["pid"] is None:
+        return ok("daemon", "none runs on this home", **data)
+    if not report["healthy"]:
+        return warn("daemon", "daemon_unhealthy", str(report["reason"]), "see `qmrunner status`", **data)
+    return ok("daemon", f"runs as process {report['pid']}", **data)
+
+
+def settings(problem: QmrunnerError | None, home: Path | None) -> Finding:
+    """Whether all settings could be read."""
+    if problem is not None:
+        return of_error("settings", problem)
+    return ok("settings", f"home {home}", home=str(home))

@@ -1,0 +1,85 @@
+"""`qmrunner doctor` on this machine, or on one that is broken on purpose: other user, other mounts, other limits."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from qmrunner.engines.nwchem import NWChem
+from tests.support import ROOT, Home
+
+# Under CI a missing engine is a failure: the tests then run, and say what is missing.
+_CI = os.environ.get("CI") == "true"
+NO_NWCHEM = NWChem().locate({}, shutil.which).path is None and not _CI
+needs_nwchem = pytest.mark.skipif(NO_NWCHEM, reason="NWChem is not installed")
+needs_xtb = pytest.mark.skipif(shutil.which("xtb") is None and not _CI, reason="xTB is not installed")
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What one run of `qmrunner doctor --json` said."""
+
+    status: int
+    checks: dict[str, dict[str, Any]]
+    summary: dict[str, int]
+
+    def fault(self, name: str, code: str, result: str = "fail") -> dict[str, Any]:
+        """The finding `name`, which must have this result and code, and tell a remedy."""
+        found = self.checks[name]
+        assert (found["result"], found["code"]) == (result, code), found
+        assert found["remedy"]
+        if result == "fail":
+            assert self.status == 4
+        return found
+
+
+class Doctor:
+    def __init__(self, home: Home) -> None:
+        self.home = home
+
+    def __call__(self, *args: str, prefix: Sequence[str] = (), python_path: str = "", **variables: str) -> Diagnosis:
+        """Run it under `prefix` (unshare, setpriv, …). It prints JSON, no traceback, and leaves the home alone."""
+        before = self._files()
+        ended = self.command("doctor", "--json", *args, prefix=prefix, python_path=python_path, **variables)
+        assert "Traceback" not in ended.stderr, ended.stderr
+        told = json.loads(ended.stdout)
+        checks = {check["name"]: check for check in told["checks"]}
+        assert len(checks) == len(told["checks"]), "names are not unique"
+        assert told["summary"] == {
+            result: sum(check["result"] == result for check in told["checks"]) for result in ("ok", "warn", "fail")
+        }
+        assert ended.returncode == (4 if told["summary"]["fail"] else 0)
+        assert self._files() == before
+        return Diagnosis(ended.returncode, checks, told["summary"])
+
+    def command(
+        self, *args: str, prefix: Sequence[str] = (), python_path: str = "", **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """`qmrunner ARGS` under `prefix`, to its end. `python_path` comes before the checkout."""
+        return subprocess.run(
+            [*prefix, sys.executable, "-m", "qmrunner", *args],
+            cwd=self.home.path.parent,
+            env=self.home.environment(PYTHONPATH=os.pathsep.join(filter(None, [python_path, str(ROOT)])), **variables),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+
+    def _files(self) -> list[tuple[str, bytes | None]]:
+        return sorted(
+            (str(path), path.read_bytes() if path.is_file() else None) for path in self.home.path.parent.rglob("*")
+        )
+
+
+def mounted(prefix: list[str], script: str) -> list[str]:
+    """The prefix with `script` run first."""
+    return [*prefix, f'{script}\nexec "$@"', "sh"]
