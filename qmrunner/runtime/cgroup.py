@@ -1,4 +1,4 @@
-"""What the kernel's control groups say about this process: OOM kills, memory and CPU limits. v1 and v2.
+"""What the kernel's control groups say about this process: OOM kills, memory, CPU and process limits. v1 and v2.
 
 Standard library only: guardians use it.
 """
@@ -67,6 +67,14 @@ def cpu_quota() -> float | None:
     if quota_us is None or period_us is None or int(quota_us) <= 0:
         return None
     return int(quota_us) / int(period_us)
+
+
+def tasks_left() -> int | None:
+    """How many more processes and threads this group may have; None when there is no limit."""
+    limit, current = (_read("pids", name) or "" for name in ("pids.max", "pids.current"))
+    if not limit.strip().isdigit() or not current.strip().isdigit():
+        return None
+    return int(limit) - int(current)
 
 
 def cores_allowed(setting: int | None = None) -> int:

@@ -20,9 +20,9 @@ from qmrunner.store.session import Store
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0001"
+HEAD = "0002"
 # Every revision this program knows, oldest first; a test holds it against the folder.
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 
 
 def revision(store: Store) -> str | None:
