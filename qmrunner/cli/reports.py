@@ -101,7 +101,7 @@ def _table(*headings: str) -> Table:
 
 
 def _overview_lines(seen: dict[str, Any]) -> list[Any]:
-    people = _table("worker", "state", "pid", "slots", "cores", "memory", "scratch", "/dev/shm", "last beat")
+    people = _table("worker", "state", "pid", "slots", "cores", "mem GiB", "scratch GiB", "shm GiB", "last beat")
     for row in seen["workers"]:
         age = f"{row['heartbeat_age_s']} s" + (" (stale)" if row["stale"] else "")
         people.add_row(
@@ -127,11 +127,11 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
 
 
 def _handed_out(row: dict[str, Any], name: str) -> str:
-    """What is reserved of what a worker has: 2/8, 1.2/15.1 GiB."""
+    """What is reserved of what a worker has: 2/8 cores, 1.2/15.1 GiB."""
     total, held = row[name], row["reserved"][name]
     if total is None:
         return "-"
-    return f"{held}/{total}" if name == "cores" else f"{held / 1024:.1f}/{total / 1024:.1f} GiB"
+    return f"{held}/{total}" if name == "cores" else f"{held / 1024:.1f}/{total / 1024:.1f}"
 
 
 def _disk_line(disk: dict[str, Any]) -> str:
@@ -165,8 +165,8 @@ def _job_lines(job: dict[str, Any]) -> list[Any]:
         beat = step["heartbeat_age_s"]
         table.add_row(
             step["id"], coloured(step["state"]), str(step["attempt"] or ""), str(step["engine_pid"] or ""),
-            str(step["cores"] or ""), "" if beat is None else f"{beat} s", _used(step, "memory"), _used(step, "scratch"),
-            step_text(step),
+            str(step["cores"] or ""), "" if beat is None else f"{beat} s",
+            _used(step, "memory"), _used(step, "scratch"), step_text(step),
         )  # fmt: skip
     lines: list[Any] = [head, table]
     if any(step["reserved"] for step in job["steps"]):

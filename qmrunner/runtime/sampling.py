@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable
 
 SHM = b"/dev/shm/"
+_REMOVED = b" (deleted)"
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _DISK_FLOOR_BYTES = 1 << 20
 
@@ -24,22 +25,40 @@ def private_bytes(pids: Iterable[int]) -> int:
 
 
 def shm_bytes(pids: Iterable[int]) -> int:
-    """Blocks of the files in /dev/shm that these processes map, each file once."""
-    names: set[bytes] = set()
+    """Shared segments in /dev/shm that these processes map, each once.
+
+    Of a file its blocks count. Open MPI removes the files of its windows once all ranks have them (measured with
+    4.1.4): of those only the mapped length is to be seen.
+    """
+    files: set[bytes] = set()
+    removed: dict[bytes, int] = {}
     for pid in pids:
         try:
             with open(f"/proc/{pid}/maps", "rb") as file:
                 maps = file.read()
         except OSError:
             continue
-        if SHM in maps:
-            names.update(line[line.index(SHM) :] for line in maps.splitlines() if SHM in line)
-    total = 0
-    for name in names:
+        if SHM not in maps:
+            continue
+        mapped: dict[bytes, int] = {}
+        for line in maps.splitlines():
+            if SHM not in line:
+                continue
+            if not line.endswith(_REMOVED):
+                files.add(line[line.index(SHM) :])
+                continue
+            span, _, _, device, inode, _ = line.split(None, 5)
+            begin, _, end = span.partition(b"-")
+            segment = device + inode
+            mapped[segment] = mapped.get(segment, 0) + int(end, 16) - int(begin, 16)
+        for segment, length in mapped.items():
+            removed[segment] = max(length, removed.get(segment, 0))
+    total = sum(removed.values())
+    for name in files:
         try:
             total += os.stat(name).st_blocks * 512
         except OSError:
-            continue  # removed already
+            continue  # removed since
     return total
 
 
