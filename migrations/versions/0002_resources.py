@@ -30,18 +30,14 @@ def upgrade() -> None:
     for name, kind in _WORKERS.items():
         op.add_column("workers", sa.Column(name, kind, nullable=True))
     op.add_column("steps", sa.Column("waits_for", sa.String(), nullable=True))
-    # Rows that are there already need a value; the declared column has no default of its own.
     op.add_column("steps", sa.Column("passed_over", sa.Integer(), nullable=False, server_default="0"))
-    with op.batch_alter_table("steps") as batch:
-        batch.alter_column("passed_over", existing_type=sa.Integer(), existing_nullable=False, server_default=None)
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("steps") as batch:
-        batch.drop_column("passed_over")
-        batch.drop_column("waits_for")
-    with op.batch_alter_table("workers") as batch:
-        for name in reversed(_WORKERS):
-            batch.drop_column(name)
+    # Column by column: a batch would drop and remake tables that others' rows point at.
+    op.drop_column("steps", "passed_over")
+    op.drop_column("steps", "waits_for")
+    for name in reversed(_WORKERS):
+        op.drop_column("workers", name)
     op.drop_index(op.f("ix_peaks_kind_id"), table_name="peaks")
     op.drop_table("peaks")

@@ -110,7 +110,7 @@ class StepColumns(TypedColumns):
     remedy: Column[str | None] = Column(String)
     summary: Column[str | None] = Column(String)
     result: Column[Any] = Column(JSON, nullable=False)
-    passed_over: Column[int] = Column(Integer, nullable=False, default=0)  # how often a later step started ahead of it
+    passed_over: Column[int] = Column(Integer, nullable=False, server_default="0")  # how often a later one went ahead
     waits_for: Column[str | None] = Column(String)  # what a ready step lacked when a worker last looked
     created_at: Column[float] = Column(Float, nullable=False)
     started_at: Column[float | None] = Column(Float)
