@@ -114,6 +114,30 @@ def test_below_the_hard_mark_the_greediest_is_stopped_keeps_its_place_and_goes_o
     assert [state for _, state, _ in lab.attempts(job)] == ["stopped", "succeeded"]
 
 
+def test_a_log_with_a_hole_never_yields_success_even_when_its_end_is_there(
+    home: Home, lab: Lab, tmp_path: Path
+) -> None:
+    """The disk of the logs is full for a while in the middle of a run; the end of the output finds room again."""
+    with tmpfs(tmp_path / "logs", 20) as logs:
+        home.extra["QMRUNNER_LOGS"] = str(logs)
+        lab.start()
+        write(logs / "somebody-elses", 8)
+        job = lab.submit(chat=14, gate=1)
+        lab.running(job)
+        wait_for(lambda: os.statvfs(logs).f_bavail == 0, 10, "a full disk")
+        wait_for(lambda: _usage(lab, job).get("disk_full"), 10, "the guardian's look")
+        (logs / "somebody-elses").unlink()
+        lab.open_gate()
+        wait_for(lambda: lab.attempts(job)[0][1] != "running", 20, "the end of the attempt")
+        assert lab.attempts(job)[0][1] == "failed"
+        assert "normal termination of xtb" in (logs / job / "xtb.1.log").read_text()
+
+
+def _usage(lab: Lab, job: str) -> dict[str, object]:
+    usage: dict[str, object] = lab.home.job(job)["steps"][0]["usage"]
+    return usage
+
+
 def test_the_ballast_lets_a_full_home_commit_and_is_made_again(home: Home, lab: Lab, tmp_path: Path) -> None:
     with tmpfs(tmp_path / "home", 200):
         home.extra |= {"QMRUNNER_SCRATCH": str(tmp_path / "scratch"), "QMRUNNER_LOGS": str(tmp_path / "logs")}
