@@ -87,6 +87,11 @@ def _ready_steps(now: float) -> Any:
     )
 
 
+def ready(connection: Connection, now: float) -> list[Step]:
+    """The steps that may be claimed, the best first; as many as a claim looks at."""
+    return [to_step(row) for row in connection.execute(_ready_steps(now).limit(_CANDIDATES))]
+
+
 def claim(
     connection: Connection, now: float, worker_id: int, capacity: Capacity, paths: Paths, room: Room = _UNMEASURED
 ) -> Claim | None:
@@ -98,9 +103,9 @@ def claim(
     active = select(workers.c.id).where(workers.c.id == worker_id, workers.c.state == "active")
     if connection.execute(active).first() is None or is_paused(connection):
         return None
-    ready = [to_step(row) for row in connection.execute(_ready_steps(now).limit(_CANDIDATES))]
-    demands = peaks.demands(connection, ready)
-    found = _without_misfits(connection, now, [replace(step, demand=demands[step.id]) for step in ready])
+    waiting = ready(connection, now)
+    demands = peaks.demands(connection, waiting)
+    found = _without_misfits(connection, now, [replace(step, demand=demands[step.id]) for step in waiting])
     left = left_of(connection, worker_id, capacity, room)
     # What cannot fit even when all that runs has ended must not hold up the others.
     here = [step for step in found if room.blocked is None and can_ever_fit(step.demand, left.idle)]
