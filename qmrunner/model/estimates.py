@@ -18,6 +18,8 @@ RULES = 1
 ENOUGH = 5  # attempts before an estimate may fall below the rule
 KEPT = 50  # newest attempts of a kind that count
 _QUANTILE, _MARGIN = 0.95, 1.25
+# Memory is sampled, first often and then every 2 s: the peak of a shorter run is not known.
+_SAMPLED_S = 3.0
 _METHOD = ("functional", "basis", "level", "quick")
 _LEAST_SCRATCH_MIB, _LEAST_SCRATCH_RATIO = 16, 0.05
 
@@ -47,10 +49,11 @@ def kind_of(engine: str, task: str, params: Mapping[str, Any]) -> str | None:
 
 def ratios_of(rule: Demand, cores: int, usage: Mapping[str, Any]) -> Ratios | None:
     """From the usage record of an attempt that had `cores`; None when it measured nothing."""
+    sampled = (usage.get("wall_s") or 0.0) >= _SAMPLED_S
     found = Ratios(
-        memory=_ratio(usage.get("peak_memory_mib"), rule.memory_mib(cores)),
+        memory=_ratio(usage.get("peak_memory_mib") if sampled else None, rule.memory_mib(cores)),
         scratch=_ratio(usage.get("peak_scratch_mib"), rule.scratch_mib),
-        shm=_ratio(usage.get("peak_shm_mib"), rule.shm_mib),
+        shm=_ratio(usage.get("peak_shm_mib") if sampled else None, rule.shm_mib),
     )
     return None if found == Ratios() else found
 

@@ -121,6 +121,8 @@ def prepare(live: Live, engine: Engine, installed: Installed, settings: Settings
         previous=_previous(live, engine),
     )
     command = engine.prepare(live.step, context)
+    if warning := machine.stack_note():
+        command = replace(command, notes=(*command.notes, warning))
     _lay_out(work, command)
     _write_order(live, command, settings)
     return command

@@ -16,6 +16,7 @@ SHM = Path("/dev/shm")
 # An attempt makes some hundred files and, with mpirun and its threads, some ten processes per core.
 _LEAST_FILES = 500
 _LEAST_TASKS = 64
+_LEAST_STACK_MIB = 64
 
 
 class Volume:
@@ -92,7 +93,9 @@ def _blocked(settings: Settings, scratch: Volume | None) -> str | None:
     return None
 
 
-def stack_limit_mib() -> int | None:
-    """The hard limit of the stack, to which engines' soft limit is raised; None when there is none."""
+def stack_note() -> str | None:
+    """A warning where the hard limit keeps the guardian from giving engines the stack they want."""
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
-    return None if hard == resource.RLIM_INFINITY else hard // 2**20
+    if hard == resource.RLIM_INFINITY or hard >= _LEAST_STACK_MIB * 2**20:
+        return None
+    return f"stack: limited to {hard // 2**20} MiB; larger molecules may crash; run the container with --ulimit stack=-1"

@@ -33,9 +33,14 @@ def test_what_users_hand_in_is_of_no_kind() -> None:
 
 
 def test_a_peak_counts_as_its_ratio_to_the_rule() -> None:
-    usage = {"peak_memory_mib": 350.0, "peak_scratch_mib": 20.0, "peak_shm_mib": 25.0}
+    usage = {"wall_s": 3.0, "peak_memory_mib": 350.0, "peak_scratch_mib": 20.0, "peak_shm_mib": 25.0}
     assert ratios_of(RULE, 2, usage) == Ratios(0.5, 0.1, 0.5)
-    assert ratios_of(RULE, 2, {"wall_s": 1.0}) is None
+    assert ratios_of(RULE, 2, {"wall_s": 9.0}) is None
+
+
+def test_a_run_too_short_to_be_sampled_tells_of_its_scratch_only() -> None:
+    usage = {"wall_s": 0.3, "peak_memory_mib": 1.0, "peak_scratch_mib": 20.0, "peak_shm_mib": 0.0}
+    assert ratios_of(RULE, 2, usage) == Ratios(scratch=0.1)
 
 
 def test_nothing_seen_leaves_the_rule() -> None:
