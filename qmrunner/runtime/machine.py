@@ -98,4 +98,6 @@ def stack_note() -> str | None:
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     if hard == resource.RLIM_INFINITY or hard >= _LEAST_STACK_MIB * 2**20:
         return None
-    return f"stack: limited to {hard // 2**20} MiB; larger molecules may crash; run the container with --ulimit stack=-1"
+    return (
+        f"stack: limited to {hard // 2**20} MiB, larger molecules may crash: run the container with --ulimit stack=-1"
+    )
