@@ -77,6 +77,8 @@ def learned(rule: Demand, seen: Sequence[Ratios]) -> Demand:
     A single attempt may raise an estimate, `ENOUGH` of them may lower scratch. Memory and shared memory never fall
     below the rule: the deck promises the ranks what is reserved, and a short peak escapes the samples.
     """
+    if not seen and rule.scratch_least_mib <= rule.scratch_mib:
+        return rule
     memory = _factor(_column(seen, "memory"), 1.0)
     return replace(
         rule,

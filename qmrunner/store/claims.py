@@ -105,7 +105,8 @@ def claim(
         return None
     waiting = ready(connection, now)
     demands = peaks.demands(connection, waiting)
-    found = _without_misfits(connection, now, [replace(step, demand=demands[step.id]) for step in waiting])
+    sized = [step if step.demand == (need := demands[step.id]) else replace(step, demand=need) for step in waiting]
+    found = _without_misfits(connection, now, sized)
     left = left_of(connection, worker_id, capacity, room)
     # What cannot fit even when all that runs has ended must not hold up the others.
     here = [step for step in found if room.blocked is None and can_ever_fit(step.demand, left.idle)]
@@ -267,8 +268,6 @@ def finish(
     Returns how many steps are ready now, or None when this attempt has been fenced off: nothing was changed then.
     """
     row = connection.execute(select(steps).where(steps.c.id == step_id)).one()
-    ours = (attempts.c.step_id == step_id) & (attempts.c.number == number)
-    granted = connection.execute(select(attempts.c.granted).where(ours)).scalar_one()
     values: dict[str, Any] = {
         "code": None if verdict.move == "succeed" else verdict.code,
         "failure_class": verdict.failure_class,
@@ -282,7 +281,8 @@ def finish(
     if verdict.move == "succeed":
         values["result"] = dict(verdict.result)
     if verdict.move == "requeue" and usage.get("stop_reason") in REASONS:
-        needed = after_stop_mib(granted["scratch_mib"], usage.get("peak_scratch_mib") or 0.0)
+        held = _granted(connection, step_id, number)
+        needed = after_stop_mib(held["scratch_mib"], usage.get("peak_scratch_mib") or 0.0)
         values["demand"] = {**row.demand, "scratch_least_mib": needed}
     if not move_step(connection, now, step_id, verdict.move, fence=number, **values):
         return None
@@ -299,7 +299,7 @@ def finish(
     )
     connection.execute(delete(reservations).where(reservations.c.step_id == step_id, reservations.c.attempt == number))
     if verdict.move == "succeed":
-        peaks.record(connection, to_step(row), granted["cores"], usage)
+        peaks.record(connection, to_step(row), _granted(connection, step_id, number)["cores"], usage)
     if publish is not None:
         publish()
     events.append(
@@ -321,6 +321,12 @@ def finish(
     if ended is not None and job.state in JOB_FINAL:
         ended(job, job_store.of_job(connection, row.job_id))
     return ready + (verdict.move == "requeue")
+
+
+def _granted(connection: Connection, step_id: int, number: int) -> dict[str, int]:
+    query = select(attempts.c.granted).where(attempts.c.step_id == step_id, attempts.c.number == number)
+    granted: dict[str, int] = connection.execute(query).scalar_one()
+    return granted
 
 
 def _winding_down(connection: Connection, job_id: str) -> bool:

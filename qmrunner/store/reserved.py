@@ -58,7 +58,9 @@ def use(row: Row[Any], what: str) -> Use:
 
 
 def lock(connection: Connection, worker_id: int, capacity: Capacity) -> None:
-    """Keep two threads, or two workers of one volume, from handing out the same (SQLite has one writer anyway)."""
+    """Keep two threads, or two workers of one volume, from handing out the same; SQLite has one writer anyway."""
+    if connection.dialect.name == "sqlite":
+        return
     query = select(workers.c.id).where(_sharing(worker_id, capacity), workers.c.state.in_(("active", "draining")))
     connection.execute(query.order_by(workers.c.id).with_for_update(key_share=True)).all()
 
