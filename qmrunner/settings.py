@@ -94,6 +94,13 @@ class Settings:
     slots: int | None = _setting(_integer(1), "attempts at a time; default one per core", default=None)
     cores: int | None = _setting(_integer(1), "cores to use; default what affinity and quota allow", default=None)
     memory_mib: int | None = _setting(_integer(64), "memory to use; default what the machine allows", default=None)
+    scratch_soft_mib: int | None = _setting(
+        _integer(0), "free scratch below which nothing starts; default 5 %, 2048 at most", default=None
+    )
+    scratch_hard_mib: int | None = _setting(
+        _integer(0), "free scratch below which the greediest step is stopped; default a quarter of that", default=None
+    )
+    ballast_mib: int = _setting(_integer(0), "size of a file that is given up when the home's disk is full", default=16)
     heartbeat_seconds: float = _setting(_seconds(0.05), "between two beats of a worker", default=4.0)
     lease_seconds: float = _setting(_seconds(0.2), "stand-still after which a worker elsewhere is lost", default=18.0)
     stop_grace_seconds: float = _setting(_seconds(0.5), "from SIGTERM to the end of everything", default=20.0)
@@ -176,7 +183,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
                 problems.append(f"{name}: {problem}")
                 refused.add(entry.name)
     settings = Settings(**values)
-    if not refused & {"lease_seconds", "heartbeat_seconds"}:
+    if not refused & {"lease_seconds", "heartbeat_seconds", "scratch_soft_mib", "scratch_hard_mib"}:
         problems += _cross_check(settings)
     if problems:
         raise UsageError(
@@ -193,6 +200,11 @@ def _cross_check(s: Settings) -> list[str]:
         problems.append(
             f"QMRUNNER_LEASE_SECONDS={s.lease_seconds:g} is under twice QMRUNNER_HEARTBEAT_SECONDS="
             f"{s.heartbeat_seconds:g}: one late beat would condemn a healthy worker"
+        )
+    if s.scratch_soft_mib is not None and s.scratch_hard_mib is not None and s.scratch_soft_mib < s.scratch_hard_mib:
+        problems.append(
+            f"QMRUNNER_SCRATCH_SOFT_MIB={s.scratch_soft_mib} is below QMRUNNER_SCRATCH_HARD_MIB={s.scratch_hard_mib}: "
+            "what has just started would be stopped again"
         )
     return problems
 

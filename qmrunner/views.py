@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from qmrunner import workflows
 from qmrunner.app import App
 from qmrunner.errors import NotFoundError, NotReadyError
 from qmrunner.model import eta
-from qmrunner.model.jobs import Attempt, Job, Step
+from qmrunner.model.estimates import Ratios, expected, kind_of
+from qmrunner.model.jobs import Attempt, Grant, Job, Step
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
-from qmrunner.store import claims, workers
+from qmrunner.store import claims, peaks, reserved, workers
 from qmrunner.store import jobs as job_store
 from qmrunner.store.session import StoreUnavailable
 
@@ -35,10 +37,11 @@ def overview(app: App, limit: int = 50) -> dict[str, Any]:
             counted = job_store.counts(connection)
             ages = {row["id"]: row for row in workers.all_workers(connection)}
             paused = claims.is_paused(connection)
+            held = reserved.by_worker(connection)
     except StoreUnavailable as problem:
         return {"store": problem.as_dict(), "state_file": state_file(app), "workers": [], "jobs": [], "disk": disk(app)}
     return {
-        "workers": [_worker(app, row) for row in ages.values()],
+        "workers": [_worker(app, row, held.get(row["id"])) for row in ages.values()],
         "jobs": [{**_job(job), "progress": _progress(job, steps[job.id])} for job in found],
         "queue": {"paused": paused, "jobs": counted["jobs"], "steps": counted["steps"]},
         "disk": disk(app),
@@ -48,7 +51,13 @@ def overview(app: App, limit: int = 50) -> dict[str, Any]:
 def job_view(app: App, job_id: str) -> dict[str, Any]:
     """`qmrunner status JOB`. Raises NotFoundError."""
     job, steps, tries, beats = _load(app, job_id)
-    return {"job": {**_job(job), "progress": _progress(job, steps), "steps": _steps(steps, tries, beats)}}
+    with app.store.read() as connection:
+        seen = peaks.seen(connection, {kind_of(step.engine, step.task, step.params) for step in steps})
+    rows = [
+        {**row, "estimate": _estimate(step, row["cores"], seen)}
+        for row, step in zip(_steps(steps, tries, beats), steps, strict=True)
+    ]
+    return {"job": {**_job(job), "progress": _progress(job, steps), "steps": rows}}
 
 
 def result_view(app: App, job_id: str) -> dict[str, Any]:
@@ -118,9 +127,11 @@ def _say(job: Job, step: Step | None, steps: Sequence[dict[str, Any]]) -> str:
         warning = f"; nothing moves, it looks {stillness}" if stillness else ""
         left = f", {row['progress']['left']}" if "left" in row["progress"] else ""
         return f"step {step.name} is {step.state}: {text}{left}{warning}"
+    missing = f"waits for {step.waits_for}" if step.waits_for else "waits for a worker with free cores"
     if step.summary:
-        return f"step {step.name} waits for another try: {step.summary}"
-    return f"step {step.name} is ready and waits for a worker with free cores"
+        again = f"step {step.name} waits for another try: {step.summary}"
+        return f"{again}; {missing}" if step.waits_for else again
+    return f"step {step.name} is ready and {missing}"
 
 
 def _next(job: Job) -> str | None:
@@ -174,7 +185,9 @@ def _steps(steps: Sequence[Step], tries: Sequence[Attempt], beats: dict[int, flo
                 "heartbeat_age_s": None if beat is None else round(max(0.0, now - beat), 1),
                 "cores": one.grant.cores if one and live else None,
                 "progress": _with_time_left(one.progress, now if live else None) if one else {},
+                "reserved": asdict(one.grant) if one and live else None,
                 "usage": one.usage if one else {},
+                "waits_for": step.waits_for if step.state is StepState.READY else None,
                 "code": step.code,
                 "log": one.log if one else None,
                 "started_at": iso(one.started_at) if one else None,
@@ -194,6 +207,12 @@ def _with_time_left(progress: Mapping[str, Any], now: float | None) -> dict[str,
     return found
 
 
+def _estimate(step: Step, cores: int | None, seen: Mapping[str, Sequence[Ratios]]) -> dict[str, Any]:
+    """The peaks to expect, MiB, and from how many attempts of the kind; 0: by the engine's rule alone."""
+    measured = seen.get(kind_of(step.engine, step.task, step.params) or "", ())
+    return {**expected(step.demand, cores or step.demand.cores_min, measured), "attempts": len(measured)}
+
+
 def _attempt(one: Attempt, steps: Sequence[Step]) -> dict[str, Any]:
     return {
         "step": next((step.name for step in steps if step.id == one.step_id), None),
@@ -210,7 +229,7 @@ def _attempt(one: Attempt, steps: Sequence[Step]) -> dict[str, Any]:
     }
 
 
-def _worker(app: App, row: dict[str, Any]) -> dict[str, Any]:
+def _worker(app: App, row: dict[str, Any], held: Grant | None) -> dict[str, Any]:
     age = max(0.0, time.time() - row["beat_at"])
     return {
         "id": row["id"],
@@ -222,6 +241,9 @@ def _worker(app: App, row: dict[str, Any]) -> dict[str, Any]:
         "slots": row["slots"],
         "cores": row["cores"],
         "memory_mib": row["memory_mib"],
+        "scratch_mib": row["scratch_mib"],
+        "shm_mib": row["shm_mib"],
+        "reserved": asdict(held or Grant(0, 0, 0, 0)),
         "heartbeat_age_s": round(age, 1),
         "stale": age > _LEASES_UNTIL_STALE * app.settings.lease_seconds,
         "version": row["version"],

@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
+
+import pytest
 
 from qmrunner.settings import Settings, load
 
@@ -42,6 +44,26 @@ def wait_for(condition: Callable[[], T], deadline_s: float = 15.0, what: str | N
             )
         time.sleep(_EVERY_S)
     return value
+
+
+def missing(reason: str) -> NoReturn:
+    """This machine lacks what a test needs: skip it, except under CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@contextmanager
+def tmpfs(path: Path, mib: int) -> Iterator[Path]:
+    """A volume of its own of that size. Skips where this user may not mount; under CI that fails."""
+    path.mkdir(parents=True, exist_ok=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(path)], capture_output=True)
+    if mounted.returncode != 0:
+        missing(f"a volume cannot be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", str(path)], check=True)
 
 
 class Home:
@@ -118,12 +140,12 @@ class Home:
 class Daemon:
     """One `qmrunner run` on a home, its output in a file. Made by the `daemon` fixture, which ends it."""
 
-    def __init__(self, home: Home, output: Path, **more: str) -> None:
+    def __init__(self, home: Home, output: Path, before: Sequence[str] = (), **more: str) -> None:
         self.home = home
         self.output = output
         with open(output, "ab") as sink:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "qmrunner", "run"],
+                [*before, sys.executable, "-m", "qmrunner", "run"],
                 cwd=home.path.parent,
                 env=home.environment(PYTHONPATH=str(ROOT), **more),
                 stdin=subprocess.DEVNULL,
@@ -175,12 +197,15 @@ class Daemon:
 
 @contextmanager
 def ended_daemons(home: Home) -> Iterator[Callable[..., Daemon]]:
-    """A factory of daemons on `home`, or on another home given as `on`; none of their processes outlives the block."""
+    """A factory of daemons on `home`, or on another home given as `on`; none of their processes outlives the block.
+
+    `before` are words of a command that executes the daemon, as `unshare` does.
+    """
     started: list[Daemon] = []
 
-    def start(*, on: Home | None = None, ready: bool = True, **more: str) -> Daemon:
+    def start(*, on: Home | None = None, ready: bool = True, before: Sequence[str] = (), **more: str) -> Daemon:
         place = on or home
-        one = Daemon(place, place.path.parent / f"{place.path.name}-daemon-{len(started)}.out", **more)
+        one = Daemon(place, place.path.parent / f"{place.path.name}-daemon-{len(started)}.out", before, **more)
         started.append(one)
         return one.wait_ready() if ready else one
 

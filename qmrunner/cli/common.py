@@ -113,6 +113,8 @@ def step_text(step: dict[str, Any]) -> str:
     """Progress of a step of `status JOB`: of an ended one only the energy, the rest does not hold any more."""
     if step["state"] in ("claimed", "running"):
         return progress_text(step["progress"]) + outlook_text(step["progress"])
+    if step.get("waits_for"):
+        return f"waits for {step['waits_for']}"
     energy = step["progress"].get("energy_hartree")
     return "" if energy is None else f"E {energy:.6f} Eh"
 

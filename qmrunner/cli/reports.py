@@ -101,12 +101,13 @@ def _table(*headings: str) -> Table:
 
 
 def _overview_lines(seen: dict[str, Any]) -> list[Any]:
-    people = _table("worker", "state", "pid", "slots", "cores", "last beat")
+    people = _table("worker", "state", "pid", "slots", "cores", "mem GiB", "scratch GiB", "shm GiB", "last beat")
     for row in seen["workers"]:
         age = f"{row['heartbeat_age_s']} s" + (" (stale)" if row["stale"] else "")
         people.add_row(
             f"{row['id']} {row['name']}", coloured(row["state"]), str(row["pid"]), str(row["slots"]),
-            str(row["cores"]), age,
+            _handed_out(row, "cores"), *(_handed_out(row, name) for name in ("memory_mib", "scratch_mib", "shm_mib")),
+            age,
         )  # fmt: skip
     jobs = _table("job", "kind", "state", "progress", "elapsed", "name")
     for row in seen["jobs"]:
@@ -123,6 +124,14 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
     if seen["queue"]["paused"]:
         lines.append("[yellow]paused: nothing new is started; `qmrunner resume`[/]")
     return [*lines, "", _disk_line(seen["disk"])]
+
+
+def _handed_out(row: dict[str, Any], name: str) -> str:
+    """What is reserved of what a worker has: 2/8 cores, 1.2/15.1 GiB."""
+    total, held = row[name], row["reserved"][name]
+    if total is None:
+        return "-"
+    return f"{held}/{total}" if name == "cores" else f"{held / 1024:.1f}/{total / 1024:.1f}"
 
 
 def _disk_line(disk: dict[str, Any]) -> str:
@@ -151,17 +160,29 @@ def _stuck_lines(seen: dict[str, Any]) -> list[Any]:
 def _job_lines(job: dict[str, Any]) -> list[Any]:
     head = f"[bold]{job['id']}[/] {job['kind']} {coloured(job['state'])}"
     head += f"  {job['progress'].get('text', '')}  {duration(elapsed(job['started_at'], job['finished_at']))}"
-    table = _table("step", "state", "try", "pid", "cores", "beat", "progress")
+    table = _table("step", "state", "try", "pid", "cores", "beat", "memory", "scratch", "progress")
     for step in job["steps"]:
         beat = step["heartbeat_age_s"]
         table.add_row(
             step["id"], coloured(step["state"]), str(step["attempt"] or ""), str(step["engine_pid"] or ""),
-            str(step["cores"] or ""), "" if beat is None else f"{beat} s", step_text(step),
+            str(step["cores"] or ""), "" if beat is None else f"{beat} s",
+            _used(step, "memory"), _used(step, "scratch"), step_text(step),
         )  # fmt: skip
     lines: list[Any] = [head, table]
+    if any(step["reserved"] for step in job["steps"]):
+        lines.append("[dim]memory, scratch: used/reserved (estimated), MiB[/]")
     if job["summary"] and job["state"] != "succeeded":
         lines.append(f"{job['summary']}; `qmrunner why {job['id']}`")
     return lines
+
+
+def _used(step: dict[str, Any], what: str) -> str:
+    """Used, reserved and estimated of a live step, MiB."""
+    if not step["reserved"]:
+        return ""
+    used = step["usage"].get(f"{what}_mib")
+    seen = "-" if used is None else f"{used:.0f}"
+    return f"{seen}/{step['reserved'][f'{what}_mib']} ({step['estimate'][f'{what}_mib']})"
 
 
 def logs(

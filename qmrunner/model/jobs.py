@@ -23,7 +23,10 @@ FailureClass = Literal["transient", "resource", "method", "permanent", "operator
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one step needs before it may start. Ranks or threads use one core each."""
+    """What one step needs before it may start. Ranks or threads use one core each.
+
+    `scratch_least_mib` is what an earlier attempt of this very step was stopped for: never less is reserved.
+    """
 
     cores_min: int = 1
     cores_max: int = 1
@@ -31,6 +34,7 @@ class Demand:
     memory_mib_base: int = 64
     scratch_mib: int = 64
     shm_mib: int = 0
+    scratch_least_mib: int = 0
 
     def memory_mib(self, cores: int) -> int:
         return self.memory_mib_base + cores * self.memory_mib_per_core
@@ -81,8 +85,8 @@ class Exit:
     """How a process tree ended, as its guardian recorded it.
 
     `returncode` is None and `signal` set when the engine was ended by a signal. `stop_reason` is set when qmrunner
-    itself ended it (``drain``, ``cancel``, ``fenced``, ``abandoned``, ``hung``). `started_at`/`ended_at` are Unix
-    seconds.
+    itself ended it (``drain``, ``cancel``, ``fenced``, ``abandoned``, ``hung``, ``scratch_quota``, ``scratch_low``).
+    `started_at`/`ended_at` are Unix seconds.
     """
 
     returncode: int | None
@@ -91,6 +95,7 @@ class Exit:
     wall_s: float | None = None
     cpu_s: float | None = None
     peak_rss_mib: float | None = None
+    peak_memory_mib: float | None = None
     peak_scratch_mib: float | None = None
     peak_shm_mib: float | None = None
     survivors_ended: int = 0
@@ -222,6 +227,8 @@ class Step:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    passed_over: int = 0
+    waits_for: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

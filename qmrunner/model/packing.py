@@ -7,14 +7,24 @@ from dataclasses import dataclass
 
 from qmrunner.model.jobs import Demand, Grant
 
+# A step that could run here but for steps that started ahead of it this often: from then on it goes first.
+PATIENCE = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What one worker may hand out in total."""
+    """What one worker may hand out in total. A size that could not be told (None) limits nothing.
+
+    `scratch_volume` and `shm_volume` name the filesystems: workers with the same name share what is on it.
+    """
 
     slots: int
     cores: int
     memory_mib: int
+    scratch_mib: int | None = None
+    shm_mib: int | None = None
+    scratch_volume: str | None = None
+    shm_volume: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +34,17 @@ class Free:
     slots: int
     cores: int
     memory_mib: int
+    scratch_mib: int | None = None
+    shm_mib: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A ready step as packing sees it, in the order of priority."""
+    """A ready step as packing sees it, in the order of priority. `passed_over`: how often a later one went ahead."""
 
     step_id: int
     demand: Demand
+    passed_over: int = 0
 
 
 def choose(candidates: Sequence[Candidate], free: Free, wanted: int | None = None) -> tuple[Candidate, Grant] | None:
@@ -39,6 +52,8 @@ def choose(candidates: Sequence[Candidate], free: Free, wanted: int | None = Non
 
     Cores are moldable. `wanted` of them were found best (see `molding`; 0: to wait for more); else the free cores are
     divided among the steps that could run now, so that many get few cores each and a lone one all that it can use.
+    Behind a candidate that was passed over `PATIENCE` times nothing is chosen: what runs ends, until that one fits. So
+    every candidate must be one that fits once nothing else runs.
     """
     if free.slots < 1 or wanted == 0:
         return None
@@ -48,11 +63,15 @@ def choose(candidates: Sequence[Candidate], free: Free, wanted: int | None = Non
         if cores is not None:
             demand = candidate.demand
             return candidate, Grant(cores, demand.memory_mib(cores), demand.scratch_mib, demand.shm_mib)
+        if candidate.passed_over >= PATIENCE:
+            return None
     return None
 
 
 def grant_cores(demand: Demand, free: Free, share: int) -> int | None:
     """How many cores the step gets when its share is so many, or None when it does not fit."""
+    if not has_space(demand, free):
+        return None
     cores = max(demand.cores_min, min(demand.cores_max, share))
     while cores > demand.cores_min and demand.memory_mib(cores) > free.memory_mib:
         cores -= 1
@@ -61,5 +80,14 @@ def grant_cores(demand: Demand, free: Free, share: int) -> int | None:
     return cores
 
 
-def can_ever_fit(demand: Demand, capacity: Capacity) -> bool:
-    return demand.cores_min <= capacity.cores and demand.memory_mib(demand.cores_min) <= capacity.memory_mib
+def has_space(demand: Demand, room: Capacity | Free) -> bool:
+    """Whether scratch and shared memory suffice."""
+    return (room.scratch_mib is None or demand.scratch_mib <= room.scratch_mib) and (
+        room.shm_mib is None or demand.shm_mib <= max(0, room.shm_mib)
+    )
+
+
+def can_ever_fit(demand: Demand, capacity: Capacity | Free) -> bool:
+    """Whether the step fits when nothing else runs."""
+    least = demand.memory_mib(demand.cores_min)
+    return demand.cores_min <= capacity.cores and least <= capacity.memory_mib and has_space(demand, capacity)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from qmrunner.model import space
 from qmrunner.model.jobs import Evidence, Outcome
 from qmrunner.model.states import AttemptState
 
@@ -63,7 +64,9 @@ def judge(
     if cancel_requested or stop_reason == "cancel":
         return cancelled()
     if outcome.state == "stopped" and stop_reason is not None and stop_reason != "hung":
-        return Verdict("requeue", AttemptState.STOPPED, "stopped", summary=f"stopped for {stop_reason}; will go on")
+        why = space.REASONS.get(stop_reason)
+        said = f"stopped for {stop_reason}" + (f": {why}" if why else "")
+        return Verdict("requeue", AttemptState.STOPPED, "stopped", summary=f"{said}; will go on")
     if outcome.failure_class == "transient" and retries < max_retries:
         delay = retry_delay(retries, retry_delay_s, jitter)
         return Verdict("requeue", AttemptState.FAILED, delay_s=delay, spends_retry=True, **common)

@@ -21,8 +21,9 @@ from qmrunner.engines.base import Context, Engine, Installed
 from qmrunner.errors import QmrunnerError
 from qmrunner.logs import get as get_logger
 from qmrunner.model.jobs import OPTIONAL, Command, Evidence, Exit, Grant, Job, Outcome, Step
+from qmrunner.model.space import hard_mark_mib
 from qmrunner.queue import connect_short
-from qmrunner.runtime import guardian, hangs, spawner
+from qmrunner.runtime import guardian, hangs, machine, spawner
 from qmrunner.runtime.environment import compose
 from qmrunner.runtime.feed import Feed
 from qmrunner.runtime.folders import AttemptFolder, write_atomically
@@ -50,6 +51,7 @@ class Live:
     usage: dict[str, Any] = field(default_factory=dict)
     dirty: bool = False
     stop_request: tuple[str, float] | None = None
+    quota_told: bool = True
     since: float = field(default_factory=time.time)
     bell: int = field(default_factory=lambda: os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
 
@@ -59,6 +61,12 @@ class Live:
 
     def stop(self, reason: str, grace_s: float) -> None:
         self.stop_request = (reason, grace_s)
+        os.eventfd_write(self.bell, 1)
+
+    def allow(self, scratch_mib: int) -> None:
+        """Its reservation has grown: let the guardian know."""
+        self.grant = replace(self.grant, scratch_mib=scratch_mib)
+        self.quota_told = False
         os.eventfd_write(self.bell, 1)
 
     def close(self) -> None:
@@ -103,6 +111,8 @@ def prepare(live: Live, engine: Engine, installed: Installed, settings: Settings
         previous=_previous(live, engine),
     )
     command = engine.prepare(live.step, context)
+    if warning := machine.stack_note():
+        command = replace(command, notes=(*command.notes, warning))
     _lay_out(work, command)
     environment = compose(os.environ, command.env, work, live.marker)
     _write_order(live, command, environment.variables, settings)
@@ -160,8 +170,19 @@ def _write_order(live: Live, command: Command, environment: Mapping[str, str], s
         grace_s=engine_grace_s(settings),
         adoption_s=settings.adoption_seconds,
         preallocate_bytes=_PREALLOCATED_LOG_BYTES,
+        scratch_quota_mib=live.grant.scratch_mib,
+        file_limit_bytes=_file_limit_bytes(live, settings),
     )
     write_atomically(live.folder.path / guardian.COMMAND, json.dumps(asdict(order)))
+
+
+def _file_limit_bytes(live: Live, settings: Settings) -> int:
+    """What is free of the scratch volume now. None for what uses shared memory: its segments are files, too."""
+    found = machine.volume(live.folder.path) if live.grant.shm_mib == 0 else None
+    if found is None:
+        return 0
+    hard = hard_mark_mib(found.total_mib, settings.scratch_hard_mib, settings.scratch_soft_mib)
+    return max(1, found.free_mib - hard) * 2**20
 
 
 def engine_grace_s(settings: Settings) -> float:
@@ -229,6 +250,7 @@ class Follower:
             while True:
                 poller.poll(_PROGRESS_EVERY_S * 1000)
                 asked = self._pass_on(asked)
+                self._pass_on_quota()
                 try:
                     data = client.recv(65536)
                 except BlockingIOError:
@@ -272,6 +294,21 @@ class Follower:
         except OSError:
             return asked  # it is ending anyway
         return wanted
+
+    def _pass_on_quota(self) -> None:
+        if self._live.quota_told:
+            return
+        try:
+            os.eventfd_read(self._live.bell)
+        except BlockingIOError:
+            pass  # heard already
+        self._live.quota_told = True
+        assert self._client is not None
+        message = {"op": "quota", "scratch_mib": self._live.grant.scratch_mib}
+        try:
+            self._client.send(json.dumps(message).encode() + b"\n")
+        except OSError:
+            return  # it is ending anyway
 
     def _take(self, data: bytes) -> None:
         *lines, self._buffer = (self._buffer + data).split(b"\n")

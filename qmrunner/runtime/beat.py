@@ -69,6 +69,7 @@ class Beat:
         if not (due or dirty or nudged):
             return
         worker.app.store.check_file()
+        changed = due and worker.measure()
         now = time.time()
         for one in dirty:
             one.dirty = False
@@ -79,6 +80,9 @@ class Beat:
             if due:
                 self._next_beat = time.monotonic() + worker.settings.heartbeat_seconds
                 accepted = workers.beat(connection, now, worker.worker_id, os.getpid())
+                workers.save_usage(connection, [(one.step.id, one.number, one.usage) for one in live if one.usage])
+                if changed:
+                    workers.set_capacity(connection, worker.worker_id, worker.capacity)
             workers.save_progress(connection, now, [(one.step.id, one.number, one.progress) for one in dirty])
             cancelled = workers.cancelled_steps(connection, worker.worker_id) if live else set()
             fenced = workers.fenced_attempts(connection, [(one.step.id, one.number) for one in live])

@@ -26,6 +26,7 @@ from qmrunner.runtime.adoption import adopt
 from qmrunner.runtime.attempt import engine_grace_s
 from qmrunner.runtime.beat import Beat
 from qmrunner.runtime.exits import ExitStatus
+from qmrunner.runtime.spacewatch import SpaceWatch
 from qmrunner.runtime.worker import Worker
 from qmrunner.store import events, workers
 
@@ -60,6 +61,7 @@ def run(app: App, worker: Worker) -> None:
     wake = listen_for_wake(app.settings.run_root)
     threading.Thread(target=_hear_wakes, args=(wake, app, beat), name="wake", daemon=True).start()
     beat.start()
+    SpaceWatch(worker).start()
     adopt(worker)
     app.queue.on_ring(worker.work)
     huey = app.queue.huey.create_consumer(

@@ -12,8 +12,9 @@ Files in the attempt directory:
     fenced          if it is there once the lock is held, this attempt is over: nothing is started
     exit.json       how it ended, written once, by rename, after the tree was proven empty
 
-Messages in: {"op": "stop", "reason", "grace_s"}. Messages out: {"event": "hello"|"usage"|"exit", ...}; "usage" comes
-with each look at the tree, as `at_s` (monotonic) and `tree` (pid, name, state, CPU seconds of each process).
+Messages in: {"op": "stop", "reason", "grace_s"}, {"op": "quota", "scratch_mib"}. Messages out: {"event":
+"hello"|"usage"|"exit", ...}; "usage" comes with each look at the tree, as `at_s` (monotonic) and `tree` (pid, name,
+state, CPU seconds of each process).
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from qmrunner.runtime import tree
+from qmrunner.runtime import sampling, tree
 from qmrunner.runtime.cgroup import oom_kills
 
 COMMAND, RECORD, SOCKET, EXIT = "command.json", "guardian.json", "guardian.sock", "exit.json"
@@ -41,8 +42,9 @@ _FALLOC_FL_KEEP_SIZE = 1
 _LEFTOVER_GRACE_S = 1.0  # for what an engine leaves behind after it ended by itself
 _KILL_EVERY_S = 0.02
 _SAMPLE_FIRST_S, _SAMPLE_LAST_S = 0.25, 2.0
-_DISK_FLOOR_BYTES = 1 << 20
 _TOLD_PROCESSES = 256  # of a larger tree: these many, so that a message stays one write
+_MAPS_SHARE = 500  # reading all mappings may take this part of the time
+_QUOTA_LOOKS = 2  # above the quota in a row: whoever may raise it has had its time
 
 
 @dataclass(frozen=True)
@@ -57,15 +59,24 @@ class Order:
     grace_s: float
     adoption_s: float
     preallocate_bytes: int
+    scratch_quota_mib: int = 0  # 0: none
+    file_limit_bytes: int = 0  # 0: none
 
 
 @dataclass
 class Usage:
-    """Peaks of the tree so far. MiB are 2**20 bytes; RSS counts shared pages once per process."""
+    """What the tree uses and its peaks so far. MiB are 2**20 bytes.
+
+    RSS counts shared pages once per process; memory is what belongs to one process alone, plus shm.
+    """
 
     cpu_s: float = 0.0
     rss_mib: float = 0.0
     peak_rss_mib: float = 0.0
+    memory_mib: float = 0.0
+    peak_memory_mib: float = 0.0
+    shm_mib: float = 0.0
+    peak_shm_mib: float = 0.0
     scratch_mib: float = 0.0
     peak_scratch_mib: float = 0.0
     processes: int = 0
@@ -97,6 +108,8 @@ class Guardian:
     next_sample: float = 0.0
     sample_every: float = _SAMPLE_FIRST_S
     next_walk: float = 0.0
+    next_maps: float = 0.0
+    over_quota: int = 0
 
     def run(self) -> None:
         wake = _catch_signals()
@@ -260,6 +273,8 @@ class Guardian:
                 message = json.loads(line)
                 if message["op"] == "stop":
                     self.stop(str(message["reason"]), float(message["grace_s"]))
+                elif message["op"] == "quota":
+                    self.order = replace(self.order, scratch_quota_mib=int(message["scratch_mib"]))
             except (ValueError, LookupError, TypeError):
                 continue  # a consumer that died in mid-sentence
 
@@ -282,12 +297,16 @@ class Guardian:
         usage.cpu_s = max(usage.cpu_s, ticks / tree.TICKS_PER_SECOND + ended.ru_utime + ended.ru_stime)
         usage.rss_mib = sum(s.rss_pages for s in stats) * tree.PAGE_BYTES / 2**20
         usage.peak_rss_mib = max(usage.peak_rss_mib, usage.rss_mib, ended.ru_maxrss / 1024)
+        if not final:
+            self._sample_memory([s.pid for s in stats], now)
         usage.processes = sum(s.state not in "ZX" for s in stats)
         if final or now >= self.next_walk:
-            usage.scratch_mib = _tree_bytes(self.order.cwd) / 2**20
+            usage.scratch_mib = sampling.tree_bytes(self.order.cwd) / 2**20
             usage.peak_scratch_mib = max(usage.peak_scratch_mib, usage.scratch_mib)
             self.next_walk = time.monotonic() + max(2.0, 50 * (time.monotonic() - before))
-        usage.disk_full = usage.disk_full or _is_full(self.order.cwd) or _is_full(self.order.log)
+            if not final:
+                self._mind_quota()
+        usage.disk_full = usage.disk_full or sampling.is_full(self.order.cwd) or sampling.is_full(self.order.log)
         self.sample_every = min(_SAMPLE_LAST_S, self.sample_every * 1.5)
         self.next_sample = now + self.sample_every
         if not final:
@@ -295,20 +314,40 @@ class Guardian:
             told = [(s.pid, s.comm, s.state, (s.utime + s.stime) / tree.TICKS_PER_SECOND) for s in living]
             self._tell({"event": "usage", "usage": usage.as_dict(), "at_s": now, "tree": told})
 
+    def _sample_memory(self, pids: list[int], now: float) -> None:
+        usage = self.usage
+        if now >= self.next_maps:
+            usage.shm_mib = sampling.shm_bytes(pids) / 2**20
+            usage.peak_shm_mib = max(usage.peak_shm_mib, usage.shm_mib)
+            self.next_maps = now + _MAPS_SHARE * (time.monotonic() - now)
+        usage.memory_mib = sampling.private_bytes(pids) / 2**20 + usage.shm_mib
+        usage.peak_memory_mib = max(usage.peak_memory_mib, usage.memory_mib)
+
+    def _mind_quota(self) -> None:
+        """Stop what stays above its quota. Without a consumer nobody could raise it: then twice as much will do."""
+        quota = self.order.scratch_quota_mib if self.clients else 2 * self.order.scratch_quota_mib
+        self.over_quota = self.over_quota + 1 if 0 < quota < self.usage.scratch_mib else 0
+        if self.over_quota >= _QUOTA_LOOKS:
+            self.stop("scratch_quota", self.order.grace_s)
+
     def _write_exit(self) -> None:
         status = self.engine_status
         code = None if status is None else os.waitstatus_to_exitcode(status)
         oom_after = oom_kills()
         oom = None if oom_after is None or self.oom_before is None else oom_after - self.oom_before
+        wall_s = time.monotonic() - self.started
         record = {
             "marker": self.order.marker,
             "returncode": code if code is not None and code >= 0 else None,
             "signal": -code if code is not None and code < 0 else None,
             "exec_error": self.exec_error,
             "stop_reason": self.stop_reason,
-            "wall_s": round(time.monotonic() - self.started, 4),
+            "wall_s": round(wall_s, 4),
             "cpu_s": round(self.usage.cpu_s, 4),
+            "cores": round(self.usage.cpu_s / max(wall_s, 1e-3), 2),
             "peak_rss_mib": round(self.usage.peak_rss_mib, 2),
+            "peak_memory_mib": round(self.usage.peak_memory_mib, 2) or None,
+            "peak_shm_mib": round(self.usage.peak_shm_mib, 2),
             "peak_scratch_mib": round(self.usage.peak_scratch_mib, 2),
             "survivors_ended": self.survivors,
             "oom_kills": oom,
@@ -353,6 +392,11 @@ def _become_engine(order: Order, log: int, problem: int) -> None:
         # Before exec: a Fortran program cannot raise its own stack once it runs.
         hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
         resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
+        if order.file_limit_bytes:
+            # No single file may fill the volume between two samples; it ends loudly, by SIGXFSZ.
+            most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+            limit = order.file_limit_bytes if most == resource.RLIM_INFINITY else min(most, order.file_limit_bytes)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         os.chdir(order.cwd)
         null = os.open("/dev/null", os.O_RDONLY)
@@ -374,33 +418,6 @@ def _release_tail(log: int) -> None:
         os.ftruncate(log, os.fstat(log).st_size)
     except OSError:
         pass  # the log stays complete; only its reserve is not given back
-
-
-def _tree_bytes(root: str) -> int:
-    total = 0
-    todo = [root]
-    while todo:
-        try:
-            with os.scandir(todo.pop()) as entries:
-                for entry in entries:
-                    try:
-                        if entry.is_dir(follow_symlinks=False):
-                            todo.append(entry.path)
-                        else:
-                            total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    except OSError:
-                        continue  # it went away while we looked
-        except OSError:
-            continue
-    return total
-
-
-def _is_full(path: str) -> bool:
-    try:
-        found = os.statvfs(path)
-    except OSError:
-        return False
-    return found.f_bavail * found.f_frsize < _DISK_FLOOR_BYTES or (found.f_files > 0 and found.f_favail == 0)
 
 
 def guard(directory: str) -> None:

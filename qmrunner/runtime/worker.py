@@ -23,7 +23,8 @@ from qmrunner.model import policy
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
-from qmrunner.runtime import folders, reuse, tree
+from qmrunner.model.space import REASONS
+from qmrunner.runtime import folders, machine, reuse, tree
 from qmrunner.runtime.attempt import (
     Follower,
     Live,
@@ -39,6 +40,7 @@ from qmrunner.runtime.folders import AttemptFolder
 from qmrunner.runtime.hangs import HangWatch
 from qmrunner.runtime.publish import Publication, write_job_result
 from qmrunner.runtime.removal import remove_tree
+from qmrunner.runtime.shrink import shrink
 from qmrunner.runtime.tail import TailRegister
 from qmrunner.store import claims
 from qmrunner.store import jobs as job_store
@@ -73,6 +75,13 @@ class Worker:
         self.paths = folders.paths(self.settings)
         self.log = logs.get()
 
+    def measure(self) -> bool:
+        """Look again at what the machine offers. Whether that has changed; slots stay as the threads were made."""
+        found = replace(machine.capacity(self.settings), slots=self.capacity.slots)
+        changed = found != self.capacity
+        self.capacity = found
+        return changed
+
     # -- claiming ---------------------------------------------------------------------------------------------------
 
     def work(self) -> None:
@@ -93,10 +102,11 @@ class Worker:
         with self.app.store.read() as connection:
             if not claims.any_ready(connection, now):
                 return None
+        room = machine.room(self.settings)
         with self.app.store.write() as connection:
             if self.stopping.is_set():
                 return None
-            return claims.claim(connection, now, self.worker_id, self.capacity, self.paths)
+            return claims.claim(connection, now, self.worker_id, self.capacity, self.paths, room)
 
     def hint_if_more(self) -> None:
         """Wake another thread while there is more to do and a slot for it."""
@@ -307,7 +317,7 @@ class Worker:
                 publication.discard()
             return
         self._announce(live, verdict)
-        self._clean(live, verdict)
+        self._clean(live, verdict, usage.get("stop_reason"))
         if ready > 1 or (ready and self.stopping.is_set()):
             self.app.queue.ring()
 
@@ -350,16 +360,22 @@ class Worker:
             evidence=verdict.evidence.text if verdict.evidence else None,
         )
 
-    def _clean(self, live: Live, verdict: Verdict) -> None:
-        """Scratch goes at once where nobody will want it again; a failed attempt's stays for its retention time."""
-        if verdict.move not in ("succeed", "cancel"):
-            return
+    def _clean(self, live: Live, verdict: Verdict, stop_reason: str | None) -> None:
+        """Scratch goes at once where nobody will want it again; a failed attempt's stays for its retention time.
+
+        Who was stopped to make room keeps only what it can resume from.
+        """
         root = self.settings.scratch_root
-        left = remove_tree(live.folder.path.parent, root)
+        if verdict.move == "requeue" and stop_reason in REASONS:
+            left = shrink(live.folder.work, self.app.engine(live.step.engine), root)
+        elif verdict.move in ("succeed", "cancel"):
+            left = remove_tree(live.folder.path.parent, root)
+            with suppress(OSError):
+                (root / live.job.id).rmdir()  # only when empty
+        else:
+            return
         if left:
             self.log.warning("scratch_left", **who(live), left=left[:5])
-        with suppress(OSError):
-            (root / live.job.id).rmdir()  # only when empty
 
 
 def _from_claim(claim: Claim) -> Live:

@@ -6,24 +6,28 @@ Whoever holds the newest attempt number may finish the step, once. Every stateme
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
 from qmrunner.model.jobs import Grant, Job, Step
-from qmrunner.model.packing import Candidate, Capacity, Free, can_ever_fit, choose
+from qmrunner.model.packing import PATIENCE, Candidate, Capacity, can_ever_fit, choose
 from qmrunner.model.policy import RETRY_DELAY_CAP_S, Verdict
+from qmrunner.model.shortage import never_fits, shortages, waits_for
+from qmrunner.model.space import REASONS, Room, after_stop_mib
 from qmrunner.model.states import JOB_FINAL, AttemptState, JobState, StepState
-from qmrunner.store import events, molding
+from qmrunner.store import events, molding, peaks
 from qmrunner.store import jobs as job_store
 from qmrunner.store.jobs import Planner
 from qmrunner.store.moves import move_job, move_step
+from qmrunner.store.reserved import Left, left_of, lock
 from qmrunner.store.rows import evidence_json, to_step
 from qmrunner.store.tables import attempts, control, jobs, reservations, steps, workers
 
 _CANDIDATES = 64
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
+_UNMEASURED = Room()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,32 +87,39 @@ def _ready_steps(now: float) -> Any:
     )
 
 
-def free_of(connection: Connection, worker_id: int, capacity: Capacity) -> Free:
-    """What the reservations of this worker leave of its capacity."""
-    held = reservations.c
-    used = connection.execute(
-        select(func.count(), func.coalesce(func.sum(held.cores), 0), func.coalesce(func.sum(held.memory_mib), 0)).where(
-            held.worker_id == worker_id
-        )
-    ).one()
-    return Free(capacity.slots - used[0], capacity.cores - used[1], capacity.memory_mib - used[2])
+def ready(connection: Connection, now: float) -> list[Step]:
+    """The steps that may be claimed, the best first; as many as a claim looks at."""
+    return [to_step(row) for row in connection.execute(_ready_steps(now).limit(_CANDIDATES))]
 
 
-def claim(connection: Connection, now: float, worker_id: int, capacity: Capacity, paths: Paths) -> Claim | None:
-    """Take the best ready step that fits, with its resources, in this transaction; None when there is none."""
-    # The row lock keeps two threads of one worker from handing out the same cores (SQLite has one writer anyway).
-    active = select(workers.c.id).where(workers.c.id == worker_id, workers.c.state == "active").with_for_update()
+def claim(
+    connection: Connection, now: float, worker_id: int, capacity: Capacity, paths: Paths, room: Room = _UNMEASURED
+) -> Claim | None:
+    """Take the best ready step that fits, with its resources, in this transaction; None when there is none.
+
+    `room` is what the worker has just found really free. Why a ready step does not start is written to it.
+    """
+    lock(connection, worker_id, capacity)
+    active = select(workers.c.id).where(workers.c.id == worker_id, workers.c.state == "active")
     if connection.execute(active).first() is None or is_paused(connection):
         return None
-    ready = connection.execute(_ready_steps(now).limit(_CANDIDATES)).all()
-    found = _without_misfits(connection, now, [to_step(row) for row in ready])
-    free = free_of(connection, worker_id, capacity)
-    wanted = molding.cores_wanted(connection, now, worker_id, found, free)
-    picked = choose([Candidate(step.id, step.demand) for step in found], free, wanted)
+    waiting = ready(connection, now)
+    demands = peaks.demands(connection, waiting)
+    sized = [step if step.demand == (need := demands[step.id]) else replace(step, demand=need) for step in waiting]
+    found = _without_misfits(connection, now, sized)
+    left = left_of(connection, worker_id, capacity, room)
+    # What cannot fit even when all that runs has ended must not hold up the others.
+    here = [step for step in found if room.blocked is None and can_ever_fit(step.demand, left.idle)]
+    wanted = molding.cores_wanted(connection, now, worker_id, here, left.now)
+    picked = choose([Candidate(step.id, step.demand, step.passed_over) for step in here], left.now, wanted)
+    _note_waits(connection, found, left, worker_id, room.blocked, picked[0].step_id if picked else None)
     if picked is None:
         return None
     candidate, grant = picked
     step = next(step for step in found if step.id == candidate.step_id)
+    earlier = [one.id for one in here[: here.index(step)]]
+    if earlier:
+        connection.execute(update(steps).where(steps.c.id.in_(earlier)).values(passed_over=steps.c.passed_over + 1))
     number = step.attempt + 1
     taken = move_step(
         connection,
@@ -119,6 +130,8 @@ def claim(connection: Connection, now: float, worker_id: int, capacity: Capacity
         attempt=number,
         worker_id=worker_id,
         not_before=None,
+        passed_over=0,
+        waits_for=None,
         started_at=step.started_at.timestamp() if step.started_at else now,
     )
     if not taken:
@@ -139,25 +152,40 @@ def claim(connection: Connection, now: float, worker_id: int, capacity: Capacity
 
 def _without_misfits(connection: Connection, now: float, found: list[Step]) -> list[Step]:
     """Hold what no worker of this store could ever run, with the numbers; return the rest."""
-    query = select(workers.c.slots, workers.c.cores, workers.c.memory_mib).where(workers.c.state == "active")
-    capacities = [Capacity(row.slots, row.cores, row.memory_mib) for row in connection.execute(query)]
+    columns = (workers.c.slots, workers.c.cores, workers.c.memory_mib, workers.c.scratch_mib, workers.c.shm_mib)
+    capacities = [Capacity(*row) for row in connection.execute(select(*columns).where(workers.c.state == "active"))]
     kept = []
     for step in found:
         if any(can_ever_fit(step.demand, one) for one in capacities):
             kept.append(step)
             continue
-        needs = f"{step.demand.cores_min} core(s) and {step.demand.memory_mib(step.demand.cores_min)} MiB"
-        largest = f"{max(c.cores for c in capacities)} core(s) and {max(c.memory_mib for c in capacities)} MiB"
-        values: dict[str, Any] = {
-            "code": "never_fits",
-            "failure_class": "resource",
-            "summary": f"{step.name} needs {needs}; the largest worker has {largest}",
-            "remedy": "start a worker with more cores or memory (settings, container limits), then release the job",
-        }
-        move_step(connection, now, step.id, "hold", **values)
-        move_job(connection, now, step.job_id, "hold", code="never_fits", summary=values["summary"])
+        summary, remedy = never_fits(step.name, step.job_id, step.demand, capacities)
+        values: dict[str, Any] = {"code": "never_fits", "failure_class": "resource", "summary": summary}
+        move_step(connection, now, step.id, "hold", remedy=remedy, waits_for=None, **values)
+        move_job(connection, now, step.job_id, "hold", code="never_fits", summary=summary)
         events.append(connection, now, "step_held", job_id=step.job_id, step=step.name, code="never_fits")
     return kept
+
+
+def _note_waits(
+    connection: Connection, found: list[Step], left: Left, worker_id: int, blocked: str | None, chosen: int | None
+) -> None:
+    """What each ready step lacks that this worker looked at and did not take; written only where it changes."""
+    patient: Step | None = None
+    for step in found:
+        if step.id == chosen:
+            break
+        short = shortages(step.demand, left.now)
+        if blocked is not None:
+            text: str | None = f"{blocked} (worker {worker_id})"
+        elif short:
+            text = waits_for(short, worker_id)
+        else:
+            text = f"{patient.job_id}/{patient.name}, which goes first: others have passed it" if patient else None
+        if patient is None and short and step.passed_over >= PATIENCE and can_ever_fit(step.demand, left.idle):
+            patient = step
+        if text != step.waits_for:
+            connection.execute(update(steps).where(steps.c.id == step.id).values(waits_for=text))
 
 
 def _record_claim(connection: Connection, now: float, claim: Claim) -> None:
@@ -255,6 +283,10 @@ def finish(
     }
     if verdict.move == "succeed":
         values |= {"result": dict(verdict.result), "content_key": content_key}
+    if verdict.move == "requeue" and usage.get("stop_reason") in REASONS:
+        held = _granted(connection, step_id, number)
+        needed = after_stop_mib(held["scratch_mib"], usage.get("peak_scratch_mib") or 0.0)
+        values["demand"] = {**row.demand, "scratch_least_mib": needed}
     if not move_step(connection, now, step_id, verdict.move, fence=number, **values):
         return None
     connection.execute(
@@ -269,6 +301,8 @@ def finish(
         )
     )
     connection.execute(delete(reservations).where(reservations.c.step_id == step_id, reservations.c.attempt == number))
+    if verdict.move == "succeed":
+        peaks.record(connection, to_step(row), _granted(connection, step_id, number)["cores"], usage)
     if publish is not None:
         publish()
     events.append(
@@ -290,6 +324,12 @@ def finish(
     if ended is not None and job.state in JOB_FINAL:
         ended(job, job_store.of_job(connection, row.job_id))
     return ready + (verdict.move == "requeue")
+
+
+def _granted(connection: Connection, step_id: int, number: int) -> dict[str, int]:
+    query = select(attempts.c.granted).where(attempts.c.step_id == step_id, attempts.c.number == number)
+    granted: dict[str, int] = connection.execute(query).scalar_one()
+    return granted
 
 
 def _winding_down(connection: Connection, job_id: str) -> bool:

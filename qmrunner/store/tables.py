@@ -50,6 +50,10 @@ class WorkerColumns(TypedColumns):
     slots: Column[int] = Column(Integer, nullable=False)
     cores: Column[int] = Column(Integer, nullable=False)
     memory_mib: Column[int] = Column(Integer, nullable=False)
+    scratch_mib: Column[int | None] = Column(Integer)
+    shm_mib: Column[int | None] = Column(Integer)
+    scratch_volume: Column[str | None] = Column(String(100))  # workers of one volume share what is on it
+    shm_volume: Column[str | None] = Column(String(100))
     beat: Column[int] = Column(Integer, nullable=False, default=0)
     beat_at: Column[float] = Column(Float, nullable=False)
     created_at: Column[float] = Column(Float, nullable=False)
@@ -106,6 +110,8 @@ class StepColumns(TypedColumns):
     remedy: Column[str | None] = Column(String)
     summary: Column[str | None] = Column(String)
     result: Column[Any] = Column(JSON, nullable=False)
+    passed_over: Column[int] = Column(Integer, nullable=False, server_default="0")  # how often a later one went ahead
+    waits_for: Column[str | None] = Column(String)  # what a ready step lacked when a worker last looked
     created_at: Column[float] = Column(Float, nullable=False)
     started_at: Column[float | None] = Column(Float)
     finished_at: Column[float | None] = Column(Float)
@@ -169,6 +175,19 @@ class ReservationColumns(TypedColumns):
 
 
 reservations = Table("reservations", metadata, ReservationColumns, Index(None, "worker_id"))
+
+
+class PeakColumns(TypedColumns):
+    """What successful attempts used at most, over what their engine's rule had asked for."""
+
+    id: Column[int] = Column(Integer, primary_key=True)
+    kind: Column[str] = Column(String(200), nullable=False)  # engine, task, method and size class
+    memory: Column[float | None] = Column(Float)
+    scratch: Column[float | None] = Column(Float)
+    shm: Column[float | None] = Column(Float)
+
+
+peaks = Table("peaks", metadata, PeakColumns, Index(None, "kind", "id"))
 
 
 class EventColumns(TypedColumns):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, or_, select, update
@@ -35,9 +36,7 @@ def register(
             home_id=home_id,
             home=home,
             state="active",
-            slots=capacity.slots,
-            cores=capacity.cores,
-            memory_mib=capacity.memory_mib,
+            **asdict(capacity),
             beat=0,
             beat_at=now,
             created_at=now,
@@ -48,6 +47,11 @@ def register(
     key = result.inserted_primary_key
     assert key is not None
     return int(key[0])
+
+
+def set_capacity(connection: Connection, worker_id: int, capacity: Capacity) -> None:
+    """The machine has changed: a volume was mounted or grew, a limit was moved."""
+    connection.execute(update(workers).where(workers.c.id == worker_id).values(**asdict(capacity)))
 
 
 def beat(connection: Connection, now: float, worker_id: int, consumer_pid: int | None) -> bool:
@@ -129,6 +133,19 @@ def all_workers(connection: Connection, *, ended: bool = False) -> list[dict[str
     if not ended:
         query = query.where(workers.c.state.in_(("active", "draining")))
     return [dict(row._mapping) for row in connection.execute(query).all()]
+
+
+def save_usage(connection: Connection, rows: Sequence[tuple[int, int, Mapping[str, Any]]]) -> None:
+    """What live attempts use: (step id, attempt number, usage)."""
+    if not rows:
+        return
+    statement = (
+        update(attempts)
+        .where(attempts.c.step_id == bindparam("s"), attempts.c.number == bindparam("n"))
+        .where(attempts.c.state.in_(ATTEMPT_LIVE))
+        .values(usage=bindparam("u"))
+    )
+    connection.execute(statement, [{"s": s, "n": n, "u": dict(u)} for s, n, u in rows])
 
 
 def save_progress(connection: Connection, now: float, rows: Sequence[tuple[int, int, Mapping[str, Any]]]) -> None:

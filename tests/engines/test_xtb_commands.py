@@ -167,3 +167,13 @@ def test_demands_grow_with_the_molecule() -> None:
         assert small.cores_max <= large.cores_max
     assert Xtb().demand("optimise", {"atoms": ["H"] * 9}).cores_max == 1
     assert Xtb().demand("user", {"args": ["-P", "3"]}).cores_max == 3
+
+
+@pytest.mark.parametrize("atoms", [3, 30, 300])
+@pytest.mark.parametrize("engine", [Xtb(), Crest()], ids=lambda one: one.name)
+def test_the_stacks_of_all_threads_fit_into_what_is_reserved(engine: Engine, atoms: int) -> None:
+    """A stack that is mapped beyond the memory limit of the container would end the run by SIGSEGV or SIGKILL."""
+    for threads in range(1, 65):
+        demand = engine.demand("user", {"atoms": ["C"] * atoms, "args": ["-P", str(threads), "-T", str(threads)]})
+        grant = Grant(threads, demand.memory_mib(threads), demand.scratch_mib, demand.shm_mib)
+        assert stack_mib(grant) * threads <= grant.memory_mib

@@ -5,17 +5,20 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmrunner.model.jobs import Demand
-from qmrunner.model.packing import Candidate, Capacity, Free, can_ever_fit, choose, grant_cores
+from qmrunner.model.jobs import Demand, Grant
+from qmrunner.model.packing import PATIENCE, Candidate, Capacity, Free, can_ever_fit, choose, grant_cores, has_space
 
 demands = st.builds(
-    lambda least, more, per_core, base: Demand(least, least + more, per_core, base),
+    lambda least, more, per_core, base, scratch, shm: Demand(least, least + more, per_core, base, scratch, shm),
     st.integers(1, 40),
     st.integers(0, 100),
     st.integers(0, 4000),
     st.integers(0, 4000),
+    st.integers(0, 4000),
+    st.integers(0, 4000),
 )
-frees = st.builds(Free, st.integers(0, 20), st.integers(0, 128), st.integers(0, 256_000))
+sizes = st.none() | st.integers(-100, 16_000)
+frees = st.builds(Free, st.integers(0, 20), st.integers(0, 128), st.integers(0, 256_000), sizes, sizes)
 
 
 def candidates(*demands: Demand) -> list[Candidate]:
@@ -31,13 +34,19 @@ def test_a_grant_never_exceeds_what_is_free_and_never_starves_its_step(asked: li
     assert free.slots >= 1
     assert candidate.demand.cores_min <= grant.cores <= min(candidate.demand.cores_max, free.cores)
     assert grant.memory_mib == candidate.demand.memory_mib(grant.cores) <= free.memory_mib
+    assert grant.scratch_mib == candidate.demand.scratch_mib
+    assert free.scratch_mib is None or grant.scratch_mib <= free.scratch_mib
+    assert grant.shm_mib == candidate.demand.shm_mib
+    assert free.shm_mib is None or grant.shm_mib <= max(0, free.shm_mib)
 
 
 @given(st.lists(demands, max_size=12), frees)
 def test_nothing_is_chosen_only_when_nothing_fits_at_its_least(asked: list[Demand], free: Free) -> None:
     fits = [
-        one for one in asked if one.cores_min <= free.cores and one.memory_mib(one.cores_min) <= free.memory_mib
-    ]  # fmt: skip
+        one
+        for one in asked
+        if one.cores_min <= free.cores and one.memory_mib(one.cores_min) <= free.memory_mib and has_space(one, free)
+    ]
     assert (choose(candidates(*asked), free) is not None) == bool(fits and free.slots)
 
 
@@ -90,3 +99,85 @@ def test_what_never_fits_is_told_apart_from_what_does_not_fit_now() -> None:
     assert can_ever_fit(Demand(4, 8, 100, 0), Capacity(1, 4, 400))
     assert not can_ever_fit(Demand(5, 8, 100, 0), Capacity(1, 4, 4000))
     assert not can_ever_fit(Demand(4, 8, 101, 0), Capacity(1, 4, 400))
+
+
+def test_scratch_and_shared_memory_that_are_missing_keep_a_step_from_starting() -> None:
+    demand = Demand(1, 1, 0, 64, scratch_mib=500, shm_mib=100)
+    assert choose(candidates(demand), Free(1, 1, 64, 500, 100)) is not None
+    assert choose(candidates(demand), Free(1, 1, 64, 499, 100)) is None
+    assert choose(candidates(demand), Free(1, 1, 64, 500, 99)) is None
+    assert choose(candidates(demand), Free(1, 1, 64, None, None)) is not None
+
+
+def test_a_step_without_shared_memory_runs_where_others_have_used_it_up() -> None:
+    assert choose(candidates(Demand(shm_mib=0)), Free(1, 1, 64, 64, -5)) is not None
+    assert choose(candidates(Demand(shm_mib=1)), Free(1, 1, 64, 64, 0)) is None
+
+
+def test_nothing_may_pass_a_step_whose_patience_is_at_its_end() -> None:
+    big, small = Demand(8, 8), Demand(1, 1)
+    free = Free(4, 4, 1000)
+    assert choose([Candidate(1, big, PATIENCE - 1), Candidate(2, small)], free) is not None
+    assert choose([Candidate(1, big, PATIENCE), Candidate(2, small)], free) is None
+    first = choose([Candidate(3, small), Candidate(1, big, PATIENCE), Candidate(2, small)], free)
+    assert first is not None
+    assert first[0].step_id == 3
+
+
+small_demands = st.builds(
+    lambda cores, memory, scratch, shm: Demand(cores, cores + 4, 0, memory, scratch, shm),
+    st.integers(1, 15),
+    st.integers(0, 60_000),
+    st.integers(1, 2000),
+    st.integers(0, 2000),
+)
+
+
+@given(
+    small=st.lists(small_demands, min_size=1, max_size=6),
+    ends=st.lists(st.integers(0, 100), min_size=100, max_size=100),
+    slots=st.integers(2, 4),
+)
+def test_a_step_that_needs_a_whole_volume_starts_after_few_others_whatever_keeps_coming(
+    small: list[Demand], ends: list[int], slots: int
+) -> None:
+    """A stream of later steps that never ends, attempts that end in any order, and one step that fits when idle."""
+    whole, big = Free(slots, 60, 300_000, 8000, 8000), Demand(scratch_mib=8000)
+    queue, passed, number = [Candidate(1, big)], 0, 1
+    running = {0: Grant(1, 64, 1, 0)}
+    free = _less(whole, running[0], 1)
+    for end in ends:
+        while len(queue) < 4:
+            number += 1
+            queue.append(Candidate(number, small[number % len(small)]))
+        while running and (picked := choose(queue, free)):  # it arrives when something runs already
+            chosen, grant = picked
+            if chosen.step_id == 1:
+                assert passed <= PATIENCE
+                return
+            passed += 1
+            queue = [Candidate(1, big, passed), *(one for one in queue[1:] if one is not chosen)]
+            running[chosen.step_id] = grant
+            free = _less(free, grant, 1)
+        if len(running) > 1 or passed >= PATIENCE:
+            free = _less(free, running.pop(sorted(running)[end % len(running)]), -1)
+        if not running:
+            picked = choose(queue, free)
+            assert picked is not None
+            assert (picked[0].step_id, passed) == (1, PATIENCE)
+            return
+    raise AssertionError("it never started")
+
+
+def _less(free: Free, grant: Grant, sign: int) -> Free:
+    assert free.scratch_mib is not None
+    assert free.shm_mib is not None
+    left = Free(
+        free.slots - sign,
+        free.cores - sign * grant.cores,
+        free.memory_mib - sign * grant.memory_mib,
+        free.scratch_mib - sign * grant.scratch_mib,
+        free.shm_mib - sign * grant.shm_mib,
+    )
+    assert min(left.slots, left.cores, left.memory_mib, left.scratch_mib or 0, left.shm_mib or 0) >= 0
+    return left

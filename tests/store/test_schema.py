@@ -14,7 +14,7 @@ from sqlalchemy import inspect, text
 from qmrunner.errors import NotReadyError
 from qmrunner.store import schema
 from qmrunner.store.session import Store
-from qmrunner.store.tables import control, metadata
+from qmrunner.store.tables import control, metadata, peaks
 from tests.store.work import CHAIN, SUCCEED, Work
 
 
@@ -34,6 +34,7 @@ def filled(store: Store) -> Work:
     work.start(work.claimed(worker))
     with store.write() as connection:
         connection.execute(control.insert().values(name="paused", value="yes"))
+        connection.execute(peaks.insert().values(kind="k", memory=0.5))
     rows = work.everything()
     assert all(rows.values()), [name for name, found in rows.items() if not found]
     return work

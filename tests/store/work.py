@@ -11,6 +11,7 @@ from sqlalchemy import select
 from qmrunner.model.jobs import Demand, Job, JobEnd, Plan, Step, StepSpec, Submission
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
+from qmrunner.model.space import Room
 from qmrunner.model.states import AttemptState, JobState, StepState
 from qmrunner.store import claims, jobs, workers
 from qmrunner.store.claims import Claim, Paths
@@ -91,12 +92,12 @@ class Work:
             jobs.accept(connection, self.now, job_id, Submission("xtb", {}, {}, None, priority, key), workflow)
         return job_id
 
-    def claim(self, worker: int, capacity: Capacity = BIG) -> Claim | None:
+    def claim(self, worker: int, capacity: Capacity = BIG, room: Room = Room()) -> Claim | None:  # noqa: B008 frozen
         with self.store.write() as connection:
-            return claims.claim(connection, self.now, worker, capacity, PATHS)
+            return claims.claim(connection, self.now, worker, capacity, PATHS, room)
 
-    def claimed(self, worker: int, capacity: Capacity = BIG) -> Claim:
-        found = self.claim(worker, capacity)
+    def claimed(self, worker: int, capacity: Capacity = BIG, room: Room = Room()) -> Claim:  # noqa: B008 frozen
+        found = self.claim(worker, capacity, room)
         assert found is not None
         return found
 
@@ -107,12 +108,19 @@ class Work:
                 notes=("a note",),
             )  # fmt: skip
 
-    def finish(self, claim: Claim, verdict: Verdict = SUCCEED, workflow: Workflow = ONE, **more: Any) -> int | None:
+    def finish(
+        self, claim: Claim, verdict: Verdict = SUCCEED, workflow: Workflow = ONE, usage: Any = None, **more: Any
+    ) -> int | None:
         with self.store.write() as connection:
             return claims.finish(
                 connection, self.now, step_id=claim.step.id, number=claim.number, verdict=verdict,
-                usage={"wall_s": 1.5}, planner=workflow, **more,
+                usage={"wall_s": 1.5, **(usage or {})}, planner=workflow, **more,
             )  # fmt: skip
+
+    def uses(self, claim: Claim, **mib: float) -> None:
+        """What the worker's beat saves of a live attempt: `scratch_mib`, `shm_mib`."""
+        with self.store.write() as connection:
+            workers.save_usage(connection, [(claim.step.id, claim.number, mib)])
 
     def ask(self, verb: str, job_id: str) -> Job:
         """What a person does: cancel, retry, hold, release."""

@@ -103,7 +103,7 @@ def demand_of_deck(memory_mib_per_rank: int | None) -> Demand:
         memory_mib_per_core=BASE_MIB_PER_RANK + wanted,
         memory_mib_base=_LAUNCHER_MIB,
         scratch_mib=1024,
-        shm_mib=64,
+        shm_mib=48,  # a container's default of 64 MiB carries one small deck
     )
 
 

@@ -1,0 +1,124 @@
+"""scratch plan, scratch usage: what to buy, and who uses it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qmrunner.cli.common import AsJson, console, open_app, print_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_scratch = typer.Typer(help="What jobs need of a machine, and who uses the scratch volume.", no_args_is_help=True)
+
+
+def register(cli: typer.Typer) -> None:
+    cli.add_typer(_scratch, name="scratch")
+
+
+@_scratch.command()
+def plan(
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="NMR jobs at a time.")] = 1,
+    conformers: Annotated[int, typer.Option("--conformers", min=1, help="Kept conformers of each.")] = 1,
+    atoms: Annotated[int, typer.Option("--atoms", min=2, max=1000, help="Atoms of one molecule, with hydrogens.")] = 40,
+    level: Annotated[str, typer.Option("--level", help="draft or production.")] = "draft",
+    slots: Annotated[
+        int | None, typer.Option("--slots", min=1, help="Steps at a time; default this machine's.")
+    ] = None,
+    cores: Annotated[int | None, typer.Option("--cores", min=1, help="Cores; default this machine's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Volume, memory and shared memory that such jobs need, and the compose lines to paste."""
+    from qmrunner import app, forecast
+
+    found = forecast.plan(
+        app.build(), jobs=jobs, conformers=conformers, atoms=atoms, level=level, slots=slots, cores=cores
+    )
+    if as_json:
+        print_json(found)
+        return
+    asked = found["asked"]
+    out = console()
+    out.print(
+        f"{asked['jobs']} job(s) × {asked['conformers']} conformer(s) of {asked['atoms']} atoms, {asked['level']}: "
+        f"{found['at_once']} step(s) at a time on {found['cores']} core(s)"
+    )
+    out.print(_stage_table(found["stages"]))
+    out.print(_needs_table(found))
+    out.print("\n".join(["", *found["compose"]]), markup=False)
+
+
+def _table(*headings: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left")
+    return table
+
+
+def _stage_table(rows: list[dict[str, Any]]) -> Table:
+    table = _table("one step of", "steps", "cores", "memory MiB", "scratch MiB", "shm MiB")
+    for row in rows:
+        table.add_row(*(str(row[key]) for key in ("stage", "steps", "cores", "memory_mib", "scratch_mib", "shm_mib")))
+    return table
+
+
+def _needs_table(found: dict[str, Any]) -> Table:
+    table = _table("\nmachine", "\nneeds", "\nhere", "\n")
+    for name, label in (("memory_mib", "memory"), ("shm_mib", "/dev/shm"), ("scratch_mib", "scratch volume")):
+        here, at_once = found["here"][name], found["at_once_needs"][name]
+        # What is here is what may be handed out, so it is held against what runs at once.
+        verdict = "" if here is None else "enough" if here >= at_once else "too small: steps would wait, or be held"
+        table.add_row(label, _size(found["needs"][name]), "-" if here is None else _size(here), verdict)
+    table.add_row("home (results, logs, store)", _size(found["needs"]["home_mib"]), "", "")
+    return table
+
+
+def _size(mib: float) -> str:
+    from qmrunner.model.shortage import size
+
+    return size(mib)
+
+
+@_scratch.command()
+def usage(as_json: AsJson = False) -> None:
+    """Who uses the scratch volume by job, what is free, and what comes next."""
+    from qmrunner import forecast
+
+    found = forecast.usage(open_app())
+    if as_json:
+        print_json(found)
+        return
+    out = console()
+    table = _table("job", "running", "on disk MiB", "reserved MiB", "still to come MiB", "kept until")
+    for row in found["jobs"]:
+        table.add_row(
+            row["job"], str(row["running"]), f"{row['on_disk_mib']:.1f}", str(row["reserved_mib"]),
+            f"{row['unused_mib']:.1f}", row["kept_until"] or "",
+        )  # fmt: skip
+    out.print(table if found["jobs"] else "no job has files in scratch")
+    for line in _usage_lines(found):
+        out.print(line, markup=False)
+
+
+def _usage_lines(found: dict[str, Any]) -> list[str]:
+    volume, waiting, forecast = found["volume"], found["waiting"], found["forecast"]
+    if volume is None:
+        return ["the scratch folder is not there"]
+    lines = [
+        "",
+        f"volume {volume['path']}: {_size(volume['free_mib'])} of {_size(volume['total_mib'])} free, others' files "
+        f"{_size(found['others_mib'])}",
+        f"nothing starts below {_size(volume['soft_mark_mib'])} free, the greediest is stopped below "
+        f"{_size(volume['hard_mark_mib'])}",
+        f"may still be reserved: {_size(max(0, found['left_mib'] or 0))}",
+        f"waiting: {waiting['steps']} step(s) for {_size(waiting['scratch_mib'])}; {waiting['start_now']} of them "
+        "would start now",
+        f"forecast: {_size(max(0, forecast['free_when_reservations_are_used_mib']))} free when all reservations are "
+        f"used; {_size(forecast['given_back_by_running_mib'])} come back when what runs has ended, "
+        f"{_size(forecast['kept_of_failed_mib'])} are kept of failed steps",
+    ]
+    return [*lines, f"nothing may start: {found['blocked']}"] if found["blocked"] else lines

@@ -1,0 +1,233 @@
+"""What jobs to come need of a machine, and who uses the scratch volume now: the JSON of `scratch plan` and `usage`.
+
+All sizes are MiB (2**20 bytes). Field names are the outside contract (docs/operating.md).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from qmrunner import engines
+from qmrunner.app import App
+from qmrunner.model.jobs import Demand, Step
+from qmrunner.model.packing import Candidate, Capacity, Free, choose
+from qmrunner.model.shortage import flag_size
+from qmrunner.model.space import hard_mark_mib, soft_mark_mib
+from qmrunner.runtime import machine, sampling
+from qmrunner.settings import Settings
+from qmrunner.store import attempts as attempt_store
+from qmrunner.store import claims, peaks, reserved, workers
+from qmrunner.store.attempts import StepFate
+from qmrunner.workflows.levels import Level, find_level
+
+_MEMORY_SHARE = 0.9  # of a container's memory, see runtime/machine.py
+_DAY_S = 86400.0
+
+
+def plan(
+    app: App, *, jobs: int, conformers: int, atoms: int, level: str, slots: int | None, cores: int | None
+) -> dict[str, Any]:
+    """What NMR jobs of that size need at once on one machine, and to keep their results.
+
+    `atoms` counts hydrogens; half of them are taken for hydrogens, the others for carbons. `slots` and `cores` default
+    to this machine's. Raises UsageError for an unknown level.
+    """
+    here = machine.capacity(app.settings)
+    cores = cores or here.cores
+    at_once = min(slots or (here.slots if cores == here.cores else cores), cores, jobs * conformers)
+    cores_each = max(1, cores // at_once)
+    stages = _stages(find_level(level), ["C"] * (atoms // 2) + ["H"] * (atoms - atoms // 2), conformers, jobs)
+    rows = [_stage_row(name, steps, demand, cores_each) for name, (steps, demand) in stages.items()]
+    peak = {
+        name: max(row[name] * min(at_once, row["steps"]) for row in rows)
+        for name in ("memory_mib", "scratch_mib", "shm_mib")
+    }
+    kept = jobs * max(row["scratch_mib"] for row in rows)
+    needs = {
+        "memory_mib": int(peak["memory_mib"] / _MEMORY_SHARE) + 1,
+        "shm_mib": peak["shm_mib"] * 20 // 19 + 1,
+        "scratch_mib": (peak["scratch_mib"] + kept) * 20 // 19 + 1,
+        "home_mib": app.settings.ballast_mib + jobs * (1 + conformers * _results_mib(atoms)),
+    }
+    return {
+        "asked": {"jobs": jobs, "conformers": conformers, "atoms": atoms, "level": level},
+        "at_once": at_once,
+        "cores": cores,
+        "cores_each": cores_each,
+        "stages": rows,
+        "at_once_needs": peak,
+        "kept_after_failures_mib": kept,
+        "needs": needs,
+        "here": _here(here),
+        "compose": _compose(cores, at_once, needs),
+    }
+
+
+def _stages(level: Level, atoms: list[str], conformers: int, jobs: int) -> dict[str, tuple[int, Demand]]:
+    """Steps of each stage, and the demand of one of them by its engine's rule."""
+    nwchem, xtb = engines.get("nwchem"), engines.get("xtb")
+    each = jobs * conformers
+    found = {"search": (jobs, engines.get("crest").demand("conformers", {"atoms": atoms}))} if conformers > 1 else {}
+    found["preopt"] = (each, xtb.demand("optimise", {"atoms": atoms}))
+    found["optimise"] = (each, nwchem.demand("optimise", {"atoms": atoms, "basis": level.optimise_basis}))
+    found["shielding"] = (each, nwchem.demand("shielding", {"atoms": atoms, "basis": level.shielding_basis}))
+    return found
+
+
+def _stage_row(name: str, steps: int, demand: Demand, cores: int) -> dict[str, Any]:
+    used = max(demand.cores_min, min(cores, demand.cores_max))
+    return {
+        "stage": name,
+        "steps": steps,
+        "cores": used,
+        "memory_mib": demand.memory_mib(used),
+        "scratch_mib": demand.scratch_mib,
+        "shm_mib": demand.shm_mib,
+    }
+
+
+def _results_mib(atoms: int) -> int:
+    """Logs, decks, orbitals and geometries of one conformer: 0.6 MiB for ethanol (measured), more with the size."""
+    return 1 + atoms // 10
+
+
+def _here(capacity: Capacity) -> dict[str, Any]:
+    return {name: getattr(capacity, name) for name in ("cores", "memory_mib", "scratch_mib", "shm_mib")}
+
+
+def _compose(cores: int, slots: int, needs: Mapping[str, int]) -> list[str]:
+    return [
+        "services:",
+        "  worker:",
+        f"    cpus: {cores}",
+        f"    mem_limit: {flag_size(needs['memory_mib'])}",
+        f"    shm_size: {flag_size(needs['shm_mib'])}",
+        "    environment:",
+        f'      QMRUNNER_SLOTS: "{slots}"',
+        "      QMRUNNER_HOME: /data",
+        "      QMRUNNER_SCRATCH: /scratch",
+        "    volumes:",
+        f"      - data:/data        # {flag_size(needs['home_mib'])} or more",
+        f"      - scratch:/scratch  # {flag_size(needs['scratch_mib'])} or more",
+    ]
+
+
+def usage(app: App) -> dict[str, Any]:
+    """Who uses the scratch volume, by job, what may still be reserved, and what happens next to it."""
+    now, settings = time.time(), app.settings
+    root = settings.scratch_root
+    on_disk = _on_disk(root)
+    capacity, room = machine.capacity(settings), machine.room(settings)
+    with app.store.read() as connection:
+        worker = _worker_of(workers.all_workers(connection), settings)
+        left = reserved.left_of(connection, worker, capacity, room).now
+        live = workers.live_attempts(connection, [worker])
+        ready = claims.ready(connection, now)
+        demands = peaks.demands(connection, ready)
+        fates = attempt_store.fates(connection, {*on_disk, *(row["job_id"] for row in live)})
+    rows = _job_rows(on_disk, live, fates, settings)
+    volume = machine.volume(root)
+    held = sum(row["reserved_mib"] for row in rows)
+    unused = sum(row["unused_mib"] for row in rows)
+    free = volume.free_mib if volume else None
+    return {
+        "volume": _volume(volume, settings),
+        "jobs": rows,
+        "others_mib": _others(volume, rows),
+        "reserved_mib": held,
+        "left_mib": left.scratch_mib,
+        "blocked": room.blocked,
+        "waiting": {
+            "steps": len(ready),
+            "scratch_mib": sum(demand.scratch_mib for demand in demands.values()),
+            "start_now": _would_start(ready, demands, left) if room.blocked is None else 0,
+        },
+        "forecast": {
+            "free_when_reservations_are_used_mib": None if free is None else int(free - unused),
+            "given_back_by_running_mib": round(sum(row["running_mib"] for row in rows), 1),
+            "kept_of_failed_mib": round(sum(row["on_disk_mib"] for row in rows if row["kept_until"]), 1),
+        },
+    }
+
+
+def _worker_of(known: list[dict[str, Any]], settings: Settings) -> int:
+    """The worker of this home; 0, which nobody is, when none runs."""
+    return max((row["id"] for row in known if row["home"] == str(settings.home)), default=0)
+
+
+def _on_disk(root: Path) -> dict[str, float]:
+    """Job → MiB in its scratch folder. Folders of jobs only; links are not followed."""
+    try:
+        folders = [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()]
+    except OSError:
+        return {}
+    return {path.name: sampling.tree_bytes(str(path)) / 2**20 for path in folders if not path.name.startswith(".")}
+
+
+def _job_rows(
+    on_disk: Mapping[str, float],
+    live: list[dict[str, Any]],
+    fates: Mapping[tuple[str, str], StepFate],
+    settings: Settings,
+) -> list[dict[str, Any]]:
+    found = []
+    for job in sorted({*on_disk, *(row["job_id"] for row in live)}):
+        mine = [row for row in live if row["job_id"] == job]
+        ended = [fate.ended_at for (one, _), fate in fates.items() if one == job and fate.failed and fate.ended_at]
+        pairs = [(row["granted"]["scratch_mib"], float(row["usage"].get("scratch_mib") or 0.0)) for row in mine]
+        kept = max(ended) + settings.retention_days * _DAY_S if ended and not mine else None
+        found.append(
+            {
+                "job": job,
+                "running": len(mine),
+                "on_disk_mib": round(on_disk.get(job, 0.0), 1),
+                "running_mib": round(sum(used for _, used in pairs), 1),
+                "reserved_mib": sum(held for held, _ in pairs),
+                "unused_mib": round(sum(max(0.0, held - used) for held, used in pairs), 1),
+                "kept_until": None
+                if kept is None
+                else datetime.fromtimestamp(kept, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+        )
+    return sorted(found, key=lambda row: -row["on_disk_mib"])
+
+
+def _volume(volume: machine.Volume | None, settings: Settings) -> dict[str, Any] | None:
+    if volume is None:
+        return None
+    soft, hard = settings.scratch_soft_mib, settings.scratch_hard_mib
+    return {
+        "path": str(volume.path),
+        "total_mib": volume.total_mib,
+        "free_mib": volume.free_mib,
+        "free_files": volume.free_files,
+        "soft_mark_mib": soft_mark_mib(volume.total_mib, soft),
+        "hard_mark_mib": hard_mark_mib(volume.total_mib, hard, soft),
+    }
+
+
+def _others(volume: machine.Volume | None, rows: list[dict[str, Any]]) -> int | None:
+    if volume is None:
+        return None
+    return max(0, int(volume.total_mib - volume.free_mib - sum(row["on_disk_mib"] for row in rows)))
+
+
+def _would_start(ready: list[Step], demands: Mapping[int, Demand], left: Free) -> int:
+    """How many of the steps that wait would start at once on what is left."""
+    waiting, started = [Candidate(step.id, demands[step.id], step.passed_over) for step in ready], 0
+    while picked := choose(waiting, left):
+        chosen, grant = picked
+        waiting = [one for one in waiting if one is not chosen]
+        started += 1
+        left = Free(
+            left.slots - 1,
+            left.cores - grant.cores,
+            left.memory_mib - grant.memory_mib,
+            None if left.scratch_mib is None else left.scratch_mib - grant.scratch_mib,
+            None if left.shm_mib is None else left.shm_mib - grant.shm_mib,
+        )
+    return started

@@ -1,0 +1,113 @@
+"""What earlier attempts of the same kind say about the next one: the engine's rule, corrected by measured peaks. Pure.
+
+What is learned is the ratio of a measured peak to what the rule had asked for, so that molecules of one size class may
+differ in size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from qmrunner.model.jobs import Demand
+
+# Part of every kind: raise it when an engine's rule changes, so that ratios to the old one are forgotten.
+RULES = 1
+ENOUGH = 5  # attempts before an estimate may fall below the rule
+KEPT = 50  # newest attempts of a kind that count
+_QUANTILE, _MARGIN = 0.95, 1.25
+# Memory is sampled, first often and then every 2 s: the peak of a shorter run is not known.
+_SAMPLED_S = 3.0
+_METHOD = ("functional", "basis", "level", "quick")
+_LEAST_SCRATCH_MIB, _LEAST_SCRATCH_RATIO = 16, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """Measured peak over the rule's figure; None where it was not measured or the rule asked for nothing."""
+
+    memory: float | None = None
+    scratch: float | None = None
+    shm: float | None = None
+
+
+def kind_of(engine: str, task: str, params: Mapping[str, Any]) -> str | None:
+    """Engine, task, method and size class; None where the size is not known (decks and inputs of users).
+
+    A size class spans a factor of the square root of two in atoms.
+    """
+    atoms = params.get("atoms")
+    if not atoms or isinstance(atoms, str | int):
+        return None
+    method = "/".join(str(params[name]).lower() for name in _METHOD if params.get(name))
+    solvent = "solvent" if params.get("cosmo") or params.get("alpb") else "gas"
+    size_class = round(2 * math.log2(len(atoms)))
+    return f"r{RULES} {engine} {task} {method or '-'} {solvent} {size_class}"[:200]
+
+
+def ratios_of(rule: Demand, cores: int, usage: Mapping[str, Any]) -> Ratios | None:
+    """From the usage record of an attempt that had `cores`; None when it measured nothing."""
+    sampled = (usage.get("wall_s") or 0.0) >= _SAMPLED_S
+    found = Ratios(
+        memory=_ratio(usage.get("peak_memory_mib") if sampled else None, rule.memory_mib(cores)),
+        scratch=_ratio(usage.get("peak_scratch_mib"), rule.scratch_mib),
+        shm=_ratio(usage.get("peak_shm_mib") if sampled else None, rule.shm_mib),
+    )
+    return None if found == Ratios() else found
+
+
+def _ratio(peak: float | None, rule: int) -> float | None:
+    return None if peak is None or rule <= 0 else peak / rule
+
+
+def expected(rule: Demand, cores: int, seen: Sequence[Ratios]) -> dict[str, int]:
+    """The peaks to expect, MiB, without any margin: the high quantile of what was seen, else the rule's figures."""
+    figures = {"memory": rule.memory_mib(cores), "scratch": rule.scratch_mib, "shm": rule.shm_mib}
+    return {
+        f"{name}_mib": math.ceil(figure * (quantile(values) if (values := _column(seen, name)) else 1.0))
+        for name, figure in figures.items()
+    }
+
+
+def learned(rule: Demand, seen: Sequence[Ratios]) -> Demand:
+    """What to reserve: the high quantile of what was seen with a margin of a quarter, the rule as prior.
+
+    A single attempt may raise an estimate, `ENOUGH` of them may lower scratch. Memory and shared memory never fall
+    below the rule: the deck promises the ranks what is reserved, and a short peak escapes the samples.
+    """
+    if not seen and rule.scratch_least_mib <= rule.scratch_mib:
+        return rule
+    memory = _factor(_column(seen, "memory"), 1.0)
+    return replace(
+        rule,
+        memory_mib_per_core=math.ceil(rule.memory_mib_per_core * memory),
+        memory_mib_base=math.ceil(rule.memory_mib_base * memory),
+        scratch_mib=max(rule.scratch_least_mib, _scratch_mib(rule.scratch_mib, _column(seen, "scratch"))),
+        shm_mib=math.ceil(rule.shm_mib * _factor(_column(seen, "shm"), 1.0)),
+    )
+
+
+def _scratch_mib(rule: int, ratios: Sequence[float]) -> int:
+    wanted = math.ceil(rule * _factor(ratios, _LEAST_SCRATCH_RATIO))
+    return wanted if wanted >= rule else max(min(rule, _LEAST_SCRATCH_MIB), wanted)
+
+
+def _factor(ratios: Sequence[float], least: float) -> float:
+    if not ratios:
+        return 1.0
+    high = quantile(ratios) * _MARGIN
+    return max(high, 1.0 if len(ratios) < ENOUGH else least)
+
+
+def _column(seen: Sequence[Ratios], name: str) -> list[float]:
+    return [value for one in seen if (value := getattr(one, name)) is not None]
+
+
+def quantile(values: Sequence[float], share: float = _QUANTILE) -> float:
+    """The smallest value with at least `share` of all at or below it: the greatest of up to 19, an outlier of 20 is
+    left out.
+    """
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
