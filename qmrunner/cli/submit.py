@@ -18,6 +18,9 @@ Name = Annotated[str | None, typer.Option("--name", help="A name for people.")]
 Priority = Annotated[int, typer.Option("--priority", help="Higher runs first.")]
 Key = Annotated[str | None, typer.Option("--key", help="Idempotency key: the same key gives the same job.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the job to its end; exit with its status.")]
+Altering = Annotated[
+    bool, typer.Option("--allow-altering", help="Remedies of this job may alter the answer; each is on record.")
+]
 With = Annotated[list[str] | None, typer.Option("--with", metavar="FILE", help="A file to lie beside the input.")]
 Source = Annotated[str, typer.Argument(metavar="SMILES|FILE", help="SMILES, or an .xyz, .mol or .sdf file.")]
 Solvent = Annotated[str, typer.Option("--solvent", help="One of 13 solvents, or vacuum.")]
@@ -56,6 +59,7 @@ def nmr(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    allow_altering: Altering = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -79,7 +83,7 @@ def nmr(
         priority=priority,
         key=key,
     )
-    _hand_in(prediction, wait, as_json, opened)
+    _hand_in(prediction, allow_altering, wait, as_json, opened)
 
 
 @_submit.command()
@@ -96,6 +100,7 @@ def conformers(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    allow_altering: Altering = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -118,7 +123,7 @@ def conformers(
         priority=priority,
         key=key,
     )
-    _hand_in(search, wait, as_json, opened)
+    _hand_in(search, allow_altering, wait, as_json, opened)
 
 
 @_submit.command()
@@ -128,13 +133,15 @@ def nwchem(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    allow_altering: Altering = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Run an NWChem deck of your own."""
     from qmrunner.workflows import submission
 
-    _hand_in(submission.nwchem(deck, with_files or [], name=name, priority=priority, key=key), wait, as_json)
+    found = submission.nwchem(deck, with_files or [], name=name, priority=priority, key=key)
+    _hand_in(found, allow_altering, wait, as_json)
 
 
 @_submit.command()
@@ -145,15 +152,15 @@ def xtb(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    allow_altering: Altering = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Run xTB with flags of your own: submit xtb mol.xyz -- --opt tight --alpb chcl3"""
     from qmrunner.workflows import submission
 
-    _hand_in(
-        submission.xtb(structure, args or [], with_files or [], name=name, priority=priority, key=key), wait, as_json
-    )
+    found = submission.xtb(structure, args or [], with_files or [], name=name, priority=priority, key=key)
+    _hand_in(found, allow_altering, wait, as_json)
 
 
 @_submit.command()
@@ -164,15 +171,15 @@ def crest(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    allow_altering: Altering = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Run CREST with flags of your own: submit crest mol.xyz -- --quick"""
     from qmrunner.workflows import submission
 
-    _hand_in(
-        submission.crest(structure, args or [], with_files or [], name=name, priority=priority, key=key), wait, as_json
-    )
+    found = submission.crest(structure, args or [], with_files or [], name=name, priority=priority, key=key)
+    _hand_in(found, allow_altering, wait, as_json)
 
 
 def _app() -> App:
@@ -204,9 +211,15 @@ def _require_engines(opened: App, submission: Submission) -> None:
             raise missing_engine(engine)
 
 
-def _hand_in(submission: Submission, wait: bool, as_json: bool, opened: App | None = None) -> None:
+def _hand_in(
+    submission: Submission, allow_altering: bool, wait: bool, as_json: bool, opened: App | None = None
+) -> None:
+    from dataclasses import replace
+
     from qmrunner.runtime.home import holder_of
 
+    if allow_altering:
+        submission = replace(submission, params={**submission.params, "allow_altering": True})
     opened = opened or _app()
     _require_engines(opened, submission)
     job_id = opened.submit(submission)

@@ -1,4 +1,4 @@
-"""What to do with an outcome: retry, give up, hold, requeue. Values in, values out."""
+"""What to do with an outcome: retry, change and retry, give up, hold, requeue. Values in, values out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qmrunner.model.jobs import Evidence, Outcome
+from qmrunner.model.remedies import Remedied
 from qmrunner.model.states import AttemptState
 
 RETRY_DELAY_CAP_S = 600.0
@@ -20,7 +21,8 @@ POISON_WINDOW_S = 72 * 3600.0
 class Verdict:
     """The one move that ends an attempt, and everything that is recorded with it.
 
-    `move` is a step move of `states.STEP_MOVES`. `delay_s` keeps a requeued step from being claimed at once.
+    `move` is a step move of `states.STEP_MOVES`. `delay_s` keeps a requeued step from being claimed at once. `remedied`
+    is what becomes of the step's params and demand.
     """
 
     move: str
@@ -33,6 +35,7 @@ class Verdict:
     remedy: str | None = None
     summary: str | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
+    remedied: Remedied | None = None
 
 
 def judge(
@@ -44,11 +47,13 @@ def judge(
     max_retries: int,
     retry_delay_s: float,
     jitter: float,
+    remedied: Remedied | None = None,
 ) -> Verdict:
     """The verdict on a finished attempt.
 
     `retries` is what the step has spent so far, `jitter` a random number in [0, 1). A stop by qmrunner itself spends
-    no retry; an engine failure is tried again only when the same run may well succeed (class transient).
+    no retry; an engine failure is tried again as it is only when the same run may well succeed (class transient), and
+    else once more with what a remedy changed.
     """
     common: dict[str, Any] = {
         "code": outcome.code,
@@ -67,6 +72,9 @@ def judge(
     if outcome.failure_class == "transient" and retries < max_retries:
         delay = retry_delay(retries, retry_delay_s, jitter)
         return Verdict("requeue", AttemptState.FAILED, delay_s=delay, spends_retry=True, **common)
+    if remedied is not None:
+        move = "fail" if remedied.instead else "requeue"
+        return Verdict(move, AttemptState.FAILED, remedied=remedied, **common)
     return Verdict("fail", AttemptState.FAILED, **common)
 
 

@@ -12,13 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from qmrunner import logs
 from qmrunner.app import App
 from qmrunner.errors import QmrunnerError
-from qmrunner.model import policy
+from qmrunner.model import policy, remedies
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
@@ -147,7 +148,7 @@ class Worker:
         except (OSError, ValueError) as problem:
             # The spawner died, perhaps between the fork and its answer: the attempt's folder tells which.
             self.log.warning("spawn_unanswered", **who(live), error=repr(problem))
-        return command.notes, None
+        return (*command.notes, *remedies.notes(live.step.params)), None
 
     def _follow(self, live: Live, notes: tuple[str, ...] | None) -> None:
         follower = Follower(live, self.app.engine(live.step.engine))
@@ -227,6 +228,8 @@ class Worker:
         if outcome.state == "succeeded":
             publication = Publication(self.settings.jobs_root / live.job.id, live, outcome)
 
+        remedied = self._remedied(live, outcome) if outcome.state != "succeeded" else None
+
         def verdict_for(cancelled: bool) -> Verdict:
             return policy.judge(
                 outcome,
@@ -236,9 +239,15 @@ class Worker:
                 max_retries=self.settings.max_retries,
                 retry_delay_s=self.settings.retry_delay_seconds,
                 jitter=random.random(),
+                remedied=remedied,
             )
 
         self._commit(live, verdict_for, usage, publication)
+
+    def _remedied(self, live: Live, outcome: Outcome) -> remedies.Remedied | None:
+        failure = remedies.Failure(replace(live.step, attempt=live.number), outcome, live.grant, self.capacity)
+        known = self.app.engine(live.step.engine).remedies(live.step.task)
+        return remedies.propose(failure, known, remedies.allowed(self.settings.remedies, live.job.params))
 
     def lose(self, live: Live, what: str) -> None:
         """Record that an attempt was lost with its guardian, worker or machine; its tree is proven empty."""
@@ -314,6 +323,9 @@ class Worker:
             delay_s=round(verdict.delay_s, 1) or None,
             evidence=verdict.evidence.text if verdict.evidence else None,
         )
+        if verdict.remedied is not None:
+            told = {name: verdict.remedied.record[name] for name in ("remedy", "neutral", "change")}
+            self.log.warning("step_remedied", **who(live), **told)
 
     def _clean(self, live: Live, verdict: Verdict) -> None:
         """Scratch goes at once where nobody will want it again; a failed attempt's stays for its retention time."""

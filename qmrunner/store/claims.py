@@ -251,6 +251,8 @@ def finish(
     }
     if verdict.move == "succeed":
         values["result"] = dict(verdict.result)
+    if verdict.remedied is not None:
+        values |= {"params": dict(verdict.remedied.params), "demand": asdict(verdict.remedied.demand)}
     if not move_step(connection, now, step_id, verdict.move, fence=number, **values):
         return None
     connection.execute(
@@ -279,6 +281,10 @@ def finish(
         next=verdict.move,
         delay_s=verdict.delay_s or None,
     )
+    if verdict.remedied is not None:
+        record = verdict.remedied.record
+        told = {name: record[name] for name in ("remedy", "neutral", "code", "change")}
+        events.append(connection, now, "step_remedied", job_id=row.job_id, step=row.name, attempt=number, **told)
     if verdict.move == "requeue" and not _winding_down(connection, row.job_id):
         return 1  # nothing about the job has changed: no need to ask its workflow
     ready = job_store.advance(connection, now, row.job_id, planner)

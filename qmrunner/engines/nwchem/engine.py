@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner.engines.base import Context, Installed, Which
-from qmrunner.engines.nwchem import deck, launch, molecule, outcome, restart, sizes
+from qmrunner.engines.nwchem import deck, launch, molecule, outcome, remedies, restart, sizes
 from qmrunner.engines.nwchem.progress import NWChemReader
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
+from qmrunner.model.remedies import Remedy
 
 TASKS = ("deck", "optimise", "shielding")
 _TMP_KEEP = "tmp/.keep"
@@ -22,7 +23,8 @@ class NWChem:
     Params of ``optimise`` and ``shielding``: `atoms` (element symbols in order), `charge` (0), `multiplicity` (1),
     `functional` ("b3lyp"), `basis` ("6-31G*"), `cosmo` (NWChem solvent keyword or None), `max_iterations` (100),
     `coordinates` ("auto" or "cartesian"), `nuclei` (atom numbers from 1; default all). Input: `geometry` (xyz).
-    Params of ``deck``: `deck` (its name among the inputs) and, if known, `memory_mib_per_rank`.
+    Params of ``deck``: `deck` (its name among the inputs) and, if known, `memory_mib_per_rank`. Those that remedies
+    set are listed in `remedies`.
     """
 
     name = "nwchem"
@@ -48,7 +50,7 @@ class NWChem:
     def prepare(self, step: Step, context: Context) -> Command:
         """The attempt's command. Raises QmrunnerError when an input is missing or NWChem cannot be started."""
         ranks = _ranks(step, context)
-        started = launch.launch(context.installed, ranks)
+        started = launch.launch(context.installed, ranks, bool(step.params.get("oversubscribe")))
         work = _deck_work(step, context, ranks) if step.task == "deck" else _molecule_work(step, context, ranks)
         tmp = context.directory.resolve() / "tmp"
         private = launch.private_directories(context.installed.facts.get("launcher_flavour"), tmp)
@@ -73,12 +75,18 @@ class NWChem:
         """What the attempt came to; writes ``geometry.xyz`` into `directory` when there is an optimised geometry."""
         return outcome.interpret(step, directory, log, exit)
 
+    def remedies(self, task: str) -> Sequence[Remedy]:
+        """What may help, best first."""
+        return remedies.of_task(task)
+
 
 def _ranks(step: Step, context: Context) -> int:
     """MPI ranks: one per granted core as far as the memory goes; a progress rank counts as one."""
     grant = context.grant
     if step.task == "deck":
         wanted = deck.requested_memory_mib(_deck_text(step, context)[1])
+        if step.params.get("memory_of_grant"):
+            wanted = step.demand.memory_mib_per_core - sizes.BASE_MIB_PER_RANK
         # A memory line that does not even fit one rank is replaced, so it decides nothing.
         fits = wanted is not None and wanted <= sizes.deck_memory_mib(1, grant.memory_mib)
         per_rank = sizes.BASE_MIB_PER_RANK + (wanted if wanted and fits else sizes.LOCAL_MIB_PER_RANK)
@@ -110,7 +118,7 @@ def _deck_work(step: Step, context: Context, ranks: int) -> Command:
         if other in (".", "..") or "/" in other or "\0" in other:
             raise UsageError("input_error", f"{other!r} cannot be the name of an input file.")
     deck.check_deck(text)
-    rewritten = deck.rewrite(text, ranks, context.grant.memory_mib)
+    rewritten = deck.rewrite(text, ranks, context.grant.memory_mib, step.params)
     notes = [*rewritten.notes]
     if context.previous is not None:
         notes.append("resume: a user's deck starts afresh, its tasks are not ours to split")
@@ -128,7 +136,9 @@ def _molecule_work(step: Step, context: Context, ranks: int) -> Command:
         raise QmrunnerError("input_missing", f"The step {step.name} has no geometry.")
     geometry = molecule.read_xyz(context.inputs["geometry"], step.params.get("atoms"))
     memory = _memory(step.task, context.grant, ranks, geometry, method)
-    point, text = _resumed(step.task, context.previous, method, geometry, memory)
+    from_input = step.params.get("resume_from") == "input"
+    previous, orbitals = None if from_input else context.previous, step.params.get("resume_from") is None
+    point, text = _resumed(step.task, previous, orbitals, method, geometry, memory)
     notes = [
         f"memory: `{memory}` per rank",
         "method: direct integrals: no scratch to fill, 0 to 20 % slower than cached",
@@ -142,13 +152,18 @@ def _molecule_work(step: Step, context: Context, ranks: int) -> Command:
 
 
 def _resumed(
-    task: str, previous: Path | None, method: molecule.Method, geometry: molecule.Geometry, memory: str
+    task: str,
+    previous: Path | None,
+    orbitals: bool,
+    method: molecule.Method,
+    geometry: molecule.Geometry,
+    memory: str,
 ) -> tuple[restart.ResumePoint, str]:
     if task == "shielding":
-        point = restart.resume_shielding(previous)
+        point = restart.resume_shielding(previous if orbitals else None)
         guess = molecule.GUESS in point.copies
         return point, molecule.shielding_deck(method, geometry, memory, guess, point.rung == "response")
-    point = restart.resume_optimisation(previous, geometry.atoms)
+    point = restart.resume_optimisation(previous, geometry.atoms, orbitals)
     if point.rung == "restart":
         return point, molecule.continue_deck(method, memory)
     guess = molecule.GUESS in point.copies
