@@ -11,7 +11,7 @@ _STEP = Remedy(
     "smaller-time-step",
     frozenset({"md_unstable"}),
     False,
-    option("a time step of 1 fs in the dynamics", "--tstep", "1"),
+    option("a time step of 1 fs in the dynamics", "--tstep", 1, larger=False),
 )
 
 

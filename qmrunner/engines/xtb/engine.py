@@ -105,8 +105,8 @@ class Xtb:
         return remedies.of_task(task)
 
     def _arguments(self, step: Step) -> list[str]:
-        """Options of the run as it was asked for, and those of remedies, before qmrunner adds its own."""
-        return [*self._asked(step), *(step.params.get("options") or ())]
+        """Options of remedies and of the run as it was asked for, before qmrunner adds its own."""
+        return [*(step.params.get("options") or ()), *self._asked(step)]
 
     def _asked(self, step: Step) -> list[str]:
         params = step.params

@@ -1,24 +1,26 @@
-"""What may help a failed xTB step, best first; see `model.remedies`. Params they set: `options` (added to the command
-line), `stack_mib`."""
+"""What may help a failed xTB step, best first; see `model.remedies`. Params they set: `options`, which come before those
+of the step, because xTB takes the first of two alike (6.5.1), and `stack_mib`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from qmrunner.engines.openmp import integer, value_of
 from qmrunner.engines.remedies import fewer, more_memory
 from qmrunner.model.remedies import Change, Failure, Remedy
 
 _STACK_MIB = 1024
 
 
-def option(said: str, *words: str) -> Callable[[Failure], Change | None]:
-    """Add an option and its value, unless the step has this option already."""
+def option(said: str, name: str, value: int, larger: bool = True) -> Callable[[Failure], Change | None]:
+    """Give an option this value, unless the step has one at least as far in the wanted direction."""
 
     def change(failure: Failure) -> Change | None:
-        given = [*(failure.step.params.get("args") or ()), *(failure.step.params.get("options") or ())]
-        if words[0] in given:
+        options = list(failure.step.params.get("options") or ())
+        now = integer(value_of([*(failure.step.params.get("args") or ()), *options], (name,)))
+        if now is not None and (now >= value if larger else now <= value):
             return None
-        return Change(said, {"options": [*(failure.step.params.get("options") or ()), *words]})
+        return Change(said, {"options": [*options, name, str(value)]})
 
     return change
 
@@ -46,13 +48,13 @@ THREADS = (
 _SCC = frozenset({"scf_not_converged"})
 _OWN = (
     *THREADS,
-    Remedy("scc-iterations", _SCC, True, option("500 SCC iterations", "--iterations", "500")),
-    Remedy("scc-temperature", _SCC, False, option("an electronic temperature of 1000 K", "--etemp", "1000")),
+    Remedy("scc-iterations", _SCC, True, option("500 SCC iterations", "--iterations", 500)),
+    Remedy("scc-temperature", _SCC, False, option("an electronic temperature of 1000 K", "--etemp", 1000)),
     Remedy(
         "more-cycles",
         frozenset({"optimization_not_converged"}),
         True,
-        option("1000 optimisation cycles", "--cycles", "1000"),
+        option("1000 optimisation cycles", "--cycles", 1000),
     ),
 )
 
