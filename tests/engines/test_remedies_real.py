@@ -1,4 +1,4 @@
-"""Remedies with the real programs: what fails is changed, runs again and gives the answer of a run that never failed."""
+"""Remedies with the real programs: what fails is changed, runs again, and gives the answer of an undisturbed run."""
 
 from __future__ import annotations
 
