@@ -1,4 +1,4 @@
-"""What people and programs see of the store: the JSON of `status`, `result` and `why`.
+"""What people and programs see of the store: the JSON of `status` and `result`; `why` has that of `why`.
 
 Field names are the outside contract (docs/operating.md). Times are ISO 8601 UTC.
 """
@@ -17,7 +17,7 @@ from qmrunner import workflows
 from qmrunner.app import App
 from qmrunner.errors import NotFoundError, NotReadyError
 from qmrunner.model.jobs import Attempt, Job, Step
-from qmrunner.model.states import STEP_LIVE, JobState, StepState
+from qmrunner.model.states import STEP_LIVE, JobState
 from qmrunner.store import claims, workers
 from qmrunner.store import jobs as job_store
 from qmrunner.store.session import StoreUnavailable
@@ -64,28 +64,6 @@ def result_view(app: App, job_id: str) -> dict[str, Any]:
     return {**workflows.workflow(job.kind).result(job, steps), "folder": str(folder), "files": _files(folder)}
 
 
-def why_view(app: App, job_id: str) -> dict[str, Any]:
-    """`qmrunner why JOB`: what is happening or went wrong, the evidence, and what to do next."""
-    job, steps, tries, beats = _load(app, job_id)
-    step = _telling_step(job, steps)
-    return {
-        "id": job.id,
-        "state": job.state,
-        "summary": _say(job, step, _steps(steps, tries, beats)),
-        "step": step.name if step else None,
-        "code": job.code or (step.code if step else None),
-        "class": step.failure_class if step else None,
-        "evidence": (
-            {"text": step.evidence.text, "file": step.evidence.file, "line": step.evidence.line}
-            if step and step.evidence
-            else None
-        ),
-        "remedy": step.remedy if step else None,
-        "next": _next(job),
-        "attempts": [_attempt(one, steps) for one in tries],
-    }
-
-
 def _load(app: App, job_id: str) -> tuple[Job, list[Step], list[Attempt], dict[int, float]]:
     with app.store.read() as connection:
         job = job_store.get(connection, job_id)
@@ -93,39 +71,6 @@ def _load(app: App, job_id: str) -> tuple[Job, list[Step], list[Attempt], dict[i
         tries = workers.attempts_of_job(connection, job_id)
         beats = {row["id"]: row["beat_at"] for row in workers.all_workers(connection, ended=True)}
     return job, steps, tries, beats
-
-
-def _telling_step(job: Job, steps: Sequence[Step]) -> Step | None:
-    for states in ((StepState.FAILED, StepState.HELD), STEP_LIVE, (StepState.READY,)):
-        for step in steps:
-            if step.state in states:
-                return step
-    return None
-
-
-def _say(job: Job, step: Step | None, steps: Sequence[dict[str, Any]]) -> str:
-    if job.state is JobState.SUCCEEDED:
-        return "the job has succeeded"
-    if job.state in (JobState.FAILED, JobState.HELD, JobState.CANCELLED):
-        return f"the job is {job.state}: {job.summary or job.code or 'no reason recorded'}"
-    if step is None:
-        return "the job waits for its first step"
-    if step.state in STEP_LIVE:
-        row = next(row for row in steps if row["id"] == step.name)
-        text = row["progress"].get("text") or row["progress"].get("phase") or "no output parsed yet"
-        return f"step {step.name} is {step.state}: {text}"
-    if step.summary:
-        return f"step {step.name} waits for another try: {step.summary}"
-    return f"step {step.name} is ready and waits for a worker with free cores"
-
-
-def _next(job: Job) -> str | None:
-    return {
-        JobState.FAILED: f"qmrunner retry {job.id}",
-        JobState.CANCELLED: f"qmrunner retry {job.id}",
-        JobState.HELD: f"qmrunner release {job.id}",
-        JobState.SUCCEEDED: f"qmrunner result {job.id}",
-    }.get(job.state, f"qmrunner status {job.id} --watch")
 
 
 def _job(job: Job) -> dict[str, Any]:
@@ -178,22 +123,6 @@ def _steps(steps: Sequence[Step], tries: Sequence[Attempt], beats: dict[int, flo
             }
         )
     return rows
-
-
-def _attempt(one: Attempt, steps: Sequence[Step]) -> dict[str, Any]:
-    return {
-        "step": next((step.name for step in steps if step.id == one.step_id), None),
-        "attempt": one.number,
-        "state": one.state,
-        "code": one.code,
-        "summary": one.summary,
-        "cores": one.grant.cores,
-        "notes": list(one.notes),
-        "usage": one.usage,
-        "log": one.log,
-        "started_at": iso(one.started_at),
-        "finished_at": iso(one.finished_at),
-    }
 
 
 def _worker(app: App, row: dict[str, Any]) -> dict[str, Any]:

@@ -117,6 +117,12 @@ def notes(params: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"remedy: {note(record)}" for record in applied(params))
 
 
+def changed(notes: Sequence[str], number: int) -> list[str]:
+    """Of the notes of attempt `number` the remedies that came with it; earlier ones stay in force unsaid."""
+    own = f" of attempt {number - 1}: "
+    return [one.removeprefix("remedy: ") for one in notes if one.startswith("remedy: ") and own in one]
+
+
 def note(record: Mapping[str, Any]) -> str:
     """One record for people."""
     kind = "" if record["neutral"] else "; this can alter the answer"

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
+from qmrunner.model import remedies
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.model.packing import Candidate, Capacity, Free, can_ever_fit, choose
 from qmrunner.model.policy import RETRY_DELAY_CAP_S, Verdict
@@ -56,6 +57,12 @@ def marker_of(job_id: str, step: str, number: int) -> str:
 def any_ready(connection: Connection, now: float) -> bool:
     """Whether there is anything to claim: a cheap look before the write lock is taken."""
     return connection.execute(_ready_steps(now).limit(1)).first() is not None
+
+
+def ready_before(connection: Connection, now: float, step_id: int) -> int:
+    """How many ready steps come before this one; 0 when it may not be claimed now."""
+    order = [row.id for row in connection.execute(_ready_steps(now))]
+    return order.index(step_id) if step_id in order else 0
 
 
 def next_ready_at(connection: Connection, now: float) -> float | None:
@@ -173,7 +180,7 @@ def _record_claim(connection: Connection, now: float, claim: Claim) -> None:
             progress={},
             usage={},
             granted=grant,
-            notes=[],
+            notes=list(remedies.notes(step.params)),  # `start` adds the engine's; a short run may never come to it
             created_at=now,
         )
     )

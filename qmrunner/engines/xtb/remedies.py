@@ -1,5 +1,7 @@
-"""What may help a failed xTB step, best first; see `model.remedies`. Params they set: `options`, which come before those
-of the step, because xTB takes the first of two alike (6.5.1), and `stack_mib`."""
+"""What may help a failed xTB step, best first; see `model.remedies`.
+
+Params they set: `options`, put before those of the step because xTB 6.5.1 takes the first of two alike, `stack_mib`.
+"""
 
 from __future__ import annotations
 
