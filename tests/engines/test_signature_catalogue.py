@@ -1,4 +1,4 @@
-"""The catalogue of known failures (facts of NWChem, xTB, CREST and launchers), row by row, and recordings made worse."""
+"""The catalogue of known failures of engines and launchers, row by row, and recordings made worse."""
 
 from __future__ import annotations
 
