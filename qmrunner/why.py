@@ -123,8 +123,9 @@ def _say(app: App, known: _Known) -> _Said:
 
 def _failed(app: App, known: _Known) -> _Said:
     job = known.job
-    failed = [step for step in known.steps if step.state is StepState.FAILED and not remedies.replaced(step)]
-    step = next((one for one in failed if one.code == job.code), failed[-1] if failed else None)
+    # The one that ended the job; a step that another one replaced comes last.
+    failed = sorted((one for one in known.steps if one.state is StepState.FAILED), key=remedies.replaced)
+    step = next((one for one in failed if one.code == job.code), failed[0] if failed else None)
     tries = 0 if step is None else sum(one.step_id == step.id for one in known.tries)
     often = f" after {tries} attempts" if tries > 1 else ""
     return _Said(f"the job has failed{often}: {_reason(job)}", _after_failure(app, known, step), step)

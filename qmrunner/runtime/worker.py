@@ -322,6 +322,9 @@ class Worker:
             next=verdict.move,
             delay_s=round(verdict.delay_s, 1) or None,
             evidence=verdict.evidence.text if verdict.evidence else None,
+            file=verdict.evidence.file if verdict.evidence else None,
+            line=verdict.evidence.line if verdict.evidence else None,
+            **{"class": verdict.failure_class, "remedy": verdict.remedy},
         )
         if verdict.remedied is not None:
             told = {name: verdict.remedied.record[name] for name in ("remedy", "neutral", "change")}

@@ -224,7 +224,7 @@ def retry(connection: Connection, now: float, job_id: str, allow_altering: bool 
     fresh: dict[str, Any] = {"finished_at": None, "code": None, "failure_class": None, "evidence": None}
     fresh |= {"remedy": None, "summary": None, "not_before": None, "retries": 0}
     for step in known:
-        if remedies.replaced(step):
+        if remedies.replaced(step) and any(one.stage == step.stage and one.id != step.id for one in known):
             continue  # another step does its work
         params, demand = remedies.undone(step.params, step.demand)
         fresh |= {"params": params, "demand": asdict(demand)}
