@@ -14,7 +14,7 @@ import pytest
 
 from qmrunner.engines.nwchem import NWChem
 from qmrunner.engines.xtb.engine import Xtb
-from qmrunner.model.jobs import Grant, Step
+from qmrunner.model.jobs import Evidence, Grant, Outcome, Step
 from qmrunner.model.remedies import Failure, Remedied, propose
 from tests.engines.remedied import CAPACITY, Course, carry, log_of
 from tests.engines.support import FIXTURES, exit_of, step
@@ -194,6 +194,38 @@ def test_a_recorded_failure_leads_to_a_deck_that_nwchem_runs(case: str, remedy: 
     course = of_deck(DECK, tmp_path, params=found.params)
     assert course.outcome.result["energy_hartree"] == pytest.approx(ENERGY, abs=1e-5)
     assert said in log_of(course.last).read_text() + (course.last / "wat.nw").read_text()
+
+
+@nwchem
+def test_symmetry_that_fails_is_left_out_and_the_deck_gives_the_same_energy(tmp_path: Path) -> None:
+    text = "sym_center_map is inconsistent with requested accuracy"
+    asked = step("nwchem", "deck", deck="wat.nw")
+    outcome = Outcome("failed", "geometry_bad", failure_class="method", evidence=Evidence(text))
+    found = propose(Failure(asked, outcome, Grant(2, 1000, 100, 100), CAPACITY), NWChem().remedies("deck"), "neutral")
+    assert found is not None
+    assert found.record["remedy"] == "noautosym"
+    course = of_deck(DECK, tmp_path, params=found.params)
+    assert "geometry units angstrom noautosym" in (course.last / "wat.nw").read_text()
+    assert course.outcome.result["energy_hartree"] == pytest.approx(ENERGY, abs=1e-5)
+
+
+@nwchem
+def test_after_all_neutral_help_occupations_are_smeared_where_that_is_allowed(
+    water: dict[str, Path], tmp_path: Path
+) -> None:
+    outcome = Outcome("failed", "scf_not_converged", failure_class="method", evidence=Evidence("no"))
+    asked, ladder = step("nwchem", "optimise", **PARAMS), []
+    while True:
+        failure = Failure(asked, outcome, Grant(1, 1000, 100, 100), CAPACITY)
+        found = propose(failure, NWChem().remedies("optimise"), "all")
+        if found is None:
+            break
+        ladder.append(found.record["remedy"])
+        asked = replace(asked, params=found.params)
+    assert ladder == ["scf-iterations", "scf-damping", "scf-level-shift", "scf-smearing"]
+    course = carry(NWChem(), step("nwchem", "optimise", scf_smearing=True, **PARAMS), water, tmp_path / "runs")
+    assert course.outcome.state == "succeeded", course.outcome
+    assert "Smearing applied" in log_of(course.last).read_text()
 
 
 @nwchem

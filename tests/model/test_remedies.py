@@ -164,3 +164,25 @@ def test_a_cancelled_or_drained_step_is_not_changed() -> None:
     assert judged(failure.outcome, found, cancel_requested=True).remedied is None
     stopped = Outcome("stopped", "stopped", failure_class="transient")
     assert judged(stopped, found, stop_reason="drain").remedied is None
+
+
+def test_an_mpi_pr_build_on_one_core_is_given_two_where_its_worker_has_them() -> None:
+    one = replace(step("nwchem", "optimise", **PLANNED), demand=Demand(1, 1, 300, 200))
+    known = [remedy for remedy in engines.get("nwchem").remedies("optimise") if remedy.name == "two-ranks"]
+    found = propose(failed(one, "slots_exhausted"), known, "neutral")
+    assert found is not None
+    assert (found.demand.cores_min, found.demand.cores_max) == (2, 2)
+    small = replace(failed(one, "slots_exhausted"), capacity=Capacity(1, 1, 8000))
+    assert propose(small, known, "neutral") is None
+
+
+def test_unstable_dynamics_of_crest_get_a_smaller_time_step_before_the_search_is_given_up() -> None:
+    asked = step("crest", "conformers", **PLANNED)
+    known = engines.get("crest").remedies("conformers")
+    first = propose(failed(asked, "md_unstable"), known, "all")
+    assert first is not None
+    assert first.params["options"] == ["--tstep", "1"]
+    second = propose(failed(after(asked, first), "md_unstable"), known, "all")
+    assert second is not None
+    assert second.instead
+    assert propose(failed(asked, "md_unstable"), known, "neutral") is None
