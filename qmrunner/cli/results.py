@@ -19,6 +19,9 @@ def show_result(out: Console, result: dict[str, Any]) -> None:
     for key, value in said.items():
         if isinstance(value, str | int | float | bool) and key != "energy_hartree":
             out.print(f"  {key}: {value}", markup=False)
+    for one in (result.get("provenance") or {}).get("remedies") or ():
+        kind = "" if one["neutral"] else "; this can alter the answer"
+        out.print(f"remedy:  {one['step']}: {one['change']} (after {one['code']}{kind})", markup=False)
     out.print(f"files:   {result['folder']}", markup=False)
     for name in result["files"]:
         if "/" not in name:
@@ -90,10 +93,26 @@ def _conformer_table(out: Console, conformers: list[dict[str, Any]]) -> None:
     out.print(table)
 
 
+def _uses(running: dict[str, Any]) -> str:
+    """What a running step uses of what it was granted, as far as it is known here."""
+    parts = [f"{running['step']} #{running['attempt']}"]
+    if running.get("cores"):
+        parts.append(f"{running['cores']} core{'s' if running['cores'] > 1 else ''}")
+    if running.get("cpu_s") is not None and running.get("elapsed_s"):
+        parts.append(f"{running['cpu_s']:.0f} s of CPU time in {running['elapsed_s']:.0f} s")
+    if running.get("memory_mib") is not None:
+        parts.append(f"{running['memory_mib']:.0f} of {running['memory_granted_mib']} MiB memory")
+    if running.get("scratch_mib") is not None:
+        parts.append(f"{running['scratch_mib']:.0f} MiB scratch")
+    return ", ".join(parts)
+
+
 def show_why(out: Console, why: dict[str, Any]) -> None:
     """Cause, evidence, remedy, attempts, next action."""
     out.print(f"[bold]{why['id']}[/]: {why['state']}")
     out.print(f"  {why['summary']}", markup=False)
+    for one in why.get("running") or ():
+        out.print(f"  uses:     {_uses(one)}", markup=False)
     if why.get("code"):
         kind = f" ({why['class']})" if why.get("class") else ""
         out.print(f"  code:     {why['code']}{kind}", markup=False)
@@ -104,10 +123,11 @@ def show_why(out: Console, why: dict[str, Any]) -> None:
     if why.get("remedy"):
         out.print(f"  remedy:   {why['remedy']}", markup=False)
     for one in why["attempts"]:
-        changed = f"; {'; '.join(one['notes'])}" if one["notes"] and one["attempt"] > 1 else ""
-        out.print(
-            f"  attempt:  {one['step']} #{one['attempt']} {one['state']} {one['code'] or ''}{changed}", markup=False
-        )
+        code = f" {one['code']}" if one["code"] and one["code"] not in ("ok", one["state"]) else ""
+        out.print(f"  attempt:  {one['step']} #{one['attempt']} {one['state']}{code}", markup=False)
+        resumed = [note for note in one["notes"] if note.startswith("resume: ")]
+        for note in [*one["changed"], *resumed]:
+            out.print(f"            with {note}", markup=False)
     logs = [one["log"] for one in why["attempts"] if one["state"] == "failed" and one["log"]]
     if logs:
         out.print(f"  log:      {logs[-1]}", markup=False)

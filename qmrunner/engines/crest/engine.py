@@ -19,11 +19,12 @@ from typing import Any
 
 from qmrunner.engines import openmp, structure
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
-from qmrunner.engines.crest import judge
+from qmrunner.engines.crest import judge, remedies
 from qmrunner.engines.crest.progress import CrestReader
 from qmrunner.engines.xtb.engine import checked_args, plain_name
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Outcome, Step
+from qmrunner.model.remedies import Remedy
 
 _VERSION = re.compile(r"\bVersion +(\d+(?:\.\d+)+)")
 _THREADS = ("-T", "--T", "-P", "--threads")
@@ -94,14 +95,15 @@ class Crest:
         args, notes = _own_options(args, installed, context.grant.cores)
         return Command(
             argv=(installed.path, name, *args),
-            env=self.environment(context),
+            env=self.environment(context, step),
             copies={plain_name(target): path for target, path in inputs.items()},
             notes=(f"crest {installed.version or 'of unknown version'}", *notes),
         )
 
-    def environment(self, context: Context) -> dict[str, str]:
+    def environment(self, context: Context, step: Step | None = None) -> dict[str, str]:
         """Threads as granted."""
-        return openmp.environment(context.grant, context.directory)
+        stack = step.params.get("stack_mib") if step is not None else None
+        return openmp.environment(context.grant, context.directory, stack)
 
     def reader(self, step: Step) -> ProgressReader:
         return CrestReader()
@@ -114,8 +116,15 @@ class Crest:
         """See Engine. Conformers come in the order of `crest_conformers.xyz`, lowest energy first."""
         return judge.interpret(step, self._arguments(step), directory, log, exit)
 
+    def remedies(self, task: str) -> Sequence[Remedy]:
+        """What may help, best first."""
+        return remedies.of_task(task)
+
     def _arguments(self, step: Step) -> list[str]:
-        """Options of the run as it was asked for, before qmrunner adds its own."""
+        """Options of remedies and of the run as it was asked for, before qmrunner adds its own."""
+        return [*(step.params.get("options") or ()), *self._asked(step)]
+
+    def _asked(self, step: Step) -> list[str]:
         params = step.params
         if step.task == "user":
             return checked_args(params.get("args", ()), _NO_CALCULATION)
