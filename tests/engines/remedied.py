@@ -14,6 +14,7 @@ from qmrunner.engines.probing import probe
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.remedies import Allowed, Failure, applied, propose
+from qmrunner.runtime.environment import compose
 
 CAPACITY = Capacity(slots=2, cores=2, memory_mib=4000)
 
@@ -78,7 +79,7 @@ def run(command: Command, directory: Path) -> Exit:
         (directory / name).write_text(text)
     for name, source in command.copies.items():
         shutil.copyfile(source, directory / name)
-    env = {name: value for name, value in os.environ.items() if name not in command.unset} | dict(command.env)
+    env = compose(os.environ, command.env, directory, "none/none/1").variables
     with log_of(directory).open("wb") as log:
         ended = subprocess.run(
             command.argv, cwd=directory, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=200
