@@ -9,7 +9,7 @@ from qmrunner.chemistry.graphs import load_rdkit
 from qmrunner.chemistry.molecule import formula
 from qmrunner.chemistry.spectrum import signals
 
-_SIZE = (640, 480)
+_PIXELS_PER_ANGSTROM = 56
 
 
 def draw_structure(mol: Any) -> str:
@@ -26,12 +26,12 @@ def draw_structure(mol: Any) -> str:
         atom.SetProp("atomNote", _note(mol, atom))
     shown.RemoveAllConformers()
     rdDepictor.Compute2DCoords(shown)
-    drawer = rdMolDraw2D.MolDraw2DSVG(*_SIZE)
+    drawer = rdMolDraw2D.MolDraw2DSVG(-1, -1)  # as large as the molecule needs
     options: Any = drawer.drawOptions()
-    options.annotationFontScale = 0.62
-    options.padding = 0.12
-    options.maxFontSize = 26
-    options.fixedBondLength = 70
+    options.annotationFontScale = 0.55
+    options.padding = 0.1
+    options.scalingFactor = _PIXELS_PER_ANGSTROM
+    options.maxFontSize = 22
     rdMolDraw2D.PrepareAndDrawMolecule(drawer, shown)
     drawer.FinishDrawing()
     return str(drawer.GetDrawingText())

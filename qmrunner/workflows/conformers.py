@@ -55,7 +55,7 @@ def account(job: Job, steps: Sequence[Step]) -> Mapping[str, Any]:
     found = {key: job.params[key] for key in _TOLD if key in job.params}
     step = base.by_name(steps).get("conformers")
     if step is not None:
-        for key in ("force_field", "dropped", "notes"):
+        for key in ("partial", "iterations", "force_field", "dropped", "notes"):
             if step.result.get(key):
                 found[key] = step.result[key]
     if job.params.get("temperature_k") is not None:
