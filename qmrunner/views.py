@@ -23,6 +23,11 @@ from qmrunner.store import jobs as job_store
 from qmrunner.store.session import StoreUnavailable
 
 _LEASES_UNTIL_STALE = 1.0
+# Of failures that are the job's, not of one of its steps.
+_REMEDIES = {
+    "no_conformers": "submit again with --conformers none, or give a three-dimensional structure",
+    "weight_lost": "retry the job, which runs the failed conformers again, or submit with a higher --max-lost-weight",
+}
 
 
 def overview(app: App, limit: int = 50) -> dict[str, Any]:
@@ -74,13 +79,13 @@ def why_view(app: App, job_id: str) -> dict[str, Any]:
         "summary": _say(job, step, _steps(steps, tries, beats)),
         "step": step.name if step else None,
         "code": job.code or (step.code if step else None),
-        "class": step.failure_class if step else None,
+        "class": step.failure_class if step and job.code in (None, step.code) else None,
         "evidence": (
             {"text": step.evidence.text, "file": step.evidence.file, "line": step.evidence.line}
             if step and step.evidence
             else None
         ),
-        "remedy": step.remedy if step else None,
+        "remedy": _REMEDIES.get(job.code or "") or (step.remedy if step else None),
         "next": _next(job),
         "attempts": [_attempt(one, steps) for one in tries],
     }
