@@ -73,7 +73,8 @@ def nmredata(mol: Any, result: Mapping[str, Any], task: Mapping[str, Any], smile
     for nucleus in ("1H", "13C"):
         chosen = [row for row in rows if row["nucleus"] == nucleus]
         if chosen:
-            lines = [f"{shift:.4f}, L={_label(rows, atoms)}, N={len(atoms)}" for shift, atoms in signals(chosen)]
+            # The order of the attributes is the standard's.
+            lines = [f"{shift:.4f}, N={len(atoms)}, L={_label(rows, atoms)}" for shift, atoms in signals(chosen)]
             tags[f"NMREDATA_1D_{nucleus}"] = [f";predicted: {task['level']} level", *lines]
     return str(chem.MolToMolBlock(mol)) + "".join(_tag(name, lines) for name, lines in tags.items() if lines) + "$$$$\n"
 

@@ -97,7 +97,7 @@ def _conformer_table(out: Console, result: dict[str, Any]) -> None:
     rows = [{"id": number, **row} for number, row in enumerate(result["conformers"], start=1)]
     energies = [row["energy_hartree"] for row in rows if row.get("energy_hartree") is not None]
     weighed = any(row.get("weight") is not None for row in rows)
-    table = Table(title=_conformer_title(result, weighed), title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for heading in ("id", "kcal/mol", *(("weight", "degeneracy") if weighed else ("energy / Eh",))):
         table.add_column(heading, justify="right")
     columns = ("state", *(["reason"] if any(row.get("reason") for row in rows) else [])) if weighed else ()
@@ -111,9 +111,15 @@ def _conformer_table(out: Console, result: dict[str, Any]) -> None:
         else:
             cells.append("-" if row.get("energy_hartree") is None else f"{row['energy_hartree']:.6f}")
         table.add_row(*cells, *([Text(row.get("reason") or "")] if "reason" in columns else []))
-    out.print()
-    # One line for each conformer where programs may read it; on a terminal long reasons are folded.
-    out.print(table, soft_wrap=False, width=None if out.is_terminal else _PIPED_WIDTH)
+    out.print(f"\n[italic]{_conformer_title(result, weighed)}[/]")
+    before, out.width = out.width, _width(out)
+    out.print(table, soft_wrap=False)
+    out.width = before
+
+
+def _width(out: Console) -> int:
+    """On a terminal what is long is folded; elsewhere programs may read it, and a row is one line."""
+    return out.width if out.is_terminal else _PIPED_WIDTH
 
 
 def _conformer_title(result: dict[str, Any], weighed: bool) -> str:
@@ -145,9 +151,8 @@ def _search_lines(out: Console, search: dict[str, Any]) -> None:
 
 def _paragraph(out: Console, word: str, text: str) -> None:
     """`text` behind `word`; folded under itself on a terminal, one line else."""
-    width = out.width if out.is_terminal else _PIPED_WIDTH
     blank = " " * _INDENT
-    lines = textwrap.wrap(text, max(width - 1, 40), initial_indent=f"{word:<{_INDENT}}", subsequent_indent=blank)
+    lines = textwrap.wrap(text, max(_width(out) - 1, 40), initial_indent=f"{word:<{_INDENT}}", subsequent_indent=blank)
     out.print("\n".join(lines), markup=False)
 
 
