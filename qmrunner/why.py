@@ -21,6 +21,11 @@ from qmrunner.store import claims, workers
 from qmrunner.store import jobs as job_store
 
 _NAMED = 3
+# Of failures that are a job's and not one step's.
+_REMEDIES = {
+    "no_conformers": "submit again with --conformers none, or give a three-dimensional structure",
+    "weight_lost": "retry the job, which runs the failed conformers again, or submit with a higher --max-lost-weight",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +68,13 @@ def view(app: App, job_id: str) -> dict[str, Any]:
         "waits_for": said.waits_for,
         "running": [_running(app, known, one) for one in known.steps if one.state in STEP_LIVE],
         "code": job.code or (told.code if told else None),
-        "class": told.failure_class if told else None,
+        "class": told.failure_class if told and job.code in (None, told.code) else None,
         "evidence": (
             {"text": told.evidence.text, "file": told.evidence.file, "line": told.evidence.line}
             if told and told.evidence
             else None
         ),
-        "remedy": told.remedy if told else None,
+        "remedy": _REMEDIES.get(job.code or "") or (told.remedy if told else None),
         "next": said.next,
         "attempts": [_attempt(known, one) for one in known.tries],
     }

@@ -59,7 +59,7 @@ def account(job: Job, steps: Sequence[Step]) -> Mapping[str, Any]:
         given_up = base.by_name(steps)[specs.CONFORMERS]
         found["conformers_note"] = f"CREST gave up ({given_up.code}), so RDKit searched: a remedy that was allowed"
     if step is not None:
-        for key in ("force_field", "dropped", "notes"):
+        for key in ("partial", "iterations", "force_field", "dropped", "notes"):
             if step.result.get(key):
                 found[key] = step.result[key]
     if job.params.get("temperature_k") is not None:

@@ -84,7 +84,7 @@ def _next(job: Job, steps: Sequence[Step]) -> tuple[list[StepSpec], JobEnd | Non
     if chosen is None:
         return found, None
     if job.kind == "conformers":
-        return found, JobEnd("succeeded", summary=f"{len(chosen)} conformers kept")
+        return found, JobEnd("succeeded", summary=f"{len(chosen)} conformers kept{remark(steps)}")
     return _calculate(job, steps, chosen, found)
 
 
@@ -146,6 +146,12 @@ def kept(steps: Sequence[Step], name: str) -> list[Member] | None:
         return None
     rows = [row for row in step.result.get("conformers") or () if row.get("state") == "kept"]
     return [Member(str(row["id"]), base.energy(row), int(row.get("degeneracy") or 1)) for row in rows]
+
+
+def remark(steps: Sequence[Step]) -> str:
+    """What the summary of a job must add: that its conformers are from a search that was cut short."""
+    step = base.by_name(steps).get("conformers")
+    return ", of a partial search" if step is not None and step.result.get("partial") else ""
 
 
 def _preopt(job: Job, conformer: str, search: str) -> StepSpec:
