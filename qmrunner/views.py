@@ -25,6 +25,8 @@ from qmrunner.store import claims, peaks, reserved, workers
 from qmrunner.store import jobs as job_store
 from qmrunner.store.session import StoreUnavailable
 
+_LEASES_UNTIL_STALE = 1.0
+
 
 def overview(app: App, limit: int = 50) -> dict[str, Any]:
     """`qmrunner status`: workers, jobs, queue and disk; from the daemon's state file when the store does not answer."""
