@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qmrunner import views
+from qmrunner import why
 from qmrunner.model.identity import Identity
 from qmrunner.runtime import tree
 from tests.lifecycle.lab import STAND_IN, Lab, gone
@@ -33,7 +33,7 @@ def report(lab: Lab, job: str, number: int = 1) -> str:
 
 
 def attempts(lab: Lab, job: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = views.why_view(lab.app, job)["attempts"]
+    found: list[dict[str, Any]] = why.view(lab.app, job)["attempts"]
     return found
 
 
@@ -102,7 +102,7 @@ def test_a_step_that_hangs_again_and_again_fails_with_the_evidence(lab: Lab) -> 
     job = lab.submit(still="stop")
     assert lab.ended(job, 60.0) == "failed"
     assert lab.attempts(job) == [(1, "failed", "hung"), (2, "failed", "hung")]
-    why = views.why_view(lab.app, job)
+    why = why.view(lab.app, job)
     assert (why["code"], why["class"]) == ("hung", "transient")
     assert why["evidence"]["text"].startswith("stopped (state T): process")
     assert (why["evidence"]["file"], why["evidence"]["line"]) == ("xtb.2.hang.txt", 1)
