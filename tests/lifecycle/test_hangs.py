@@ -102,11 +102,11 @@ def test_a_step_that_hangs_again_and_again_fails_with_the_evidence(lab: Lab) -> 
     job = lab.submit(still="stop")
     assert lab.ended(job, 60.0) == "failed"
     assert lab.attempts(job) == [(1, "failed", "hung"), (2, "failed", "hung")]
-    why = why.view(lab.app, job)
-    assert (why["code"], why["class"]) == ("hung", "transient")
-    assert why["evidence"]["text"].startswith("stopped (state T): process")
-    assert (why["evidence"]["file"], why["evidence"]["line"]) == ("xtb.2.hang.txt", 1)
-    assert "stopped the process" in why["remedy"]
+    told = why.view(lab.app, job)
+    assert (told["code"], told["class"]) == ("hung", "transient")
+    assert told["evidence"]["text"].startswith("stopped (state T): process")
+    assert (told["evidence"]["file"], told["evidence"]["line"]) == ("xtb.2.hang.txt", 1)
+    assert "stopped the process" in told["remedy"]
     assert report(lab, job, 1) != report(lab, job, 2)
 
 
