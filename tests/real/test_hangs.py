@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -34,16 +33,6 @@ end
 task dft optimize
 """
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
-
-
-@pytest.fixture(autouse=True)
-def engines() -> None:
-    nwchem = shutil.which("nwchem") or shutil.which("nwchem.openmpi")
-    if nwchem and shutil.which("mpirun"):
-        return
-    if os.environ.get("CI") == "true":
-        pytest.fail("NWChem or mpirun is not installed; `make setup` installs them as root")
-    pytest.skip("NWChem or mpirun is not installed")
 
 
 def ranks(engine_pid: int) -> list[Stat]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -13,7 +11,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from qmrunner import engines
 from qmrunner.app import App
 from qmrunner.runtime import tree
 from qmrunner.store.tables import events
@@ -23,15 +20,6 @@ ENERGY_HARTREE, SHIFT_PPM = 1e-6, 0.01
 FINAL = ("succeeded", "failed", "cancelled", "held")
 VICTIMS = ("engine", "rank", "guardian", "consumer", "supervisor")
 pytestmark = [pytest.mark.engine]
-
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    missing = [name for name in ("nwchem", "xtb") if engines.get(name).locate({}, shutil.which).path is None]
-    if missing and os.environ.get("CI") == "true":
-        pytest.fail(f"{', '.join(missing)} not installed; `make setup` installs them as root")
-    if missing:
-        pytest.skip(f"{', '.join(missing)} not installed")
 
 
 class Interrupted:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from qmrunner import engines
 from tests.support import Daemon, Home, wait_for
 
 TESTS = Path(__file__).parents[1]
@@ -27,15 +26,6 @@ end
 task scf energy
 """
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
-
-
-@pytest.fixture(autouse=True)
-def installed() -> None:
-    missing = [name for name in ("nwchem", "xtb") if engines.get(name).locate({}, shutil.which).path is None]
-    if missing and os.environ.get("CI") == "true":
-        pytest.fail(f"{', '.join(missing)} not installed; `make setup` installs them as root")
-    if missing:
-        pytest.skip(f"{', '.join(missing)} not installed")
 
 
 @pytest.fixture

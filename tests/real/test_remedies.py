@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -29,15 +28,9 @@ task dft energy
 """
 WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
 NOT_CONVERGED = "-1- scf: Self consistent charge iterator did not converge"
-MISSING = [
-    name
-    for name, programs in {"nwchem": ("nwchem", "nwchem.openmpi"), "xtb": ("xtb",)}.items()
-    if not any(map(shutil.which, programs))
-]
 pytestmark = [
     pytest.mark.engine,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(bool(MISSING) and os.environ.get("CI") != "true", reason=f"{MISSING} not installed"),
 ]
 
 
