@@ -29,6 +29,8 @@ def cores_wanted(connection: Connection, now: float, worker_id: int, ready: Sequ
     if not ready or ready[0].demand.cores_max < 2 or len({(one.job_id, one.stage) for one in ready}) > 1:
         return None
     first = ready[0]
+    if free.slots < 1 or free.cores < first.demand.cores_min:
+        return None  # it could not start anyway, for another reason than this
     speedup = curve(connection, first)
     done = [_seconds(row) * speedup(row.granted["cores"]) for row in _ended(connection, first.job_id, first.stage)]
     one_core_s = sum(done) / len(done) if done else _UNKNOWN_S

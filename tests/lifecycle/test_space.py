@@ -67,7 +67,7 @@ def test_files_of_others_make_a_step_wait_and_say_so_until_they_go(scratch: Path
     job = lab.submit()
     wait_for(lambda: "MiB of scratch" in waits_for(lab, job), 10, "the reason")
     assert f"{RULE_MIB} MiB of scratch (180 MiB free)" in waits_for(lab, job)
-    assert "is ready and waits for 256 MiB of scratch" in lab.home.json("why", job)["summary"]
+    assert "step xtb waits for 256 MiB of scratch" in lab.home.json("why", job)["summary"]
     assert lab.attempts(job) == []
     (scratch / "somebody-elses").unlink()
     assert lab.ended(job) == "succeeded"

@@ -32,6 +32,15 @@ def test_two_steps_share_two_cores_and_the_third_waits_for_both(work: Work) -> N
     assert work.claimed(worker, TWO).grant.cores == 2
 
 
+def test_a_step_for_which_no_core_is_free_does_not_claim_to_wait_for_more(work: Work) -> None:
+    worker, workflow = work.worker(TWO), stage(1)
+    work.job(workflow)
+    assert work.claimed(worker, TWO).grant.cores == 2
+    job = work.job(workflow)
+    assert work.claim(worker, TWO) is None
+    assert "about to come back" not in str(work.all_steps(job)[0].waits_for)
+
+
 def test_a_core_that_stays_away_for_long_is_not_waited_for(work: Work) -> None:
     worker, workflow = work.worker(TWO), stage(3)
     work.job(workflow)
