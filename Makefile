@@ -16,10 +16,10 @@ demo: setup  ## ethanol from SMILES to NMR shifts, through the real daemon and e
 	@$(PY) examples/demo.py
 
 test: setup  ## the tests, without the slow ones
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not e2e"
 
 slow: setup  ## the tests that take minutes
-	@$(PYTEST) -m slow; code=$$?; if [ $$code -eq 5 ]; then echo "no slow tests"; else exit $$code; fi
+	@$(PYTEST) -m "slow and not e2e"; code=$$?; if [ $$code -eq 5 ]; then echo "no slow tests"; else exit $$code; fi
 
 chaos: setup  ## kill, freeze and starve a real daemon for a while (SEED=1 MINUTES=1)
 	@$(PY) -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)
