@@ -16,5 +16,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index(op.f("ix_steps_content_key"), table_name="steps")
-    with op.batch_alter_table("steps") as table:
-        table.drop_column("content_key")
+    # Not in a batch: that would drop and remake a table that others' rows point at.
+    op.drop_column("steps", "content_key")

@@ -46,14 +46,14 @@ def test_the_volumes_survive_down_and_up(compose: Compose) -> None:
     worker.put("/tmp/w.xyz", WATER)
     job = worker.submit("xtb", "/tmp/w.xyz")
     energy = worker.succeeded(job)["energy_hartree"]
-    worker.json("pause")
+    assert worker.run("pause").returncode == 0
     waiting = worker.submit("xtb", "/tmp/w.xyz", "--fresh")
     compose("down")
     compose("up", "-d", "--no-build")
     successor = Container(compose("ps", "-q").strip()).healthy()
     assert successor.json("result", job)["energy_hartree"] == energy
     assert successor.job(waiting)["state"] == "queued"
-    successor.json("resume")
+    assert successor.run("resume").returncode == 0
     assert successor.succeeded(waiting)["energy_hartree"] == energy
 
 
