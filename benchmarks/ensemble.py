@@ -37,6 +37,7 @@ from qmrunner.engines.probing import probe  # noqa: E402
 from qmrunner.model import molding  # noqa: E402
 from qmrunner.model.jobs import Exit, Grant, Outcome  # noqa: E402
 from qmrunner.model.molding import Busy, Speedup, Stage  # noqa: E402
+from qmrunner.runtime.environment import compose  # noqa: E402
 from tests.engines.support import step  # noqa: E402
 from tests.support import Home, ended_daemons  # noqa: E402
 
@@ -162,7 +163,7 @@ def _run(task: str, params: Mapping[str, Any], geometry: Path, directory: Path, 
     for name, text in command.files.items():
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_text(_INTEGRALS.sub("", text))
-    env = {name: value for name, value in os.environ.items() if name not in command.unset} | dict(command.env)
+    env = compose(os.environ, command.env, directory, "none/none/1").variables
     log = directory.with_suffix(".log")
     began = time.monotonic()
     with log.open("wb") as stream:

@@ -1,4 +1,4 @@
-"""What people and programs see of the store: the JSON of `status`, `result` and `why`.
+"""What people and programs see of the store: the JSON of `status` and `result`; `why` has that of `why`.
 
 Field names are the outside contract (docs/operating.md). Times are ISO 8601 UTC.
 """
@@ -74,28 +74,6 @@ def result_view(app: App, job_id: str) -> dict[str, Any]:
     return {**workflows.workflow(job.kind).result(job, steps), "folder": str(folder), "files": _files(folder)}
 
 
-def why_view(app: App, job_id: str) -> dict[str, Any]:
-    """`qmrunner why JOB`: what is happening or went wrong, the evidence, and what to do next."""
-    job, steps, tries, beats = _load(app, job_id)
-    step = _telling_step(job, steps)
-    return {
-        "id": job.id,
-        "state": job.state,
-        "summary": _say(job, step, _steps(steps, tries, beats)),
-        "step": step.name if step else None,
-        "code": job.code or (step.code if step else None),
-        "class": step.failure_class if step else None,
-        "evidence": (
-            {"text": step.evidence.text, "file": step.evidence.file, "line": step.evidence.line}
-            if step and step.evidence
-            else None
-        ),
-        "remedy": step.remedy if step else None,
-        "next": _next(job),
-        "attempts": [_attempt(one, steps) for one in tries],
-    }
-
-
 def _load(app: App, job_id: str) -> tuple[Job, list[Step], list[Attempt], dict[int, float]]:
     with app.store.read() as connection:
         job = job_store.get(connection, job_id)
@@ -103,44 +81,6 @@ def _load(app: App, job_id: str) -> tuple[Job, list[Step], list[Attempt], dict[i
         tries = workers.attempts_of_job(connection, job_id)
         beats = {row["id"]: row["beat_at"] for row in workers.all_workers(connection, ended=True)}
     return job, steps, tries, beats
-
-
-def _telling_step(job: Job, steps: Sequence[Step]) -> Step | None:
-    for states in ((StepState.FAILED, StepState.HELD), STEP_LIVE, (StepState.READY,)):
-        for step in steps:
-            if step.state in states:
-                return step
-    return None
-
-
-def _say(job: Job, step: Step | None, steps: Sequence[dict[str, Any]]) -> str:
-    if job.state is JobState.SUCCEEDED:
-        return "the job has succeeded"
-    if job.state in (JobState.FAILED, JobState.HELD, JobState.CANCELLED):
-        return f"the job is {job.state}: {job.summary or job.code or 'no reason recorded'}"
-    if step is None:
-        return "the job waits for its first step"
-    if step.state in STEP_LIVE:
-        row = next(row for row in steps if row["id"] == step.name)
-        text = row["progress"].get("text") or row["progress"].get("phase") or "no output parsed yet"
-        stillness = row["progress"].get("stillness")
-        warning = f"; nothing moves, it looks {stillness}" if stillness else ""
-        left = f", {row['progress']['left']}" if "left" in row["progress"] else ""
-        return f"step {step.name} is {step.state}: {text}{left}{warning}"
-    missing = f"waits for {step.waits_for}" if step.waits_for else "waits for a worker with free cores"
-    if step.summary:
-        again = f"step {step.name} waits for another try: {step.summary}"
-        return f"{again}; {missing}" if step.waits_for else again
-    return f"step {step.name} is ready and {missing}"
-
-
-def _next(job: Job) -> str | None:
-    return {
-        JobState.FAILED: f"qmrunner retry {job.id}",
-        JobState.CANCELLED: f"qmrunner retry {job.id}",
-        JobState.HELD: f"qmrunner release {job.id}",
-        JobState.SUCCEEDED: f"qmrunner result {job.id}",
-    }.get(job.state, f"qmrunner status {job.id} --watch")
 
 
 def _job(job: Job) -> dict[str, Any]:
@@ -184,7 +124,7 @@ def _steps(steps: Sequence[Step], tries: Sequence[Attempt], beats: dict[int, flo
                 "engine_pid": one.engine_pid if one and live else None,
                 "heartbeat_age_s": None if beat is None else round(max(0.0, now - beat), 1),
                 "cores": one.grant.cores if one and live else None,
-                "progress": _with_time_left(one.progress, now if live else None) if one else {},
+                "progress": with_time_left(one.progress, now if live else None) if one else {},
                 "reserved": asdict(one.grant) if one and live else None,
                 "usage": one.usage if one else {},
                 "waits_for": step.waits_for if step.state is StepState.READY else None,
@@ -197,7 +137,7 @@ def _steps(steps: Sequence[Step], tries: Sequence[Attempt], beats: dict[int, flo
     return rows
 
 
-def _with_time_left(progress: Mapping[str, Any], now: float | None) -> dict[str, Any]:
+def with_time_left(progress: Mapping[str, Any], now: float | None) -> dict[str, Any]:
     """Progress with ``left``, the forecast in words, and ``seconds_left``, as of `now` (Unix s); None: it has ended."""
     found = {name: value for name, value in progress.items() if name != "ends_at"}
     if now is not None and "ends_at" in progress:
@@ -211,22 +151,6 @@ def _estimate(step: Step, cores: int | None, seen: Mapping[str, Sequence[Ratios]
     """The peaks to expect, MiB, and from how many attempts of the kind; 0: by the engine's rule alone."""
     measured = seen.get(kind_of(step.engine, step.task, step.params) or "", ())
     return {**expected(step.demand, cores or step.demand.cores_min, measured), "attempts": len(measured)}
-
-
-def _attempt(one: Attempt, steps: Sequence[Step]) -> dict[str, Any]:
-    return {
-        "step": next((step.name for step in steps if step.id == one.step_id), None),
-        "attempt": one.number,
-        "state": one.state,
-        "code": one.code,
-        "summary": one.summary,
-        "cores": one.grant.cores,
-        "notes": list(one.notes),
-        "usage": one.usage,
-        "log": one.log,
-        "started_at": iso(one.started_at),
-        "finished_at": iso(one.finished_at),
-    }
 
 
 def _worker(app: App, row: dict[str, Any], held: Grant | None) -> dict[str, Any]:

@@ -16,5 +16,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_index(op.f("ix_steps_content_key"), table_name="steps")
-    # Not in a batch: that would drop and remake a table that others' rows point at.
+    # In place: a batch would drop the table that other rows point at.
     op.drop_column("steps", "content_key")

@@ -9,7 +9,7 @@ from qmrunner.chemistry.graphs import load_rdkit
 from qmrunner.chemistry.molecule import formula
 from qmrunner.chemistry.spectrum import signals
 
-_SIZE = (640, 480)
+_PIXELS_PER_ANGSTROM = 56
 
 
 def draw_structure(mol: Any) -> str:
@@ -26,12 +26,12 @@ def draw_structure(mol: Any) -> str:
         atom.SetProp("atomNote", _note(mol, atom))
     shown.RemoveAllConformers()
     rdDepictor.Compute2DCoords(shown)
-    drawer = rdMolDraw2D.MolDraw2DSVG(*_SIZE)
+    drawer = rdMolDraw2D.MolDraw2DSVG(-1, -1)  # as large as the molecule needs
     options: Any = drawer.drawOptions()
-    options.annotationFontScale = 0.62
-    options.padding = 0.12
-    options.maxFontSize = 26
-    options.fixedBondLength = 70
+    options.annotationFontScale = 0.55
+    options.padding = 0.1
+    options.scalingFactor = _PIXELS_PER_ANGSTROM
+    options.maxFontSize = 22
     rdMolDraw2D.PrepareAndDrawMolecule(drawer, shown)
     drawer.FinishDrawing()
     return str(drawer.GetDrawingText())
@@ -73,7 +73,8 @@ def nmredata(mol: Any, result: Mapping[str, Any], task: Mapping[str, Any], smile
     for nucleus in ("1H", "13C"):
         chosen = [row for row in rows if row["nucleus"] == nucleus]
         if chosen:
-            lines = [f"{shift:.4f}, L={_label(rows, atoms)}, N={len(atoms)}" for shift, atoms in signals(chosen)]
+            # The order of the attributes is the standard's.
+            lines = [f"{shift:.4f}, N={len(atoms)}, L={_label(rows, atoms)}" for shift, atoms in signals(chosen)]
             tags[f"NMREDATA_1D_{nucleus}"] = [f";predicted: {task['level']} level", *lines]
     return str(chem.MolToMolBlock(mol)) + "".join(_tag(name, lines) for name, lines in tags.items() if lines) + "$$$$\n"
 

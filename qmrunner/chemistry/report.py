@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,10 @@ from qmrunner.chemistry.xyz import write_xyz
 from qmrunner.errors import JobFailedError
 
 DIGITS = 4
+_EXCHANGE = (
+    "{} on N, O or S: the shift is that of a single molecule without hydrogen bonds or exchange; measured ones depend "
+    "on solvent and concentration and may differ by several ppm"
+)
 _COLUMNS = (
     "atom",
     "symbol",
@@ -34,7 +38,8 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
 
     Each shift row is one H or C atom: `shielding_ppm` is averaged over conformers (Boltzmann) and over the
     `equivalent_atoms` (itself among them), `own_shielding_ppm` over conformers only; `uncertainty_ppm` is the line's
-    published RMSD, or None. `energy_hartree` is that of the lowest conformer. Raises JobFailedError
+    published RMSD, or None; it does not hold for hydrogens on N, O and S, whose is None. `energy_hartree` is that of
+    the lowest conformer. Raises JobFailedError
     `incomplete_input` when an atom's shielding is missing.
     """
     symbols: list[str] = list(task["symbols"])
@@ -48,7 +53,7 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
     best = min(conformers, key=lambda c: c.energy_hartree)
     return {
         "energy_hartree": best.energy_hartree,
-        "shifts": _rows(symbols, conformers, weights, groups, lines),
+        "shifts": _rows(symbols, conformers, weights, groups, lines, set(exchangeable(task))),
         "conformers": [
             {
                 "id": c.id,
@@ -77,6 +82,7 @@ def _rows(
     weights: Sequence[float],
     groups: Sequence[Sequence[int]],
     lines: Mapping[str, Line],
+    unsure: Collection[int],
 ) -> list[dict[str, Any]]:
     wanted = [number for number, symbol in enumerate(symbols, start=1) if symbol in NUCLEI]
     table = [[_shielding(conformer, number) for number in wanted] for conformer in conformers]
@@ -98,11 +104,24 @@ def _rows(
                 "shift_ppm": round(lines[nucleus].shift(shielding), DIGITS),
                 "shielding_ppm": round(shielding, DIGITS),
                 "own_shielding_ppm": round(float(own[index]), DIGITS),
-                "uncertainty_ppm": lines[nucleus].rmsd_ppm,
+                "uncertainty_ppm": None if number in unsure else lines[nucleus].rmsd_ppm,
                 "equivalent_atoms": list(group_of[number]),
             }
         )
     return rows
+
+
+def exchangeable(task: Mapping[str, Any]) -> list[int]:
+    """Numbers of the hydrogens on N, O and S."""
+    symbols, pairs = task["symbols"], [(int(a), int(b)) for a, b in task["bonds"]]
+    found = [
+        h for a, b in pairs for h, other in ((a, b), (b, a)) if _is(symbols, h, "H") and _is(symbols, other, *"NOS")
+    ]
+    return sorted(found)
+
+
+def _is(symbols: Sequence[str], number: int, *some: str) -> bool:
+    return symbols[number - 1] in some
 
 
 def _shielding(conformer: Conformer, number: int) -> float:
@@ -167,4 +186,6 @@ def show(result: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[list[str],
     mol, note = sources.drawable({**task, "atoms": task["symbols"]}, lowest.coordinates)
     Path("structure.svg").write_text(picture.draw_structure(mol), encoding="utf-8")
     Path("nmredata.sdf").write_text(picture.nmredata(mol, result, task, task.get("smiles")), encoding="utf-8")
-    return ["structure.svg", "nmredata.sdf"], [note] if note else []
+    acidic = ", ".join(f"H{number}" for number in exchangeable(task))
+    notes = [_EXCHANGE.format(acidic)] if acidic else []
+    return ["structure.svg", "nmredata.sdf"], [*notes, note] if note else notes

@@ -15,9 +15,11 @@ from matplotlib.figure import Figure
 _WIDTH = {"1H": 0.008, "13C": 0.25}
 _LEAST_SPAN = {"1H": 4.0, "13C": 40.0}
 _LABEL = {"1H": "$^{1}$H chemical shift (ppm)", "13C": "$^{13}$C chemical shift (ppm)"}
-# A label is this part of the axis wide; nearer ones go up a row.
-_LABEL_SHARE = 0.075
-_ROWS = 5
+# Labels are written upwards, at least this part of the axis apart; they are smaller when there are many.
+_LABEL_SHARE = 0.018
+_FONT = 8.0
+# Heights as parts of the highest peak: where a label's line leaves its peak's place, and where the label begins.
+_BEND, _LABELS = 1.04, 1.14
 
 
 def signals(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, tuple[int, ...]]]:
@@ -45,7 +47,7 @@ def draw_spectrum(rows: Sequence[Mapping[str, Any]], nucleus: str, path: Path) -
     curve = sum(len(atoms) / (1 + ((axis - shift) / _WIDTH[nucleus]) ** 2) for shift, atoms in peaks)
     # Text stays text in the SVG, and nothing in it depends on the day or on chance.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "qmrunner", "font.size": 9}):
-        figure = Figure(figsize=(9, 4), layout="constrained")
+        figure = Figure(figsize=(9, 4.4), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.plot(axis, curve, color="#1f4e79", linewidth=1.0)
@@ -68,22 +70,30 @@ def _fine(shift: float, width: float) -> Any:
 
 
 def _annotate(axes: Any, peaks: Sequence[tuple[float, tuple[int, ...]]], symbol: str, span: float, top: float) -> None:
-    last_in_row = [float("inf")] * _ROWS
-    used = 0
     digits = 2 if symbol == "H" else 1
-    for shift, atoms in peaks:
-        free = (row for row in range(_ROWS) if last_in_row[row] - shift > _LABEL_SHARE * span)
-        row = next(free, max(range(_ROWS), key=lambda r: last_in_row[r]))
-        last_in_row[row] = shift
-        used = max(used, row)
-        axes.annotate(
-            f"{atom_label(atoms, symbol)}\n{shift:.{digits}f}",
-            xy=(shift, min(len(atoms), top)),
-            xytext=(shift, top * (1.06 + 0.17 * row)),
-            ha="center",
-            va="bottom",
-            fontsize=8,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-            arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.5},
-        )
-    axes.set_ylim(0, top * (1.28 + 0.17 * used))
+    texts = [f"{shift:.{digits}f}  {atom_label(atoms, symbol)}" for shift, atoms in peaks]
+    shifts = [shift for shift, _ in peaks]
+    middle = (max(shifts) + min(shifts)) / 2
+    share = min(_LABEL_SHARE, 1.0 / (len(peaks) + 1))
+    places = spread(shifts, share * span, middle + 0.5 * span, middle - 0.5 * span)
+    for (shift, atoms), place, text in zip(peaks, places, texts, strict=True):
+        line = (shift, shift, place, place), (min(len(atoms), top), top * _BEND, top * (_LABELS - 0.02), top * _LABELS)
+        axes.plot(*line, color="#999999", linewidth=0.5)
+        size = _FONT * share / _LABEL_SHARE
+        axes.text(place, top * (_LABELS + 0.01), text, rotation=90, ha="center", va="bottom", fontsize=size)
+    # A character takes about this part of the height.
+    axes.set_ylim(0, top * _LABELS / (1 - 0.018 * max(map(len, texts))))
+
+
+def spread(places: Sequence[float], gap: float, first: float, last: float) -> list[float]:
+    """`places`, which fall, moved as little as can be so that they are `gap` apart and between `first` and `last`."""
+    # Without the gaps it is a regression by falling values: pool neighbours until none rises.
+    pools: list[list[float]] = []
+    for index, place in enumerate(places):
+        pools.append([place + index * gap, 1.0])
+        while len(pools) > 1 and pools[-1][0] > pools[-2][0]:
+            (right, many), (left, few) = pools.pop(), pools.pop()
+            pools.append([(left * few + right * many) / (few + many), few + many])
+    level = [value for value, count in pools for _ in range(int(count))]
+    room = last + (len(places) - 1) * gap
+    return [max(min(value, first), room) - index * gap for index, value in enumerate(level)]

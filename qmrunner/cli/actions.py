@@ -21,9 +21,15 @@ def cancel(job: JobId, as_json: AsJson = False) -> None:
     _move(job, as_json, "cancel")
 
 
-def retry(job: JobId, as_json: AsJson = False) -> None:
+def retry(
+    job: JobId,
+    allow_altering: Annotated[
+        bool, typer.Option("--allow-altering", help="Remedies of this job may alter the answer; each is on record.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Run the unsuccessful steps of a failed or cancelled job again; finished steps are kept."""
-    _move(job, as_json, "retry")
+    _move(job, as_json, "retry", **({"allow_altering": True} if allow_altering else {}))
 
 
 def hold(job: JobId, as_json: AsJson = False) -> None:
@@ -36,7 +42,7 @@ def release(job: JobId, as_json: AsJson = False) -> None:
     _move(job, as_json, "release")
 
 
-def _move(job_id: str, as_json: bool, verb: str) -> None:
+def _move(job_id: str, as_json: bool, verb: str, **more: bool) -> None:
     from qmrunner.store import jobs
 
     verbs: dict[str, Callable[..., Any]] = {
@@ -47,7 +53,7 @@ def _move(job_id: str, as_json: bool, verb: str) -> None:
     }
     app = open_app(busy_seconds=30.0)
     with app.store.write() as connection:
-        job = verbs[verb](connection, time.time(), job_id)
+        job = verbs[verb](connection, time.time(), job_id, **more)
     app.queue.ring()
     if as_json:
         print_json({"id": job.id, "state": job.state, "cancel_requested": job.cancel_requested})

@@ -260,10 +260,10 @@ def _copy_files(found: dict[str, Any], out: str) -> None:
 
 def why(job: JobId, as_json: AsJson = False) -> None:
     """What is happening or went wrong, the line of evidence, and what to do next."""
-    from qmrunner import views
+    from qmrunner import why as explained
     from qmrunner.cli.results import show_why
 
-    found = views.why_view(open_app(), job)
+    found = explained.view(open_app(), job)
     if as_json:
         print_json(found)
     else:

@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_KCAL_PER_HARTREE = 627.5094740631
+_INDENT = 10
+_PIPED_WIDTH = 1000
+# A line's source tells the number of its shifts, which stands beside its formula.
+_COUNT = re.compile(r"(?<=over )\d+ shifts of | over \d+ shifts(?=;)")
+
 
 def show_result(out: Console, result: dict[str, Any]) -> None:
     """A table of shifts or of what a program found, and where the files are."""
     out.print(f"[bold]{result['kind']} job {result['id']}[/]" + _headline(result))
+    said = result.get("result") or {}
+    search = said or result.get("provenance", {}).get("conformers") or {}
     if result.get("shifts"):
         _shift_tables(out, result)
     if len(result.get("conformers") or []) > 1:
-        _conformer_table(out, result["conformers"])
-    said = result.get("result") or {}
+        _conformer_table(out, result)
+    _search_lines(out, search)
     for key, value in said.items():
         if isinstance(value, str | int | float | bool) and key != "energy_hartree":
             out.print(f"  {key}: {value}", markup=False)
-    out.print(f"files:   {result['folder']}", markup=False)
+    for one in (result.get("provenance") or {}).get("remedies") or ():
+        kind = "" if one["neutral"] else "; this can alter the answer"
+        _paragraph(out, "remedy:", f"{one['step']}: {one['change']} (after {one['code']}{kind})")
+    for text in result.get("notes") or ():
+        _paragraph(out, "note:", text)
+    out.print(f"{'files:':<{_INDENT}}{result['folder']}", markup=False)
     for name in result["files"]:
         if "/" not in name:
-            out.print(f"         {name}", markup=False)
+            out.print(" " * _INDENT + name, markup=False)
     folders = sorted({name.split("/")[0] for name in result["files"] if "/" in name})
     if folders:
-        out.print(f"         {', '.join(f'{name}/' for name in folders)}", markup=False)
+        out.print(" " * _INDENT + ", ".join(f"{name}/" for name in folders), markup=False)
 
 
 def _headline(result: dict[str, Any]) -> str:
@@ -60,40 +76,109 @@ def _shift_tables(out: Console, result: dict[str, Any]) -> None:
 
 
 def _scaling_lines(out: Console, scaling: dict[str, Any]) -> None:
-    """How shieldings became shifts; what both nuclei share is said once."""
+    """How shieldings became shifts and how good that is; what both nuclei share is said once."""
     lines = {nucleus: line for nucleus, line in scaling.items() if isinstance(line, dict) and line.get("source")}
-    parts = {nucleus: line["source"].partition("; ") for nucleus, line in lines.items()}
-    if not parts:
+    if not lines:
         return
     out.print()
-    out.print("scaling: " + "; ".join(f"{nucleus} by {part[0]}" for nucleus, part in parts.items()), markup=False)
-    for source in dict.fromkeys(part[2] for part in parts.values() if part[2]):
-        out.print(f"source:  {source}", markup=False)
-    for note in dict.fromkeys(line["note"] for line in lines.values() if line.get("note")):
-        out.print(f"note:    {note}", markup=False)
+    for nucleus, line in lines.items():
+        formula = f"shift = {line['intercept_ppm']:.4f} - {-line['slope']:.6f} x shielding"
+        error = "" if line["rmsd_ppm"] is None else f", RMSD {line['rmsd_ppm']:.2f} ppm"
+        count = f" over {line['points']} shifts" if line.get("points") else ""
+        out.print(f"{f'{nucleus} line:':<{_INDENT}}{formula}{error}{count}", markup=False)
+    for key in ("source", "method", "note"):
+        texts = (_COUNT.sub("", line[key]) for line in lines.values() if line.get(key))
+        for text in dict.fromkeys(texts):
+            _paragraph(out, f"{key}:", text)
 
 
-def _conformer_table(out: Console, conformers: list[dict[str, Any]]) -> None:
+def _conformer_table(out: Console, result: dict[str, Any]) -> None:
+    """Kept conformers first, lowest energy first; one that was dropped is compared where it was dropped."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title="conformers", title_justify="left", box=None, pad_edge=False)
-    for heading in ("id", "energy / Eh", "weight", "state"):
+    rows = [{"id": number, **row} for number, row in enumerate(result["conformers"], start=1)]
+    energies = [row["energy_hartree"] for row in rows if row.get("energy_hartree") is not None]
+    weighed = any(row.get("weight") is not None for row in rows)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("id", "kcal/mol", *(("weight", "degeneracy") if weighed else ("energy / Eh",))):
         table.add_column(heading, justify="right")
-    for row in conformers:
-        energy, weight = row.get("energy_hartree"), row.get("weight")
-        table.add_row(
-            str(row.get("id", "")),
-            "-" if energy is None else f"{energy:.6f}",
-            "-" if weight is None else f"{weight:.3f}",
-            str(row.get("state", "")),
-        )
-    out.print(table)
+    columns = ("state", *(["reason"] if any(row.get("reason") for row in rows) else [])) if weighed else ()
+    for heading in columns:
+        table.add_column(heading, overflow="fold")
+    for row in sorted(rows, key=lambda row: (row.get("state") == "dropped", _above(row, energies) or 0.0)):
+        above, weight = _above(row, energies), row.get("weight")
+        cells = [str(row["id"]), "-" if above is None else f"{above:.2f}"]
+        if weighed:
+            cells += ["-" if weight is None else f"{weight:.3f}", str(row.get("degeneracy", 1)), str(row["state"])]
+        else:
+            cells.append("-" if row.get("energy_hartree") is None else f"{row['energy_hartree']:.6f}")
+        table.add_row(*cells, *([Text(row.get("reason") or "")] if "reason" in columns else []))
+    out.print(f"\n[italic]{_conformer_title(result, weighed)}[/]")
+    before, out.width = out.width, _width(out)
+    out.print(table, soft_wrap=False)
+    out.width = before
+
+
+def _width(out: Console) -> int:
+    """On a terminal what is long is folded; elsewhere programs may read it, and a row is one line."""
+    return out.width if out.is_terminal else _PIPED_WIDTH
+
+
+def _conformer_title(result: dict[str, Any], weighed: bool) -> str:
+    provenance = result.get("provenance", {})
+    temperature = provenance.get("temperature_k") or provenance.get("conformers", {}).get("temperature_k")
+    partial = provenance.get("conformers", {}).get("partial") or result.get("result", {}).get("partial")
+    at = f", weights at {temperature:g} K" if weighed and temperature else ""
+    of = " by GFN2-xTB" if result["kind"] == "conformers" else ""
+    return f"conformers{of}{at}{' (partial ensemble)' if partial else ''}"
+
+
+def _above(row: dict[str, Any], energies: Sequence[float]) -> float | None:
+    """kcal/mol above the lowest, as the stage that judged the conformer has it."""
+    if row.get("relative_kcal_mol") is not None:
+        return float(row["relative_kcal_mol"])
+    if row.get("energy_hartree") is None or row.get("state") == "dropped":
+        return None
+    return float(row["energy_hartree"] - min(energies)) * _KCAL_PER_HARTREE
+
+
+def _search_lines(out: Console, search: dict[str, Any]) -> None:
+    """What people must know of where the conformers came from."""
+    for one in search.get("dropped") or ():
+        _paragraph(out, "search:", f"{one['count']} structures dropped: {one['reason']}")
+    told = [search.get("conformers_note"), *(search.get("notes") or ())]
+    for text in filter(None, told):
+        _paragraph(out, "note:", text)
+
+
+def _paragraph(out: Console, word: str, text: str) -> None:
+    """`text` behind `word`; folded under itself on a terminal, one line else."""
+    blank = " " * _INDENT
+    lines = textwrap.wrap(text, max(_width(out) - 1, 40), initial_indent=f"{word:<{_INDENT}}", subsequent_indent=blank)
+    out.print("\n".join(lines), markup=False)
+
+
+def _uses(running: dict[str, Any]) -> str:
+    """What a running step uses of what it was granted, as far as it is known here."""
+    parts = [f"{running['step']} #{running['attempt']}"]
+    if running.get("cores"):
+        parts.append(f"{running['cores']} core{'s' if running['cores'] > 1 else ''}")
+    if running.get("cpu_s") is not None and running.get("elapsed_s"):
+        parts.append(f"{running['cpu_s']:.0f} s of CPU time in {running['elapsed_s']:.0f} s")
+    if running.get("memory_mib") is not None:
+        parts.append(f"{running['memory_mib']:.0f} of {running['memory_granted_mib']} MiB memory")
+    if running.get("scratch_mib") is not None:
+        parts.append(f"{running['scratch_mib']:.0f} MiB scratch")
+    return ", ".join(parts)
 
 
 def show_why(out: Console, why: dict[str, Any]) -> None:
     """Cause, evidence, remedy, attempts, next action."""
     out.print(f"[bold]{why['id']}[/]: {why['state']}")
     out.print(f"  {why['summary']}", markup=False)
+    for one in why.get("running") or ():
+        out.print(f"  uses:     {_uses(one)}", markup=False)
     if why.get("code"):
         kind = f" ({why['class']})" if why.get("class") else ""
         out.print(f"  code:     {why['code']}{kind}", markup=False)
@@ -104,10 +189,11 @@ def show_why(out: Console, why: dict[str, Any]) -> None:
     if why.get("remedy"):
         out.print(f"  remedy:   {why['remedy']}", markup=False)
     for one in why["attempts"]:
-        changed = f"; {'; '.join(one['notes'])}" if one["notes"] and one["attempt"] > 1 else ""
-        out.print(
-            f"  attempt:  {one['step']} #{one['attempt']} {one['state']} {one['code'] or ''}{changed}", markup=False
-        )
+        code = f" {one['code']}" if one["code"] and one["code"] not in ("ok", one["state"]) else ""
+        out.print(f"  attempt:  {one['step']} #{one['attempt']} {one['state']}{code}", markup=False)
+        resumed = [note for note in one["notes"] if note.startswith("resume: ")]
+        for note in [*one["changed"], *resumed]:
+            out.print(f"            with {note}", markup=False)
     logs = [one["log"] for one in why["attempts"] if one["state"] == "failed" and one["log"]]
     if logs:
         out.print(f"  log:      {logs[-1]}", markup=False)

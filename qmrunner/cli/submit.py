@@ -20,6 +20,9 @@ Priority = Annotated[int, typer.Option("--priority", help="Higher runs first.")]
 Key = Annotated[str | None, typer.Option("--key", help="Idempotency key: the same key gives the same job.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Compute every step, also those computed before.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the job to its end; exit with its status.")]
+Altering = Annotated[
+    bool, typer.Option("--allow-altering", help="Remedies of this job may alter the answer; each is on record.")
+]
 With = Annotated[list[str] | None, typer.Option("--with", metavar="FILE", help="A file to lie beside the input.")]
 Source = Annotated[str, typer.Argument(metavar="SMILES|FILE", help="SMILES, or an .xyz, .mol or .sdf file.")]
 Solvent = Annotated[str, typer.Option("--solvent", help="One of 13 solvents, or vacuum.")]
@@ -59,6 +62,7 @@ def nmr(
     priority: Priority = 0,
     key: Key = None,
     fresh: Fresh = False,
+    allow_altering: Altering = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -82,7 +86,7 @@ def nmr(
         priority=priority,
         key=key,
     )
-    _hand_in(prediction, fresh, wait, as_json, opened)
+    _hand_in(_with(prediction, fresh, allow_altering), wait, as_json, opened)
 
 
 @_submit.command()
@@ -100,6 +104,7 @@ def conformers(
     priority: Priority = 0,
     key: Key = None,
     fresh: Fresh = False,
+    allow_altering: Altering = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
@@ -122,7 +127,7 @@ def conformers(
         priority=priority,
         key=key,
     )
-    _hand_in(search, fresh, wait, as_json, opened)
+    _hand_in(_with(search, fresh, allow_altering), wait, as_json, opened)
 
 
 @_submit.command()
@@ -133,13 +138,15 @@ def nwchem(
     priority: Priority = 0,
     key: Key = None,
     fresh: Fresh = False,
+    allow_altering: Altering = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Run an NWChem deck of your own."""
     from qmrunner.workflows import submission
 
-    _hand_in(submission.nwchem(deck, with_files or [], name=name, priority=priority, key=key), fresh, wait, as_json)
+    found = submission.nwchem(deck, with_files or [], name=name, priority=priority, key=key)
+    _hand_in(_with(found, fresh, allow_altering), wait, as_json)
 
 
 @_submit.command()
@@ -151,18 +158,15 @@ def xtb(
     priority: Priority = 0,
     key: Key = None,
     fresh: Fresh = False,
+    allow_altering: Altering = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Run xTB with flags of your own: submit xtb mol.xyz -- --opt tight --alpb chcl3"""
     from qmrunner.workflows import submission
 
-    _hand_in(
-        submission.xtb(structure, args or [], with_files or [], name=name, priority=priority, key=key),
-        fresh,
-        wait,
-        as_json,
-    )
+    found = submission.xtb(structure, args or [], with_files or [], name=name, priority=priority, key=key)
+    _hand_in(_with(found, fresh, allow_altering), wait, as_json)
 
 
 @_submit.command()
@@ -174,18 +178,15 @@ def crest(
     priority: Priority = 0,
     key: Key = None,
     fresh: Fresh = False,
+    allow_altering: Altering = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Run CREST with flags of your own: submit crest mol.xyz -- --quick"""
     from qmrunner.workflows import submission
 
-    _hand_in(
-        submission.crest(structure, args or [], with_files or [], name=name, priority=priority, key=key),
-        fresh,
-        wait,
-        as_json,
-    )
+    found = submission.crest(structure, args or [], with_files or [], name=name, priority=priority, key=key)
+    _hand_in(_with(found, fresh, allow_altering), wait, as_json)
 
 
 def _app() -> App:
@@ -217,13 +218,17 @@ def _require_engines(opened: App, submission: Submission) -> None:
             raise missing_engine(engine)
 
 
-def _hand_in(submission: Submission, fresh: bool, wait: bool, as_json: bool, opened: App | None = None) -> None:
+def _with(submission: Submission, fresh: bool, allow_altering: bool) -> Submission:
+    """The submission with what every kind of job may be told."""
+    told = {"fresh": fresh, "allow_altering": allow_altering}
+    return replace(submission, params={**submission.params, **{name: True for name, said in told.items() if said}})
+
+
+def _hand_in(submission: Submission, wait: bool, as_json: bool, opened: App | None = None) -> None:
     from qmrunner.runtime.home import holder_of
 
     opened = opened or _app()
     _require_engines(opened, submission)
-    if fresh:
-        submission = replace(submission, params={**submission.params, "fresh": True})
     job_id = opened.submit(submission)
     if not wait:
         if as_json:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from qmrunner import views
+from qmrunner import views, why
 from qmrunner.app import App
 from qmrunner.cli.common import (
     coloured,
@@ -60,7 +60,7 @@ def follow(app: App, job_id: str, as_json: bool) -> int:
 def _show_end(app: App, job_id: str, out: Console, as_json: bool, succeeded: bool) -> None:
     from qmrunner.cli.results import show_result, show_why
 
-    found = views.result_view(app, job_id) if succeeded else views.why_view(app, job_id)
+    found = views.result_view(app, job_id) if succeeded else why.view(app, job_id)
     if as_json:
         print_json(found)
         return

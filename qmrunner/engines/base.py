@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Progress, Step
+from qmrunner.model.remedies import Remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,10 @@ class Engine(Protocol):
 
     def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
         """What the attempt came to: success only with exit 0, the end marker and the complete, finite result."""
+        ...
+
+    def remedies(self, task: str) -> Sequence[Remedy]:
+        """What may help a failed step of this task, best first: data and pure functions."""
         ...
 
 

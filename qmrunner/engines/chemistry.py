@@ -19,6 +19,7 @@ from qmrunner.engines.base import Context, Installed, ProgressReader, Which
 from qmrunner.engines.signatures import Finding
 from qmrunner.errors import NotReadyError, QmrunnerError
 from qmrunner.model.jobs import Command, Demand, Evidence, Exit, FailureClass, Outcome, Progress, Step
+from qmrunner.model.remedies import Remedy
 
 # What `qmrunner.chemistry.__main__` prints last; said again here, since importing that package is not allowed.
 END_MARKER = "qmrunner chemistry: done"
@@ -113,6 +114,10 @@ class Chemistry:
             return _ended(log, exit) if exit.stop_reason or problem is None else endings.failed(problem)
         promote = tuple(name for name in files if name in PROMOTED.get(step.task, ()))
         return Outcome("succeeded", "ok", result=result, publish=files, promote=promote)
+
+    def remedies(self, task: str) -> Sequence[Remedy]:
+        """None: deterministic code fails in the same way again."""
+        return ()
 
 
 class _Reader:

@@ -12,14 +12,14 @@ _STACK_MIB_LEAST = 64
 _STACK_MIB_MOST = 1024
 
 
-def environment(grant: Grant, directory: Path) -> dict[str, str]:
-    """Environment of a program with `grant.cores` OpenMP threads that works in `directory`."""
+def environment(grant: Grant, directory: Path, stack: int | None = None) -> dict[str, str]:
+    """Environment of a program with `grant.cores` OpenMP threads that works in `directory`; `stack` MiB for each."""
     threads = str(grant.cores)
     return {
         # The second number is for nested regions: one thread, or a crest of 4 would run 16.
         "OMP_NUM_THREADS": f"{threads},1",
         "OMP_MAX_ACTIVE_LEVELS": "1",
-        "OMP_STACKSIZE": f"{stack_mib(grant)}M",
+        "OMP_STACKSIZE": f"{stack or stack_mib(grant)}M",
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
         # Progress lines reach the log as they are written; gfortran would hold back 8 KiB.

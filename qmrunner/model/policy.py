@@ -1,4 +1,4 @@
-"""What to do with an outcome: retry, give up, hold, requeue. Values in, values out."""
+"""What to do with an outcome: retry, change and retry, give up, hold, requeue. Values in, values out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from qmrunner.model import space
 from qmrunner.model.jobs import Evidence, Outcome
+from qmrunner.model.remedies import Remedied
 from qmrunner.model.states import AttemptState
 
 RETRY_DELAY_CAP_S = 600.0
@@ -21,7 +22,8 @@ POISON_WINDOW_S = 72 * 3600.0
 class Verdict:
     """The one move that ends an attempt, and everything that is recorded with it.
 
-    `move` is a step move of `states.STEP_MOVES`. `delay_s` keeps a requeued step from being claimed at once.
+    `move` is a step move of `states.STEP_MOVES`. `delay_s` keeps a requeued step from being claimed at once. `remedied`
+    is what becomes of the step's params and demand.
     """
 
     move: str
@@ -34,6 +36,7 @@ class Verdict:
     remedy: str | None = None
     summary: str | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
+    remedied: Remedied | None = None
 
 
 def judge(
@@ -45,11 +48,13 @@ def judge(
     max_retries: int,
     retry_delay_s: float,
     jitter: float,
+    remedied: Remedied | None = None,
 ) -> Verdict:
     """The verdict on a finished attempt.
 
     `retries` is what the step has spent so far, `jitter` a random number in [0, 1). A stop by qmrunner itself spends
-    no retry; an engine failure is tried again only when the same run may well succeed (class transient).
+    no retry; an engine failure is tried again as it is only when the same run may well succeed (class transient), and
+    else once more with what a remedy changed.
     """
     common: dict[str, Any] = {
         "code": outcome.code,
@@ -70,6 +75,9 @@ def judge(
     if outcome.failure_class == "transient" and retries < max_retries:
         delay = retry_delay(retries, retry_delay_s, jitter)
         return Verdict("requeue", AttemptState.FAILED, delay_s=delay, spends_retry=True, **common)
+    if remedied is not None:
+        move = "fail" if remedied.instead else "requeue"
+        return Verdict(move, AttemptState.FAILED, remedied=remedied, **common)
     return Verdict("fail", AttemptState.FAILED, **common)
 
 

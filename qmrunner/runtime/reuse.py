@@ -56,12 +56,15 @@ def write_manifest(folder: Path, promote: tuple[str, ...]) -> None:
 
 def recover(folder: Path, work: Path) -> Outcome | None:
     """The outcome that was published in `folder`, its files copied into the empty folder `work`; None when a file is
-    missing or is not what it was. Raises OSError when nothing can be written to `work`.
+    missing or is not what it was, and for a partial result, which a full run may better. Raises OSError when nothing
+    can be written to `work`.
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
         result: dict[str, Any] = json.loads((folder / RESULT).read_text())
     except (OSError, ValueError):
+        return None
+    if result.get("partial"):
         return None
     for name, expected in manifest["files"].items():
         source, target = folder / name, work / name

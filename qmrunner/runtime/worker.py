@@ -19,7 +19,7 @@ from typing import Any
 from qmrunner import logs
 from qmrunner.app import App
 from qmrunner.errors import QmrunnerError
-from qmrunner.model import policy
+from qmrunner.model import policy, remedies
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
@@ -189,7 +189,7 @@ class Worker:
         except (OSError, ValueError) as problem:
             # The spawner died, perhaps between the fork and its answer: the attempt's folder tells which.
             self.log.warning("spawn_unanswered", **who(live), error=repr(problem))
-        return command.notes, None
+        return (*command.notes, *remedies.notes(live.step.params)), None
 
     def _follow(self, live: Live, notes: tuple[str, ...] | None) -> None:
         watch = HangWatch(live, self.settings, engine_grace_s(self.settings))
@@ -271,6 +271,8 @@ class Worker:
             publication = Publication(self.settings.jobs_root / live.job.id, live, outcome)
             live.content_key = live.content_key or self._content_key(live)  # an adopted attempt has none yet
 
+        remedied = self._remedied(live, outcome) if outcome.state != "succeeded" else None
+
         def verdict_for(cancelled: bool) -> Verdict:
             return policy.judge(
                 outcome,
@@ -280,9 +282,15 @@ class Worker:
                 max_retries=self.settings.max_retries,
                 retry_delay_s=self.settings.retry_delay_seconds,
                 jitter=random.random(),
+                remedied=remedied,
             )
 
         self._commit(live, verdict_for, usage, publication)
+
+    def _remedied(self, live: Live, outcome: Outcome) -> remedies.Remedied | None:
+        failure = remedies.Failure(replace(live.step, attempt=live.number), outcome, live.grant, self.capacity)
+        known = self.app.engine(live.step.engine).remedies(live.step.task)
+        return remedies.propose(failure, known, remedies.allowed(self.settings.remedies, live.job.params))
 
     def lose(self, live: Live, what: str) -> None:
         """Record that an attempt was lost with its guardian, worker or machine; its tree is proven empty."""
@@ -358,7 +366,13 @@ class Worker:
             next=verdict.move,
             delay_s=round(verdict.delay_s, 1) or None,
             evidence=verdict.evidence.text if verdict.evidence else None,
+            file=verdict.evidence.file if verdict.evidence else None,
+            line=verdict.evidence.line if verdict.evidence else None,
+            **{"class": verdict.failure_class, "remedy": verdict.remedy},
         )
+        if verdict.remedied is not None:
+            told = {name: verdict.remedied.record[name] for name in ("remedy", "neutral", "change")}
+            self.log.warning("step_remedied", **who(live), **told)
 
     def _clean(self, live: Live, verdict: Verdict, stop_reason: str | None) -> None:
         """Scratch goes at once where nobody will want it again; a failed attempt's stays for its retention time.

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
+from qmrunner.model import remedies
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.model.packing import PATIENCE, Candidate, Capacity, can_ever_fit, choose
 from qmrunner.model.policy import RETRY_DELAY_CAP_S, Verdict
@@ -60,6 +61,12 @@ def marker_of(job_id: str, step: str, number: int) -> str:
 def any_ready(connection: Connection, now: float) -> bool:
     """Whether there is anything to claim: a cheap look before the write lock is taken."""
     return connection.execute(_ready_steps(now).limit(1)).first() is not None
+
+
+def ready_before(connection: Connection, now: float, step_id: int) -> int:
+    """How many ready steps come before this one; 0 when it may not be claimed now."""
+    order = [row.id for row in connection.execute(_ready_steps(now))]
+    return order.index(step_id) if step_id in order else 0
 
 
 def next_ready_at(connection: Connection, now: float) -> float | None:
@@ -203,7 +210,7 @@ def _record_claim(connection: Connection, now: float, claim: Claim) -> None:
             progress={},
             usage={},
             granted=grant,
-            notes=[],
+            notes=list(remedies.notes(step.params)),  # `start` adds the engine's; a short run may never come to it
             created_at=now,
         )
     )
@@ -283,6 +290,8 @@ def finish(
     }
     if verdict.move == "succeed":
         values |= {"result": dict(verdict.result), "content_key": content_key}
+    if verdict.remedied is not None:
+        values |= {"params": dict(verdict.remedied.params), "demand": asdict(verdict.remedied.demand)}
     if verdict.move == "requeue" and usage.get("stop_reason") in REASONS:
         held = _granted(connection, step_id, number)
         needed = after_stop_mib(held["scratch_mib"], usage.get("peak_scratch_mib") or 0.0)
@@ -317,6 +326,10 @@ def finish(
         next=verdict.move,
         delay_s=verdict.delay_s or None,
     )
+    if verdict.remedied is not None:
+        record = verdict.remedied.record
+        told = {name: record[name] for name in ("remedy", "neutral", "code", "change")}
+        events.append(connection, now, "step_remedied", job_id=row.job_id, step=row.name, attempt=number, **told)
     if verdict.move == "requeue" and not _winding_down(connection, row.job_id):
         return 1  # nothing about the job has changed: no need to ask its workflow
     ready = job_store.advance(connection, now, row.job_id, planner)

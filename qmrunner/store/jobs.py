@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, case, func, select, update
 
 from qmrunner.errors import NotFoundError, UsageError
+from qmrunner.model import remedies
 from qmrunner.model.jobs import Demand, Job, Plan, Step, StepSpec, Submission
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
 from qmrunner.store import events
@@ -207,15 +208,26 @@ def cancel(connection: Connection, now: float, job_id: str) -> Job:
     return get(connection, job_id)
 
 
-def retry(connection: Connection, now: float, job_id: str) -> Job:
-    """Put the unsuccessful steps of a failed or cancelled job back. What succeeded is kept."""
+def retry(connection: Connection, now: float, job_id: str, allow_altering: bool = False) -> Job:
+    """Put the unsuccessful steps of a failed or cancelled job back, as they were planned. What succeeded is kept.
+
+    `allow_altering`: from now on remedies of this job may alter the answer.
+    """
     job = get(connection, job_id)
     _refuse(job, (JobState.FAILED, JobState.CANCELLED), "retry")
+    if allow_altering:
+        connection.execute(
+            update(jobs).where(jobs.c.id == job_id).values(params={**job.params, "allow_altering": True})
+        )
     known = of_job(connection, job_id)
     done = {step.name for step in known if step.state is StepState.SUCCEEDED}
     fresh: dict[str, Any] = {"finished_at": None, "code": None, "failure_class": None, "evidence": None}
     fresh |= {"remedy": None, "summary": None, "not_before": None, "retries": 0}
     for step in known:
+        if remedies.replaced(step) and any(one.stage == step.stage and one.id != step.id for one in known):
+            continue  # another step does its work
+        params, demand = remedies.undone(step.params, step.demand)
+        fresh |= {"params": params, "demand": asdict(demand)}
         if step.state in (StepState.CANCELLED, StepState.SKIPPED) and not done.issuperset(step.after):
             move_step(connection, now, step.id, "rewait", **fresh)
         elif step.state is StepState.SKIPPED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
+from qmrunner.model import remedies
 from qmrunner.model.jobs import Job, JobEnd, Plan, Step, StepSpec
 from qmrunner.model.states import STEP_LIVE, StepState
 
@@ -84,8 +85,17 @@ def answer(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
         "shifts": [],
         "conformers": [],
         "files": [],
-        "provenance": {"input": dict(job.params), "steps": {step.name: _account(step) for step in steps}},
+        "provenance": {
+            "input": dict(job.params),
+            "steps": {step.name: _account(step) for step in steps},
+            "remedies": [_remedy(step, record) for step in steps for record in remedies.applied(step.params)],
+        },
     }
+
+
+def _remedy(step: Step, record: Mapping[str, Any]) -> dict[str, Any]:
+    told = ("remedy", "neutral", "code", "after", "change")
+    return {"step": step.name, **{name: record[name] for name in told}}
 
 
 def _account(step: Step) -> dict[str, Any]:
@@ -95,7 +105,7 @@ def _account(step: Step) -> dict[str, Any]:
         "stage": step.stage,
         "engine": step.engine,
         "task": step.task,
-        "params": dict(step.params),
+        "params": {name: value for name, value in step.params.items() if name != remedies.KEY},
         "state": str(step.state),
         "attempts": step.attempt,
         "summary": step.summary,

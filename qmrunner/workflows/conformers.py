@@ -53,9 +53,13 @@ class ConformersWorkflow:
 def account(job: Job, steps: Sequence[Step]) -> Mapping[str, Any]:
     """Where the conformers are from, how many the search dropped and why, and the limits of the choice."""
     found = {key: job.params[key] for key in _TOLD if key in job.params}
-    step = base.by_name(steps).get("conformers")
+    search = ensemble.search_of(job, steps)
+    step = base.by_name(steps).get(search)
+    if search == specs.CONFORMERS_INSTEAD:
+        given_up = base.by_name(steps)[specs.CONFORMERS]
+        found["conformers_note"] = f"CREST gave up ({given_up.code}), so RDKit searched: a remedy that was allowed"
     if step is not None:
-        for key in ("force_field", "dropped", "notes"):
+        for key in ("partial", "iterations", "force_field", "dropped", "notes"):
             if step.result.get(key):
                 found[key] = step.result[key]
     if job.params.get("temperature_k") is not None:

@@ -4,7 +4,7 @@ conformers → one xTB optimisation each → `select-xtb` → for each kept one 
 `select-dft` → one shielding each → shifts. A stage is planned when the one before it is over. A conformer whose step
 failed is dropped on record; the job fails when those dropped so held more than `max_lost_weight` of the Boltzmann
 weight, judged by the best energies known at that stage. Failures are judged before the next stage is planned, so that
-`retry` can still mend them.
+`retry` can still mend them. Where a remedy gave up CREST's search, RDKit's takes its place.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from qmrunner.model import remedies
 from qmrunner.model.jobs import Job, JobEnd, Plan, Step, StepSpec
 from qmrunner.model.states import StepState
 from qmrunner.workflows import base, specs
@@ -37,12 +38,26 @@ class Member:
 
 def plan(job: Job, steps: Sequence[Step]) -> Plan:
     """What is to happen now. See the module."""
-    ended = base.broken([step for step in steps if needed(step) or step.state == StepState.CANCELLED])
+    ended = base.broken([step for step in steps if _counts(job, step)])
     if ended is not None:
         waiting = tuple(s.name for s in steps if s.state in (StepState.WAITING, StepState.READY))
         return Plan(skip=waiting, end=ended.end)
     add, end = _next(job, steps)
     return Plan(add=base.missing(add, steps), end=end)
+
+
+def _counts(job: Job, step: Step) -> bool:
+    """Whether the end of this step without success is the end of the job."""
+    if step.state == StepState.FAILED and step.name == specs.CONFORMERS and search_of(job, [step]) != step.name:
+        return False
+    return needed(step) or step.state == StepState.CANCELLED
+
+
+def search_of(job: Job, steps: Sequence[Step]) -> str:
+    """The name of the step that finds the conformers; RDKit needs bond orders, so a SMILES that we know."""
+    own = base.by_name(steps).get(specs.CONFORMERS)
+    given_up = own is not None and remedies.replaced(own) and job.params.get("smiles") is not None
+    return specs.CONFORMERS_INSTEAD if given_up else specs.CONFORMERS
 
 
 def needed(step: Step) -> bool:
@@ -52,14 +67,15 @@ def needed(step: Step) -> bool:
 
 def _next(job: Job, steps: Sequence[Step]) -> tuple[list[StepSpec], JobEnd | None]:
     """All steps that can be told by now, and the end of the job when it has come."""
-    found = _start(job)
+    search = search_of(job, steps)
+    found = [*_start(job), *([specs.search(job, search)] if search != specs.CONFORMERS else [])]
     members = candidates(job, steps)
     if members is None:
         return found, None
-    if job.params["conformers"] == "crest":
+    if job.params["conformers"] == "crest" and search == specs.CONFORMERS:
         found.append(specs.select_ensemble(job))
     else:
-        own, alive, end = _stage(job, steps, "preopt", members, lambda one: _preopt(job, one))
+        own, alive, end = _stage(job, steps, "preopt", members, lambda one: _preopt(job, one, search))
         found += own
         if end is not None or alive is None:
             return found, end
@@ -68,7 +84,7 @@ def _next(job: Job, steps: Sequence[Step]) -> tuple[list[StepSpec], JobEnd | Non
     if chosen is None:
         return found, None
     if job.kind == "conformers":
-        return found, JobEnd("succeeded", summary=f"{len(chosen)} conformers kept")
+        return found, JobEnd("succeeded", summary=f"{len(chosen)} conformers kept{remark(steps)}")
     return _calculate(job, steps, chosen, found)
 
 
@@ -112,7 +128,7 @@ def candidates(job: Job, steps: Sequence[Step]) -> list[Member] | None:
     """The conformers before any choice, in order; None while nobody knows them."""
     if job.params["conformers"] == "given":
         return [Member(f"c{number}", None) for number in range(1, len(job.params["structures"]) + 1)]
-    step = base.by_name(steps).get("conformers")
+    step = base.by_name(steps).get(search_of(job, steps))
     if step is None or step.state != StepState.SUCCEEDED:
         return None
     found = []
@@ -132,10 +148,16 @@ def kept(steps: Sequence[Step], name: str) -> list[Member] | None:
     return [Member(str(row["id"]), base.energy(row), int(row.get("degeneracy") or 1)) for row in rows]
 
 
-def _preopt(job: Job, conformer: str) -> StepSpec:
+def remark(steps: Sequence[Step]) -> str:
+    """What the summary of a job must add: that its conformers are from a search that was cut short."""
+    step = base.by_name(steps).get("conformers")
+    return ", of a partial search" if step is not None and step.result.get("partial") else ""
+
+
+def _preopt(job: Job, conformer: str, search: str) -> StepSpec:
     if job.params["conformers"] == "given":
         return specs.preopt(job, conformer, job.params["structures"][int(conformer[1:]) - 1], ())
-    return specs.preopt(job, conformer, f"conformers/{conformer}.xyz", ("conformers",))
+    return specs.preopt(job, conformer, f"{search}/{conformer}.xyz", (search,))
 
 
 def _optimise(job: Job, steps: Sequence[Step], conformer: str) -> StepSpec | None:

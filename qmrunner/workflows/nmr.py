@@ -39,7 +39,8 @@ class NmrWorkflow:
         if not _single(job):
             found = ensemble.plan(job, steps)
             if found.end is not None and found.end.state == "succeeded":
-                return Plan(end=JobEnd("succeeded", summary=_summary(_shifts(steps))))
+                summary = _summary(_shifts(steps)) + ensemble.remark(steps)
+                return Plan(end=JobEnd("succeeded", summary=summary))
             return found
         ended = base.broken(steps)
         if ended is not None:
@@ -54,6 +55,7 @@ class NmrWorkflow:
         answer["solvent"], answer["level"] = job.params["solvent"], job.params["level"]
         answer["energy_hartree"] = base.energy(said)
         answer["shifts"] = said.get("shifts") or []
+        answer["notes"] = said.get("notes") or []
         if _single(job):
             answer["conformers"] = said.get("conformers") or [_unfinished(steps)]
         else:

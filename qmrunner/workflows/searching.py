@@ -43,7 +43,11 @@ def check(options: Options) -> None:
             remedy=f"{hint}known are {', '.join(SOURCES)}; a file of several structures needs none of them",
         )
     if options.max_conformers is not None and options.max_conformers < 1:
-        raise UsageError("bad_number", f"--max-conformers must be at least 1, not {options.max_conformers}")
+        raise UsageError(
+            "bad_number",
+            f"--max-conformers must be at least 1, not {options.max_conformers}",
+            remedy="leave it out for a number that suits the molecule, or take --conformers none for one structure",
+        )
     if not 0 < options.temperature_k < 10000:
         raise UsageError(
             "bad_number",

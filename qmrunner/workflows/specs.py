@@ -11,6 +11,7 @@ from qmrunner.workflows.solvents import Solvent, by_key
 
 _CANDIDATES = 10
 SELECT_XTB, SELECT_DFT = "select-xtb", "select-dft"
+CONFORMERS, CONFORMERS_INSTEAD = "conformers", "conformers-rdkit"
 # CREST searches less thoroughly, and several times faster, for a draft.
 _CREST_QUICK = {"draft": "quick", "production": None}
 _JOIN = ("atoms", "bonds", "charge", "multiplicity", "smiles", "solvent", "level", "temperature_k")
@@ -23,12 +24,12 @@ def embed(job: Job) -> StepSpec:
     return StepSpec("embed", "embed", "chemistry", "embed", params=params, inputs=inputs)
 
 
-def search(job: Job) -> StepSpec:
+def search(job: Job, name: str = CONFORMERS) -> StepSpec:
     """Conformers by RDKit."""
     params, inputs = _source(job)
     keys = ("atoms", "bonds", "charge", "candidates")
     params |= {key: job.params[key] for key in keys} | {"keep": job.params["candidates_kept"]}
-    return StepSpec("conformers", "conformers", "chemistry", "search", params=params, inputs=inputs)
+    return StepSpec(name, "conformers", "chemistry", "search", params=params, inputs=inputs)
 
 
 def crest(job: Job) -> StepSpec:

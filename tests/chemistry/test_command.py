@@ -175,6 +175,7 @@ def test_the_table_and_the_plots_name_every_atom(tmp_path: Path) -> None:
     assert [row["atom"] for row in table] == ["1", "2", "4", "5", "6", "7", "8", "9"]
     assert float(table[0]["uncertainty_ppm"]) == line_for("13C", "chloroform", "draft").rmsd_ppm
     assert table[2]["equivalent_atoms"] == "4 5 6"
+    assert [row["atom"] for row in table if not row["uncertainty_ppm"]] == ["9"]
     proton = (tmp_path / "spectrum_1H.svg").read_text()
     assert "H4–H6" in proton
     assert "H7,H8" in proton

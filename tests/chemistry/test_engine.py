@@ -245,7 +245,7 @@ def test_progress_lines_are_read_and_others_are_not() -> None:
     reader = ENGINE.reader(step_of("embed", EMBED))
     found = reader.feed("progress 0.50 refining 10 structures\n")
     assert found is not None
-    assert found.as_dict() == {"phase": "embed", "fraction": 0.5, "text": "refining 10 structures"}
+    assert found.as_dict() == {"phase": "embed", "fraction": 0.5, "done": 0.5, "text": "refining 10 structures"}
     assert reader.feed("something else") is None
 
 

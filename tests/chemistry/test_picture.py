@@ -70,5 +70,5 @@ def test_the_sdf_holds_structure_and_assignment() -> None:
     assert all(line.endswith("\\") for line in lines)
     assert lines[0] == "C2, 58.0000, 2 ;predicted\\"
     assert "H4, 1.2000, 4, 5, 6 ;predicted\\" in lines
-    assert "3.7000, L=H7, N=2\\" in read.GetProp("NMREDATA_1D_1H")
+    assert "3.7000, N=2, L=H7\\" in read.GetProp("NMREDATA_1D_1H")
     assert read.GetProp("NMREDATA_FORMULA") == "C2H6O\\"

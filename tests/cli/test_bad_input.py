@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -28,6 +29,11 @@ FILES = {
     "taskless.nw": DECK,
     "good.nw": DECK + "task scf\n",
     "xenon.xyz": "2\n\nXe 0 0 0\nH 0 0 1.6\n",
+    "uranium.xyz": "3\n\nU 0 0 0\nF 0 0 2\nF 0 0 -2\n",
+    "dimer.xyz": "6\n\n" + "".join(f"O {x} 0 0.117\nH {x} 0.757 -0.471\nH {x} -0.757 -0.471\n" for x in (0, 8)),
+    "overlap.xyz": WATER.replace("-0.757", "0.758"),
+    "methyl.xyz": "4\n\nC 0 0 0\nH 1.08 0 0\nH -0.54 0.935 0\nH -0.54 -0.935 0\n",
+    "none.sdf": "$$$$\n",
 }
 # What was typed → exit status, code, and a word of the fix.
 BAD: dict[str, tuple[list[str], str, str]] = {
@@ -48,6 +54,27 @@ BAD: dict[str, tuple[list[str], str, str]] = {
     "a charge of the wrong parity": (["nmr", "water.xyz", "--charge", "1"], "radical", "--charge"),
     "a charge that contradicts the structure": (["nmr", "CCO", "--charge", "1"], "charge_mismatch", "--charge"),
     "unpaired electrons of the wrong parity": (["xtb", "water.xyz", "--", "--uhf", "1"], "", ""),
+    "a charge for a neutral conformer search": (["conformers", "CCO", "--charge", "1"], "charge_mismatch", "--charge"),
+    "a salt": (["nmr", "CC(=O)[O-].[Na+]"], "several_fragments", "the ion alone with its charge"),
+    "a mixture": (["conformers", "CCO.O"], "several_fragments", "submit one molecule"),
+    "a mixture as XYZ": (["nmr", "dimer.xyz"], "several_fragments", "submit one molecule"),
+    "a metal that xTB lacks": (["conformers", "uranium.xyz"], "element_outside_basis", "a program that knows"),
+    "a heavy element at production level": (["nmr", "CBr", "--level", "production"], "element_outside_basis", "draft"),
+    "a radical": (["nmr", "[CH3]"], "radical", "electrons are paired"),
+    "a radical as XYZ": (["nmr", "methyl.xyz", "--mult", "2"], "radical", "electrons are paired"),
+    "a radical without its multiplicity": (["conformers", "methyl.xyz"], "charge_multiplicity", "--mult 2"),
+    "a triplet": (["nmr", "CCO", "--mult", "3"], "radical", "electrons are paired"),
+    "a molecule beyond the limit": (["nmr", "C" * 40], "too_many_atoms", "--max-atoms 122"),
+    "a search beyond the limit": (["conformers", "C" * 80], "too_many_atoms", "--max-atoms 242"),
+    "atoms that overlap": (["nmr", "overlap.xyz"], "atoms_overlap", "ångström"),
+    "atoms that overlap, for CREST": (["crest", "overlap.xyz"], "atoms_overlap", "ångström"),
+    "a file without a structure": (["conformers", "none.sdf"], "empty_file", "export the structure again"),
+    "a search that is to find nothing": (["conformers", "CCO", "--max-conformers", "0"], "bad_number", "leave it out"),
+    "a search of nothing": (
+        ["conformers", "CCO", "--conformers", "none"],
+        "unknown_conformers",
+        "auto, rdkit or crest",
+    ),
     "an unknown solvent": (["nmr", "CCO", "--solvent", "chlorofrm"], "unknown_solvent", "did you mean chloroform?"),
     "an unknown level": (["nmr", "CCO", "--level", "prodution"], "unknown_level", "did you mean production?"),
     "a deck without a task": (["nwchem", "taskless.nw"], "", "task"),
@@ -106,6 +133,14 @@ def test_it_is_refused_with_one_message_and_nothing_stored(place: Home, what: st
     assert not place.path.exists()
 
 
+@pytest.mark.parametrize("level", ["draft", "production"])
+def test_a_molecule_beyond_the_limit_is_told_what_it_would_cost(place: Home, level: str) -> None:
+    said = place.run("submit", "nmr", "C" * 40, "--level", level).stderr
+    hours = re.search(r"122 atoms are more than the limit of 100: estimated cost about (\d+) core hours", said)
+    assert hours, said
+    assert int(hours[1]) > 5
+
+
 @pytest.mark.parametrize("what", ["an unknown solvent", "a deck without a task"])
 def test_as_json_the_error_has_code_message_evidence_and_remedy(place: Home, what: str) -> None:
     words, code, fix = BAD[what]
@@ -115,6 +150,36 @@ def test_as_json_the_error_has_code_message_evidence_and_remedy(place: Home, wha
     assert set(error) == {"code", "message", "evidence", "remedy"}
     assert error["code"].startswith(code)
     assert fix in error["remedy"]
+
+
+@pytest.mark.parametrize("search", ["none", "rdkit"])
+def test_a_smiles_that_cannot_be_embedded_ends_its_job_with_code_and_remedy(
+    place: Home, daemon: Callable[..., Daemon], search: str
+) -> None:
+    daemon()
+    ended = place.run("submit", "nmr", "C1#CC1", "--conformers", search, "--wait", timeout_s=90)
+    assert ended.returncode == 1, ended
+    assert "embed_failed" in ended.stdout
+    assert "remedy:   check stereochemistry and ring strain" in ended.stdout
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def test_when_all_conformers_fail_the_job_says_so_with_the_reason_of_the_first(
+    place: Home, daemon: Callable[..., Daemon]
+) -> None:
+    xtb = place.path.parent / "xtb"
+    xtb.write_text("#!/bin/sh\necho '   * xtb version 6.7.1'\necho 'abnormal termination of xtb' >&2\nexit 1\n")
+    xtb.chmod(0o755)
+    place.extra |= {"QMRUNNER_XTB": str(xtb), "QMRUNNER_MAX_RETRIES": "0"}
+    daemon()
+    ended = place.run("submit", "conformers", "CCO", "--conformers", "rdkit", "--wait", timeout_s=90)
+    assert ended.returncode == 1, ended
+    (job,) = place.json("status")["jobs"]
+    why = place.json("why", job["id"])
+    assert (why["code"], why["class"]) == ("all_conformers_failed", None)
+    assert "Check structure, charge and multiplicity" in why["summary"]
+    assert why["evidence"]["text"]
+    assert why["remedy"]
 
 
 @pytest.mark.parametrize(

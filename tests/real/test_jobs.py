@@ -154,6 +154,28 @@ def test_conformers_of_a_molecule_end_with_an_ensemble(place: Home, daemon: Call
     assert "ensemble.xyz" in result["files"]
 
 
+def test_a_failed_conformer_of_weight_fails_its_job_with_a_remedy_and_retry_mends_it(
+    place: Home, daemon: Callable[..., Daemon]
+) -> None:
+    mended, xtb = place.path.parent / "mended", place.path.parent / "xtb"
+    fails = f'case "$QMRUNNER_ATTEMPT" in */preopt-c1/*) [ -e {mended} ] || exit 1;; esac'
+    xtb.write_text(f'#!/bin/sh\n{fails}\nexec {shutil.which("xtb")} "$@"\n')
+    xtb.chmod(0o755)
+    place.extra |= {"QMRUNNER_XTB": str(xtb), "QMRUNNER_MAX_RETRIES": "0"}
+    daemon()
+    job = place.json("submit", "conformers", "CCO", "--conformers", "rdkit")["id"]
+    assert ended(place, job)["state"] == "failed"
+    why = place.json("why", job)
+    assert why["code"] == "weight_lost"
+    assert "c1" in why["summary"]
+    assert "--max-lost-weight" in why["remedy"]
+    mended.touch()
+    assert place.run("retry", job).returncode == 0
+    assert ended(place, job)["state"] == "succeeded"
+    assert {row["state"] for row in place.json("result", job)["conformers"]} == {"kept"}
+    assert "conformers by GFN2-xTB, weights at 298.15 K" in place.run("result", job).stdout
+
+
 def test_crest_runs_as_it_was_recorded(place: Home, daemon: Callable[..., Daemon]) -> None:
     recorded = TESTS / "fixtures" / "crest" / "ethanol-mquick"
     shutil.copyfile(recorded / "ethanol.xyz", place.path.parent / "ethanol.xyz")

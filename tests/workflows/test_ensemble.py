@@ -71,7 +71,7 @@ class Play:
         failed = step.name in self.failing
         more: dict[str, Any] = {"state": StepState.FAILED if failed else StepState.SUCCEEDED}
         if failed:
-            more |= {"code": "scf_not_converged", "evidence": Evidence("Calculation failed to converge")}
+            more |= {"code": step.code or "scf_not_converged", "evidence": Evidence("Calculation failed to converge")}
         else:
             more["result"] = self.result_of(step)
         more |= {"started_at": NOW, "finished_at": NOW + timedelta(seconds=60)}

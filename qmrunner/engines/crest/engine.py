@@ -8,6 +8,9 @@ Tasks:
 
 Both publish `crest_conformers.xyz`, `crest_best.xyz` and, where there is more than one atom pair, `crest.energies`.
 CREST 3 computes by itself; 2.12, and 3 with `--legacy` or `--qcg`, call the `xtb` program.
+
+A search that was cut short is not run again when iterations of it were complete: the next attempt sorts those
+(`salvage`), and its result is marked as partial.
 """
 
 from __future__ import annotations
@@ -19,11 +22,13 @@ from typing import Any
 
 from qmrunner.engines import openmp, structure
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
-from qmrunner.engines.crest import judge
+from qmrunner.engines.crest import judge, remedies, salvage
 from qmrunner.engines.crest.progress import CrestReader
+from qmrunner.engines.crest.salvage import Salvage
 from qmrunner.engines.xtb.engine import checked_args, plain_name
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Outcome, Step
+from qmrunner.model.remedies import Remedy
 
 _VERSION = re.compile(r"\bVersion +(\d+(?:\.\d+)+)")
 _THREADS = ("-T", "--T", "-P", "--threads")
@@ -72,7 +77,10 @@ class Crest:
         )
 
     def prepare(self, step: Step, context: Context) -> Command:
-        """See Engine. Raises NotReadyError `engine_missing`; UsageError for a structure or option that cannot work."""
+        """See Engine: a search, or the sorting of what `context.previous` completed of it.
+
+        Raises NotReadyError `engine_missing`; UsageError for a structure or option that cannot work.
+        """
         installed = context.installed
         if installed.path is None:
             raise missing()
@@ -84,38 +92,49 @@ class Crest:
                 "input_missing", f"{name} is not among the files of this job", remedy="submit it with the job"
             )
         charge = openmp.value_of(args, ("--chrg", "-chrg"))
-        structure.check(
+        symbols = structure.check(
             source,
             name,
             charge=0 if charge is None else openmp.integer(charge),
             unpaired=openmp.integer(openmp.value_of(args, ("--uhf", "-uhf"))),
         )
         inputs = {name: source} if step.task == "conformers" else dict(context.inputs)
+        point, told = _resume(step, args, context.previous, symbols)
         args, notes = _own_options(args, installed, context.grant.cores)
         return Command(
-            argv=(installed.path, name, *args),
-            env=self.environment(context),
+            argv=(installed.path, name, *(("--cregen", salvage.INPUT) if point else ()), *args),
+            env=self.environment(context, step),
+            files={salvage.INPUT: point.text, salvage.MARKER: point.marker.text()} if point else {},
             copies={plain_name(target): path for target, path in inputs.items()},
-            notes=(f"crest {installed.version or 'of unknown version'}", *notes),
+            notes=(f"crest {installed.version or 'of unknown version'}", *told, *notes),
         )
 
-    def environment(self, context: Context) -> dict[str, str]:
+    def environment(self, context: Context, step: Step | None = None) -> dict[str, str]:
         """Threads as granted."""
-        return openmp.environment(context.grant, context.directory)
+        stack = step.params.get("stack_mib") if step is not None else None
+        return openmp.environment(context.grant, context.directory, stack)
 
     def reader(self, step: Step) -> ProgressReader:
         return CrestReader()
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:
-        """None: restarts of CREST "break more often than they do work" (its maintainer, crest#440)."""
-        return ()
+        """The ensembles of completed iterations; CREST's own restart files "break more often than they do work" (its
+        maintainer, crest#440)."""
+        return salvage.checkpoint_files(directory)
 
     def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
         """See Engine. Conformers come in the order of `crest_conformers.xyz`, lowest energy first."""
         return judge.interpret(step, self._arguments(step), directory, log, exit)
 
+    def remedies(self, task: str) -> Sequence[Remedy]:
+        """What may help, best first."""
+        return remedies.of_task(task)
+
     def _arguments(self, step: Step) -> list[str]:
-        """Options of the run as it was asked for, before qmrunner adds its own."""
+        """Options of remedies and of the run as it was asked for, before qmrunner adds its own."""
+        return [*(step.params.get("options") or ()), *self._asked(step)]
+
+    def _asked(self, step: Step) -> list[str]:
         params = step.params
         if step.task == "user":
             return checked_args(params.get("args", ()), _NO_CALCULATION)
@@ -147,6 +166,24 @@ def _quick(word: str | None) -> list[str]:
             "input_error", "unknown quick mode of CREST", evidence=word, remedy=f"one of {', '.join(_QUICK)}"
         )
     return [f"--{plain}"]
+
+
+def _resume(
+    step: Step, args: Sequence[str], previous: Path | None, symbols: Sequence[str]
+) -> tuple[Salvage | None, tuple[str, ...]]:
+    """What to sort instead of searching, if anything, and the note that says so."""
+    if not judge.searches(args):
+        return None, ()
+    if previous is None:
+        # A step in hand still has the number of the attempt before this one.
+        again = "resume: no earlier attempt left a completed iteration, searched afresh"
+        return None, (again,) if step.attempt else ()
+    found = salvage.find(previous)
+    if found is None and salvage.read_marker(previous) is not None:
+        return None, ("resume: what an earlier attempt had completed could not be sorted, searched afresh",)
+    if found is None or (symbols and [s.lower() for s in found.symbols] != [s.lower() for s in symbols]):
+        return None, ("resume: what an earlier attempt left is not whole or of other atoms, searched afresh",)
+    return found, (f"resume: {found.source} of the previous attempt; {found.marker.told}",)
 
 
 def _own_options(args: Sequence[str], installed: Installed, cores: int) -> tuple[list[str], list[str]]:

@@ -7,10 +7,12 @@ is enough alone. CREST 3 exits 0 on an unknown solvent, and intermediate ensembl
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from qmrunner.engines import endings, xtb
+from qmrunner.engines.crest import salvage
 from qmrunner.engines.crest.read import BrokenEnsembleError, Conformer, Summary, read_ensemble, read_log
 from qmrunner.engines.signatures import Finding, load
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
@@ -20,6 +22,7 @@ _HIDDEN = endings.hidden(CATALOGUE)
 _INNER = load(Path(xtb.__file__).with_name("signatures.toml"))
 
 ENSEMBLE = "crest_conformers.xyz"
+_BEST = "crest_best.xyz"
 # Runs that search no conformers, and what they leave; nothing is known to be left by those with no file.
 _OTHER_RUNS: dict[str, tuple[str, ...]] = {
     "--sp": (),
@@ -44,16 +47,46 @@ _OTHER_RUNS: dict[str, tuple[str, ...]] = {
     "--dry": (),
 }
 _RESULTS = (
-    ENSEMBLE, "crest_best.xyz", "crest.energies", "crest_rotamers.xyz", "cre_members", "crest_ensemble.xyz",
+    ENSEMBLE, _BEST, "crest.energies", "crest_rotamers.xyz", "cre_members", "crest_ensemble.xyz",
     "crestopt.xyz", "protonated.xyz", "deprotonated.xyz", "tautomers.xyz", "crest_clustered.xyz", "crest.engrad",
     "struc.xyz", "numhess*", "*.sorted",
 )  # fmt: skip
+# Searches whose answer is more than an ensemble.
+_NOT_SALVAGED = ("--entropy", "--entropic")
 _CUT = "CREST exits 0 without having finished: look at its last lines and at the free space of scratch and logs."
+_AFRESH = "What the search had completed could not be sorted: the next attempt (`qmrunner retry JOB`) searches afresh."
+_FULL_SEARCH = "for the full search submit the job again: a partial ensemble is never taken over"
 _FULL = "The ensemble is not whole: the scratch volume was probably full; free or enlarge it, then retry."
+
+
+def searches(args: Sequence[str]) -> bool:
+    """Whether a run with `args` is a search whose completed iterations are an ensemble of their own."""
+    words = {f"--{word.lstrip('-')}" for word in args if word.startswith("-")}
+    return not words.intersection((*_OTHER_RUNS, *_NOT_SALVAGED))
 
 
 def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit: Exit) -> Outcome:
     """The outcome of an attempt that ran CREST with `args` in `directory`."""
+    marker = salvage.read_marker(directory)
+    outcome = _judged(step, args, directory, log, exit, salvaged=marker is not None)
+    if marker is None:
+        return outcome
+    if outcome.state == "succeeded":
+        told = {
+            **outcome.result,
+            "partial": True,
+            "iterations": marker.iterations,
+            "notes": [marker.told, _FULL_SEARCH],
+        }
+        return replace(outcome, result=told, summary=marker.told.partition(":")[0])
+    if outcome.state == "failed":
+        with suppress(OSError):  # on a full disk, say: then the number of tries ends it
+            salvage.give_up(directory, marker)
+        return replace(outcome, failure_class="transient", remedy=_AFRESH)
+    return outcome
+
+
+def _judged(step: Step, args: Sequence[str], directory: Path, log: Path, exit: Exit, *, salvaged: bool) -> Outcome:
     if not exit.ok:
         return _from_inner(directory, exit) or endings.ended(CATALOGUE, log, exit)
     summary = read_log(log)
@@ -62,7 +95,10 @@ def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit:
     )
     conformers: tuple[Conformer, ...] = ()
     if finding is None:
-        finding, conformers = _ensemble(step, args, directory, summary)
+        if salvaged:
+            finding, conformers = _sorted(step, directory, summary)
+        else:
+            finding, conformers = _ensemble(step, args, directory, summary)
     if finding is None:
         return _succeeded(step, directory, summary, conformers)
     if exit.stop_reason is not None:
@@ -119,6 +155,31 @@ def _ensemble(
     if problem:
         return endings.file_finding("truncated_output", path, problem, _FULL), ()
     return None, conformers
+
+
+def _sorted(step: Step, directory: Path, summary: Summary) -> tuple[Finding | None, tuple[Conformer, ...]]:
+    """The conformers that ``--cregen`` left, or why they are no result; afterwards `ENSEMBLE` and `_BEST` are there."""
+    problem, place = "", directory / ENSEMBLE
+    for name in (ENSEMBLE, "crest_ensemble.xyz", f"{salvage.INPUT}.sorted"):
+        try:
+            conformers = read_ensemble(directory / name)
+        except BrokenEnsembleError as error:
+            problem = problem or str(error)
+            continue
+        # Rotamers are counted by nobody.
+        told = summary if name != f"{salvage.INPUT}.sorted" else Summary()
+        wrong = _contradiction(step, conformers, told)
+        if wrong is None and (energy := salvage.foreign_energy(conformers, directory)) is not None:
+            wrong = f"{name}: none of the structures that were sorted has the energy {energy}"
+        if wrong is None:
+            if name != ENSEMBLE:
+                place.write_bytes((directory / name).read_bytes())
+            if not _has_bytes(directory / _BEST):
+                first = place.read_text(encoding="utf-8").splitlines(keepends=True)[: 2 + len(conformers[0].symbols)]
+                (directory / _BEST).write_text("".join(first), encoding="utf-8")
+            return None, conformers
+        problem = wrong
+    return endings.file_finding("truncated_output", place, problem, _FULL), ()
 
 
 def _contradiction(step: Step, conformers: tuple[Conformer, ...], summary: Summary) -> str | None:

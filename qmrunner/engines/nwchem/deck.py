@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from qmrunner.engines.nwchem.sizes import deck_memory_mib
 from qmrunner.errors import UsageError
@@ -15,6 +16,7 @@ _DIRECTORY = re.compile(r"^\s*(scratch|permanent)_dir\b", re.IGNORECASE)
 _MEMORY = re.compile(r"^\s*memory\b", re.IGNORECASE)
 _START = re.compile(r"^\s*(start|restart)\b\s*(?P<prefix>[^\s;]*)", re.IGNORECASE)
 _GEOMETRY = re.compile(r"^\s*geometry\b", re.IGNORECASE)
+_GEOMETRY_LINE = re.compile(r"^\s*geometry\b[^#;\\]*", re.IGNORECASE)
 _NOT_AN_ATOM = re.compile(r"^\s*(symmetry|load|zmatrix|zcoord|system|bq)", re.IGNORECASE)
 _ATOM = re.compile(r"^\s*[A-Za-z]{1,2}\S*(\s+[-+]?\d*\.?\d+([eEdD][-+]?\d+)?){3}")
 _UNITS_MIB = {
@@ -119,15 +121,18 @@ def atoms_in_deck(text: str) -> int | None:
     return counts[0] if len(counts) == 1 and counts[0] else None
 
 
-def rewrite(text: str, ranks: int, memory_mib: int) -> Rewritten:
-    """The deck bound to its attempt: working directories dropped, memory within `memory_mib` for all `ranks`.
+def rewrite(text: str, ranks: int, memory_mib: int, remedied: Mapping[str, Any] | None = None) -> Rewritten:
+    """The deck bound to its attempt: working directories dropped, memory within `memory_mib` for all `ranks`, and what
+    the params `remedied` ask for (see `nwchem.remedies`).
 
     Lines keep their numbers, so that NWChem's "input error at line" still fits the user's file.
     """
     notes: list[str] = []
+    asked = remedied or {}
     limit = deck_memory_mib(ranks, memory_mib)
     wanted = requested_memory_mib(text)
-    replace = wanted is not None and wanted > limit
+    replace = wanted is not None and (wanted > limit or bool(asked.get("memory_of_grant")))
+    words = " ".join(word for word in ("noautoz", "noautosym") if asked.get(word))
     lines = []
     for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
         if _DIRECTORY.match(line):
@@ -136,11 +141,37 @@ def rewrite(text: str, ranks: int, memory_mib: int) -> Rewritten:
         elif replace and _MEMORY.match(line):
             notes.append(f"deck: `{line.strip()}` replaced by `memory total {limit} mb`, all that {ranks} ranks have")
             line = f"memory total {limit} mb"
+        elif words and (match := _GEOMETRY_LINE.match(line)):
+            notes.append(f"deck: {words} added to `{line.strip()}`")
+            line = f"{match[0].rstrip()} {words}{line[match.end() :]}"
+        elif not line.lstrip().startswith("#") and (theory := _theory(line)) and (blocks := _blocks(theory, asked)):
+            notes.append(f"deck: `{blocks}` put before `{line.strip()}`")
+            line = f"{blocks} {line.lstrip()}"
         lines.append(line)
     if wanted is None:
         notes.append(f"deck: `memory total {limit} mb` added from the grant")
         lines.append(f"memory total {limit} mb")
     return Rewritten("\n".join(lines).rstrip("\n") + "\n", tuple(notes))
+
+
+def _theory(line: str) -> str | None:
+    """The first word of the first task on this line, in lower case; None without one."""
+    for part in directives(line):
+        match = _TASK.match(part)
+        if match and match["what"].strip():
+            return match["what"].lower().split()[0]
+    return None
+
+
+def _blocks(theory: str, asked: Mapping[str, Any]) -> str:
+    """Blocks, on one line, that a remedied task needs before it: the last word on a setting counts."""
+    iterations, steps = asked.get("scf_iterations"), asked.get("max_iterations")
+    scf = ["direct"] if asked.get("direct") else []
+    if iterations:
+        scf.append(f"{'iterations' if theory == 'dft' else 'maxiter'} {iterations}")
+    block = {"dft": "dft", "scf": "scf", "mp2": "scf", "direct_mp2": "scf"}.get(theory)
+    found = [f"{block}; {'; '.join(scf)}; end;"] if block and scf else []
+    return " ".join([*found, *([f"driver; maxiter {steps}; end;"] if steps else [])])
 
 
 def directives(text: str) -> Iterator[str]:

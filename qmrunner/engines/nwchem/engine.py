@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner.engines.base import Context, Installed, Which
-from qmrunner.engines.nwchem import deck, hessian, launch, molecule, outcome, restart, sizes
+from qmrunner.engines.nwchem import deck, hessian, launch, molecule, outcome, remedies, restart, sizes
 from qmrunner.engines.nwchem.progress import NWChemReader
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
+from qmrunner.model.remedies import Remedy
 
 TASKS = ("deck", "optimise", "shielding")
 _TMP_KEEP = "tmp/.keep"
@@ -25,7 +26,8 @@ class NWChem:
     `coordinates` ("auto" or "cartesian"), `nuclei` (atom numbers from 1; default all). Inputs: `geometry` (xyz), and
     what only saves time: `hessian` (xTB's, for ``optimise``), `vectors` (orbitals at this geometry in this basis, for
     ``shielding``).
-    Params of ``deck``: `deck` (its name among the inputs) and, if known, `memory_mib_per_rank`.
+    Params of ``deck``: `deck` (its name among the inputs) and, if known, `memory_mib_per_rank`. Those that remedies
+    set are listed in `remedies`.
     """
 
     name = "nwchem"
@@ -51,7 +53,7 @@ class NWChem:
     def prepare(self, step: Step, context: Context) -> Command:
         """The attempt's command. Raises QmrunnerError when an input is missing or NWChem cannot be started."""
         ranks = _ranks(step, context)
-        started = launch.launch(context.installed, ranks)
+        started = launch.launch(context.installed, ranks, bool(step.params.get("oversubscribe")))
         work = _deck_work(step, context, ranks) if step.task == "deck" else _molecule_work(step, context, ranks)
         return Command(
             argv=(*started.argv, work.argv[0]),
@@ -77,12 +79,18 @@ class NWChem:
         """What the attempt came to; writes ``geometry.xyz`` into `directory` when there is an optimised geometry."""
         return outcome.interpret(step, directory, log, exit)
 
+    def remedies(self, task: str) -> Sequence[Remedy]:
+        """What may help, best first."""
+        return remedies.of_task(task)
+
 
 def _ranks(step: Step, context: Context) -> int:
     """MPI ranks: one per granted core as far as the memory goes; a progress rank counts as one."""
     grant = context.grant
     if step.task == "deck":
         wanted = deck.requested_memory_mib(_deck_text(step, context)[1])
+        if step.params.get("memory_of_grant"):
+            wanted = step.demand.memory_mib_per_core - sizes.BASE_MIB_PER_RANK
         # A memory line that does not even fit one rank is replaced, so it decides nothing.
         fits = wanted is not None and wanted <= sizes.deck_memory_mib(1, grant.memory_mib)
         per_rank = sizes.BASE_MIB_PER_RANK + (wanted if wanted and fits else sizes.LOCAL_MIB_PER_RANK)
@@ -114,7 +122,7 @@ def _deck_work(step: Step, context: Context, ranks: int) -> Command:
         if other in (".", "..") or "/" in other or "\0" in other:
             raise UsageError("input_error", f"{other!r} cannot be the name of an input file.")
     deck.check_deck(text)
-    rewritten = deck.rewrite(text, ranks, context.grant.memory_mib)
+    rewritten = deck.rewrite(text, ranks, context.grant.memory_mib, step.params)
     notes = [*rewritten.notes]
     if context.previous is not None:
         notes.append("resume: a user's deck starts afresh, its tasks are not ours to split")
@@ -136,7 +144,10 @@ def _molecule_work(step: Step, context: Context, ranks: int) -> Command:
     shared = sizes.global_mib(step.task, geometry.atoms, method.basis)
     memory = sizes.memory_directive(ranks, context.grant.memory_mib, shared, cached)
     compose = _shielding if step.task == "shielding" else _optimisation
-    point, text, files, notes = compose(context, method, geometry, memory, words)
+    # A remedy may have found the step's own input, or anything but orbitals, the better place to go on from.
+    resume_from = step.params.get("resume_from")
+    usable = replace(context, previous=None) if resume_from == "input" else context
+    point, text, files, notes = compose(usable, resume_from is None, method, geometry, memory, words)
     notes = (f"memory: `{memory}` per rank", f"integrals: {_INTEGRALS[bool(words)]}", *notes)
     return Command(
         argv=(molecule.DECK,),
@@ -155,11 +166,11 @@ _INTEGRALS = {
 
 
 def _shielding(
-    context: Context, method: molecule.Method, geometry: molecule.Geometry, memory: str, words: int
+    context: Context, orbitals: bool, method: molecule.Method, geometry: molecule.Geometry, memory: str, words: int
 ) -> _Composed:
-    point = restart.resume_shielding(context.previous)
+    point = restart.resume_shielding(context.previous if orbitals else None)
     notes: tuple[str, ...] = ()
-    vectors = context.inputs.get("vectors")
+    vectors = context.inputs.get("vectors") if orbitals else None
     if point is restart.FRESH and vectors is not None and restart.records_ok(vectors):
         # Measured (ethanol, 6-31G*): 3 SCF iterations instead of 9, shieldings equal within 0.0003 ppm.
         point = replace(point, copies={molecule.GUESS: vectors})
@@ -169,9 +180,9 @@ def _shielding(
 
 
 def _optimisation(
-    context: Context, method: molecule.Method, geometry: molecule.Geometry, memory: str, words: int
+    context: Context, orbitals: bool, method: molecule.Method, geometry: molecule.Geometry, memory: str, words: int
 ) -> _Composed:
-    point = restart.resume_optimisation(context.previous, geometry.atoms)
+    point = restart.resume_optimisation(context.previous, geometry.atoms, orbitals)
     if point.rung == "restart":
         return point, molecule.continue_deck(method, memory), {}, ()
     given = context.inputs.get("hessian")

@@ -96,8 +96,11 @@ def binary_flavour(ldd_output: str) -> str | None:
     return "mpich" if re.search(r"libmpich|libmpifort\.so|libmpi\.so\.12\b|libmpicxx\.so", ldd_output) else None
 
 
-def launch(installed: Installed, ranks: int) -> Launch:
-    """The command line for `ranks` compute ranks. Raises NotReadyError when there is nothing to start them with."""
+def launch(installed: Installed, ranks: int, oversubscribe: bool = False) -> Launch:
+    """The command line for `ranks` compute ranks. Raises NotReadyError when there is nothing to start them with.
+
+    `oversubscribe` says on the command line, too, what the environment says already: a site's launcher may drop that.
+    """
     flavour, launcher = installed.facts.get("launcher_flavour"), installed.facts.get("mpirun")
     if installed.path is None:
         raise NotReadyError("engine_missing", "NWChem is not installed.", remedy="Install it or set QMRUNNER_NWCHEM.")
@@ -110,6 +113,8 @@ def launch(installed: Installed, ranks: int) -> Launch:
     argv: tuple[str, ...] = (launcher, "-np", str(ranks))
     if flavour == "mpich":
         argv = (launcher, "-launcher", "fork", "-n", str(ranks))
+    elif oversubscribe:
+        argv += ("--oversubscribe",) if flavour == "openmpi4" else ("--map-by", ":OVERSUBSCRIBE")
     notes = [f"launcher: {flavour}, {ranks} rank{'s' if ranks > 1 else ''}, not bound to cores, CMA off"]
     if ranks == 1:
         notes.append("launcher: used for one rank, too: a bare rank would start a daemon in a session of its own")

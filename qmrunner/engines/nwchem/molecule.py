@@ -15,6 +15,12 @@ PREFIX = "calc"
 DECK = f"{PREFIX}.nw"
 GUESS = "guess.movecs"
 _WORD = re.compile(r"[A-Za-z0-9_.+\-*(),]+")
+# What remedies of the SCF write. NWChem 7.0.2 shifts levels only below hl_tol, and never with its default of 0.1.
+_SCF_HELP = {
+    "scf_damping": " convergence damp 70 ncydp 200 dampon 1000 dampoff 0.001",
+    "scf_level_shift": " convergence lshift 0.5 ncysh 200 hl_tol 2.0",
+    "scf_smearing": " smear 0.005",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,10 @@ FROM_NOTHING = Start()
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What is computed, from a step's params. `cosmo` is NWChem's solvent keyword, None for the gas phase."""
+    """What is computed, from a step's params. `cosmo` is NWChem's solvent keyword, None for the gas phase.
+
+    `scf_help` are lines of the dft block that a remedy added, `at_once` the nuclei of one shielding task.
+    """
 
     charge: int
     multiplicity: int
@@ -63,6 +72,10 @@ class Method:
     max_iterations: int
     cartesian: bool
     nuclei: tuple[int, ...]
+    scf_iterations: int = 100
+    scf_help: tuple[str, ...] = ()
+    tight: bool = False
+    at_once: int | None = None
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Method:
@@ -76,6 +89,10 @@ class Method:
             max_iterations=int(params.get("max_iterations", 100)),
             cartesian=params.get("coordinates", "auto") == "cartesian",
             nuclei=tuple(sorted({int(atom) for atom in params.get("nuclei") or ()})),
+            scf_iterations=int(params.get("scf_iterations") or 100),
+            scf_help=tuple(line for name, line in _SCF_HELP.items() if params.get(name)),
+            tight=bool(params.get("scf_tight")),
+            at_once=params.get("nuclei_at_once"),
         )
         for name, value in (("basis", method.basis), ("functional", method.functional), ("cosmo", method.cosmo)):
             if value is not None and not all(map(_WORD.fullmatch, str(value).split(" "))):
@@ -130,23 +147,37 @@ def optimise_deck(method: Method, geometry: Geometry, memory: str, start: Start 
 
 def continue_deck(method: Method, memory: str) -> str:
     """An optimisation that goes on from its run-time database: geometry, basis and method stand there already."""
-    return "\n".join([f"restart {PREFIX}", memory, *_driver(method), "task dft optimize", ""])
+    scf = ["dft", *_scf_lines(method), "end"] if method.scf_help or method.scf_iterations != 100 else []
+    return "\n".join([f"restart {PREFIX}", memory, *scf, *_driver(method), "task dft optimize", ""])
 
 
 def shielding_deck(method: Method, geometry: Geometry, memory: str, start: Start = FROM_NOTHING) -> str:
-    """GIAO shieldings of all atoms, or of `method.nuclei`."""
-    wanted = f" shielding {len(method.nuclei)} {' '.join(map(str, method.nuclei))}" if method.nuclei else " shielding"
+    """GIAO shieldings of all atoms, or of `method.nuclei`; `method.at_once` of them in each task. Later tasks of a deck
+    have the response of the first.
+    """
     return "\n".join(
         [
             *_head(method, geometry, memory, autoz=False),
             *_dft(method, start, tight=True),
             *_cosmo(method),
-            *("property", wanted, "end"),
-            *(("set zora:skip_cphf_ev_shield T",) if start.response else ()),
-            "task dft property",
+            f"set cphf:maxiter {method.max_iterations}",
+            *_shielding_tasks(method, len(geometry.atoms), start.response),
             "",
         ]
     )
+
+
+def _shielding_tasks(method: Method, atoms: int, skip_response: bool) -> list[str]:
+    nuclei = method.nuclei or tuple(range(1, atoms + 1))
+    size = method.at_once or len(nuclei)
+    lines: list[str] = []
+    for first in range(0, len(nuclei), size):
+        part = nuclei[first : first + size]
+        every = len(part) == atoms
+        lines += ["property", " shielding" if every else f" shielding {len(part)} {' '.join(map(str, part))}", "end"]
+        lines += ["set zora:skip_cphf_ev_shield T"] if skip_response or first else []
+        lines.append("task dft property")
+    return lines
 
 
 def _head(method: Method, geometry: Geometry, memory: str, autoz: bool) -> list[str]:
@@ -168,6 +199,8 @@ def _head(method: Method, geometry: Geometry, memory: str, autoz: bool) -> list[
 def _dft(method: Method, start: Start, tight: bool) -> list[str]:
     # The response wants well converged orbitals, and a resumed one the same orbitals to all printed digits.
     convergence = [" convergence energy 1d-8 density 1d-6"] if tight else []
+    if method.tight:
+        convergence = [" convergence energy 1d-9 density 1d-7", " tolerances tight"]
     vectors = f" vectors input {GUESS} output {PREFIX}.movecs" if start.guess else f" vectors output {PREFIX}.movecs"
     return [
         "dft",
@@ -175,12 +208,16 @@ def _dft(method: Method, start: Start, tight: bool) -> list[str]:
         f" mult {method.multiplicity}",
         # Never on disk: a cache there takes what it likes of the scratch.
         f" semidirect memsize {start.cached_words} filesize 0" if start.cached_words else " direct",
-        " iterations 100",
         *convergence,
+        *_scf_lines(method),
         vectors,
         ' noprint "final vectors analysis" multipole',
         "end",
     ]
+
+
+def _scf_lines(method: Method) -> list[str]:
+    return [f" iterations {method.scf_iterations}", *method.scf_help]
 
 
 def _cosmo(method: Method) -> list[str]:

@@ -76,7 +76,7 @@ def _result_missing(step: Step, report: Report, log: Path) -> Finding | None:
         complete = found is not None and len(found.atoms) == len(step.params.get("atoms") or found.atoms)
         return None if complete and report.optimisation.converged else _incomplete(log, "There is no final geometry.")
     atoms = [str(atom).capitalize() for atom in step.params.get("atoms") or ()]
-    values = report.shieldings.complete()
+    values = report.shieldings.complete(every_task=True)
     wanted = _nuclei(step) or list(range(1, 1 + (len(atoms) or len(values))))
     elements = [atoms[number - 1] for number in wanted] if atoms else [value["element"] for value in values]
     if values and [value["element"] for value in values] == elements and len(values) == len(wanted):
@@ -89,9 +89,9 @@ def _nuclei(step: Step) -> list[int]:
 
 
 def _shieldings(step: Step, report: Report) -> list[dict[str, Any]]:
-    """The shieldings under the step's atom numbers: for chosen nuclei NWChem numbers those it prints from 1."""
-    values = report.shieldings.complete()
-    nuclei = _nuclei(step) or [value["atom"] for value in values]
+    """The shieldings under the step's atom numbers: for chosen nuclei, so for each batch, NWChem counts from 1."""
+    values = report.shieldings.complete(every_task=True)
+    nuclei = _nuclei(step) or range(1, len(values) + 1)
     return [{**value, "atom": atom} for value, atom in zip(values, nuclei, strict=True)]
 
 

@@ -57,13 +57,17 @@ class Optimisation:
 
 
 class Shieldings:
-    """Shieldings (ppm) in the order printed. A value that is not a finite number is left out."""
+    """Shieldings (ppm) in the order printed: of the last task, and in `earlier` those of the tasks before it. A value
+    that is not a finite number is left out.
+    """
 
     def __init__(self) -> None:
         self.values: list[dict[str, Any]] = []
+        self.earlier: list[dict[str, Any]] = []
 
     def feed(self, line: str, number: int) -> None:
         if "Chemical Shielding Tensors" in line:
+            self.earlier += self.values
             self.values = []
         elif "Atom:" in line and (match := _SHIELDED.search(line)):
             self.values.append({"atom": int(match[1]), "element": match[2]})
@@ -72,9 +76,10 @@ class Shieldings:
             if value is not None:
                 self.values[-1][f"{match[1]}_ppm"] = value
 
-    def complete(self) -> list[dict[str, Any]]:
-        """The atoms whose isotropic value was printed and is finite."""
-        return [value for value in self.values if "isotropic_ppm" in value]
+    def complete(self, every_task: bool = False) -> list[dict[str, Any]]:
+        """The atoms of the last task, or of every one, whose isotropic value was printed and is finite."""
+        values = [*self.earlier, *self.values] if every_task else self.values
+        return [value for value in values if "isotropic_ppm" in value]
 
 
 class LastGeometry:

@@ -58,21 +58,21 @@ def checkpoint_files(directory: Path) -> tuple[str, ...]:
     return tuple(name for name in [*names, *(path.name for path in xyz[:1])] if (directory / name).is_file())
 
 
-def resume_optimisation(previous: Path | None, atoms: tuple[str, ...]) -> ResumePoint:
-    """The highest rung that `previous` offers for an optimisation of `atoms`."""
+def resume_optimisation(previous: Path | None, atoms: tuple[str, ...], orbitals: bool = True) -> ResumePoint:
+    """The highest rung that `previous` offers for an optimisation of `atoms`; without `orbitals` its last geometry."""
     if previous is None:
         return FRESH
     spent = _spent(previous)
     places = list(_places(previous))
     for place in places:
         whole = database_ok(place / f"{PREFIX}.db") and records_ok(place / f"{PREFIX}.movecs")
-        if whole and spent is None:
+        if whole and spent is None and orbitals:
             return _point("restart", _copies(place), None, place, previous)
     found = next(_geometries(places, atoms), None)
     if found is None:
         return FRESH
     path, geometry = found
-    movecs = next((orbitals for place in places if (orbitals := _orbitals(place))), None)
+    movecs = next((known for place in places if (known := _orbitals(place))), None) if orbitals else None
     copies = {RESUME_XYZ: path}
     if movecs is None or spent in ("geometry+vectors", "geometry"):
         return _point("geometry", copies, geometry, path, previous)

@@ -19,10 +19,11 @@ from typing import Any
 
 from qmrunner.engines import openmp, structure
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
-from qmrunner.engines.xtb import judge
+from qmrunner.engines.xtb import judge, remedies
 from qmrunner.engines.xtb.progress import XtbReader
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
+from qmrunner.model.remedies import Remedy
 
 _VERSION = re.compile(r"xtb version +(\d[\w.-]*)")
 _THREADS = ("-P", "--parallel")
@@ -83,7 +84,7 @@ class Xtb:
         args, notes = _own_options(args, inputs, context.grant)
         return Command(
             argv=(context.installed.path, name, *args),
-            env=self.environment(context),
+            env=self.environment(context, step),
             copies={plain_name(target): path for target, path in inputs.items()},
             notes=(f"xtb {context.installed.version or 'of unknown version'}", *notes),
         )
@@ -99,8 +100,15 @@ class Xtb:
         """See Engine. Where `optimise` succeeded, `geometry.xyz` is in `directory` afterwards."""
         return judge.interpret(step, self._arguments(step), directory, log, exit)
 
+    def remedies(self, task: str) -> Sequence[Remedy]:
+        """What may help, best first."""
+        return remedies.of_task(task)
+
     def _arguments(self, step: Step) -> list[str]:
-        """Options of the run as it was asked for, before qmrunner adds its own."""
+        """Options of remedies and of the run as it was asked for, before qmrunner adds its own."""
+        return [*(step.params.get("options") or ()), *self._asked(step)]
+
+    def _asked(self, step: Step) -> list[str]:
         params = step.params
         if step.task == "user":
             return checked_args(params.get("args", ()), _NO_CALCULATION)
@@ -109,10 +117,11 @@ class Xtb:
         args += ["--uhf", str(params.get("multiplicity", 1) - 1)]
         return args + (["--alpb", str(params["alpb"])] if params.get("alpb") else [])
 
-    def environment(self, context: Context) -> dict[str, str]:
+    def environment(self, context: Context, step: Step | None = None) -> dict[str, str]:
         """Threads as granted, and the parameters that belong to this xTB: XTBPATH also says where `.xtbrc` is read."""
+        stack = step.params.get("stack_mib") if step is not None else None
         parameters = context.installed.facts.get("parameters")
-        env = openmp.environment(context.grant, context.directory)
+        env = openmp.environment(context.grant, context.directory, stack)
         return env | ({"XTBPATH": str(parameters)} if parameters else {})
 
 

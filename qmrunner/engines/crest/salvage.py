@@ -1,0 +1,148 @@
+"""What a search that was cut short leaves to the next attempt: the ensembles of its completed iterations.
+
+Read in the sources of CREST 2.12 and 3.0.2. Within an iteration `crest_rotamers_N.xyz` holds structures that are
+optimised only crudely, or are raw snapshots of dynamics; when the iteration is complete, its sorted ensemble is renamed
+to `.cre_K.xyz` and its sorting log to `cregen_K.tmp`. After the last iteration CREST merges all `.cre_K.xyz` into
+`crest_rotamers_N.xyz` and removes them. CREST's own merge is what a salvage does: all iterations in one file, sorted by
+``--cregen``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from qmrunner.engines.crest.read import BrokenEnsembleError, Conformer, read_ensemble
+
+MARKER = "salvage.json"
+INPUT = "salvaged_iterations.xyz"
+# A salvage that was itself killed is tried once more; one that failed is not.
+_TRIES = 2
+_ITERATION = re.compile(r"\.cre_(\d+)\.xyz")
+_SORTED = re.compile(r"crest_rotamers_(\d+)\.xyz")
+_COMPLETED = re.compile(r"cregen_(\d+)\.tmp")
+_UNIQUE = "crest_conformers.xyz"
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """What a salvaging attempt says of itself in its directory: `iterations` are those that were complete."""
+
+    iterations: int
+    structures: int
+    tries: int = 1
+    failed: bool = False
+
+    def text(self) -> str:
+        return json.dumps(asdict(self)) + "\n"
+
+    @property
+    def spent(self) -> bool:
+        """Whether it is not to be tried again."""
+        return self.failed or self.tries >= _TRIES
+
+    @property
+    def told(self) -> str:
+        """For people: what the ensemble is made of, and what it lacks."""
+        count = f"{self.iterations} metadynamics iteration{'s' if self.iterations != 1 else ''}"
+        return (
+            f"partial ensemble: the search was cut short, and its {count} completed by then ({self.structures} "
+            "structures) were sorted by crest --cregen; what would have followed (further iterations, crossing, final "
+            "optimisation) is missing"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """Ensembles to go on from: one file for all, and the marker of the attempt that does."""
+
+    text: str
+    symbols: tuple[str, ...]
+    marker: Marker
+    source: str
+
+
+def checkpoint_files(directory: Path) -> tuple[str, ...]:
+    """Names of the ensembles in `directory` from which a later attempt can go on; of a salvage, what it worked on."""
+    if read_marker(directory) is not None:
+        return tuple(name for name in (MARKER, INPUT) if (directory / name).is_file())
+    return _completed(directory)[0]
+
+
+def read_marker(directory: Path) -> Marker | None:
+    """The marker of an attempt that salvaged; None for a search."""
+    try:
+        return Marker(**json.loads((directory / MARKER).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def give_up(directory: Path, marker: Marker) -> None:
+    """Let no later attempt salvage again what `directory` could not. Raises OSError."""
+    spent = Marker(marker.iterations, marker.structures, marker.tries, failed=True)
+    (directory / MARKER).write_text(spent.text(), encoding="utf-8")
+
+
+def find(previous: Path) -> Salvage | None:
+    """What can be salvaged from the attempt in `previous`; None when nothing is whole or it was tried often enough."""
+    marker = read_marker(previous)
+    if marker is not None:
+        found = None if marker.spent else _whole(previous, INPUT)
+        if found is None:
+            return None
+        again = Marker(marker.iterations, marker.structures, marker.tries + 1)
+        return Salvage((previous / INPUT).read_text(encoding="utf-8"), found[0].symbols, again, INPUT)
+    names, iterations, structures = _completed(previous)
+    if not names:
+        return None
+    symbols = read_ensemble(previous / names[0])[0].symbols
+    text = "".join(_ended((previous / name).read_text(encoding="utf-8")) for name in names)
+    return Salvage(text, symbols, Marker(iterations, structures), ", ".join(names))
+
+
+def foreign_energy(conformers: Sequence[Conformer], directory: Path) -> float | None:
+    """An energy (Hartree) among `conformers` that no salvaged structure has; CREST makes one up when it rejects all."""
+    known = {round(one.energy_hartree, 5) for one in read_ensemble(directory / INPUT)}
+    near = {round(energy + step, 5) for energy in known for step in (-1e-5, 0.0, 1e-5)}
+    return next((one.energy_hartree for one in conformers if round(one.energy_hartree, 5) not in near), None)
+
+
+def _completed(directory: Path) -> tuple[tuple[str, ...], int, int]:
+    """Names of the files that together hold all completed iterations, how many those are, and their structures."""
+    saved = _numbered(directory, _ITERATION)
+    counted = len(_numbered(directory, _COMPLETED))
+    if saved:
+        whole = [(name, found) for name in saved if (found := _whole(directory, name))]
+        alike = [(name, found) for name, found in whole if found[0].symbols == whole[0][1][0].symbols]
+        names = tuple(name for name, _ in alike)
+        lost = len(saved) - len(names)
+        return names, max(len(saved), counted) - lost, sum(len(found) for _, found in alike)
+    if not counted:
+        return (), 0, 0  # in the first iteration: what is there is not optimised to its end
+    for name in (*reversed(_numbered(directory, _SORTED)), _UNIQUE):
+        found = _whole(directory, name)
+        # Snapshots of dynamics are appended to the sorted ensemble, and stand behind its highest energy out of order.
+        if found and (energies := [one.energy_hartree for one in found]) == sorted(energies):
+            return (name,), counted, len(found)
+    return (), 0, 0
+
+
+def _numbered(directory: Path, pattern: re.Pattern[str]) -> list[str]:
+    """Names of the files that `pattern` fits, by number."""
+    hits = [(int(hit[1]), path) for path in directory.iterdir() if (hit := pattern.fullmatch(path.name))]
+    return [path.name for _, path in sorted(hits) if path.is_file() and not path.is_symlink()]
+
+
+def _whole(directory: Path, name: str) -> tuple[Conformer, ...] | None:
+    try:
+        found = read_ensemble(directory / name)
+    except BrokenEnsembleError:
+        return None
+    return found if all(one.symbols == found[0].symbols for one in found) else None
+
+
+def _ended(text: str) -> str:
+    return text.rstrip() + "\n"

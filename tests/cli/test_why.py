@@ -1,0 +1,114 @@
+"""`why` in each state of a job: one sentence, what is waited for or used, the evidence, the next command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lifecycle.lab import STAND_IN, Lab
+from tests.support import Daemon, Home, wait_for
+
+
+@pytest.fixture
+def lab(home: Home, daemon: Callable[..., Daemon]) -> Iterator[Lab]:
+    home.extra |= {"QMRUNNER_XTB": str(STAND_IN), "STAND_IN_GATE": str(home.path.parent / "gate")}
+    found = Lab(home, daemon)
+    found.app.open_store(create=True)
+    yield found
+    found.close()
+
+
+def why(lab: Lab, job: str) -> dict[str, Any]:
+    found: dict[str, Any] = lab.home.json("why", job)
+    return found
+
+
+def test_a_waiting_job_says_that_no_worker_runs_and_how_to_start_one(lab: Lab) -> None:
+    told = why(lab, lab.submit())
+    assert told["waits_for"] == "a worker: none is running"
+    assert told["next"] == "qmrunner run"
+
+
+def test_a_waiting_job_says_that_all_is_paused(lab: Lab) -> None:
+    lab.home.run("pause")
+    told = why(lab, lab.submit())
+    assert "pause" in told["waits_for"]
+    assert told["next"] == "qmrunner resume"
+
+
+def test_a_waiting_job_says_who_has_the_cores_and_how_many_are_before_it(lab: Lab) -> None:
+    lab.start()
+    busy = [lab.submit(gate=1), lab.submit(gate=1)]
+    for job in busy:
+        lab.running(job)
+    lab.submit()
+    told = why(lab, lab.submit())
+    assert told["state"] == "queued"
+    assert "2 of 2 cores are taken by" in told["waits_for"]
+    assert all(f"{job}/xtb" in told["waits_for"] for job in busy)
+    assert "1 ready step before it" in told["waits_for"]
+    lab.open_gate()
+
+
+def test_a_running_job_says_what_it_does_and_uses_and_how_old_its_last_output_is(lab: Lab) -> None:
+    lab.start()
+    job = lab.submit(gate=1)
+    lab.running(job)
+
+    def measured() -> dict[str, Any] | None:
+        told = why(lab, job)
+        return told if told["running"] and told["running"][0]["memory_mib"] is not None else None
+
+    told = wait_for(measured, 20.0, "a first look at what it uses")
+    assert told is not None
+    (row,) = told["running"]
+    assert told["summary"].startswith("step xtb is running for ")
+    assert "last output" in told["summary"]
+    assert (row["step"], row["attempt"], row["cores"]) == ("xtb", 1, 1)
+    assert 0 <= row["output_age_s"] <= row["elapsed_s"] + 60
+    assert told["next"] == f"qmrunner logs {job} --step xtb --follow"
+    assert (told["code"], told["evidence"]) == (None, None)
+    lab.open_gate()
+
+
+def test_a_failed_job_says_cause_evidence_attempts_and_what_to_do(lab: Lab) -> None:
+    lab.start()
+    job = lab.submit(exit=1)
+    assert lab.ended(job) == "failed"
+    told = why(lab, job)
+    assert told["summary"].startswith("the job has failed after 3 attempts: xtb failed")
+    assert [one["state"] for one in told["attempts"]] == ["failed"] * 3
+    evidence = told["evidence"]
+    log = Path(told["attempts"][-1]["log"])
+    assert log.name == evidence["file"]
+    assert log.read_text().splitlines()[evidence["line"] - 1].strip() == evidence["text"].strip()
+    assert told["next"].startswith("qmrunner ")
+
+
+def test_a_held_job_says_why_and_how_to_let_it_go_on(lab: Lab) -> None:
+    job = lab.submit()
+    lab.move("hold", job)
+    told = why(lab, job)
+    assert told["summary"] == "the job is held: held by an operator"
+    assert told["next"] == f"qmrunner release {job}"
+
+
+def test_the_next_command_can_be_pasted(lab: Lab) -> None:
+    lab.start()
+    job = lab.submit(exit=1)
+    lab.ended(job)
+    assert lab.home.run(*why(lab, job)["next"].split()[1:]).returncode == 0
+
+
+def test_the_events_of_a_failure_say_what_why_says(lab: Lab) -> None:
+    running = lab.start()
+    job = lab.submit(exit=1)
+    lab.ended(job)
+    told = why(lab, job)
+    ended = [one for one in running.events("step_ended") if one["job"] == job][-1]
+    assert (ended["code"], ended["class"], ended["remedy"]) == (told["code"], told["class"], told["remedy"])
+    assert ended["evidence"] == told["evidence"]["text"]
+    assert (ended["file"], ended["line"]) == (told["evidence"]["file"], told["evidence"]["line"])
