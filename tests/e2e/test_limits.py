@@ -7,6 +7,7 @@ import pytest
 from tests.e2e.docker import ROOT, Docker, Volumes
 from tests.support import wait_for
 
+WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
 DECK = """start w
 memory 300 mb
 geometry noautoz
@@ -46,7 +47,7 @@ def test_1_mib_of_shared_memory_is_refused_with_the_flag_to_paste(containers: Do
     assert "/dev/shm" in why["summary"]
     assert "--shm-size" in why["remedy"]
     doctor = worker.run("doctor")
-    assert doctor.returncode == 1
+    assert doctor.returncode == 4
     assert "shm" in doctor.stdout
 
 
@@ -60,21 +61,40 @@ def test_512_mib_of_shared_memory_suffice_for_a_production_shielding_of_20_atoms
     assert shielding["shm_mib"] <= 512, shielding
 
 
-def test_a_scratch_volume_of_50_mb_is_held_with_the_numbers(containers: Docker, volumes: Volumes) -> None:
-    """(8)"""
-    options = ("--driver", "local", "--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", "o=size=50m,uid=10001")
-    volumes.name("scratch", *options)
+def tmpfs(mib: int) -> tuple[str, ...]:
+    """Options of a volume of exactly that size."""
+    return ("--driver", "local", "--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", f"o=size={mib}m,uid=10001")
+
+
+def test_a_scratch_volume_of_50_mb_is_refused_at_the_start_with_the_numbers(
+    containers: Docker, volumes: Volumes
+) -> None:
+    """(8) Nothing at all could run there."""
+    volumes.name("scratch", *tmpfs(50))
+    refused = containers.start(volumes, healthy=False)
+    assert refused.ended() == 4
+    assert "scratch_full: scratch_space: 50 MiB of 50 MiB free (tmpfs)" in refused.output()
+    assert "set QMRUNNER_SCRATCH to a larger disk" in refused.output()
+
+
+def test_a_job_that_does_not_fit_on_the_scratch_volume_is_held_with_the_numbers(
+    containers: Docker, volumes: Volumes
+) -> None:
+    """(8) And what does fit runs."""
+    volumes.name("scratch", *tmpfs(100))
     worker = containers.start(volumes)
     worker.put("/tmp/w.nw", DECK)
+    worker.put("/tmp/w.xyz", WATER)
     ended = worker.finished(worker.submit("nwchem", "/tmp/w.nw"))
     why = worker.json("why", ended["id"])
     assert ended["state"] == "held", why
     assert why["code"] == "never_fits"
-    assert "MiB of scratch" in why["summary"]
+    assert "of scratch; the worker that comes nearest has 95 MiB" in why["summary"]
     assert "QMRUNNER_SCRATCH" in why["remedy"]
+    worker.succeeded(worker.submit("xtb", "/tmp/w.xyz"))
 
 
-def test_memory_that_runs_out_is_named_and_the_daemon_goes_on(containers: Docker, volumes: Volumes) -> None:
+def test_memory_that_runs_out_is_named_and_the_next_attempt_is_changed(containers: Docker, volumes: Volumes) -> None:
     """(9) The kernel ends what asked for too much: told apart from a kill by hand, and only the attempt is lost.
 
     A stand-in, since what an engine is known to need is not started where it does not fit: that is the second half.
@@ -82,18 +102,21 @@ def test_memory_that_runs_out_is_named_and_the_daemon_goes_on(containers: Docker
     program = ROOT / "tests" / "stand_ins" / "hungry_xtb.sh"
     flags = ("--memory", "600m", "--memory-swap", "600m", "-v", f"{program}:/opt/xtb:ro")
     worker = containers.start(volumes, *flags, QMRUNNER_XTB="/opt/xtb")
-    worker.put("/tmp/w.xyz", "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n")
+    worker.put("/tmp/w.xyz", WATER)
     job = worker.submit("xtb", "/tmp/w.xyz")
     worker.finished(job)
     why = worker.json("why", job)
     assert why["attempts"][0]["code"] == "oom_killed", why
     assert why["attempts"][0]["usage"]["oom_kills"] >= 1
     assert "memory" in why["remedy"]
+    assert "after oom_killed of attempt 1" in worker.run("why", job).stdout  # what was changed for the next one
+    assert len(why["attempts"]) >= 2
     assert worker.running()
     assert worker.run("health").returncode == 0
-    prediction = worker.submit("nmr", "CCCCCCCCCC", "--level", "production", "--conformers", "none")
-    wait_for(lambda: worker.job(prediction)["state"] == "held", 60.0, "the step that cannot fit")
-    held = worker.json("why", prediction)
+    worker.put("/tmp/w.nw", DECK.replace("memory 300 mb", "memory 2000 mb"))
+    large = worker.submit("nwchem", "/tmp/w.nw")
+    assert worker.finished(large)["state"] == "held"
+    held = worker.json("why", large)
     assert held["code"] == "never_fits"
     assert "--memory" in held["remedy"]
 
