@@ -31,19 +31,15 @@ from qmrunner.model.packing import Capacity
 from qmrunner.model.states import JobState, StepState
 from qmrunner.queue import bind_short
 from qmrunner.runtime import spawner, tree
-from qmrunner.runtime.attempt import (
-    Follower,
-    Live,
-    SpawnerClient,
-    engine_grace_s,
-    outcome_of,
-    prepare,
-    read_exit,
-)
+from qmrunner.runtime.attempt import Live, engine_grace_s
 from qmrunner.runtime.folders import AttemptFolder, paths
+from qmrunner.runtime.follower import Follower
 from qmrunner.runtime.hangs import HangWatch
 from qmrunner.runtime.machine import capacity
+from qmrunner.runtime.outcomes import outcome_of, read_exit
+from qmrunner.runtime.preparation import prepare
 from qmrunner.runtime.removal import remove_tree
+from qmrunner.runtime.spawning import SpawnerClient
 from qmrunner.settings import Settings
 
 _PREFIX = ".qmrunner-smoke-"

@@ -16,7 +16,7 @@ from typing import Any
 from qmrunner import __version__
 from qmrunner.engines.base import Installed
 from qmrunner.model.jobs import Outcome, Step
-from qmrunner.runtime.attempt import inputs_of
+from qmrunner.runtime.preparation import inputs_of
 
 MANIFEST = ".manifest.json"  # in a step's published folder: SHA-256 of every file, and what the job's folder got
 RESULT = "result.json"

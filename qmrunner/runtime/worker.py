@@ -25,22 +25,16 @@ from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
 from qmrunner.model.space import REASONS
 from qmrunner.runtime import folders, machine, reuse, tree
-from qmrunner.runtime.attempt import (
-    Follower,
-    Live,
-    LiveSet,
-    SpawnerClient,
-    engine_grace_s,
-    outcome_of,
-    outcome_of_problem,
-    prepare,
-    read_exit,
-)
+from qmrunner.runtime.attempt import Live, LiveSet, engine_grace_s
 from qmrunner.runtime.folders import AttemptFolder
+from qmrunner.runtime.follower import Follower
 from qmrunner.runtime.hangs import HangWatch
+from qmrunner.runtime.outcomes import outcome_of, outcome_of_problem, read_exit
+from qmrunner.runtime.preparation import prepare
 from qmrunner.runtime.publish import Publication, write_job_result
 from qmrunner.runtime.removal import remove_tree
 from qmrunner.runtime.shrink import shrink
+from qmrunner.runtime.spawning import SpawnerClient
 from qmrunner.runtime.tail import TailRegister
 from qmrunner.store import claims
 from qmrunner.store import jobs as job_store

@@ -27,6 +27,7 @@ from qmrunner.store.rows import evidence_json, to_step
 from qmrunner.store.tables import attempts, control, jobs, reservations, steps, workers
 
 _CANDIDATES = 64
+MORE_CORES = "cores that are about to come back: with more of them it ends sooner"
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
 _UNMEASURED = Room()
 
@@ -119,7 +120,8 @@ def claim(
     here = [step for step in found if room.blocked is None and can_ever_fit(step.demand, left.idle)]
     wanted = molding.cores_wanted(connection, now, worker_id, here, left.now)
     picked = choose([Candidate(step.id, step.demand, step.passed_over) for step in here], left.now, wanted)
-    _note_waits(connection, found, left, worker_id, room.blocked, picked[0].step_id if picked else None)
+    blocked = MORE_CORES if wanted == 0 and not room.blocked else room.blocked
+    _note_waits(connection, found, left, worker_id, blocked, picked[0].step_id if picked else None)
     if picked is None:
         return None
     candidate, grant = picked

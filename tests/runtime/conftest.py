@@ -20,8 +20,8 @@ import pytest
 from qmrunner.model.identity import Identity
 from qmrunner.queue import bind_short, connect_short
 from qmrunner.runtime import guardian, spawner, tree
-from qmrunner.runtime.attempt import SpawnerClient
 from qmrunner.runtime.folders import AttemptFolder
+from qmrunner.runtime.spawning import SpawnerClient
 from tests.support import wait_for
 
 STAND_INS = Path(__file__).parents[1] / "stand_ins"

@@ -14,7 +14,7 @@ import pytest
 
 from qmrunner.engines.nwchem.outcome import CATALOGUE
 from qmrunner.runtime import sampling, tree
-from qmrunner.runtime.attempt import read_exit
+from qmrunner.runtime.outcomes import read_exit
 from tests.runtime.conftest import Attempt, Spawner
 from tests.support import missing, tmpfs, wait_for
 

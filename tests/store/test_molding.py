@@ -16,7 +16,7 @@ def stage(count: int) -> Workflow:
 
 def test_two_steps_share_two_cores_and_the_third_waits_for_both(work: Work) -> None:
     worker, workflow = work.worker(TWO), stage(3)
-    work.job(workflow)
+    job = work.job(workflow)
     first, second = work.claimed(worker, TWO), work.claimed(worker, TWO)
     assert (first.grant.cores, second.grant.cores) == (1, 1)
     work.start(first)
@@ -25,6 +25,8 @@ def test_two_steps_share_two_cores_and_the_third_waits_for_both(work: Work) -> N
     work.finish(first, SUCCEED, workflow)
     # The other one began at the same time, so it is about to end as well.
     assert work.claim(worker, TWO) is None
+    waiting = next(step for step in work.all_steps(job) if step.state == "ready")
+    assert "cores that are about to come back" in str(waiting.waits_for)
     work.now += 4
     work.finish(second, SUCCEED, workflow)
     assert work.claimed(worker, TWO).grant.cores == 2

@@ -136,6 +136,10 @@ class Work:
         with self.store.read() as connection:
             return next(step for step in jobs.of_job(connection, job_id) if step.name == name)
 
+    def all_steps(self, job_id: str) -> list[Step]:
+        with self.store.read() as connection:
+            return jobs.of_job(connection, job_id)
+
     def reserved(self) -> list[tuple[int, int]]:
         with self.store.read() as connection:
             query = select(reservations.c.step_id, reservations.c.attempt)

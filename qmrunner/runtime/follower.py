@@ -1,0 +1,186 @@
+"""While an engine runs: its guardian is listened to, its log read, snapshots taken, requests passed on.
+
+Nothing here touches the store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qmrunner.engines.base import Engine
+from qmrunner.logs import get as get_logger
+from qmrunner.queue import connect_short
+from qmrunner.runtime import guardian, hangs
+from qmrunner.runtime.attempt import SNAPSHOTS, Live
+from qmrunner.runtime.feed import Feed
+
+_PROGRESS_EVERY_S = 0.5
+
+
+class Follower:
+    """Watches one guardian until it is gone: reads progress, passes stop requests on, looks out for hangs."""
+
+    def __init__(self, live: Live, engine: Engine, watch: hangs.HangWatch) -> None:
+        self._live = live
+        self._engine = engine
+        self._watch = watch
+        self._look: dict[str, Any] | None = None  # the guardian's newest, not judged yet
+        self._feed = Feed(live, engine.reader(live.step))
+        self._client: socket.socket | None = None
+        self._buffer = b""
+        self._save_due = False
+
+    def connect(self, deadline_s: float = 10.0) -> bool:
+        """Reach the guardian; False when there is none (any more)."""
+        end = time.monotonic() + deadline_s
+        while time.monotonic() < end:
+            client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            try:
+                connect_short(client, self._live.folder.path, guardian.SOCKET)
+            except OSError:
+                client.close()
+                if self._live.folder.exit_record() is not None:
+                    return False
+                time.sleep(0.003)  # it has just been forked and binds within milliseconds
+                if time.monotonic() - end + deadline_s > 1.0 and not self._live.folder.guardian_lives():
+                    return False
+                continue
+            self._client = client
+            return self._await_hello()
+        return False
+
+    def _await_hello(self) -> bool:
+        assert self._client is not None
+        self._client.settimeout(10.0)
+        try:
+            while self._live.engine_pid is None:
+                data = self._client.recv(65536)
+                if not data:
+                    break
+                self._take(data)
+        except OSError:
+            pass  # it ended; what counts is its exit record
+        return self._live.engine_pid is not None
+
+    def follow(self, started: Callable[[], bool]) -> None:
+        """Until the guardian closes the connection. `started` is called once; False from it stops the attempt."""
+        client = self._client
+        assert client is not None
+        client.setblocking(False)
+        try:
+            if not started():
+                self._live.stop("fenced", 0.0)
+            poller = select.poll()
+            poller.register(client, select.POLLIN)
+            poller.register(self._live.bell, select.POLLIN)
+            asked: tuple[str, float] | None = None
+            while True:
+                poller.poll(_PROGRESS_EVERY_S * 1000)
+                asked = self._pass_on(asked)
+                self._pass_on_quota()
+                try:
+                    data = client.recv(65536)
+                except BlockingIOError:
+                    data = None
+                except OSError:
+                    return
+                if data == b"":
+                    return
+                if data:
+                    self._take(data)
+                self.read_progress()
+                self._save()
+                self._watch_for_hangs()
+        finally:
+            client.close()
+
+    def _save(self) -> None:
+        if not self._save_due:
+            return
+        self._save_due = False
+        try:
+            take_snapshot(self._live.folder.work, self._engine)
+        except OSError as problem:
+            # The engine may have replaced a file meanwhile, or the disk is full; the last snapshot stands.
+            get_logger().warning(
+                "snapshot_failed", job=self._live.job.id, step=self._live.step.name, error=str(problem)
+            )
+
+    def _pass_on(self, asked: tuple[str, float] | None) -> tuple[str, float] | None:
+        wanted = self._live.stop_request
+        if wanted is None or wanted == asked:
+            return asked
+        try:
+            os.eventfd_read(self._live.bell)
+        except BlockingIOError:
+            pass  # asked before the bell could be heard
+        assert self._client is not None
+        message = {"op": "stop", "reason": wanted[0], "grace_s": wanted[1]}
+        try:
+            self._client.send(json.dumps(message).encode() + b"\n")
+        except OSError:
+            return asked  # it is ending anyway
+        return wanted
+
+    def _pass_on_quota(self) -> None:
+        if self._live.quota_told:
+            return
+        try:
+            os.eventfd_read(self._live.bell)
+        except BlockingIOError:
+            pass  # heard already
+        self._live.quota_told = True
+        assert self._client is not None
+        message = {"op": "quota", "scratch_mib": self._live.grant.scratch_mib}
+        try:
+            self._client.send(json.dumps(message).encode() + b"\n")
+        except OSError:
+            return  # it is ending anyway
+
+    def _take(self, data: bytes) -> None:
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            if "engine_pid" in message:
+                self._live.engine_pid = message["engine_pid"]
+            if "usage" in message:
+                self._live.usage = message["usage"]
+            if "tree" in message:
+                self._look = message
+
+    def _watch_for_hangs(self) -> None:
+        look, self._look = self._look, None
+        signs = self._feed.signs()
+        if look is not None and signs is not None:
+            self._watch.look(hangs.observation(look, **signs))
+
+    def read_progress(self) -> None:
+        """Feed new output to the engine's reader."""
+        self._save_due = self._feed.read() or self._save_due
+
+
+def take_snapshot(work: Path, engine: Engine) -> None:
+    """Copy the engine's checkpoint files aside, whole or not at all. The two newest are kept. Raises OSError."""
+    names = engine.checkpoint(work)
+    if not names:
+        return
+    folder = work / SNAPSHOTS
+    folder.mkdir(exist_ok=True)
+    taken = sorted(int(name) for name in os.listdir(folder) if name.isdigit())
+    number = taken[-1] + 1 if taken else 1
+    fresh = folder / f".{number}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    for name in names:
+        shutil.copyfile(work / name, fresh / name)
+    os.rename(fresh, folder / str(number))
+    for old in taken[:-1]:
+        shutil.rmtree(folder / str(old), ignore_errors=True)

@@ -1,0 +1,109 @@
+"""Before an engine starts: its attempt's directory filled, and the guardian's order written. Nothing here touches the
+store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from qmrunner.engines.base import Context, Engine, Installed
+from qmrunner.errors import QmrunnerError
+from qmrunner.model.jobs import OPTIONAL, Command, Step
+from qmrunner.model.space import hard_mark_mib
+from qmrunner.runtime import guardian, machine
+from qmrunner.runtime.attempt import Live, engine_grace_s
+from qmrunner.runtime.environment import compose
+from qmrunner.runtime.folders import AttemptFolder, write_atomically
+from qmrunner.settings import Settings
+
+_PREALLOCATED_LOG_BYTES = 4 << 20
+
+
+def prepare(live: Live, engine: Engine, installed: Installed, settings: Settings) -> Command:
+    """Fill the attempt directory and write the guardian's order. Raises QmrunnerError or OSError."""
+    work = live.folder.work
+    work.mkdir(parents=True)
+    context = Context(
+        directory=work,
+        inputs=inputs_of(live.step, settings.jobs_root / live.job.id),
+        grant=live.grant,
+        installed=installed,
+        previous=_previous(live, engine),
+    )
+    command = engine.prepare(live.step, context)
+    if warning := machine.stack_note():
+        command = replace(command, notes=(*command.notes, warning))
+    _lay_out(work, command)
+    environment = compose(os.environ, command.env, work, live.marker)
+    _write_order(live, command, environment.variables, settings)
+    return replace(command, notes=(*command.notes, *environment.notes()))
+
+
+def inputs_of(step: Step, job_folder: Path, *, optional: bool = True) -> dict[str, Path]:
+    """The step's input files by name, those that may be missing only with `optional`. Raises QmrunnerError."""
+    found = {}
+    for name, relative in step.inputs.items():
+        path = job_folder / relative.removeprefix(OPTIONAL)
+        if path.is_file() and (optional or not relative.startswith(OPTIONAL)):
+            found[name] = path
+        elif not relative.startswith(OPTIONAL):
+            raise QmrunnerError(
+                "input_missing",
+                f"the input {name!r} of step {step.name} is not there",
+                evidence=str(path),
+                remedy="files of this job were removed by hand; submit it again",
+            )
+    return found
+
+
+def _previous(live: Live, engine: Engine) -> Path | None:
+    """The work folder of the newest earlier attempt from which this one can go on."""
+    for number in range(live.number - 1, 0, -1):
+        work = AttemptFolder(live.folder.path.parent / str(number)).work
+        if work.is_dir() and engine.checkpoint(work):
+            return work
+    return None
+
+
+def _lay_out(work: Path, command: Command) -> None:
+    for name, source in command.copies.items():
+        target = work / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+    for name, text in command.files.items():
+        target = work / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    temporary = command.env.get("TMPDIR")
+    if temporary and work in Path(temporary).parents:
+        Path(temporary).mkdir(parents=True, exist_ok=True)
+
+
+def _write_order(live: Live, command: Command, environment: Mapping[str, str], settings: Settings) -> None:
+    live.log.parent.mkdir(parents=True, exist_ok=True)
+    order = guardian.Order(
+        argv=list(command.argv),
+        env=dict(environment),
+        cwd=str(live.folder.work),
+        log=str(live.log),
+        marker=live.marker,
+        grace_s=engine_grace_s(settings),
+        adoption_s=settings.adoption_seconds,
+        preallocate_bytes=_PREALLOCATED_LOG_BYTES,
+        scratch_quota_mib=live.grant.scratch_mib,
+        file_limit_bytes=_file_limit_bytes(live, settings),
+    )
+    write_atomically(live.folder.path / guardian.COMMAND, json.dumps(asdict(order)))
+
+
+def _file_limit_bytes(live: Live, settings: Settings) -> int:
+    """What is free of the scratch volume now. None for what uses shared memory: its segments are files, too."""
+    found = machine.volume(live.folder.path) if live.grant.shm_mib == 0 else None
+    if found is None:
+        return 0
+    hard = hard_mark_mib(found.total_mib, settings.scratch_hard_mib, settings.scratch_soft_mib)
+    return max(1, found.free_mib - hard) * 2**20
