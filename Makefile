@@ -4,7 +4,7 @@ PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 CODE := qmrunner tests $(wildcard benchmarks examples migrations)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow chaos check format lock wheel clean
+.PHONY: help setup demo test slow image e2e-try chaos check format lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,10 +16,16 @@ demo: setup  ## ethanol from SMILES to NMR shifts, through the real daemon and e
 	@$(PY) examples/demo.py
 
 test: setup  ## the tests, without the slow ones
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not e2e"
 
 slow: setup  ## the tests that take minutes
-	@$(PYTEST) -m slow; code=$$?; if [ $$code -eq 5 ]; then echo "no slow tests"; else exit $$code; fi
+	@$(PYTEST) -m "slow and not e2e"; code=$$?; if [ $$code -eq 5 ]; then echo "no slow tests"; else exit $$code; fi
+
+image: setup  ## build the container image (TAG=qmrunner:latest BASE=debian:bookworm-slim TARGET=worker)
+	@deploy/image.sh $(TAG)
+
+e2e-try: setup  ## the image and its tests with real containers (starts an engine where none runs; root)
+	@deploy/e2e.sh $(PYTEST_ARGS)
 
 chaos: setup  ## kill, freeze and starve a real daemon for a while (SEED=1 MINUTES=1)
 	@$(PY) -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qmrunner.doctor.finding import Finding, fail, ok, warn
 from qmrunner.doctor.machine import Space
+from qmrunner.model.shortage import size
 from qmrunner.store.filesystems import VOLATILE, refuse_unsafe
 
 _SCRATCH_MIB, _SCRATCH_LEAST_MIB = 2048, 64
@@ -128,7 +129,7 @@ def scratch(path: Path, space: Space | None, kind: str | None) -> Finding:
     if space is None:
         return fail("scratch_space", "scratch_missing", f"{path} cannot be looked at", "set QMRUNNER_SCRATCH")
     data = {"free_mib": space.free_mib, "total_mib": space.total_mib, "files_free": space.files_free, "kind": kind}
-    text = f"{space.free_mib / 1024:.1f} of {space.total_mib / 1024:.1f} GiB free ({kind or 'unknown filesystem'})"
+    text = f"{size(space.free_mib)} of {size(space.total_mib)} free ({kind or 'unknown filesystem'})"
     files = space.files_free
     larger = "free space, or set QMRUNNER_SCRATCH to a larger disk"
     if space.free_mib < _SCRATCH_LEAST_MIB or (files is not None and files < _FILES_LEAST):

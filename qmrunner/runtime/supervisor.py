@@ -29,6 +29,7 @@ from qmrunner.runtime import machine, spawner, tree
 from qmrunner.runtime.exits import ExitStatus
 from qmrunner.runtime.folders import write_atomically
 from qmrunner.runtime.home import STATE_FILE, SUPERVISOR_FILE, HomeLock
+from qmrunner.runtime.notify import Notifier
 from qmrunner.runtime.schedule import Schedule
 from qmrunner.runtime.tail import Tailer, Writer
 from qmrunner.store import workers
@@ -68,6 +69,7 @@ class Supervisor:
         self.listener: socket.socket | None = None
         self.fatal = False
         self._stale_looks = 0
+        self.manager = Notifier()
         self.log = logs.get()
 
     def run(self) -> int:
@@ -97,7 +99,9 @@ class Supervisor:
             self._watch_consumer()
             self._reap()
             self._write_state()
+            self.manager.say("READY=1\nWATCHDOG=1")
             self._wait(wake)
+        self.manager.say("STOPPING=1")
         schedule.stop()
         self._stop(wake)
         self._say_goodbye()

@@ -1,0 +1,49 @@
+#!/bin/sh
+# Builds the worker image and prints what makes up its size.
+#     deploy/image.sh [TAG]     BASE=debian:trixie-slim for another Debian, TARGET=crest for the image with CREST
+# Where no registry answers the base is made by deploy/base.sh. Python packages are fetched here, by this machine's pip
+# and checked against constraints.txt, so that the build itself needs no package index.
+set -eu
+cd "$(dirname "$0")/.."
+tag=${1:-qmrunner:latest}
+base=${BASE:-debian:bookworm-slim}
+wheelhouse=dist/wheelhouse
+
+say() { printf '[image] %s\n' "$*" >&2; }
+
+suite=$(echo "$base" | sed -n 's/^debian:\([a-z]*\)-slim$/\1/p')
+if ! docker image inspect "$base" >/dev/null 2>&1; then
+    say "looking for $base"
+    if ! timeout 60 docker pull --quiet "$base" >/dev/null 2>&1; then
+        [ -n "$suite" ] || { say "no registry gives $base, and it cannot be made here"; exit 1; }
+        say "no registry gives it"
+        deploy/base.sh "$suite" "$base"
+    fi
+fi
+
+# One folder for each Python of a base, filled once for each state of constraints.txt.
+case $suite in trixie) python=313 ;; *) python=311 ;; esac
+stamp="$python $(sha256sum <constraints.txt)"
+if [ "$(cat dist/wheelhouse.stamp 2>/dev/null)" != "$stamp" ]; then
+    say "fetching the locked Python packages"
+    rm -rf "$wheelhouse"
+    .venv/bin/python -m pip download -qq --require-hashes --only-binary :all: --python-version "$python" \
+        --dest "$wheelhouse" -r constraints.txt
+    echo "$stamp" >dist/wheelhouse.stamp
+fi
+
+say "building $tag on $base"
+# The build reaches mirrors the way this machine does, its /etc/hosts included.
+docker build --quiet --network host -f deploy/Dockerfile --target "${TARGET:-worker}" -t "$tag" \
+    --build-arg BASE="$base" \
+    --build-arg VERSION="$(sed -n 's/^__version__ = "\(.*\)"/\1/p' qmrunner/__init__.py)" \
+    --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" . >/dev/null
+
+docker image inspect --format "$tag: {{.Size}} bytes, {{len .RootFS.Layers}} layers, user {{.Config.User}}" "$tag"
+docker history --no-trunc --format '{{.Size}}\t{{.CreatedBy}}' "$tag" | grep -v '^0B' | cut -c 1-110
+docker run --rm --entrypoint sh "$tag" -c '
+    du -xsm /usr/lib /usr/share /usr/bin /opt/qmrunner /var 2>/dev/null
+    echo "largest packages of Debian (MB):"
+    dpkg-query -W -f "\${Installed-Size} \${Package}\n" | sort -rn | head -12 | awk "{ printf \"%8.1f %s\n\", \$1/1024, \$2 }"
+    echo "largest Python packages (MB):"
+    du -sm /opt/qmrunner/lib/python3*/site-packages/* | sort -rn | head -8'
