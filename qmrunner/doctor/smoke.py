@@ -69,6 +69,10 @@ H  0.0000 -0.7572 -0.4692
 """
 
 
+# What our own chemistry loads at some time: a package may be installed and lack a library of the system.
+_LOADS = "import numpy, matplotlib.pyplot; from rdkit.Chem import AllChem; from rdkit.Chem.Draw import rdMolDraw2D"
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """One run. `energy` is the expected total energy in hartree, within `tolerance`; None: none is printed."""
@@ -101,8 +105,27 @@ def smoke(settings: Settings) -> Iterator[Finding]:
         with _workshop(settings) as shop:
             for number, (case, found) in enumerate(there, 1):
                 yield from ask(case.name, lambda case=case, found=found, n=number: _one(shop, case, found, what, n))  # type: ignore[misc]
+        if installed("chemistry", settings).path is not None:
+            yield from ask("smoke_chemistry", _chemistry)
     except OSError as problem:
         yield fail("smoke", "scratch_unusable", f"no run could be tried: {problem}", "see `scratch` above")
+
+
+def _chemistry() -> Finding:
+    """Whether the packages that `examine` found installed can be loaded, drawing included."""
+    began = time.monotonic()
+    command = [sys.executable, "-c", _LOADS]
+    try:
+        ended = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LONGEST_RUN_S
+        )
+    except subprocess.TimeoutExpired:
+        return fail("smoke_chemistry", "timed_out", f"RDKit was not loaded within {_LONGEST_RUN_S:g} s", "see `cores`")
+    if ended.returncode:
+        said = (ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"])[-1]
+        remedy = "install what it names (Debian, for drawings: `apt-get install libxrender1 libxext6`)"
+        return fail("smoke_chemistry", "library_broken", said, remedy)
+    return ok("smoke_chemistry", f"RDKit, its drawing and matplotlib load in {time.monotonic() - began:.1f} s")
 
 
 @dataclass

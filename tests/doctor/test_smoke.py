@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from qmrunner.doctor import smoke
 from tests.doctor.machines import Doctor, needs_nwchem, needs_xtb
 from tests.support import ROOT, Home, wait_for
 
@@ -40,7 +41,19 @@ def test_small_real_runs_give_the_right_energies(doctor: Doctor, home: Home) -> 
         assert two["energy_hartree"] == pytest.approx(one["energy_hartree"], abs=1e-8)
     assert told.checks["smoke_xtb"]["data"]["energy_hartree"] == pytest.approx(-5.0703708, abs=1e-5)
     assert one["seconds"] > 0
+    assert told.checks["smoke_chemistry"]["result"] == "ok"
     assert marked(home) == []
+
+
+def test_a_package_that_is_installed_and_cannot_be_loaded_is_told_by_what_it_lacks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lacking = "raise ImportError('libXrender.so.1: cannot open shared object file')"
+    monkeypatch.setattr(smoke, "_LOADS", lacking)
+    found = smoke._chemistry()
+    assert (found.result, found.code) == ("fail", "library_broken")
+    assert "libXrender.so.1" in found.text
+    assert "libxrender1" in str(found.remedy)
 
 
 def script(path: Path, text: str) -> str:
