@@ -1,10 +1,11 @@
 """How fast qmrunner notices a death and makes it durable, and how fast a killed machine's work goes on.
 
-    python benchmarks/recovery.py [--kills 30] [--rows 1000] [--json]
+    python benchmarks/recovery.py [--kills 30] [--rows 1000] [--silences 3] [--json]
 
 Every death is a real SIGKILL of a real process of a real daemon at its default beat and lease; the clock runs from the
 signal to the committed row that says so, read from the store every 2 ms. Aims: p50 at most 0.2 s, p99 at most 1 s;
-after a kill of everything 1,000 running rows judged within 5 s, and the first of them running again within 10 s.
+after a kill of everything 1,000 running rows judged within 5 s, and the first of them running again within 10 s; a
+worker that falls silent (all its daemon frozen) is called lost by another one of the store within 25 s.
 """
 
 from __future__ import annotations
@@ -158,10 +159,28 @@ def restart(rows: int) -> dict[str, float]:
             return {"judged_s": round(judged, 2), "first_rerun_s": round(time.monotonic() - begin, 2)}
 
 
+def silence() -> float:
+    """Seconds from the moment a worker falls silent to the release of its attempt by another worker of the store."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        shared = {**DEFAULTS, **LATE, "QMRUNNER_STORE_URL": f"sqlite:///{root / 'store.db'}"}
+        shared |= {f"QMRUNNER_{name.upper()}": str(root / name) for name in ("jobs", "scratch", "logs")}
+        first, second = Home(root / "first", shared), Home(root / "second", shared)
+        with ended_daemons(first) as start:
+            watched = Watched(first, start())
+            row = wait_for(watched.running, 60.0, "a running attempt")
+            start(on=second)
+            silent = watched.daemon.pid
+            for pid in (silent, *tree.children_of(silent)):
+                os.kill(pid, signal.SIGSTOP)
+            return until(lambda: watched.ended(row.number), 120.0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--silences", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     measured = deaths(given.kills)
@@ -174,6 +193,7 @@ def main() -> None:
         for what, times in measured.items()
     }
     report["restart"] = {"rows": given.rows, **restart(given.rows)}
+    report["silence"] = [round(silence(), 1) for _ in range(given.silences)]
     if given.json:
         print(json.dumps(report, indent=1))
         return
@@ -187,6 +207,7 @@ def main() -> None:
     one = report["restart"]
     times = f"judged in {one['judged_s']} s, first rerun {one['first_rerun_s']} s"
     print(f"{one['rows']} running rows of a dead machine: {times}")
+    print(f"a silent worker is called lost after {', '.join(f'{one} s' for one in report['silence'])}")
 
 
 if __name__ == "__main__":
