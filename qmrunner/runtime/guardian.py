@@ -43,6 +43,7 @@ _LEFTOVER_GRACE_S = 1.0  # for what an engine leaves behind after it ended by it
 _KILL_EVERY_S = 0.02
 _SAMPLE_FIRST_S, _SAMPLE_LAST_S = 0.25, 2.0
 _TOLD_PROCESSES = 256  # of a larger tree: these many, so that a message stays one write
+_WALK_LEAST_S = 1.0  # well below the last sampling interval, which it would otherwise miss every other time
 _MAPS_SHARE = 500  # reading all mappings may take this part of the time
 _QUOTA_LOOKS = 2  # above the quota in a row: whoever may raise it has had its time
 
@@ -303,7 +304,7 @@ class Guardian:
         if final or now >= self.next_walk:
             usage.scratch_mib = sampling.tree_bytes(self.order.cwd) / 2**20
             usage.peak_scratch_mib = max(usage.peak_scratch_mib, usage.scratch_mib)
-            self.next_walk = time.monotonic() + max(2.0, 50 * (time.monotonic() - before))
+            self.next_walk = time.monotonic() + max(_WALK_LEAST_S, 50 * (time.monotonic() - before))
             if not final:
                 self._mind_quota()
         usage.disk_full = usage.disk_full or sampling.is_full(self.order.cwd) or sampling.is_full(self.order.log)

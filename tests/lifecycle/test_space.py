@@ -75,9 +75,10 @@ def test_files_of_others_make_a_step_wait_and_say_so_until_they_go(scratch: Path
 
 def test_a_step_that_needs_more_than_was_reserved_gets_it_where_it_is_free(scratch: Path, lab: Lab) -> None:
     daemon = lab.start()
-    job = lab.submit(fill=330, pace=6, seconds=11)
+    job = lab.submit(fill=330, pace=3, seconds=12)
     assert lab.ended(job, 40) == "succeeded"
     assert lab.attempts(job) == [(1, "succeeded", "ok")]
+    wait_for(lambda: daemon.events("reservation_raised"), 10, "the event")
     assert {event["job"] for event in daemon.events("reservation_raised")} == {job}
 
 
@@ -102,6 +103,7 @@ def test_below_the_hard_mark_the_greediest_is_stopped_keeps_its_place_and_goes_o
     lab.running(job)
     write(scratch / "somebody-elses", VOLUME_MIB - 100 - 3)
     wait_for(lambda: lab.attempts(job)[0][1] == "stopped", 20, "the stop")
+    wait_for(lambda: daemon.events("scratch_low"), 10, "the event")
     assert [event["job"] for event in daemon.events("scratch_low")] == [job]
     assert lab.step(job).retries == 0
     why = lab.home.json("why", job)

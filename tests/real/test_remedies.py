@@ -65,7 +65,7 @@ def test_an_scf_out_of_iterations_is_remedied_and_the_result_says_so(
     running = daemon()
     shown = place.run("submit", "nwchem", "wat.nw", "--wait", timeout_s=120)
     assert shown.returncode == 0, shown.stdout + shown.stderr
-    assert "remedy:  nwchem: 300 SCF iterations (after scf_not_converged)" in shown.stdout
+    assert "remedy:   nwchem: 300 SCF iterations (after scf_not_converged)" in shown.stdout
     job = only_job(place)
     result = place.json("result", job)
     assert result["energy_hartree"] == pytest.approx(-75.31279, abs=1e-5)
