@@ -105,6 +105,7 @@ def check(home: Home, start: Callable[..., Daemon], seed: int, kills: int, molec
     assert successes(home, job) == successes(home, calm), storm.kills  # each step once, and none besides
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [1])
 def test_a_prediction_killed_at_random_ends_with_the_same_shifts(
