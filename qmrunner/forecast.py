@@ -126,7 +126,7 @@ def usage(app: App) -> dict[str, Any]:
         worker = _worker_of(workers.all_workers(connection), settings)
         left = reserved.left_of(connection, worker, capacity, room).now
         live = workers.live_attempts(connection, [worker])
-        ready = claims.ready(connection, now)
+        ready = claims.ready(connection, now, capacity.labels)
         demands = peaks.demands(connection, ready)
         fates = attempt_store.fates(connection, {*on_disk, *(row["job_id"] for row in live)})
     rows = _job_rows(on_disk, live, fates, settings)

@@ -94,7 +94,7 @@ class Worker:
     def _claim(self) -> Claim | None:
         now = time.time()
         with self.app.store.read() as connection:
-            if not claims.any_ready(connection, now):
+            if not claims.any_ready(connection, now, self.capacity.labels):
                 return None
         room = machine.room(self.settings)
         with self.app.store.write() as connection:
@@ -107,7 +107,7 @@ class Worker:
         if self.stopping.is_set() or len(self.live.all()) >= self.capacity.slots:
             return
         with suppress(StoreUnavailable), self.app.store.read() as connection:
-            if claims.any_ready(connection, time.time()):
+            if claims.any_ready(connection, time.time(), self.capacity.labels):
                 self.app.queue.ring()
 
     # -- one attempt ------------------------------------------------------------------------------------------------

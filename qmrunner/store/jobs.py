@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, case, func, select, update
 
 from qmrunner.errors import NotFoundError, UsageError
-from qmrunner.model import remedies
+from qmrunner.model import labels, remedies
 from qmrunner.model.jobs import Demand, Job, Plan, Step, StepSpec, Submission
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
 from qmrunner.store import events
@@ -45,6 +45,8 @@ def accept(connection: Connection, now: float, job_id: str, submission: Submissi
             name=submission.name,
             priority=submission.priority,
             key=submission.key,
+            owner=submission.owner,
+            requires=labels.stored(submission.requires) or None,
             cancel_requested=False,
             created_at=now,
         )
