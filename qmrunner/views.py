@@ -56,7 +56,7 @@ def job_view(app: App, job_id: str) -> dict[str, Any]:
         seen = peaks.seen(connection, {kind_of(step.engine, step.task, step.params) for step in steps})
     rows = [
         {**row, "estimate": _estimate(step, row["cores"], seen)}
-        for row, step in zip(_steps(steps, tries, everyone, nobody), steps, strict=True)
+        for row, step in zip(_steps(steps, tries, everyone, nobody, app.store.now()), steps, strict=True)
     ]
     return {"job": {**_job(job), "progress": _progress(job, steps), "steps": rows}}
 
@@ -83,7 +83,7 @@ def beats(app: App, worker: Mapping[str, Any], now: float) -> bool:
 
 def taken_by_any(app: App, job: Job, everyone: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a running worker has the labels that the job requires; when none runs at all there is more amiss."""
-    now = time.time()
+    now = app.store.now()
     alive = [row for row in everyone if row["state"] in ("active", "draining") and beats(app, row, now)]
     return not alive or any(labels.met(job.requires, row["labels"] or ()) for row in alive)
 
@@ -120,11 +120,14 @@ def _progress(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
 
 
 def _steps(
-    steps: Sequence[Step], tries: Sequence[Attempt], everyone: Sequence[Mapping[str, Any]], nobody: str | None
+    steps: Sequence[Step],
+    tries: Sequence[Attempt],
+    everyone: Sequence[Mapping[str, Any]],
+    nobody: str | None,
+    now: float,
 ) -> list[dict[str, Any]]:
     beat_at = {row["id"]: row["beat_at"] for row in everyone}
     newest = {one.step_id: one for one in tries}
-    now = time.time()
     rows = []
     for step in steps:
         one = newest.get(step.id)
@@ -173,7 +176,7 @@ def _estimate(step: Step, cores: int | None, seen: Mapping[str, Sequence[Ratios]
 
 
 def _worker(app: App, row: dict[str, Any], held: Grant | None) -> dict[str, Any]:
-    age = max(0.0, time.time() - row["beat_at"])
+    age = max(0.0, app.store.now() - row["beat_at"])
     return {
         "id": row["id"],
         "name": row["name"],

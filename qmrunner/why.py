@@ -82,8 +82,8 @@ def view(app: App, job_id: str) -> dict[str, Any]:
 
 
 def _look(app: App, job_id: str) -> _Known:
-    now = time.time()
     with app.store.read() as connection:
+        now = app.store.now()
         job = job_store.get(connection, job_id)
         steps = job_store.of_job(connection, job_id)
         everyone = workers.all_workers(connection)
@@ -203,7 +203,7 @@ def _running(app: App, known: _Known, step: Step) -> dict[str, Any]:
         "progress": text,
         "phase": one.progress.get("phase"),
         "elapsed_s": None if elapsed is None else round(elapsed, 1),
-        "output_age_s": _output_age(Path(one.log), known.now),
+        "output_age_s": _output_age(Path(one.log), time.time()),
         "cores": one.grant.cores,
         "cpu_s": usage.get("cpu_s"),
         "memory_mib": usage.get("memory_mib"),

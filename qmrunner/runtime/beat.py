@@ -70,7 +70,7 @@ class Beat:
             return
         worker.app.store.check_file()
         changed = due and worker.measure()
-        now = time.time()
+        now = worker.app.store.now()
         for one in dirty:
             one.dirty = False
         accepted = True

@@ -13,12 +13,12 @@ from sqlalchemy import ColumnElement, Connection, case, delete, func, or_, selec
 
 from qmrunner.model import labels, remedies
 from qmrunner.model.jobs import Grant, Job, Step
-from qmrunner.model.packing import PATIENCE, Candidate, Capacity, can_ever_fit, choose
+from qmrunner.model.packing import PATIENCE, Candidate, Capacity, Free, can_ever_fit, choose
 from qmrunner.model.policy import RETRY_DELAY_CAP_S, Verdict
 from qmrunner.model.shortage import never_fits, shortages, waits_for
 from qmrunner.model.space import REASONS, Room, after_stop_mib
 from qmrunner.model.states import JOB_FINAL, AttemptState, JobState, StepState
-from qmrunner.store import events, molding, peaks
+from qmrunner.store import events, locks, molding, peaks
 from qmrunner.store import jobs as job_store
 from qmrunner.store.jobs import Planner
 from qmrunner.store.moves import move_job, move_step
@@ -140,7 +140,7 @@ def claim(
     # What cannot fit even when all that runs has ended must not hold up the others.
     here = [step for step in found if room.blocked is None and can_ever_fit(step.demand, left.idle)]
     wanted = molding.cores_wanted(connection, now, worker_id, here, left.now)
-    picked = choose([Candidate(step.id, step.demand, step.passed_over) for step in here], left.now, wanted)
+    picked = _pick(connection, here, left.now, wanted)
     blocked = MORE_CORES if wanted == 0 and not room.blocked else room.blocked
     _note_waits(connection, found, left, worker_id, blocked, picked[0].step_id if picked else None)
     if picked is None:
@@ -149,7 +149,8 @@ def claim(
     step = next(step for step in found if step.id == candidate.step_id)
     passed = _passed_over(connection, here, step)
     if passed:
-        connection.execute(update(steps).where(steps.c.id.in_(passed)).values(passed_over=steps.c.passed_over + 1))
+        counted = update(steps).where(steps.c.id.in_(locks.at_hand(passed)))
+        connection.execute(counted.values(passed_over=steps.c.passed_over + 1))
     number = step.attempt + 1
     taken = move_step(
         connection,
@@ -180,6 +181,19 @@ def claim(
     return result
 
 
+def _pick(
+    connection: Connection, here: Sequence[Step], free: Free, wanted: int | None
+) -> tuple[Candidate, Grant] | None:
+    """The best step that fits and that no other claim is taking at this moment."""
+    steps_by_id = {step.id: step for step in here}
+    while True:
+        candidates = [Candidate(step.id, step.demand, step.passed_over) for step in steps_by_id.values()]
+        picked = choose(candidates, free, wanted)
+        if picked is None or locks.take(connection, steps_by_id[picked[0].step_id]):
+            return picked
+        del steps_by_id[picked[0].step_id]
+
+
 def _without_misfits(connection: Connection, now: float, found: list[Step], here: Capacity) -> list[Step]:
     """Hold what no worker of this store with the labels for it could ever run, with the numbers; return the rest."""
     if all(can_ever_fit(step.demand, here) for step in found):
@@ -193,6 +207,8 @@ def _without_misfits(connection: Connection, now: float, found: list[Step], here
         capacities = [Capacity(*row[:5]) for row in active if labels.met(required, row.labels or ())]
         if any(can_ever_fit(step.demand, one) for one in capacities):
             kept.append(step)
+            continue
+        if not locks.take(connection, step, alone=True):
             continue
         summary, remedy = never_fits(step.name, step.job_id, step.demand, capacities)
         values: dict[str, Any] = {"code": "never_fits", "failure_class": "resource", "summary": summary}
@@ -238,7 +254,8 @@ def _note_waits(
         if patient is None and short and step.passed_over >= PATIENCE and can_ever_fit(step.demand, left.idle):
             patient = step
         if text != step.waits_for:
-            connection.execute(update(steps).where(steps.c.id == step.id).values(waits_for=text))
+            noted = update(steps).where(steps.c.id.in_(locks.at_hand([step.id])))
+            connection.execute(noted.values(waits_for=text))
 
 
 def _record_claim(connection: Connection, now: float, claim: Claim) -> None:
@@ -323,6 +340,8 @@ def finish(
 
     Returns how many steps are ready now, or None when this attempt has been fenced off: nothing was changed then.
     """
+    owner = connection.execute(select(steps.c.job_id).where(steps.c.id == step_id)).scalar_one()
+    locks.hold_job(connection, owner)
     row = connection.execute(select(steps).where(steps.c.id == step_id)).one()
     values: dict[str, Any] = {
         "code": None if verdict.move == "succeed" else verdict.code,

@@ -59,7 +59,7 @@ class Leases:
 
     def _bury(self, row: Mapping[str, Any], beat: int) -> int:
         with self.app.store.write() as connection:
-            if not workers.condemn(connection, time.time(), row["id"], beat):
+            if not workers.condemn(connection, self.app.store.now(), row["id"], beat):
                 return 0  # it beat at the last moment
             left = workers.live_attempts(connection, [row["id"]])
         get_logger().warning(
@@ -77,7 +77,7 @@ class Leases:
             verdict = policy.cancelled() if job.cancel_requested else policy.lost(0, "machine", 1)
             done = claims.finish(
                 connection,
-                time.time(),
+                self.app.store.now(),
                 step_id=attempt["step_id"],
                 number=attempt["number"],
                 verdict=verdict,
