@@ -42,7 +42,8 @@ class Leases:
         own = rows.pop(self.own, None)
         if own is None:
             return 0
-        beats = [(row["id"], row["beat"]) for row in rows.values()]
+        # Earlier workers of this home are not judged: the consumer adopts what they left, however slow its start is.
+        beats = [(row["id"], row["beat"]) for row in rows.values() if row["home_id"] != own["home_id"]]
         now = time.monotonic() if monotonic is None else monotonic
         released = sum(self._bury(rows[worker], beat) for worker, beat in self.judge.observe(beats, own["beat"], now))
         return released + self._release_left()
