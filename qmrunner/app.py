@@ -42,7 +42,10 @@ class App:
 
     @cached_property
     def store(self) -> Store:
-        return Store(self.settings.store, busy_seconds=self._busy_seconds)
+        s = self.settings
+        # One for each attempt's thread, and those that beat, judge, sweep and watch space.
+        threads = (s.slots or len(os.sched_getaffinity(0))) + 4
+        return Store(s.store, busy_seconds=self._busy_seconds, connections=threads)
 
     def open_store(self, *, create: bool) -> Store:
         """The store, checked to be of this program's schema. With `create` an empty home is made usable."""

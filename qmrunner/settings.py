@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner.errors import UsageError, nearest
+from qmrunner.model import labels
 
 PREFIX = "QMRUNNER_"
 # Read by parts of the program that run before or beside the settings.
@@ -59,6 +60,10 @@ def _choice(*words: str) -> Callable[[str], str]:
     return read
 
 
+def _labels(text: str) -> tuple[str, ...]:
+    return labels.check(text.split(","))
+
+
 def _path(text: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(text)))
 
@@ -91,6 +96,7 @@ class Settings:
     scratch: Path | None = _setting(_path, "working files; default home/scratch", default=None)
     logs: Path | None = _setting(_path, "engine logs; default home/logs", default=None)
     worker_name: str = _setting(_text, "name of this worker", default_factory=socket.gethostname)
+    labels: tuple[str, ...] = _setting(_labels, "labels of this worker, comma separated", default=())
     slots: int | None = _setting(_integer(1), "attempts at a time; default one per core", default=None)
     cores: int | None = _setting(_integer(1), "cores to use; default what affinity and quota allow", default=None)
     memory_mib: int | None = _setting(_integer(64), "memory to use; default what the machine allows", default=None)

@@ -20,7 +20,7 @@ LIGHT_CHEMISTRY = {"qmrunner.chemistry.xyz", "qmrunner.chemistry.elements", "qmr
 MAY = {
     "qmrunner.model": {"qmrunner.model"},
     "qmrunner.errors": set(),
-    "qmrunner.settings": {"qmrunner.errors"},
+    "qmrunner.settings": {"qmrunner.errors", "qmrunner.model.labels"},
     "qmrunner.logs": {"qmrunner.errors"},
     "qmrunner.queue": {"qmrunner.errors", "qmrunner.model"},
     "qmrunner.store": {"qmrunner.store", "qmrunner.model", "qmrunner.errors"},

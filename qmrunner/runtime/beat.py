@@ -70,7 +70,7 @@ class Beat:
             return
         worker.app.store.check_file()
         changed = due and worker.measure()
-        now = time.time()
+        now = worker.app.store.now()
         for one in dirty:
             one.dirty = False
         accepted = True
@@ -86,7 +86,8 @@ class Beat:
             workers.save_progress(connection, now, [(one.step.id, one.number, one.progress) for one in dirty])
             cancelled = workers.cancelled_steps(connection, worker.worker_id) if live else set()
             fenced = workers.fenced_attempts(connection, [(one.step.id, one.number) for one in live])
-            unrung = due and len(live) < worker.capacity.slots and claims.any_ready(connection, now)
+            room = due and len(live) < worker.capacity.slots
+            unrung = room and claims.any_ready(connection, now, worker.capacity.labels)
         self._store_is_back()
         if not accepted:
             self._fenced_off()

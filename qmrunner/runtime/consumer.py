@@ -103,7 +103,7 @@ def drain(worker: Worker, signals: Signals) -> None:
 def _announce(worker: Worker) -> None:
     with suppress(QmrunnerError), worker.app.store.write() as connection:
         workers.set_state(connection, worker.worker_id, "draining")
-        events.append(connection, time.time(), "worker_draining", worker_id=worker.worker_id)
+        events.append(connection, worker.app.store.now(), "worker_draining", worker_id=worker.worker_id)
 
 
 def _hear_wakes(listener: socket.socket, app: App, beat: Beat) -> None:

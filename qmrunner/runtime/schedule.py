@@ -62,7 +62,7 @@ class Schedule:
             return
         try:
             with self._app.store.write() as connection:
-                workers.beat(connection, time.time(), self._leases.own, None)
+                workers.beat(connection, self._app.store.now(), self._leases.own, None)
         except QmrunnerError as problem:
             get_logger().debug("stand_in_waits", evidence=problem.evidence)
 

@@ -115,7 +115,7 @@ class Supervisor:
         with self.app.store.write() as connection:
             self.worker_id = workers.register(
                 connection,
-                time.time(),
+                self.app.store.now(),
                 name=self.settings.worker_name,
                 host=socket.gethostname(),
                 identity=tree.myself().as_dict(),
@@ -171,7 +171,7 @@ class Supervisor:
     def _record_death(self, status: int | None) -> None:
         """The consumer's death as a row, from a thread: a store that stalls must not stall the restart."""
         with suppress(QmrunnerError), self.app.store.write() as connection:
-            workers.consumer_died(connection, time.time(), self.worker_id, status)
+            workers.consumer_died(connection, self.app.store.now(), self.worker_id, status)
 
     def _start(self, child: Child) -> None:
         argv = [sys.executable, "-m", f"qmrunner.runtime.{child.name}"]

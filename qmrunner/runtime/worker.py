@@ -92,9 +92,9 @@ class Worker:
             self.carry(_from_claim(claim), fresh=True)
 
     def _claim(self) -> Claim | None:
-        now = time.time()
+        now = self.app.store.now()
         with self.app.store.read() as connection:
-            if not claims.any_ready(connection, now):
+            if not claims.any_ready(connection, now, self.capacity.labels):
                 return None
         room = machine.room(self.settings)
         with self.app.store.write() as connection:
@@ -107,7 +107,7 @@ class Worker:
         if self.stopping.is_set() or len(self.live.all()) >= self.capacity.slots:
             return
         with suppress(StoreUnavailable), self.app.store.read() as connection:
-            if claims.any_ready(connection, time.time()):
+            if claims.any_ready(connection, self.app.store.now(), self.capacity.labels):
                 self.app.queue.ring()
 
     # -- one attempt ------------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ class Worker:
             with self.app.store.write() as connection:
                 return claims.start(
                     connection,
-                    time.time(),
+                    self.app.store.now(),
                     step_id=live.step.id,
                     number=live.number,
                     guardian=record.get("guardian", {}),
@@ -293,7 +293,7 @@ class Worker:
             if cancelled:
                 return policy.cancelled()
             with self.app.store.read() as connection:
-                deaths = claims.deaths_since(connection, live.step.id, time.time() - policy.POISON_WINDOW_S)
+                deaths = claims.deaths_since(connection, live.step.id, self.app.store.now() - policy.POISON_WINDOW_S)
             return policy.lost(deaths + 1, what, self.settings.poison_deaths)
 
         self._commit(live, verdict_for, {}, None)
@@ -333,7 +333,7 @@ class Worker:
             verdict = verdict_for(job.cancel_requested)
             ready = claims.finish(
                 connection,
-                time.time(),
+                self.app.store.now(),
                 step_id=live.step.id,
                 number=live.number,
                 verdict=verdict,
