@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from qmrunner import workflows
+from qmrunner import published, workflows
 from qmrunner.app import App
 from qmrunner.errors import NotFoundError, NotReadyError
 from qmrunner.model import eta
@@ -71,7 +71,8 @@ def result_view(app: App, job_id: str) -> dict[str, Any]:
             remedy=f"`qmrunner why {job.id}` says why" if over else f"`qmrunner status {job.id} --watch` follows it",
         )
     folder = app.settings.jobs_root / job.id
-    return {**workflows.workflow(job.kind).result(job, steps), "folder": str(folder), "files": _files(folder)}
+    files = published.names(app, job.id)
+    return {**workflows.workflow(job.kind).result(job, steps), "folder": str(folder), "files": files}
 
 
 def _load(app: App, job_id: str) -> tuple[Job, list[Step], list[Attempt], dict[int, float]]:
@@ -214,12 +215,10 @@ def log_files(app: App, job_id: str, step: str | None) -> list[Path]:
         raise NotFoundError(
             "step_unknown", f"job {job_id} has no step {step!r}", remedy=f"its steps are {', '.join(names.values())}"
         )
-    return [Path(one.log) for one in tries if step in (None, names[one.step_id])]
-
-
-def _files(folder: Path) -> list[str]:
-    found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return sorted(str(path.relative_to(folder)) for path in found)
+    known = {one.id: one for one in steps}
+    wanted = [one for one in tries if step in (None, names[one.step_id])]
+    found = (published.log(app, known[one.step_id], one) for one in wanted)
+    return [path for path in found if path is not None]
 
 
 def iso(moment: datetime | None) -> str | None:

@@ -224,12 +224,13 @@ def result(
     as_json: AsJson = False,
 ) -> None:
     """Shifts, energies and files of a finished job."""
-    from qmrunner import views
+    from qmrunner import published, views
     from qmrunner.cli.results import show_result
 
     app = open_app()
     found = views.result_view(app, job)
     if out:
+        published.bring_all(app, job)
         _copy_files(found, out)
     if as_json:
         print_json(found)
