@@ -44,6 +44,7 @@ def overview(app: App, limit: int = 50) -> dict[str, Any]:
         "workers": [_worker(app, row, held.get(row["id"])) for row in ages.values()],
         "jobs": [{**_job(job), "progress": _progress(job, steps[job.id])} for job in found],
         "queue": {"paused": paused, "jobs": counted["jobs"], "steps": counted["steps"]},
+        "artifacts": artifacts(app),
         "disk": disk(app),
     }
 
@@ -174,6 +175,13 @@ def _worker(app: App, row: dict[str, Any], held: Grant | None) -> dict[str, Any]
         "version": row["version"],
         "started_at": iso(datetime.fromtimestamp(row["created_at"], UTC)),
     }
+
+
+def artifacts(app: App) -> dict[str, Any] | None:
+    """Where files reach other machines, and since when the daemon of this home has not reached it. None: not set."""
+    if app.settings.artifacts is None:
+        return None
+    return {"url": app.settings.artifacts, "lost_s": (state_file(app) or {}).get("artifacts_lost_s")}
 
 
 def disk(app: App) -> dict[str, Any]:

@@ -36,6 +36,7 @@ MAY = {
     },
     "qmrunner.doctor": {
         "qmrunner.doctor",
+        "qmrunner.artifacts",
         "qmrunner.runtime",
         "qmrunner.store",
         "qmrunner.engines",

@@ -5,6 +5,7 @@ way back, never used when they are not what the store of the jobs says.
 from __future__ import annotations
 
 import os
+import tempfile
 import threading
 import time
 import uuid
@@ -70,6 +71,35 @@ class Artifacts:
             remedy="set QMRUNNER_ARTIFACTS to an empty place of this store's own, the same on all its machines",
         )
 
+    def is_ours(self) -> bool:
+        """Whether the files of this store are there; makes nothing so."""
+        with self._noted():
+            found = self.blobs.identity()
+        with self._store.read() as connection:
+            return found is not None and found == rows.identity(connection)
+
+    def is_new(self) -> bool:
+        """Whether neither side knows of the other yet."""
+        with self._store.read() as connection:
+            known = rows.identity(connection)
+        with self._noted():
+            return known is None and self.blobs.identity() is None
+
+    def try_out(self) -> None:
+        """Keep a small content, read it back, forget it. Raises ArtifactsUnavailable where one of that fails."""
+        with tempfile.TemporaryDirectory(prefix="qmrunner-") as folder, self._noted():
+            path = Path(folder, "trial")
+            path.write_text(f"a trial of qmrunner {uuid.uuid4().hex}\n")
+            content = digest(path)
+            self.blobs.put(path, content.sha256)
+            try:
+                same = b"".join(self.blobs.read(content.sha256)) == path.read_bytes()
+            except FileNotFoundError:
+                same = False
+            self.blobs.remove(content.sha256)
+            if not same:
+                raise ArtifactsUnavailable(self.where, "what was written did not come back")
+
     def _settle(self, found: str | None) -> tuple[str | None, str | None]:
         """(What the store expects, what is there) once somebody has made this place the store's."""
         if found is not None:
@@ -95,6 +125,11 @@ class Artifacts:
         except NotReadyError:
             return False
         return True
+
+    def lost_s(self) -> float | None:
+        """Seconds for which it has not answered; None when it did when it was last asked."""
+        since = self._lost_since
+        return None if since is None else round(time.monotonic() - since, 1)
 
     @contextmanager
     def _noted(self) -> Iterator[None]:

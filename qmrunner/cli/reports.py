@@ -123,6 +123,10 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
     ]
     if seen["queue"]["paused"]:
         lines.append("[yellow]paused: nothing new is started; `qmrunner resume`[/]")
+    if seen["artifacts"]:
+        lost = seen["artifacts"]["lost_s"]
+        away = "" if lost is None else f"  [red]has not answered for {duration(lost)}[/]"
+        lines.append(f"artifacts: {seen['artifacts']['url']}{away}")
     return [*lines, "", _disk_line(seen["disk"])]
 
 

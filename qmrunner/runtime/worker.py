@@ -29,6 +29,7 @@ from qmrunner.runtime import fetching, folders, machine, reuse, tree
 from qmrunner.runtime.attempt import Live, LiveSet, engine_grace_s
 from qmrunner.runtime.folders import AttemptFolder
 from qmrunner.runtime.follower import Follower
+from qmrunner.runtime.handover import Handover, bring_checkpoint
 from qmrunner.runtime.hangs import HangWatch
 from qmrunner.runtime.outcomes import outcome_of, outcome_of_problem, read_exit
 from qmrunner.runtime.preparation import prepare
@@ -37,6 +38,7 @@ from qmrunner.runtime.removal import remove_tree
 from qmrunner.runtime.shrink import shrink
 from qmrunner.runtime.spawning import SpawnerClient
 from qmrunner.runtime.tail import TailRegister
+from qmrunner.store import artifacts as artifact_store
 from qmrunner.store import claims
 from qmrunner.store import jobs as job_store
 from qmrunner.store.claims import Claim
@@ -69,6 +71,7 @@ class Worker:
         self.stopping = threading.Event()  # no new claims
         self.leaving = threading.Event()  # the process is about to end
         self.paths = folders.paths(self.settings)
+        self.handover = Handover(app, self.artifacts, self.live, self.leaving) if self.artifacts else None
         self.log = logs.get()
 
     def measure(self) -> bool:
@@ -155,6 +158,7 @@ class Worker:
             return True
         try:
             fetching.bring_inputs(self.artifacts, live.step, self.settings.jobs_root / live.job.id)
+            bring_checkpoint(self.artifacts, live, self.app.engine(live.step.engine))
         except (ArtifactsUnavailable, StoreUnavailable) as problem:
             self.log.warning("inputs_not_brought", **who(live), evidence=problem.evidence)
             put_off = policy.put_off(problem.code, problem.message)
@@ -292,6 +296,9 @@ class Worker:
             publication = Publication(self.settings.jobs_root / live.job.id, live, outcome, self.artifacts)
             live.content_key = live.content_key or self._content_key(live)  # an adopted attempt has none yet
 
+        elif self.handover is not None and stop_reason not in ("cancel", "fenced"):
+            self.handover.leave(live)
+
         remedied = self._remedied(live, outcome) if outcome.state != "succeeded" else None
 
         def verdict_for(cancelled: bool) -> Verdict:
@@ -315,6 +322,8 @@ class Worker:
 
     def lose(self, live: Live, what: str) -> None:
         """Record that an attempt was lost with its guardian, worker or machine; its tree is proven empty."""
+        if self.handover is not None:
+            self.handover.leave(live)
 
         def verdict_for(cancelled: bool) -> Verdict:
             if cancelled:
@@ -360,6 +369,8 @@ class Worker:
             if publication is not None:
                 publication.record(connection, time.time())
                 publication.commit()
+            if self.artifacts is not None and verdict.move in ("succeed", "cancel"):
+                artifact_store.forget(connection, live.job.id, artifact_store.CHECKPOINT, live.step.name)
 
         with self.app.store.write() as connection:
             job = job_store.get(connection, live.job.id)
