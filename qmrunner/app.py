@@ -211,6 +211,8 @@ class App:
         return path.read_text().strip()
 
     def close(self) -> None:
+        if self.__dict__.get("artifacts") is not None:
+            self.artifacts.blobs.close()  # type: ignore[union-attr]
         if "store" in self.__dict__:
             self.store.close()
 

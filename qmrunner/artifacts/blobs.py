@@ -87,6 +87,10 @@ class Blobs(Protocol):
 
     def set_identity(self, identity: str) -> None: ...
 
+    def close(self) -> None:
+        """Let go of its connections."""
+        ...
+
 
 def connect(url: str) -> Blobs:
     """The place a `file:///…` or `s3://bucket/prefix` URL names; nothing is asked there yet.

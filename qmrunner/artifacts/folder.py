@@ -86,6 +86,9 @@ class FolderBlobs:
             temporary.write_text(f"{identity}\n")
             os.replace(temporary, self._root / IDENTITY)
 
+    def close(self) -> None:
+        """Nothing is open between two calls."""
+
     # -- parts ------------------------------------------------------------------------------------------------------
 
     def _place(self, sha256: str) -> Path:

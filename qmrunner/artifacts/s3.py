@@ -121,6 +121,11 @@ class S3Blobs:
         with self._translated():
             self._s3.pipe_file(f"{self._root}/{IDENTITY}", f"{identity}\n".encode())
 
+    def close(self) -> None:
+        creator = getattr(self._s3, "_s3creator", None)  # None before the first call
+        if creator is not None:
+            self._s3.close_session(self._s3.loop, creator)
+
     def _place(self, sha256: str) -> str:
         return f"{self._root}/{OBJECTS}/{sha256[:2]}/{sha256[2:]}"
 

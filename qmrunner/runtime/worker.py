@@ -157,14 +157,16 @@ class Worker:
         if self.artifacts is None:
             return True
         try:
-            fetching.bring_inputs(self.artifacts, live.step, self.settings.jobs_root / live.job.id)
+            lacking = fetching.bring_inputs(self.artifacts, live.step, self.settings.jobs_root / live.job.id)
             bring_checkpoint(self.artifacts, live, self.app.engine(live.step.engine))
         except (ArtifactsUnavailable, StoreUnavailable) as problem:
             self.log.warning("inputs_not_brought", **who(live), evidence=problem.evidence)
             put_off = policy.put_off(problem.code, problem.message)
             self._commit(live, lambda cancelled: policy.cancelled() if cancelled else put_off, {}, None)
             return False
-        return True
+        if lacking:
+            self._conclude(live, fetching.damaged(lacking, self.artifacts.where), None, {})
+        return not lacking
 
     def _reuse(self, live: Live) -> bool:
         """Conclude the attempt with what an identical step published before. False: it has to be computed."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
+from qmrunner.artifacts.blobs import Blobs, connect
 from tests.artifacts import s3
 from tests.support import Home
 
@@ -24,6 +25,24 @@ class Place:
 
     url: str
     variables: dict[str, str]
+
+    opened: list[Blobs] = field(default_factory=list)
+
+    def blobs(self) -> Blobs:
+        self.opened.append(connect(self.url))
+        return self.opened[-1]
+
+    def overwrite(self, sha256: str, content: bytes) -> None:
+        """What a bad disk does."""
+        place = f"objects/{sha256[:2]}/{sha256[2:]}"
+        if self.url.startswith("file://"):
+            Path(self.url.removeprefix("file://"), place).write_bytes(content)
+            return
+        import s3fs
+
+        files = s3fs.S3FileSystem(endpoint_url=self.variables["AWS_ENDPOINT_URL"], skip_instance_cache=True)
+        files.pipe_file(f"{self.url.removeprefix('s3://')}/{place}", content)
+        files.close_session(files.loop, files._s3creator)
 
 
 @pytest.fixture
@@ -50,15 +69,33 @@ def folder(tmp_path: Path) -> Place:
     return Place(path.as_uri(), {})
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A bucket on a server that speaks S3."""
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The endpoint of a server that speaks S3."""
     with s3.server() as endpoint:
-        variables = {**s3.CREDENTIALS, "AWS_ENDPOINT_URL": endpoint}
-        for name, value in variables.items():
-            monkeypatch.setenv(name, value)
-        s3.make_bucket(endpoint, "results")
-        yield Place("s3://results/qm", variables)
+        yield endpoint
+
+
+@pytest.fixture
+def wire(s3_server: str) -> Iterator[s3.Wire]:
+    """The way to that server, which a test may cut."""
+    found = s3.Wire(s3_server)
+    yield found
+    found.cut()
+
+
+@pytest.fixture
+def bucket(wire: s3.Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A bucket of its own."""
+    variables = {**s3.CREDENTIALS, "AWS_ENDPOINT_URL": wire.endpoint}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    name = f"results-{uuid.uuid4().hex[:8]}"
+    s3.make_bucket(wire.endpoint, name)
+    found = Place(f"s3://{name}/qm", variables)
+    yield found
+    for one in found.opened:
+        one.close()
 
 
 @pytest.fixture(params=["folder", "bucket"])
