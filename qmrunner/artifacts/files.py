@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
@@ -142,12 +143,12 @@ class Artifacts:
                 if first:
                     self._lost_since = self._asked_at
             if first:
-                logs.get().error("artifacts_lost", **problem.as_dict())
+                _tell("error", "artifacts_lost", **problem.as_dict())
             raise
         with self._lock:
             since, self._lost_since = self._lost_since, None
         if since is not None:
-            logs.get().info("artifacts_back", outage_s=round(time.monotonic() - since, 1))
+            _tell("info", "artifacts_back", outage_s=round(time.monotonic() - since, 1))
 
     # -- to it ------------------------------------------------------------------------------------------------------
 
@@ -219,12 +220,13 @@ class Artifacts:
                     for block in self.blobs.read(sha256):
                         file.write(block)
             except FileNotFoundError:
-                logs.get().error("artifact_missing", code="artifact_missing", sha256=sha256, where=self.blobs.where)
+                _tell("error", "artifact_missing", code="artifact_missing", sha256=sha256, where=self.where)
                 return False
             found = digest(target)
             if found.sha256 == sha256:
                 return True
-        logs.get().error(
+        _tell(
+            "error",
             "artifact_damaged",
             code="artifact_damaged",
             sha256=sha256,
@@ -233,6 +235,11 @@ class Artifacts:
             bytes=found.bytes if found else None,
         )
         return False
+
+
+def _tell(level: str, event: str, **fields: Any) -> None:
+    if logs.configured():
+        getattr(logs.get(), level)(event, **fields)
 
 
 def _holds(path: Path, file: File) -> bool:
