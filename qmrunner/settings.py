@@ -9,6 +9,7 @@ command line (docs/decisions.md).
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -81,6 +82,16 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return read
 
 
+# A place for files: an absolute folder other than the root, or a bucket with or without a prefix.
+_PLACE = re.compile(r"file:///[^?#]*[^?#/][^?#]*|s3://[a-z0-9][a-z0-9._-]{1,62}(/[^?#]*)?")
+
+
+def _place(text: str) -> str:
+    if not _PLACE.fullmatch(text):
+        raise ValueError(f"expected file:///absolute/folder or s3://bucket/prefix, got {text!r}")
+    return text
+
+
 def _setting(read: Callable[[str], Any], about: str, **kw: Any) -> Any:
     return field(metadata={"read": read, "about": about}, **kw)
 
@@ -93,6 +104,12 @@ class Settings:
     store_url: str | None = _setting(_url("sqlite", "postgresql"), "store; default sqlite in home", default=None)
     queue_url: str | None = _setting(_url("sqlite", "redis", "rediss"), "queue; default sqlite in home", default=None)
     jobs: Path | None = _setting(_path, "inputs and results; default home/jobs", default=None)
+    artifacts: str | None = _setting(
+        _place, "where files reach other machines; unset: the folder of jobs, shared or not", default=None
+    )
+    checkpoint_seconds: float = _setting(
+        _seconds(0), "least time between two uploads of a running step's checkpoint", default=300.0
+    )
     scratch: Path | None = _setting(_path, "working files; default home/scratch", default=None)
     logs: Path | None = _setting(_path, "engine logs; default home/logs", default=None)
     worker_name: str = _setting(_text, "name of this worker", default_factory=socket.gethostname)

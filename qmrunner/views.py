@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from qmrunner import workflows
+from qmrunner import published, workflows
 from qmrunner.app import App
 from qmrunner.errors import NotFoundError, NotReadyError
 from qmrunner.model import eta, labels
@@ -44,6 +44,7 @@ def overview(app: App, limit: int = 50) -> dict[str, Any]:
         "workers": [_worker(app, row, held.get(row["id"])) for row in ages.values()],
         "jobs": [{**_job(job), "progress": _progress(job, steps[job.id])} for job in found],
         "queue": {"paused": paused, "jobs": counted["jobs"], "steps": counted["steps"]},
+        "artifacts": artifacts(app),
         "disk": disk(app),
     }
 
@@ -72,7 +73,8 @@ def result_view(app: App, job_id: str) -> dict[str, Any]:
             remedy=f"`qmrunner why {job.id}` says why" if over else f"`qmrunner status {job.id} --watch` follows it",
         )
     folder = app.settings.jobs_root / job.id
-    return {**workflows.workflow(job.kind).result(job, steps), "folder": str(folder), "files": _files(folder)}
+    files = published.names(app, job.id)
+    return {**workflows.workflow(job.kind).result(job, steps), "folder": str(folder), "files": files}
 
 
 def beats(app: App, worker: Mapping[str, Any], now: float) -> bool:
@@ -198,6 +200,13 @@ def _worker(app: App, row: dict[str, Any], held: Grant | None) -> dict[str, Any]
     }
 
 
+def artifacts(app: App) -> dict[str, Any] | None:
+    """Where files reach other machines, and since when the daemon of this home has not reached it. None: not set."""
+    if app.settings.artifacts is None:
+        return None
+    return {"url": app.settings.artifacts, "lost_s": (state_file(app) or {}).get("artifacts_lost_s")}
+
+
 def disk(app: App) -> dict[str, Any]:
     """Free and total space of the data folders, MiB. None where a folder is not there."""
     s = app.settings
@@ -237,12 +246,10 @@ def log_files(app: App, job_id: str, step: str | None) -> list[Path]:
         raise NotFoundError(
             "step_unknown", f"job {job_id} has no step {step!r}", remedy=f"its steps are {', '.join(names.values())}"
         )
-    return [Path(one.log) for one in tries if step in (None, names[one.step_id])]
-
-
-def _files(folder: Path) -> list[str]:
-    found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return sorted(str(path.relative_to(folder)) for path in found)
+    known = {one.id: one for one in steps}
+    wanted = [one for one in tries if step in (None, names[one.step_id])]
+    found = (published.log(app, known[one.step_id], one) for one in wanted)
+    return [path for path in found if path is not None]
 
 
 def iso(moment: datetime | None) -> str | None:

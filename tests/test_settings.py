@@ -18,6 +18,8 @@ EXAMPLES: dict[str, tuple[str, Any, str | None]] = {
     "store_url": ("postgresql://me@db/x", "postgresql://me@db/x", "mysql://db/x"),
     "queue_url": ("redis://db:6379/0", "redis://db:6379/0", "postgresql://db/x"),
     "jobs": ("/jobs", Path("/jobs"), None),
+    "artifacts": ("s3://results/qm", "s3://results/qm", "s3:/results"),
+    "checkpoint_seconds": ("60", 60.0, "-1"),
     "scratch": ("/scratch", Path("/scratch"), None),
     "logs": ("/logs", Path("/logs"), None),
     "worker_name": ("node-7", "node-7", None),
@@ -193,3 +195,15 @@ def test_days_are_asked_for_as_days() -> None:
 def test_settings_cannot_be_changed_after_they_were_checked() -> None:
     with pytest.raises(AttributeError):
         load({}).slots = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "url", ["file://folder", "file:///", "s3://", "s3://B", "gs://bucket", "/shared", "s3://b/x?y=1"]
+)
+def test_a_place_for_files_that_is_none_is_refused(url: str) -> None:
+    assert "QMRUNNER_ARTIFACTS" in refusal(artifacts=url).message
+
+
+@pytest.mark.parametrize("url", ["file:///shared", "file:///a/b%20c/", "s3://results", "s3://results/a/b"])
+def test_places_for_files(url: str) -> None:
+    assert load({"QMRUNNER_ARTIFACTS": url}).artifacts == url

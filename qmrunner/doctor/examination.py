@@ -276,5 +276,8 @@ def _services(settings: Settings) -> Iterator[Question]:
 
     yield "daemon", lambda: services.daemon(health(settings))
     yield "store", lambda: _store(settings)
+    if settings.artifacts is not None:
+        url = settings.artifacts
+        yield "artifacts", lambda: services.artifact_store(url, settings.store)
     if not settings.queue.startswith("sqlite"):
         yield "redis", lambda: services.redis_queue(settings.queue)

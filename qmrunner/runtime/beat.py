@@ -137,6 +137,7 @@ class Beat:
             "consumer_pid": os.getpid(),
             "stopping": worker.stopping.is_set(),
             "store_lost_s": None if lost is None else round(time.monotonic() - lost, 1),
+            "artifacts_lost_s": worker.artifacts.lost_s() if worker.artifacts else None,
             "attempts": [_describe(one) for one in worker.live.all()],
         }
         try:

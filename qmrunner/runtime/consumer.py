@@ -62,6 +62,8 @@ def run(app: App, worker: Worker) -> None:
     threading.Thread(target=_hear_wakes, args=(wake, app, beat), name="wake", daemon=True).start()
     beat.start()
     SpaceWatch(worker).start()
+    if worker.handover is not None:
+        worker.handover.start()
     adopt(worker)
     app.queue.on_ring(worker.work)
     huey = app.queue.huey.create_consumer(

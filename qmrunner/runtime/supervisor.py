@@ -23,6 +23,7 @@ from typing import Any
 
 from qmrunner import __version__, logs
 from qmrunner.app import App
+from qmrunner.artifacts.blobs import ArtifactsUnavailable
 from qmrunner.errors import QmrunnerError
 from qmrunner.queue import bind_short
 from qmrunner.runtime import machine, spawner, tree
@@ -80,6 +81,10 @@ class Supervisor:
         lock = HomeLock(self.settings.run_root)
         lock.take()
         self.app.open_store(create=True)
+        try:
+            self.app.meet_artifacts()
+        except ArtifactsUnavailable:
+            pass  # it may be away for a while, like the store: the consumer tells, and asks again
         logs.configure(self.settings.run_root, self.settings.log_level, worker=self.settings.worker_name)
         tailer = Tailer(self.settings.run_root, self.settings.run_root / logs.EVENTS_FILE, Writer(1))
         tailer.start()

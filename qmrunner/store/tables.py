@@ -193,6 +193,22 @@ class PeakColumns(TypedColumns):
 peaks = Table("peaks", metadata, PeakColumns, Index(None, "kind", "id"))
 
 
+class ArtifactColumns(TypedColumns):
+    """A file of a job and what it holds, for machines that do not have it. Empty without QMRUNNER_ARTIFACTS."""
+
+    job_id: Column[str] = Column(String(32), ForeignKey("jobs.id"), primary_key=True)
+    place: Column[str] = Column(String(16), primary_key=True)  # job, checkpoint, log
+    path: Column[str] = Column(String(500), primary_key=True)
+    step: Column[str] = Column(String(100), nullable=False)  # "" for what is the whole job's
+    attempt: Column[int] = Column(Integer, nullable=False)
+    sha256: Column[str] = Column(String(64), nullable=False)
+    bytes: Column[int] = Column(BigInteger, nullable=False)
+    created_at: Column[float] = Column(Float, nullable=False)
+
+
+artifacts = Table("artifacts", metadata, ArtifactColumns, Index(None, "sha256"), Index(None, "place"))
+
+
 class EventColumns(TypedColumns):
     """Append-only history: who moved what, when, and why."""
 
