@@ -27,6 +27,9 @@ Require = Annotated[
     list[str] | None, typer.Option("--require", metavar="LABEL", help="Run only where QMRUNNER_LABELS has this label.")
 ]
 With = Annotated[list[str] | None, typer.Option("--with", metavar="FILE", help="A file to lie beside the input.")]
+Unconfined = Annotated[
+    bool, typer.Option("--unconfined", help="Let the input use files elsewhere and run commands, as you may yourself.")
+]
 Source = Annotated[str, typer.Argument(metavar="SMILES|FILE", help="SMILES, or an .xyz, .mol or .sdf file.")]
 Solvent = Annotated[str, typer.Option("--solvent", help="One of 13 solvents, or vacuum.")]
 Search = Annotated[
@@ -139,6 +142,7 @@ def conformers(
 def nwchem(
     deck: Annotated[str, typer.Argument(metavar="DECK.nw", help="An NWChem input file.")],
     with_files: With = None,
+    unconfined: Unconfined = False,
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
@@ -151,7 +155,7 @@ def nwchem(
     """Run an NWChem deck of your own."""
     from qmrunner.workflows import submission
 
-    found = submission.nwchem(deck, with_files or [], name=name, priority=priority, key=key)
+    found = submission.nwchem(deck, with_files or [], unconfined=unconfined, name=name, priority=priority, key=key)
     _hand_in(_with(found, require, fresh, allow_altering), wait, as_json)
 
 
@@ -160,6 +164,7 @@ def xtb(
     structure: Annotated[str, typer.Argument(metavar="FILE.xyz", help="The structure.")],
     args: Args = None,
     with_files: With = None,
+    unconfined: Unconfined = False,
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
@@ -172,7 +177,9 @@ def xtb(
     """Run xTB with flags of your own: submit xtb mol.xyz -- --opt tight --alpb chcl3"""
     from qmrunner.workflows import submission
 
-    found = submission.xtb(structure, args or [], with_files or [], name=name, priority=priority, key=key)
+    found = submission.xtb(
+        structure, args or [], with_files or [], unconfined=unconfined, name=name, priority=priority, key=key
+    )
     _hand_in(_with(found, require, fresh, allow_altering), wait, as_json)
 
 
@@ -181,6 +188,7 @@ def crest(
     structure: Annotated[str, typer.Argument(metavar="FILE.xyz", help="The structure.")],
     args: Args = None,
     with_files: With = None,
+    unconfined: Unconfined = False,
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
@@ -193,7 +201,9 @@ def crest(
     """Run CREST with flags of your own: submit crest mol.xyz -- --quick"""
     from qmrunner.workflows import submission
 
-    found = submission.crest(structure, args or [], with_files or [], name=name, priority=priority, key=key)
+    found = submission.crest(
+        structure, args or [], with_files or [], unconfined=unconfined, name=name, priority=priority, key=key
+    )
     _hand_in(_with(found, require, fresh, allow_altering), wait, as_json)
 
 

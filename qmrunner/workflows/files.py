@@ -62,8 +62,11 @@ def _checked_name(name: str) -> str:
 def collect(main: str, others: Sequence[str]) -> tuple[str, dict[str, bytes]]:
     """Name of the main file, and all files by name, the main one first. All go into one folder.
 
-    Raises UsageError `duplicate_file` when two have the same name, and what `read` raises.
+    Raises UsageError `duplicate_file` when two have the same name, `bad_file_name` for one that cannot lie in a work
+    folder, and what `read` raises.
     """
+    from qmrunner.engines.confine import check_names
+
     name, data = read(main)
     files = {name: data}
     for path in others:
@@ -76,11 +79,21 @@ def collect(main: str, others: Sequence[str]) -> tuple[str, dict[str, bytes]]:
                 remedy="all files of a job go into one folder: rename one",
             )
         files[other] = content
+    check_names(files)
     return name, files
 
 
 def check_arguments(args: Sequence[str]) -> None:
+    """Raise UsageError `bad_argument` for what no program could be given."""
+    for argument in args:
+        if not argument.isprintable():
+            raise UsageError("bad_argument", f"the argument {argument!r} holds a control character")
+
+
+def confine_arguments(args: Sequence[str]) -> None:
     """Raise UsageError `argument_escapes` for an argument that plainly names a file outside the job's folder."""
+    from qmrunner.engines.confine import UNCONFINED
+
     for argument in args:
         for word in argument.split("="):
             if word.startswith(("/", "~/")) or ".." in PurePath(word).parts:
@@ -88,10 +101,8 @@ def check_arguments(args: Sequence[str]) -> None:
                     "argument_escapes",
                     f"the argument {argument!r} names a file outside the job's folder",
                     evidence=word,
-                    remedy="hand the file in using --with FILE, and name it without its folder",
+                    remedy=f"hand the file in using --with FILE, and name it without its folder; {UNCONFINED}",
                 )
-        if "\0" in argument or "\n" in argument:
-            raise UsageError("bad_argument", f"the argument {argument!r} holds a control character")
 
 
 def refuse_file_of_unknown_format(text: str, known: Collection[str]) -> None:

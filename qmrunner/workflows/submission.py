@@ -86,16 +86,29 @@ def conformers(
 
 
 def nwchem(
-    deck: str, with_files: Sequence[str] = (), *, name: str | None = None, priority: int = 0, key: str | None = None
+    deck: str,
+    with_files: Sequence[str] = (),
+    *,
+    unconfined: bool = False,
+    name: str | None = None,
+    priority: int = 0,
+    key: str | None = None,
 ) -> Submission:
-    """A user's own NWChem deck, and the files it names. Raises UsageError for unreadable files and a deck that cannot
-    run, such as one without a task."""
+    """A user's own NWChem deck, and the files it names.
+
+    Raises UsageError for unreadable files, a deck that cannot run, such as one without a task, and `deck_escapes` for
+    one that would use files elsewhere or run commands. `unconfined` allows those: only for whom the machine belongs to.
+    """
     from qmrunner.chemistry.structures import decode
-    from qmrunner.engines.nwchem import check_deck
+    from qmrunner.engines import confine
+    from qmrunner.engines.nwchem import check_deck, findings
 
     own, files = inputs.collect(deck, with_files)
     check_deck(decode(files[own], own))
-    return Submission("nwchem", {"deck": own, "files": list(files)}, files, name, priority, key)
+    if not unconfined:
+        confine.refuse(findings(own, files))
+    params: dict[str, Any] = {"deck": own, "files": list(files), **_said(unconfined)}
+    return Submission("nwchem", params, files, name, priority, key)
 
 
 def xtb(
@@ -103,12 +116,14 @@ def xtb(
     args: Sequence[str] = (),
     with_files: Sequence[str] = (),
     *,
+    unconfined: bool = False,
     name: str | None = None,
     priority: int = 0,
     key: str | None = None,
 ) -> Submission:
-    """A user's own xTB run: structure file first, then `args` as they are. Raises UsageError for unreadable files."""
-    return _program("xtb", structure, args, with_files, name, priority, key)
+    """A user's own xTB run: structure file first, then `args` as they are. Raises UsageError for unreadable files, and
+    `argument_escapes` or `deck_escapes` as `nwchem` does."""
+    return _program("xtb", structure, args, with_files, unconfined, name, priority, key)
 
 
 def crest(
@@ -116,12 +131,13 @@ def crest(
     args: Sequence[str] = (),
     with_files: Sequence[str] = (),
     *,
+    unconfined: bool = False,
     name: str | None = None,
     priority: int = 0,
     key: str | None = None,
 ) -> Submission:
     """A user's own CREST run: structure file first, then `args` as they are. Raises UsageError as `xtb` does."""
-    return _program("crest", structure, args, with_files, name, priority, key)
+    return _program("crest", structure, args, with_files, unconfined, name, priority, key)
 
 
 def _program(
@@ -129,18 +145,35 @@ def _program(
     structure: str,
     args: Sequence[str],
     with_files: Sequence[str],
+    unconfined: bool,
     name: str | None,
     priority: int,
     key: str | None,
 ) -> Submission:
     own, files = inputs.collect(structure, with_files)
     inputs.check_arguments(args)
-    params: dict[str, Any] = {"structure": own, "args": list(args), "files": list(files)}
+    if not unconfined:
+        inputs.confine_arguments(args)
+        _confine(kind, args, files)
+    params: dict[str, Any] = {"structure": own, "args": list(args), "files": list(files), **_said(unconfined)}
     atoms = _atoms(own, files[own])
     if atoms is not None:
         params["atoms"] = atoms
     _check_electrons(kind, structure, own, args, files)
     return Submission(kind, params, files, name, priority, key)
+
+
+def _confine(kind: str, args: Sequence[str], files: Mapping[str, bytes]) -> None:
+    from qmrunner.engines import confine
+    from qmrunner.engines.crest import confine as crest
+    from qmrunner.engines.xtb import confine as xtb
+
+    confine.refuse({"xtb": xtb, "crest": crest}[kind].findings(args, files))
+
+
+def _said(unconfined: bool) -> dict[str, Any]:
+    """What the job remembers of being unconfined: nothing where it is not."""
+    return {"unconfined": True} if unconfined else {}
 
 
 def _check_electrons(kind: str, path: str, own: str, args: Sequence[str], files: Mapping[str, bytes]) -> None:

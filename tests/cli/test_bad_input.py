@@ -34,6 +34,8 @@ FILES = {
     "overlap.xyz": WATER.replace("-0.757", "0.758"),
     "methyl.xyz": "4\n\nC 0 0 0\nH 1.08 0 0\nH -0.54 0.935 0\nH -0.54 -0.935 0\n",
     "none.sdf": "$$$$\n",
+    "hostile.nw": DECK + 'task shell "id"\n',
+    ".nwchemrc": "nwchem_basis_library /srv/\n",
 }
 # What was typed → exit status, code, and a word of the fix.
 BAD: dict[str, tuple[list[str], str, str]] = {
@@ -78,6 +80,13 @@ BAD: dict[str, tuple[list[str], str, str]] = {
     "an unknown solvent": (["nmr", "CCO", "--solvent", "chlorofrm"], "unknown_solvent", "did you mean chloroform?"),
     "an unknown level": (["nmr", "CCO", "--level", "prodution"], "unknown_level", "did you mean production?"),
     "a deck without a task": (["nwchem", "taskless.nw"], "", "task"),
+    "a deck that runs a command": (["nwchem", "hostile.nw"], "deck_escapes", "--unconfined"),
+    "a flag that runs a program": (["xtb", "water.xyz", "--", "--driver", "id"], "deck_escapes", "leave it out"),
+    "a file that programs read at their start": (
+        ["nwchem", "good.nw", "--with", ".nwchemrc"],
+        "bad_file_name",
+        "rename it",
+    ),
     "an argument that leaves the folder": (["xtb", "water.xyz", "--", "--input", "../x"], "argument_escapes", "--with"),
 }
 

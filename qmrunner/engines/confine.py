@@ -1,0 +1,124 @@
+"""What a user hands in may name files of its own folder only, and run nothing: the rules all engines share.
+
+A program's own parser is never imitated, for a rule that reads a line otherwise than the program does is a hole. The
+rules look at more than the program would: at every word, wherever it stands and whatever quotes are around it. So they
+refuse a little that is harmless, and say which line it was. `UNCONFINED` is the way around them for people on their
+own machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from qmrunner.errors import UsageError
+
+UNCONFINED = "on your own machine, --unconfined lets it through"
+# Whatever can stand between two words of any of the formats read here.
+_BETWEEN = re.compile(r"[\s\"'`;,=:()<>|&\[\]{}\\!?#]+")
+# Read by a shell (CREST and NWChem call one with file names in the line), by the program itself or by qmrunner.
+_SHELL = re.compile(r"[;&|<>$`\"'\\*?!{}\[\]~#\n\r\t]")
+_CONTROL_FILES = frozenset({".CHRG", ".UHF"})
+_RESERVED = frozenset({"tmp", "checkpoint", "result.json", "output.log", "salvage.json", "salvaged_iterations.xyz"})
+_LONGEST_NAME = 200
+_SHOWN = 5
+_LONGEST_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is refused: where (`line` from 1; None for a file as a whole), the text, why, what to do."""
+
+    file: str
+    line: int | None
+    text: str
+    reason: str
+    remedy: str
+
+    def shown(self) -> str:
+        """`deck.nw line 7: task shell "id" (runs a command)`, on one printable line."""
+        place = self.file if self.line is None else f"{self.file} line {self.line}"
+        text = "".join(character if character.isprintable() else "?" for character in self.text.strip())
+        cut = text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"
+        return f"{place}: {cut} ({self.reason})"
+
+
+def words(text: str) -> list[str]:
+    """Every word of `text`, parted more finely than any program parts it."""
+    return [word for word in _BETWEEN.split(text) if word]
+
+
+def escapes(word: str) -> bool:
+    """Whether a file of this name may lie outside the folder: absolute, of a home, or by way of ``..``."""
+    return word.startswith("/") or (word.startswith("~") and "/" in word) or ".." in word.split("/")
+
+
+def lines_of(data: bytes) -> list[str]:
+    """The physical lines of a file as Fortran reads them: a carriage return alone ends one, too. Bytes stay bytes."""
+    return data.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise UsageError `bad_file_name` for a name that leaves the folder, is read at a program's start, means something
+    to a shell, or is one of ours."""
+    for name in names:
+        why = _unfit(name)
+        if why:
+            raise UsageError(
+                "bad_file_name",
+                f"{name!r} cannot be the name of an input file: {why}",
+                remedy="rename it, for example to letters, digits, '-', '_' and '.'",
+            )
+
+
+def _unfit(name: str) -> str | None:
+    if not name or name in (".", "..") or "/" in name or "\0" in name:
+        return "it has to be a plain name without a folder"
+    if name.startswith("-") or not name.isprintable():
+        return "it would be misread by the program"
+    if _SHELL.search(name):
+        return "it holds a character that a shell would read"
+    if name.startswith(".") and name not in _CONTROL_FILES:
+        return "programs read hidden files at their start"
+    if name in _RESERVED:
+        return "qmrunner has a file of this name in the same folder"
+    if len(name.encode()) > _LONGEST_NAME:
+        return f"it is longer than {_LONGEST_NAME} bytes"
+    return None
+
+
+def refuse(findings: Sequence[Finding]) -> None:
+    """Raise UsageError `deck_escapes` that shows the findings, if there are any."""
+    if not findings:
+        return
+    first = findings[0]
+    shown = [finding.shown() for finding in findings[:_SHOWN]]
+    if len(findings) > _SHOWN:
+        shown.append(f"and {len(findings) - _SHOWN} more")
+    raise UsageError(
+        "deck_escapes",
+        f"{first.file} may only use files of its own folder and start nothing: {first.reason}",
+        evidence="\n        ".join(shown),
+        remedy=f"{first.remedy}; {UNCONFINED}",
+    )
+
+
+def arguments(program: str, args: Sequence[str], refused: Mapping[str, str], safe: re.Pattern[str]) -> list[Finding]:
+    """Findings in a command line: options in `refused` (without dashes, in lower case: the reason), words that
+    `safe` does not match as a whole, files elsewhere. ``--a=b`` counts as both its parts."""
+    found = []
+    for argument in args:
+        reason = None
+        parts = words(argument)
+        option = argument.lstrip("-").lower().split("=")[0]
+        if argument.startswith("-") and option in refused:
+            reason = refused[option]
+        elif not safe.fullmatch(argument):
+            reason = "holds a character that a shell would read"
+        elif any(escapes(part) for part in parts):
+            reason = "names a file outside the job's folder"
+        if reason:
+            remedy = "leave it out, or hand the file in with the job and name it without its folder"
+            found.append(Finding(f"the arguments of {program}", None, argument, reason, remedy))
+    return found

@@ -1,0 +1,290 @@
+"""Whoever hands in a deck gets what its own folder holds, and nothing else: what is refused, and what is not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmrunner.engines import confine
+from qmrunner.engines.crest import confine as crest
+from qmrunner.engines.nwchem import findings
+from qmrunner.engines.xtb import confine as xtb
+from qmrunner.errors import UsageError
+from qmrunner.workflows import submission
+from tests.engines.hostile import ACTS, HEAD, REFUSED
+from tests.engines.support import FIXTURES
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+HOSTILE = {name: text.replace("{out}", "/srv/others") for name, text in (ACTS | REFUSED).items()}
+HONEST = HEAD + "task scf\n"
+WATER = b"3\nwater, from /home/me/water.log\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
+MORE = b"title more\n"
+
+
+def of_deck(text: str, **others: bytes) -> list[confine.Finding]:
+    return findings("deck.nw", {"deck.nw": text.encode(), **others})
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_deck_is_refused_with_its_line_a_reason_and_a_remedy(name: str) -> None:
+    found = of_deck(HOSTILE[name], **{"more.nw": MORE})
+    assert found
+    with pytest.raises(UsageError) as refused:
+        confine.refuse(found)
+    assert refused.value.code == "deck_escapes"
+    assert re.search(r"deck\.nw line \d+: ", str(refused.value.evidence))
+    assert found[0].reason in refused.value.message
+    assert "--unconfined" in str(refused.value.remedy)
+    assert str(refused.value.evidence).replace("\n", "").isprintable()
+
+
+def test_the_line_is_that_of_the_users_file() -> None:
+    assert [(f.line, f.text) for f in of_deck('title x\n\n# c \\\ntask scf; task \\\n shell "id"\n')] == [
+        (4, ' task   shell "id"')
+    ]
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("nwchem/*/input.nw")), ids=lambda path: path.parent.name)
+def test_every_recorded_deck_passes(path: Path) -> None:
+    assert findings(path.name, {path.name: path.read_bytes()}) == []
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.nw")), ids=lambda path: path.name)
+def test_every_example_passes(path: Path) -> None:
+    assert findings(path.name, {path.name: path.read_bytes()}) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "# computed in /home/me/old, with include /etc/x",
+        'title "B3LYP/6-31G* of an open shell / doublet, ~300 K..."',
+        "scratch_dir /big/disk  # overridden, the attempt's directory is used",
+        "scf; vectors input old.movecs output ./new.movecs; end",
+        "set geometry:actlist 1:3",
+        "driver; xyz path; end",
+        "basis; * library 6-311+G(2d,p); end",
+        "restart w-2.b",
+    ],
+)
+def test_honest_lines_pass(line: str) -> None:
+    assert of_deck(f"{line}\n{HONEST}") == []
+
+
+def test_a_file_that_was_handed_in_may_be_included_above_the_tasks_and_is_looked_at() -> None:
+    deck = "include more.nw\n" + HONEST
+    assert of_deck(deck, **{"more.nw": MORE}) == []
+    for hostile in (b'task shell "id"\n', b"include deck.nw\n", b"scratch_dir /x\n", b"title \\\n/etc/x\n"):
+        assert [f.file for f in of_deck(deck, **{"more.nw": hostile})] == ["more.nw"]
+
+
+def test_a_structure_handed_in_may_say_anything_but_take_in_another_file() -> None:
+    assert of_deck(HONEST, **{"water.xyz": WATER}) == []
+    assert of_deck(HONEST, **{"old.movecs": bytes(range(256))}) == []
+    assert of_deck(HONEST, **{"water.xyz": WATER + b"\rInclude /etc/passwd\n"})
+
+
+def test_a_database_handed_in_is_refused_for_it_names_files_itself() -> None:
+    assert of_deck("restart w\ntask scf\n", **{"w.db": b"\0"})
+    assert of_deck("restart w rtdb base\ntask scf\n", base=b"\0")
+
+
+def test_a_repeated_finding_is_cut_short() -> None:
+    with pytest.raises(UsageError) as refused:
+        confine.refuse(of_deck(HONEST + 'task shell "id"\n' * 40))
+    assert "and 35 more" in str(refused.value.evidence)
+
+
+CASES = st.sampled_from([str, str.upper, str.title, str.swapcase])
+BLANKS = st.sampled_from([" ", "\t", "  \t ", " \\\n ", " \\ \t\n"])
+
+
+@given(
+    st.sampled_from(["task", '"task"', '"task "']),
+    st.sampled_from(["shell", '"shell"', '" shell\t"', "python", "debug"]),
+    CASES,
+    CASES,
+    BLANKS,
+    st.sampled_from(["", " ", "\t", "charge 0;", "charge 0; ;", "title x\\#;", 'title "a;b"\r', "set a 1 \n;"]),
+    st.sampled_from(["", " all", " 0", " ignore"]),
+    st.sampled_from(["\n", "\r\n", "\r", "; charge 0\n", " # x\n", ""]),
+)
+def test_no_spelling_of_a_task_that_runs_something_passes(
+    task: str,
+    shell: str,
+    case: Callable[[str], str],
+    other: Callable[[str], str],
+    blank: str,
+    before: str,
+    middle: str,
+    end: str,
+) -> None:
+    line = f'{before}{case(task)}{blank}{other(shell)}{middle} "id"{end}'
+    assert of_deck(HEAD + line)
+
+
+@given(
+    st.sampled_from(["/etc/x", "../x", "a/../../x", "~/x", "~root/.x", "//etc/x", "./../x", "/", ".."]),
+    st.sampled_from(["{}", '"{}"', '" {}"', '"a {} b"', "a={}", "ufs:{}", "'{}'", "({})", "a,{}", "\\{}", "{};"]),
+    BLANKS,
+    st.sampled_from(
+        ["vectors input", "set scf:x", "output", "load", "* library", "xyz", "start w rtdb", "print", "system"]
+    ),
+    st.text(st.characters(codec="ascii", exclude_characters="#\n\r\\"), max_size=20),
+)
+def test_no_spelling_of_a_path_that_leads_elsewhere_passes(
+    path: str, quoted: str, blank: str, directive: str, after: str
+) -> None:
+    assert of_deck(f"{HEAD}{directive}{blank}{quoted.format(path)} {after}\ntask scf\n")
+
+
+@given(st.data())
+def test_no_mutation_of_a_hostile_deck_that_keeps_its_words_passes(data: st.DataObject) -> None:
+    text = HOSTILE[data.draw(st.sampled_from(sorted(HOSTILE)))]
+    for _ in range(data.draw(st.integers(0, 4))):
+        lines = text.split("\n")
+        at = data.draw(st.integers(0, len(lines)).filter(lambda at, lines=lines: not lines[at - 1].endswith("\\")))
+        lines.insert(at, data.draw(st.sampled_from(["# c", "", "  ", "title x", "charge 0 # c"])))
+        text = "\n".join(lines)
+    text = data.draw(st.sampled_from([text, text.replace("\n", "\r\n"), text.rstrip("\n"), text + "\n.\n"]))
+    assert of_deck(text, **{"more.nw": MORE})
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--driver", "sh -c id"],
+        ["-driver", "id"],
+        ["--driver=id"],
+        ["--orca"],
+        ["--mopac"],
+        ["--tm"],
+        ["--oniom", "orca:gfnff", "1-3"],
+        ["--input", "/etc/passwd"],
+        ["--vparam", "../x"],
+        ["--namespace", "/srv/x"],
+        ["--path", "~/x.xyz"],
+        ["--bias-input", "a/../../x"],
+    ],
+)
+def test_options_of_xtb_that_start_programs_or_leave_the_folder_are_refused(args: list[str]) -> None:
+    assert xtb.findings(args, {"water.xyz": WATER})
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--opt", "tight", "--alpb", "chcl3", "--gfn", "2", "-P", "1"],
+        ["--input", "constraints.inp", "--namespace", "run-1", "--oniom", "gfn2:gfnff", "1-3,5"],
+        ["--chrg", "-1", "--uhf", "1", "--etemp", "1000.0", "--json"],
+    ],
+)
+def test_honest_options_of_xtb_pass(args: list[str]) -> None:
+    assert xtb.findings(args, {"water.xyz": WATER}) == []
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "$external\n   orca bin=/bin/sh\n$end\n",
+        " $EXTERNAL\n$end\n",
+        "$write\n   output file=/srv/x\n$end\n",
+        "$opt\n   logfile=../../x\n$end\n",
+        "$embedding\r   input: /etc/passwd\n",
+    ],
+)
+def test_instructions_of_xtb_that_start_programs_or_leave_the_folder_are_refused_in_any_file(block: str) -> None:
+    for name in ("xtb.inp", "coord", "water.xyz"):
+        assert xtb.findings([], {name: WATER.replace(b"/home/me/", b"") + block.encode()})
+        assert crest.findings([], {name: block.encode()})
+
+
+def test_honest_instructions_of_xtb_pass() -> None:
+    block = b"$constrain\n  force constant=0.5\n  distance: 1, 2, auto\n$opt\n  logfile=run.log\n$end\n"
+    assert xtb.findings([], {"xtb.inp": block, "water.xyz": WATER}) == []
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["-xnam", "/tmp/evil"],
+        ["--xnam", "evil"],
+        ["-scratch", "/srv"],
+        ["--alpb", "h2o; id"],
+        ["--alpb", "$(id)"],
+        ["-cinp", "../x"],
+        ["-cinp", "a|b"],
+        ["--oniom", "x.toml"],
+        ["--input", "orders.txt"],
+    ],
+)
+def test_options_of_crest_that_start_programs_or_leave_the_folder_are_refused(args: list[str]) -> None:
+    assert crest.findings(args, {"water.xyz": WATER})
+
+
+@pytest.mark.parametrize("args", [["--gfn2", "--alpb", "chcl3", "-T", "2"], ["--gfn2//gfnff", "-cinp", "c.inp"]])
+def test_honest_options_of_crest_pass(args: list[str]) -> None:
+    assert crest.findings(args, {"water.xyz": WATER}) == []
+
+
+@pytest.mark.parametrize(
+    "orders",
+    [
+        'binary = "/bin/sh"',
+        'input = "w.xyz"\n[calculation]\n[[calculation.level]]\nmethod = "generic"\nbinary = "run"',
+        '[[calculation.level]]\n"b\\u0069nary" = "run"',
+        '[[calculation.level]]\nMethod = "ORCA"',
+        "calculation.level = [{script = 'x'}]",
+        'refinput = "../x"',
+        'solvent = "h2o; id"',
+        'a = """\nbinary = "run"\n"""',
+        "[confsolv]\nport = 80",
+        "this is = no = toml",
+    ],
+)
+def test_orders_to_crest_that_start_programs_or_leave_the_folder_are_refused(orders: str) -> None:
+    assert crest.findings(["--input", "r.toml"], {"w.xyz": WATER, "r.toml": orders.encode()})
+
+
+def test_honest_orders_to_crest_pass() -> None:
+    orders = 'input = "w.xyz"\nthreads = 2\nrestart = true\n[[calculation.level]]\nmethod = "gfn2"\n'
+    assert crest.findings(["--input", "r.toml"], {"w.xyz": WATER, "r.toml": orders.encode()}) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "a/b", "", "..", "-x", ".nwchemrc", ".xtbrc", ".xcontrol", "x$(id).xyz", "a;b", "a`b`", "a|b", "tmp",
+     "checkpoint", "x\n.nw", "x" * 201],
+)  # fmt: skip
+def test_file_names_that_leave_the_folder_or_mean_something_are_refused(name: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        confine.check_names([name])
+    assert refused.value.code == "bad_file_name"
+
+
+@pytest.mark.parametrize("name", ["water.xyz", "water (1).xyz", "Ätznatron.nw", ".CHRG", ".UHF", "w.movecs", "a+b=c"])
+def test_ordinary_file_names_pass(name: str) -> None:
+    confine.check_names([name])
+
+
+def test_submissions_are_confined_unless_the_owner_of_the_machine_says_otherwise(tmp_path: Path) -> None:
+    deck, structure = tmp_path / "deck.nw", tmp_path / "water.xyz"
+    deck.write_text(HOSTILE["a shell task"])
+    structure.write_bytes(WATER)
+    for refused in (
+        lambda: submission.nwchem(str(deck)),
+        lambda: submission.xtb(str(structure), ["--driver", "id"]),
+        lambda: submission.crest(str(structure), ["-xnam", "id"]),
+    ):
+        with pytest.raises(UsageError) as error:
+            refused()
+        assert error.value.code == "deck_escapes"
+    assert submission.nwchem(str(deck), unconfined=True).params["unconfined"] is True
+    assert submission.xtb(str(structure), ["--driver", "/bin/id"], unconfined=True).params["unconfined"] is True
+    deck.write_text(HONEST)
+    assert "unconfined" not in submission.nwchem(str(deck)).params
