@@ -7,7 +7,6 @@ set -eu
 cd "$(dirname "$0")/.."
 tag=${1:-qmrunner:latest}
 base=${BASE:-debian:bookworm-slim}
-wheelhouse=dist/wheelhouse
 
 say() { printf '[image] %s\n' "$*" >&2; }
 
@@ -23,13 +22,14 @@ fi
 
 # One folder for each Python of a base, filled once for each state of constraints.txt.
 case $suite in trixie) python=313 ;; *) python=311 ;; esac
-stamp="$python $(sha256sum <constraints.txt)"
-if [ "$(cat dist/wheelhouse.stamp 2>/dev/null)" != "$stamp" ]; then
+wheelhouse=dist/wheelhouse/$python
+stamp=$(sha256sum <constraints.txt)
+if [ "$(cat "$wheelhouse/stamp" 2>/dev/null)" != "$stamp" ]; then
     say "fetching the locked Python packages"
     rm -rf "$wheelhouse"
     .venv/bin/python -m pip download -qq --require-hashes --only-binary :all: --python-version "$python" \
         --dest "$wheelhouse" -r constraints.txt
-    echo "$stamp" >dist/wheelhouse.stamp
+    echo "$stamp" >"$wheelhouse/stamp"
 fi
 
 say "building $tag on $base"
