@@ -103,6 +103,8 @@ class Settings:
     home: Path = _setting(_path, "state of this installation", default_factory=lambda: _path("qmrunner-data"))
     store_url: str | None = _setting(_url("sqlite", "postgresql"), "store; default sqlite in home", default=None)
     queue_url: str | None = _setting(_url("sqlite", "redis", "rediss"), "queue; default sqlite in home", default=None)
+    store_password_file: Path | None = _setting(_path, "file with the password of the store", default=None)
+    queue_password_file: Path | None = _setting(_path, "file with the password of the queue", default=None)
     jobs: Path | None = _setting(_path, "inputs and results; default home/jobs", default=None)
     artifacts: str | None = _setting(
         _place, "where files reach other machines; unset: the folder of jobs, shared or not", default=None
@@ -205,6 +207,8 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
             except ValueError as problem:
                 problems.append(f"{name}: {problem}")
                 refused.add(entry.name)
+    for what in ("store", "queue"):
+        problems += _take_password(what, values)
     settings = Settings(**values)
     if not refused & {"lease_seconds", "heartbeat_seconds", "scratch_soft_mib", "scratch_hard_mib"}:
         problems += _cross_check(settings)
@@ -215,6 +219,31 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
             remedy="correct the environment variables (or the file) named above",
         )
     return settings
+
+
+def _take_password(what: str, values: dict[str, Any]) -> list[str]:
+    """Put the password of `store` or `queue` from its file into its URL. What stands against that comes back."""
+    path = values.get(f"{what}_password_file")
+    if path is None:
+        return []
+    name, url = f"{PREFIX}{what.upper()}_PASSWORD_FILE", values.get(f"{what}_url") or ""
+    scheme, _, rest = url.partition("://")
+    place, slash, database = rest.partition("/")
+    user, _, host = place.rpartition("@")
+    if scheme in ("", "sqlite"):
+        return [f"{name}: there is no server to use it with; set {PREFIX}{what.upper()}_URL"]
+    if ":" in user:
+        return [f"{name}: {PREFIX}{what.upper()}_URL has a password, too; remove one of them"]
+    try:
+        password = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as problem:
+        return [f"{name}: cannot be read ({problem})"]
+    if not password:
+        return [f"{name}: {path} is empty"]
+    from urllib.parse import quote
+
+    values[f"{what}_url"] = f"{scheme}://{user}:{quote(password, safe='')}@{host}{slash}{database}"
+    return []
 
 
 def _cross_check(s: Settings) -> list[str]:

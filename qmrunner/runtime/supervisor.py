@@ -30,6 +30,7 @@ from qmrunner.runtime import machine, spawner, tree
 from qmrunner.runtime.exits import ExitStatus
 from qmrunner.runtime.folders import write_atomically
 from qmrunner.runtime.home import STATE_FILE, SUPERVISOR_FILE, HomeLock
+from qmrunner.runtime.lifeline import PULSE
 from qmrunner.runtime.notify import Notifier
 from qmrunner.runtime.schedule import Schedule
 from qmrunner.runtime.tail import Tailer, Writer
@@ -104,6 +105,7 @@ class Supervisor:
             self._watch_consumer()
             self._reap()
             self._write_state()
+            self._pulse()
             self.manager.say("READY=1\nWATCHDOG=1")
             self._wait(wake)
         self.manager.say("STOPPING=1")
@@ -191,6 +193,8 @@ class Supervisor:
             child.process = subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=diary, stderr=diary, pass_fds=passed, start_new_session=True
             )
+        assert child.process.stdin is not None
+        os.set_blocking(child.process.stdin.fileno(), False)
         child.started = time.monotonic()
         child.pidfd = os.pidfd_open(child.process.pid)
 
@@ -215,6 +219,13 @@ class Supervisor:
             else:
                 due.append(child.next_try)
         poller.poll(max(1.0, (min(due) - time.monotonic()) * 1000))
+
+    def _pulse(self) -> None:
+        """Tell the consumer that this loop goes round."""
+        process = self.children["consumer"].process
+        if process is not None and process.stdin is not None:
+            with suppress(BlockingIOError, BrokenPipeError):  # it stands still, or has just ended: seen elsewhere
+                os.write(process.stdin.fileno(), PULSE)
 
     def _consumer_beats(self) -> bool:
         """Whether the consumer is up and has reported since it was started."""
