@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -86,7 +85,8 @@ def nmr(
         priority=priority,
         key=key,
     )
-    _hand_in(_with(prediction, fresh, allow_altering), wait, as_json, opened)
+    prediction = submission.told(prediction, fresh=fresh, allow_altering=allow_altering)
+    _hand_in(prediction, wait, as_json, opened)
 
 
 @_submit.command()
@@ -127,7 +127,8 @@ def conformers(
         priority=priority,
         key=key,
     )
-    _hand_in(_with(search, fresh, allow_altering), wait, as_json, opened)
+    search = submission.told(search, fresh=fresh, allow_altering=allow_altering)
+    _hand_in(search, wait, as_json, opened)
 
 
 @_submit.command()
@@ -146,7 +147,7 @@ def nwchem(
     from qmrunner.workflows import submission
 
     found = submission.nwchem(deck, with_files or [], name=name, priority=priority, key=key)
-    _hand_in(_with(found, fresh, allow_altering), wait, as_json)
+    _hand_in(submission.told(found, fresh=fresh, allow_altering=allow_altering), wait, as_json)
 
 
 @_submit.command()
@@ -166,7 +167,7 @@ def xtb(
     from qmrunner.workflows import submission
 
     found = submission.xtb(structure, args or [], with_files or [], name=name, priority=priority, key=key)
-    _hand_in(_with(found, fresh, allow_altering), wait, as_json)
+    _hand_in(submission.told(found, fresh=fresh, allow_altering=allow_altering), wait, as_json)
 
 
 @_submit.command()
@@ -186,7 +187,7 @@ def crest(
     from qmrunner.workflows import submission
 
     found = submission.crest(structure, args or [], with_files or [], name=name, priority=priority, key=key)
-    _hand_in(_with(found, fresh, allow_altering), wait, as_json)
+    _hand_in(submission.told(found, fresh=fresh, allow_altering=allow_altering), wait, as_json)
 
 
 def _app() -> App:
@@ -197,38 +198,14 @@ def _app() -> App:
 
 def _has_crest(opened: App, conformers: str) -> bool:
     """Whether CREST is installed here; only asked for `auto`."""
-    return conformers == "auto" and _located(opened, "crest")
-
-
-def _located(opened: App, engine: str) -> bool:
-    import shutil
-
-    return opened.engine(engine).locate(opened.settings.programs(), shutil.which).path is not None
-
-
-def _require_engines(opened: App, submission: Submission) -> None:
-    """Refuse, before anything is stored, what this machine cannot finish; other workers may have what it lacks."""
-    from qmrunner.app import missing_engine
-    from qmrunner.workflows import engines_needed
-
-    if not opened.settings.store.startswith("sqlite"):
-        return
-    for engine in engines_needed(submission.kind, submission.params):
-        if not _located(opened, engine):
-            raise missing_engine(engine)
-
-
-def _with(submission: Submission, fresh: bool, allow_altering: bool) -> Submission:
-    """The submission with what every kind of job may be told."""
-    told = {"fresh": fresh, "allow_altering": allow_altering}
-    return replace(submission, params={**submission.params, **{name: True for name, said in told.items() if said}})
+    return conformers == "auto" and opened.located("crest")
 
 
 def _hand_in(submission: Submission, wait: bool, as_json: bool, opened: App | None = None) -> None:
     from qmrunner.runtime.home import holder_of
 
     opened = opened or _app()
-    _require_engines(opened, submission)
+    opened.require_engines(submission)
     job_id = opened.submit(submission)
     if not wait:
         if as_json:

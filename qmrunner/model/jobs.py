@@ -168,7 +168,10 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A job as a user hands it in, already checked. `files` are the input files by name, as bytes."""
+    """A job as a user hands it in, already checked. `files` are the input files by name, as bytes.
+
+    `request_digest` tells two requests with the same `key` apart; None: they are taken for the same.
+    """
 
     kind: str
     params: Mapping[str, Any]
@@ -176,6 +179,7 @@ class Submission:
     name: str | None = None
     priority: int = 0
     key: str | None = None
+    request_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from qmrunner.store.session import Store
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0004"
 # Every revision this program knows, oldest first; a test holds it against the folder.
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 
 
 State = Literal["current", "empty", "outdated", "newer"]

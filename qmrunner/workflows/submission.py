@@ -6,6 +6,7 @@ The chemistry and engine packages are loaded only by the kinds of job that need 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,12 @@ def crest(
 ) -> Submission:
     """A user's own CREST run: structure file first, then `args` as they are. Raises UsageError as `xtb` does."""
     return _program("crest", structure, args, with_files, name, priority, key)
+
+
+def told(submission: Submission, *, fresh: bool, allow_altering: bool) -> Submission:
+    """The submission with what any kind may be told: compute every step anew, let remedies alter the answer."""
+    words = {"fresh": fresh, "allow_altering": allow_altering}
+    return replace(submission, params={**submission.params, **{word: True for word, said in words.items() if said}})
 
 
 def _program(

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 
 from qmrunner.errors import NotReadyError
-from qmrunner.store import schema
+from qmrunner.store import schema, tokens
 from qmrunner.store.session import Store
 from qmrunner.store.tables import control, metadata, peaks
 from tests.store.work import CHAIN, SUCCEED, Work
@@ -35,6 +35,7 @@ def filled(store: Store) -> Work:
     with store.write() as connection:
         connection.execute(control.insert().values(name="paused", value="yes"))
         connection.execute(peaks.insert().values(kind="k", memory=0.5))
+        tokens.add(connection, 1.0, "alice", "read")
     rows = work.everything()
     assert all(rows.values()), [name for name, found in rows.items() if not found]
     return work
