@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from qmrunner.api.answers import RateLimited
+from qmrunner.api.answers import rate_limited
 from qmrunner.api.service import Service, service_of
 from qmrunner.errors import UsageError
 from qmrunner.store import tokens
@@ -64,7 +64,7 @@ async def still_valid(service: Service, caller: Caller) -> bool:
 def _take(service: Service, client: str) -> None:
     seconds = service.rate.take(client)
     if seconds is not None:
-        raise RateLimited(seconds)
+        raise rate_limited(seconds)
 
 
 async def _caller(service: Service, request: Request, secret: str | None) -> Caller:

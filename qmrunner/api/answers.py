@@ -34,6 +34,7 @@ _STATUS = {
     "unsupported_media_type": 415,
     "engine_missing": 422,
     "rate_limited": 429,
+    "too_many_streams": 429,
 }
 
 
@@ -86,7 +87,7 @@ def refusal(problem: QmrunnerError) -> Json:
         headers["WWW-Authenticate"] = "Bearer"
     if status == 503:
         headers["Retry-After"] = str(_RETRY_AFTER_S)
-    if isinstance(problem, RateLimited):
+    if isinstance(problem, TooMany):
         headers["Retry-After"] = str(problem.seconds)
     return Json({"error": problem.as_dict()}, status, headers)
 
@@ -98,16 +99,17 @@ def status_of(problem: QmrunnerError) -> int:
     return next((status for kind, status in kinds if isinstance(problem, kind)), 500)
 
 
-class RateLimited(QmrunnerError):
-    """Too many requests; `seconds` to wait."""
+class TooMany(QmrunnerError):
+    """More than one client or this server may have; ask again after so many seconds."""
 
-    def __init__(self, seconds: int) -> None:
-        super().__init__(
-            "rate_limited",
-            "too many requests from this client",
-            remedy=f"ask again after {seconds} s; streams need no polling; QMRUNNER_API_RATE_PER_MINUTE is the limit",
-        )
+    def __init__(self, code: str, message: str, remedy: str, seconds: int) -> None:
+        super().__init__(code, message, remedy=remedy)
         self.seconds = seconds
+
+
+def rate_limited(seconds: int) -> TooMany:
+    remedy = f"ask again after {seconds} s; streams need no polling; QMRUNNER_API_RATE_PER_MINUTE is the limit"
+    return TooMany("rate_limited", "too many requests from this client", remedy, seconds)
 
 
 def register(api: FastAPI) -> None:

@@ -6,13 +6,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
+from starlette.responses import HTMLResponse
 
 from qmrunner import __version__
-from qmrunner.api import answers, jobs
+from qmrunner.api import answers, jobs, operations, streams
+from qmrunner.api.access import needs
+from qmrunner.api.answers import Json
 from qmrunner.api.children import Children
 from qmrunner.api.forms import EXAMPLES, FORM
+from qmrunner.api.metrics import Metrics
 from qmrunner.api.middleware import Outermost
 from qmrunner.api.service import Service
 
@@ -39,13 +44,27 @@ def build(service: Service) -> FastAPI:
         yield
         children.close()
 
-    api = FastAPI(title="qmrunner", version=__version__, description=_ABOUT, redoc_url=None, lifespan=lifespan)
-    api.state.service, api.state.children = service, children
-    api.include_router(jobs.router)
+    api = FastAPI(
+        title="qmrunner", version=__version__, description=_ABOUT, lifespan=lifespan,
+        openapi_url=None, docs_url=None, redoc_url=None,
+    )  # fmt: skip
+    api.state.service, api.state.children, api.state.metrics = service, children, Metrics()
+    for room in (jobs, streams, operations):
+        api.include_router(room.router)
+    api.add_api_route("/openapi.json", _openapi, include_in_schema=False, dependencies=[Depends(needs("read"))])
+    api.add_api_route("/docs", _docs, include_in_schema=False, dependencies=[Depends(needs("read"))])
     answers.register(api)
-    api.add_middleware(Outermost, most_bytes=service.app.settings.api_max_body_mib << 20)
+    api.add_middleware(Outermost, service=service)
     api.openapi = lambda: _described(api)  # type: ignore[method-assign]
     return api
+
+
+async def _openapi(request: Request) -> Json:
+    return Json(request.app.openapi())
+
+
+async def _docs() -> HTMLResponse:
+    return get_swagger_ui_html(openapi_url="openapi.json", title="qmrunner")
 
 
 def _described(api: FastAPI) -> dict[str, Any]:

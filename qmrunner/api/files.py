@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -63,23 +64,28 @@ def published_file(app: App, job_id: str, name: str) -> Opened:
     wanted = published_name(name)
     if wanted not in dict(published_files(app, job_id)):
         raise _unknown(job_id, wanted)
-    *folders, last = wanted.split("/")
     try:
-        at = os.open(app.settings.jobs_root / job_id, _FOLDER)
-        try:
-            for part in folders:
-                inner = os.open(part, _FOLDER, dir_fd=at)
-                os.close(at)
-                at = inner
-            descriptor = os.open(last, _FILE, dir_fd=at)
-        finally:
-            os.close(at)
+        return open_below(app.settings.jobs_root, (job_id, *wanted.split("/")))
     except OSError:
         raise _unknown(job_id, wanted) from None  # replaced by a link, or gone, since it was listed
+
+
+def open_below(root: Path, parts: Sequence[str]) -> Opened:
+    """A regular file below `root`, each part opened from the one before. Raises OSError for a link or another thing."""
+    *folders, last = parts
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in folders:
+            inner = os.open(part, _FOLDER, dir_fd=at)
+            os.close(at)
+            at = inner
+        descriptor = os.open(last, _FILE, dir_fd=at)
+    finally:
+        os.close(at)
     seen = os.fstat(descriptor)
     if not stat.S_ISREG(seen.st_mode):
         os.close(descriptor)
-        raise _unknown(job_id, wanted)
+        raise OSError(errno.EINVAL, "not a regular file", last)
     return Opened(os.fdopen(descriptor, "rb"), seen.st_size)
 
 

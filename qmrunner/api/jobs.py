@@ -67,25 +67,25 @@ async def listing(
 @router.get("/{job_id}", response_model=schemas.JobAnswer)
 async def job(request: Request, job_id: str, _: Reader) -> Json:
     """One job with its steps and their progress."""
-    return Json(_without(await _look(request, views.job_view, job_id), "log"))
+    return Json(_without(await look(request, views.job_view, job_id), "log"))
 
 
 @router.get("/{job_id}/why", response_model=schemas.WhyAnswer)
 async def explain(request: Request, job_id: str, _: Reader) -> Json:
     """What is happening or went wrong, the line of evidence, and what to do next."""
-    return Json(_without(await _look(request, why.view, job_id), "log"))
+    return Json(_without(await look(request, why.view, job_id), "log"))
 
 
 @router.get("/{job_id}/result", response_model=schemas.ResultAnswer, responses=errors(409))
 async def result(request: Request, job_id: str, _: Reader) -> Json:
     """Shifts, energies and files of a job that succeeded; 409 before that."""
-    return Json(_without(await _look(request, views.result_view, job_id), "folder"))
+    return Json(_without(await look(request, views.result_view, job_id), "folder"))
 
 
 @router.get("/{job_id}/files", response_model=schemas.FileList)
 async def files(request: Request, job_id: str, _: Reader) -> Json:
     """What the job has published so far, its input included."""
-    found = await _look(request, published_files, job_id)
+    found = await look(request, published_files, job_id)
     return Json({"files": [{"name": name, "bytes": size} for name, size in found]})
 
 
@@ -99,7 +99,7 @@ async def files(request: Request, job_id: str, _: Reader) -> Json:
 )
 async def download(request: Request, job_id: str, name: str, _: Reader) -> StreamingResponse:
     """One published file."""
-    opened: Opened = await _look(request, published_file, job_id, name)
+    opened: Opened = await look(request, published_file, job_id, name)
     headers = {
         "Content-Length": str(opened.size),
         "Content-Disposition": "attachment",  # an SVG or HTML of somebody's job is not to run as a page of ours
@@ -139,10 +139,11 @@ async def release(request: Request, job_id: str, _: Writer) -> Json:
     return await _move(request, job_store.release, job_id)
 
 
-async def _look(request: Request, look: Callable[..., Any], job_id: str, *more: str) -> Any:
+async def look(request: Request, ask: Callable[..., Any], job_id: str, *more: Any) -> Any:
+    """What `ask(app, job_id, *more)` finds. Raises NotFoundError before that for an id that no job can have."""
     service = service_of(request)
     checked = job_store.checked_id(job_id)
-    return await service.ask(lambda: look(service.app, checked, *more))
+    return await service.ask(lambda: ask(service.app, checked, *more))
 
 
 async def _move(request: Request, verb: Callable[..., Any], job_id: str, *more: Any) -> Json:

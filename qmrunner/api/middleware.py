@@ -10,6 +10,7 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qmrunner.api.answers import refusal
+from qmrunner.api.service import Service
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.logs import get as get_logger
 
@@ -19,9 +20,10 @@ _LONGEST_PATH_SHOWN = 200
 class Outermost:
     """One event `request` for each request: method, path (never the query), status, time, and whose token it was."""
 
-    def __init__(self, inner: ASGIApp, most_bytes: int) -> None:
-        self._inner = inner
-        self._most = most_bytes
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._inner = app
+        self._service = service
+        self._most = service.app.settings.api_max_body_mib << 20
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,6 +43,8 @@ class Outermost:
         try:
             await self._limited(scope, receive, answer)
         finally:
+            route = getattr(scope.get("route"), "path", "unknown")
+            self._service.requests[scope["method"] if route != "unknown" else "any", route, str(status)] += 1
             _tell(scope, status, identity, time.monotonic() - began)
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -29,6 +30,7 @@ class Service:
         self.stopping = asyncio.Event()
         self.rate = Rate(app.settings.api_rate_per_minute)
         self.streams = 0
+        self.requests: Counter[tuple[str, str, str]] = Counter()  # method, route, status
         self._limiter = CapacityLimiter(_AT_ONCE)
 
     async def ask(self, work: Callable[[], T]) -> T:

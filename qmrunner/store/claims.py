@@ -277,7 +277,8 @@ def finish(
     `content_key` is kept with a success, so that an identical step finds it. `publish` runs once the fence is passed;
     `ended` with the job and its steps when this was the job's end.
 
-    Returns how many steps are ready now, or None when this attempt has been fenced off: nothing was changed then.
+    Returns how many steps are ready now, or None when this attempt has been fenced off: nothing was changed then, and
+    the event `attempt_fenced` tells it.
     """
     row = connection.execute(select(steps).where(steps.c.id == step_id)).one()
     values: dict[str, Any] = {
@@ -299,6 +300,7 @@ def finish(
         needed = after_stop_mib(held["scratch_mib"], usage.get("peak_scratch_mib") or 0.0)
         values["demand"] = {**row.demand, "scratch_least_mib": needed}
     if not move_step(connection, now, step_id, verdict.move, fence=number, **values):
+        events.append(connection, now, "attempt_fenced", job_id=row.job_id, step=row.name, attempt=number)
         return None
     connection.execute(
         update(attempts)
@@ -327,6 +329,7 @@ def finish(
         code=verdict.code,
         next=verdict.move,
         delay_s=verdict.delay_s or None,
+        survivors=usage.get("survivors_ended") or None,
     )
     if verdict.remedied is not None:
         record = verdict.remedied.record

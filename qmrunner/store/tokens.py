@@ -36,7 +36,7 @@ def add(connection: Connection, now: float, name: str, scope: str) -> str:
 
     Raises UsageError `bad_token_name`, `unknown_scope`, `token_exists`.
     """
-    if not _NAME.fullmatch(name):
+    if not may_be_named(name):
         raise UsageError(
             "bad_token_name",
             f"{name!r} cannot be the name of a token",
@@ -54,6 +54,14 @@ def add(connection: Connection, now: float, name: str, scope: str) -> str:
     connection.execute(tokens.insert().values(name=name, scope=scope, digest=_digest(secret), created_at=now))
     events.append(connection, now, "token_added", name=name, scope=scope)
     return secret
+
+
+def may_be_named(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+def unknown(name: str) -> NotFoundError:
+    return NotFoundError("token_unknown", f"there is no token {name[:64]!r}", remedy="`qmrunner token list` lists them")
 
 
 def find(connection: Connection, secret: str) -> Token | None:
@@ -78,7 +86,7 @@ def listing(connection: Connection) -> list[Token]:
 def revoke(connection: Connection, now: float, name: str) -> None:
     """From now on its secret opens nothing. Raises NotFoundError `token_unknown`."""
     if connection.execute(delete(tokens).where(tokens.c.name == name)).rowcount == 0:
-        raise NotFoundError("token_unknown", f"there is no token {name!r}", remedy="`qmrunner token list` lists them")
+        raise unknown(name)
     events.append(connection, now, "token_revoked", name=name)
 
 
