@@ -16,13 +16,13 @@ from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.model.jobs import Submission
 
 _CHILDREN = 2
-_CHECK_S = 20.0
 
 
 class Children:
-    """Called from threads. A child is started when it is first needed."""
+    """Called from threads. A child is started when it is first needed, and may work for `seconds` on one input."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = 20.0) -> None:
+        self.seconds = seconds
         self._idle: queue.LifoQueue[_Child] = queue.LifoQueue()
         for _ in range(_CHILDREN):
             self._idle.put(_Child())
@@ -31,11 +31,11 @@ class Children:
         """The checked job. Raises UsageError as `checking.check` does, and `input_too_slow`, `input_crashed`;
         NotReadyError `busy`."""
         try:
-            child = self._idle.get(timeout=_CHECK_S)
+            child = self._idle.get(timeout=self.seconds)
         except queue.Empty:
             raise NotReadyError("busy", "too much was handed in at once", remedy="hand it in again later") from None
         try:
-            answer = child.ask({"form": form, "paths": paths, "crest_installed": crest_installed})
+            answer = child.ask({"form": form, "paths": paths, "crest_installed": crest_installed}, self.seconds)
         finally:
             self._idle.put(child)
         if "error" in answer:
@@ -58,16 +58,16 @@ class _Child:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         if self._process is None or self._process.poll() is not None:
             self._start()
         try:
             self._connection.send_bytes(json.dumps(request).encode())
-            if not self._connection.poll(_CHECK_S):
+            if not self._connection.poll(seconds):
                 self.end()
                 raise UsageError(
                     "input_too_slow",
-                    f"the input could not be read within {_CHECK_S:g} s",
+                    f"the input could not be read within {seconds:g} s",
                     remedy="cut the molecule down, or give a MOL or SDF file with bonds in place of an XYZ",
                 )
             answer: dict[str, Any] = json.loads(self._connection.recv_bytes())

@@ -171,7 +171,7 @@ def get(connection: Connection, job_id: str) -> Job:
 
 def checked_id(job_id: str) -> str:
     """The same text, which may be a job's id and a folder's name. Raises NotFoundError for one that can be neither."""
-    if not job_id or len(job_id) > 32 or not set(job_id) <= set(_ALPHABET):
+    if len(job_id) > 32 or not (job_id.isascii() and job_id.isalnum()):
         raise _unknown(job_id[:40])
     return job_id
 
