@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
+import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +16,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from qmrunner.runtime import tree
 from tests import postgres
 from tests.api.lab import XTB, Server, refused, served
 from tests.support import Home, missing, wait_for
+
+_SOCKET = ".s.PGSQL.5432"
 
 
 @pytest.fixture
@@ -35,25 +39,60 @@ def postmaster(home: Home) -> int:
     return int(Path(folder, "data", "postmaster.pid").read_text().split()[0])
 
 
-@contextmanager
-def frozen(home: Home) -> Iterator[None]:
-    """The server takes connections and says nothing: the worst way to be away."""
-    pid = postmaster(home)
-    stat = tree.stat_of(pid)
-    assert stat is not None
-    # A `runuser` above it would stop itself when it sees it stopped, and stay so.
-    above = [stat.ppid] if stat.ppid != os.getpid() else []
-    pids = [*above, pid, *tree.children_of(pid)]
-    for one in pids:
-        os.kill(one, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for one in reversed(pids):
+class Wire:
+    """Passes bytes between a socket in `folder` and a server's; `cut` keeps them back: the worst way to be away."""
+
+    def __init__(self, folder: Path, behind: str) -> None:
+        self.through = threading.Event()
+        self.through.set()
+        self._behind = f"{behind}/{_SOCKET}"
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / _SOCKET))
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
             try:
-                os.kill(one, signal.SIGCONT)
-            except ProcessLookupError:
-                continue
+                near, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            far = socket.socket(socket.AF_UNIX)
+            far.connect(self._behind)
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=self._pass, args=(source, target), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            with source:
+                while data := source.recv(1 << 16):
+                    self.through.wait()
+                    target.sendall(data)
+                target.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return  # the other direction was first
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        self.through.clear()
+        try:
+            yield
+        finally:
+            self.through.set()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def wire(on_server: Home) -> Iterator[Wire]:
+    """What the home's store is reached through."""
+    behind = on_server.extra["QMRUNNER_STORE_URL"].split("host=")[1]
+    with tempfile.TemporaryDirectory(prefix="qmwire-") as folder:
+        made = Wire(Path(folder), behind)
+        on_server.extra["QMRUNNER_STORE_URL"] = f"postgresql://postgres@/postgres?host={folder}"
+        yield made
+        made.close()
 
 
 def ask(server: Server, method: str, path: str, **more: object) -> httpx.Response:
@@ -75,10 +114,12 @@ def test_jobs_are_handed_in_listed_and_moved_on_a_store_of_several_machines(on_s
 
 
 @pytest.mark.timeout(240)
-def test_a_store_that_says_nothing_is_answered_with_503_and_asked_again_when_it_is_back(on_server: Home) -> None:
+def test_a_store_that_says_nothing_is_answered_with_503_and_asked_again_when_it_is_back(
+    on_server: Home, wire: Wire
+) -> None:
     with served(on_server) as server:
         job = server.submit()
-        with frozen(on_server):
+        with wire.cut():
             questions = [("GET", "/readyz"), ("GET", f"/v1/jobs/{job}"), ("POST", f"/v1/jobs/{job}/cancel")]
             for method, path in questions:
                 began = time.monotonic()
