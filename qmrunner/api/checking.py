@@ -26,8 +26,8 @@ _MEMORY_BYTES = 4 * 2**30
 def check(form: Form, paths: Sequence[str], crest_installed: bool) -> Submission:
     """The checked job of a form and its files (the input first). Raises UsageError as the command line does.
 
-    Every job from a request comes through here and nowhere else: whatever is to hold for an untrusted source only is
-    said to `workflows.submission` in this function.
+    Every job from a request comes through here and nowhere else. Its source is untrusted: this is the place to say so
+    to `workflows.submission`, and nothing here may ever lift a check that holds for strangers.
     """
     common: dict[str, Any] = {"name": form.name, "priority": form.priority}
     if isinstance(form, NmrForm | ConformersForm):

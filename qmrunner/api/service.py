@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from starlette.requests import HTTPConnection
 
 from qmrunner.api.rate import Rate
@@ -42,7 +43,7 @@ class Service:
         try:
             with anyio.fail_after(_ANSWER_S):
                 return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
-        except TimeoutError:
+        except (TimeoutError, NoConnectionFree):
             raise StoreUnavailable(
                 "store_unavailable",
                 "the store does not answer",
