@@ -5,12 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from qmrunner.model.jobs import Job, Plan, Step
 from qmrunner.store import claims, schema
 from qmrunner.store.session import Store, StoreUnavailable
 from tests.store.work import BIG, CHAIN, ONE, PATHS, SUCCEED, Work, Workflow, spec
@@ -111,17 +114,19 @@ def test_the_last_two_steps_before_a_third_that_end_at_once_make_it_ready(work: 
     fan = Workflow(spec("a"), spec("b"), spec("c", ["a", "b"]))
     worker, job = work.worker(), work.job(fan)
     one, two = work.claimed(worker), work.claimed(worker)
-    begun, ended = threading.Event(), threading.Event()
+    meeting = threading.Barrier(2)
 
-    def slow() -> None:
-        begun.set()
-        ended.wait(1.0)  # long enough for the other to come to its own commit
+    class Met(Workflow):
+        """Goes on once both commits are at this point, or one of them is kept from it by the other."""
+
+        def __call__(self, job: Job, steps: Sequence[Step]) -> Plan:
+            with suppress(threading.BrokenBarrierError):
+                meeting.wait(1.0)
+            return super().__call__(job, steps)
 
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(work.finish, one, SUCCEED, fan, publish=slow)
-        begun.wait(20)
-        second = threads.submit(work.finish, two, SUCCEED, fan, publish=ended.set)
-        assert sorted([first.result(30), second.result(30)], key=str) == [0, 1]
+        ended = [threads.submit(work.finish, claim, SUCCEED, Met(*fan.specs)) for claim in (one, two)]
+        assert sorted(str(one.result(30)) for one in ended) == ["0", "1"]
     assert work.state(job)[1] == {"a": "succeeded", "b": "succeeded", "c": "ready"}
 
 
