@@ -17,7 +17,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 # Huey loads the clients of Redis and PostgreSQL wherever they are installed: 17 MiB in every process of the daemon that
 # the embedded queue never uses. `_redis_storage` loads what a Redis queue needs.
@@ -32,8 +31,6 @@ finally:
 
 WAKE_SOCKET = "wake.sock"
 _POLL_SECONDS = 5.0
-# Seconds; an idle dequeue waits one.
-_REDIS = {"socket_connect_timeout": "3", "socket_timeout": "5", "socket_keepalive": "true"}
 
 
 class Wake:
@@ -131,7 +128,7 @@ class Queue:
                 "qmrunner", storage_class=WakingSqliteStorage, filename=path, wake=self.wake, results=False, fsync=False
             )
         else:
-            self.huey = Huey("qmrunner", storage_class=_redis_storage(), url=_with_timeouts(url), results=False)
+            self.huey = Huey("qmrunner", storage_class=_redis_storage(), url=url, results=False)
         self._task = self.huey.task(name="ring")(self._run)
 
     def _run(self) -> None:
@@ -151,13 +148,6 @@ class Queue:
         self.wake.ring()
         send_wake(self._socket_folder)
         return kept
-
-
-def _with_timeouts(url: str) -> str:
-    """The URL, so that a Redis that is cut off without a word is given up within seconds. What it says itself stays."""
-    parts = urlsplit(url)
-    said = dict(parse_qsl(parts.query))
-    return urlunsplit(parts._replace(query=urlencode({**_REDIS, **said})))
 
 
 def _redis_storage() -> Any:

@@ -100,13 +100,11 @@ class Beat:
             threading.Thread(target=self._ring, name="ring", daemon=True).start()
 
     def _ring(self) -> None:
-        """Beside the beat: a queue that is cut off answers late. While it takes no hints, this thread does the work."""
+        """Beside the beat: a queue that is cut off answers after seconds, and no beat may be late for a hint."""
         try:
-            taken = self._worker.app.queue.ring()
+            self._worker.app.queue.ring()
         finally:
             self._ringing.release()
-        if not taken:
-            self._worker.work()
 
     def _fenced_off(self) -> None:
         """This worker was declared dead while it lived: nothing of it counts any more. End all, then start anew."""

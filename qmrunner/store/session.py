@@ -19,18 +19,6 @@ from sqlalchemy.engine import make_url
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.store.filesystems import refuse_unsafe
 
-# A server that is cut off without a word is given up within seconds, and gives us up as soon: a transaction left open
-# there would keep its locks, for two hours by default. A URL that says otherwise is obeyed.
-_SERVER = {
-    "connect_timeout": 5,
-    "keepalives_idle": 5,
-    "keepalives_interval": 3,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15_000,
-    "options": "-c tcp_keepalives_idle=5 -c tcp_keepalives_interval=3 -c tcp_keepalives_count=3"
-    " -c tcp_user_timeout=15000 -c idle_in_transaction_session_timeout=20000",
-}
-
 
 class StoreUnavailable(NotReadyError):
     """The store does not answer now: locked for too long, gone, or its disk is full. Try again later."""
@@ -129,8 +117,7 @@ def _parse(url: str) -> URL:
 
 def _connect_server(url: URL) -> Engine:
     try:
-        arguments = {name: value for name, value in _SERVER.items() if name not in url.query}
-        return create_engine(url, pool_pre_ping=True, connect_args=arguments)
+        return create_engine(url, pool_pre_ping=True)
     except ModuleNotFoundError as missing:
         raise NotReadyError(
             "store_driver_missing",
