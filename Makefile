@@ -4,7 +4,7 @@ PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 CODE := qmrunner tests $(wildcard benchmarks examples migrations)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow image e2e-try chaos check format lock wheel clean
+.PHONY: help setup demo test slow image e2e chaos check format lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ slow: setup  ## the tests that take minutes
 image: setup  ## build the container image (TAG=qmrunner:latest BASE=debian:bookworm-slim TARGET=worker)
 	@deploy/image.sh $(TAG)
 
-e2e-try: setup  ## the image and its tests with real containers (starts an engine where none runs; root)
+e2e: setup  ## the image and its tests with real containers (starts an engine where none runs; root)
 	@deploy/e2e.sh $(PYTEST_ARGS)
 
 chaos: setup  ## kill, freeze and starve a real daemon for a while (SEED=1 MINUTES=1)

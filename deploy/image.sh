@@ -7,7 +7,6 @@ set -eu
 cd "$(dirname "$0")/.."
 tag=${1:-qmrunner:latest}
 base=${BASE:-debian:bookworm-slim}
-wheelhouse=dist/wheelhouse
 
 say() { printf '[image] %s\n' "$*" >&2; }
 
@@ -21,16 +20,19 @@ if ! docker image inspect "$base" >/dev/null 2>&1; then
     fi
 fi
 
-# One folder for each Python of a base, filled once for each state of constraints.txt.
+# One folder for each Python of a base, filled once for each state of constraints.txt; the build sees the one it needs.
 case $suite in trixie) python=313 ;; *) python=311 ;; esac
-stamp="$python $(sha256sum <constraints.txt)"
-if [ "$(cat dist/wheelhouse.stamp 2>/dev/null)" != "$stamp" ]; then
+wheels=dist/wheels-$python
+stamp=$(sha256sum <constraints.txt)
+if [ "$(cat "$wheels/stamp" 2>/dev/null)" != "$stamp" ]; then
     say "fetching the locked Python packages"
-    rm -rf "$wheelhouse"
+    rm -rf "$wheels"
     .venv/bin/python -m pip download -qq --require-hashes --only-binary :all: --python-version "$python" \
-        --dest "$wheelhouse" -r constraints.txt
-    echo "$stamp" >dist/wheelhouse.stamp
+        --dest "$wheels" -r constraints.txt
+    echo "$stamp" >"$wheels/stamp"
 fi
+rm -rf dist/wheelhouse
+cp -al "$wheels" dist/wheelhouse
 
 say "building $tag on $base"
 # The build reaches mirrors the way this machine does, its /etc/hosts included.

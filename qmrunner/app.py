@@ -23,12 +23,14 @@ from qmrunner.model.jobs import Job, Plan, Step, Submission
 from qmrunner.model.states import JobState
 from qmrunner.settings import Settings
 from qmrunner.settings import load as load_settings
+from qmrunner.store import artifacts as artifact_store
 from qmrunner.store import jobs as job_store
 from qmrunner.store import schema
 from qmrunner.store.inputs import write_inputs
 from qmrunner.store.session import Store
 
 if TYPE_CHECKING:
+    from qmrunner.artifacts.files import Artifacts
     from qmrunner.engines.base import Engine, Installed
     from qmrunner.queue import Queue
 
@@ -42,7 +44,10 @@ class App:
 
     @cached_property
     def store(self) -> Store:
-        return Store(self.settings.store, busy_seconds=self._busy_seconds)
+        s = self.settings
+        # One for each attempt's thread, and those that beat, judge, sweep and watch space.
+        threads = (s.slots or len(os.sched_getaffinity(0))) + 4
+        return Store(s.store, busy_seconds=self._busy_seconds, connections=threads)
 
     def open_store(self, *, create: bool) -> Store:
         """The store, checked to be of this program's schema. With `create` an empty home is made usable."""
@@ -69,6 +74,33 @@ class App:
         from qmrunner.queue import Queue
 
         return Queue(self.settings.queue, self.settings.run_root)
+
+    @cached_property
+    def artifacts(self) -> Artifacts | None:
+        """Where files reach other machines; None: the folder of jobs does. Raises UsageError for a wrong setting."""
+        if self.settings.artifacts is None:
+            return None
+        from qmrunner.artifacts.blobs import connect
+        from qmrunner.artifacts.files import Artifacts
+
+        return Artifacts(connect(self.settings.artifacts), self.store)
+
+    def meet_artifacts(self) -> None:
+        """Make sure that files go where this store's other machines look for them.
+
+        Raises NotReadyError `artifacts_not_set`, and what `Artifacts.meet` raises.
+        """
+        if self.artifacts is not None:
+            self.artifacts.meet()
+            return
+        with self.store.read() as connection:
+            used = artifact_store.identity(connection) is not None
+        if used:
+            raise NotReadyError(
+                "artifacts_not_set",
+                "the machines of this store exchange files by way of an artifact store, and none is set here",
+                remedy="set QMRUNNER_ARTIFACTS as on the other machines",
+            )
 
     def engine(self, name: str) -> Engine:
         from qmrunner import engines
@@ -106,10 +138,15 @@ class App:
         job_id = job_store.new_id()
         self._require_engines(job_id, submission)
         folder = self.settings.jobs_root / job_id
+        self.meet_artifacts()
         try:
             write_inputs(folder / "input", submission.files)
+            files = {f"input/{name}": folder / "input" / name for name in submission.files}
+            sent = self.artifacts.put(files) if self.artifacts else {}
             with store.write() as connection:
                 job_store.accept(connection, time.time(), job_id, submission, self.plan)
+                rows = artifact_store.rows_of(job_id, artifact_store.JOB, "", 0, sent)
+                artifact_store.add(connection, time.time(), rows)
         except BaseException as problem:
             shutil.rmtree(folder, ignore_errors=True)
             if isinstance(problem, IntegrityError) and submission.key:
@@ -177,6 +214,8 @@ class App:
         return path.read_text().strip()
 
     def close(self) -> None:
+        if self.__dict__.get("artifacts") is not None:
+            self.artifacts.blobs.close()  # type: ignore[union-attr]
         if "store" in self.__dict__:
             self.store.close()
 

@@ -5,7 +5,6 @@ All sizes are MiB (2**20 bytes). Field names are the outside contract (docs/oper
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,15 +117,16 @@ def _compose(cores: int, slots: int, needs: Mapping[str, int]) -> list[str]:
 
 def usage(app: App) -> dict[str, Any]:
     """Who uses the scratch volume, by job, what may still be reserved, and what happens next to it."""
-    now, settings = time.time(), app.settings
+    settings = app.settings
     root = settings.scratch_root
     on_disk = _on_disk(root)
     capacity, room = machine.capacity(settings), machine.room(settings)
     with app.store.read() as connection:
+        now = app.store.now()
         worker = _worker_of(workers.all_workers(connection), settings)
         left = reserved.left_of(connection, worker, capacity, room).now
         live = workers.live_attempts(connection, [worker])
-        ready = claims.ready(connection, now)
+        ready = claims.ready(connection, now, capacity.labels)
         demands = peaks.demands(connection, ready)
         fates = attempt_store.fates(connection, {*on_disk, *(row["job_id"] for row in live)})
     rows = _job_rows(on_disk, live, fates, settings)

@@ -82,6 +82,11 @@ def configure(run_root: Path, level: str, **bound: Any) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
+def configured() -> bool:
+    """Whether events go to the events file: in the daemon. Elsewhere they would mix with what a command prints."""
+    return bool(structlog.is_configured())
+
+
 class _Bound:
     """Adds the same fields to the events of every thread (context variables stop at a thread's border)."""
 

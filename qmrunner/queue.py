@@ -7,7 +7,7 @@ fresh one.
 
 from __future__ import annotations
 
-import importlib
+import logging
 import os
 import socket
 import sqlite3
@@ -15,8 +15,12 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
+
+from qmrunner.errors import NotReadyError, UsageError
 
 # Huey loads the clients of Redis and PostgreSQL wherever they are installed: 17 MiB in every process of the daemon that
 # the embedded queue never uses. `_redis_storage` loads what a Redis queue needs.
@@ -31,6 +35,8 @@ finally:
 
 WAKE_SOCKET = "wake.sock"
 _POLL_SECONDS = 5.0
+_REDIS_READ_S = 1
+_REDIS_CONNECT_S = 2
 
 
 class Wake:
@@ -128,7 +134,10 @@ class Queue:
                 "qmrunner", storage_class=WakingSqliteStorage, filename=path, wake=self.wake, results=False, fsync=False
             )
         else:
-            self.huey = Huey("qmrunner", storage_class=_redis_storage(), url=url, results=False)
+            self.huey = Huey(
+                "qmrunner", storage_class=_waking_redis_storage(), results=False,
+                wake=self.wake, work=self._run, connection_pool=_redis_pool(url), read_timeout=_REDIS_READ_S,
+            )  # fmt: skip
         self._task = self.huey.task(name="ring")(self._run)
 
     def _run(self) -> None:
@@ -150,10 +159,79 @@ class Queue:
         return kept
 
 
-def _redis_storage() -> Any:
-    """Huey's Redis storage, with the client it needs."""
-    loaded = storage if storage.Redis is not None else importlib.reload(storage)
-    return loaded.RedisStorage
+def _waking_redis_storage() -> Any:
+    """Huey's Redis storage, with its client; while Redis does not answer, rings on this machine still count."""
+    loaded = storage if storage.Redis is not None else _storage_with_redis()
+
+    class WakingRedisStorage(loaded.RedisStorage):  # type: ignore[misc, name-defined]
+        def __init__(self, *args: Any, wake: Wake, work: Callable[[], None], **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._wake, self._work, self._lost = wake, work, False
+
+        def dequeue(self) -> Any:
+            seen = self._wake.count
+            try:
+                data = super().dequeue()
+                self._note(lost=False)
+            except (loaded.ConnectionError, loaded.TimeoutError, OSError) as problem:
+                self._note(lost=True, problem=problem)
+                self._wake.wait(seen, _REDIS_READ_S)
+                data = None
+            # A server that is cut off looks like one that has nothing: with neither is a ring to be missed. Huey would
+            # ask the server about the task, so it is done here.
+            if data is None and self._wake.count != seen:
+                self._work()
+            return data
+
+        def _note(self, *, lost: bool, problem: Exception | None = None) -> None:
+            if lost != self._lost:
+                self._lost = lost
+                told = f"lost: {problem}; ready steps are found by the beat" if lost else "back"
+                logging.getLogger("qmrunner.queue").log(logging.WARNING, "the queue on Redis is %s", told)
+
+    return WakingRedisStorage
+
+
+@cache
+def _storage_with_redis() -> Any:
+    """Huey's module once more, with the client now: the classes of the first one stay as they are."""
+    spec = spec_from_file_location("huey.storage_with_redis", storage.__file__)
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _redis_pool(url: str) -> Any:
+    """Connections that notice when the server is gone. What the URL says itself is left as it is."""
+    try:
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+    except ModuleNotFoundError as missing:
+        raise NotReadyError(
+            "queue_driver_missing",
+            "the client for a queue on Redis is not installed",
+            evidence=str(missing),
+            remedy="install the optional part: `pip install 'qmrunner[redis]'`",
+        ) from None
+    try:
+        return redis.ConnectionPool.from_url(
+            url,
+            socket_connect_timeout=_REDIS_CONNECT_S,
+            socket_timeout=_REDIS_READ_S + _REDIS_CONNECT_S,
+            socket_keepalive=True,
+            health_check_interval=30,
+            retry=Retry(NoBackoff(), 0),  # a hint is not worth waiting for: the beat rings again
+        )
+    except (ValueError, TypeError) as problem:
+        raise UsageError(
+            "queue_url",
+            "QMRUNNER_QUEUE_URL is not a URL of a Redis server",
+            evidence=str(problem),
+            remedy="use redis://user:password@host:6379/0, or rediss://… with ?ssl_ca_certs=/path/of/ca.pem",
+        ) from None
 
 
 def send_wake(run_root: Path) -> None:

@@ -9,6 +9,7 @@ command line (docs/decisions.md).
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner.errors import UsageError, nearest
+from qmrunner.model import labels
 
 PREFIX = "QMRUNNER_"
 # Read by parts of the program that run before or beside the settings.
@@ -59,6 +61,10 @@ def _choice(*words: str) -> Callable[[str], str]:
     return read
 
 
+def _labels(text: str) -> tuple[str, ...]:
+    return labels.check(text.split(","))
+
+
 def _path(text: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(text)))
 
@@ -76,6 +82,16 @@ def _url(*schemes: str) -> Callable[[str], str]:
     return read
 
 
+# A place for files: an absolute folder other than the root, or a bucket with or without a prefix.
+_PLACE = re.compile(r"file:///[^?#]*[^?#/][^?#]*|s3://[a-z0-9][a-z0-9._-]{1,62}(/[^?#]*)?")
+
+
+def _place(text: str) -> str:
+    if not _PLACE.fullmatch(text):
+        raise ValueError(f"expected file:///absolute/folder or s3://bucket/prefix, got {text!r}")
+    return text
+
+
 def _setting(read: Callable[[str], Any], about: str, **kw: Any) -> Any:
     return field(metadata={"read": read, "about": about}, **kw)
 
@@ -87,10 +103,19 @@ class Settings:
     home: Path = _setting(_path, "state of this installation", default_factory=lambda: _path("qmrunner-data"))
     store_url: str | None = _setting(_url("sqlite", "postgresql"), "store; default sqlite in home", default=None)
     queue_url: str | None = _setting(_url("sqlite", "redis", "rediss"), "queue; default sqlite in home", default=None)
+    store_password_file: Path | None = _setting(_path, "file with the password of the store", default=None)
+    queue_password_file: Path | None = _setting(_path, "file with the password of the queue", default=None)
     jobs: Path | None = _setting(_path, "inputs and results; default home/jobs", default=None)
+    artifacts: str | None = _setting(
+        _place, "where files reach other machines; unset: the folder of jobs, shared or not", default=None
+    )
+    checkpoint_seconds: float = _setting(
+        _seconds(0), "least time between two uploads of a running step's checkpoint", default=300.0
+    )
     scratch: Path | None = _setting(_path, "working files; default home/scratch", default=None)
     logs: Path | None = _setting(_path, "engine logs; default home/logs", default=None)
     worker_name: str = _setting(_text, "name of this worker", default_factory=socket.gethostname)
+    labels: tuple[str, ...] = _setting(_labels, "labels of this worker, comma separated", default=())
     slots: int | None = _setting(_integer(1), "attempts at a time; default one per core", default=None)
     cores: int | None = _setting(_integer(1), "cores to use; default what affinity and quota allow", default=None)
     memory_mib: int | None = _setting(_integer(64), "memory to use; default what the machine allows", default=None)
@@ -182,6 +207,8 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
             except ValueError as problem:
                 problems.append(f"{name}: {problem}")
                 refused.add(entry.name)
+    for what in ("store", "queue"):
+        problems += _take_password(what, values)
     settings = Settings(**values)
     if not refused & {"lease_seconds", "heartbeat_seconds", "scratch_soft_mib", "scratch_hard_mib"}:
         problems += _cross_check(settings)
@@ -192,6 +219,31 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
             remedy="correct the environment variables (or the file) named above",
         )
     return settings
+
+
+def _take_password(what: str, values: dict[str, Any]) -> list[str]:
+    """Put the password of `store` or `queue` from its file into its URL. What stands against that comes back."""
+    path = values.get(f"{what}_password_file")
+    if path is None:
+        return []
+    name, url = f"{PREFIX}{what.upper()}_PASSWORD_FILE", values.get(f"{what}_url") or ""
+    scheme, _, rest = url.partition("://")
+    place, slash, database = rest.partition("/")
+    user, _, host = place.rpartition("@")
+    if scheme in ("", "sqlite"):
+        return [f"{name}: there is no server to use it with; set {PREFIX}{what.upper()}_URL"]
+    if ":" in user:
+        return [f"{name}: {PREFIX}{what.upper()}_URL has a password, too; remove one of them"]
+    try:
+        password = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as problem:
+        return [f"{name}: cannot be read ({problem})"]
+    if not password:
+        return [f"{name}: {path} is empty"]
+    from urllib.parse import quote
+
+    values[f"{what}_url"] = f"{scheme}://{user}:{quote(password, safe='')}@{host}{slash}{database}"
+    return []
 
 
 def _cross_check(s: Settings) -> list[str]:

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from qmrunner import workflows
+from qmrunner import published, workflows
 from qmrunner.app import App
 from qmrunner.errors import NotFoundError, NotReadyError
-from qmrunner.model import eta
+from qmrunner.model import eta, labels
 from qmrunner.model.estimates import Ratios, expected, kind_of
 from qmrunner.model.jobs import Attempt, Grant, Job, Step
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
@@ -44,18 +44,20 @@ def overview(app: App, limit: int = 50) -> dict[str, Any]:
         "workers": [_worker(app, row, held.get(row["id"])) for row in ages.values()],
         "jobs": [{**_job(job), "progress": _progress(job, steps[job.id])} for job in found],
         "queue": {"paused": paused, "jobs": counted["jobs"], "steps": counted["steps"]},
+        "artifacts": artifacts(app),
         "disk": disk(app),
     }
 
 
 def job_view(app: App, job_id: str) -> dict[str, Any]:
     """`qmrunner status JOB`. Raises NotFoundError."""
-    job, steps, tries, beats = _load(app, job_id)
+    job, steps, tries, everyone = _load(app, job_id)
+    nobody = None if taken_by_any(app, job, everyone) else labels.waits_for(job.requires)
     with app.store.read() as connection:
         seen = peaks.seen(connection, {kind_of(step.engine, step.task, step.params) for step in steps})
     rows = [
         {**row, "estimate": _estimate(step, row["cores"], seen)}
-        for row, step in zip(_steps(steps, tries, beats), steps, strict=True)
+        for row, step in zip(_steps(steps, tries, everyone, nobody, app.store.now()), steps, strict=True)
     ]
     return {"job": {**_job(job), "progress": _progress(job, steps), "steps": rows}}
 
@@ -71,16 +73,30 @@ def result_view(app: App, job_id: str) -> dict[str, Any]:
             remedy=f"`qmrunner why {job.id}` says why" if over else f"`qmrunner status {job.id} --watch` follows it",
         )
     folder = app.settings.jobs_root / job.id
-    return {**workflows.workflow(job.kind).result(job, steps), "folder": str(folder), "files": _files(folder)}
+    files = published.names(app, job.id)
+    return {**workflows.workflow(job.kind).result(job, steps), "folder": str(folder), "files": files}
 
 
-def _load(app: App, job_id: str) -> tuple[Job, list[Step], list[Attempt], dict[int, float]]:
+def beats(app: App, worker: Mapping[str, Any], now: float) -> bool:
+    """Whether a worker's row speaks for one that lives."""
+    # Between hosts the two clocks may differ: only a beat that is long gone speaks for a worker that is, too.
+    return bool(now - worker["beat_at"] < max(60.0, 2 * app.settings.lease_seconds))
+
+
+def taken_by_any(app: App, job: Job, everyone: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a running worker has the labels that the job requires; when none runs at all there is more amiss."""
+    now = app.store.now()
+    alive = [row for row in everyone if row["state"] in ("active", "draining") and beats(app, row, now)]
+    return not alive or any(labels.met(job.requires, row["labels"] or ()) for row in alive)
+
+
+def _load(app: App, job_id: str) -> tuple[Job, list[Step], list[Attempt], list[dict[str, Any]]]:
     with app.store.read() as connection:
         job = job_store.get(connection, job_id)
         steps = job_store.of_job(connection, job_id)
         tries = workers.attempts_of_job(connection, job_id)
-        beats = {row["id"]: row["beat_at"] for row in workers.all_workers(connection, ended=True)}
-    return job, steps, tries, beats
+        everyone = workers.all_workers(connection, ended=True)
+    return job, steps, tries, everyone
 
 
 def _job(job: Job) -> dict[str, Any]:
@@ -92,6 +108,8 @@ def _job(job: Job) -> dict[str, Any]:
         "code": job.code,
         "summary": job.summary,
         "priority": job.priority,
+        "owner": job.owner,
+        "requires": list(job.requires),
         "cancel_requested": job.cancel_requested,
         "created_at": iso(job.created_at),
         "started_at": iso(job.started_at),
@@ -103,14 +121,20 @@ def _progress(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
     return workflows.workflow(job.kind).progress(job, steps)
 
 
-def _steps(steps: Sequence[Step], tries: Sequence[Attempt], beats: dict[int, float]) -> list[dict[str, Any]]:
+def _steps(
+    steps: Sequence[Step],
+    tries: Sequence[Attempt],
+    everyone: Sequence[Mapping[str, Any]],
+    nobody: str | None,
+    now: float,
+) -> list[dict[str, Any]]:
+    beat_at = {row["id"]: row["beat_at"] for row in everyone}
     newest = {one.step_id: one for one in tries}
-    now = time.time()
     rows = []
     for step in steps:
         one = newest.get(step.id)
         live = step.state in STEP_LIVE
-        beat = beats.get(one.worker_id) if one and live else None
+        beat = beat_at.get(one.worker_id) if one and live else None
         rows.append(
             {
                 "id": step.name,
@@ -127,7 +151,7 @@ def _steps(steps: Sequence[Step], tries: Sequence[Attempt], beats: dict[int, flo
                 "progress": with_time_left(one.progress, now if live else None) if one else {},
                 "reserved": asdict(one.grant) if one and live else None,
                 "usage": one.usage if one else {},
-                "waits_for": step.waits_for if step.state is StepState.READY else None,
+                "waits_for": nobody or step.waits_for if step.state is StepState.READY else None,
                 "code": step.code,
                 "log": one.log if one else None,
                 "started_at": iso(one.started_at) if one else None,
@@ -154,7 +178,7 @@ def _estimate(step: Step, cores: int | None, seen: Mapping[str, Sequence[Ratios]
 
 
 def _worker(app: App, row: dict[str, Any], held: Grant | None) -> dict[str, Any]:
-    age = max(0.0, time.time() - row["beat_at"])
+    age = max(0.0, app.store.now() - row["beat_at"])
     return {
         "id": row["id"],
         "name": row["name"],
@@ -170,9 +194,17 @@ def _worker(app: App, row: dict[str, Any], held: Grant | None) -> dict[str, Any]
         "reserved": asdict(held or Grant(0, 0, 0, 0)),
         "heartbeat_age_s": round(age, 1),
         "stale": age > _LEASES_UNTIL_STALE * app.settings.lease_seconds,
+        "labels": row["labels"] or [],
         "version": row["version"],
         "started_at": iso(datetime.fromtimestamp(row["created_at"], UTC)),
     }
+
+
+def artifacts(app: App) -> dict[str, Any] | None:
+    """Where files reach other machines, and since when the daemon of this home has not reached it. None: not set."""
+    if app.settings.artifacts is None:
+        return None
+    return {"url": app.settings.artifacts, "lost_s": (state_file(app) or {}).get("artifacts_lost_s")}
 
 
 def disk(app: App) -> dict[str, Any]:
@@ -214,12 +246,10 @@ def log_files(app: App, job_id: str, step: str | None) -> list[Path]:
         raise NotFoundError(
             "step_unknown", f"job {job_id} has no step {step!r}", remedy=f"its steps are {', '.join(names.values())}"
         )
-    return [Path(one.log) for one in tries if step in (None, names[one.step_id])]
-
-
-def _files(folder: Path) -> list[str]:
-    found = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return sorted(str(path.relative_to(folder)) for path in found)
+    known = {one.id: one for one in steps}
+    wanted = [one for one in tries if step in (None, names[one.step_id])]
+    found = (published.log(app, known[one.step_id], one) for one in wanted)
+    return [path for path in found if path is not None]
 
 
 def iso(moment: datetime | None) -> str | None:

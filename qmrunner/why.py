@@ -13,7 +13,7 @@ from typing import Any
 
 from qmrunner import views
 from qmrunner.app import App
-from qmrunner.model import remedies
+from qmrunner.model import labels, remedies
 from qmrunner.model.jobs import Attempt, Job, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
@@ -31,13 +31,14 @@ _REMEDIES = {
 @dataclass(frozen=True, slots=True)
 class _Known:
     """One look at the store. `busy` are the live attempts of all active workers, `ahead` the ready steps in front of
-    the job's first."""
+    the job's first, `labelled` whether a running worker has the labels that the job requires."""
 
     job: Job
     steps: list[Step]
     tries: list[Attempt]
     active: list[dict[str, Any]]
     draining: list[dict[str, Any]]
+    labelled: bool
     busy: list[dict[str, Any]]
     paused: bool
     ahead: int
@@ -81,8 +82,8 @@ def view(app: App, job_id: str) -> dict[str, Any]:
 
 
 def _look(app: App, job_id: str) -> _Known:
-    now = time.time()
     with app.store.read() as connection:
+        now = app.store.now()
         job = job_store.get(connection, job_id)
         steps = job_store.of_job(connection, job_id)
         everyone = workers.all_workers(connection)
@@ -91,18 +92,14 @@ def _look(app: App, job_id: str) -> _Known:
             job=job,
             steps=steps,
             tries=workers.attempts_of_job(connection, job_id),
-            active=[row for row in everyone if row["state"] == "active" and _beats(app, row, now)],
-            draining=[row for row in everyone if row["state"] == "draining" and _beats(app, row, now)],
+            active=[row for row in everyone if row["state"] == "active" and views.beats(app, row, now)],
+            draining=[row for row in everyone if row["state"] == "draining" and views.beats(app, row, now)],
+            labelled=views.taken_by_any(app, job, everyone),
             busy=workers.live_attempts(connection, [row["id"] for row in everyone]),
             paused=claims.is_paused(connection),
             ahead=0 if first is None else claims.ready_before(connection, now, first),
             now=now,
         )
-
-
-def _beats(app: App, row: dict[str, Any], now: float) -> bool:
-    # Between hosts the two clocks may differ: only a beat that is long gone speaks for a worker that is, too.
-    return bool(now - row["beat_at"] < max(60.0, 2 * app.settings.lease_seconds))
 
 
 def _say(app: App, known: _Known) -> _Said:
@@ -206,7 +203,7 @@ def _running(app: App, known: _Known, step: Step) -> dict[str, Any]:
         "progress": text,
         "phase": one.progress.get("phase"),
         "elapsed_s": None if elapsed is None else round(elapsed, 1),
-        "output_age_s": _output_age(Path(one.log), known.now),
+        "output_age_s": _output_age(Path(one.log), time.time()),
         "cores": one.grant.cores,
         "cpu_s": usage.get("cpu_s"),
         "memory_mib": usage.get("memory_mib"),
@@ -246,6 +243,8 @@ def _what_for(known: _Known, step: Step) -> tuple[str, str]:
         if known.draining:
             return "a worker that claims again: all of them are draining", "qmrunner resume"
         return "a worker: none is running", "qmrunner run"
+    if not known.labelled:
+        return labels.waits_for(known.job.requires), "qmrunner status"
     if step.not_before is not None and step.not_before.timestamp() > known.now:
         left = step.not_before.timestamp() - known.now
         return f"{_time(left)} before it is tried again", watch

@@ -52,8 +52,8 @@ def postgres_server() -> Iterator[str]:
         if os.environ.get("CI") == "true":
             pytest.fail("PostgreSQL is not installed; `make setup` installs it as root")
         pytest.skip("PostgreSQL is not installed")
-    with postgres.server() as url:
-        yield url
+    with postgres.server() as made:
+        yield made.url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -20,34 +20,62 @@ def program(name: str) -> str | None:
     return found or next(iter(sorted(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), reverse=True)), None)
 
 
+class Server:
+    """A cluster that is started, stopped and killed at will. `url` names it, with a database that is always there."""
+
+    def __init__(self) -> None:
+        initdb = program("initdb")
+        assert initdb
+        self.folder = Path(tempfile.mkdtemp(prefix="qmpg-"))
+        # PostgreSQL refuses to run as root; its package has made a user for it.
+        self._prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        if self._prefix:
+            shutil.chown(self.folder, "postgres")
+        self._data = self.folder / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+        subprocess.run(
+            [*self._prefix, initdb, "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync"],
+            check=True, capture_output=True, cwd=self.folder,
+        )  # fmt: skip
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@/postgres?host={self.folder}"
+
+    def start(self) -> Server:
+        postgres = program("postgres")
+        assert postgres
+        options = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200"]
+        self._process = subprocess.Popen(
+            [*self._prefix, postgres, "-D", str(self._data), "-k", str(self.folder), *options],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder,
+        )  # fmt: skip
+        wait_for(lambda: _accepts(self.folder), 30.0, "PostgreSQL to accept connections")
+        return self
+
+    def stop(self) -> None:
+        """At once: connections are broken off, what is not committed is gone; the next start recovers the rest."""
+        if self._process is None:
+            return
+        ctl = program("pg_ctl")
+        assert ctl
+        subprocess.run(
+            [*self._prefix, ctl, "-D", str(self._data), "-m", "immediate", "-w", "stop"],
+            check=True, capture_output=True, cwd=self.folder,
+        )  # fmt: skip
+        self._process.wait(20)
+        self._process = None
+
+
 @contextmanager
-def server() -> Iterator[str]:
-    """The URL of a running server on which databases may be made."""
-    initdb, postgres = program("initdb"), program("postgres")
-    assert initdb
-    assert postgres
-    folder = Path(tempfile.mkdtemp(prefix="qmpg-"))
-    # PostgreSQL refuses to run as root; its package has made a user for it.
-    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if prefix:
-        shutil.chown(folder, "postgres")
-    data = folder / "data"
-    subprocess.run(
-        [*prefix, initdb, "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync"],
-        check=True, capture_output=True, cwd=folder,
-    )  # fmt: skip
-    options = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200"]
-    process = subprocess.Popen(
-        [*prefix, postgres, "-D", str(data), "-k", str(folder), *options],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder,
-    )  # fmt: skip
+def server() -> Iterator[Server]:
+    """A running server on which databases may be made."""
+    made = Server()
     try:
-        wait_for(lambda: _accepts(folder), 30.0, "PostgreSQL to accept connections")
-        yield f"postgresql://postgres@/postgres?host={folder}"
+        yield made.start()
     finally:
-        process.terminate()  # runuser passes it on: fast enough, nobody needs the data again
-        process.wait(20)
-        shutil.rmtree(folder, ignore_errors=True)
+        made.stop()
+        shutil.rmtree(made.folder, ignore_errors=True)
 
 
 def _accepts(folder: Path) -> bool:

@@ -20,9 +20,10 @@ LIGHT_CHEMISTRY = {"qmrunner.chemistry.xyz", "qmrunner.chemistry.elements", "qmr
 MAY = {
     "qmrunner.model": {"qmrunner.model"},
     "qmrunner.errors": set(),
-    "qmrunner.settings": {"qmrunner.errors"},
+    "qmrunner.settings": {"qmrunner.errors", "qmrunner.model.labels"},
     "qmrunner.logs": {"qmrunner.errors"},
     "qmrunner.queue": {"qmrunner.errors", "qmrunner.model"},
+    "qmrunner.artifacts": {"qmrunner.artifacts", "qmrunner.store", "qmrunner.logs", "qmrunner.errors"},
     "qmrunner.store": {"qmrunner.store", "qmrunner.model", "qmrunner.errors"},
     "qmrunner.engines": {"qmrunner.engines", "qmrunner.model", "qmrunner.errors", *LIGHT_CHEMISTRY},
     "qmrunner.chemistry": {"qmrunner.chemistry", "qmrunner.model", "qmrunner.errors"},
@@ -35,6 +36,7 @@ MAY = {
     },
     "qmrunner.doctor": {
         "qmrunner.doctor",
+        "qmrunner.artifacts",
         "qmrunner.runtime",
         "qmrunner.store",
         "qmrunner.engines",
@@ -47,6 +49,7 @@ MAY = {
     "qmrunner.runtime": {
         "qmrunner.runtime",
         "qmrunner.app",
+        "qmrunner.artifacts",
         "qmrunner.store",
         "qmrunner.engines",
         "qmrunner.workflows",
@@ -62,7 +65,20 @@ MAY = {
 SMALL = ("guardian", "spawner", "tree", "cgroup", "sampling")
 SMALL_MAY = {*(f"qmrunner.runtime.{name}" for name in SMALL), "qmrunner.model.identity"}
 HEAVY = {"rdkit", "numpy", "matplotlib", "scipy"}
-LATE = ["sqlalchemy", "alembic", "huey", "rdkit", "numpy", "matplotlib", "structlog", "psutil", "apscheduler"]
+LATE = [
+    "s3fs",
+    "fsspec",
+    "botocore",
+    "sqlalchemy",
+    "alembic",
+    "huey",
+    "rdkit",
+    "numpy",
+    "matplotlib",
+    "structlog",
+    "psutil",
+    "apscheduler",
+]
 
 
 def modules() -> dict[str, Path]:

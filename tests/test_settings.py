@@ -17,7 +17,11 @@ EXAMPLES: dict[str, tuple[str, Any, str | None]] = {
     "home": ("/a/./b/../home", Path("/a/home"), None),
     "store_url": ("postgresql://me@db/x", "postgresql://me@db/x", "mysql://db/x"),
     "queue_url": ("redis://db:6379/0", "redis://db:6379/0", "postgresql://db/x"),
+    "store_password_file": ("/proc/version", Path("/proc/version"), None),
+    "queue_password_file": ("/proc/version", Path("/proc/version"), None),
     "jobs": ("/jobs", Path("/jobs"), None),
+    "artifacts": ("s3://results/qm", "s3://results/qm", "s3:/results"),
+    "checkpoint_seconds": ("60", 60.0, "-1"),
     "scratch": ("/scratch", Path("/scratch"), None),
     "logs": ("/logs", Path("/logs"), None),
     "worker_name": ("node-7", "node-7", None),
@@ -51,6 +55,8 @@ EXAMPLES: dict[str, tuple[str, Any, str | None]] = {
     "crest": ("/opt/crest", "/opt/crest", None),
     "xtb": ("/opt/xtb", "/opt/xtb", None),
 }
+# Options that mean nothing alone.
+NEEDS = {"store_password_file": ("store_url", "postgresql://db/x"), "queue_password_file": ("queue_url", "redis://db")}
 
 
 def variable(name: str) -> str:
@@ -75,7 +81,8 @@ def test_every_option_has_an_example_here() -> None:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_a_valid_value_is_read_into_its_type(name: str) -> None:
     text, value, _ = EXAMPLES[name]
-    found = getattr(load({variable(name): text}), name)
+    needed = {variable(other): value for other, value in [NEEDS[name]]} if name in NEEDS else {}
+    found = getattr(load({variable(name): text, **needed}), name)
     assert found == value
     assert type(found) is type(value)
 
@@ -178,6 +185,34 @@ def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path, content: bytes |
     assert f"{file}: cannot be read" in refusal(home=str(tmp_path)).message
 
 
+@pytest.mark.parametrize(
+    ("name", "url", "with_password"),
+    [
+        ("store", "postgresql://me@db:5432/jobs?sslmode=require", "postgresql://me:p%40ss%2Fw%3Ard@db:5432/jobs?sslmode=require"),
+        ("queue", "redis://cache:6379/0", "redis://:p%40ss%2Fw%3Ard@cache:6379/0"),
+        ("queue", "rediss://worker@cache", "rediss://worker:p%40ss%2Fw%3Ard@cache"),
+    ],
+)  # fmt: skip
+def test_a_password_from_a_file_is_put_into_the_url(tmp_path: Path, name: str, url: str, with_password: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("p@ss/w:rd\n")
+    given = {variable(f"{name}_url"): url, variable(f"{name}_password_file"): str(secret)}
+    assert getattr(load(given), name) == with_password
+
+
+def test_a_password_that_cannot_be_used_is_refused_by_its_name(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.touch()
+    server = "postgresql://me@db/x"
+    assert "there is no server" in refusal(store_password_file="/proc/version").message
+    assert "there is no server" in refusal(store_password_file="/proc/version", store_url="sqlite:///x.db").message
+    twice = refusal(store_password_file="/proc/version", store_url="postgresql://me:secret@db/x").message
+    assert "QMRUNNER_STORE_URL has a password, too" in twice
+    assert "secret@" not in twice
+    assert "cannot be read" in refusal(store_password_file="/nonexistent", store_url=server).message
+    assert "is empty" in refusal(store_password_file=str(empty), store_url=server).message
+
+
 def test_names_that_other_parts_read_are_left_alone() -> None:
     assert load({"QMRUNNER_ATTEMPT": "job/step/1", "PATH": "/bin"}) == load({})
 
@@ -193,3 +228,15 @@ def test_days_are_asked_for_as_days() -> None:
 def test_settings_cannot_be_changed_after_they_were_checked() -> None:
     with pytest.raises(AttributeError):
         load({}).slots = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "url", ["file://folder", "file:///", "s3://", "s3://B", "gs://bucket", "/shared", "s3://b/x?y=1"]
+)
+def test_a_place_for_files_that_is_none_is_refused(url: str) -> None:
+    assert "QMRUNNER_ARTIFACTS" in refusal(artifacts=url).message
+
+
+@pytest.mark.parametrize("url", ["file:///shared", "file:///a/b%20c/", "s3://results", "s3://results/a/b"])
+def test_places_for_files(url: str) -> None:
+    assert load({"QMRUNNER_ARTIFACTS": url}).artifacts == url

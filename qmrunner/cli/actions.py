@@ -53,7 +53,7 @@ def _move(job_id: str, as_json: bool, verb: str, **more: bool) -> None:
     }
     app = open_app(busy_seconds=30.0)
     with app.store.write() as connection:
-        job = verbs[verb](connection, time.time(), job_id, **more)
+        job = verbs[verb](connection, app.store.now(), job_id, **more)
     app.queue.ring()
     if as_json:
         print_json({"id": job.id, "state": job.state, "cancel_requested": job.cancel_requested})
@@ -76,7 +76,7 @@ def resume() -> None:
     _switch(paused=False)
     app = open_app(busy_seconds=30.0)
     with app.store.write() as connection:
-        workers.set_drain(connection, time.time(), app.home_id(), draining=False)
+        workers.set_drain(connection, app.store.now(), app.home_id(), draining=False)
     app.queue.ring()
     print("resumed")
 
@@ -88,7 +88,7 @@ def drain() -> None:
 
     app = open_app(busy_seconds=30.0)
     with app.store.write() as connection:
-        changed = workers.set_drain(connection, time.time(), app.home_id(), draining=True)
+        changed = workers.set_drain(connection, app.store.now(), app.home_id(), draining=True)
     if not changed:
         raise NotReadyError("no_worker", "no active worker runs on this home", remedy="`qmrunner status` lists workers")
     print("draining; `qmrunner status` shows what still runs, `qmrunner resume` lifts it")
@@ -99,7 +99,7 @@ def _switch(*, paused: bool) -> None:
 
     app = open_app(busy_seconds=30.0)
     with app.store.write() as connection:
-        workers.set_paused(connection, time.time(), paused)
+        workers.set_paused(connection, app.store.now(), paused)
 
 
 def sweep(

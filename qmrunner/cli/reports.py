@@ -123,6 +123,10 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
     ]
     if seen["queue"]["paused"]:
         lines.append("[yellow]paused: nothing new is started; `qmrunner resume`[/]")
+    if seen["artifacts"]:
+        lost = seen["artifacts"]["lost_s"]
+        away = "" if lost is None else f"  [red]has not answered for {duration(lost)}[/]"
+        lines.append(f"artifacts: {seen['artifacts']['url']}{away}")
     return [*lines, "", _disk_line(seen["disk"])]
 
 
@@ -224,12 +228,13 @@ def result(
     as_json: AsJson = False,
 ) -> None:
     """Shifts, energies and files of a finished job."""
-    from qmrunner import views
+    from qmrunner import published, views
     from qmrunner.cli.results import show_result
 
     app = open_app()
     found = views.result_view(app, job)
     if out:
+        published.bring_all(app, job)
         _copy_files(found, out)
     if as_json:
         print_json(found)

@@ -23,6 +23,9 @@ Wait = Annotated[bool, typer.Option("--wait", help="Follow the job to its end; e
 Altering = Annotated[
     bool, typer.Option("--allow-altering", help="Remedies of this job may alter the answer; each is on record.")
 ]
+Require = Annotated[
+    list[str] | None, typer.Option("--require", metavar="LABEL", help="Run only where QMRUNNER_LABELS has this label.")
+]
 With = Annotated[list[str] | None, typer.Option("--with", metavar="FILE", help="A file to lie beside the input.")]
 Unconfined = Annotated[
     bool, typer.Option("--unconfined", help="Let the input use files elsewhere and run commands, as you may yourself.")
@@ -64,6 +67,7 @@ def nmr(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    require: Require = None,
     fresh: Fresh = False,
     allow_altering: Altering = False,
     wait: Wait = False,
@@ -89,7 +93,7 @@ def nmr(
         priority=priority,
         key=key,
     )
-    _hand_in(_with(prediction, fresh, allow_altering), wait, as_json, opened)
+    _hand_in(_with(prediction, require, fresh, allow_altering), wait, as_json, opened)
 
 
 @_submit.command()
@@ -106,6 +110,7 @@ def conformers(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    require: Require = None,
     fresh: Fresh = False,
     allow_altering: Altering = False,
     wait: Wait = False,
@@ -130,7 +135,7 @@ def conformers(
         priority=priority,
         key=key,
     )
-    _hand_in(_with(search, fresh, allow_altering), wait, as_json, opened)
+    _hand_in(_with(search, require, fresh, allow_altering), wait, as_json, opened)
 
 
 @_submit.command()
@@ -141,6 +146,7 @@ def nwchem(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    require: Require = None,
     fresh: Fresh = False,
     allow_altering: Altering = False,
     wait: Wait = False,
@@ -150,7 +156,7 @@ def nwchem(
     from qmrunner.workflows import submission
 
     found = submission.nwchem(deck, with_files or [], unconfined=unconfined, name=name, priority=priority, key=key)
-    _hand_in(_with(found, fresh, allow_altering), wait, as_json)
+    _hand_in(_with(found, require, fresh, allow_altering), wait, as_json)
 
 
 @_submit.command()
@@ -162,6 +168,7 @@ def xtb(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    require: Require = None,
     fresh: Fresh = False,
     allow_altering: Altering = False,
     wait: Wait = False,
@@ -173,7 +180,7 @@ def xtb(
     found = submission.xtb(
         structure, args or [], with_files or [], unconfined=unconfined, name=name, priority=priority, key=key
     )
-    _hand_in(_with(found, fresh, allow_altering), wait, as_json)
+    _hand_in(_with(found, require, fresh, allow_altering), wait, as_json)
 
 
 @_submit.command()
@@ -185,6 +192,7 @@ def crest(
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
+    require: Require = None,
     fresh: Fresh = False,
     allow_altering: Altering = False,
     wait: Wait = False,
@@ -196,7 +204,7 @@ def crest(
     found = submission.crest(
         structure, args or [], with_files or [], unconfined=unconfined, name=name, priority=priority, key=key
     )
-    _hand_in(_with(found, fresh, allow_altering), wait, as_json)
+    _hand_in(_with(found, require, fresh, allow_altering), wait, as_json)
 
 
 def _app() -> App:
@@ -228,10 +236,30 @@ def _require_engines(opened: App, submission: Submission) -> None:
             raise missing_engine(engine)
 
 
-def _with(submission: Submission, fresh: bool, allow_altering: bool) -> Submission:
-    """The submission with what every kind of job may be told."""
+def _with(submission: Submission, require: list[str] | None, fresh: bool, allow_altering: bool) -> Submission:
+    """The submission with what every kind of job may be told, and who hands it in."""
+    from qmrunner.errors import UsageError
+    from qmrunner.model import labels
+
     told = {"fresh": fresh, "allow_altering": allow_altering}
-    return replace(submission, params={**submission.params, **{name: True for name, said in told.items() if said}})
+    params = {**submission.params, **{name: True for name, said in told.items() if said}}
+    try:
+        requires = labels.check(require or ())
+    except ValueError as problem:
+        raise UsageError("label_invalid", f"--require: {problem}", remedy="name a label of QMRUNNER_LABELS") from None
+    return replace(submission, params=params, owner=_login_name(), requires=requires)
+
+
+def _login_name() -> str:
+    """Whose share of the machines the job counts to: of the user id, whatever the environment says."""
+    import os
+    import pwd
+
+    user = os.geteuid()
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:  # a container's user without an entry in /etc/passwd
+        return f"uid {user}"
 
 
 def _hand_in(submission: Submission, wait: bool, as_json: bool, opened: App | None = None) -> None:

@@ -97,7 +97,7 @@ def _places(settings: Settings) -> Iterator[Question]:
     for name, path in folders.items():
         yield name, lambda name=name, path=path: _folder(name, path, once)  # type: ignore[misc]
     yield "owner", lambda: places.owners(_owned(settings, list(folders.values())), os.geteuid(), os.getegid())
-    yield "scratch_space", lambda: _scratch(settings.scratch_root)
+    yield "scratch_space", lambda: _scratch(settings.scratch_root, settings.scratch_soft_mib)
     yield "store_filesystem", lambda: places.store_place(_sqlite_file(settings), _mounts())
 
 
@@ -125,12 +125,12 @@ def _owned(settings: Settings, folders: list[Path]) -> Iterator[tuple[Path, int,
             yield path, found.st_uid, found.st_gid, os.access(path, os.W_OK)
 
 
-def _scratch(root: Path) -> Finding:
+def _scratch(root: Path, mark_mib: int | None) -> Finding:
     from qmrunner.store.filesystems import mount_of
 
     there = places.existing(root)
     mount = mount_of(Path(os.path.realpath(there)), _mounts())
-    return places.scratch(root, machine.space_of(there), mount.kind if mount else None)
+    return places.scratch(root, machine.space_of(there), mount.kind if mount else None, mark_mib)
 
 
 def _mounts() -> str:
@@ -276,5 +276,8 @@ def _services(settings: Settings) -> Iterator[Question]:
 
     yield "daemon", lambda: services.daemon(health(settings))
     yield "store", lambda: _store(settings)
+    if settings.artifacts is not None:
+        url = settings.artifacts
+        yield "artifacts", lambda: services.artifact_store(url, settings.store)
     if not settings.queue.startswith("sqlite"):
         yield "redis", lambda: services.redis_queue(settings.queue)

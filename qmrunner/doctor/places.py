@@ -11,6 +11,7 @@ from pathlib import Path
 from qmrunner.doctor.finding import Finding, fail, ok, warn
 from qmrunner.doctor.machine import Space
 from qmrunner.model.shortage import size
+from qmrunner.model.space import soft_mark_mib
 from qmrunner.store.filesystems import VOLATILE, refuse_unsafe
 
 _SCRATCH_MIB, _SCRATCH_LEAST_MIB = 2048, 64
@@ -124,8 +125,11 @@ def _more(things: list[tuple[Path, str]] | list[tuple[Path, int, int]], shown: i
     return f" and {len(things) - shown} more" if len(things) > shown else ""
 
 
-def scratch(path: Path, space: Space | None, kind: str | None) -> Finding:
-    """The scratch filesystem: free space and files, and whether it is one for the purpose."""
+def scratch(path: Path, space: Space | None, kind: str | None, mark_setting_mib: int | None = None) -> Finding:
+    """The scratch filesystem: free space and files, and whether it is one for the purpose.
+
+    `mark_setting_mib` is QMRUNNER_SCRATCH_SOFT_MIB: with less than that free a worker starts nothing.
+    """
     if space is None:
         return fail("scratch_space", "scratch_missing", f"{path} cannot be looked at", "set QMRUNNER_SCRATCH")
     data = {"free_mib": space.free_mib, "total_mib": space.total_mib, "files_free": space.files_free, "kind": kind}
@@ -135,6 +139,10 @@ def scratch(path: Path, space: Space | None, kind: str | None) -> Finding:
     if space.free_mib < _SCRATCH_LEAST_MIB or (files is not None and files < _FILES_LEAST):
         no_files = files is not None and files < _FILES_LEAST
         return fail("scratch_space", "scratch_full", f"{text}, {files} files" if no_files else text, larger, **data)
+    mark = soft_mark_mib(space.total_mib, mark_setting_mib)
+    if space.free_mib < mark:
+        text = f"{text}: below {size(mark)} nothing starts"
+        return fail("scratch_space", "scratch_low", text, f"{larger}, or lower QMRUNNER_SCRATCH_SOFT_MIB", **data)
     if space.free_mib < _SCRATCH_MIB:
         return warn("scratch_space", "scratch_small", f"{text}: enough for small molecules only", larger, **data)
     if files is not None and files < _FILES:

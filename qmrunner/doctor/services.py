@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,33 @@ def redis_queue(url: str) -> Finding:
     except (redis.RedisError, OSError, ValueError) as problem:
         return fail("redis", "queue_unavailable", f"{shown}: {problem}", remedy)
     return ok("redis", f"{shown}: version {said.get('redis_version')}", version=said.get("redis_version"))
+
+
+def artifact_store(url: str, store_url: str) -> Finding:
+    """Where files reach other machines: whether it answers, is this store's, and takes and gives a content."""
+    from qmrunner.artifacts.blobs import connect
+    from qmrunner.artifacts.files import Artifacts
+    from qmrunner.store.schema import status
+    from qmrunner.store.session import Store, file_of
+
+    blobs = connect(url)
+    began = time.monotonic()
+    path = file_of(store_url)
+    store = Store(store_url) if path is None or path.exists() else None
+    try:
+        if store is None or status(store) != "current":
+            blobs.identity()  # raises where it does not answer
+            return ok("artifacts", f"{blobs.where} answers; there is no store to use it yet")
+        artifacts = Artifacts(blobs, store)
+        if artifacts.is_new():
+            return ok("artifacts", f"{blobs.where} answers; the first use makes it this store's")
+        artifacts.meet()
+        artifacts.try_out()
+    finally:
+        if store is not None:
+            store.close()
+    seconds = round(time.monotonic() - began, 3)
+    return ok("artifacts", f"{blobs.where}: written, read and removed in {seconds} s", seconds=seconds)
 
 
 def daemon(report: dict[str, Any]) -> Finding:

@@ -12,7 +12,7 @@ _WORTH_IT = 1.2
 
 
 def fewer(what: str) -> Callable[[Failure], Change | None]:
-    """Half as many ranks or threads (`what`), with the memory of all of them: more for each, and less in total use."""
+    """Half as many "ranks" or "threads" (`what`) with the memory of all of them: more for each, less in total use."""
 
     def change(failure: Failure) -> Change | None:
         demand, held = failure.step.demand, failure.grant.cores
@@ -21,7 +21,7 @@ def fewer(what: str) -> Callable[[Failure], Change | None]:
             return None
         spare = demand.memory_mib(held) - demand.memory_mib(cores)
         return Change(
-            f"{cores} {what} instead of {held}, with the memory of all",
+            f"{cores} {what if cores > 1 else what[:-1]} instead of {held}, with the memory of all",
             demand=replace(demand, cores_max=cores, memory_mib_base=demand.memory_mib_base + spare),
         )
 

@@ -168,7 +168,10 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A job as a user hands it in, already checked. `files` are the input files by name, as bytes."""
+    """A job as a user hands it in, already checked. `files` are the input files by name, as bytes.
+
+    `owner` is whose share of the machines it counts to, `requires` the labels that a worker must have to run it.
+    """
 
     kind: str
     params: Mapping[str, Any]
@@ -176,6 +179,8 @@ class Submission:
     name: str | None = None
     priority: int = 0
     key: str | None = None
+    owner: str | None = None
+    requires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +201,8 @@ class Job:
     started_at: datetime | None
     finished_at: datetime | None
     cancel_requested: bool = False
+    owner: str | None = None
+    requires: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

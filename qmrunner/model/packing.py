@@ -13,7 +13,7 @@ PATIENCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What one worker may hand out in total. A size that could not be told (None) limits nothing.
+    """What one worker may hand out in total, and its labels. A size that could not be told (None) limits nothing.
 
     `scratch_volume` and `shm_volume` name the filesystems: workers with the same name share what is on it.
     """
@@ -25,6 +25,7 @@ class Capacity:
     shm_mib: int | None = None
     scratch_volume: str | None = None
     shm_volume: str | None = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from qmrunner.model.remedies import Remedied
 from qmrunner.model.states import AttemptState
 
 RETRY_DELAY_CAP_S = 600.0
+PUT_OFF_S = 5.0
 # A reboot, or a death before the engine began, says nothing about the step.
 _HELD_AGAINST = ("guardian", "worker")
 # Deaths of a step's guardian or worker are counted within this window.
@@ -83,6 +84,11 @@ def judge(
 
 def cancelled() -> Verdict:
     return Verdict("cancel", AttemptState.CANCELLED, "cancelled", summary="cancelled by request")
+
+
+def put_off(code: str, what: str) -> Verdict:
+    """The verdict on an attempt that could not begin for want of `what`, which will be back: not the step's fault."""
+    return Verdict("requeue", AttemptState.STOPPED, code, delay_s=PUT_OFF_S, summary=f"{what}; will be tried again")
 
 
 def retry_delay(retries: int, base_s: float, jitter: float) -> float:

@@ -52,7 +52,7 @@ def _take_over(worker: Worker) -> list[Live]:
         old = workers.of_home(connection, home_id, but=worker.worker_id)
         workers.take_over(connection, old, worker.worker_id)
         for one in old:
-            workers.retire(connection, one, time.time())
+            workers.retire(connection, one, worker.app.store.now())
         rows = workers.live_attempts(connection, [worker.worker_id])
         jobs = job_store.get_all(connection, {row["job_id"] for row in rows})
         steps = job_store.all_steps(connection, {row["step_id"] for row in rows})
@@ -78,7 +78,7 @@ def _release(worker: Worker, dead: list[Live]) -> None:
     if not dead:
         return
     _end_marked({live.marker for live in dead}, worker)
-    now = time.time()
+    now = worker.app.store.now()
     boot = tree.boot_id()
     with worker.app.store.write() as connection:
         for live in dead:

@@ -71,7 +71,7 @@ class Beat:
             return
         worker.app.store.check_file()
         changed = due and worker.measure()
-        now = time.time()
+        now = worker.app.store.now()
         for one in dirty:
             one.dirty = False
         accepted = True
@@ -87,7 +87,8 @@ class Beat:
             workers.save_progress(connection, now, [(one.step.id, one.number, one.progress) for one in dirty])
             cancelled = workers.cancelled_steps(connection, worker.worker_id) if live else set()
             fenced = workers.fenced_attempts(connection, [(one.step.id, one.number) for one in live])
-            unrung = due and len(live) < worker.capacity.slots and claims.any_ready(connection, now)
+            room = due and len(live) < worker.capacity.slots
+            unrung = room and claims.any_ready(connection, now, worker.capacity.labels)
         self._store_is_back()
         if not accepted:
             self._fenced_off()
@@ -144,6 +145,7 @@ class Beat:
             "consumer_pid": os.getpid(),
             "stopping": worker.stopping.is_set(),
             "store_lost_s": None if lost is None else round(time.monotonic() - lost, 1),
+            "artifacts_lost_s": worker.artifacts.lost_s() if worker.artifacts else None,
             "attempts": [_describe(one) for one in worker.live.all()],
         }
         try:

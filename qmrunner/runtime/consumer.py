@@ -26,6 +26,7 @@ from qmrunner.runtime.adoption import adopt
 from qmrunner.runtime.attempt import engine_grace_s
 from qmrunner.runtime.beat import Beat
 from qmrunner.runtime.exits import ExitStatus
+from qmrunner.runtime.lifeline import Lifeline
 from qmrunner.runtime.spacewatch import SpaceWatch
 from qmrunner.runtime.worker import Worker
 from qmrunner.store import events, workers
@@ -54,7 +55,7 @@ class Signals:
         return bool(self._poller.poll(timeout_s * 1000)) and bool(os.read(self._out, 64))
 
 
-def run(app: App, worker: Worker) -> None:
+def run(app: App, worker: Worker, lifeline: Lifeline) -> None:
     """Until a signal says stop, then until everything in hand has been brought to a safe place."""
     signals = Signals()
     beat = Beat(worker)
@@ -62,6 +63,8 @@ def run(app: App, worker: Worker) -> None:
     threading.Thread(target=_hear_wakes, args=(wake, app, beat), name="wake", daemon=True).start()
     beat.start()
     SpaceWatch(worker).start()
+    if worker.handover is not None:
+        worker.handover.start()
     adopt(worker)
     app.queue.on_ring(worker.work)
     huey = app.queue.huey.create_consumer(
@@ -79,6 +82,7 @@ def run(app: App, worker: Worker) -> None:
     worker.hint_if_more()
     while not signals.wait(_HEALTH_EVERY_S):
         huey.check_worker_health()
+    lifeline.rest()
     drain(worker, signals)
     beat.leave()
 
@@ -103,7 +107,7 @@ def drain(worker: Worker, signals: Signals) -> None:
 def _announce(worker: Worker) -> None:
     with suppress(QmrunnerError), worker.app.store.write() as connection:
         workers.set_state(connection, worker.worker_id, "draining")
-        events.append(connection, time.time(), "worker_draining", worker_id=worker.worker_id)
+        events.append(connection, worker.app.store.now(), "worker_draining", worker_id=worker.worker_id)
 
 
 def _hear_wakes(listener: socket.socket, app: App, beat: Beat) -> None:
@@ -113,21 +117,15 @@ def _hear_wakes(listener: socket.socket, app: App, beat: Beat) -> None:
         beat.nudge()
 
 
-def _end_with_supervisor() -> None:
-    """Leave at once when the supervisor is gone: its successor starts a consumer that adopts everything."""
-    while os.read(0, 1):
-        continue
-    os._exit(ExitStatus.ORPHANED)
-
-
 def main() -> None:
     worker_id = int(sys.argv[1])
     tree.name_process(tree.CONSUMER_NAME)
-    threading.Thread(target=_end_with_supervisor, name="supervisor-watch", daemon=True).start()
+    lifeline = Lifeline(sys.stdin.fileno(), tree.identity_of(os.getppid()))
+    lifeline.start()
     app = composition.build()
     logs.configure(app.settings.run_root, app.settings.log_level, worker=app.settings.worker_name)
     try:
-        run(app, Worker(app, worker_id, machine.capacity(app.settings)))
+        run(app, Worker(app, worker_id, machine.capacity(app.settings)), lifeline)
     except QmrunnerError as problem:
         logs.get().error("consumer_failed", **problem.as_dict())
         os._exit(ExitStatus.STORE_UNUSABLE if problem.code in ("store_corrupt", "store_replaced") else 1)

@@ -45,6 +45,7 @@ _SAMPLE_FIRST_S, _SAMPLE_LAST_S = 0.25, 2.0
 _TOLD_PROCESSES = 256  # of a larger tree: these many, so that a message stays one write
 _WALK_LEAST_S = 1.0  # well below the last sampling interval, which it would otherwise miss every other time
 _MAPS_SHARE = 500  # reading all mappings may take this part of the time
+OOM_SCORE = 500  # of -1000 to 1000: half the memory there is, added to the size of an engine's process
 _QUOTA_LOOKS = 2  # above the quota in a row: whoever may raise it has had its time
 
 
@@ -399,6 +400,7 @@ def _become_engine(order: Order, log: int, problem: int) -> None:
             limit = order.file_limit_bytes if most == resource.RLIM_INFINITY else min(most, order.file_limit_bytes)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        _be_first_when_memory_ends()
         os.chdir(order.cwd)
         null = os.open("/dev/null", os.O_RDONLY)
         for source, target in ((null, 0), (log, 1), (log, 2)):
@@ -411,6 +413,19 @@ def _become_engine(order: Order, log: int, problem: int) -> None:
     except BaseException as error:
         os.write(problem, repr(error).encode())
         os._exit(127)
+
+
+def _be_first_when_memory_ends() -> None:
+    """A consumer is as large as a small rank: without this the kernel may end it instead, and every slot waits."""
+    path = "/proc/self/oom_score_adj"
+    try:
+        with open(path) as file:
+            now = int(file.read())
+        if now < OOM_SCORE:
+            with open(path, "w") as file:
+                file.write(str(OOM_SCORE))
+    except OSError:
+        pass  # the kernel chooses by size then
 
 
 def _release_tail(log: int) -> None:

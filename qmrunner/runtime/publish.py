@@ -1,41 +1,63 @@
-"""From an attempt's private directory to the job's folder: copied aside, made durable, then renamed in the commit."""
+"""From an attempt's private directory to the job's folder: copied aside, made durable, then renamed in the commit.
+
+Where files reach other machines, they are sent before the commit, and become those of the step in it.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
 
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.runtime.attempt import Live
 from qmrunner.runtime.folders import write_atomically
 from qmrunner.runtime.reuse import RESULT, write_manifest
+from qmrunner.store import artifacts as artifact_store
+
+if TYPE_CHECKING:
+    from qmrunner.artifacts.blobs import Stored
+    from qmrunner.artifacts.files import Artifacts
 
 OUTPUT = "output.log"
 _FLUSHED_AT_ONCE = 4
+# What was sent is sent again when its commit had to wait that long: a sweep takes old contents that nothing refers to.
+_FRESH_S = 6 * 3600.0
 
 
 class Publication:
     """The files of one attempt, staged beside their place. `commit` renames them in; `discard` forgets them."""
 
-    def __init__(self, job_folder: Path, live: Live, outcome: Outcome) -> None:
+    def __init__(self, job_folder: Path, live: Live, outcome: Outcome, artifacts: Artifacts | None = None) -> None:
         self._job = job_folder
         self._step = live.step.name
         self._live = live
         self._outcome = outcome
         self._staged = job_folder / f".{live.step.name}.{live.number}.new"
         self._complete = False
+        self._artifacts = artifacts
+        self._sent: dict[str, Stored] = {}
+        self._sent_at: float | None = None
 
     def stage(self) -> None:
         """Copy what is to be published, with the step's result and its raw output, and make it durable.
 
-        Outside any transaction, and once for each commit. Raises OSError, having published nothing.
+        Outside any transaction, and once for each commit. Raises OSError or ArtifactsUnavailable, having published
+        nothing.
         """
-        if self._complete:
-            return
+        if not self._complete:
+            self._copy()
+        if self._artifacts is not None:
+            self._send(self._artifacts)
+
+    def _copy(self) -> None:
         self.discard()
         self._staged.mkdir(parents=True)
         for name in self._outcome.publish:
@@ -51,6 +73,23 @@ class Publication:
         write_manifest(self._staged, self._outcome.promote)
         _make_durable(self._staged)
         self._complete = True
+
+    def _send(self, artifacts: Artifacts) -> None:
+        if self._sent_at is not None and time.monotonic() - self._sent_at < _FRESH_S:
+            return
+        found = {str(path.relative_to(self._staged)): path for path in self._staged.rglob("*") if path.is_file()}
+        sent = artifacts.put({f"{self._step}/{name}": path for name, path in found.items()})
+        promoted = {name: sent[f"{self._step}/{name}"] for name in self._outcome.promote if name in found}
+        self._sent, self._sent_at = {**sent, **promoted}, time.monotonic()
+
+    def record(self, connection: Connection, now: float) -> None:
+        """What was sent becomes the step's; called behind the fence, inside the committing transaction."""
+        if self._artifacts is None:
+            return
+        job = self._live.job.id
+        artifact_store.forget(connection, job, artifact_store.JOB, self._step)
+        rows = artifact_store.rows_of(job, artifact_store.JOB, self._step, self._live.number, self._sent)
+        artifact_store.add(connection, now, rows)
 
     def commit(self) -> None:
         """Called behind the fence, inside the committing transaction."""

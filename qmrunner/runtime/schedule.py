@@ -18,6 +18,7 @@ from qmrunner.store import workers
 
 _LOOKS_PER_LEASE = 6
 _FIRST_SWEEP_S = 2.0
+_LIST_EVERY_S = 6 * 3600.0  # all contents of the artifact store: object storage counts each request
 
 
 class Schedule:
@@ -26,6 +27,7 @@ class Schedule:
         self._app = app
         self._consumer_beats = consumer_beats
         self._leases = Leases(app, worker_id)
+        self._listed_at: float | None = None
         self._scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
 
     def start(self) -> None:
@@ -62,12 +64,15 @@ class Schedule:
             return
         try:
             with self._app.store.write() as connection:
-                workers.beat(connection, time.time(), self._leases.own, None)
+                workers.beat(connection, self._app.store.now(), self._leases.own, None)
         except QmrunnerError as problem:
             get_logger().debug("stand_in_waits", evidence=problem.evidence)
 
     def _sweep(self) -> None:
-        context = Context(self._app, time.time())
+        contents = self._listed_at is None or time.monotonic() - self._listed_at > _LIST_EVERY_S
+        context = Context(self._app, time.time(), contents)
+        if contents:
+            self._listed_at = time.monotonic()
         try:
             done = passes.apply_all(context, passes.plan_all(context))
         except QmrunnerError as problem:

@@ -23,12 +23,14 @@ from typing import Any
 
 from qmrunner import __version__, logs
 from qmrunner.app import App
+from qmrunner.artifacts.blobs import ArtifactsUnavailable
 from qmrunner.errors import QmrunnerError
 from qmrunner.queue import bind_short
 from qmrunner.runtime import machine, spawner, tree
 from qmrunner.runtime.exits import ExitStatus
 from qmrunner.runtime.folders import write_atomically
 from qmrunner.runtime.home import STATE_FILE, SUPERVISOR_FILE, HomeLock
+from qmrunner.runtime.lifeline import PULSE
 from qmrunner.runtime.notify import Notifier
 from qmrunner.runtime.schedule import Schedule
 from qmrunner.runtime.tail import Tailer, Writer
@@ -80,6 +82,10 @@ class Supervisor:
         lock = HomeLock(self.settings.run_root)
         lock.take()
         self.app.open_store(create=True)
+        try:
+            self.app.meet_artifacts()
+        except ArtifactsUnavailable:
+            pass  # it may be away for a while, like the store: the consumer tells, and asks again
         logs.configure(self.settings.run_root, self.settings.log_level, worker=self.settings.worker_name)
         tailer = Tailer(self.settings.run_root, self.settings.run_root / logs.EVENTS_FILE, Writer(1))
         tailer.start()
@@ -99,6 +105,7 @@ class Supervisor:
             self._watch_consumer()
             self._reap()
             self._write_state()
+            self._pulse()
             self.manager.say("READY=1\nWATCHDOG=1")
             self._wait(wake)
         self.manager.say("STOPPING=1")
@@ -115,7 +122,7 @@ class Supervisor:
         with self.app.store.write() as connection:
             self.worker_id = workers.register(
                 connection,
-                time.time(),
+                self.app.store.now(),
                 name=self.settings.worker_name,
                 host=socket.gethostname(),
                 identity=tree.myself().as_dict(),
@@ -171,7 +178,7 @@ class Supervisor:
     def _record_death(self, status: int | None) -> None:
         """The consumer's death as a row, from a thread: a store that stalls must not stall the restart."""
         with suppress(QmrunnerError), self.app.store.write() as connection:
-            workers.consumer_died(connection, time.time(), self.worker_id, status)
+            workers.consumer_died(connection, self.app.store.now(), self.worker_id, status)
 
     def _start(self, child: Child) -> None:
         argv = [sys.executable, "-m", f"qmrunner.runtime.{child.name}"]
@@ -186,6 +193,8 @@ class Supervisor:
             child.process = subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=diary, stderr=diary, pass_fds=passed, start_new_session=True
             )
+        assert child.process.stdin is not None
+        os.set_blocking(child.process.stdin.fileno(), False)
         child.started = time.monotonic()
         child.pidfd = os.pidfd_open(child.process.pid)
 
@@ -210,6 +219,13 @@ class Supervisor:
             else:
                 due.append(child.next_try)
         poller.poll(max(1.0, (min(due) - time.monotonic()) * 1000))
+
+    def _pulse(self) -> None:
+        """Tell the consumer that this loop goes round."""
+        process = self.children["consumer"].process
+        if process is not None and process.stdin is not None:
+            with suppress(BlockingIOError, BrokenPipeError):  # it stands still, or has just ended: seen elsewhere
+                os.write(process.stdin.fileno(), PULSE)
 
     def _consumer_beats(self) -> bool:
         """Whether the consumer is up and has reported since it was started."""

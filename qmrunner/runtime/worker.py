@@ -18,16 +18,18 @@ from typing import Any
 
 from qmrunner import logs
 from qmrunner.app import App
+from qmrunner.artifacts.blobs import ArtifactsUnavailable
 from qmrunner.errors import QmrunnerError
 from qmrunner.model import policy, remedies
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
 from qmrunner.model.space import REASONS
-from qmrunner.runtime import folders, machine, reuse, tree
+from qmrunner.runtime import fetching, folders, machine, reuse, tree
 from qmrunner.runtime.attempt import Live, LiveSet, engine_grace_s
 from qmrunner.runtime.folders import AttemptFolder
 from qmrunner.runtime.follower import Follower
+from qmrunner.runtime.handover import Handover, bring_checkpoint
 from qmrunner.runtime.hangs import HangWatch
 from qmrunner.runtime.outcomes import outcome_of, outcome_of_problem, read_exit
 from qmrunner.runtime.preparation import prepare
@@ -36,6 +38,7 @@ from qmrunner.runtime.removal import remove_tree
 from qmrunner.runtime.shrink import shrink
 from qmrunner.runtime.spawning import SpawnerClient
 from qmrunner.runtime.tail import TailRegister
+from qmrunner.store import artifacts as artifact_store
 from qmrunner.store import claims
 from qmrunner.store import jobs as job_store
 from qmrunner.store.claims import Claim
@@ -59,6 +62,7 @@ class Worker:
     def __init__(self, app: App, worker_id: int, capacity: Capacity) -> None:
         self.app = app
         self.settings = app.settings
+        self.artifacts = app.artifacts
         self.worker_id = worker_id
         self.capacity = capacity
         self.live = LiveSet()
@@ -67,6 +71,7 @@ class Worker:
         self.stopping = threading.Event()  # no new claims
         self.leaving = threading.Event()  # the process is about to end
         self.paths = folders.paths(self.settings)
+        self.handover = Handover(app, self.artifacts, self.live, self.leaving) if self.artifacts else None
         self.log = logs.get()
 
     def measure(self) -> bool:
@@ -92,11 +97,13 @@ class Worker:
             self.carry(_from_claim(claim), fresh=True)
 
     def _claim(self) -> Claim | None:
-        now = time.time()
+        now = self.app.store.now()
         with self.app.store.read() as connection:
-            if not claims.any_ready(connection, now):
+            if not claims.any_ready(connection, now, self.capacity.labels):
                 return None
         room = machine.room(self.settings)
+        if self.artifacts is not None and not self.artifacts.answers():
+            room = replace(room, blocked=f"the artifact store {self.artifacts.where}, which does not answer")
         with self.app.store.write() as connection:
             if self.stopping.is_set():
                 return None
@@ -107,7 +114,7 @@ class Worker:
         if self.stopping.is_set() or len(self.live.all()) >= self.capacity.slots:
             return
         with suppress(StoreUnavailable), self.app.store.read() as connection:
-            if claims.any_ready(connection, time.time()):
+            if claims.any_ready(connection, self.app.store.now(), self.capacity.labels):
                 self.app.queue.ring()
 
     # -- one attempt ------------------------------------------------------------------------------------------------
@@ -118,7 +125,7 @@ class Worker:
         try:
             self.tails.add(live.label, live.number, live.log)
             if fresh:
-                if self._reuse(live):
+                if not self._bring_inputs(live) or self._reuse(live):
                     return
                 notes, problem = self._launch(live)
                 if problem is not None:
@@ -145,6 +152,22 @@ class Worker:
         except Exception as again:  # even the commit fails: the next start of the consumer adopts the attempt
             self.log.error("attempt_left", **who(live), error=repr(again))
 
+    def _bring_inputs(self, live: Live) -> bool:
+        """Have the step's inputs on this machine. False: they cannot be had now, and the attempt has been concluded."""
+        if self.artifacts is None:
+            return True
+        try:
+            lacking = fetching.bring_inputs(self.artifacts, live.step, self.settings.jobs_root / live.job.id)
+            bring_checkpoint(self.artifacts, live, self.app.engine(live.step.engine))
+        except (ArtifactsUnavailable, StoreUnavailable) as problem:
+            self.log.warning("inputs_not_brought", **who(live), evidence=problem.evidence)
+            put_off = policy.put_off(problem.code, problem.message)
+            self._commit(live, lambda cancelled: policy.cancelled() if cancelled else put_off, {}, None)
+            return False
+        if lacking:
+            self._conclude(live, fetching.damaged(lacking, self.artifacts.where), None, {})
+        return not lacking
+
     def _reuse(self, live: Live) -> bool:
         """Conclude the attempt with what an identical step published before. False: it has to be computed."""
         live.content_key = self._content_key(live)
@@ -153,6 +176,8 @@ class Worker:
         with self.app.store.read() as connection:
             known = computed_before(connection, live.content_key)
         for earlier in known:
+            if not self._bring_published(earlier):
+                continue
             live.folder.work.mkdir(parents=True)
             outcome = reuse.recover(self.settings.jobs_root / earlier.job_id / earlier.name, live.folder.work)
             if outcome is not None:
@@ -164,6 +189,14 @@ class Worker:
             self.log.warning("reuse_refused", **who(live), source=f"{earlier.job_id}/{earlier.name}")
             remove_tree(live.folder.work, self.settings.scratch_root)
         return False
+
+    def _bring_published(self, earlier: Step) -> bool:
+        if self.artifacts is None:
+            return True
+        try:
+            return fetching.bring_published(self.artifacts, earlier, self.settings.jobs_root / earlier.job_id)
+        except (ArtifactsUnavailable, StoreUnavailable, OSError):
+            return False  # it is computed instead; that the artifact store is lost has been told
 
     def _content_key(self, live: Live) -> str | None:
         try:
@@ -202,7 +235,7 @@ class Worker:
             with self.app.store.write() as connection:
                 return claims.start(
                     connection,
-                    time.time(),
+                    self.app.store.now(),
                     step_id=live.step.id,
                     number=live.number,
                     guardian=record.get("guardian", {}),
@@ -262,8 +295,11 @@ class Worker:
     def _conclude(self, live: Live, outcome: Outcome, stop_reason: str | None, usage: Mapping[str, Any]) -> None:
         publication = None
         if outcome.state == "succeeded":
-            publication = Publication(self.settings.jobs_root / live.job.id, live, outcome)
+            publication = Publication(self.settings.jobs_root / live.job.id, live, outcome, self.artifacts)
             live.content_key = live.content_key or self._content_key(live)  # an adopted attempt has none yet
+
+        elif self.handover is not None and stop_reason not in ("cancel", "fenced"):
+            self.handover.leave(live)
 
         remedied = self._remedied(live, outcome) if outcome.state != "succeeded" else None
 
@@ -288,12 +324,14 @@ class Worker:
 
     def lose(self, live: Live, what: str) -> None:
         """Record that an attempt was lost with its guardian, worker or machine; its tree is proven empty."""
+        if self.handover is not None:
+            self.handover.leave(live)
 
         def verdict_for(cancelled: bool) -> Verdict:
             if cancelled:
                 return policy.cancelled()
             with self.app.store.read() as connection:
-                deaths = claims.deaths_since(connection, live.step.id, time.time() - policy.POISON_WINDOW_S)
+                deaths = claims.deaths_since(connection, live.step.id, self.app.store.now() - policy.POISON_WINDOW_S)
             return policy.lost(deaths + 1, what, self.settings.poison_deaths)
 
         self._commit(live, verdict_for, {}, None)
@@ -307,8 +345,8 @@ class Worker:
             try:
                 ready, verdict = self._try_commit(live, verdict_for, usage, publication)
                 break
-            except (StoreUnavailable, OSError) as problem:
-                detail = problem.evidence if isinstance(problem, StoreUnavailable) else str(problem)
+            except (StoreUnavailable, ArtifactsUnavailable, OSError) as problem:
+                detail = str(problem) if isinstance(problem, OSError) else problem.evidence
                 self.log.warning("commit_waits", **who(live), evidence=detail, retry_s=delay)
                 if self.leaving.wait(delay):
                     raise LeftForSuccessor from None
@@ -328,19 +366,27 @@ class Worker:
     ) -> tuple[int | None, Verdict]:
         if publication is not None:
             publication.stage()
+
+        def publish() -> None:
+            if publication is not None:
+                publication.record(connection, time.time())
+                publication.commit()
+            if self.artifacts is not None and verdict.move in ("succeed", "cancel"):
+                artifact_store.forget(connection, live.job.id, artifact_store.CHECKPOINT, live.step.name)
+
         with self.app.store.write() as connection:
             job = job_store.get(connection, live.job.id)
             verdict = verdict_for(job.cancel_requested)
             ready = claims.finish(
                 connection,
-                time.time(),
+                self.app.store.now(),
                 step_id=live.step.id,
                 number=live.number,
                 verdict=verdict,
                 usage=usage,
                 planner=self.app.plan,
                 content_key=live.content_key,
-                publish=publication.commit if publication else None,
+                publish=publish,
                 ended=self.write_result,
             )
         return ready, verdict

@@ -5,20 +5,20 @@ Whoever holds the newest attempt number may finish the step, once. Every stateme
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, case, delete, func, or_, select, update
 
-from qmrunner.model import remedies
+from qmrunner.model import labels, remedies
 from qmrunner.model.jobs import Grant, Job, Step
-from qmrunner.model.packing import PATIENCE, Candidate, Capacity, can_ever_fit, choose
+from qmrunner.model.packing import PATIENCE, Candidate, Capacity, Free, can_ever_fit, choose
 from qmrunner.model.policy import RETRY_DELAY_CAP_S, Verdict
 from qmrunner.model.shortage import never_fits, shortages, waits_for
 from qmrunner.model.space import REASONS, Room, after_stop_mib
 from qmrunner.model.states import JOB_FINAL, AttemptState, JobState, StepState
-from qmrunner.store import events, molding, peaks
+from qmrunner.store import events, locks, molding, peaks
 from qmrunner.store import jobs as job_store
 from qmrunner.store.jobs import Planner
 from qmrunner.store.moves import move_job, move_step
@@ -59,14 +59,14 @@ def marker_of(job_id: str, step: str, number: int) -> str:
     return f"{job_id}/{step}/{number}"
 
 
-def any_ready(connection: Connection, now: float) -> bool:
-    """Whether there is anything to claim: a cheap look before the write lock is taken."""
-    return connection.execute(_ready_steps(now).limit(1)).first() is not None
+def any_ready(connection: Connection, now: float, has: Sequence[str] = ()) -> bool:
+    """Whether a worker with these labels has anything to claim: a cheap look before the write lock is taken."""
+    return connection.execute(_claimable(select(steps.c.id), now, has).limit(1)).first() is not None
 
 
 def ready_before(connection: Connection, now: float, step_id: int) -> int:
     """How many ready steps come before this one; 0 when it may not be claimed now."""
-    order = [row.id for row in connection.execute(_ready_steps(now))]
+    order = [row.id for row in connection.execute(_in_order(_claimable(select(steps.c.id), now, None)))]
     return order.index(step_id) if step_id in order else 0
 
 
@@ -76,28 +76,49 @@ def next_ready_at(connection: Connection, now: float) -> float | None:
     return connection.execute(query).scalar()
 
 
-def _ready_steps(now: float) -> Any:
-    return (
-        select(steps)
-        .join(jobs, jobs.c.id == steps.c.job_id)
-        .where(
-            steps.c.state == StepState.READY,
-            jobs.c.state.in_(_UNFINISHED),
-            jobs.c.cancel_requested.is_(False),
-            or_(
-                steps.c.not_before.is_(None),
-                steps.c.not_before <= now,
-                # Further away than any retry delay: the clock was stepped back since.
-                steps.c.not_before > now + 2 * RETRY_DELAY_CAP_S,
-            ),
-        )
-        .order_by(steps.c.priority.desc(), jobs.c.seq, steps.c.id)
+def _claimable(query: Any, now: float, has: Sequence[str] | None) -> Any:
+    """Ready steps that a worker with these labels may take; with None those of all workers."""
+    return query.join(jobs, jobs.c.id == steps.c.job_id).where(
+        steps.c.state == StepState.READY,
+        jobs.c.state.in_(_UNFINISHED),
+        jobs.c.cancel_requested.is_(False),
+        or_(
+            steps.c.not_before.is_(None),
+            steps.c.not_before <= now,
+            # Further away than any retry delay: the clock was stepped back since.
+            steps.c.not_before > now + 2 * RETRY_DELAY_CAP_S,
+        ),
+        *(() if has is None else (_met_by(has),)),
     )
 
 
-def ready(connection: Connection, now: float) -> list[Step]:
-    """The steps that may be claimed, the best first; as many as a claim looks at."""
-    return [to_step(row) for row in connection.execute(_ready_steps(now).limit(_CANDIDATES))]
+def _met_by(has: Sequence[str]) -> ColumnElement[bool]:
+    """Whether nothing is left of what the job requires once these labels are taken out of it."""
+    left: ColumnElement[str] = func.coalesce(jobs.c.requires, "")
+    for label in has:
+        left = func.replace(left, labels.stored([label]), "")
+    return left == ""
+
+
+def _in_order(query: Any) -> Any:
+    """Priority; then what was passed over too often; then whoever holds fewest cores; then the order of submission."""
+    held = reservations.join(steps, steps.c.id == reservations.c.step_id).join(jobs, jobs.c.id == steps.c.job_id)
+    owner = func.coalesce(jobs.c.owner, "")  # jobs whose owner is not known share as one
+    cores = select(owner.label("owner"), func.sum(reservations.c.cores).label("cores")).select_from(held)
+    share = cores.group_by(owner).subquery("share")
+    return query.outerjoin(share, share.c.owner == owner).order_by(
+        steps.c.priority.desc(),
+        case((steps.c.passed_over >= PATIENCE, 0), else_=1),
+        func.coalesce(share.c.cores, 0),
+        jobs.c.seq,
+        steps.c.id,
+    )
+
+
+def ready(connection: Connection, now: float, has: Sequence[str] = ()) -> list[Step]:
+    """The steps that a worker with these labels may claim, the best first; as many as a claim looks at."""
+    query = _in_order(_claimable(select(steps), now, has)).limit(_CANDIDATES)
+    return [to_step(row) for row in connection.execute(query)]
 
 
 def claim(
@@ -111,24 +132,25 @@ def claim(
     active = select(workers.c.id).where(workers.c.id == worker_id, workers.c.state == "active")
     if connection.execute(active).first() is None or is_paused(connection):
         return None
-    waiting = ready(connection, now)
+    waiting = ready(connection, now, capacity.labels)
     demands = peaks.demands(connection, waiting)
     sized = [step if step.demand == (need := demands[step.id]) else replace(step, demand=need) for step in waiting]
-    found = _without_misfits(connection, now, sized)
+    found = _without_misfits(connection, now, sized, capacity)
     left = left_of(connection, worker_id, capacity, room)
     # What cannot fit even when all that runs has ended must not hold up the others.
     here = [step for step in found if room.blocked is None and can_ever_fit(step.demand, left.idle)]
     wanted = molding.cores_wanted(connection, now, worker_id, here, left.now)
-    picked = choose([Candidate(step.id, step.demand, step.passed_over) for step in here], left.now, wanted)
+    picked = _pick(connection, here, left.now, wanted)
     blocked = MORE_CORES if wanted == 0 and not room.blocked else room.blocked
     _note_waits(connection, found, left, worker_id, blocked, picked[0].step_id if picked else None)
     if picked is None:
         return None
     candidate, grant = picked
     step = next(step for step in found if step.id == candidate.step_id)
-    earlier = [one.id for one in here[: here.index(step)]]
-    if earlier:
-        connection.execute(update(steps).where(steps.c.id.in_(earlier)).values(passed_over=steps.c.passed_over + 1))
+    passed = _passed_over(connection, here, step)
+    if passed:
+        counted = update(steps).where(steps.c.id.in_(locks.at_hand(passed)))
+        connection.execute(counted.values(passed_over=steps.c.passed_over + 1))
     number = step.attempt + 1
     taken = move_step(
         connection,
@@ -159,14 +181,34 @@ def claim(
     return result
 
 
-def _without_misfits(connection: Connection, now: float, found: list[Step]) -> list[Step]:
-    """Hold what no worker of this store could ever run, with the numbers; return the rest."""
+def _pick(
+    connection: Connection, here: Sequence[Step], free: Free, wanted: int | None
+) -> tuple[Candidate, Grant] | None:
+    """The best step that fits and that no other claim is taking at this moment."""
+    steps_by_id = {step.id: step for step in here}
+    while True:
+        candidates = [Candidate(step.id, step.demand, step.passed_over) for step in steps_by_id.values()]
+        picked = choose(candidates, free, wanted)
+        if picked is None or locks.take(connection, steps_by_id[picked[0].step_id]):
+            return picked
+        del steps_by_id[picked[0].step_id]
+
+
+def _without_misfits(connection: Connection, now: float, found: list[Step], here: Capacity) -> list[Step]:
+    """Hold what no worker of this store with the labels for it could ever run, with the numbers; return the rest."""
+    if all(can_ever_fit(step.demand, here) for step in found):
+        return found
     columns = (workers.c.slots, workers.c.cores, workers.c.memory_mib, workers.c.scratch_mib, workers.c.shm_mib)
-    capacities = [Capacity(*row) for row in connection.execute(select(*columns).where(workers.c.state == "active"))]
+    active = connection.execute(select(*columns, workers.c.labels).where(workers.c.state == "active")).all()
+    asking = job_store.get_all(connection, {step.job_id for step in found})
     kept = []
     for step in found:
+        required = asking[step.job_id].requires
+        capacities = [Capacity(*row[:5]) for row in active if labels.met(required, row.labels or ())]
         if any(can_ever_fit(step.demand, one) for one in capacities):
             kept.append(step)
+            continue
+        if not locks.take(connection, step, alone=True):
             continue
         summary, remedy = never_fits(step.name, step.job_id, step.demand, capacities)
         values: dict[str, Any] = {"code": "never_fits", "failure_class": "resource", "summary": summary}
@@ -174,6 +216,24 @@ def _without_misfits(connection: Connection, now: float, found: list[Step]) -> l
         move_job(connection, now, step.job_id, "hold", code="never_fits", summary=summary)
         events.append(connection, now, "step_held", job_id=step.job_id, step=step.name, code="never_fits")
     return kept
+
+
+def _passed_over(connection: Connection, here: Sequence[Step], chosen: Step) -> list[int]:
+    """What `chosen` starts ahead of: the steps before it, which do not fit now, and of each other user the first step,
+    where that is older and only behind it for its user's share."""
+    place = here.index(chosen)
+    passed = [one.id for one in here[:place]]
+    older = [one for one in here[place + 1 :] if one.priority == chosen.priority and one.id < chosen.id]
+    if older:
+        named = {chosen.job_id, *(one.job_id for one in older)}
+        asked = connection.execute(select(jobs.c.id, jobs.c.owner).where(jobs.c.id.in_(named)))
+        owners = {row.id: row.owner for row in asked}
+        first: dict[str | None, int] = {}
+        for one in older:
+            first.setdefault(owners[one.job_id], one.id)
+        first.pop(owners[chosen.job_id], None)
+        passed += first.values()
+    return passed
 
 
 def _note_waits(
@@ -194,7 +254,8 @@ def _note_waits(
         if patient is None and short and step.passed_over >= PATIENCE and can_ever_fit(step.demand, left.idle):
             patient = step
         if text != step.waits_for:
-            connection.execute(update(steps).where(steps.c.id == step.id).values(waits_for=text))
+            noted = update(steps).where(steps.c.id.in_(locks.at_hand([step.id])))
+            connection.execute(noted.values(waits_for=text))
 
 
 def _record_claim(connection: Connection, now: float, claim: Claim) -> None:
@@ -279,6 +340,8 @@ def finish(
 
     Returns how many steps are ready now, or None when this attempt has been fenced off: nothing was changed then.
     """
+    owner = connection.execute(select(steps.c.job_id).where(steps.c.id == step_id)).scalar_one()
+    locks.hold_job(connection, owner)
     row = connection.execute(select(steps).where(steps.c.id == step_id)).one()
     values: dict[str, Any] = {
         "code": None if verdict.move == "succeed" else verdict.code,

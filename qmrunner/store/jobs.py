@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import Connection, case, func, select, update
 
 from qmrunner.errors import NotFoundError, UsageError
-from qmrunner.model import remedies
+from qmrunner.model import labels, remedies
 from qmrunner.model.jobs import Demand, Job, Plan, Step, StepSpec, Submission
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
-from qmrunner.store import events
+from qmrunner.store import events, locks
 from qmrunner.store.moves import move_job, move_step
 from qmrunner.store.rows import to_job, to_step
 from qmrunner.store.tables import jobs, steps
@@ -45,6 +45,8 @@ def accept(connection: Connection, now: float, job_id: str, submission: Submissi
             name=submission.name,
             priority=submission.priority,
             key=submission.key,
+            owner=submission.owner,
+            requires=labels.stored(submission.requires) or None,
             cancel_requested=False,
             created_at=now,
         )
@@ -55,6 +57,7 @@ def accept(connection: Connection, now: float, job_id: str, submission: Submissi
 
 def advance(connection: Connection, now: float, job_id: str, planner: Planner) -> int:
     """Ask the workflow what comes next and do it. Returns how many steps became ready."""
+    locks.hold_job(connection, job_id)
     job = get(connection, job_id)
     if job.state not in (JobState.QUEUED, JobState.RUNNING, JobState.HELD):
         return 0
@@ -200,6 +203,7 @@ def counts(connection: Connection) -> dict[str, dict[str, int]]:
 
 def cancel(connection: Connection, now: float, job_id: str) -> Job:
     """Ask for the end of a job. Waiting steps end now; running ones are stopped by their workers."""
+    locks.hold_job(connection, job_id)
     job = get(connection, job_id)
     _refuse(job, (JobState.QUEUED, JobState.RUNNING, JobState.HELD), "cancel")
     connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
@@ -213,6 +217,7 @@ def retry(connection: Connection, now: float, job_id: str, allow_altering: bool 
 
     `allow_altering`: from now on remedies of this job may alter the answer.
     """
+    locks.hold_job(connection, job_id)
     job = get(connection, job_id)
     _refuse(job, (JobState.FAILED, JobState.CANCELLED), "retry")
     if allow_altering:
@@ -242,6 +247,7 @@ def retry(connection: Connection, now: float, job_id: str, allow_altering: bool 
 
 def hold(connection: Connection, now: float, job_id: str) -> Job:
     """Start no more steps of this job. Running ones go on to their end."""
+    locks.hold_job(connection, job_id)
     job = get(connection, job_id)
     _refuse(job, (JobState.QUEUED, JobState.RUNNING), "hold")
     move_job(connection, now, job_id, "hold", code="held_by_operator", summary="held by an operator")
@@ -251,6 +257,7 @@ def hold(connection: Connection, now: float, job_id: str) -> Job:
 
 def release(connection: Connection, now: float, job_id: str) -> Job:
     """Let a held job go on, its held steps included."""
+    locks.hold_job(connection, job_id)
     job = get(connection, job_id)
     _refuse(job, (JobState.HELD,), "release")
     for step in of_job(connection, job_id):

@@ -25,8 +25,13 @@ def left_of(connection: Connection, worker_id: int, capacity: Capacity, room: Ro
     """What may be handed out by this worker. Scratch and shared memory are counted over all workers of the volume."""
     rows = _rows(connection, worker_id, capacity)
     own = [row for row in rows if row.worker_id == worker_id]
-    scratch = [use(row, "scratch") for row in rows if row in own or row.scratch_volume == capacity.scratch_volume]
-    shm = [use(row, "shm") for row in rows if row in own or row.shm_volume == capacity.shm_volume]
+    # By their numbers: comparing rows with rows took a second of a claim among a thousand.
+    scratch = [
+        use(row, "scratch")
+        for row in rows
+        if row.worker_id == worker_id or row.scratch_volume == capacity.scratch_volume
+    ]
+    shm = [use(row, "shm") for row in rows if row.worker_id == worker_id or row.shm_volume == capacity.shm_volume]
     return Left(
         now=Free(
             capacity.slots - len(own),

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from qmrunner.model import labels
 from qmrunner.model.jobs import Attempt, Demand, Evidence, Grant, Job, Step
 from qmrunner.model.states import AttemptState, JobState, StepState
 
@@ -36,6 +37,8 @@ def to_job(row: Row[Any]) -> Job:
         started_at=moment(row.started_at),
         finished_at=moment(row.finished_at),
         cancel_requested=row.cancel_requested,
+        owner=row.owner,
+        requires=labels.of_stored(row.requires or ""),
     )
 
 

@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, func, inspect, select, text
 
 from qmrunner.errors import NotReadyError
 from qmrunner.store.session import Store
@@ -21,9 +21,10 @@ from qmrunner.store.session import Store
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0005"
 # Every revision this program knows, oldest first; a test holds it against the folder.
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+_SCHEMA_LOCK = 0x716D72  # any number that others of the same database do not take
 
 
 State = Literal["current", "empty", "outdated", "newer"]
@@ -97,6 +98,7 @@ def upgrade(store: Store, target: str = "head") -> None:
     from alembic import command
 
     with _one_at_a_time(store), store.write() as connection:
+        _alone(connection)
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, target)
@@ -106,6 +108,7 @@ def downgrade(store: Store, target: str) -> None:
     from alembic import command
 
     with _one_at_a_time(store), store.write() as connection:
+        _alone(connection)
         config = _config()
         config.attributes["connection"] = connection
         command.downgrade(config, target)
@@ -125,10 +128,18 @@ def _config() -> Config:
     return config
 
 
+def _alone(connection: Connection) -> None:
+    """On a server: until this transaction ends nobody else changes the schema, however long it takes."""
+    if connection.dialect.name != "sqlite":
+        for statement in ("SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"):
+            connection.execute(text(statement))
+        connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
+
+
 @contextmanager
 def _one_at_a_time(store: Store) -> Iterator[None]:
     if store.path is None:
-        yield  # PostgreSQL's DDL is transactional; the second one finds the work done
+        yield
         return
     try:
         descriptor = os.open(store.path.with_suffix(".schema-lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)

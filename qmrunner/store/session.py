@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, exc
+from sqlalchemy import URL, Connection, create_engine, event, exc
 from sqlalchemy.engine import make_url
 
 from qmrunner.errors import NotReadyError, UsageError
+from qmrunner.store import server
 from qmrunner.store.filesystems import refuse_unsafe
 
 
@@ -25,14 +27,18 @@ class StoreUnavailable(NotReadyError):
 
 
 class Store:
-    """One database, shared by the threads of one process. Never used across a fork."""
+    """One database, shared by the threads of one process. Never used across a fork.
 
-    def __init__(self, url: str, *, busy_seconds: float = 30.0, create: bool = True) -> None:
+    `connections` is how many threads may be in it at once, on a server; `busy_seconds` how long one waits for another.
+    """
+
+    def __init__(self, url: str, *, busy_seconds: float = 30.0, create: bool = True, connections: int = 5) -> None:
         self._parsed = _parse(url)
         self.url = self._parsed.render_as_string(hide_password=True)  # for people
         self.is_sqlite = self._parsed.get_backend_name() == "sqlite"
         self.path: Path | None = None
         self._inode: int | None = None
+        self._clock: server.Clock | None = None
         if self.is_sqlite:
             self._check_sqlite(create)
             self.engine = create_engine(url, connect_args={"timeout": busy_seconds})
@@ -42,8 +48,10 @@ class Store:
         else:
             if self._parsed.drivername == "postgresql":
                 self._parsed = self._parsed.set(drivername="postgresql+psycopg")
-            self.engine = _connect_server(self._parsed)
-        self._reader = self.engine.execution_options(qmrunner_read=True)
+            self.engine = server.engine(self._parsed, busy_seconds, connections)
+            self._clock = server.Clock(self.engine)
+        snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        self._reader = self.engine.execution_options(qmrunner_read=True, **snapshot)
 
     def _before_connect(self, *_: Any) -> None:
         """A new connection to a replaced file would write the old one's WAL into it."""
@@ -67,9 +75,13 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A consistent snapshot for reading; never waits for writers on SQLite."""
+        """A consistent snapshot for reading; never waits for writers."""
         with _translated(self), self._reader.begin() as connection:
             yield connection
+
+    def now(self) -> float:
+        """The time for rows, Unix seconds: the server's, so that machines whose clocks differ agree on it."""
+        return time.time() if self._clock is None else self._clock.now()
 
     def check_file(self) -> None:
         """Raises NotReadyError when the database file was deleted or replaced under us: what we write is lost then."""
@@ -115,22 +127,17 @@ def _parse(url: str) -> URL:
         ) from None
 
 
-def _connect_server(url: URL) -> Engine:
-    try:
-        return create_engine(url, pool_pre_ping=True)
-    except ModuleNotFoundError as missing:
-        raise NotReadyError(
-            "store_driver_missing",
-            f"the driver for {url.get_backend_name()} is not installed",
-            evidence=str(missing),
-            remedy="install the optional part: `pip install 'qmrunner[postgres]'`",
-        ) from None
-
-
 @contextmanager
 def _translated(store: Store) -> Iterator[None]:
     try:
         yield
+    except exc.TimeoutError as error:
+        raise StoreUnavailable(
+            "store_unavailable",
+            "all connections to the store are in use, and none came free in time",
+            evidence=str(error).splitlines()[0],
+            remedy="look at what the database server is doing; what waits for it goes on by itself",
+        ) from error
     except exc.DatabaseError as error:
         text = str(error.orig)
         if "malformed" in text or "not a database" in text:

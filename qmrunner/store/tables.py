@@ -54,6 +54,7 @@ class WorkerColumns(TypedColumns):
     shm_mib: Column[int | None] = Column(Integer)
     scratch_volume: Column[str | None] = Column(String(100))  # workers of one volume share what is on it
     shm_volume: Column[str | None] = Column(String(100))
+    labels: Column[Any | None] = Column(JSON)
     beat: Column[int] = Column(Integer, nullable=False, default=0)
     beat_at: Column[float] = Column(Float, nullable=False)
     created_at: Column[float] = Column(Float, nullable=False)
@@ -74,6 +75,8 @@ class JobColumns(TypedColumns):
     name: Column[str | None] = Column(String(200))
     priority: Column[int] = Column(Integer, nullable=False, default=0)
     key: Column[str | None] = Column(String(200), unique=True)
+    owner: Column[str | None] = Column(String(200))
+    requires: Column[str | None] = Column(String(1000))  # labels, as `labels.stored` writes them
     cancel_requested: Column[bool] = Column(Boolean, nullable=False, default=False)
     code: Column[str | None] = Column(String(64))
     summary: Column[str | None] = Column(String)
@@ -188,6 +191,22 @@ class PeakColumns(TypedColumns):
 
 
 peaks = Table("peaks", metadata, PeakColumns, Index(None, "kind", "id"))
+
+
+class ArtifactColumns(TypedColumns):
+    """A file of a job and what it holds, for machines that do not have it. Empty without QMRUNNER_ARTIFACTS."""
+
+    job_id: Column[str] = Column(String(32), ForeignKey("jobs.id"), primary_key=True)
+    place: Column[str] = Column(String(16), primary_key=True)  # job, checkpoint, log
+    path: Column[str] = Column(String(500), primary_key=True)
+    step: Column[str] = Column(String(100), nullable=False)  # "" for what is the whole job's
+    attempt: Column[int] = Column(Integer, nullable=False)
+    sha256: Column[str] = Column(String(64), nullable=False)
+    bytes: Column[int] = Column(BigInteger, nullable=False)
+    created_at: Column[float] = Column(Float, nullable=False)
+
+
+artifacts = Table("artifacts", metadata, ArtifactColumns, Index(None, "sha256"), Index(None, "place"))
 
 
 class EventColumns(TypedColumns):

@@ -165,7 +165,8 @@ def test_owners() -> None:
         (Space(99999, 9999, None), "btrfs", "ok"),
         (Space(99999, 63, 99999), "ext4", "fail scratch_full"),
         (Space(99999, 9999, 100), "ext4", "fail scratch_full"),
-        (Space(99999, 1000, 99999), "ext4", "warn scratch_small"),
+        (Space(9999, 1000, 99999), "ext4", "warn scratch_small"),
+        (Space(99999, 1000, 99999), "ext4", "fail scratch_low"),
         (Space(99999, 9999, 5000), "ext4", "warn scratch_files"),
         (Space(99999, 9999, 99999), "tmpfs", "warn scratch_in_memory"),
         (Space(99999, 9999, None), "nfs4", "warn scratch_slow"),
@@ -175,6 +176,14 @@ def test_owners() -> None:
 )
 def test_scratch(space: Space | None, kind: str | None, expected: str) -> None:
     assert word(places.scratch(Path("/scratch"), space, kind)) == expected
+
+
+def test_scratch_is_judged_by_the_mark_below_which_this_worker_starts_nothing() -> None:
+    space = Space(99999, 9000, 99999)
+    assert word(places.scratch(Path("/scratch"), space, "ext4", 8000)) == "ok"
+    found = places.scratch(Path("/scratch"), space, "ext4", 9500)
+    assert word(found) == "fail scratch_low"
+    assert "QMRUNNER_SCRATCH_SOFT_MIB" in str(found.remedy)
 
 
 def test_a_long_path_hurts_only_where_sockets_lie_below_it() -> None:

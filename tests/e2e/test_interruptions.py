@@ -7,7 +7,8 @@ import pytest
 from tests.e2e.docker import ROOT, Container, Docker, Volumes, docker
 from tests.support import wait_for
 
-ENERGY = -115.718605  # of methanol, undisturbed
+# Of methanol, undisturbed, by version of NWChem.
+ENERGY = {"7.0.2": -115.718605, "7.2.3": -115.718582}
 
 
 def optimising(worker: Container) -> str:
@@ -23,7 +24,8 @@ def optimising(worker: Container) -> str:
 
 def ends_right(worker: Container, volumes: Volumes, job: str) -> None:
     result = worker.succeeded(job)
-    assert result["energy_hartree"] == pytest.approx(ENERGY, abs=1e-6)
+    version = result["provenance"]["steps"]["optimise-c1"]["result"]["version"]
+    assert result["energy_hartree"] == pytest.approx(ENERGY[version], abs=1e-6)
     no_leftovers(worker, volumes)
 
 

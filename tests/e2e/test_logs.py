@@ -7,13 +7,51 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.docker import Docker, Volumes, docker
+from tests.e2e.docker import Container, Docker, Volumes, docker
 from tests.support import wait_for
 
 WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """Two workers that were stopped in part and are unhealthy: the one by its consumer (which pid), the other by its
+    supervisor."""
+
+    consumer: tuple[Container, int]
+    supervisor: Container
+
+
+@pytest.fixture(scope="module")
+def frozen(engine: Docker) -> Iterator[Frozen]:
+    """Nobody acts on them for 90 s, so they stand still while other tests run."""
+    own = Docker()
+    flags = ("--restart", "unless-stopped", "--health-interval", "2s", "--health-retries", "1")
+    try:
+        one, two = (own.start(own.volumes(), *flags, "--health-start-period", "0s") for _ in range(2))
+        wait_for(lambda: [health(one), health(two)] == ["healthy"] * 2, 60.0, "two healthy workers")
+        pid = one.json("status")["workers"][0]["consumer_pid"]
+        one.sh(f"kill -STOP {pid}")
+        two.sh("kill -STOP $(cat /proc/1/task/1/children)")  # of tini
+        wait_for(lambda: [health(one), health(two)] == ["unhealthy"] * 2, 90.0, "two unhealthy workers")
+        yield Frozen((one, pid), two)
+    finally:
+        own.remove_all()
+
+
+def health(worker: Container) -> str:
+    """As the container engine sees it."""
+    return worker.inspect(".State.Health.Status")
+
+
+def computes(worker: Container) -> None:
+    worker.put("/tmp/w.xyz", WATER)
+    worker.succeeded(worker.submit("xtb", "/tmp/w.xyz"))
 
 
 def test_the_container_log_has_every_event_and_every_line_of_the_engine(containers: Docker, volumes: Volumes) -> None:
@@ -36,6 +74,7 @@ def test_the_container_log_has_every_event_and_every_line_of_the_engine(containe
     assert published.splitlines() == on_volume
 
 
+@pytest.mark.usefixtures("frozen")  # whose 90 s pass meanwhile
 def test_a_stuck_reader_of_the_log_delays_no_engine(containers: Docker, volumes: Volumes) -> None:
     """(12) `docker attach` frozen and its pipe unread while jobs of more output than any buffer holds come and go."""
     worker = containers.start(volumes)
@@ -77,20 +116,23 @@ def test_status_why_and_logs_work_from_outside_while_a_job_runs(containers: Dock
     worker.succeeded(job)
 
 
-@pytest.mark.timeout(420)
-def test_a_frozen_consumer_turns_the_health_and_is_replaced(containers: Docker, volumes: Volumes) -> None:
-    """(13) Unhealthy as the engine sees it; then the daemon ends what is frozen and goes on rather than pretend."""
-    flags = ("--health-interval", "2s", "--health-retries", "1", "--health-start-period", "0s")
-    worker = containers.start(volumes, *flags)
-    wait_for(lambda: worker.inspect(".State.Health.Status") == "healthy", 60.0, "a healthy state")
-    consumer = worker.json("status")["workers"][0]["consumer_pid"]
-    worker.sh(f"kill -STOP {consumer}")
-    wait_for(lambda: worker.inspect(".State.Health.Status") == "unhealthy", 60.0, "an unhealthy state")
+def test_a_frozen_consumer_turned_the_health_and_is_replaced(frozen: Frozen) -> None:
+    """(13) The daemon ends what is frozen and goes on rather than pretend."""
+    worker, consumer = frozen.consumer
     wait_for(lambda: worker.events("consumer_silent"), 180.0, "the end of the frozen consumer")
-    wait_for(lambda: worker.inspect(".State.Health.Status") == "healthy", 60.0, "a healthy state again")
+    wait_for(lambda: health(worker) == "healthy", 60.0, "a healthy state again")
     assert worker.json("status")["workers"][0]["consumer_pid"] != consumer
-    worker.put("/tmp/w.xyz", WATER)
-    worker.succeeded(worker.submit("xtb", "/tmp/w.xyz"))
+    assert worker.inspect(".RestartCount") == "0"
+    computes(worker)
+
+
+def test_a_frozen_supervisor_is_ended_and_the_engine_starts_the_daemon_again(frozen: Frozen) -> None:
+    """(13) Docker restarts nothing that is merely unhealthy: the consumer sees to it that the container ends."""
+    worker = frozen.supervisor
+    wait_for(lambda: worker.inspect(".RestartCount") == "1", 180.0, "a new start of the container")
+    wait_for(lambda: health(worker) == "healthy", 60.0, "a healthy state again")
+    assert worker.events("supervisor_silent")
+    computes(worker)
 
 
 def test_a_daemon_that_lost_its_store_ends_and_says_so(containers: Docker, volumes: Volumes) -> None:

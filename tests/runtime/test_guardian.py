@@ -104,6 +104,12 @@ def test_an_engine_starts_with_clean_signals_limits_and_descriptors(spawning: Sp
     assert opened == {"0": "/dev/null", "1": str(files.log), "2": str(files.log)}
 
 
+def test_the_kernel_ends_an_engine_before_the_daemon_when_memory_ends(spawning: Spawner) -> None:
+    engine = spawning.guard("cat", "/proc/self/oom_score_adj")
+    assert engine.exit()["returncode"] == 0
+    assert int(engine.log.read_text()) == guardian.OOM_SCORE > int(Path("/proc/self/oom_score_adj").read_text())
+
+
 def test_an_engine_leads_a_session_and_a_folder_of_its_own(spawning: Spawner) -> None:
     attempt = spawning.guard("sh", "-c", "pwd; cat /proc/self/stat; exec sleep 60")
     engine = attempt.engine()

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
 from qmrunner.errors import NotReadyError
-from qmrunner.store import schema
+from qmrunner.store import artifacts, schema
 from qmrunner.store.session import Store
-from qmrunner.store.tables import control, metadata, peaks
+from qmrunner.store.tables import control, jobs, metadata, peaks
 from tests.store.work import CHAIN, SUCCEED, Work
 
 
@@ -35,6 +35,8 @@ def filled(store: Store) -> Work:
     with store.write() as connection:
         connection.execute(control.insert().values(name="paused", value="yes"))
         connection.execute(peaks.insert().values(kind="k", memory=0.5))
+        job = connection.execute(select(jobs.c.id)).scalar_one()
+        artifacts.add(connection, 1.0, [artifacts.File(job, artifacts.JOB, "input/a.xyz", "", 0, "0" * 64, 3)])
     rows = work.everything()
     assert all(rows.values()), [name for name, found in rows.items() if not found]
     return work

@@ -86,10 +86,18 @@ class Work:
                 version="0",
             )
 
-    def job(self, workflow: Workflow = ONE, priority: int = 0, key: str | None = None) -> str:
+    def job(
+        self,
+        workflow: Workflow = ONE,
+        priority: int = 0,
+        key: str | None = None,
+        owner: str | None = None,
+        requires: tuple[str, ...] = (),
+    ) -> str:
         job_id = f"job{next(_numbers):05d}"
+        submission = Submission("xtb", {}, {}, None, priority, key, owner, requires)
         with self.store.write() as connection:
-            jobs.accept(connection, self.now, job_id, Submission("xtb", {}, {}, None, priority, key), workflow)
+            jobs.accept(connection, self.now, job_id, submission, workflow)
         return job_id
 
     def claim(self, worker: int, capacity: Capacity = BIG, room: Room = Room()) -> Claim | None:  # noqa: B008 frozen

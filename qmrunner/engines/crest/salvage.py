@@ -66,10 +66,13 @@ class Salvage:
 
 
 def checkpoint_files(directory: Path) -> tuple[str, ...]:
-    """Names of the ensembles in `directory` from which a later attempt can go on; of a salvage, what it worked on."""
+    """Names of the ensembles in `directory` from which a later attempt can go on, with what tells that they are
+    complete; of a salvage, what it worked on.
+    """
     if read_marker(directory) is not None:
         return tuple(name for name in (MARKER, INPUT) if (directory / name).is_file())
-    return _completed(directory)[0]
+    names = _completed(directory)[0]
+    return (*names, *_numbered(directory, _COMPLETED)) if names else ()
 
 
 def read_marker(directory: Path) -> Marker | None:

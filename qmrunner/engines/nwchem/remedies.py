@@ -103,6 +103,7 @@ _EVERY = (
     Remedy(
         "fewer-ranks", _codes(*_MEMORY, "crashed", "slots_exhausted", "process_limit"), True, fewer("ranks"), cap=3
     ),
+    Remedy("more-room", _codes("oom_killed"), True, more_memory),
 )  # fmt: skip
 _SCF_SMEARING = Remedy(
     "scf-smearing", _codes("scf_not_converged"), False,

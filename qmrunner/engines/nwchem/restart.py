@@ -55,7 +55,8 @@ def checkpoint_files(directory: Path) -> tuple[str, ...]:
         return ()
     names = [f"{PREFIX}.{ending}" for ending in ("db", "movecs", "drv.hess", "shieldcphf")]
     xyz = _geometry_files(directory)
-    return tuple(name for name in [*names, *(path.name for path in xyz[:1])] if (directory / name).is_file())
+    names += [*(path.name for path in xyz[:1]), MARKER]
+    return tuple(name for name in names if (directory / name).is_file())
 
 
 def resume_optimisation(previous: Path | None, atoms: tuple[str, ...], orbitals: bool = True) -> ResumePoint:

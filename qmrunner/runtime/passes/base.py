@@ -9,7 +9,7 @@ from qmrunner.app import App
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing to do: `verb` (kill, remove) on `target`, because of `reason`."""
+    """One thing to do: `verb` (kill, remove, forget, clear) on `target`, because of `reason`."""
 
     sweep: str
     verb: str
@@ -23,7 +23,8 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a sweep may look at. `now` is Unix seconds."""
+    """What a sweep may look at. `now` is Unix seconds; `contents`: whether to list the whole artifact store."""
 
     app: App
     now: float
+    contents: bool = True

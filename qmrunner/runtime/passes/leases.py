@@ -42,7 +42,8 @@ class Leases:
         own = rows.pop(self.own, None)
         if own is None:
             return 0
-        beats = [(row["id"], row["beat"]) for row in rows.values()]
+        # Earlier workers of this home are not judged: the consumer adopts what they left, however slow its start is.
+        beats = [(row["id"], row["beat"]) for row in rows.values() if row["home_id"] != own["home_id"]]
         now = time.monotonic() if monotonic is None else monotonic
         released = sum(self._bury(rows[worker], beat) for worker, beat in self.judge.observe(beats, own["beat"], now))
         return released + self._release_left()
@@ -59,7 +60,7 @@ class Leases:
 
     def _bury(self, row: Mapping[str, Any], beat: int) -> int:
         with self.app.store.write() as connection:
-            if not workers.condemn(connection, time.time(), row["id"], beat):
+            if not workers.condemn(connection, self.app.store.now(), row["id"], beat):
                 return 0  # it beat at the last moment
             left = workers.live_attempts(connection, [row["id"]])
         get_logger().warning(
@@ -77,7 +78,7 @@ class Leases:
             verdict = policy.cancelled() if job.cancel_requested else policy.lost(0, "machine", 1)
             done = claims.finish(
                 connection,
-                time.time(),
+                self.app.store.now(),
                 step_id=attempt["step_id"],
                 number=attempt["number"],
                 verdict=verdict,

@@ -1,0 +1,68 @@
+"""The consumer's line to its supervisor: its stdin, on which the supervisor sends a byte with each round of its loop.
+
+End of file means that the supervisor is gone: the consumer leaves at once, and whoever starts the next daemon starts a
+consumer that adopts everything. Silence means that it stands still. Then nobody forwards logs, judges leases or
+restarts what dies, and in a container nobody would ever act on it: the supervisor is ended, so that the daemon exits
+and is started anew, and engines go on under their guardians or from their checkpoints.
+
+A pipe and not a file: a full disk must not look like silence. Looks and not a clock: only time that the consumer
+itself was awake counts, so a suspended machine or a paused container condemns nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import threading
+
+from qmrunner import logs
+from qmrunner.model.identity import Identity
+from qmrunner.runtime import tree
+from qmrunner.runtime.exits import ExitStatus
+
+PULSE = b"."
+_LOOK_S = 10.0
+_SILENT_LOOKS = 9  # 90 s in all, as long as the supervisor gives a silent consumer
+
+
+class Lifeline:
+    """Reads pulses from `descriptor`. Nobody is ended where it is not known who `supervisor` is."""
+
+    def __init__(self, descriptor: int, supervisor: Identity | None, look_s: float = _LOOK_S) -> None:
+        self._descriptor = descriptor
+        self._supervisor = supervisor
+        self._look_s = look_s
+        self._resting = threading.Event()
+
+    def start(self) -> None:
+        threading.Thread(target=self._watch, name="supervisor-watch", daemon=True).start()
+
+    def rest(self) -> None:
+        """From now on silence means nothing: the daemon stops, and whoever stops it sets the time."""
+        self._resting.set()
+
+    def _watch(self) -> None:
+        """Never returns: the end of the line is the end of this process."""
+        poller = select.poll()
+        poller.register(self._descriptor, select.POLLIN)
+        silent = 0
+        while True:
+            if not poller.poll(self._look_s * 1000):
+                silent += 1
+                if silent >= _SILENT_LOOKS and not self._resting.is_set():
+                    self._end_supervisor(silent * self._look_s)
+                    silent = 0
+            elif os.read(self._descriptor, 4096):
+                silent = 0
+            else:
+                os._exit(ExitStatus.ORPHANED)
+
+    def _end_supervisor(self, silent_s: float) -> None:
+        supervisor = self._supervisor
+        if supervisor is None or supervisor.pid != os.getppid():
+            return
+        # From within, the kernel lets nobody kill PID 1: then this is all that can be done.
+        remedy = "restart the container" if supervisor.pid == 1 else "none is needed where a failed daemon is restarted"
+        logs.get().error("supervisor_silent", silent_s=round(silent_s, 1), pid=supervisor.pid, remedy=remedy)
+        tree.send(supervisor, signal.SIGKILL)

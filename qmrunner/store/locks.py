@@ -1,0 +1,48 @@
+"""Row locks on PostgreSQL. SQLite has one writer at a time and needs none: there these statements only read.
+
+The order is worker, job, step. Whoever ends, cancels or retries locks the job first, so that two steps of it that end
+at once see each other. A claim never waits: what another transaction is at, it leaves alone (SKIP LOCKED).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from qmrunner.model.jobs import Step
+from qmrunner.model.states import JobState, StepState
+from qmrunner.store.tables import jobs, steps
+
+
+def hold_job(connection: Connection, job_id: str) -> None:
+    """Until this transaction ends, nobody else moves this job or lets a new step of it begin."""
+    if connection.dialect.name != "sqlite":
+        connection.execute(select(jobs.c.seq).where(jobs.c.id == job_id).with_for_update(key_share=True)).first()
+
+
+def take(connection: Connection, step: Step, *, alone: bool = False) -> bool:
+    """Lock a ready step and its job for a claim. False: somebody else is at one of them, or it is ready no more.
+
+    `alone`: the job is going to be changed, too.
+    """
+    if connection.dialect.name == "sqlite":
+        return True
+    job = select(jobs.c.state).where(jobs.c.id == step.job_id, jobs.c.cancel_requested.is_(False))
+    state = connection.execute(job).scalar()
+    # The first claim of a job also moves the job. Later ones may go side by side.
+    mode: dict[str, Any] = {"key_share": True} if alone or state == JobState.QUEUED else {"read": True}
+    locked = job.where(jobs.c.state == state).with_for_update(skip_locked=True, **mode)
+    if state not in (JobState.QUEUED, JobState.RUNNING) or connection.execute(locked).first() is None:
+        return False
+    own = select(steps.c.id).where(
+        steps.c.id == step.id, steps.c.state == StepState.READY, steps.c.attempt == step.attempt
+    )
+    return connection.execute(own.with_for_update(key_share=True, skip_locked=True)).first() is not None
+
+
+def at_hand(step_ids: Sequence[int]) -> Any:
+    """A subquery: those of the ready steps that no other transaction is at."""
+    ready = select(steps.c.id).where(steps.c.id.in_(step_ids), steps.c.state == StepState.READY)
+    return ready.with_for_update(key_share=True, skip_locked=True)

@@ -1,0 +1,97 @@
+"""Connections to a PostgreSQL server: how long to wait for it, how to notice that it is gone, and its clock."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from sqlalchemy import URL, Engine, create_engine, event
+
+from qmrunner.errors import NotReadyError
+
+# A server that is cut off answers nothing, not even with an error: without these a query waits for two hours.
+# Source: libpq's connection parameters. Bytes that nobody acknowledges count from the first second, silence from the
+# first keepalive on.
+_LIVENESS = {
+    "keepalives": 1,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 12000,
+    "application_name": "qmrunner",
+}
+_CONNECT_SECONDS = 10.0
+_STATEMENT_SECONDS = 60.0
+_IDLE_SECONDS = 120.0
+# Clocks of computers part by less than a millisecond in that time.
+_CLOCK_SECONDS = 60.0
+
+
+def engine(url: URL, busy_seconds: float, connections: int) -> Engine:
+    """`busy_seconds` is how long a statement waits for others' locks, and a thread for one of the `connections`.
+
+    Every parameter that the URL sets itself is left as it is. Raises NotReadyError when the driver is not installed.
+    """
+    limits = {
+        "statement_timeout": max(busy_seconds, _STATEMENT_SECONDS) if busy_seconds >= 30.0 else 2 * busy_seconds,
+        "lock_timeout": busy_seconds,
+        "idle_in_transaction_session_timeout": _IDLE_SECONDS,
+    }
+    wanted: dict[str, Any] = {
+        **_LIVENESS,
+        "connect_timeout": max(2, math.ceil(min(busy_seconds, _CONNECT_SECONDS))),
+        "options": " ".join(f"-c {name}={int(1000 * seconds)}" for name, seconds in limits.items()),
+    }
+    try:
+        return create_engine(
+            url,
+            pool_pre_ping=True,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=busy_seconds,
+            pool_use_lifo=True,
+            connect_args={name: value for name, value in wanted.items() if name not in url.query},
+        )
+    except ModuleNotFoundError as missing:
+        raise NotReadyError(
+            "store_driver_missing",
+            f"the driver for {url.get_backend_name()} is not installed",
+            evidence=str(missing),
+            remedy="install the optional part: `pip install 'qmrunner[postgres]'`",
+        ) from None
+
+
+class Clock:
+    """The server's time: asked for when a connection is made or taken, carried on by a clock that nobody sets."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._asked: float | None = None
+        self._ahead = 0.0  # of CLOCK_BOOTTIME
+        event.listen(engine, "connect", self._connected)
+        event.listen(engine, "checkout", self._taken)
+
+    def now(self) -> float:
+        """Unix seconds; this machine's own before the first connection."""
+        return time.time() if self._asked is None else _steady() + self._ahead
+
+    def _connected(self, connection: Any, _record: Any) -> None:
+        self._ask(connection)
+
+    def _taken(self, connection: Any, _record: Any, _proxy: Any) -> None:
+        if self._asked is None or _steady() - self._asked > _CLOCK_SECONDS:
+            self._ask(connection)
+
+    def _ask(self, connection: Any) -> None:
+        began = _steady()
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT extract(epoch FROM clock_timestamp())::float8")
+            found = float(cursor.fetchone()[0])
+        connection.rollback()
+        ended = _steady()
+        self._asked, self._ahead = ended, found - (began + ended) / 2
+
+
+def _steady() -> float:
+    """Goes on while the machine sleeps, and no one sets it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
