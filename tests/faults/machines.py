@@ -78,6 +78,11 @@ class Machine:
             if identity is not None:
                 tree.send(identity, number)
 
+    def consumers(self) -> list[int]:
+        """Living consumers of this machine."""
+        stats = [(pid, tree.stat_of(pid)) for pid in self.home.processes()]
+        return [pid for pid, stat in stats if stat and stat.comm == tree.CONSUMER_NAME and stat.state not in "ZX"]
+
     def die_for_good(self) -> None:
         """Everything that runs there at once; nothing of it comes back."""
         self.lost = True
