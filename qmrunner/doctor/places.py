@@ -42,7 +42,8 @@ def existing(path: Path) -> Path:
 
 def try_folder(folder: Path) -> Trial:
     """Write, sync, read back, rename and unlink a small file. Nothing is left, unless unlinking itself fails."""
-    name = folder / f"{_TRIAL}-{os.getpid()}"
+    # Not the process id: on a volume of several containers all daemons are number 1.
+    name = folder / f"{_TRIAL}-{os.urandom(8).hex()}"
     moved = name.with_name(f"{name.name}-2")
     step = "write"
     try:

@@ -32,6 +32,7 @@ class Beat:
         self._worker = worker
         self._nudge = threading.Event()
         self._leaving = threading.Event()
+        self._ringing = threading.Lock()
         self._next_beat = 0.0
         self._store_lost_since: float | None = None
 
@@ -96,8 +97,15 @@ class Beat:
                 worker.live.stop(one, "fenced", 0.0)
             elif one.step.id in cancelled:
                 worker.live.stop(one, "cancel", engine_grace_s(worker.settings))
-        if unrung:
-            worker.app.queue.ring()
+        if unrung and self._ringing.acquire(blocking=False):
+            threading.Thread(target=self._ring, name="ring", daemon=True).start()
+
+    def _ring(self) -> None:
+        """Beside the beat: a queue that is cut off answers after seconds, and no beat may be late for a hint."""
+        try:
+            self._worker.app.queue.ring()
+        finally:
+            self._ringing.release()
 
     def _fenced_off(self) -> None:
         """This worker was declared dead while it lived: nothing of it counts any more. End all, then start anew."""

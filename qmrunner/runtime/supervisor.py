@@ -70,6 +70,7 @@ class Supervisor:
         self.children = {"spawner": Child("spawner"), "consumer": Child("consumer")}
         self.listener: socket.socket | None = None
         self.fatal = False
+        self._fenced = False
         self._stale_looks = 0
         self.manager = Notifier()
         self.log = logs.get()
@@ -147,8 +148,22 @@ class Supervisor:
                 continue
             if child.process is not None:
                 self._note_end(child)
-            if time.monotonic() >= child.next_try:
+            if time.monotonic() >= child.next_try and self._may_start(child):
                 self._start(child)
+
+    def _may_start(self, child: Child) -> bool:
+        """Whether the child has what it needs: a consumer that was fenced off needs a new worker, from the store."""
+        if child.name != "consumer" or not self._fenced:
+            return True
+        try:
+            self._register()
+        except QmrunnerError as problem:
+            # Cut off once more, or the server is on its way up: what was fenced is over, nothing waits for us.
+            self.log.warning("worker_waits", **problem.as_dict())
+            child.next_try = time.monotonic() + child.delay
+            return False
+        self._fenced = False
+        return True
 
     def _note_end(self, child: Child) -> None:
         assert child.process is not None
@@ -169,9 +184,8 @@ class Supervisor:
         )
         if child.name == "consumer":
             threading.Thread(target=self._record_death, args=(child.last_exit,), name="record", daemon=True).start()
+            self._fenced = child.last_exit == ExitStatus.FENCED
         child.delay = min(child.delay * 2, _BACKOFF_S[1])
-        if child.name == "consumer" and child.last_exit == ExitStatus.FENCED:
-            self._register()
         if child.name == "consumer" and child.last_exit == ExitStatus.STORE_UNUSABLE:
             self.fatal = True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -298,3 +299,10 @@ def test_one_broken_check_hides_no_other() -> None:
     assert "ZeroDivisionError" in ask("one", broken)[0].text
     assert ask("two", refused) == [Finding("two", "fail", "it is; damaged (seen)", "cure", "store_corrupt")]
     assert ask("three", lambda: [ok("a", ""), ok("b", "")]) == [ok("a", ""), ok("b", "")]
+
+
+def test_a_folder_is_tried_by_many_at_once_as_by_the_daemons_of_several_containers(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        trials = list(pool.map(lambda _: places.try_folder(tmp_path), range(200)))
+    assert [trial.words for trial in trials if trial.step is not None] == []
+    assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ from tests.support import ROOT, Home, wait_for
 
 STAND_IN = ROOT / "tests" / "stand_ins" / "xtb"
 INJECT = Path(__file__).with_name("inject")
-LEASE_S = 4.0
+LEASE_S = 10.0
 # What a store's or queue's machine, a partition and a wrong clock may not cause. An overlap costs time, never truth.
 NEVER = ("lost", "duplicated", "stuck", "surviving", "stale", "incomplete", "wronged", "leaked")
 _TIMES = {
@@ -77,6 +77,11 @@ class Machine:
             identity = tree.identity_of(pid)
             if identity is not None:
                 tree.send(identity, number)
+
+    def consumers(self) -> list[int]:
+        """Living consumers of this machine."""
+        stats = [(pid, tree.stat_of(pid)) for pid in self.home.processes()]
+        return [pid for pid, stat in stats if stat and stat.comm == tree.CONSUMER_NAME and stat.state not in "ZX"]
 
     def die_for_good(self) -> None:
         """Everything that runs there at once; nothing of it comes back."""
@@ -133,7 +138,11 @@ class Site:
         for machine in self.machines:
             machine.shift_s = shift_s if machine.number == 1 else 0.0
             machine.start()
-        wait_for(lambda: self._beating() == count, 60.0, "all workers to beat")
+        try:
+            wait_for(lambda: self._beating() == count, 100.0, "all workers to beat")
+        except AssertionError as late:
+            late.add_note("\n".join(f"{machine.name}: {machine.said()[-2000:]}" for machine in self.machines))
+            raise
         return self
 
     def submit(self, count: int, seconds: int) -> list[str]:
@@ -185,7 +194,8 @@ class Site:
 
     def findings(self) -> dict[str, list[str]]:
         """Everything stopped; what is wrong then. Empty when all is well."""
-        # A worker that learnt late that it is fenced ends its engines first.
+        with suppress(AssertionError):  # what the sweeps leave is told by the findings
+            wait_for(lambda: not self._litter(), 20.0)
         for machine in self.machines:
             machine.stop()
         found: dict[str, set[str]] = {}
@@ -194,6 +204,11 @@ class Site:
                 if name in NEVER and not (machine.lost and name == "leaked") and lines:
                     found.setdefault(name, set()).update(lines)
         return {name: sorted(lines) for name, lines in found.items()}
+
+    def _litter(self) -> list[Path]:
+        """Scratch folders; every job has ended."""
+        roots = [machine.seen.settings.scratch_root for machine in self.machines if not machine.lost]
+        return [path for root in roots for path in root.glob("*")]
 
     def condemned(self) -> int:
         """How often a worker was called lost by another."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 
 import pytest
 
 from tests.faults.machines import LEASE_S, Site
 from tests.faults.network import POSTGRES, REDIS, Direction, Network
+from tests.support import wait_for
 
 Sites = Callable[..., Site]
 LONG_S = LEASE_S + 6.0
@@ -73,4 +75,26 @@ def test_thirty_seconds_of_lost_packets_lose_nothing_else(sites: Sites, network:
         network.heal(number)
     site.wait_for_all()
     print(f"recovered after {site.recovery_s:.1f} s")
+    assert site.findings() == {}
+
+
+@pytest.mark.slow
+def test_a_fenced_worker_that_cannot_register_anew_waits_until_it_can(sites: Sites, network: Network) -> None:
+    site = sites()
+    site.submit(4, seconds=3)
+    site.wait_until_busy()
+    first, other = site.machines
+    network.drop(1, POSTGRES)
+    wait_for(lambda: '"worker_lost"' in other.said(), 60.0, "the verdict of the other worker")
+    first.signal(signal.SIGSTOP)  # so that the supervisor sees the end of its consumer only when we want it to
+    network.heal(1)
+    log = first.home.settings.run_root / "events.jsonl"
+    wait_for(lambda: '"worker_fenced"' in log.read_text(), 60.0, "the fenced worker to notice")
+    wait_for(lambda: not first.consumers(), 30.0, "the end of its consumer")
+    network.drop(1, POSTGRES)
+    first.signal(signal.SIGCONT)
+    wait_for(lambda: '"worker_waits"' in first.said(), 60.0, "a try to register without a store")
+    network.heal(1)
+    wait_for(lambda: first.said().count('"consumer_started"') == 2, 60.0, "its new beginning")
+    site.wait_for_all()
     assert site.findings() == {}
