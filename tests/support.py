@@ -140,12 +140,14 @@ class Home:
 class Daemon:
     """One `qmrunner run` on a home, its output in a file. Made by the `daemon` fixture, which ends it."""
 
-    def __init__(self, home: Home, output: Path, before: Sequence[str] = (), **more: str) -> None:
+    def __init__(
+        self, home: Home, output: Path, before: Sequence[str] = (), arguments: Sequence[str] = (), **more: str
+    ) -> None:
         self.home = home
         self.output = output
         with open(output, "ab") as sink:
             self.process = subprocess.Popen(
-                [*before, sys.executable, "-m", "qmrunner", "run"],
+                [*before, sys.executable, "-m", "qmrunner", "run", *arguments],
                 cwd=home.path.parent,
                 env=home.environment(PYTHONPATH=str(ROOT), **more),
                 stdin=subprocess.DEVNULL,
@@ -199,13 +201,21 @@ class Daemon:
 def ended_daemons(home: Home) -> Iterator[Callable[..., Daemon]]:
     """A factory of daemons on `home`, or on another home given as `on`; none of their processes outlives the block.
 
-    `before` are words of a command that executes the daemon, as `unshare` does.
+    `before` are words of a command that executes the daemon, as `unshare` does; `arguments` are those of `run`.
     """
     started: list[Daemon] = []
 
-    def start(*, on: Home | None = None, ready: bool = True, before: Sequence[str] = (), **more: str) -> Daemon:
+    def start(
+        *,
+        on: Home | None = None,
+        ready: bool = True,
+        before: Sequence[str] = (),
+        arguments: Sequence[str] = (),
+        **more: str,
+    ) -> Daemon:
         place = on or home
-        one = Daemon(place, place.path.parent / f"{place.path.name}-daemon-{len(started)}.out", before, **more)
+        output = place.path.parent / f"{place.path.name}-daemon-{len(started)}.out"
+        one = Daemon(place, output, before, arguments, **more)
         started.append(one)
         return one.wait_ready() if ready else one
 

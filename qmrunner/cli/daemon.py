@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from datetime import UTC, datetime
+from typing import Annotated
 
 import typer
 
@@ -16,12 +17,27 @@ def register(cli: typer.Typer) -> None:
     cli.command()(health)
 
 
-def run() -> None:
+def run(
+    until_idle: Annotated[bool, typer.Option(help="End with status 0 when nothing is ready or running.")] = False,
+    walltime: Annotated[
+        str | None,
+        typer.Option(help="Stop in time for this: 90m, 4h, HH:MM:SS. What cannot end by then is not begun."),
+    ] = None,
+) -> None:
     """Run the daemon in the foreground: the main process of a worker container. Ends on SIGTERM."""
-    from qmrunner import app
+    from qmrunner import app, settings
     from qmrunner.doctor import examination
+    from qmrunner.errors import UsageError
+    from qmrunner.model.walltime import parse
+    from qmrunner.runtime.pilot import Pilot
     from qmrunner.runtime.supervisor import Supervisor
 
+    try:
+        seconds = None if walltime is None else parse(walltime)
+        pilot = Pilot.lasting(until_idle, seconds, settings.load().stop_grace_seconds)
+    except ValueError as wrong:
+        remedy = "ask the scheduler for more time, or write --walltime as it does"
+        raise UsageError("walltime_invalid", f"--walltime: {wrong}", remedy=remedy) from None
     built, began = app.build(), time.monotonic()
     findings = examination.startup(built.settings)
     told = examination.events(findings, time.monotonic() - began)
@@ -31,7 +47,7 @@ def run() -> None:
             now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
             print(json.dumps({"time": now, "level": level, "event": event, **fields}), flush=True)
         raise problem
-    raise typer.Exit(Supervisor(built, told).run())
+    raise typer.Exit(Supervisor(built, told, pilot).run())
 
 
 def health(as_json: AsJson = False) -> None:

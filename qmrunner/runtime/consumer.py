@@ -1,8 +1,8 @@
 """The consumer process: a Huey consumer with one worker thread per slot.
 
 It may be killed at any time: engines belong to guardians, what happened is in exit records, and its successor adopts
-both. Started by the supervisor as `python -m qmrunner.runtime.consumer WORKER_ID`; ends at once when the supervisor
-dies (end of file on its stdin).
+both. Started by the supervisor as `python -m qmrunner.runtime.consumer WORKER_ID PILOT`; ends at once when the
+supervisor dies (end of file on its stdin).
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from qmrunner.runtime.attempt import engine_grace_s
 from qmrunner.runtime.beat import Beat
 from qmrunner.runtime.exits import ExitStatus
 from qmrunner.runtime.lifeline import Lifeline
+from qmrunner.runtime.pilot import IdleWatch, Pilot
 from qmrunner.runtime.spacewatch import SpaceWatch
 from qmrunner.runtime.worker import Worker
-from qmrunner.store import events, workers
+from qmrunner.store import claims, events, workers
 
 _HEALTH_EVERY_S = 10.0
+_IDLE_EVERY_S = 1.0
 _DRAIN_SHARE = 0.85  # of the stop grace; the rest is for the supervisor
 
 
@@ -55,8 +57,8 @@ class Signals:
         return bool(self._poller.poll(timeout_s * 1000)) and bool(os.read(self._out, 64))
 
 
-def run(app: App, worker: Worker, lifeline: Lifeline) -> None:
-    """Until a signal says stop, then until everything in hand has been brought to a safe place."""
+def run(app: App, worker: Worker, lifeline: Lifeline) -> int:
+    """Until a signal says stop, then until everything in hand has been brought to a safe place. Its exit status."""
     signals = Signals()
     beat = Beat(worker)
     wake = listen_for_wake(app.settings.run_root)
@@ -80,11 +82,29 @@ def run(app: App, worker: Worker, lifeline: Lifeline) -> None:
     signals.rearm()  # Huey's TERM means "now" and its INT "later"; ours both mean: drain
     worker.log.info("consumer_started", slots=worker.capacity.slots, cores=worker.capacity.cores)
     worker.hint_if_more()
-    while not signals.wait(_HEALTH_EVERY_S):
+    status = 0
+    idle, every_s = IdleWatch(), _IDLE_EVERY_S if worker.pilot.until_idle else _HEALTH_EVERY_S
+    while not signals.wait(every_s):
         huey.check_worker_health()
+        if worker.pilot.until_idle and _is_done(worker, idle):
+            status = ExitStatus.IDLE
+            break
     lifeline.rest()
     drain(worker, signals)
     beat.leave()
+    return status
+
+
+def _is_done(worker: Worker, idle: IdleWatch) -> bool:
+    """Whether a worker that ends when idle has nothing to wait for; a store that is away is waited for."""
+    now = time.time()
+    try:
+        with worker.app.store.read() as connection:
+            running = claims.any_running(connection)
+            ready, delayed = claims.any_ready(connection, now), claims.next_ready_at(connection, now) is not None
+    except QmrunnerError:
+        return False
+    return idle.is_done(running or bool(worker.live.all()), ready, delayed)
 
 
 def drain(worker: Worker, signals: Signals) -> None:
@@ -125,12 +145,13 @@ def main() -> None:
     app = composition.build()
     logs.configure(app.settings.run_root, app.settings.log_level, worker=app.settings.worker_name)
     try:
-        run(app, Worker(app, worker_id, machine.capacity(app.settings)), lifeline)
+        pilot = Pilot.from_words(sys.argv[2:])
+        status = run(app, Worker(app, worker_id, machine.capacity(app.settings), pilot), lifeline)
     except QmrunnerError as problem:
         logs.get().error("consumer_failed", **problem.as_dict())
         os._exit(ExitStatus.STORE_UNUSABLE if problem.code in ("store_corrupt", "store_replaced") else 1)
     # Threads may still wait for a store that does not answer; everything they know is on disk.
-    os._exit(0)
+    os._exit(status)
 
 
 if __name__ == "__main__":

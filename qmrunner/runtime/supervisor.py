@@ -7,6 +7,7 @@ Correct as PID 1 and below an init: it is a child subreaper, and reaps only what
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import signal
@@ -32,6 +33,7 @@ from qmrunner.runtime.folders import write_atomically
 from qmrunner.runtime.home import STATE_FILE, SUPERVISOR_FILE, HomeLock
 from qmrunner.runtime.lifeline import PULSE
 from qmrunner.runtime.notify import Notifier
+from qmrunner.runtime.pilot import Pilot
 from qmrunner.runtime.schedule import Schedule
 from qmrunner.runtime.tail import Tailer, Writer
 from qmrunner.store import workers
@@ -41,6 +43,7 @@ _BACKOFF_S = (0.1, 30.0)
 _HEALTHY_AFTER_S = 30.0
 _SILENT_CONSUMER_S = 90.0
 _STALE_LOOKS = 3
+_FOR_EVER = Pilot()
 
 
 @dataclass
@@ -61,9 +64,13 @@ class Child:
 
 
 class Supervisor:
-    def __init__(self, app: App, opening: Sequence[tuple[str, str, dict[str, Any]]] = ()) -> None:
-        """`opening`: events (level, name, fields) to tell once the daemon has started."""
+    def __init__(
+        self, app: App, opening: Sequence[tuple[str, str, dict[str, Any]]] = (), pilot: Pilot = _FOR_EVER
+    ) -> None:
+        """`opening`: events (level, name, fields) to tell once the daemon has started. `pilot`: when it ends."""
         self.app = app
+        self.pilot = pilot
+        self.idle = False
         self._opening = opening
         self.settings = app.settings
         self.worker_id = 0
@@ -98,9 +105,9 @@ class Supervisor:
             getattr(self.log, level)(name, **fields)
         schedule = Schedule(self.app, self.worker_id, self._consumer_beats)
         schedule.start()
-        while not self._stop_wanted(wake):
+        while not (self._stop_wanted(wake) or self.pilot.is_over()):
             self._keep_running()
-            if self.fatal:
+            if self.fatal or self.idle:
                 break
             schedule.worker_is(self.worker_id)
             self._watch_consumer()
@@ -148,7 +155,7 @@ class Supervisor:
                 continue
             if child.process is not None:
                 self._note_end(child)
-            if time.monotonic() >= child.next_try and self._may_start(child):
+            if not self.idle and time.monotonic() >= child.next_try and self._may_start(child):
                 self._start(child)
 
     def _may_start(self, child: Child) -> bool:
@@ -173,6 +180,10 @@ class Supervisor:
         if child.pidfd is not None:
             os.close(child.pidfd)
         child.process, child.pidfd = None, None
+        if child.name == "consumer" and child.last_exit == ExitStatus.IDLE:
+            self.idle = True
+            self.log.info("daemon_idle")
+            return
         child.restarts += 1
         child.next_try = time.monotonic() + child.delay
         self.log.error(
@@ -202,7 +213,7 @@ class Supervisor:
             argv.append(str(self.listener.fileno()))
             passed = (self.listener.fileno(),)
         else:
-            argv.append(str(self.worker_id))
+            argv += [str(self.worker_id), *self.pilot.words()]
         with open(self._diary(child), "wb") as diary:
             child.process = subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=diary, stderr=diary, pass_fds=passed, start_new_session=True
@@ -226,7 +237,7 @@ class Supervisor:
     def _wait(self, wake: int) -> None:
         poller = select.poll()
         poller.register(wake, select.POLLIN)
-        due = [time.monotonic() + _LOOP_S]
+        due = [min(time.monotonic() + _LOOP_S, self.pilot.ends_at or math.inf)]
         for child in self.children.values():
             if child.pidfd is not None:
                 poller.register(child.pidfd, select.POLLIN)
@@ -314,7 +325,8 @@ class Supervisor:
 
     def _stop(self, wake: int) -> None:
         """TERM to the consumer, which drains; whatever still lives near the end of the grace is ended here."""
-        self.log.info("stop_requested", grace_s=self.settings.stop_grace_seconds)
+        reason = {"reason": "wall time"} if self.pilot.is_over() else {}
+        self.log.info("stop_requested", grace_s=self.settings.stop_grace_seconds, **reason)
         deadline = time.monotonic() + self.settings.stop_grace_seconds * 0.9
         consumer = self.children["consumer"]
         self._signal(consumer, signal.SIGTERM)

@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from qmrunner import logs
 from qmrunner.app import App
 from qmrunner.artifacts.blobs import ArtifactsUnavailable
@@ -32,6 +34,7 @@ from qmrunner.runtime.follower import Follower
 from qmrunner.runtime.handover import Handover, bring_checkpoint
 from qmrunner.runtime.hangs import HangWatch
 from qmrunner.runtime.outcomes import outcome_of, outcome_of_problem, read_exit
+from qmrunner.runtime.pilot import Pilot
 from qmrunner.runtime.preparation import prepare
 from qmrunner.runtime.publish import Publication, write_job_result
 from qmrunner.runtime.removal import remove_tree
@@ -42,6 +45,7 @@ from qmrunner.store import artifacts as artifact_store
 from qmrunner.store import claims, events
 from qmrunner.store import jobs as job_store
 from qmrunner.store.claims import Claim
+from qmrunner.store.molding import expected_s
 from qmrunner.store.reuse import computed_before
 from qmrunner.store.session import StoreUnavailable
 
@@ -59,10 +63,11 @@ class LeftForSuccessor(Exception):
 class Worker:
     """What all threads of one consumer share, and what each of them does."""
 
-    def __init__(self, app: App, worker_id: int, capacity: Capacity) -> None:
+    def __init__(self, app: App, worker_id: int, capacity: Capacity, pilot: Pilot) -> None:
         self.app = app
         self.settings = app.settings
         self.artifacts = app.artifacts
+        self.pilot = pilot
         self.worker_id = worker_id
         self.capacity = capacity
         self.live = LiveSet()
@@ -107,7 +112,12 @@ class Worker:
         with self.app.store.write() as connection:
             if self.stopping.is_set():
                 return None
-            return claims.claim(connection, now, self.worker_id, self.capacity, self.paths, room)
+            worth = self._is_worth_it if self.pilot.ends_at is not None else None
+            return claims.claim(connection, now, self.worker_id, self.capacity, self.paths, room, worth)
+
+    def _is_worth_it(self, connection: Connection, step: Step) -> bool:
+        """Whether to start this step with the wall time that is left."""
+        return self.pilot.is_worth_it(step, expected_s(connection, step, self.capacity.cores))
 
     def hint_if_more(self) -> None:
         """Wake another thread while there is more to do and a slot for it."""

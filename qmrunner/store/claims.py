@@ -28,6 +28,7 @@ from qmrunner.store.tables import attempts, control, jobs, reservations, steps, 
 
 _CANDIDATES = 64
 MORE_CORES = "cores that are about to come back: with more of them it ends sooner"
+TOO_LATE = "a worker with more time left: the wall time ends before it would be done"
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
 _UNMEASURED = Room()
 
@@ -62,6 +63,12 @@ def marker_of(job_id: str, step: str, number: int) -> str:
 def any_ready(connection: Connection, now: float, has: Sequence[str] = ()) -> bool:
     """Whether a worker with these labels has anything to claim: a cheap look before the write lock is taken."""
     return connection.execute(_claimable(select(steps.c.id), now, has).limit(1)).first() is not None
+
+
+def any_running(connection: Connection) -> bool:
+    """Whether any worker has a step in hand."""
+    in_hand = steps.c.state.in_((StepState.CLAIMED, StepState.RUNNING))
+    return connection.execute(select(steps.c.id).where(in_hand).limit(1)).first() is not None
 
 
 def ready_before(connection: Connection, now: float, step_id: int) -> int:
@@ -122,11 +129,18 @@ def ready(connection: Connection, now: float, has: Sequence[str] = ()) -> list[S
 
 
 def claim(
-    connection: Connection, now: float, worker_id: int, capacity: Capacity, paths: Paths, room: Room = _UNMEASURED
+    connection: Connection,
+    now: float,
+    worker_id: int,
+    capacity: Capacity,
+    paths: Paths,
+    room: Room = _UNMEASURED,
+    worth: Callable[[Connection, Step], bool] | None = None,
 ) -> Claim | None:
     """Take the best ready step that fits, with its resources, in this transaction; None when there is none.
 
-    `room` is what the worker has just found really free. Why a ready step does not start is written to it.
+    `room` is what the worker has just found really free; a worker with little time left says by `worth` what it still
+    begins. Why a ready step does not start is written to it.
     """
     lock(connection, worker_id, capacity)
     active = select(workers.c.id).where(workers.c.id == worker_id, workers.c.state == "active")
@@ -139,9 +153,12 @@ def claim(
     left = left_of(connection, worker_id, capacity, room)
     # What cannot fit even when all that runs has ended must not hold up the others.
     here = [step for step in found if room.blocked is None and can_ever_fit(step.demand, left.idle)]
+    in_time = here if worth is None else [step for step in here if worth(connection, step)]
+    here, too_late = in_time, bool(here) and not in_time
     wanted = molding.cores_wanted(connection, now, worker_id, here, left.now)
     picked = _pick(connection, here, left.now, wanted)
     blocked = MORE_CORES if wanted == 0 and not room.blocked else room.blocked
+    blocked = TOO_LATE if too_late else blocked
     _note_waits(connection, found, left, worker_id, blocked, picked[0].step_id if picked else None)
     if picked is None:
         return None

@@ -45,6 +45,27 @@ def cores_wanted(connection: Connection, now: float, worker_id: int, ready: Sequ
 
 def curve(connection: Connection, like: Step) -> Speedup:
     """The speed-up measured on steps of this engine, task and basis of about as many atoms; else the assumed one."""
+    seconds: dict[int, list[float]] = defaultdict(list)
+    for row in _alike(connection, like):
+        seconds[row.granted["cores"]].append(_seconds(row) / max(1, row.result.get("steps") or 1))
+    return molding.measured(seconds)
+
+
+def expected_s(connection: Connection, like: Step, cores: int) -> float | None:
+    """How long whole steps of this kind and size took at most, on so many cores; None where that is not known.
+
+    It is not for decks of a user's own, of which nobody knows the size.
+    """
+    if not like.params.get("atoms"):
+        return None
+    speedup = curve(connection, like)
+    cores = max(like.demand.cores_min, min(like.demand.cores_max, cores))
+    took = [_seconds(row) * speedup(row.granted["cores"]) / speedup(cores) for row in _alike(connection, like)]
+    return max(took, default=None)
+
+
+def _alike(connection: Connection, like: Step) -> list[Row[Any]]:
+    """Newest first: attempts at steps of this engine, task and basis of about as many atoms that ran undisturbed."""
     atoms = len(like.params.get("atoms") or ())
     query = (
         select(attempts.c.granted, attempts.c.started_at, attempts.c.finished_at, steps.c.params, steps.c.result)
@@ -60,12 +81,12 @@ def curve(connection: Connection, like: Step) -> Speedup:
         .order_by(attempts.c.step_id.desc())
         .limit(_LOOKED_AT)
     )
-    seconds: dict[int, list[float]] = defaultdict(list)
-    for row in connection.execute(query):
-        size = len(row.params.get("atoms") or ())
-        if row.params.get("basis") == like.params.get("basis") and abs(size - atoms) <= _ALIKE * atoms:
-            seconds[row.granted["cores"]].append(_seconds(row) / max(1, row.result.get("steps") or 1))
-    return molding.measured(seconds)
+    return [
+        row
+        for row in connection.execute(query)
+        if row.params.get("basis") == like.params.get("basis")
+        and abs(len(row.params.get("atoms") or ()) - atoms) <= _ALIKE * atoms
+    ]
 
 
 def _ended(connection: Connection, job_id: str, stage: str) -> Sequence[Row[Any]]:

@@ -24,7 +24,7 @@ def optimising(worker: Container) -> str:
 
 def ends_right(worker: Container, volumes: Volumes, job: str) -> None:
     result = worker.succeeded(job)
-    version = result["provenance"]["steps"]["optimise-c1"]["result"]["version"]
+    version = result["provenance"]["steps"]["optimise-c1"]["result"]["provenance"]["version"]
     assert result["energy_hartree"] == pytest.approx(ENERGY[version], abs=1e-6)
     no_leftovers(worker, volumes)
 

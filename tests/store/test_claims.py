@@ -10,7 +10,7 @@ from qmrunner.model.policy import Verdict
 from qmrunner.model.states import AttemptState
 from qmrunner.store import claims, workers
 from qmrunner.store.tables import control
-from tests.store.work import CANCEL, CHAIN, FAIL, HOLD, ONE, REQUEUE, SUCCEED, Work, Workflow, spec
+from tests.store.work import BIG, CANCEL, CHAIN, FAIL, HOLD, ONE, PATHS, REQUEUE, SUCCEED, Work, Workflow, spec
 
 
 def test_a_step_goes_from_ready_over_claimed_and_running_to_success_and_ends_its_job(work: Work) -> None:
@@ -278,6 +278,21 @@ def test_only_an_active_worker_claims(work: Work, state: str) -> None:
     with work.store.write() as connection:
         workers.set_state(connection, worker, state)
     assert work.claim(worker) is None
+
+
+def test_a_worker_near_its_wall_time_begins_what_is_worth_it_and_why_tells_of_the_rest(work: Work) -> None:
+    worker = work.worker()
+    long, short = (work.job(Workflow(spec(name))) for name in ("long", "short"))
+
+    def claim() -> claims.Claim | None:
+        with work.store.write() as connection:
+            return claims.claim(connection, work.now, worker, BIG, PATHS, worth=lambda _, step: step.name == "short")
+
+    found = claim()
+    assert found is not None
+    assert found.job.id == short
+    assert claim() is None
+    assert "the wall time ends" in str(work.step(long, "long").waits_for)
 
 
 def test_a_dead_worker_finds_its_beat_refused(work: Work) -> None:

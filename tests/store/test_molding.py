@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qmrunner.model.jobs import Demand
 from qmrunner.model.packing import Capacity
+from qmrunner.store.molding import expected_s
 from tests.store.work import SUCCEED, Work, Workflow, spec
 
 TWO = Capacity(slots=2, cores=2, memory_mib=8000)
@@ -66,3 +69,22 @@ def test_where_another_job_is_ready_too_nothing_is_kept_waiting(work: Work) -> N
     assert work.claimed(worker, TWO).job.id != other
     work.finish(second, SUCCEED, workflow)
     assert work.claimed(worker, TWO).job.id == other
+
+
+def test_how_long_a_step_takes_is_known_once_another_of_its_size_has_ended(work: Work) -> None:
+    params = {"atoms": ["O", "H", "H"], "basis": "6-31g*"}
+    workflow = Workflow(*(replace(spec(name, after, WIDE), params=params) for name, after in (("a", []), ("b", ["a"]))))
+    worker = work.worker(TWO)
+    job = work.job(workflow)
+    first = work.claimed(worker, TWO)
+    with work.store.read() as connection:
+        assert expected_s(connection, first.step, 2) is None
+    work.start(first)
+    work.now += 100
+    work.finish(first, SUCCEED, workflow)
+    with work.store.read() as connection:
+        second = work.step(job, "b")
+        assert expected_s(connection, second, first.grant.cores) == 100
+        assert (expected_s(connection, second, 1) or 0) > 100
+        deck = replace(second, params={"deck": "w.nw"})
+        assert expected_s(connection, deck, 2) is None

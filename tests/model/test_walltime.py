@@ -1,0 +1,45 @@
+"""A worker whose time is limited begins only what is worth it."""
+
+from __future__ import annotations
+
+import pytest
+
+from qmrunner.model import walltime
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90s", 90), ("1.5m", 90), ("4h", 14400), ("2d", 172800), ("04:00:00", 14400), ("1-00:30:10", 88210), ("59:30", 3570)],
+)
+def test_lengths_of_time_are_read_as_people_and_schedulers_write_them(text: str, seconds: float) -> None:
+    assert walltime.parse(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "4 h", "-3", "1:2", "4w"])
+def test_anything_else_is_refused_with_what_may_be_written(text: str) -> None:
+    with pytest.raises(ValueError, match="HH:MM:SS"):
+        walltime.parse(text)
+
+
+def test_stopping_has_its_share_of_the_time() -> None:
+    assert walltime.usable_s(3600, 60) == 3600 - 60 - walltime.MARGIN_S
+    with pytest.raises(ValueError, match="leave nothing"):
+        walltime.usable_s(60, 60)
+
+
+@pytest.mark.parametrize(
+    ("left_s", "expected_s", "engine", "task", "worth"),
+    [
+        (1000, 700, "xtb", "optimise", True),  # it ends in time
+        (1000, 900, "xtb", "optimise", False),  # it may not, and would begin anew
+        (1000, 9000, "nwchem", "optimise", True),  # checkpoints keep what is done
+        (1000, None, "xtb", "optimise", True),  # nobody knows
+        (100, None, "xtb", "optimise", False),  # nobody knows, at the very end
+        (100, 9000, "nwchem", "shielding", False),  # nothing would be saved by then
+        (100, 50, "nwchem", "shielding", True),
+    ],
+)
+def test_a_step_is_begun_when_it_ends_in_time_or_what_it_computes_is_kept(
+    left_s: float, expected_s: float | None, engine: str, task: str, worth: bool
+) -> None:
+    assert walltime.is_worth_it(left_s, 3600, expected_s, engine, task) is worth
