@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import python_multipart  # noqa: F401  starlette looks for it at the first upload only
 from anyio import to_thread
 from pydantic import ValidationError
 from starlette.datastructures import UploadFile

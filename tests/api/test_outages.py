@@ -130,7 +130,9 @@ def test_a_store_that_says_nothing_is_answered_with_503_and_asked_again_when_it_
             assert ask(server, "GET", "/healthz").status_code == 200
         wait_for(lambda: ask(server, "GET", "/readyz").status_code == 200, 60.0, "the store is back")
         assert ask(server, "GET", f"/v1/jobs/{job}").status_code == 200
-        assert server.stop() == 0
+        with wire.cut():
+            refused(ask(server, "GET", f"/v1/jobs/{job}"), 503, "store_unavailable")
+            assert server.stop() == 0  # whatever still waits for the store
 
 
 @pytest.mark.timeout(240)
