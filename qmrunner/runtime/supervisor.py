@@ -31,6 +31,7 @@ from qmrunner.runtime.folders import write_atomically
 from qmrunner.runtime.home import STATE_FILE, SUPERVISOR_FILE, HomeLock
 from qmrunner.runtime.notify import Notifier
 from qmrunner.runtime.schedule import Schedule
+from qmrunner.runtime.sharing import refuse_other_machines
 from qmrunner.runtime.tail import Tailer, Writer
 from qmrunner.store import workers
 
@@ -111,6 +112,7 @@ class Supervisor:
     # -- starting ---------------------------------------------------------------------------------------------------
 
     def _register(self) -> None:
+        refuse_other_machines(self.app)
         capacity = machine.capacity(self.settings)
         with self.app.store.write() as connection:
             self.worker_id = workers.register(
