@@ -1,6 +1,8 @@
-"""db upgrade, db check."""
+"""db upgrade, db check, db copy."""
 
 from __future__ import annotations
+
+from typing import Annotated
 
 import typer
 
@@ -41,3 +43,26 @@ def check(as_json: AsJson = False) -> None:
     else:
         print(f"store {store.url}: {state} (revision {found or 'none'}, this program needs {schema.HEAD})")
     raise typer.Exit(0 if state == "current" else 4)
+
+
+@_db.command()
+def copy(
+    to: Annotated[str, typer.Option("--to", metavar="URL", help="An empty database: postgresql://user@host/name")],
+    as_json: AsJson = False,
+) -> None:
+    """Copy this store, its daemons stopped, into an empty PostgreSQL database; the old one stays as it is."""
+    from dataclasses import asdict
+
+    from qmrunner import app
+    from qmrunner.store import copying
+    from qmrunner.store.session import Store
+
+    opened = app.build()
+    target = Store(to)
+    copied = copying.copy(opened.existing_store(), target, lease_s=opened.settings.lease_seconds)
+    if as_json:
+        print_json({"store": target.url, "tables": [asdict(one) for one in copied]})
+        return
+    for one in copied:
+        print(f"{one.table:14} {one.rows:9} rows  {one.sha256[:16]}")
+    print(f"all of it is in {target.url}; set QMRUNNER_STORE_URL to it wherever this store was used")

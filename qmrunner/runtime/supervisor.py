@@ -35,6 +35,7 @@ from qmrunner.runtime.lifeline import PULSE
 from qmrunner.runtime.notify import Notifier
 from qmrunner.runtime.pilot import Pilot
 from qmrunner.runtime.schedule import Schedule
+from qmrunner.runtime.sharing import refuse_other_machines
 from qmrunner.runtime.tail import Tailer, Writer
 from qmrunner.store import workers
 
@@ -126,6 +127,7 @@ class Supervisor:
     # -- starting ---------------------------------------------------------------------------------------------------
 
     def _register(self) -> None:
+        refuse_other_machines(self.app)
         capacity = machine.capacity(self.settings)
         with self.app.store.write() as connection:
             self.worker_id = workers.register(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import cache
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event
@@ -44,6 +45,7 @@ def engine(url: URL, busy_seconds: float, connections: int) -> Engine:
         "options": " ".join(f"-c {name}={int(1000 * seconds)}" for name, seconds in limits.items()),
     }
     try:
+        _allow_nul()
         return create_engine(
             url,
             pool_pre_ping=True,
@@ -60,6 +62,24 @@ def engine(url: URL, busy_seconds: float, connections: int) -> Engine:
             evidence=str(missing),
             remedy="install the optional part: `pip install 'qmrunner[postgres]'`",
         ) from None
+
+
+def storable(value: Any) -> Any:
+    """A value as PostgreSQL can hold it: text without the character NUL, which engines do print."""
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
+
+
+@cache
+def _allow_nul() -> None:
+    """Once in a process. Within JSON such a character is written out, and kept."""
+    import psycopg
+    from psycopg.types.string import StrDumper
+
+    class Storable(StrDumper):
+        def dump(self, obj: str) -> Any:
+            return super().dump(storable(obj))
+
+    psycopg.adapters.register_dumper(str, Storable)
 
 
 class Clock:

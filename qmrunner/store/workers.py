@@ -15,6 +15,9 @@ from qmrunner.store import events
 from qmrunner.store.rows import to_attempt
 from qmrunner.store.tables import attempts, control, jobs, reservations, steps, workers
 
+# Spelled out: an IN with many rows of parameters is refused by SQLAlchemy.
+_LIVE = or_(*(attempts.c.state == state for state in sorted(ATTEMPT_LIVE)))
+
 
 def register(
     connection: Connection,
@@ -142,7 +145,7 @@ def save_usage(connection: Connection, rows: Sequence[tuple[int, int, Mapping[st
     statement = (
         update(attempts)
         .where(attempts.c.step_id == bindparam("s"), attempts.c.number == bindparam("n"))
-        .where(attempts.c.state.in_(ATTEMPT_LIVE))
+        .where(_LIVE)
         .values(usage=bindparam("u"))
     )
     connection.execute(statement, [{"s": s, "n": n, "u": dict(u)} for s, n, u in rows])
@@ -155,7 +158,7 @@ def save_progress(connection: Connection, now: float, rows: Sequence[tuple[int, 
     statement = (
         update(attempts)
         .where(attempts.c.step_id == bindparam("s"), attempts.c.number == bindparam("n"))
-        .where(attempts.c.state.in_(ATTEMPT_LIVE))
+        .where(_LIVE)
         .values(progress=bindparam("p"), progress_at=bindparam("at"))
     )
     connection.execute(statement, [{"s": s, "n": n, "p": dict(p), "at": now} for s, n, p in rows])

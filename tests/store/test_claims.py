@@ -326,6 +326,20 @@ def test_progress_is_kept_only_of_living_attempts(work: Work) -> None:
     assert work.attempts()[0]["progress"] == {"iteration": 3}
 
 
+def test_one_beat_saves_usage_and_progress_of_all_attempts_of_a_worker(work: Work) -> None:
+    worker = work.worker()
+    for _ in range(3):
+        work.job()
+    live = [work.claimed(worker) for _ in range(3)]
+    with work.store.write() as connection:
+        assert workers.beat(connection, work.now, worker, 7)
+        workers.save_usage(connection, [(one.step.id, one.number, {"cpu_s": float(one.step.id)}) for one in live])
+        workers.save_progress(connection, work.now, [(one.step.id, 1, {"iteration": one.step.id}) for one in live])
+    assert [(row["usage"], row["progress"]) for row in work.attempts()] == [
+        ({"cpu_s": float(one.step.id)}, {"iteration": one.step.id}) for one in live
+    ]
+
+
 def _in_hand(work: Work) -> tuple[claims.Claim, list[str]]:
     worker, _ = work.worker(), work.job(ONE)
     claim = work.claimed(worker)
