@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qmrunner.app import App
+from qmrunner.artifacts.blobs import ArtifactsUnavailable
 from qmrunner.errors import NotFoundError, NotReadyError
 from qmrunner.model.states import JOB_FINAL
 from qmrunner.runtime.publish import OUTPUT, write_job_result
@@ -20,27 +21,36 @@ if TYPE_CHECKING:
 
 
 def names(app: App, job_id: str) -> list[str]:
-    """Paths in the job's folder of all its files, sorted; those of the job itself (not of its steps) are here now.
-
-    Raises NotFoundError, NotReadyError.
-    """
+    """Paths in the job's folder of all its files, wherever they are, sorted. Raises NotFoundError."""
     folder = app.settings.jobs_root / job_id
     if app.artifacts is None:
         found = (path for path in folder.rglob("*") if path.is_file())
         return sorted(str(path.relative_to(folder)) for path in found if not path.name.startswith("."))
-    files = [file for file in app.artifacts.files(job_id, JOB) if not Path(file.path).name.startswith(".")]
-    _bring(app.artifacts, [file for file in files if "/" not in file.path], folder)
-    return sorted({*(file.path for file in files), *_own_result(app, job_id)})
+    files = (file.path for file in app.artifacts.files(job_id, JOB) if not Path(file.path).name.startswith("."))
+    return sorted({*files, *([RESULT] if _over(app, job_id) else [])})
+
+
+def bring_own(app: App, job_id: str) -> list[str]:
+    """Have the files of the job itself, not those of its steps, on this machine. Returns those that cannot be had."""
+    if app.artifacts is None:
+        return []
+    files = [file for file in app.artifacts.files(job_id, JOB) if "/" not in file.path]
+    try:
+        lacking = app.artifacts.bring(files, app.settings.jobs_root / job_id)
+        _write_result(app, job_id)
+    except (ArtifactsUnavailable, OSError):
+        return [file.path for file in files]
+    return [file.path for file in lacking]
 
 
 def published_file(app: App, job_id: str, name: str) -> Path:
     """One file of a job, named as in `names`: where it is on this machine, verified when it was brought here.
 
     Raises NotFoundError `job_unknown` or `file_unknown`, NotReadyError `artifacts_unavailable` or `artifact_damaged`.
-    A name that is none of the job's own files never reaches the filesystem.
+    A name that is none of the job's files never reaches the filesystem.
     """
     with app.store.read() as connection:
-        job_store.get(connection, job_id)
+        job_store.get(connection, job_id)  # so that an id that is none never reaches the filesystem, either
     if name not in names(app, job_id):
         raise NotFoundError(
             "file_unknown", f"job {job_id} has no file {name!r}", remedy=f"`qmrunner result {job_id}` lists its files"
@@ -48,6 +58,8 @@ def published_file(app: App, job_id: str, name: str) -> Path:
     folder = app.settings.jobs_root / job_id
     if app.artifacts is not None:
         _bring(app.artifacts, app.artifacts.files(job_id, JOB, paths=[name]), folder)
+        if name == RESULT:
+            _write_result(app, job_id)
     return folder / name
 
 
@@ -55,7 +67,7 @@ def bring_all(app: App, job_id: str) -> None:
     """Have every file of the job in its folder on this machine. Raises NotReadyError."""
     if app.artifacts is not None:
         _bring(app.artifacts, app.artifacts.files(job_id, JOB), app.settings.jobs_root / job_id)
-        _own_result(app, job_id)
+        _write_result(app, job_id)
 
 
 def log(app: App, step: Step, attempt: Attempt) -> Path | None:
@@ -79,15 +91,18 @@ def log(app: App, step: Step, attempt: Attempt) -> Path | None:
     return None
 
 
-def _own_result(app: App, job_id: str) -> list[str]:
-    """Write the job's result.json: it says what the store says, so it is made wherever it is wanted."""
+def _over(app: App, job_id: str) -> bool:
+    with app.store.read() as connection:
+        return job_store.get(connection, job_id).state in JOB_FINAL
+
+
+def _write_result(app: App, job_id: str) -> None:
+    """The job's result.json, once it has ended: it says what the store says, so it is made wherever it is wanted."""
     with app.store.read() as connection:
         job = job_store.get(connection, job_id)
         steps = job_store.of_job(connection, job_id)
-    if job.state not in JOB_FINAL:
-        return []
-    write_job_result(app.settings.jobs_root, job, steps)
-    return [RESULT]
+    if job.state in JOB_FINAL:
+        write_job_result(app.settings.jobs_root, job, steps)
 
 
 def _bring(artifacts: Artifacts, files: list[File], folder: Path) -> None:

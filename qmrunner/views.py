@@ -100,8 +100,8 @@ def result_view(app: App, job_id: str) -> dict[str, Any]:
             remedy=f"`qmrunner why {job.id}` says why" if over else f"`qmrunner status {job.id} --watch` follows it",
         )
     folder = app.settings.jobs_root / job.id
-    files = published.names(app, job.id)
-    return {**workflows.workflow(job.kind).result(job, steps), "folder": str(folder), "files": files}
+    files = {"files": published.names(app, job.id), "files_missing": published.bring_own(app, job.id)}
+    return {**workflows.workflow(job.kind).result(job, steps), "folder": str(folder), **files}
 
 
 def beats(app: App, worker: Mapping[str, Any], now: float) -> bool:

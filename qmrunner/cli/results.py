@@ -39,6 +39,8 @@ def show_result(out: Console, result: dict[str, Any]) -> None:
     for name in result["files"]:
         if "/" not in name:
             out.print(" " * _INDENT + name, markup=False)
+    if result.get("files_missing"):
+        _paragraph(out, "missing:", f"{', '.join(result['files_missing'])} could not be had; see `qmrunner doctor`")
     folders = sorted({name.split("/")[0] for name in result["files"] if "/" in name})
     if folders:
         out.print(" " * _INDENT + ", ".join(f"{name}/" for name in folders), markup=False)

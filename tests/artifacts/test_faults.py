@@ -102,6 +102,8 @@ def test_a_truncated_result_is_told_and_not_shown(
     assert ended(here, job) == "succeeded"
     file = published(here, job, "xtb/energy")
     place.overwrite(file.sha256, b"half")
+    shown = here.json("result", job)  # the numbers are in the store
+    assert "xtb/energy" in shown["files"]
     refused = here.run("result", job, "--out", str(here.path.parent / "out"))
     assert refused.returncode == 4
     assert "artifact_damaged" in refused.stderr

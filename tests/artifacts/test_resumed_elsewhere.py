@@ -51,9 +51,21 @@ def job_if_over(home: Home, job: str) -> dict[str, Any] | None:
     return seen if seen["state"] in FINAL else None
 
 
+def goes_on(desk: Home, job: str, before: str) -> None:
+    """The optimisation's second attempt resumed from a snapshot, ended well, and nothing else was repeated."""
+    steps = {step["id"]: step for step in ended(desk, job)["steps"]}
+    assert steps["embed"]["attempt"] == 1  # what was finished is not repeated
+    assert steps["optimise-c1"]["attempt"] == 2
+    attempts = [one for one in desk.json("why", job)["attempts"] if one["step"] == "optimise-c1"]
+    assert [one["state"] for one in attempts] == [before, "succeeded"]
+    assert any(note.startswith("resume: restart from checkpoint/") for note in attempts[1]["notes"]), attempts[1]
+    assert sent(desk, job, "optimise-c1") == []  # nobody needs it any more
+
+
 @pytest.mark.engine
-@pytest.mark.timeout(900)
-def test_an_optimisation_goes_on_elsewhere_from_its_last_sent_checkpoint(
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("place", ["folder"], indirect=True)
+def test_an_optimisation_whose_machine_is_lost_goes_on_elsewhere_to_the_same_shifts(
     machines: Machines, daemon: Callable[..., Daemon]
 ) -> None:
     desk, doomed, other = (machines.home(name) for name in ("desk", "doomed", "other"))
@@ -63,13 +75,7 @@ def test_an_optimisation_goes_on_elsewhere_from_its_last_sent_checkpoint(
     doomed.end_processes()
     shutil.rmtree(doomed.path)  # and nothing of it is left for anybody
     daemon(on=other)
-    steps = {step["id"]: step for step in ended(desk, job)["steps"]}
-    assert steps["embed"]["attempt"] == 1  # what was finished is not repeated
-    assert steps["optimise-c1"]["attempt"] == 2
-    attempts = [one for one in desk.json("why", job)["attempts"] if one["step"] == "optimise-c1"]
-    assert [one["state"] for one in attempts] == ["lost", "succeeded"]
-    assert any(note.startswith("resume: restart from checkpoint/") for note in attempts[1]["notes"]), attempts[1]
-    assert sent(desk, job, "optimise-c1") == []  # nobody needs it any more
+    goes_on(desk, job, "lost")
 
     calm = str(desk.json("submit", "nmr", "CO", "--conformers", "none")["id"])
     ended(desk, calm)
@@ -77,3 +83,24 @@ def test_an_optimisation_goes_on_elsewhere_from_its_last_sent_checkpoint(
     assert found["energy_hartree"] == pytest.approx(wanted["energy_hartree"], abs=ENERGY_HARTREE)
     shieldings = [{row["atom"]: row["shielding_ppm"] for row in one["shifts"]} for one in (found, wanted)]
     assert shieldings[0] == pytest.approx(shieldings[1], abs=SHIELDING_PPM)
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("place", ["bucket"], indirect=True)
+def test_a_drained_machine_sends_the_last_checkpoint_before_it_lets_go_of_the_step(
+    machines: Machines, daemon: Callable[..., Daemon]
+) -> None:
+    """Sent then only: in between there was no time for any."""
+    desk, drained, other = (machines.home(name, QMRUNNER_CHECKPOINT_SECONDS="1e6") for name in ("desk", "a", "b"))
+    drained.extra["QMRUNNER_STOP_GRACE_SECONDS"] = "60"  # this machine may be busy
+    worker = daemon(on=drained)
+    job = str(desk.json("submit", "nmr", "CO", "--conformers", "none")["id"])
+    work = drained.path / "scratch" / job / "optimise-c1" / "1" / "work"
+    wait_for(lambda: any(work.glob("checkpoint/[1-9]*")), 300.0, "a snapshot of the optimisation")
+    assert sent(desk, job, "optimise-c1") == []
+    assert worker.stop(90.0) == 0
+    assert snapshot(desk, job, "optimise-c1")
+    shutil.rmtree(drained.path)
+    daemon(on=other)
+    goes_on(desk, job, "stopped")
