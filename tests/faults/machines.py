@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from sqlalchemy import func, select
 from qmrunner.app import App
 from qmrunner.model.states import JOB_FINAL
 from qmrunner.runtime import tree
+from qmrunner.runtime.home import STATE_FILE
 from qmrunner.store.tables import attempts, jobs, workers
 from qmrunner.workflows import submission
 from tests.chaos.checker import check
@@ -78,6 +80,10 @@ class Machine:
             identity = tree.identity_of(pid)
             if identity is not None:
                 tree.send(identity, number)
+
+    def clock(self) -> float:
+        """What time it is there, by the state file of its daemon, Unix seconds."""
+        return float(json.loads((self.home.settings.run_root / STATE_FILE).read_text())["at"])
 
     def consumers(self) -> list[int]:
         """Living consumers of this machine."""

@@ -311,6 +311,16 @@ def test_progress_is_kept_only_of_living_attempts(work: Work) -> None:
     assert work.attempts()[0]["progress"] == {"iteration": 3}
 
 
+def test_progress_and_usage_of_several_attempts_are_saved_in_one_beat(work: Work) -> None:
+    worker, _, _ = work.worker(), work.job(ONE), work.job(ONE)
+    one, two = work.claimed(worker), work.claimed(worker)
+    with work.store.write() as connection:
+        workers.save_usage(connection, [(one.step.id, 1, {"cpu_s": 1}), (two.step.id, 1, {"cpu_s": 2})])
+        workers.save_progress(connection, work.now, [(one.step.id, 1, {"text": "a"}), (two.step.id, 1, {"text": "b"})])
+    found = {row["step_id"]: (row["usage"], row["progress"]) for row in work.attempts()}
+    assert found == {one.step.id: ({"cpu_s": 1}, {"text": "a"}), two.step.id: ({"cpu_s": 2}, {"text": "b"})}
+
+
 def _in_hand(work: Work) -> tuple[claims.Claim, list[str]]:
     worker, _ = work.worker(), work.job(ONE)
     claim = work.claimed(worker)
