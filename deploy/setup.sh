@@ -74,6 +74,8 @@ missing_packages() {
     have xtb || printf '%s ' xtb
     have redis-server || printf '%s ' redis-server
     have_postgres || printf '%s ' postgresql
+    have ip || [ -x /usr/sbin/ip ] || printf '%s ' iproute2
+    have iptables || [ -x /usr/sbin/iptables ] || printf '%s ' iptables
 }
 
 # Word lists are split on purpose wherever they stand unquoted below.

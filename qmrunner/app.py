@@ -27,7 +27,7 @@ from qmrunner.store import artifacts as artifact_store
 from qmrunner.store import jobs as job_store
 from qmrunner.store import schema
 from qmrunner.store.inputs import write_inputs
-from qmrunner.store.session import Store
+from qmrunner.store.session import Store, StoreUnavailable
 
 if TYPE_CHECKING:
     from qmrunner.artifacts.files import Artifacts
@@ -150,7 +150,12 @@ class App:
                 rows = artifact_store.rows_of(job_id, artifact_store.JOB, "", 0, sent)
                 artifact_store.add(connection, time.time(), rows)
         except BaseException as problem:
-            shutil.rmtree(folder, ignore_errors=True)
+            stored = self._stored(job_id) if isinstance(problem, StoreUnavailable) else False
+            if stored:
+                self.queue.ring()
+                return job_id, True  # it was the answer that got lost
+            if stored is False:
+                shutil.rmtree(folder, ignore_errors=True)
             if isinstance(problem, IntegrityError) and submission.key:
                 known = self._known(submission)  # somebody else handed it in at the same moment
                 assert known is not None
@@ -165,6 +170,14 @@ class App:
             raise
         self.queue.ring()
         return job_id, True
+
+    def _stored(self, job_id: str) -> bool | None:
+        """Whether a commit without an answer got through. None: the store does not tell, and the files are kept."""
+        try:
+            with self.store.read() as connection:
+                return bool(job_store.get_all(connection, {job_id}))
+        except StoreUnavailable:
+            return None
 
     def _known(self, submission: Submission) -> str | None:
         with self.store.read() as connection:

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from qmrunner.model import policy
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.runtime import tree
@@ -31,6 +33,29 @@ def adopt(worker: Worker) -> None:
     """Call once, before the first claim. Raises QmrunnerError when the store does not answer."""
     found = _take_over(worker)
     worker.tails.finish_all_but({(live.label, live.number) for live in found})
+    _go_on(worker, found)
+
+
+def reclaim(worker: Worker, pause_s: float) -> None:
+    """Go on with attempts that are this worker's in the store and in no thread's hands: the commit of their claim got
+    through, and the answer that it had did not. Looks twice, `pause_s` apart, for a thread may be about to take one.
+
+    Raises QmrunnerError when the store does not answer.
+    """
+    first = {(live.step.id, live.number) for live in _unheld(worker)}
+    if first and not worker.leaving.wait(pause_s):
+        _go_on(worker, [live for live in _unheld(worker) if (live.step.id, live.number) in first])
+
+
+def _unheld(worker: Worker) -> list[Live]:
+    # What is in hand is looked at first: who ends an attempt meanwhile has committed it before he lets go of it.
+    held = {(live.step.id, live.number) for live in worker.live.all()}
+    with worker.app.store.read() as connection:
+        found = _ours(connection, worker)
+    return [live for live in found if (live.step.id, live.number) not in held]
+
+
+def _go_on(worker: Worker, found: list[Live]) -> None:
     if not found:
         return
     # A spawn that the dead consumer asked for is answered before this question.
@@ -53,9 +78,13 @@ def _take_over(worker: Worker) -> list[Live]:
         workers.take_over(connection, old, worker.worker_id)
         for one in old:
             workers.retire(connection, one, worker.app.store.now())
-        rows = workers.live_attempts(connection, [worker.worker_id])
-        jobs = job_store.get_all(connection, {row["job_id"] for row in rows})
-        steps = job_store.all_steps(connection, {row["step_id"] for row in rows})
+        return _ours(connection, worker)
+
+
+def _ours(connection: Connection, worker: Worker) -> list[Live]:
+    rows = workers.live_attempts(connection, [worker.worker_id])
+    jobs = job_store.get_all(connection, {row["job_id"] for row in rows})
+    steps = job_store.all_steps(connection, {row["step_id"] for row in rows})
     return [_from_row(row, jobs[row["job_id"]], steps[row["step_id"]]) for row in rows]
 
 

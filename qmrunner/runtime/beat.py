@@ -14,6 +14,7 @@ from typing import Any
 
 from qmrunner.errors import QmrunnerError
 from qmrunner.logs import get as get_logger
+from qmrunner.runtime.adoption import reclaim
 from qmrunner.runtime.attempt import Live, engine_grace_s
 from qmrunner.runtime.exits import ExitStatus
 from qmrunner.runtime.folders import write_atomically
@@ -23,6 +24,7 @@ from qmrunner.store import claims, workers
 
 _TICK_S = 1.0
 _FENCED_DEADLINE_S = 10.0
+_RECLAIM_PAUSE_S = 2.0
 
 
 class Beat:
@@ -97,6 +99,9 @@ class Beat:
                 worker.live.stop(one, "fenced", 0.0)
             elif one.step.id in cancelled:
                 worker.live.stop(one, "cancel", engine_grace_s(worker.settings))
+        if worker.claim_unsure.is_set():
+            worker.claim_unsure.clear()
+            threading.Thread(target=self._reclaim, name="reclaim", daemon=True).start()
         if unrung and self._ringing.acquire(blocking=False):
             threading.Thread(target=self._ring, name="ring", daemon=True).start()
 
@@ -106,6 +111,12 @@ class Beat:
             self._worker.app.queue.ring()
         finally:
             self._ringing.release()
+
+    def _reclaim(self) -> None:
+        try:
+            reclaim(self._worker, _RECLAIM_PAUSE_S)
+        except QmrunnerError:
+            self._worker.claim_unsure.set()  # with the next beat that gets through
 
     def _fenced_off(self) -> None:
         """This worker was declared dead while it lived: nothing of it counts any more. End all, then start anew."""

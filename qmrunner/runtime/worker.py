@@ -75,6 +75,7 @@ class Worker:
         self.tails = TailRegister(self.settings.run_root)
         self.stopping = threading.Event()  # no new claims
         self.leaving = threading.Event()  # the process is about to end
+        self.claim_unsure = threading.Event()  # the store may have taken a claim that we do not know of
         self.paths = folders.paths(self.settings)
         self.handover = Handover(app, self.artifacts, self.live, self.leaving) if self.artifacts else None
         self.log = logs.get()
@@ -95,6 +96,7 @@ class Worker:
                 claim = self._claim()
             except QmrunnerError as problem:
                 self.log.warning("claim_failed", **problem.as_dict())
+                self.claim_unsure.set()
                 return
             if claim is None:
                 return
@@ -183,8 +185,11 @@ class Worker:
         live.content_key = self._content_key(live)
         if live.content_key is None or self.settings.reuse == "off" or live.job.params.get("fresh"):
             return False
-        with self.app.store.read() as connection:
-            known = computed_before(connection, live.content_key)
+        try:
+            with self.app.store.read() as connection:
+                known = computed_before(connection, live.content_key)
+        except StoreUnavailable:
+            return False  # to compute needs no store
         for earlier in known:
             if not self._bring_published(earlier):
                 continue

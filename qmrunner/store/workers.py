@@ -138,14 +138,17 @@ def all_workers(connection: Connection, *, ended: bool = False) -> list[dict[str
     return [dict(row._mapping) for row in connection.execute(query).all()]
 
 
+# Not `IN`: that cannot be executed for several rows at once.
+_LIVE = or_(*[attempts.c.state == state for state in sorted(ATTEMPT_LIVE)])
+
+
 def save_usage(connection: Connection, rows: Sequence[tuple[int, int, Mapping[str, Any]]]) -> None:
     """What live attempts use: (step id, attempt number, usage)."""
     if not rows:
         return
     statement = (
         update(attempts)
-        .where(attempts.c.step_id == bindparam("s"), attempts.c.number == bindparam("n"))
-        .where(_LIVE)
+        .where(attempts.c.step_id == bindparam("s"), attempts.c.number == bindparam("n"), _LIVE)
         .values(usage=bindparam("u"))
     )
     connection.execute(statement, [{"s": s, "n": n, "u": dict(u)} for s, n, u in rows])
@@ -157,8 +160,7 @@ def save_progress(connection: Connection, now: float, rows: Sequence[tuple[int, 
         return
     statement = (
         update(attempts)
-        .where(attempts.c.step_id == bindparam("s"), attempts.c.number == bindparam("n"))
-        .where(_LIVE)
+        .where(attempts.c.step_id == bindparam("s"), attempts.c.number == bindparam("n"), _LIVE)
         .values(progress=bindparam("p"), progress_at=bindparam("at"))
     )
     connection.execute(statement, [{"s": s, "n": n, "p": dict(p), "at": now} for s, n, p in rows])

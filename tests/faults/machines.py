@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from sqlalchemy import func, select
 from qmrunner.app import App
 from qmrunner.model.states import JOB_FINAL
 from qmrunner.runtime import tree
+from qmrunner.runtime.home import STATE_FILE
 from qmrunner.store.tables import attempts, jobs, workers
 from qmrunner.workflows import submission
 from tests.chaos.checker import check
@@ -32,6 +34,7 @@ _TIMES = {
     "QMRUNNER_SWEEP_SECONDS": "3",
     "QMRUNNER_POISON_DEATHS": "1000",
     "QMRUNNER_RETRY_DELAY_SECONDS": "0",
+    "QMRUNNER_REUSE": "on",  # the look for an identical step is one of the store's; here no two are identical
 }
 
 
@@ -77,6 +80,10 @@ class Machine:
             identity = tree.identity_of(pid)
             if identity is not None:
                 tree.send(identity, number)
+
+    def clock(self) -> float:
+        """What time it is there, by the state file of its daemon, Unix seconds."""
+        return float(json.loads((self.home.settings.run_root / STATE_FILE).read_text())["at"])
 
     def consumers(self) -> list[int]:
         """Living consumers of this machine."""
@@ -147,10 +154,13 @@ class Site:
 
     def submit(self, count: int, seconds: int) -> list[str]:
         """So many jobs that each take so long."""
-        path = self.folder / f"mol{seconds}.xyz"
-        path.write_text(f"3\nseconds={seconds}\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n")
-        new = [self.app.submit(submission.xtb(str(path))) for _ in range(count)]
-        self.acknowledged += new
+        path = self.folder / "molecule.xyz"
+        new = []
+        for _ in range(count):
+            text = f"seconds={seconds} number={len(self.acknowledged)}"
+            path.write_text(f"3\n{text}\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n")
+            new.append(self.app.submit(submission.xtb(str(path))))
+            self.acknowledged.append(new[-1])
         return new
 
     def wait_until_busy(self) -> None:

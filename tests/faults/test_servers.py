@@ -102,7 +102,10 @@ def test_the_work_of_a_machine_that_is_lost_for_good_is_done_by_another(sites: S
 def test_clocks_an_hour_apart_condemn_nobody_and_delay_nothing(sites: Sites, shift_s: float) -> None:
     site = sites(shift_s=shift_s)
     jobs = site.submit(8, seconds=2)
+    site.wait_until_busy()
+    assert abs(site.machines[0].clock() - site.machines[1].clock() - shift_s) < 60.0
     site.wait_for_all(60.0)
+    assert '"consumer_died"' not in site.machines[0].said()
     assert site.findings() == {}
     assert site.condemned() == 0
     assert {step["attempt"] for job in jobs for step in site.client.job(job)["steps"]} == {1}
