@@ -4,10 +4,10 @@ PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 CODE := qmrunner tests $(wildcard benchmarks examples migrations)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow image e2e chaos check format lock wheel clean
+.PHONY: help setup demo test slow image services e2e e2e-trixie chaos check format lock wheel clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup:  ## make .venv and install the engines (quick when done)
 	@deploy/setup.sh
@@ -24,8 +24,14 @@ slow: setup  ## the tests that take minutes
 image: setup  ## build the container image (TAG=qmrunner:latest BASE=debian:bookworm-slim TARGET=worker)
 	@deploy/image.sh $(TAG)
 
+services: setup  ## build qmrunner-postgres and qmrunner-redis, for deploy/compose.scale.yaml without a registry
+	@deploy/services/build.sh
+
 e2e: setup  ## the image and its tests with real containers (starts an engine where none runs; root)
 	@deploy/e2e.sh $(PYTEST_ARGS)
+
+e2e-trixie: setup  ## the same on Debian 13: NWChem 7.2.3 and Open MPI 5
+	@BASE=debian:trixie-slim E2E_IMAGE=qmrunner:e2e-trixie deploy/e2e.sh $(PYTEST_ARGS)
 
 chaos: setup  ## kill, freeze and starve a real daemon for a while (SEED=1 MINUTES=1)
 	@$(PY) -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)

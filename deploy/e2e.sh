@@ -64,6 +64,7 @@ fi
 
 export E2E_IMAGE="${E2E_IMAGE:-qmrunner:e2e}"
 deploy/image.sh "$E2E_IMAGE"
+deploy/services/build.sh
 code=0
 .venv/bin/python -m pytest -m e2e tests/e2e --durations=8 "$@" || code=$?
 exit $code

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the worker image and prints what makes up its size.
 #     deploy/image.sh [TAG]     BASE=debian:trixie-slim for another Debian, TARGET=crest for the image with CREST
+# (CREST_URL and CREST_SHA256 take it from a mirror, or another release).
 # Where no registry answers the base is made by deploy/base.sh. Python packages are fetched here, by this machine's pip
 # and checked against constraints.txt, so that the build itself needs no package index.
 set -eu
@@ -34,10 +35,13 @@ fi
 rm -rf dist/wheelhouse
 cp -al "$wheels" dist/wheelhouse
 
+set --
+if [ -n "${CREST_URL:-}" ]; then set -- --build-arg CREST_URL="$CREST_URL" --build-arg CREST_SHA256="${CREST_SHA256:?}"; fi
+
 say "building $tag on $base"
 # The build reaches mirrors the way this machine does, its /etc/hosts included.
 docker build --quiet --network host -f deploy/Dockerfile --target "${TARGET:-worker}" -t "$tag" \
-    --build-arg BASE="$base" \
+    --build-arg BASE="$base" "$@" \
     --build-arg VERSION="$(sed -n 's/^__version__ = "\(.*\)"/\1/p' qmrunner/__init__.py)" \
     --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" . >/dev/null
 

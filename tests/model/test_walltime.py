@@ -10,14 +10,8 @@ from qmrunner.model import walltime
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
-        ("90", 90),
-        ("90s", 90),
-        ("1.5m", 90),
-        ("4h", 14400),
-        ("2d", 172800),
-        ("04:00:00", 14400),
-        ("1-00:30:10", 88210),
-        ("59:30", 3570),
+        *(("90", 90), ("90s", 90), ("1.5m", 90), ("4h", 14400), ("2d", 172800)),
+        *(("59:30", 3570), ("04:00:00", 14400), ("1-00:30:10", 88210)),
     ],
 )
 def test_lengths_of_time_are_read_as_people_and_schedulers_write_them(text: str, seconds: float) -> None:

@@ -1,0 +1,81 @@
+"""deploy/slurm: the script as Slurm starts it, with its variables, around a real daemon."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT, Home, wait_for
+
+SCRIPT = ROOT / "deploy" / "slurm" / "qmrunner-pilot.sbatch"
+WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
+
+
+class Pilot:
+    """One run of the script, as job 4711. Several homes share the store; here it is SQLite, on one machine."""
+
+    def __init__(self, tmp_path: Path, walltime: str) -> None:
+        self.local = tmp_path / "node"
+        self.local.mkdir()
+        self.home = Home(tmp_path / "submitter", {"QMRUNNER_JOBS": str(tmp_path / "shared" / "jobs")})
+        program = tmp_path / "program"
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m qmrunner "$@"\n')
+        program.chmod(0o755)
+        self.environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "SLURM_JOB_ID": "4711",
+            "SLURM_SUBMIT_DIR": str(tmp_path),
+            "SLURM_CPUS_PER_TASK": "1",
+            "SLURM_MEM_PER_NODE": "4000",
+            "SLURM_TMPDIR": str(self.local),
+            "PILOT_PROGRAM": str(program),
+            "PILOT_SHARED": str(tmp_path / "shared"),
+            "PILOT_WALLTIME": walltime,
+            "QMRUNNER_STORE_URL": f"sqlite:///{self.home.path}/store.db",
+            "QMRUNNER_QUEUE_URL": f"sqlite:///{self.home.path}/queue.db",
+            "QMRUNNER_STOP_GRACE_SECONDS": "5",
+        }
+
+    def start(self, output: Path) -> subprocess.Popen[bytes]:
+        with open(output, "wb") as sink:
+            return subprocess.Popen(["bash", str(SCRIPT)], env=self.environment, stdout=sink, stderr=sink)
+
+
+def submit(pilot: Pilot, tmp_path: Path, *args: str) -> str:
+    path = tmp_path / "w.xyz"
+    path.write_text(WATER)
+    ended = pilot.home.run("submit", "xtb", str(path), *args)
+    assert ended.returncode == 0, ended
+    return ended.stdout.strip()
+
+
+@pytest.mark.engine
+def test_a_pilot_does_what_waits_ends_well_and_leaves_the_node_clean(tmp_path: Path) -> None:
+    pilot = Pilot(tmp_path, "10:00")
+    job = submit(pilot, tmp_path)
+    running = pilot.start(tmp_path / "out")
+    assert running.wait(60) == 0, (tmp_path / "out").read_text()
+    assert pilot.home.job(job)["state"] == "succeeded"
+    assert list(pilot.local.iterdir()) == []
+
+
+@pytest.mark.engine
+def test_a_pilot_that_is_told_to_end_drains(tmp_path: Path) -> None:
+    """As `scancel`, a preemption or the warning before the wall time do it: TERM to the script."""
+    pilot = Pilot(tmp_path, "1-00:00:00")
+    (tmp_path / "md.inp").write_text("$md\n temp=298\n time=5000\n step=1\n$end\n")
+    job = submit(pilot, tmp_path, "--with", str(tmp_path / "md.inp"), "--", "--md", "--input", "md.inp")
+    running = pilot.start(tmp_path / "out")
+    wait_for(lambda: pilot.home.job(job)["steps"][0]["state"] == "running", 30.0, "a running engine")
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(60) == 0, (tmp_path / "out").read_text()
+    step = pilot.home.job(job)["steps"][0]
+    assert step["state"] == "ready"
+    assert pilot.home.json("why", job)["attempts"][0]["state"] == "stopped"
+    assert list(pilot.local.iterdir()) == []
