@@ -62,7 +62,10 @@ def _choice(*words: str) -> Callable[[str], str]:
 
 
 def _labels(text: str) -> tuple[str, ...]:
-    return labels.check(text.split(","))
+    try:
+        return labels.check(text.split(","))
+    except ValueError as problem:
+        raise ValueError(f"expected labels with commas between them: {problem}") from None
 
 
 def _path(text: str) -> Path:
