@@ -33,7 +33,7 @@ def overview(app: App, limit: int = 50) -> dict[str, Any]:
     try:
         with app.store.read() as connection:
             found = job_store.listing(connection, limit)
-            steps = {job.id: job_store.of_job(connection, job.id) for job in found}
+            steps = job_store.of_jobs(connection, [job.id for job in found])
             counted = job_store.counts(connection)
             ages = {row["id"]: row for row in workers.all_workers(connection)}
             paused = claims.is_paused(connection)

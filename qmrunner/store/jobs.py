@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select, update
+from sqlalchemy import Column, Connection, func, literal, select, union_all, update
 
 from qmrunner.errors import NotFoundError, UsageError
 from qmrunner.model import labels, remedies
 from qmrunner.model.jobs import Demand, Job, Plan, Step, StepSpec, Submission
-from qmrunner.model.states import STEP_LIVE, JobState, StepState
+from qmrunner.model.states import JOB_FINAL, STEP_FINAL, STEP_LIVE, JobState, StepState
 from qmrunner.store import events, locks
 from qmrunner.store.moves import move_job, move_step
 from qmrunner.store.rows import to_job, to_step
@@ -21,6 +21,9 @@ from qmrunner.store.tables import jobs, steps
 # A workflow, with every step's demand filled in: from a job and its steps so far to what comes next.
 Planner = Callable[[Job, Sequence[Step]], Plan]
 
+# Counting costs time by the row: a store may hold millions that have ended.
+COUNTED = 50_000
+_UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.HELD)
 _ALPHABET = "abcdefghjkmnpqrstvwxyz23456789"
 
 
@@ -207,13 +210,28 @@ def of_job(connection: Connection, job_id: str) -> list[Step]:
     return [to_step(row) for row in rows]
 
 
+def of_jobs(connection: Connection, job_ids: Collection[str]) -> dict[str, list[Step]]:
+    """All steps of these jobs, by job, in the order in which they were added."""
+    found: dict[str, list[Step]] = {job_id: [] for job_id in job_ids}
+    for part in _parts(job_ids):
+        for row in connection.execute(select(steps).where(steps.c.job_id.in_(part)).order_by(steps.c.id)):
+            found[row.job_id].append(to_step(row))
+    return found
+
+
 def listing(connection: Connection, limit: int = 50, states: Sequence[str] = ()) -> list[Job]:
-    """Jobs, unfinished ones first, then the newest."""
-    unfinished = case((jobs.c.state.in_(("queued", "running", "held")), 0), else_=1)
-    query = select(jobs).order_by(unfinished, jobs.c.seq.desc()).limit(limit)
-    if states:
-        query = query.where(jobs.c.state.in_(states))
-    return [to_job(row) for row in connection.execute(query).all()]
+    """Jobs, unfinished ones first, then the newest. Read in the order of an index, however many there are."""
+    found: list[Job] = []
+    for part in (_UNFINISHED, JOB_FINAL):
+        of_part = [state for state in part if not states or state in states]
+        newest = [_newest(connection, state, limit - len(found)) for state in of_part]
+        found += sorted((job for some in newest for job in some), key=lambda job: -job.seq)[: limit - len(found)]
+    return found
+
+
+def _newest(connection: Connection, state: str, limit: int) -> list[Job]:
+    query = select(jobs).where(jobs.c.state == state).order_by(jobs.c.seq.desc()).limit(limit)
+    return [to_job(row) for row in connection.execute(query)] if limit else []
 
 
 def page(
@@ -248,12 +266,22 @@ def steps_of(connection: Connection, job_ids: Collection[str]) -> dict[str, list
 
 
 def counts(connection: Connection) -> dict[str, dict[str, int]]:
-    """How many jobs and steps there are by state."""
-    found: dict[str, dict[str, int]] = {}
-    for name, state in (("jobs", jobs.c.state), ("steps", steps.c.state)):
-        rows = connection.execute(select(state, func.count()).group_by(state))
-        found[name] = {row[0]: row[1] for row in rows}
-    return found
+    """How many jobs and steps there are by state; those that have ended are counted up to `COUNTED`."""
+    return {
+        "jobs": _counts(connection, jobs.c.state, JobState, JOB_FINAL),
+        "steps": _counts(connection, steps.c.state, StepState, STEP_FINAL),
+    }
+
+
+def _counts(
+    connection: Connection, column: Column[str], states: Iterable[str], final: Collection[str]
+) -> dict[str, int]:
+    parts = []
+    for state in states:
+        rows = select(literal(1)).where(column == state)
+        some = (rows.limit(COUNTED) if state in final else rows).subquery()
+        parts.append(select(literal(str(state)), func.count()).select_from(some))
+    return {row[0]: row[1] for row in connection.execute(union_all(*parts)) if row[1]}
 
 
 def cancel(connection: Connection, now: float, job_id: str) -> Job:

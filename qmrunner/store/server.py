@@ -45,8 +45,7 @@ def engine(url: URL, busy_seconds: float, connections: int) -> Engine:
         "options": " ".join(f"-c {name}={int(1000 * seconds)}" for name, seconds in limits.items()),
     }
     try:
-        _allow_nul()
-        return create_engine(
+        made = create_engine(
             url,
             pool_pre_ping=True,
             pool_size=connections,
@@ -62,6 +61,8 @@ def engine(url: URL, busy_seconds: float, connections: int) -> Engine:
             evidence=str(missing),
             remedy="install the optional part: `pip install 'qmrunner[postgres]'`",
         ) from None
+    event.listen(made, "connect", _allow_nul)
+    return made
 
 
 def storable(value: Any) -> Any:
@@ -69,17 +70,20 @@ def storable(value: Any) -> Any:
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
-@cache
-def _allow_nul() -> None:
-    """Once in a process. Within JSON such a character is written out, and kept."""
-    import psycopg
-    from psycopg.types.string import StrDumper
+def _allow_nul(connection: Any, _record: Any) -> None:
+    """Text is sent as `storable` makes it. Within JSON the character is written out, and kept."""
+    connection.adapters.register_dumper(str, _dumper())
 
-    class Storable(StrDumper):
+
+@cache
+def _dumper() -> Any:
+    from psycopg.types.string import StrDumperUnknown
+
+    class Storable(StrDumperUnknown):
         def dump(self, obj: str) -> Any:
             return super().dump(storable(obj))
 
-    psycopg.adapters.register_dumper(str, Storable)
+    return Storable
 
 
 class Clock:

@@ -86,7 +86,7 @@ class JobColumns(TypedColumns):
     finished_at: Column[float | None] = Column(Float)
 
 
-jobs = Table("jobs", metadata, JobColumns, Index(None, "state"))
+jobs = Table("jobs", metadata, JobColumns, Index(None, "state", "seq"), Index(None, "finished_at"))
 
 
 class StepColumns(TypedColumns):

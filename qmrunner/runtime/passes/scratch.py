@@ -25,10 +25,13 @@ def plan(context: Context) -> list[Action]:
     found = list(_attempt_folders(root))
     with context.app.store.read() as connection:
         fates = attempt_store.fates(connection, {job.name for job in _folders(root)})
+    of_job: dict[str, list[tuple[str, StepFate]]] = {}
+    for (job_id, name), fate_of_step in fates.items():
+        of_job.setdefault(job_id, []).append((name, fate_of_step))
     actions = [Action(NAME, "remove", str(path), "a removal was interrupted") for path in _interrupted(root)]
     for path in _empty(root):
         inside = path.relative_to(root).parts
-        concerned = [fate for key, fate in fates.items() if key[: len(inside)] == inside]
+        concerned = [fate for name, fate in of_job.get(inside[0], ()) if inside[1:] in ((), (name,))]
         if concerned and all(fate.over for fate in concerned):
             actions.append(Action(NAME, "remove", str(path), "a removal was interrupted"))
     for job, step, number, path in found:
