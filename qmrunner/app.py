@@ -126,6 +126,7 @@ class App:
 
         Raises QmrunnerError, having stored nothing, when an engine it needs is missing or the store is not usable.
         """
+        _ = self.artifacts  # what it lacks is told before anything is made
         store = self.open_store(create=True)
         if submission.key:
             with store.read() as connection:
