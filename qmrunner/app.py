@@ -134,6 +134,7 @@ class App:
 
     def hand_in(self, submission: Submission) -> tuple[str, bool]:
         """`submit`, and whether the job is new: False when one with its key was there."""
+        _ = self.artifacts  # what it lacks is told before anything is made
         store = self.open_store(create=True)
         if submission.key and (known := self._known(submission)) is not None:
             return known, False

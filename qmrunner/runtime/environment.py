@@ -35,6 +35,7 @@ _DROPPED: tuple[tuple[str, tuple[str, ...]], ...] = (
 FOLDERS = ("NWCHEM_BASIS_LIBRARY", "NWCHEM_NWPW_LIBRARY")
 # Whoever does not count threads gets one.
 _BASE = {"TZ": "UTC", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_STORAGE = "AWS_"
 _WANTED = "set by qmrunner"
 _SLASH = "NWChem needs the slash at its end"
 _SECRET = re.compile(r"TOKEN|SECRET|PASS|KEY|JWT|CREDENTIAL|COOKIE|AUTH")
@@ -77,9 +78,9 @@ class Composed:
 def compose(inherited: Mapping[str, str], wanted: Mapping[str, str], directory: Path, marker: str) -> Composed:
     """The environment of an attempt that works in `directory`.
 
-    Settings, which may hold a database password, are not passed on.
+    Settings, which may hold a database password, are not passed on, nor are the credentials of object storage.
     """
-    daemon = {name: value for name, value in inherited.items() if not name.startswith(PREFIX)}
+    daemon = {name: value for name, value in inherited.items() if not name.startswith((PREFIX, _STORAGE))}
     folders = {name: _with_slash(daemon[name]) for name in FOLDERS if daemon.get(name)}
     given = {"TMPDIR": str(directory), **_BASE, **wanted, **folders}
     kept = {name: value for name, value in daemon.items() if name not in given and not why_dropped(name)}

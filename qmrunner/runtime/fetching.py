@@ -5,8 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qmrunner import logs
+from qmrunner.app import App
+from qmrunner.artifacts.blobs import ArtifactsUnavailable
+from qmrunner.model import policy
 from qmrunner.model.jobs import OPTIONAL, Evidence, Outcome, Step
+from qmrunner.model.policy import Verdict
+from qmrunner.runtime.attempt import Live
+from qmrunner.runtime.handover import bring_checkpoint
 from qmrunner.store.artifacts import JOB, File
+from qmrunner.store.session import StoreUnavailable
 
 if TYPE_CHECKING:
     from qmrunner.artifacts.files import Artifacts
@@ -21,6 +29,24 @@ def bring_inputs(artifacts: Artifacts, step: Step, job_folder: Path) -> list[Fil
     optional = {path.removeprefix(OPTIONAL) for path in step.inputs.values() if path.startswith(OPTIONAL)}
     lacking = artifacts.bring(artifacts.files(step.job_id, JOB, paths=wanted), job_folder)
     return [file for file in lacking if file.path not in optional]
+
+
+def bring(app: App, live: Live) -> Verdict | Outcome | None:
+    """Have what an attempt needs on this machine. None: it is here; else how the attempt ends.
+
+    Raises OSError when it cannot be written here.
+    """
+    artifacts, step = app.artifacts, live.step
+    if artifacts is None:
+        return None
+    try:
+        lacking = bring_inputs(artifacts, step, app.settings.jobs_root / step.job_id)
+        bring_checkpoint(artifacts, live, app.engine(step.engine))
+    except (ArtifactsUnavailable, StoreUnavailable) as problem:
+        told = {"job": step.job_id, "step": step.name, "attempt": live.number, "evidence": problem.evidence}
+        logs.get().warning("inputs_not_brought", **told)
+        return policy.put_off(problem.code, problem.message)
+    return damaged(lacking, artifacts.where) if lacking else None
 
 
 def damaged(lacking: list[File], where: str) -> Outcome:
@@ -38,11 +64,14 @@ def damaged(lacking: list[File], where: str) -> Outcome:
     )
 
 
-def bring_published(artifacts: Artifacts, step: Step, job_folder: Path) -> bool:
-    """All that an earlier step published, as it did; False when some of it cannot be had."""
-    files = [file for file in artifacts.files(step.job_id, JOB, step=step.name) if _inside(file, step.name)]
-    return bool(files) and not artifacts.bring(files, job_folder)
-
-
-def _inside(file: File, step: str) -> bool:
-    return file.path.startswith(f"{step}/")
+def bring_published(app: App, step: Step) -> bool:
+    """Have all that an earlier step published on this machine, as it did; False when some of it cannot be had."""
+    artifacts = app.artifacts
+    if artifacts is None:
+        return True  # where it was published is where it is looked for
+    try:
+        published = artifacts.files(step.job_id, JOB, step=step.name)
+        files = [file for file in published if file.path.startswith(f"{step.name}/")]
+        return bool(files) and not artifacts.bring(files, app.settings.jobs_root / step.job_id)
+    except (ArtifactsUnavailable, StoreUnavailable, OSError):
+        return False  # it is computed instead; that the artifact store is lost has been told

@@ -86,7 +86,7 @@ class Supervisor:
     def run(self) -> int:
         """Until SIGTERM or SIGINT. Raises QmrunnerError when this home, store or machine cannot be used."""
         wake = _catch_signals()
-        _ = self.app.store  # a place where it may not live is refused before anything is made
+        _ = self.app.store, self.app.artifacts  # what cannot be used is refused before anything is made
         self.app.make_home()
         lock = HomeLock(self.settings.run_root)
         lock.take()

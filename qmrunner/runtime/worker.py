@@ -31,7 +31,7 @@ from qmrunner.runtime import fetching, folders, machine, reuse, tree
 from qmrunner.runtime.attempt import Live, LiveSet, engine_grace_s
 from qmrunner.runtime.folders import AttemptFolder
 from qmrunner.runtime.follower import Follower
-from qmrunner.runtime.handover import Handover, bring_checkpoint
+from qmrunner.runtime.handover import Handover
 from qmrunner.runtime.hangs import HangWatch
 from qmrunner.runtime.outcomes import outcome_of, outcome_of_problem, read_exit
 from qmrunner.runtime.pilot import Pilot
@@ -165,20 +165,14 @@ class Worker:
             self.log.error("attempt_left", **who(live), error=repr(again))
 
     def _bring_inputs(self, live: Live) -> bool:
-        """Have the step's inputs on this machine. False: they cannot be had now, and the attempt has been concluded."""
-        if self.artifacts is None:
-            return True
-        try:
-            lacking = fetching.bring_inputs(self.artifacts, live.step, self.settings.jobs_root / live.job.id)
-            bring_checkpoint(self.artifacts, live, self.app.engine(live.step.engine))
-        except (ArtifactsUnavailable, StoreUnavailable) as problem:
-            self.log.warning("inputs_not_brought", **who(live), evidence=problem.evidence)
-            put_off = policy.put_off(problem.code, problem.message)
+        """Have the step's inputs on this machine. False: they cannot be had, and the attempt has been concluded."""
+        found = fetching.bring(self.app, live)
+        if isinstance(found, Verdict):
+            put_off = found
             self._commit(live, lambda cancelled: policy.cancelled() if cancelled else put_off, {}, None)
-            return False
-        if lacking:
-            self._conclude(live, fetching.damaged(lacking, self.artifacts.where), None, {})
-        return not lacking
+        elif found is not None:
+            self._conclude(live, found, None, {})
+        return found is None
 
     def _reuse(self, live: Live) -> bool:
         """Conclude the attempt with what an identical step published before. False: it has to be computed."""
@@ -191,7 +185,7 @@ class Worker:
         except StoreUnavailable:
             return False  # to compute needs no store
         for earlier in known:
-            if not self._bring_published(earlier):
+            if not fetching.bring_published(self.app, earlier):
                 continue
             live.folder.work.mkdir(parents=True)
             outcome = reuse.recover(self.settings.jobs_root / earlier.job_id / earlier.name, live.folder.work)
@@ -204,14 +198,6 @@ class Worker:
             self.log.warning("reuse_refused", **who(live), source=f"{earlier.job_id}/{earlier.name}")
             remove_tree(live.folder.work, self.settings.scratch_root)
         return False
-
-    def _bring_published(self, earlier: Step) -> bool:
-        if self.artifacts is None:
-            return True
-        try:
-            return fetching.bring_published(self.artifacts, earlier, self.settings.jobs_root / earlier.job_id)
-        except (ArtifactsUnavailable, StoreUnavailable, OSError):
-            return False  # it is computed instead; that the artifact store is lost has been told
 
     def _content_key(self, live: Live) -> str | None:
         try:

@@ -61,6 +61,7 @@ def test_a_missing_optional_part_is_told_with_the_command_that_installs_it(
     assert refused.returncode == 2, refused
     assert "artifacts_driver_missing" in refused.stderr
     assert "pip install 'qmrunner[s3]'" in refused.stderr
+    assert not home.path.exists()
 
 
 def test_doctor_writes_and_reads_in_it(home: Home, place: Place, structure: str) -> None:

@@ -88,14 +88,20 @@ def test_after_the_last_iteration_the_merged_ensemble_counts(tmp_path: Path) -> 
     )
     for number in (0, 1):
         (previous / f".cre_{number}.xyz").unlink()
-    assert Crest().checkpoint(previous) == ("crest_rotamers_2.xyz",)
-    assert "its 2 metadynamics iterations" in " ".join(next_attempt(tmp_path, previous).notes)
+    checkpoint = Crest().checkpoint(previous)
+    assert checkpoint == ("crest_rotamers_2.xyz", "cregen_0.tmp", "cregen_1.tmp")
+    carried = tmp_path / "carried"  # what another machine gets
+    carried.mkdir()
+    for name in checkpoint:
+        shutil.copyfile(previous / name, carried / name)
+    for place in (previous, carried):
+        assert "its 2 metadynamics iterations" in " ".join(next_attempt(tmp_path, place).notes)
 
 
 def test_snapshots_of_dynamics_at_the_end_of_the_merged_ensemble_are_not_taken_for_conformers(tmp_path: Path) -> None:
     previous = fill(tmp_path / "killed", "", crest_rotamers_1=structures(0, 8, 4), crest_conformers=structures(0, 8))
     (previous / ".cre_0.xyz").unlink()
-    assert Crest().checkpoint(previous) == ("crest_conformers.xyz",)
+    assert Crest().checkpoint(previous) == ("crest_conformers.xyz", "cregen_0.tmp")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.95])

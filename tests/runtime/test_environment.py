@@ -72,3 +72,11 @@ def test_the_operators_basis_library_stands_and_gets_the_slash_that_nwchem_needs
     assert got.variables["NWCHEM_BASIS_LIBRARY"] == "/opt/basis/"
     assert [change.name for change in got.conflicts] == ["NWCHEM_BASIS_LIBRARY"]
     assert composed(NWCHEM_BASIS_LIBRARY="/opt/basis/").conflicts == ()
+
+
+def test_credentials_of_object_storage_stay_with_the_daemon_and_no_note_tells_of_them() -> None:
+    got = composed(
+        AWS_SECRET_ACCESS_KEY="s", AWS_ENDPOINT_URL="http://minio:9000", QMRUNNER_STORE_URL="postgresql://u:p@h/d"
+    )
+    assert [name for name in got.variables if name.startswith(("AWS_", "QMRUNNER_"))] == [tree.MARKER]
+    assert got.notes() == ()

@@ -66,13 +66,14 @@ class Salvage:
 
 
 def checkpoint_files(directory: Path) -> tuple[str, ...]:
-    """Names of the ensembles in `directory` from which a later attempt can go on, with what tells that they are
-    complete; of a salvage, what it worked on.
+    """Names of the ensembles in `directory` from which a later attempt can go on, after the merge with the logs that
+    tell how many iterations were complete; of a salvage, what it worked on.
     """
     if read_marker(directory) is not None:
         return tuple(name for name in (MARKER, INPUT) if (directory / name).is_file())
     names = _completed(directory)[0]
-    return (*names, *_numbered(directory, _COMPLETED)) if names else ()
+    merged = bool(names) and not _ITERATION.fullmatch(names[0])
+    return (*names, *_numbered(directory, _COMPLETED)) if merged else names
 
 
 def read_marker(directory: Path) -> Marker | None:
