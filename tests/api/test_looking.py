@@ -13,6 +13,7 @@ from qmrunner.api.tally import Tally
 from qmrunner.app import App
 from qmrunner.model.policy import Verdict
 from qmrunner.model.states import AttemptState
+from qmrunner.store import events
 from tests.api.lab import XTB, Server, refused, served
 from tests.store.work import FAIL, REQUEUE, SUCCEED, Work
 from tests.support import Home
@@ -128,6 +129,8 @@ def test_a_scrape_tells_what_the_store_knows(own: tuple[Server, Work]) -> None:
     again = work.claimed(worker)
     assert again.step.id == lost.step.id
     assert work.finish(lost, SUCCEED) is None
+    with work.store.write() as connection:
+        events.append(connection, work.now, "attempt_fenced", job_id=lost.job.id, step=lost.step.name, attempt=1)
     after = scraped(server)
     assert after["qmrunner_recovery_seconds_sum"] == 2
     assert after['qmrunner_recovery_seconds_bucket{le="1.0"}'] == 0

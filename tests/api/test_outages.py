@@ -28,7 +28,8 @@ def on_server(home: Home) -> Iterator[Home]:
     """A home whose store is on a PostgreSQL server of its own, as when the API runs apart from the workers."""
     if postgres.program("postgres") is None:
         missing("PostgreSQL is not installed")
-    with postgres.server() as url:
+    with postgres.server() as made:
+        url = made.url
         home.extra["QMRUNNER_STORE_URL"] = url
         home.extra["QMRUNNER_API_RATE_PER_MINUTE"] = "100000"
         yield home
