@@ -57,14 +57,18 @@ class Server:
         """At once: connections are broken off, what is not committed is gone; the next start recovers the rest."""
         if self._process is None:
             return
+        if self._process.poll() is None:
+            self._end()
+        self._process.wait(20)
+        self._process = None
+
+    def _end(self) -> None:
         ctl = program("pg_ctl")
         assert ctl
         subprocess.run(
             [*self._prefix, ctl, "-D", str(self._data), "-m", "immediate", "-w", "stop"],
             check=True, capture_output=True, cwd=self.folder,
         )  # fmt: skip
-        self._process.wait(20)
-        self._process = None
 
 
 @contextmanager
