@@ -25,7 +25,7 @@ EXAMPLES: dict[str, tuple[str, Any, str | None]] = {
     "scratch": ("/scratch", Path("/scratch"), None),
     "logs": ("/logs", Path("/logs"), None),
     "worker_name": ("node-7", "node-7", None),
-    "labels": ("gpu,big-memory", ("big-memory", "gpu"), "Two words"),
+    "labels": ("ssd,big-memory", ("big-memory", "ssd"), "Big Memory"),
     "slots": ("3", 3, "0"),
     "cores": ("16", 16, "many"),
     "memory_mib": ("4096", 4096, "63"),

@@ -15,10 +15,10 @@ def check(labels: Iterable[str]) -> tuple[str, ...]:
     for label in found:
         if _LABEL.fullmatch(label) is None:
             raise ValueError(
-                f"{label!r} is no label: use up to 40 lower-case letters, digits, dots, underscores and dashes"
+                f"expected labels of up to 40 lower-case letters, digits, dots, underscores and dashes, got {label!r}"
             )
     if len(found) > MOST:
-        raise ValueError(f"{len(found)} labels are too many: use {MOST} at most")
+        raise ValueError(f"expected {MOST} labels at most, got {len(found)}")
     return found
 
 

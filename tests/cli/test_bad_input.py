@@ -57,6 +57,7 @@ BAD: dict[str, tuple[list[str], str, str]] = {
     "a charge that contradicts the structure": (["nmr", "CCO", "--charge", "1"], "charge_mismatch", "--charge"),
     "unpaired electrons of the wrong parity": (["xtb", "water.xyz", "--", "--uhf", "1"], "", ""),
     "a charge for a neutral conformer search": (["conformers", "CCO", "--charge", "1"], "charge_mismatch", "--charge"),
+    "a label that is none": (["xtb", "water.xyz", "--require", "Big Memory"], "label_invalid", "QMRUNNER_LABELS"),
     "a salt": (["nmr", "CC(=O)[O-].[Na+]"], "several_fragments", "the ion alone with its charge"),
     "a mixture": (["conformers", "CCO.O"], "several_fragments", "submit one molecule"),
     "a mixture as XYZ": (["nmr", "dimer.xyz"], "several_fragments", "submit one molecule"),

@@ -125,12 +125,12 @@ def test_what_was_passed_over_too_often_goes_before_its_owners_share(work: Work)
 
 @pytest.mark.parametrize("text", ["Big", "a b", "-x", "ä", "a" * 41, "a|b"])
 def test_what_is_no_label_is_refused_by_name(text: str) -> None:
-    with pytest.raises(ValueError, match="is no label"):
+    with pytest.raises(ValueError, match="expected labels"):
         labels.check([text])
 
 
 def test_labels_are_kept_once_and_in_order() -> None:
     assert labels.check(["ssd", " gpu", "", "ssd"]) == ("gpu", "ssd")
     assert labels.of_stored(labels.stored(("gpu", "ssd"))) == ("gpu", "ssd")
-    with pytest.raises(ValueError, match="21 labels are too many"):
+    with pytest.raises(ValueError, match="20 labels at most, got 21"):
         labels.check(f"a{i}" for i in range(21))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qmrunner.runtime.folders import AttemptFolder
@@ -22,22 +22,22 @@ _DAY_S = 86400.0
 def plan(context: Context) -> list[Action]:
     """Removal of attempts of finished steps at once, of failed ones after the retention, of superseded ones."""
     root = context.app.settings.scratch_root
-    found = list(_attempt_folders(root))
+    seen = _look(root)
     with context.app.store.read() as connection:
-        fates = attempt_store.fates(connection, {job.name for job in _folders(root)})
+        fates = attempt_store.fates(connection, seen.jobs)
     of_job: dict[str, list[tuple[str, StepFate]]] = {}
-    for (job_id, name), fate_of_step in fates.items():
-        of_job.setdefault(job_id, []).append((name, fate_of_step))
-    actions = [Action(NAME, "remove", str(path), "a removal was interrupted") for path in _interrupted(root)]
-    for path in _empty(root):
-        inside = path.relative_to(root).parts
-        concerned = [fate for name, fate in of_job.get(inside[0], ()) if inside[1:] in ((), (name,))]
-        if concerned and all(fate.over for fate in concerned):
-            actions.append(Action(NAME, "remove", str(path), "a removal was interrupted"))
-    for job, step, number, path in found:
+    for (job, step), one in fates.items():
+        of_job.setdefault(job, []).append((step, one))
+    gone = [root.joinpath(*inside) for inside in seen.interrupted]
+    for job, *below in seen.empty:
+        concerned = [one for step, one in of_job.get(job, ()) if below in ([], [step])]
+        if concerned and all(one.over for one in concerned):
+            gone.append(root.joinpath(job, *below))
+    actions = [Action(NAME, "remove", str(path), "a removal was interrupted") for path in gone]
+    for job, step, number in seen.attempts:
         fate = fates.get((job, step))
-        reason = None if fate is None else _why_remove(fate, number, context)
-        if reason is not None and not AttemptFolder(path).guardian_lives():
+        reason = None if fate is None else _why_remove(fate, int(number), context)
+        if reason is not None and not AttemptFolder(path := root / job / step / number).guardian_lives():
             actions.append(Action(NAME, "remove", str(path), reason))
     return actions
 
@@ -68,30 +68,36 @@ def apply(context: Context, action: Action) -> str | None:
     return "; ".join(left[:5]) or None
 
 
-def _attempt_folders(root: Path) -> Iterator[tuple[str, str, int, Path]]:
-    for job in _folders(root):
-        for step in _folders(job):
-            for attempt in _folders(step):
-                if attempt.name.isdigit():
-                    yield job.name, step.name, int(attempt.name), attempt
+@dataclass(slots=True)
+class _Seen:
+    """What is below the scratch root, as names below it: jobs, attempts, folders with nothing in them."""
+
+    jobs: list[str] = field(default_factory=list)
+    attempts: list[tuple[str, str, str]] = field(default_factory=list)
+    empty: list[tuple[str, ...]] = field(default_factory=list)
+    interrupted: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def _interrupted(root: Path) -> Iterator[Path]:
-    for folder in (root, *_folders(root)):
-        yield from (path for path in _folders(folder, hidden=True) if path.name.startswith(".removing-"))
+def _look(root: Path) -> _Seen:
+    """One walk, each folder read once: there may be a hundred thousand."""
+    seen = _Seen()
+    for job in _folders(root, (), seen):
+        seen.jobs.append(job)
+        for step in _folders(root, (job,), seen):
+            seen.attempts += [(job, step, name) for name in _folders(root, (job, step), seen) if name.isdigit()]
+    return seen
 
 
-def _empty(root: Path) -> Iterator[Path]:
-    """Folders of jobs and of their steps with nothing in them."""
-    for job in _folders(root):
-        yield from (folder for folder in (job, *_folders(job)) if not os.listdir(folder))
-
-
-def _folders(folder: Path, *, hidden: bool = False) -> list[Path]:
-    """Real sub-folders; links are not followed."""
+def _folders(root: Path, inside: tuple[str, ...], seen: _Seen) -> list[str]:
+    """Names of the real folders there; links are not followed. Notes what is empty, and what was being removed."""
     try:
-        with os.scandir(folder) as entries:
-            found = [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False)]
+        with os.scandir(os.path.join(root, *inside)) as entries:
+            found = [(one.name, one.is_dir(follow_symlinks=False)) for one in entries]
     except OSError:
         return []
-    return sorted(path for path in found if path.name.startswith(".") == hidden)
+    if not found and inside:
+        seen.empty.append(inside)
+    names = sorted(name for name, is_folder in found if is_folder)
+    if len(inside) < 2:
+        seen.interrupted += [(*inside, name) for name in names if name.startswith(".removing-")]
+    return [name for name in names if not name.startswith(".")]
