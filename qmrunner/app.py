@@ -127,14 +127,16 @@ class App:
     def submit(self, submission: Submission) -> str:
         """Accept a checked job: its files and rows are durable when the id is returned.
 
-        Raises QmrunnerError, having stored nothing, when an engine it needs is missing or the store is not usable.
+        Raises QmrunnerError, having stored nothing, when an engine it needs is missing or the store is not usable, and
+        UsageError `key_in_use`.
         """
+        return self.hand_in(submission)[0]
+
+    def hand_in(self, submission: Submission) -> tuple[str, bool]:
+        """`submit`, and whether the job is new: False when one with its key was there."""
         store = self.open_store(create=True)
-        if submission.key:
-            with store.read() as connection:
-                known = job_store.find_by_key(connection, submission.key)
-            if known is not None:
-                return known.id
+        if submission.key and (known := self._known(submission)) is not None:
+            return known, False
         job_id = job_store.new_id()
         self._require_engines(job_id, submission)
         folder = self.settings.jobs_root / job_id
@@ -151,11 +153,13 @@ class App:
             stored = self._stored(job_id) if isinstance(problem, StoreUnavailable) else False
             if stored:
                 self.queue.ring()
-                return job_id  # it was the answer that got lost
+                return job_id, True  # it was the answer that got lost
             if stored is False:
                 shutil.rmtree(folder, ignore_errors=True)
             if isinstance(problem, IntegrityError) and submission.key:
-                return self._job_of(submission.key)  # somebody else handed it in at the same moment
+                known = self._known(submission)  # somebody else handed it in at the same moment
+                assert known is not None
+                return known, False
             if isinstance(problem, OSError):
                 raise NotReadyError(
                     "home_unwritable",
@@ -165,7 +169,7 @@ class App:
                 ) from problem
             raise
         self.queue.ring()
-        return job_id
+        return job_id, True
 
     def _stored(self, job_id: str) -> bool | None:
         """Whether a commit without an answer got through. None: the store does not tell, and the files are kept."""
@@ -175,11 +179,24 @@ class App:
         except StoreUnavailable:
             return None
 
-    def _job_of(self, key: str) -> str:
+    def _known(self, submission: Submission) -> str | None:
         with self.store.read() as connection:
-            known = job_store.find_by_key(connection, key)
-        assert known is not None
-        return known.id
+            return job_store.known(connection, submission)
+
+    def located(self, engine: str) -> bool:
+        """Whether the programs of this engine are installed here, or set."""
+        return self.engine(engine).locate(self.settings.programs(), shutil.which).path is not None
+
+    def require_engines(self, submission: Submission) -> None:
+        """Refuse what this machine cannot finish, with NotReadyError `engine_missing`; where workers share a store,
+        others may have what it lacks."""
+        from qmrunner.workflows import engines_needed
+
+        if not self.settings.store.startswith("sqlite"):
+            return
+        for engine in engines_needed(submission.kind, submission.params):
+            if not self.located(engine):
+                raise missing_engine(engine)
 
     def _require_engines(self, job_id: str, submission: Submission) -> None:
         """With the embedded store this machine does the work, so what is missing here is missing for good."""
@@ -191,8 +208,7 @@ class App:
             created_at=datetime.now(UTC), started_at=None, finished_at=None,
         )  # fmt: skip
         for name in sorted({spec.engine for spec in self.plan(job, []).add}):
-            found = self.engine(name).locate(self.settings.programs(), shutil.which)
-            if found.path is None:
+            if not self.located(name):
                 raise missing_engine(name)
 
     def make_home(self) -> None:

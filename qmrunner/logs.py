@@ -5,10 +5,13 @@ So no event ever waits for a reader of stdout, and `docker logs` still shows all
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import queue
 import sys
-from collections.abc import Mapping, MutableMapping
+import threading
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,44 @@ finally:
         del sys.modules["rich"]
 
 EVENTS_FILE = "events.jsonl"
+_WAITING_EVENTS = 10_000
 _RECORD_BYTES = 15_000  # docker's json-file driver splits at 16,384
+
+
+class _Stdout:
+    """One line for each event, written by a thread: a reader that is stuck stops no request. What does not fit into the
+    queue meanwhile is counted, and the count is told once there is room."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[str | None] = queue.Queue(_WAITING_EVENTS)
+        self._skipped = 0
+        self._thread = threading.Thread(target=self._write, name="events", daemon=True)
+        self._thread.start()
+
+    def msg(self, message: str) -> None:
+        try:
+            self._waiting.put_nowait(message)
+        except queue.Full:
+            self._skipped += 1
+
+    debug = info = warning = error = critical = msg
+
+    def close(self, seconds: float) -> None:
+        """Write what waits, for that long at most."""
+        try:
+            self._waiting.put(None, timeout=seconds)
+        except queue.Full:
+            return
+        self._thread.join(seconds)
+
+    def _write(self) -> None:
+        while (message := self._waiting.get()) is not None:
+            skipped, self._skipped = self._skipped, 0
+            lines = [message, *([json.dumps({"event": "events_skipped", "count": skipped})] if skipped else [])]
+            try:
+                os.write(1, "".join(f"{line[:_RECORD_BYTES]}\n" for line in lines).encode(errors="replace"))
+            except OSError:
+                continue  # nobody reads any more; the work goes on
 
 
 class _AppendFile:
@@ -64,7 +104,20 @@ class _AppendFile:
 
 def configure(run_root: Path, level: str, **bound: Any) -> None:
     """Send structlog, and warnings of libraries, to the events file. `bound` stands on every event."""
-    sink = _AppendFile(run_root / EVENTS_FILE)
+    _configure(_AppendFile(run_root / EVENTS_FILE), level, bound)
+
+
+def to_stdout(level: str, **bound: Any) -> Callable[[float], None]:
+    """Like `configure`, for a process that no daemon forwards.
+
+    Returns what writes the rest, in so many seconds at most.
+    """
+    sink = _Stdout()
+    _configure(sink, level, bound)
+    return sink.close
+
+
+def _configure(sink: Any, level: str, bound: Mapping[str, Any]) -> None:
     structlog.configure(
         processors=[
             _Bound(bound),

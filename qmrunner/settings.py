@@ -151,6 +151,13 @@ class Settings:
     reuse: str = _setting(_choice("on", "off"), "take results of identical steps computed before", default="on")
     remedies: str = _setting(_choice("neutral", "all", "off"), "automatic changes to a failed step", default="neutral")
     log_level: str = _setting(_choice("debug", "info", "warning", "error"), "least severe event shown", default="info")
+    api_host: str = _setting(_text, "address on which `serve` listens", default="127.0.0.1")
+    api_port: int = _setting(_integer(0), "port of `serve`; 0 takes a free one", default=8642)
+    api_max_body_mib: int = _setting(_integer(1), "largest request that `serve` reads", default=64)
+    api_rate_per_minute: int = _setting(_integer(1), "requests of one client to `serve` in a minute", default=600)
+    max_atoms: int | None = _setting(
+        _integer(1), "largest molecule accepted; default 100 for `nmr`, 200 for `conformers`", default=None
+    )
     nwchem: str | None = _setting(_text, "NWChem program", default=None)
     mpirun: str | None = _setting(_text, "MPI launcher", default=None)
     crest: str | None = _setting(_text, "CREST program", default=None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +47,33 @@ def overview(app: App, limit: int = 50) -> dict[str, Any]:
         "artifacts": artifacts(app),
         "disk": disk(app),
     }
+
+
+def page(
+    app: App,
+    limit: int,
+    *,
+    before: int | None = None,
+    states: Collection[str] = (),
+    kinds: Collection[str] = (),
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Jobs, the newest first, with ``next``: the `before` of the page that follows, None when there is none."""
+    with app.store.read() as connection:
+        found = job_store.page(connection, limit + 1, before=before, states=states, kinds=kinds, name=name)
+        shown = found[:limit]
+        steps = job_store.steps_of(connection, [job.id for job in shown])
+    return {
+        "jobs": [{**_job(job), "progress": _progress(job, steps[job.id])} for job in shown],
+        "next": str(shown[-1].seq) if len(found) > limit else None,
+    }
+
+
+def workers_view(app: App) -> list[dict[str, Any]]:
+    """The workers of `qmrunner status`: those that have not ended."""
+    with app.store.read() as connection:
+        rows, held = workers.all_workers(connection), reserved.by_worker(connection)
+    return [_worker(app, row, held.get(row["id"])) for row in rows]
 
 
 def job_view(app: App, job_id: str) -> dict[str, Any]:

@@ -46,6 +46,20 @@ MAY = {
         "qmrunner.logs",
         "qmrunner.errors",
     },
+    "qmrunner.api": {
+        "qmrunner.api",
+        "qmrunner.app",
+        "qmrunner.views",
+        "qmrunner.why",
+        "qmrunner.store",
+        "qmrunner.workflows",
+        "qmrunner.chemistry.structures",
+        "qmrunner.model",
+        "qmrunner.settings",
+        "qmrunner.logs",
+        "qmrunner.errors",
+        "qmrunner.__version__",
+    },
     "qmrunner.runtime": {
         "qmrunner.runtime",
         "qmrunner.app",
@@ -78,6 +92,9 @@ LATE = [
     "structlog",
     "psutil",
     "apscheduler",
+    "fastapi",
+    "pydantic",
+    "uvicorn",
 ]
 
 
@@ -158,6 +175,12 @@ def test_only_chemistry_imports_the_big_numerical_packages() -> None:
     users = {name for name in MODULES for target, _ in imports(name) if target.split(".")[0] in HEAVY}
     assert users
     assert {name for name in users if not within(name, {"qmrunner.chemistry"})} == set()
+
+
+def test_only_the_command_that_starts_it_imports_the_api_and_only_then() -> None:
+    users = {name for name in MODULES for target, _ in imports(name) if within(target, {"qmrunner.api"})}
+    assert {name for name in users if not within(name, {"qmrunner.api"})} == {"qmrunner.cli.serve"}
+    assert not any(within(target, {"qmrunner.api"}) for target, _ in imports("qmrunner.cli.serve", eager=True))
 
 
 def test_only_cli_and_api_know_the_command_line() -> None:

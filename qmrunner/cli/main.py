@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from qmrunner.cli import actions, daemon, database, doctor, reports, scratch, submit
+from qmrunner.cli import actions, daemon, database, doctor, reports, scratch, serve, submit, tokens
 from qmrunner.errors import ExitCode, QmrunnerError
 
 cli = typer.Typer(
@@ -20,7 +20,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (daemon, submit, reports, actions, scratch, doctor, database):
+for module in (daemon, submit, reports, actions, scratch, doctor, database, serve, tokens):
     module.register(cli)
 
 

@@ -41,7 +41,7 @@ Most = Annotated[
 Lost = Annotated[
     float, typer.Option("--max-lost-weight", help="Fail when failed conformers hold more of the Boltzmann weight.")
 ]
-Atoms = Annotated[int, typer.Option("--max-atoms", help="Refuse larger molecules.")]
+Atoms = Annotated[int | None, typer.Option("--max-atoms", help="Refuse larger molecules; default QMRUNNER_MAX_ATOMS.")]
 Charge = Annotated[int | None, typer.Option("--charge", help="Total charge.")]
 Mult = Annotated[int | None, typer.Option("--mult", help="Spin multiplicity.")]
 Temperature = Annotated[float, typer.Option("--temperature", help="For Boltzmann weights, kelvin.")]
@@ -60,7 +60,7 @@ def nmr(
     conformers: Search = "none",
     max_conformers: Most = None,
     max_lost_weight: Lost = 0.1,
-    max_atoms: Atoms = 100,
+    max_atoms: Atoms = None,
     charge: Charge = None,
     mult: Mult = None,
     temperature: Temperature = 298.15,
@@ -84,7 +84,7 @@ def nmr(
         conformers=conformers,
         max_conformers=max_conformers,
         max_lost_weight=max_lost_weight,
-        max_atoms=max_atoms,
+        max_atoms=max_atoms or opened.settings.max_atoms,
         crest_installed=_has_crest(opened, conformers),
         charge=charge,
         multiplicity=mult,
@@ -93,7 +93,7 @@ def nmr(
         priority=priority,
         key=key,
     )
-    _hand_in(_with(prediction, require, fresh, allow_altering), wait, as_json, opened)
+    _hand_in(_told(prediction, require, fresh, allow_altering), wait, as_json, opened)
 
 
 @_submit.command()
@@ -103,7 +103,7 @@ def conformers(
     conformers: Search = "auto",
     max_conformers: Most = None,
     max_lost_weight: Lost = 0.1,
-    max_atoms: Atoms = 200,
+    max_atoms: Atoms = None,
     charge: Charge = None,
     mult: Mult = None,
     temperature: Temperature = 298.15,
@@ -126,7 +126,7 @@ def conformers(
         conformers=conformers,
         max_conformers=max_conformers,
         max_lost_weight=max_lost_weight,
-        max_atoms=max_atoms,
+        max_atoms=max_atoms or opened.settings.max_atoms,
         crest_installed=_has_crest(opened, conformers),
         charge=charge,
         multiplicity=mult,
@@ -135,7 +135,7 @@ def conformers(
         priority=priority,
         key=key,
     )
-    _hand_in(_with(search, require, fresh, allow_altering), wait, as_json, opened)
+    _hand_in(_told(search, require, fresh, allow_altering), wait, as_json, opened)
 
 
 @_submit.command()
@@ -156,7 +156,7 @@ def nwchem(
     from qmrunner.workflows import submission
 
     found = submission.nwchem(deck, with_files or [], unconfined=unconfined, name=name, priority=priority, key=key)
-    _hand_in(_with(found, require, fresh, allow_altering), wait, as_json)
+    _hand_in(_told(found, require, fresh, allow_altering), wait, as_json)
 
 
 @_submit.command()
@@ -180,7 +180,7 @@ def xtb(
     found = submission.xtb(
         structure, args or [], with_files or [], unconfined=unconfined, name=name, priority=priority, key=key
     )
-    _hand_in(_with(found, require, fresh, allow_altering), wait, as_json)
+    _hand_in(_told(found, require, fresh, allow_altering), wait, as_json)
 
 
 @_submit.command()
@@ -204,7 +204,7 @@ def crest(
     found = submission.crest(
         structure, args or [], with_files or [], unconfined=unconfined, name=name, priority=priority, key=key
     )
-    _hand_in(_with(found, require, fresh, allow_altering), wait, as_json)
+    _hand_in(_told(found, require, fresh, allow_altering), wait, as_json)
 
 
 def _app() -> App:
@@ -215,39 +215,15 @@ def _app() -> App:
 
 def _has_crest(opened: App, conformers: str) -> bool:
     """Whether CREST is installed here; only asked for `auto`."""
-    return conformers == "auto" and _located(opened, "crest")
+    return conformers == "auto" and opened.located("crest")
 
 
-def _located(opened: App, engine: str) -> bool:
-    import shutil
-
-    return opened.engine(engine).locate(opened.settings.programs(), shutil.which).path is not None
-
-
-def _require_engines(opened: App, submission: Submission) -> None:
-    """Refuse, before anything is stored, what this machine cannot finish; other workers may have what it lacks."""
-    from qmrunner.app import missing_engine
-    from qmrunner.workflows import engines_needed
-
-    if not opened.settings.store.startswith("sqlite"):
-        return
-    for engine in engines_needed(submission.kind, submission.params):
-        if not _located(opened, engine):
-            raise missing_engine(engine)
-
-
-def _with(submission: Submission, require: list[str] | None, fresh: bool, allow_altering: bool) -> Submission:
+def _told(submission: Submission, require: list[str] | None, fresh: bool, allow_altering: bool) -> Submission:
     """The submission with what every kind of job may be told, and who hands it in."""
-    from qmrunner.errors import UsageError
-    from qmrunner.model import labels
+    from qmrunner.workflows.submission import told
 
-    told = {"fresh": fresh, "allow_altering": allow_altering}
-    params = {**submission.params, **{name: True for name, said in told.items() if said}}
-    try:
-        requires = labels.check(require or ())
-    except ValueError as problem:
-        raise UsageError("label_invalid", f"--require: {problem}", remedy="name a label of QMRUNNER_LABELS") from None
-    return replace(submission, params=params, owner=_login_name(), requires=requires)
+    made = told(submission, fresh=fresh, allow_altering=allow_altering, require=require or ())
+    return replace(made, owner=_login_name())
 
 
 def _login_name() -> str:
@@ -266,7 +242,7 @@ def _hand_in(submission: Submission, wait: bool, as_json: bool, opened: App | No
     from qmrunner.runtime.home import holder_of
 
     opened = opened or _app()
-    _require_engines(opened, submission)
+    opened.require_engines(submission)
     job_id = opened.submit(submission)
     if not wait:
         if as_json:

@@ -171,6 +171,7 @@ class Submission:
     """A job as a user hands it in, already checked. `files` are the input files by name, as bytes.
 
     `owner` is whose share of the machines it counts to, `requires` the labels that a worker must have to run it.
+    `request_digest` tells two requests with the same `key` apart; None: they are taken for the same.
     """
 
     kind: str
@@ -181,6 +182,7 @@ class Submission:
     key: str | None = None
     owner: str | None = None
     requires: tuple[str, ...] = ()
+    request_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

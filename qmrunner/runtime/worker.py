@@ -39,7 +39,7 @@ from qmrunner.runtime.shrink import shrink
 from qmrunner.runtime.spawning import SpawnerClient
 from qmrunner.runtime.tail import TailRegister
 from qmrunner.store import artifacts as artifact_store
-from qmrunner.store import claims
+from qmrunner.store import claims, events
 from qmrunner.store import jobs as job_store
 from qmrunner.store.claims import Claim
 from qmrunner.store.reuse import computed_before
@@ -358,6 +358,7 @@ class Worker:
                 delay = min(delay * 2, _COMMIT_RETRY_S[1])
         if ready is None:
             self.log.warning("attempt_fenced", **who(live))
+            self._note_fenced(live)
             if publication is not None:
                 publication.discard()
             return
@@ -365,6 +366,21 @@ class Worker:
         self._clean(live, verdict, usage.get("stop_reason"))
         if ready > 1 or (ready and self.stopping.is_set()):
             self.app.queue.ring()
+
+    def _note_fenced(self, live: Live) -> None:
+        """A line of history, by itself: the refused commit changed nothing, and nothing waits for this."""
+        try:
+            with self.app.store.write() as connection:
+                events.append(
+                    connection,
+                    self.app.store.now(),
+                    "attempt_fenced",
+                    job_id=live.job.id,
+                    step=live.step.name,
+                    attempt=live.number,
+                )
+        except StoreUnavailable as problem:
+            self.log.warning("history_lacks", event_lost="attempt_fenced", **who(live), evidence=problem.evidence)
 
     def _try_commit(
         self, live: Live, verdict_for: VerdictFor, usage: Mapping[str, Any], publication: Publication | None

@@ -390,6 +390,7 @@ def finish(
         code=verdict.code,
         next=verdict.move,
         delay_s=verdict.delay_s or None,
+        survivors=usage.get("survivors_ended") or None,
     )
     if verdict.remedied is not None:
         record = verdict.remedied.record

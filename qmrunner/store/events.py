@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from qmrunner.store.tables import events
 
@@ -26,6 +26,26 @@ def append(
             at=now, event=event, job_id=job_id, step=step, attempt=attempt, worker_id=worker_id, data=kept
         )
     )
+
+
+def since(connection: Connection, job_id: str, after: int, limit: int | None = None) -> list[dict[str, Any]]:
+    """The events of one job behind the id `after`, oldest first."""
+    query = select(events).where(events.c.job_id == job_id, events.c.id > after).order_by(events.c.id).limit(limit)
+    return [dict(row._mapping) for row in connection.execute(query).all()]
+
+
+def all_since(connection: Connection, after: int, limit: int, before: float | None = None) -> list[dict[str, Any]]:
+    """Events of all jobs behind the id `after`, oldest first; up to the first that is not older than `before` (Unix
+    seconds)."""
+    query = select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
+    found = [dict(row._mapping) for row in connection.execute(query).all()]
+    young = next((i for i, row in enumerate(found) if before is not None and row["at"] >= before), len(found))
+    return found[:young]
+
+
+def newest(connection: Connection) -> int:
+    """The highest id there is, 0 before any."""
+    return connection.execute(select(func.max(events.c.id))).scalar() or 0
 
 
 def of_job(connection: Connection, job_id: str, limit: int = 500) -> list[dict[str, Any]]:

@@ -29,9 +29,21 @@ def new_id() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(8))
 
 
-def find_by_key(connection: Connection, key: str) -> Job | None:
-    row = connection.execute(select(jobs).where(jobs.c.key == key)).first()
-    return None if row is None else to_job(row)
+def known(connection: Connection, submission: Submission) -> str | None:
+    """The id of the job that was handed in with this key; None when there is none.
+
+    Raises UsageError `key_in_use` when that was another request, as far as its digest tells.
+    """
+    row = connection.execute(select(jobs.c.id, jobs.c.request_digest).where(jobs.c.key == submission.key)).first()
+    if row is None:
+        return None
+    if submission.request_digest not in (None, row.request_digest):
+        raise UsageError(
+            "key_in_use",
+            f"this idempotency key came with another request before, which is job {row.id}",
+            remedy="repeat that request as it was, or choose a new key for a new job",
+        )
+    return str(row.id)
 
 
 def accept(connection: Connection, now: float, job_id: str, submission: Submission, planner: Planner) -> None:
@@ -47,6 +59,7 @@ def accept(connection: Connection, now: float, job_id: str, submission: Submissi
             key=submission.key,
             owner=submission.owner,
             requires=labels.stored(submission.requires) or None,
+            request_digest=submission.request_digest,
             cancel_requested=False,
             created_at=now,
         )
@@ -155,8 +168,19 @@ def get(connection: Connection, job_id: str) -> Job:
     """Raises NotFoundError for an id that the store does not know."""
     row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
     if row is None:
-        raise NotFoundError("job_unknown", f"there is no job {job_id!r}", remedy="`qmrunner status` lists all jobs")
+        raise _unknown(job_id)
     return to_job(row)
+
+
+def checked_id(job_id: str) -> str:
+    """The same text, which may be a job's id and a folder's name. Raises NotFoundError for one that can be neither."""
+    if len(job_id) > 32 or not (job_id.isascii() and job_id.isalnum()):
+        raise _unknown(job_id[:40])
+    return job_id
+
+
+def _unknown(job_id: str) -> NotFoundError:
+    return NotFoundError("job_unknown", f"there is no job {job_id!r}", remedy="`qmrunner status` lists all jobs")
 
 
 def get_all(connection: Connection, job_ids: Collection[str]) -> dict[str, Job]:
@@ -190,6 +214,37 @@ def listing(connection: Connection, limit: int = 50, states: Sequence[str] = ())
     if states:
         query = query.where(jobs.c.state.in_(states))
     return [to_job(row) for row in connection.execute(query).all()]
+
+
+def page(
+    connection: Connection,
+    limit: int,
+    *,
+    before: int | None = None,
+    states: Collection[str] = (),
+    kinds: Collection[str] = (),
+    name: str | None = None,
+) -> list[Job]:
+    """Jobs, the newest first, from `before` (a `seq`) on; `name` is a part of theirs, whatever its case."""
+    query = select(jobs).order_by(jobs.c.seq.desc()).limit(limit)
+    if before is not None:
+        query = query.where(jobs.c.seq < before)
+    if states:
+        query = query.where(jobs.c.state.in_(states))
+    if kinds:
+        query = query.where(jobs.c.kind.in_(kinds))
+    if name:
+        query = query.where(jobs.c.name.icontains(name, autoescape=True))
+    return [to_job(row) for row in connection.execute(query).all()]
+
+
+def steps_of(connection: Connection, job_ids: Collection[str]) -> dict[str, list[Step]]:
+    """The steps of several jobs, by job, in the order in which they were added."""
+    found: dict[str, list[Step]] = {job_id: [] for job_id in job_ids}
+    for part in _parts(job_ids):
+        for row in connection.execute(select(steps).where(steps.c.job_id.in_(part)).order_by(steps.c.id)):
+            found[row.job_id].append(to_step(row))
+    return found
 
 
 def counts(connection: Connection) -> dict[str, dict[str, int]]:

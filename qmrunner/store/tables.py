@@ -77,6 +77,7 @@ class JobColumns(TypedColumns):
     key: Column[str | None] = Column(String(200), unique=True)
     owner: Column[str | None] = Column(String(200))
     requires: Column[str | None] = Column(String(1000))  # labels, as `labels.stored` writes them
+    request_digest: Column[str | None] = Column(String(64))  # of the API request that came with `key`
     cancel_requested: Column[bool] = Column(Boolean, nullable=False, default=False)
     code: Column[str | None] = Column(String(64))
     summary: Column[str | None] = Column(String)
@@ -223,6 +224,18 @@ class EventColumns(TypedColumns):
 
 
 events = Table("events", metadata, EventColumns, Index(None, "job_id"))
+
+
+class TokenColumns(TypedColumns):
+    """Who may use the HTTP API. `digest` is the SHA-256 of the secret, which is kept nowhere."""
+
+    name: Column[str] = Column(String(64), primary_key=True)
+    scope: Column[str] = Column(String(8), nullable=False)  # read, write, admin
+    digest: Column[str] = Column(String(64), nullable=False, unique=True)
+    created_at: Column[float] = Column(Float, nullable=False)
+
+
+tokens = Table("tokens", metadata, TokenColumns)
 
 
 class ControlColumns(TypedColumns):

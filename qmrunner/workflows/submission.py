@@ -6,9 +6,12 @@ The chemistry and engine packages are loaded only by the kinds of job that need 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qmrunner.errors import UsageError
+from qmrunner.model import labels
 from qmrunner.model.jobs import Submission
 from qmrunner.workflows import files as inputs
 from qmrunner.workflows import reading, searching
@@ -32,7 +35,7 @@ def nmr(
     conformers: str = "none",
     max_conformers: int | None = None,
     max_lost_weight: float = MAX_LOST_WEIGHT,
-    max_atoms: int = MAX_ATOMS,
+    max_atoms: int | None = None,
     crest_installed: bool = False,
     charge: int | None = None,
     multiplicity: int | None = None,
@@ -51,7 +54,8 @@ def nmr(
     options = searching.Options(conformers, max_conformers, max_lost_weight, temperature_k, crest_installed)
     searching.check(options)
     found = reading.read(source)
-    molecules = [reading.settle_for_nmr(one, charge, multiplicity, theory, max_atoms) for one in found.molecules]
+    limit = max_atoms or MAX_ATOMS
+    molecules = [reading.settle_for_nmr(one, charge, multiplicity, theory, limit) for one in found.molecules]
     params, files = searching.plan(options, molecules, found)
     params |= {"solvent": medium.key, "level": theory.key}
     return Submission("nmr", params, files, name, priority, key)
@@ -64,7 +68,7 @@ def conformers(
     conformers: str = "auto",
     max_conformers: int | None = None,
     max_lost_weight: float = MAX_LOST_WEIGHT,
-    max_atoms: int = 2 * MAX_ATOMS,
+    max_atoms: int | None = None,
     crest_installed: bool = False,
     charge: int | None = None,
     multiplicity: int | None = None,
@@ -78,7 +82,8 @@ def conformers(
     options = searching.Options(conformers, max_conformers, max_lost_weight, temperature_k, crest_installed)
     searching.check(options)
     found = reading.read(source)
-    molecules = [reading.settle_for_xtb(one, charge, multiplicity, max_atoms) for one in found.molecules]
+    limit = max_atoms or 2 * MAX_ATOMS
+    molecules = [reading.settle_for_xtb(one, charge, multiplicity, limit) for one in found.molecules]
     searching.refuse_none(options, molecules)
     params, files = searching.plan(options, molecules, found)
     params |= {"solvent": medium.key}
@@ -138,6 +143,18 @@ def crest(
 ) -> Submission:
     """A user's own CREST run: structure file first, then `args` as they are. Raises UsageError as `xtb` does."""
     return _program("crest", structure, args, with_files, unconfined, name, priority, key)
+
+
+def told(submission: Submission, *, fresh: bool, allow_altering: bool, require: Sequence[str] = ()) -> Submission:
+    """The submission with what any kind may be told: compute every step anew, let remedies alter the answer, run only
+    where these labels are. Raises UsageError `label_invalid`."""
+    words = {"fresh": fresh, "allow_altering": allow_altering}
+    params = {**submission.params, **{word: True for word, said in words.items() if said}}
+    try:
+        requires = labels.check(require)
+    except ValueError as problem:
+        raise UsageError("label_invalid", f"labels: {problem}", remedy="name a label of QMRUNNER_LABELS") from None
+    return replace(submission, params=params, requires=requires)
 
 
 def _program(

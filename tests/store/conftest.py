@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from qmrunner.store import schema
 from qmrunner.store.session import Store
 from tests.store.work import Work
 
@@ -9,3 +12,12 @@ from tests.store.work import Work
 @pytest.fixture
 def work(store: Store) -> Work:
     return Work(store)
+
+
+@pytest.fixture
+def postgres_store(postgres_database: str) -> Iterator[tuple[Work, str]]:
+    """Work on a PostgreSQL store, and its URL."""
+    opened = Store(postgres_database)
+    schema.upgrade(opened)
+    yield Work(opened), postgres_database
+    opened.close()

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import exc
 
 from qmrunner.errors import NotFoundError, UsageError
+from qmrunner.model.jobs import Submission
 from qmrunner.store import events, jobs, workers
 from qmrunner.store.claims import Claim
 from tests.store.work import CANCEL, CHAIN, FAIL, HOLD, ONE, REQUEUE, SUCCEED, Lazy, Work, Workflow, spec
@@ -173,10 +174,8 @@ def test_a_key_is_given_once_even_when_two_ask_at_the_same_time(work: Work) -> N
     with pytest.raises(exc.IntegrityError):
         work.job(key="mine")
     with work.store.read() as connection:
-        found = jobs.find_by_key(connection, "mine")
-        assert found is not None
-        assert found.id == job
-        assert jobs.find_by_key(connection, "other") is None
+        assert jobs.known(connection, Submission("xtb", {}, key="mine")) == job
+        assert jobs.known(connection, Submission("xtb", {}, key="other")) is None
         assert jobs.counts(connection) == {"jobs": {"queued": 1}, "steps": {"ready": 1}}
 
 

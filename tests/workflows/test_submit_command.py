@@ -48,3 +48,10 @@ def test_a_molecule_beyond_the_limit_is_refused_with_its_cost(tmp_path: Path) ->
     assert "too_many_atoms" in done.stderr
     assert "core hours" in done.stderr
     assert not (tmp_path / "home").exists()
+
+
+def test_the_limit_is_a_setting_and_the_option_goes_before_it(tmp_path: Path) -> None:
+    refused = submit(tmp_path / "home", "nmr", "CCO", MAX_ATOMS="5")
+    assert refused.returncode == 2
+    assert "more than the limit of 5" in refused.stderr
+    assert submit(tmp_path / "home", "nmr", "CCO", "--max-atoms", "9", MAX_ATOMS="5").returncode == 0

@@ -1,0 +1,165 @@
+"""Routes of jobs: hand in, list, look, move."""
+
+from __future__ import annotations
+
+import mimetypes
+import time
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.background import BackgroundTask
+from starlette.responses import StreamingResponse
+
+from qmrunner import views, why
+from qmrunner.api import schemas
+from qmrunner.api.access import Caller, needs
+from qmrunner.api.answers import Json, errors
+from qmrunner.api.files import Opened, published_file, published_files
+from qmrunner.api.forms import PRINTABLE
+from qmrunner.api.service import Service, service_of
+from qmrunner.api.submitting import hand_in
+from qmrunner.store import jobs as job_store
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=errors(401, 403, 404, 422, 429, 503))
+Reader = Annotated[Caller, Depends(needs("read"))]
+Writer = Annotated[Caller, Depends(needs("write"))]
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=schemas.Accepted,
+    responses={
+        200: {"model": schemas.Accepted, "description": "The job that was handed in with this key before."},
+        **errors(400, 409, 413, 415),
+    },
+)
+async def submit(request: Request, caller: Writer) -> Json:
+    """Hand in a job. It is stored durably when its id is answered.
+
+    As JSON, or as multipart/form-data with the JSON in a part `job` and each file in a part `file`, the input first.
+    With an `Idempotency-Key`, the same request again answers 200 and the same id, and another one with that key 409.
+    """
+    service = service_of(request)
+    job_id, new = await hand_in(service, request.app.state.children, request, caller)
+    return Json({"id": job_id}, 201 if new else 200, {"Location": f"/v1/jobs/{job_id}"})
+
+
+@router.get("", response_model=schemas.JobPage)
+async def listing(
+    request: Request,
+    _: Reader,
+    state: Annotated[list[schemas.JobState], Query(description="Only these states.")] = [],  # noqa: B006
+    kind: Annotated[list[schemas.Kind], Query(description="Only these kinds.")] = [],  # noqa: B006
+    name: Annotated[str | None, Query(max_length=200, pattern=PRINTABLE, description="A part of the name.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,15}$", description="`next` of the page before.")] = None,
+) -> Json:
+    """Jobs, the newest first."""
+    service = service_of(request)
+    before = None if cursor is None else int(cursor)
+    return Json(
+        await service.ask(lambda: views.page(service.app, limit, before=before, states=state, kinds=kind, name=name))
+    )
+
+
+@router.get("/{job_id}", response_model=schemas.JobAnswer)
+async def job(request: Request, job_id: str, _: Reader) -> Json:
+    """One job with its steps and their progress."""
+    return Json(_without(await look(request, views.job_view, job_id), "log"))
+
+
+@router.get("/{job_id}/why", response_model=schemas.WhyAnswer)
+async def explain(request: Request, job_id: str, _: Reader) -> Json:
+    """What is happening or went wrong, the line of evidence, and what to do next."""
+    return Json(_without(await look(request, why.view, job_id), "log"))
+
+
+@router.get("/{job_id}/result", response_model=schemas.ResultAnswer, responses=errors(409))
+async def result(request: Request, job_id: str, _: Reader) -> Json:
+    """Shifts, energies and files of a job that succeeded; 409 before that."""
+    return Json(_without(await look(request, views.result_view, job_id), "folder"))
+
+
+@router.get("/{job_id}/files", response_model=schemas.FileList)
+async def files(request: Request, job_id: str, _: Reader) -> Json:
+    """What the job has published so far, its input included."""
+    found = await look(request, published_files, job_id)
+    return Json({"files": [{"name": name, "bytes": size} for name, size in found]})
+
+
+@router.get(
+    "/{job_id}/files/{name:path}",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/octet-stream": {}}, "description": "The file, byte for byte."},
+        **errors(400),
+    },
+)
+async def download(request: Request, job_id: str, name: str, _: Reader) -> StreamingResponse:
+    """One published file."""
+    opened: Opened = await look(request, published_file, job_id, name)
+    headers = {
+        "Content-Length": str(opened.size),
+        "Content-Disposition": "attachment",  # an SVG or HTML of somebody's job is not to run as a page of ours
+        "X-Content-Type-Options": "nosniff",
+    }
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    closing = BackgroundTask(opened.file.close)
+    return StreamingResponse(opened.chunks(), headers=headers, media_type=kind, background=closing)
+
+
+@router.post("/{job_id}/cancel", response_model=schemas.Moved, responses=errors(409))
+async def cancel(request: Request, job_id: str, _: Writer) -> Json:
+    """End a job: waiting steps at once, running engines by TERM and, after a grace, KILL."""
+    return await _move(request, job_store.cancel, job_id)
+
+
+@router.post("/{job_id}/retry", response_model=schemas.Moved, responses=errors(409))
+async def retry(
+    request: Request,
+    job_id: str,
+    _: Writer,
+    allow_altering: Annotated[bool, Query(description="Remedies of this job may alter the answer.")] = False,
+) -> Json:
+    """Run the unsuccessful steps of a failed or cancelled job again; finished steps are kept."""
+    return await _move(request, job_store.retry, job_id, allow_altering)
+
+
+@router.post("/{job_id}/hold", response_model=schemas.Moved, responses=errors(409))
+async def hold(request: Request, job_id: str, _: Writer) -> Json:
+    """Start no more steps of a job; running ones go on to their end."""
+    return await _move(request, job_store.hold, job_id)
+
+
+@router.post("/{job_id}/release", response_model=schemas.Moved, responses=errors(409))
+async def release(request: Request, job_id: str, _: Writer) -> Json:
+    """Let a held job go on."""
+    return await _move(request, job_store.release, job_id)
+
+
+async def look(request: Request, ask: Callable[..., Any], job_id: str, *more: Any) -> Any:
+    """What `ask(app, job_id, *more)` finds. Raises NotFoundError before that for an id that no job can have."""
+    service = service_of(request)
+    checked = job_store.checked_id(job_id)
+    return await service.ask(lambda: ask(service.app, checked, *more))
+
+
+async def _move(request: Request, verb: Callable[..., Any], job_id: str, *more: Any) -> Json:
+    service, checked = service_of(request), job_store.checked_id(job_id)
+    return Json(await service.ask(lambda: _moved(service, verb, checked, *more)))
+
+
+def _moved(service: Service, verb: Callable[..., Any], job_id: str, *more: Any) -> dict[str, Any]:
+    with service.app.store.write() as connection:
+        found = verb(connection, time.time(), job_id, *more)
+    service.app.queue.ring()
+    return {"id": found.id, "state": found.state, "cancel_requested": found.cancel_requested}
+
+
+def _without(value: Any, name: str) -> Any:
+    """A copy in which nothing is called `name`: paths of the server are nobody's business."""
+    if isinstance(value, dict):
+        return {key: _without(one, name) for key, one in value.items() if key != name}
+    return [_without(one, name) for one in value] if isinstance(value, list) else value

@@ -1,0 +1,120 @@
+"""Raw engine output of steps: from the log of each attempt, or from what the step has published."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from qmrunner.api.files import Opened, open_below, published_file
+from qmrunner.app import App
+from qmrunner.errors import NotFoundError
+from qmrunner.model.jobs import Attempt, Job, Step
+from qmrunner.model.states import ATTEMPT_LIVE, JOB_FINAL, STEP_FINAL, StepState
+from qmrunner.store import jobs as job_store
+from qmrunner.store import workers
+
+_PIECE = 1 << 16
+_PUBLISHED = "output.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """So many bytes of that attempt's log have been seen."""
+
+    attempt: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes at a position, where to go on, and whether that is all there will ever be."""
+
+    at: Position
+    data: bytes
+    next: Position
+    over: bool
+    state: StepState
+
+
+def read(app: App, job_id: str, step_name: str, attempt: int | None, offset: int, limit: int) -> tuple[int, bytes]:
+    """Number of the attempt and bytes of its log; none where it has not begun or its log is on another machine.
+
+    Raises NotFoundError `job_unknown`, `step_unknown`, `attempt_unknown`.
+    """
+    _, step, tries = _load(app, job_id, step_name)
+    numbers = [one.number for one in tries]
+    if attempt is None:
+        attempt = numbers[-1] if numbers else 0
+    elif attempt not in numbers:
+        raise NotFoundError(
+            "attempt_unknown", f"step {step_name} has had no attempt {attempt}", remedy=f"there were {len(numbers)}"
+        )
+    one = next((one for one in tries if one.number == attempt), None)
+    return attempt, b"" if one is None else _bytes(app, step, one, offset, limit)
+
+
+def more(app: App, job_id: str, step_name: str, at: Position) -> Piece:
+    """The next piece of a step's output. Raises NotFoundError `job_unknown`, `step_unknown`."""
+    job, step, tries = _load(app, job_id, step_name)
+    one = next((one for one in tries if one.number == at.attempt), None)
+    data = b"" if one is None else _bytes(app, step, one, at.offset, _PIECE)
+    live = one is not None and one.state in ATTEMPT_LIVE
+    if live or len(data) == _PIECE:
+        data = _whole(data)
+    if data or live:
+        return Piece(at, data, Position(at.attempt, at.offset + len(data)), False, step.state)
+    later = [other.number for other in tries if other.number > at.attempt]
+    if later:
+        return Piece(at, b"", Position(later[0], 0), False, step.state)
+    over = step.state in STEP_FINAL or job.state in JOB_FINAL
+    return Piece(at, b"", at, over, step.state)
+
+
+def _load(app: App, job_id: str, step_name: str) -> tuple[Job, Step, Sequence[Attempt]]:
+    with app.store.read() as connection:
+        job = job_store.get(connection, job_id)
+        steps = job_store.of_job(connection, job_id)
+        tries = workers.attempts_of_job(connection, job_id)
+    step = next((one for one in steps if one.name == step_name), None)
+    if step is None:
+        raise NotFoundError(
+            "step_unknown",
+            f"job {job_id} has no step {step_name[:100]!r}",
+            remedy=f"its steps are {', '.join(one.name for one in steps)}",
+        )
+    return job, step, [one for one in tries if one.step_id == step.id]
+
+
+def _bytes(app: App, step: Step, attempt: Attempt, offset: int, limit: int) -> bytes:
+    opened = _open(app, step, attempt)
+    if opened is None:
+        return b""
+    with opened.file as file:
+        return os.pread(file.fileno(), limit, offset)
+
+
+def _open(app: App, step: Step, attempt: Attempt) -> Opened | None:
+    """The log by its own name below our own folder of logs: where a worker's folder is mounted may differ."""
+    try:
+        return open_below(app.settings.logs_root, (step.job_id, Path(attempt.log).name))
+    except OSError:
+        pass  # on another machine, removed by its retention, or not there yet
+    if step.state is not StepState.SUCCEEDED or attempt.number != step.attempt:
+        return None
+    try:
+        return published_file(app, step.job_id, f"{step.name}/{_PUBLISHED}")
+    except NotFoundError:
+        return None
+
+
+def _whole(data: bytes) -> bytes:
+    """Without the beginning of a character whose end has yet to come."""
+    for back in range(1, min(4, len(data)) + 1):
+        byte = data[-back]
+        if byte & 0xC0 == 0x80:
+            continue
+        length = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
+        return data[:-back] if length > back else data
+    return data

@@ -1,0 +1,47 @@
+"""Names that come with requests: of uploads, and of files to download."""
+
+from __future__ import annotations
+
+import re
+
+from qmrunner.errors import UsageError
+
+_LONGEST_NAME = 150  # bytes; file systems take 255, and engines put endings of their own behind
+_LONGEST_PATH = 1000
+
+
+def upload_name(given: str) -> str:
+    """A name for a file in the job's folder: the last part of what a client sent.
+
+    Raises UsageError `bad_file_name` for one that is absolute, has a part `..`, is hidden, too long, or holds what is
+    not printable.
+    """
+    parts = re.split(r"[/\\]", given)
+    base = parts[-1]
+    fine = (
+        base
+        and given.isprintable()
+        and not given.startswith(("/", "\\"))
+        and not re.match(r"[A-Za-z]:", given)
+        and ".." not in parts
+        and not base.startswith((".", "-"))
+        and len(base.encode(errors="replace")) <= _LONGEST_NAME
+        and len(given) <= _LONGEST_PATH
+    )
+    if not fine:
+        raise UsageError(
+            "bad_file_name",
+            f"a file cannot be called {given[:100]!r}",
+            remedy=f"send a plain name of at most {_LONGEST_NAME} bytes: no folders above, no leading '.' or '-'",
+        )
+    return base
+
+
+def published_name(given: str) -> str:
+    """A path in a job's folder as `files` lists it. Raises UsageError `bad_path` for one that can never be there."""
+    parts = given.split("/")
+    if len(given) > _LONGEST_PATH or not given.isprintable() or any(part in ("", ".", "..") for part in parts):
+        raise UsageError(
+            "bad_path", f"{given[:100]!r} is no path of a published file", remedy="take one from the list of `files`"
+        )
+    return given

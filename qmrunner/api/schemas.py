@@ -1,0 +1,197 @@
+"""The shapes of answers, for the documentation: what docs/operating.md says of JSON. More fields may come."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+JobState = Literal["queued", "running", "held", "succeeded", "failed", "cancelled"]
+StepState = Literal[
+    "waiting", "ready", "claimed", "running", "held", "succeeded", "failed", "cancelled", "skipped"
+]  # fmt: skip
+Kind = Literal["nmr", "conformers", "nwchem", "crest", "xtb"]
+Scope = Literal["read", "write", "admin"]
+_TIMES = ["2026-11-25T18:24:37.125Z"]
+
+
+class _Open(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class Accepted(BaseModel):
+    """A stored job."""
+
+    id: str = Field(examples=["ftqsrbrr"])
+
+
+class JobRow(_Open):
+    """A job as lists show it. `progress` has `text` and `fraction`."""
+
+    id: str = Field(examples=["ftqsrbrr"])
+    kind: Kind
+    name: str | None
+    state: JobState
+    code: str | None
+    summary: str | None
+    priority: int
+    cancel_requested: bool
+    created_at: str = Field(examples=_TIMES)
+    started_at: str | None = Field(examples=_TIMES)
+    finished_at: str | None = Field(examples=_TIMES)
+    progress: dict[str, Any]
+
+
+class JobPage(BaseModel):
+    """Jobs, the newest first. `next` is the `cursor` of the page that follows, null on the last one."""
+
+    jobs: list[JobRow]
+    next: str | None = Field(examples=["1841"])
+
+
+class StepRow(_Open):
+    """A step of a job; docs/operating.md has every field."""
+
+    id: str = Field(examples=["optimise-c1"])
+    stage: str
+    engine: str
+    state: StepState
+    attempt: int
+    progress: dict[str, Any]
+    code: str | None
+    started_at: str | None = Field(examples=_TIMES)
+    finished_at: str | None = Field(examples=_TIMES)
+
+
+class JobDetail(JobRow):
+    """A job with its steps."""
+
+    steps: list[StepRow]
+
+
+class JobAnswer(BaseModel):
+    """As `qmrunner status JOB --json`."""
+
+    job: JobDetail
+
+
+class Moved(BaseModel):
+    """Where a job stands after cancel, retry, hold or release."""
+
+    id: str
+    state: JobState
+    cancel_requested: bool
+
+
+class WhyAnswer(_Open):
+    """As `qmrunner why JOB --json`."""
+
+    id: str
+    state: JobState
+    summary: str
+    code: str | None
+    evidence: dict[str, Any] | None
+    remedy: str | None
+    next: str | None
+    attempts: list[dict[str, Any]]
+
+
+class ResultAnswer(_Open):
+    """As `qmrunner result JOB --json`, without `folder`."""
+
+    id: str
+    kind: Kind
+    energy_hartree: float | None
+    shifts: list[dict[str, Any]]
+    conformers: list[dict[str, Any]]
+    files: list[str]
+    provenance: dict[str, Any]
+
+
+class FileRow(BaseModel):
+    """A published file."""
+
+    name: str = Field(examples=["xtb/output.log"])
+    bytes: int
+
+
+class FileList(BaseModel):
+    """All published files of a job, by name."""
+
+    files: list[FileRow]
+
+
+class EventRow(BaseModel):
+    """Who moved what, when, and why."""
+
+    id: int
+    at: str = Field(examples=_TIMES)
+    event: str = Field(examples=["step_claimed"])
+    step: str | None
+    attempt: int | None
+    worker: int | None
+    data: dict[str, Any]
+
+
+class EventList(BaseModel):
+    """Events of a job, oldest first; `last` is the `after` of the next question."""
+
+    events: list[EventRow]
+    last: int
+
+
+class WorkerRow(_Open):
+    """A worker as `qmrunner status --json` shows it."""
+
+    id: int
+    name: str
+    state: str
+    slots: int
+    cores: int
+    heartbeat_age_s: float
+    stale: bool
+    version: str
+
+
+class WorkerList(BaseModel):
+    """All workers that have not ended."""
+
+    workers: list[WorkerRow]
+    paused: bool
+
+
+class TokenRow(BaseModel):
+    """A token without its secret."""
+
+    name: str = Field(examples=["alice"])
+    scope: Scope
+    created_at: str = Field(examples=_TIMES)
+
+
+class TokenList(BaseModel):
+    """All tokens by name."""
+
+    tokens: list[TokenRow]
+
+
+class TokenForm(BaseModel):
+    """A token to make."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str = Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=["alice"])
+    scope: Scope
+
+
+class NewToken(BaseModel):
+    """A token with its secret, which is not shown again."""
+
+    name: str
+    scope: Scope
+    secret: str = Field(examples=["qmr_…"])
+
+
+class Health(BaseModel):
+    """The server answers."""
+
+    status: Literal["ok"]
+    version: str

@@ -1,0 +1,93 @@
+"""The server process: where it listens, whom it lets in, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import math
+import socket
+from types import FrameType
+
+import uvicorn
+
+from qmrunner import __version__
+from qmrunner.api.application import build
+from qmrunner.api.service import Service
+from qmrunner.app import App
+from qmrunner.errors import NotReadyError, UsageError
+from qmrunner.logs import get as get_logger
+from qmrunner.store import tokens
+
+_BACKLOG = 256
+
+
+def serve(app: App, host: str, port: int) -> None:
+    """Answer until SIGTERM or SIGINT. Raises NotReadyError when it cannot listen or the store is not usable, UsageError
+    `token_needed` when others than this machine could ask and no token is there."""
+    store = app.open_store(create=True)
+    local = _is_loopback(host)
+    if not local:
+        with store.read() as connection:
+            _require_token(host, tokens.count(connection))
+    listener = _listen(host, port)
+    asyncio.run(_serve(app, listener, local))
+
+
+async def _serve(app: App, listener: socket.socket, local: bool) -> None:
+    service = Service(app, trusts_everybody=local)
+    config = uvicorn.Config(
+        build(service), log_config=None, access_log=False, lifespan="on", server_header=False,
+        timeout_graceful_shutdown=math.ceil(app.settings.stop_grace_seconds), ws="none",
+        proxy_headers=False,  # a header of the client's would otherwise name the client
+    )  # fmt: skip
+    server = _Server(config, service)
+    address, port = listener.getsockname()[:2]
+    url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
+    get_logger().info("api_started", url=url, version=__version__, store=app.store.url, tokens_needed=not local or None)
+    await server.serve(sockets=[listener])
+    get_logger().info("api_stopped")
+
+
+class _Server(uvicorn.Server):
+    """A stop by signal is the way to stop: exit status 0, and streams end at once."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.should_exit = True
+        self._loop.call_soon_threadsafe(self._service.stopping.set)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, *_, address = found[0]
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except (OSError, UnicodeError, OverflowError) as problem:
+        raise NotReadyError(
+            "cannot_listen",
+            f"cannot listen on {host} port {port}",
+            evidence=str(problem),
+            remedy="choose another --host or --port; `ss -ltnp` shows who has it",
+        ) from None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _require_token(host: str, count: int) -> None:
+    if count == 0:
+        raise UsageError(
+            "token_needed",
+            f"{host} can be reached from elsewhere, and there is no token yet",
+            remedy="make one first: `qmrunner token add NAME --scope write`; or listen on 127.0.0.1",
+        )

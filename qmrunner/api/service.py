@@ -1,0 +1,65 @@
+"""What every request shares: the app, the limits, and a way to ask the store that never hangs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+from starlette.requests import HTTPConnection
+
+from qmrunner.api.rate import Rate
+from qmrunner.app import App
+from qmrunner.store.session import StoreUnavailable
+
+T = TypeVar("T")
+# Below the 15 connections that SQLAlchemy's pool hands out, so that nobody waits for one.
+_AT_ONCE = 12
+_ANSWER_S = 10.0
+
+
+class Service:
+    """One server. `trusts_everybody`: it listens on loopback only, where a store without tokens is open."""
+
+    def __init__(self, app: App, *, trusts_everybody: bool) -> None:
+        self.app = app
+        self.trusts_everybody = trusts_everybody
+        self.stopping = asyncio.Event()
+        self.rate = Rate(app.settings.api_rate_per_minute)
+        self.streams = 0
+        self.requests: Counter[tuple[str, str, str]] = Counter()  # method, route, status
+        self._limiter = CapacityLimiter(_AT_ONCE)
+
+    async def ask(self, work: Callable[[], T]) -> T:
+        """The result of `work`, which reads or writes store or files in a thread.
+
+        Raises StoreUnavailable when that takes too long, as with a server that has gone: the thread is left to its own
+        time-outs, and while too many of them hang nobody else waits for one.
+        """
+        try:
+            with anyio.fail_after(_ANSWER_S):
+                return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
+        except (TimeoutError, NoConnectionFree):
+            raise StoreUnavailable(
+                "store_unavailable",
+                "the store does not answer",
+                evidence=f"nothing within {_ANSWER_S:g} s",
+                remedy="try again later; check that the database server runs and that its disk is not full",
+            ) from None
+
+    async def pause(self, seconds: float) -> bool:
+        """Wait that long. True at once when the server stops."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.stopping.wait()
+        except TimeoutError:
+            return False
+
+
+def service_of(connection: HTTPConnection) -> Service:
+    found: Service = connection.app.state.service
+    return found

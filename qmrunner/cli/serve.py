@@ -1,0 +1,45 @@
+"""serve."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+# A request answers or says 503: it does not wait for a lock as long as a daemon would.
+_BUSY_S = 5.0
+
+
+def register(cli: typer.Typer) -> None:
+    cli.command()(serve)
+
+
+def serve(
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on; default QMRUNNER_API_HOST.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", help="Port; default QMRUNNER_API_PORT.", min=0, max=65535)
+    ] = None,
+) -> None:
+    """Answer HTTP in the foreground: the jobs of this store, at /v1; described at /docs. Ends on SIGTERM."""
+    from qmrunner import app, logs
+    from qmrunner.errors import NotReadyError
+
+    try:
+        from qmrunner.api import server
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").startswith("qmrunner"):
+            raise
+        raise NotReadyError(
+            "api_missing",
+            "the HTTP API is not installed",
+            evidence=str(missing),
+            remedy="install the optional part: `pip install 'qmrunner[api]'`",
+        ) from None
+    built = app.build(busy_seconds=_BUSY_S)
+    settings = built.settings
+    finish = logs.to_stdout(settings.log_level, worker=settings.worker_name)
+    try:
+        server.serve(built, host or settings.api_host, settings.api_port if port is None else port)
+    finally:
+        built.close()
+        finish(2.0)

@@ -1,0 +1,71 @@
+"""token add, token list, token revoke."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from qmrunner.cli.common import AsJson, open_app, print_json
+
+_tokens = typer.Typer(help="Who may use the HTTP API.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the token; jobs handed in with it belong to it.")]
+
+
+def register(cli: typer.Typer) -> None:
+    cli.add_typer(_tokens, name="token")
+
+
+@_tokens.command()
+def add(
+    name: Name,
+    scope: Annotated[
+        str, typer.Option("--scope", help="read: look; write: also hand in and move jobs; admin: also stop workers.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Make a token. Its secret is printed once, and kept nowhere."""
+    from qmrunner import app
+    from qmrunner.store import tokens
+
+    store = app.build().open_store(create=True)
+    with store.write() as connection:
+        secret = tokens.add(connection, time.time(), name, scope)
+    if as_json:
+        print_json({"name": name, "scope": scope, "secret": secret})
+    else:
+        print(secret)
+
+
+@_tokens.command("list")
+def listing(as_json: AsJson = False) -> None:
+    """Names, scopes and ages of all tokens."""
+    from rich.table import Table
+
+    from qmrunner.cli.common import console, duration
+    from qmrunner.store import tokens
+    from qmrunner.store.rows import moment
+    from qmrunner.views import iso
+
+    with open_app().store.read() as connection:
+        found = tokens.listing(connection)
+    if as_json:
+        print_json([{"name": one.name, "scope": one.scope, "created_at": iso(moment(one.created_at))} for one in found])
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("name", "scope", "age"):
+        table.add_column(heading)
+    for one in found:
+        table.add_row(one.name, one.scope, duration(max(0.0, time.time() - one.created_at)))
+    console().print(table if found else "no tokens: `qmrunner token add NAME --scope read|write|admin`", markup=False)
+
+
+@_tokens.command()
+def revoke(name: Name) -> None:
+    """Let a token open nothing any more, at once."""
+    from qmrunner.store import tokens
+
+    with open_app().store.write() as connection:
+        tokens.revoke(connection, time.time(), name)
+    print(f"{name} is revoked")

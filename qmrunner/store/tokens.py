@@ -1,0 +1,94 @@
+"""Tokens of the HTTP API: random secrets of 256 bits, of which the store knows the hash only.
+
+A plain SHA-256 is right for secrets that nobody can guess; slow hashes are for passwords.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, func, select
+
+from qmrunner.errors import NotFoundError, UsageError
+from qmrunner.store import events
+from qmrunner.store.tables import tokens
+
+SCOPES = ("read", "write", "admin")  # each includes the ones before it
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_PREFIX = "qmr_"  # so that scanners for leaked secrets can know one
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One token without its secret. `created_at` is Unix seconds."""
+
+    name: str
+    scope: str
+    created_at: float
+
+
+def add(connection: Connection, now: float, name: str, scope: str) -> str:
+    """A new token. Returns its secret, which cannot be had again.
+
+    Raises UsageError `bad_token_name`, `unknown_scope`, `token_exists`.
+    """
+    if not may_be_named(name):
+        raise UsageError(
+            "bad_token_name",
+            f"{name!r} cannot be the name of a token",
+            remedy="use 1 to 64 letters, digits, '.', '_' and '-', beginning with a letter or digit",
+        )
+    if scope not in SCOPES:
+        raise UsageError("unknown_scope", f"unknown scope {scope!r}", remedy=f"known are {', '.join(SCOPES)}")
+    if connection.execute(select(tokens.c.name).where(tokens.c.name == name)).first() is not None:
+        raise UsageError(
+            "token_exists",
+            f"there is a token {name} already",
+            remedy=f"choose another name, or revoke it first: `qmrunner token revoke {name}`",
+        )
+    secret = _PREFIX + secrets.token_urlsafe(32)
+    connection.execute(tokens.insert().values(name=name, scope=scope, digest=_digest(secret), created_at=now))
+    events.append(connection, now, "token_added", name=name, scope=scope)
+    return secret
+
+
+def may_be_named(name: str) -> bool:
+    return _NAME.fullmatch(name) is not None
+
+
+def unknown(name: str) -> NotFoundError:
+    return NotFoundError("token_unknown", f"there is no token {name[:64]!r}", remedy="`qmrunner token list` lists them")
+
+
+def find(connection: Connection, secret: str) -> Token | None:
+    """The token with this secret; None when there is none, or none any more."""
+    digest = _digest(secret)
+    row = connection.execute(select(tokens).where(tokens.c.digest == digest)).first()
+    if row is None or not hmac.compare_digest(row.digest, digest):
+        return None
+    return Token(row.name, row.scope, row.created_at)
+
+
+def count(connection: Connection) -> int:
+    return int(connection.execute(select(func.count()).select_from(tokens)).scalar_one())
+
+
+def listing(connection: Connection) -> list[Token]:
+    """All tokens by name."""
+    rows = connection.execute(select(tokens).order_by(tokens.c.name))
+    return [Token(row.name, row.scope, row.created_at) for row in rows]
+
+
+def revoke(connection: Connection, now: float, name: str) -> None:
+    """From now on its secret opens nothing. Raises NotFoundError `token_unknown`."""
+    if connection.execute(delete(tokens).where(tokens.c.name == name)).rowcount == 0:
+        raise unknown(name)
+    events.append(connection, now, "token_revoked", name=name)
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
