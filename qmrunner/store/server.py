@@ -22,6 +22,13 @@ _LIVENESS = {
     "tcp_user_timeout": 12000,
     "application_name": "qmrunner",
 }
+# The same the other way round, or the server keeps the locks of a transaction whose client was cut off.
+_SERVER_LIVENESS = {
+    "tcp_keepalives_idle": 5,
+    "tcp_keepalives_interval": 2,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 12000,
+}
 _CONNECT_SECONDS = 10.0
 _STATEMENT_SECONDS = 60.0
 _IDLE_SECONDS = 120.0
@@ -39,10 +46,11 @@ def engine(url: URL, busy_seconds: float, connections: int) -> Engine:
         "lock_timeout": busy_seconds,
         "idle_in_transaction_session_timeout": _IDLE_SECONDS,
     }
+    there = {name: int(1000 * seconds) for name, seconds in limits.items()} | _SERVER_LIVENESS
     wanted: dict[str, Any] = {
         **_LIVENESS,
         "connect_timeout": max(2, math.ceil(min(busy_seconds, _CONNECT_SECONDS))),
-        "options": " ".join(f"-c {name}={int(1000 * seconds)}" for name, seconds in limits.items()),
+        "options": " ".join(f"-c {name}={value}" for name, value in there.items()),
     }
     try:
         made = create_engine(
