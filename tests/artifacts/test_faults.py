@@ -34,7 +34,7 @@ def test_without_object_storage_engines_compute_on_and_commit_once_when_it_is_ba
     here, there = machines.stand_in("here"), machines.stand_in("there")
     worker = daemon(on=there)
     job = str(here.json("submit", "xtb", machines.structure(gate=1))["id"])
-    waiting = str(here.json("submit", "xtb", machines.structure(), QMRUNNER_XTB="")["id"])
+    waiting = str(here.json("submit", "xtb", machines.structure())["id"])
     wait_for(lambda: running(here, job), 30.0, "a running engine")
     ended(here, waiting)
     wire.cut()

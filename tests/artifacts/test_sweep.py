@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from qmrunner.app import App
@@ -161,14 +161,19 @@ def test_the_sweep_command_lists_it(world: World) -> None:
 ACTS = st.lists(
     st.tuples(
         st.sampled_from(["put", "put and refer", "refer", "forget", "wait", "plan", "apply", "sweep"]),
-        st.sampled_from("abcd"),
+        st.sampled_from("ab"),
     ),
+    min_size=6,
     max_size=30,
 )
+LATE = [
+    (act, "a") for act in ("put", "wait", "wait", "plan", "put and refer", "apply")
+]  # what the look before a removal is for
 
 
 @settings(max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(acts=ACTS)
+@example(acts=LATE)
 def test_whatever_happens_no_content_that_a_file_has_is_ever_removed(world: World, acts: list[tuple[str, str]]) -> None:
     fresh: dict[str, tuple[rows.File, float]] = {}
     plan: list[Action] = []
