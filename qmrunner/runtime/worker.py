@@ -36,7 +36,7 @@ from qmrunner.runtime.removal import remove_tree
 from qmrunner.runtime.shrink import shrink
 from qmrunner.runtime.spawning import SpawnerClient
 from qmrunner.runtime.tail import TailRegister
-from qmrunner.store import claims
+from qmrunner.store import claims, events
 from qmrunner.store import jobs as job_store
 from qmrunner.store.claims import Claim
 from qmrunner.store.reuse import computed_before
@@ -314,7 +314,7 @@ class Worker:
                     raise LeftForSuccessor from None
                 delay = min(delay * 2, _COMMIT_RETRY_S[1])
         if ready is None:
-            self.log.warning("attempt_fenced", **who(live))
+            self._tell_fenced(live)
             if publication is not None:
                 publication.discard()
             return
@@ -322,6 +322,16 @@ class Worker:
         self._clean(live, verdict, usage.get("stop_reason"))
         if ready > 1 or (ready and self.stopping.is_set()):
             self.app.queue.ring()
+
+    def _tell_fenced(self, live: Live) -> None:
+        """For people, and for whoever counts what is thrown away."""
+        self.log.warning("attempt_fenced", **who(live))
+        who_and_what: dict[str, Any] = {"job_id": live.job.id, "step": live.step.name, "attempt": live.number}
+        try:
+            with self.app.store.write() as connection:
+                events.append(connection, time.time(), "attempt_fenced", worker_id=self.worker_id, **who_and_what)
+        except StoreUnavailable as problem:
+            self.log.warning("history_incomplete", **who(live), evidence=problem.evidence)
 
     def _try_commit(
         self, live: Live, verdict_for: VerdictFor, usage: Mapping[str, Any], publication: Publication | None

@@ -277,8 +277,7 @@ def finish(
     `content_key` is kept with a success, so that an identical step finds it. `publish` runs once the fence is passed;
     `ended` with the job and its steps when this was the job's end.
 
-    Returns how many steps are ready now, or None when this attempt has been fenced off: nothing was changed then, and
-    the event `attempt_fenced` tells it.
+    Returns how many steps are ready now, or None when this attempt has been fenced off: nothing was changed then.
     """
     row = connection.execute(select(steps).where(steps.c.id == step_id)).one()
     values: dict[str, Any] = {
@@ -300,7 +299,6 @@ def finish(
         needed = after_stop_mib(held["scratch_mib"], usage.get("peak_scratch_mib") or 0.0)
         values["demand"] = {**row.demand, "scratch_least_mib": needed}
     if not move_step(connection, now, step_id, verdict.move, fence=number, **values):
-        events.append(connection, now, "attempt_fenced", job_id=row.job_id, step=row.name, attempt=number)
         return None
     connection.execute(
         update(attempts)
