@@ -353,8 +353,7 @@ class Worker:
                     raise LeftForSuccessor from None
                 delay = min(delay * 2, _COMMIT_RETRY_S[1])
         if ready is None:
-            self.log.warning("attempt_fenced", **who(live))
-            self._note_fenced(live)
+            self._tell_fenced(live)
             if publication is not None:
                 publication.discard()
             return
@@ -363,20 +362,17 @@ class Worker:
         if ready > 1 or (ready and self.stopping.is_set()):
             self.app.queue.ring()
 
-    def _note_fenced(self, live: Live) -> None:
-        """A line of history, by itself: the refused commit changed nothing, and nothing waits for this."""
+    def _tell_fenced(self, live: Live) -> None:
+        """For people, and for whoever counts what is thrown away."""
+        self.log.warning("attempt_fenced", **who(live))
+        who_and_what: dict[str, Any] = {"job_id": live.job.id, "step": live.step.name, "attempt": live.number}
         try:
             with self.app.store.write() as connection:
                 events.append(
-                    connection,
-                    self.app.store.now(),
-                    "attempt_fenced",
-                    job_id=live.job.id,
-                    step=live.step.name,
-                    attempt=live.number,
+                    connection, self.app.store.now(), "attempt_fenced", worker_id=self.worker_id, **who_and_what
                 )
         except StoreUnavailable as problem:
-            self.log.warning("history_lacks", event_lost="attempt_fenced", **who(live), evidence=problem.evidence)
+            self.log.warning("history_incomplete", **who(live), evidence=problem.evidence)
 
     def _try_commit(
         self, live: Live, verdict_for: VerdictFor, usage: Mapping[str, Any], publication: Publication | None
