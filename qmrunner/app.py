@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
@@ -45,8 +44,8 @@ class App:
     @cached_property
     def store(self) -> Store:
         s = self.settings
-        # One for each attempt's thread, and those that beat, judge, sweep and watch space.
-        threads = (s.slots or len(os.sched_getaffinity(0))) + 4
+        # One for each attempt's thread, and those that beat, judge, sweep and watch space; `serve` asks in twelve.
+        threads = max(12, (s.slots or len(os.sched_getaffinity(0))) + 4)
         return Store(s.store, busy_seconds=self._busy_seconds, connections=threads)
 
     def open_store(self, *, create: bool) -> Store:
@@ -147,9 +146,9 @@ class App:
             files = {f"input/{name}": folder / "input" / name for name in submission.files}
             sent = self.artifacts.put(files) if self.artifacts else {}
             with store.write() as connection:
-                job_store.accept(connection, time.time(), job_id, submission, self.plan)
+                job_store.accept(connection, store.now(), job_id, submission, self.plan)
                 rows = artifact_store.rows_of(job_id, artifact_store.JOB, "", 0, sent)
-                artifact_store.add(connection, time.time(), rows)
+                artifact_store.add(connection, store.now(), rows)
         except BaseException as problem:
             stored = self._stored(job_id) if isinstance(problem, StoreUnavailable) else False
             if stored:

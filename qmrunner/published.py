@@ -30,6 +30,17 @@ def names(app: App, job_id: str) -> list[str]:
     return sorted({*files, *([RESULT] if _over(app, job_id) else [])})
 
 
+def listed(app: App, job_id: str) -> list[tuple[str, int]]:
+    """Name and bytes of each of `names`, where an artifact store has them. Raises NotFoundError."""
+    assert app.artifacts is not None
+    rows = app.artifacts.files(job_id, JOB)
+    found = {file.path: file.bytes for file in rows if not Path(file.path).name.startswith(".")}
+    if _over(app, job_id):
+        _write_result(app, job_id)
+        found[RESULT] = (app.settings.jobs_root / job_id / RESULT).stat().st_size
+    return sorted(found.items())
+
+
 def bring_own(app: App, job_id: str) -> list[str]:
     """Have the files of the job itself, not those of its steps, on this machine. Returns those that cannot be had."""
     if app.artifacts is None:

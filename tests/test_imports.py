@@ -49,6 +49,7 @@ MAY = {
     "qmrunner.api": {
         "qmrunner.api",
         "qmrunner.app",
+        "qmrunner.published",
         "qmrunner.views",
         "qmrunner.why",
         "qmrunner.store",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from qmrunner import published
 from qmrunner.api.names import published_name
 from qmrunner.app import App
 from qmrunner.errors import NotFoundError
@@ -40,6 +41,8 @@ def published_files(app: App, job_id: str) -> list[tuple[str, int]]:
     """Name and size of every regular file in the job's folder, hidden ones apart. Raises NotFoundError."""
     with app.store.read() as connection:
         job = job_store.get(connection, job_id)
+    if app.artifacts is not None:
+        return published.listed(app, job.id)
     folder = app.settings.jobs_root / job.id
     found = []
     for root, folders, names in os.walk(folder):  # links to folders are not followed
@@ -58,12 +61,14 @@ def published_files(app: App, job_id: str) -> list[tuple[str, int]]:
 def published_file(app: App, job_id: str, name: str) -> Opened:
     """One file of the list, open. Every part of its path is opened without following a link, below the job's folder.
 
-    The only way from a request to a file's content: where files are kept elsewhere, this is what has to know it.
+    The only way from a request to a file's content. What the artifact store has is brought here and verified first.
     Raises UsageError `bad_path`, NotFoundError `job_unknown`, `file_unknown`.
     """
     wanted = published_name(name)
     if wanted not in dict(published_files(app, job_id)):
         raise _unknown(job_id, wanted)
+    if app.artifacts is not None:
+        published.published_file(app, job_id, wanted)
     try:
         return open_below(app.settings.jobs_root, (job_id, *wanted.split("/")))
     except OSError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mimetypes
-import time
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -153,7 +152,7 @@ async def _move(request: Request, verb: Callable[..., Any], job_id: str, *more: 
 
 def _moved(service: Service, verb: Callable[..., Any], job_id: str, *more: Any) -> dict[str, Any]:
     with service.app.store.write() as connection:
-        found = verb(connection, time.time(), job_id, *more)
+        found = verb(connection, service.app.store.now(), job_id, *more)
     service.app.queue.ring()
     return {"id": found.id, "state": found.state, "cancel_requested": found.cancel_requested}
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from qmrunner import published
 from qmrunner.api.files import Opened, open_below, published_file
 from qmrunner.app import App
 from qmrunner.errors import NotFoundError
@@ -101,6 +102,12 @@ def _open(app: App, step: Step, attempt: Attempt) -> Opened | None:
         return open_below(app.settings.logs_root, (step.job_id, Path(attempt.log).name))
     except OSError:
         pass  # on another machine, removed by its retention, or not there yet
+    if app.artifacts is not None and attempt.state not in ATTEMPT_LIVE:
+        brought = published.log(app, step, attempt)
+        if brought is not None and brought.is_file():
+            for root in (app.settings.logs_root, app.settings.jobs_root):
+                if brought.is_relative_to(root):
+                    return open_below(root, brought.relative_to(root).parts)
     if step.state is not StepState.SUCCEEDED or attempt.number != step.attempt:
         return None
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from threading import Lock
@@ -38,8 +37,9 @@ class Metrics:
             return generate_latest(registry)
 
     def _of_store(self, service: Service) -> Iterator[Metric]:
-        store, now = service.app.store, time.time()
+        store = service.app.store
         with store.read() as connection:
+            now = store.now()
             before = None if store.is_sqlite else now - _SETTLED_AFTER_S
             self._tally.add(events.all_since(connection, self._tally.last, _EVENTS_AT_ONCE, before))
             unread = events.newest(connection) - self._tally.last

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -100,7 +99,7 @@ async def add_token(request: Request, form: schemas.TokenForm, _: Admin) -> Json
 
     def add() -> str:
         with service.app.store.write() as connection:
-            return tokens.add(connection, time.time(), form.name, form.scope)
+            return tokens.add(connection, service.app.store.now(), form.name, form.scope)
 
     return Json({"name": form.name, "scope": form.scope, "secret": await service.ask(add)}, 201)
 
@@ -114,7 +113,7 @@ async def revoke_token(request: Request, name: str, _: Admin) -> Response:
 
     def revoke() -> None:
         with service.app.store.write() as connection:
-            tokens.revoke(connection, time.time(), name)
+            tokens.revoke(connection, service.app.store.now(), name)
 
     await service.ask(revoke)
     return Response(status_code=204)
@@ -133,14 +132,14 @@ def _drain(service: Service, worker_id: str, *, draining: bool) -> dict[str, Any
             raise NotFoundError(
                 "worker_unknown", f"no worker {worker_id[:40]!r} is running", remedy="/v1/workers lists them"
             )
-        workers.set_drain(connection, time.time(), homes[worker_id], draining=draining)
+        workers.set_drain(connection, service.app.store.now(), homes[worker_id], draining=draining)
     service.app.queue.ring()
     return next(row for row in views.workers_view(service.app) if str(row["id"]) == worker_id)
 
 
 def _pause(service: Service, *, paused: bool) -> dict[str, Any]:
     with service.app.store.write() as connection:
-        workers.set_paused(connection, time.time(), paused)
+        workers.set_paused(connection, service.app.store.now(), paused)
     service.app.queue.ring()
     return _workers(service)
 

@@ -17,7 +17,7 @@ from qmrunner.app import App
 from qmrunner.store.session import StoreUnavailable
 
 T = TypeVar("T")
-# Below the 15 connections that SQLAlchemy's pool hands out, so that nobody waits for one.
+# As many as App.store has connections at least, so that nobody waits for one.
 _AT_ONCE = 12
 _ANSWER_S = 10.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import typer
@@ -31,7 +30,7 @@ def add(
 
     store = app.build().open_store(create=True)
     with store.write() as connection:
-        secret = tokens.add(connection, time.time(), name, scope)
+        secret = tokens.add(connection, store.now(), name, scope)
     if as_json:
         print_json({"name": name, "scope": scope, "secret": secret})
     else:
@@ -48,8 +47,9 @@ def listing(as_json: AsJson = False) -> None:
     from qmrunner.store.rows import moment
     from qmrunner.views import iso
 
-    with open_app().store.read() as connection:
-        found = tokens.listing(connection)
+    store = open_app().store
+    with store.read() as connection:
+        found, now = tokens.listing(connection), store.now()
     if as_json:
         print_json([{"name": one.name, "scope": one.scope, "created_at": iso(moment(one.created_at))} for one in found])
         return
@@ -57,7 +57,7 @@ def listing(as_json: AsJson = False) -> None:
     for heading in ("name", "scope", "age"):
         table.add_column(heading)
     for one in found:
-        table.add_row(one.name, one.scope, duration(max(0.0, time.time() - one.created_at)))
+        table.add_row(one.name, one.scope, duration(max(0.0, now - one.created_at)))
     console().print(table if found else "no tokens: `qmrunner token add NAME --scope read|write|admin`", markup=False)
 
 
@@ -66,6 +66,7 @@ def revoke(name: Name) -> None:
     """Let a token open nothing any more, at once."""
     from qmrunner.store import tokens
 
-    with open_app().store.write() as connection:
-        tokens.revoke(connection, time.time(), name)
+    store = open_app().store
+    with store.write() as connection:
+        tokens.revoke(connection, store.now(), name)
     print(f"{name} is revoked")

@@ -382,7 +382,7 @@ class Worker:
 
         def publish() -> None:
             if publication is not None:
-                publication.record(connection, time.time())
+                publication.record(connection, self.app.store.now())
                 publication.commit()
             if self.artifacts is not None and verdict.move in ("succeed", "cancel"):
                 artifact_store.forget(connection, live.job.id, artifact_store.CHECKPOINT, live.step.name)
