@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.e2e.docker import ROOT, Container, Docker, Volumes, docker
@@ -22,10 +24,15 @@ def optimising(worker: Container) -> str:
     return job
 
 
+def undisturbed(result: dict[str, Any]) -> float:
+    """What a prediction for methanol gives with this version of NWChem."""
+    program = result["provenance"]["steps"]["optimise-c1"]["result"]["provenance"]["nwchem"]
+    return ENERGY[program["version"]]
+
+
 def ends_right(worker: Container, volumes: Volumes, job: str) -> None:
     result = worker.succeeded(job)
-    version = result["provenance"]["steps"]["optimise-c1"]["result"]["provenance"]["version"]
-    assert result["energy_hartree"] == pytest.approx(ENERGY[version], abs=1e-6)
+    assert result["energy_hartree"] == pytest.approx(undisturbed(result), abs=1e-6)
     no_leftovers(worker, volumes)
 
 
