@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.api.lab import served
 from tests.artifacts.conftest import Machines
 from tests.support import Daemon, wait_for
 
@@ -31,3 +32,21 @@ def test_a_job_handed_in_here_is_computed_there_and_read_here(
     shutil.rmtree(there.path / "logs")  # both see the same disk here
     logged = here.run("logs", job)
     assert "normal termination of xtb" in logged.stdout
+
+
+def test_the_api_apart_from_the_workers_has_their_files_and_logs(
+    machines: Machines, daemon: Callable[..., Daemon]
+) -> None:
+    here, there = machines.stand_in("here"), machines.stand_in("there")
+    with served(here) as server:
+        job = server.submit()
+        daemon(on=there)
+        wait_for(lambda: here.job(job)["state"] in FINAL, 60.0, "the job's end")
+        shutil.rmtree(there.path / "logs")
+        listed = server.client.get(f"/v1/jobs/{job}/files").json()["files"]
+        assert {"result.json", "xtb/energy", "xtb/output.log"} <= {file["name"] for file in listed}
+        energy = server.client.get(f"/v1/jobs/{job}/files/xtb/energy")
+        assert energy.text == f"{job}/xtb/1\n"
+        assert server.client.get(f"/v1/jobs/{job}/files/result.json").json()["id"] == job
+        logged = server.client.get(f"/v1/jobs/{job}/steps/xtb/log")
+        assert "normal termination of xtb" in logged.text
