@@ -4,7 +4,7 @@ PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 CODE := qmrunner tests $(wildcard benchmarks examples migrations)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow image services e2e e2e-trixie chaos check format lock wheel clean
+.PHONY: help setup demo test slow faults image services e2e e2e-trixie chaos check format lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,7 +16,7 @@ demo: setup  ## ethanol from SMILES to NMR shifts, through the real daemon and e
 	@$(PY) examples/demo.py
 
 test: setup  ## the tests, without the slow ones
-	$(PYTEST) -m "not slow and not e2e"
+	$(PYTEST) -m "not slow and not e2e and not faults"
 
 slow: setup  ## the tests that take minutes
 	@$(PYTEST) -m "slow and not e2e"; code=$$?; if [ $$code -eq 5 ]; then echo "no slow tests"; else exit $$code; fi
@@ -32,6 +32,9 @@ e2e: setup  ## the image and its tests with real containers (starts an engine wh
 
 e2e-trixie: setup  ## the same on Debian 13: NWChem 7.2.3 and Open MPI 5
 	@BASE=debian:trixie-slim E2E_IMAGE=qmrunner:e2e-trixie deploy/e2e.sh $(PYTEST_ARGS)
+
+faults: setup  ## partitions, failovers and lost machines, with real servers in namespaces (12 minutes, root)
+	$(PYTEST) -m faults
 
 chaos: setup  ## kill, freeze and starve a real daemon for a while (SEED=1 MINUTES=1)
 	@$(PY) -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)

@@ -152,6 +152,7 @@ def published(home: Home, job: str, path: str) -> rows.File:
 def test_the_log_of_a_failed_step_is_read_elsewhere(machines: Machines, daemon: Callable[..., Daemon]) -> None:
     here, there = machines.stand_in("here"), machines.stand_in("there")
     there.extra["QMRUNNER_MAX_RETRIES"] = "0"
+    there.extra["QMRUNNER_STOP_GRACE_SECONDS"] = "60"  # a quarter of it is what sending the log may take
     job = str(here.json("submit", "xtb", machines.structure(exit=1))["id"])
     daemon(on=there)
     assert ended(here, job) == "failed"

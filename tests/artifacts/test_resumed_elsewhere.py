@@ -63,6 +63,7 @@ def goes_on(desk: Home, job: str, before: str) -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("place", ["folder"], indirect=True)
 def test_an_optimisation_whose_machine_is_lost_goes_on_elsewhere_to_the_same_shifts(
@@ -86,6 +87,7 @@ def test_an_optimisation_whose_machine_is_lost_goes_on_elsewhere_to_the_same_shi
 
 
 @pytest.mark.engine
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("place", ["bucket"], indirect=True)
 def test_a_drained_machine_sends_the_last_checkpoint_before_it_lets_go_of_the_step(

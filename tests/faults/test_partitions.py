@@ -28,7 +28,7 @@ def test_a_machine_cut_off_for_longer_than_its_lease_costs_time_and_no_truth(sit
     assert site.condemned() == 1
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.parametrize("direction", ["both", "in", "out"])
 @pytest.mark.parametrize("ports", [(POSTGRES,), (REDIS,), (POSTGRES, REDIS)], ids=["postgres", "redis", "either"])
 def test_no_partition_loses_or_doubles_anything(
@@ -49,7 +49,7 @@ def test_no_partition_loses_or_doubles_anything(
     assert site.condemned() == (1 if POSTGRES in ports else 0)
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_cut_shorter_than_the_lease_loses_no_attempt(sites: Sites, network: Network) -> None:
     site = sites()
     jobs = site.submit(4, seconds=6)
@@ -63,7 +63,7 @@ def test_a_cut_shorter_than_the_lease_loses_no_attempt(sites: Sites, network: Ne
     assert {step["attempt"] for job in jobs for step in site.client.job(job)["steps"]} == {1}
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_thirty_seconds_of_lost_packets_lose_nothing_else(sites: Sites, network: Network) -> None:
     site = sites()
     site.submit(10, seconds=3)
@@ -78,7 +78,7 @@ def test_thirty_seconds_of_lost_packets_lose_nothing_else(sites: Sites, network:
     assert site.findings() == {}
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 def test_a_fenced_worker_that_cannot_register_anew_waits_until_it_can(sites: Sites, network: Network) -> None:
     site = sites()
     site.submit(4, seconds=3)

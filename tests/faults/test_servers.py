@@ -11,7 +11,7 @@ from tests.faults.network import POSTGRES, STANDBY, Network
 from tests.faults.servers import Postgres, Redis
 
 Sites = Callable[..., Site]
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 
 
 def test_a_killed_postgresql_that_comes_back_costs_no_attempt(sites: Sites, postgres: Postgres) -> None:

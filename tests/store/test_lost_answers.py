@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from qmrunner.app import App
 from qmrunner.runtime import machine, tree
 from qmrunner.runtime.adoption import reclaim
+from qmrunner.runtime.pilot import Pilot
 from qmrunner.runtime.worker import Worker
 from qmrunner.store import workers
 from qmrunner.store.session import StoreUnavailable
@@ -85,7 +86,7 @@ def test_a_claim_whose_answer_got_lost_is_found_and_the_step_is_ready_again(
             connection, 1.0, name="here", host="here", identity=tree.myself().as_dict(), home_id=app.home_id(),
             home=str(home.path), capacity=capacity, version="0",
         )  # fmt: skip
-    worker = Worker(app, number, capacity)
+    worker = Worker(app, number, capacity, Pilot())
     lose_answer(app, monkeypatch, taken=True)
     worker.work()
     assert worker.claim_unsure.is_set()
