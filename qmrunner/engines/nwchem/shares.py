@@ -60,11 +60,13 @@ class Work:
             return {"response": _RESPONSE_START, "shielding integrals": _RESPONSE_END}.get(progress.phase or "")
         if progress.phase == "scf":
             return min((progress.iteration or 0) / _SCF_ITERATIONS, _SCF_LIMIT)
-        return self._response(progress.residual)
+        return self._response(progress.iteration or 1, progress.residual)
 
-    def _response(self, residual: float) -> float:
-        """A residual falls evenly on a logarithmic scale; the first line, too, is of an iteration done."""
+    def _response(self, iteration: int, residual: float) -> float:
+        """Whole iterations are left, each of which divides the residual as those before did, or by ten."""
         self.first_residual = self.first_residual or residual
-        whole = math.log(10.0 * max(self.first_residual, _RESPONSE_RESIDUAL) / _RESPONSE_RESIDUAL)
+        fell = math.log(self.first_residual / residual) / (iteration - 1) if iteration > 1 else 0.0
         left = math.log(max(residual, _RESPONSE_RESIDUAL) / _RESPONSE_RESIDUAL)
-        return _RESPONSE_END - (_RESPONSE_END - _RESPONSE_START) * min(left / whole, 1.0)
+        iterations_left = math.ceil(left / max(fell, math.log(10.0)))
+        share = iteration / (iteration + iterations_left)
+        return _RESPONSE_START + (_RESPONSE_END - _RESPONSE_START) * share
