@@ -97,11 +97,12 @@ def run(app: App, worker: Worker, lifeline: Lifeline) -> int:
 
 def _is_done(worker: Worker, idle: IdleWatch) -> bool:
     """Whether a worker that ends when idle has nothing to wait for; a store that is away is waited for."""
-    now = time.time()
     try:
         with worker.app.store.read() as connection:
+            now = worker.app.store.now()
             running = claims.any_running(connection)
-            ready, delayed = claims.any_ready(connection, now), claims.next_ready_at(connection, now) is not None
+            ready = claims.any_ready(connection, now, worker.capacity.labels)
+            delayed = claims.next_ready_at(connection, now) is not None
     except QmrunnerError:
         return False
     return idle.is_done(running or bool(worker.live.all()), ready, delayed)
