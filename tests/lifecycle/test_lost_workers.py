@@ -60,7 +60,7 @@ def test_a_worker_frozen_past_its_lease_commits_nothing_when_thawed_and_its_tree
     for pid in members:
         os.kill(pid, signal.SIGSTOP)
     try:
-        done = wait_for(lambda: home_done(second, job), 30.0, "the second attempt's success")
+        done = wait_for(lambda: home_done(second, job), 60.0, "the second attempt's success")
         engine_lives = tree.stat_of(old["engine_pid"])
         assert engine_lives is None or engine_lives.state in "ZX"
         result = Path(second.settings.jobs_root, job, "result.json").read_bytes()
