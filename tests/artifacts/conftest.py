@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
 
 from qmrunner.artifacts.blobs import Blobs, connect
 from tests.artifacts import s3
@@ -43,22 +41,6 @@ class Place:
         files = s3fs.S3FileSystem(endpoint_url=self.variables["AWS_ENDPOINT_URL"], skip_instance_cache=True)
         files.pipe_file(f"{self.url.removeprefix('s3://')}/{place}", content)
         files.close_session(files.loop, files._s3creator)
-
-
-@pytest.fixture
-def postgres_store(postgres_server: str) -> Iterator[str]:
-    """The URL of an empty database."""
-    name = f"qmrunner_test_{uuid.uuid4().hex[:12]}"
-    url = make_url(postgres_server).set(drivername="postgresql+psycopg")
-    server = create_engine(url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    try:
-        yield url.set(database=name, drivername="postgresql").render_as_string(hide_password=False)
-    finally:
-        with server.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        server.dispose()
 
 
 @pytest.fixture
@@ -138,5 +120,5 @@ class Machines:
 
 
 @pytest.fixture
-def machines(tmp_path: Path, postgres_store: str, place: Place) -> Machines:
-    return Machines(tmp_path, postgres_store, place)
+def machines(tmp_path: Path, postgres_database: str, place: Place) -> Machines:
+    return Machines(tmp_path, postgres_database, place)
