@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ class Store:
             self._check_sqlite(create)
             self.engine = create_engine(url, connect_args={"timeout": busy_seconds})
             event.listen(self.engine, "do_connect", self._before_connect)
-            event.listen(self.engine, "connect", _configure_sqlite)
+            event.listen(self.engine, "connect", partial(_configure_sqlite, busy_seconds))
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
             if self._parsed.drivername == "postgresql":
@@ -167,14 +168,26 @@ def _unavailable_remedy(text: str, store: Store) -> str:
     return "check that the database server runs and that QMRUNNER_STORE_URL is right"
 
 
-def _configure_sqlite(connection: Any, _record: Any) -> None:
+def _configure_sqlite(busy_seconds: float, connection: Any, _record: Any) -> None:
     assert isinstance(connection, sqlite3.Connection)
     connection.isolation_level = None  # transactions are ours to begin
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    _turn_on_wal(cursor, time.monotonic() + busy_seconds)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
+
+
+def _turn_on_wal(cursor: sqlite3.Cursor, deadline: float) -> None:
+    """Of several first connections to a new file SQLite lets one convert it and refuses the others without waiting."""
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as problem:
+            if "locked" not in str(problem) or time.monotonic() >= deadline:
+                raise
+        time.sleep(0.02)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -186,6 +186,16 @@ class Site:
                 machine.keep()
             time.sleep(0.1)
 
+    def hold_until_condemned(self) -> None:
+        """Let a fault last until another machine has called its victim lost."""
+
+        def called() -> bool:
+            for machine in self.machines:
+                machine.keep()
+            return self.condemned() > 0
+
+        wait_for(called, LEASE_S * 6, "the verdict")
+
     def wait_for_all(self, deadline_s: float = 90.0) -> float:
         """Until every job has ended; how long that took, seconds."""
         began = time.monotonic()

@@ -20,7 +20,7 @@ def test_a_machine_cut_off_for_longer_than_its_lease_costs_time_and_no_truth(sit
     site.submit(6, seconds=3)
     site.wait_until_busy()
     network.drop(1, POSTGRES)
-    site.hold(LONG_S)
+    site.hold_until_condemned()
     network.heal(1)
     site.submit(2, seconds=1)
     site.wait_for_all()
@@ -39,7 +39,10 @@ def test_no_partition_loses_or_doubles_anything(
     site.wait_until_busy()
     for port in ports:
         network.drop(1, port, direction)
-    site.hold(LONG_S)
+    if POSTGRES in ports:
+        site.hold_until_condemned()
+    else:
+        site.hold(LONG_S)
     site.submit(2, seconds=1)
     network.heal(1)
     site.wait_for_all()

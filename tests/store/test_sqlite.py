@@ -179,6 +179,26 @@ def test_several_processes_that_create_the_store_at_once_all_find_it_usable(path
     assert together(4, CREATE, f"sqlite:///{path}") == ["current\n"] * 4
 
 
+def test_connections_that_meet_at_a_new_file_all_get_through(tmp_path: Path) -> None:
+    for attempt in range(60):
+        stores = [Store(f"sqlite:///{tmp_path / str(attempt)}.db") for _ in range(6)]
+        barrier, met = threading.Barrier(len(stores)), []
+
+        def connect(store: Store, barrier: threading.Barrier = barrier, met: list[str] = met) -> None:
+            barrier.wait(10)
+            with store.write() as connection:
+                met.append(str(connection.execute(text("PRAGMA journal_mode")).scalar()))
+
+        threads = [threading.Thread(target=connect, args=(store,)) for store in stores]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        for store in stores:
+            store.close()
+        assert met == ["wal"] * len(stores)
+
+
 def test_processes_that_race_for_steps_share_them_without_overlap(store: Store) -> None:
     work = Work(store)
     wanted = {work.step(work.job(), "a").id for _ in range(24)}
