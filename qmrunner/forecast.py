@@ -19,7 +19,7 @@ from qmrunner.model.space import hard_mark_mib, soft_mark_mib
 from qmrunner.runtime import machine, sampling
 from qmrunner.settings import Settings
 from qmrunner.store import attempts as attempt_store
-from qmrunner.store import claims, peaks, reserved, workers
+from qmrunner.store import candidates, peaks, reserved, workers
 from qmrunner.store.attempts import StepFate
 from qmrunner.workflows.levels import Level, find_level
 
@@ -126,7 +126,7 @@ def usage(app: App) -> dict[str, Any]:
         worker = _worker_of(workers.all_workers(connection), settings)
         left = reserved.left_of(connection, worker, capacity, room).now
         live = workers.live_attempts(connection, [worker])
-        ready = claims.ready(connection, now, capacity.labels)
+        ready = candidates.best(connection, now, capacity.labels)
         demands = peaks.demands(connection, ready)
         fates = attempt_store.fates(connection, {*on_disk, *(row["job_id"] for row in live)})
     rows = _job_rows(on_disk, live, fates, settings)

@@ -62,7 +62,7 @@ def page(
     with app.store.read() as connection:
         found = job_store.page(connection, limit + 1, before=before, states=states, kinds=kinds, name=name)
         shown = found[:limit]
-        steps = job_store.steps_of(connection, [job.id for job in shown])
+        steps = job_store.of_jobs(connection, [job.id for job in shown])
     return {
         "jobs": [{**_job(job), "progress": _progress(job, steps[job.id])} for job in shown],
         "next": str(shown[-1].seq) if len(found) > limit else None,

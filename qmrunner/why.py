@@ -17,7 +17,7 @@ from qmrunner.model import labels, remedies
 from qmrunner.model.jobs import Attempt, Job, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
-from qmrunner.store import claims, workers
+from qmrunner.store import candidates, claims, workers
 from qmrunner.store import jobs as job_store
 
 _NAMED = 3
@@ -97,7 +97,7 @@ def _look(app: App, job_id: str) -> _Known:
             labelled=views.taken_by_any(app, job, everyone),
             busy=workers.live_attempts(connection, [row["id"] for row in everyone]),
             paused=claims.is_paused(connection),
-            ahead=0 if first is None else claims.ready_before(connection, now, first),
+            ahead=0 if first is None else candidates.ready_before(connection, now, first),
             now=now,
         )
 

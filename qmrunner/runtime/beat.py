@@ -20,7 +20,7 @@ from qmrunner.runtime.exits import ExitStatus
 from qmrunner.runtime.folders import write_atomically
 from qmrunner.runtime.home import STATE_FILE
 from qmrunner.runtime.worker import Worker
-from qmrunner.store import claims, workers
+from qmrunner.store import candidates, workers
 
 _TICK_S = 1.0
 _FENCED_DEADLINE_S = 10.0
@@ -90,7 +90,7 @@ class Beat:
             cancelled = workers.cancelled_steps(connection, worker.worker_id) if live else set()
             fenced = workers.fenced_attempts(connection, [(one.step.id, one.number) for one in live])
             room = due and len(live) < worker.capacity.slots
-            unrung = room and claims.any_ready(connection, now, worker.capacity.labels)
+            unrung = room and candidates.any_ready(connection, now, worker.capacity.labels)
         self._store_is_back()
         if not accepted:
             self._fenced_off()

@@ -30,7 +30,7 @@ from qmrunner.runtime.lifeline import Lifeline
 from qmrunner.runtime.pilot import IdleWatch, Pilot
 from qmrunner.runtime.spacewatch import SpaceWatch
 from qmrunner.runtime.worker import Worker
-from qmrunner.store import claims, events, workers
+from qmrunner.store import candidates, claims, events, workers
 
 _HEALTH_EVERY_S = 10.0
 _IDLE_EVERY_S = 1.0
@@ -101,8 +101,8 @@ def _is_done(worker: Worker, idle: IdleWatch) -> bool:
         with worker.app.store.read() as connection:
             now = worker.app.store.now()
             running = claims.any_running(connection)
-            ready = claims.any_ready(connection, now, worker.capacity.labels)
-            delayed = claims.next_ready_at(connection, now) is not None
+            ready = candidates.any_ready(connection, now, worker.capacity.labels)
+            delayed = candidates.next_ready_at(connection, now) is not None
     except QmrunnerError:
         return False
     return idle.is_done(running or bool(worker.live.all()), ready, delayed)

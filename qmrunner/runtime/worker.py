@@ -42,7 +42,7 @@ from qmrunner.runtime.shrink import shrink
 from qmrunner.runtime.spawning import SpawnerClient
 from qmrunner.runtime.tail import TailRegister
 from qmrunner.store import artifacts as artifact_store
-from qmrunner.store import claims, events
+from qmrunner.store import candidates, claims, events
 from qmrunner.store import jobs as job_store
 from qmrunner.store.claims import Claim
 from qmrunner.store.molding import expected_s
@@ -106,7 +106,7 @@ class Worker:
     def _claim(self) -> Claim | None:
         now = self.app.store.now()
         with self.app.store.read() as connection:
-            if not claims.any_ready(connection, now, self.capacity.labels):
+            if not candidates.any_ready(connection, now, self.capacity.labels):
                 return None
         room = machine.room(self.settings)
         if self.artifacts is not None and not self.artifacts.answers():
@@ -126,7 +126,7 @@ class Worker:
         if self.stopping.is_set() or len(self.live.all()) >= self.capacity.slots:
             return
         with suppress(StoreUnavailable), self.app.store.read() as connection:
-            if claims.any_ready(connection, self.app.store.now(), self.capacity.labels):
+            if candidates.any_ready(connection, self.app.store.now(), self.capacity.labels):
                 self.app.queue.ring()
 
     # -- one attempt ------------------------------------------------------------------------------------------------

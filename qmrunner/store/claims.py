@@ -9,16 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, delete, func, or_, select, update
+from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from qmrunner.model import labels, remedies
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.model.packing import PATIENCE, Candidate, Capacity, Free, can_ever_fit, choose
-from qmrunner.model.policy import RETRY_DELAY_CAP_S, Verdict
+from qmrunner.model.policy import Verdict
 from qmrunner.model.shortage import never_fits, shortages, waits_for
 from qmrunner.model.space import REASONS, Room, after_stop_mib
-from qmrunner.model.states import JOB_FINAL, AttemptState, JobState, StepState
-from qmrunner.store import events, locks, molding, peaks
+from qmrunner.model.states import JOB_FINAL, AttemptState, StepState
+from qmrunner.store import candidates, events, locks, molding, peaks
 from qmrunner.store import jobs as job_store
 from qmrunner.store.jobs import Planner
 from qmrunner.store.moves import move_job, move_step
@@ -26,11 +26,42 @@ from qmrunner.store.reserved import Left, left_of, lock
 from qmrunner.store.rows import evidence_json, to_step
 from qmrunner.store.tables import attempts, control, jobs, reservations, steps, workers
 
-_CANDIDATES = 64
 MORE_CORES = "cores that are about to come back: with more of them it ends sooner"
 TOO_LATE = "a worker with more time left: the wall time ends before it would be done"
-_UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
 _UNMEASURED = Room()
+# Statements of every claim and end are built once: building one costs more than executing it on SQLite.
+_ACTIVE = select(workers.c.id).where(workers.c.id == bindparam("worker"), workers.c.state == "active")
+_PAUSED = select(control.c.value).where(control.c.name == "paused")
+_OWNER = select(steps.c.job_id).where(steps.c.id == bindparam("step"))
+_STEP = select(steps).where(steps.c.id == bindparam("step"))
+_THIS = (attempts.c.step_id == bindparam("step")) & (attempts.c.number == bindparam("attempt"))
+_GRANTED = select(attempts.c.granted).where(_THIS)
+_ADD, _RESERVE = attempts.insert(), reservations.insert()
+_STARTED = (
+    update(attempts)
+    .where(_THIS)
+    .values(
+        state=AttemptState.RUNNING,
+        guardian=bindparam("guard"),
+        engine_pid=bindparam("engine"),
+        notes=bindparam("noted"),
+        started_at=bindparam("at"),
+    )
+)
+_ENDED = (
+    update(attempts)
+    .where(_THIS)
+    .values(
+        state=bindparam("ended"),
+        usage=bindparam("used"),
+        code=bindparam("why"),
+        summary=bindparam("text"),
+        finished_at=bindparam("at"),
+    )
+)
+_GIVE_BACK = delete(reservations).where(
+    reservations.c.step_id == bindparam("step"), reservations.c.attempt == bindparam("attempt")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,72 +91,10 @@ def marker_of(job_id: str, step: str, number: int) -> str:
     return f"{job_id}/{step}/{number}"
 
 
-def any_ready(connection: Connection, now: float, has: Sequence[str] = ()) -> bool:
-    """Whether a worker with these labels has anything to claim: a cheap look before the write lock is taken."""
-    return connection.execute(_claimable(select(steps.c.id), now, has).limit(1)).first() is not None
-
-
 def any_running(connection: Connection) -> bool:
     """Whether any worker has a step in hand."""
     in_hand = steps.c.state.in_((StepState.CLAIMED, StepState.RUNNING))
     return connection.execute(select(steps.c.id).where(in_hand).limit(1)).first() is not None
-
-
-def ready_before(connection: Connection, now: float, step_id: int) -> int:
-    """How many ready steps come before this one; 0 when it may not be claimed now."""
-    order = [row.id for row in connection.execute(_in_order(_claimable(select(steps.c.id), now, None)))]
-    return order.index(step_id) if step_id in order else 0
-
-
-def next_ready_at(connection: Connection, now: float) -> float | None:
-    """When the next delayed step may be claimed, Unix seconds."""
-    query = select(func.min(steps.c.not_before)).where(steps.c.state == StepState.READY, steps.c.not_before > now)
-    return connection.execute(query).scalar()
-
-
-def _claimable(query: Any, now: float, has: Sequence[str] | None) -> Any:
-    """Ready steps that a worker with these labels may take; with None those of all workers."""
-    return query.join(jobs, jobs.c.id == steps.c.job_id).where(
-        steps.c.state == StepState.READY,
-        jobs.c.state.in_(_UNFINISHED),
-        jobs.c.cancel_requested.is_(False),
-        or_(
-            steps.c.not_before.is_(None),
-            steps.c.not_before <= now,
-            # Further away than any retry delay: the clock was stepped back since.
-            steps.c.not_before > now + 2 * RETRY_DELAY_CAP_S,
-        ),
-        *(() if has is None else (_met_by(has),)),
-    )
-
-
-def _met_by(has: Sequence[str]) -> ColumnElement[bool]:
-    """Whether nothing is left of what the job requires once these labels are taken out of it."""
-    left: ColumnElement[str] = func.coalesce(jobs.c.requires, "")
-    for label in has:
-        left = func.replace(left, labels.stored([label]), "")
-    return left == ""
-
-
-def _in_order(query: Any) -> Any:
-    """Priority; then what was passed over too often; then whoever holds fewest cores; then the order of submission."""
-    held = reservations.join(steps, steps.c.id == reservations.c.step_id).join(jobs, jobs.c.id == steps.c.job_id)
-    owner = func.coalesce(jobs.c.owner, "")  # jobs whose owner is not known share as one
-    cores = select(owner.label("owner"), func.sum(reservations.c.cores).label("cores")).select_from(held)
-    share = cores.group_by(owner).subquery("share")
-    return query.outerjoin(share, share.c.owner == owner).order_by(
-        steps.c.priority.desc(),
-        case((steps.c.passed_over >= PATIENCE, 0), else_=1),
-        func.coalesce(share.c.cores, 0),
-        jobs.c.seq,
-        steps.c.id,
-    )
-
-
-def ready(connection: Connection, now: float, has: Sequence[str] = ()) -> list[Step]:
-    """The steps that a worker with these labels may claim, the best first; as many as a claim looks at."""
-    query = _in_order(_claimable(select(steps), now, has)).limit(_CANDIDATES)
-    return [to_step(row) for row in connection.execute(query)]
 
 
 def claim(
@@ -143,10 +112,9 @@ def claim(
     begins. Why a ready step does not start is written to it.
     """
     lock(connection, worker_id, capacity)
-    active = select(workers.c.id).where(workers.c.id == worker_id, workers.c.state == "active")
-    if connection.execute(active).first() is None or is_paused(connection):
+    if connection.execute(_ACTIVE, {"worker": worker_id}).first() is None or is_paused(connection):
         return None
-    waiting = ready(connection, now, capacity.labels)
+    waiting = candidates.best(connection, now, capacity.labels)
     demands = peaks.demands(connection, waiting)
     sized = [step if step.demand == (need := demands[step.id]) else replace(step, demand=need) for step in waiting]
     found = _without_misfits(connection, now, sized, capacity)
@@ -204,8 +172,8 @@ def _pick(
     """The best step that fits and that no other claim is taking at this moment."""
     steps_by_id = {step.id: step for step in here}
     while True:
-        candidates = [Candidate(step.id, step.demand, step.passed_over) for step in steps_by_id.values()]
-        picked = choose(candidates, free, wanted)
+        asking = [Candidate(step.id, step.demand, step.passed_over) for step in steps_by_id.values()]
+        picked = choose(asking, free, wanted)
         if picked is None or locks.take(connection, steps_by_id[picked[0].step_id]):
             return picked
         del steps_by_id[picked[0].step_id]
@@ -277,26 +245,23 @@ def _note_waits(
 
 def _record_claim(connection: Connection, now: float, claim: Claim) -> None:
     step, grant = claim.step, asdict(claim.grant)
-    connection.execute(
-        attempts.insert().values(
-            step_id=step.id,
-            number=claim.number,
-            job_id=step.job_id,
-            state=AttemptState.CLAIMED,
-            worker_id=claim.worker_id,
-            marker=claim.marker,
-            directory=claim.directory,
-            log=claim.log,
-            progress={},
-            usage={},
-            granted=grant,
-            notes=list(remedies.notes(step.params)),  # `start` adds the engine's; a short run may never come to it
-            created_at=now,
-        )
-    )
-    connection.execute(
-        reservations.insert().values(step_id=step.id, attempt=claim.number, worker_id=claim.worker_id, **grant)
-    )
+    attempt = {
+        "step_id": step.id,
+        "number": claim.number,
+        "job_id": step.job_id,
+        "state": AttemptState.CLAIMED,
+        "worker_id": claim.worker_id,
+        "marker": claim.marker,
+        "directory": claim.directory,
+        "log": claim.log,
+        "progress": {},
+        "usage": {},
+        "granted": grant,
+        "notes": list(remedies.notes(step.params)),  # `start` adds the engine's; a short run may never come to it
+        "created_at": now,
+    }
+    connection.execute(_ADD, attempt)
+    connection.execute(_RESERVE, {"step_id": step.id, "attempt": claim.number, "worker_id": claim.worker_id, **grant})
     move_job(connection, now, step.job_id, "start", started_at=func.coalesce(jobs.c.started_at, now))
     events.append(
         connection,
@@ -323,17 +288,8 @@ def start(
     """Record the running engine. False: this attempt has been fenced off."""
     if not move_step(connection, now, step_id, "start", fence=number):
         return False
-    connection.execute(
-        update(attempts)
-        .where(attempts.c.step_id == step_id, attempts.c.number == number)
-        .values(
-            state=AttemptState.RUNNING,
-            guardian=dict(guardian),
-            engine_pid=engine_pid,
-            notes=list(notes),
-            started_at=now,
-        )
-    )
+    running = {"guard": dict(guardian), "engine": engine_pid, "noted": list(notes), "at": now}
+    connection.execute(_STARTED, {"step": step_id, "attempt": number, **running})
     return True
 
 
@@ -357,9 +313,9 @@ def finish(
 
     Returns how many steps are ready now, or None when this attempt has been fenced off: nothing was changed then.
     """
-    owner = connection.execute(select(steps.c.job_id).where(steps.c.id == step_id)).scalar_one()
+    owner = connection.execute(_OWNER, {"step": step_id}).scalar_one()
     locks.hold_job(connection, owner)
-    row = connection.execute(select(steps).where(steps.c.id == step_id)).one()
+    row = connection.execute(_STEP, {"step": step_id}).one()
     values: dict[str, Any] = {
         "code": None if verdict.move == "succeed" else verdict.code,
         "failure_class": verdict.failure_class,
@@ -380,18 +336,10 @@ def finish(
         values["demand"] = {**row.demand, "scratch_least_mib": needed}
     if not move_step(connection, now, step_id, verdict.move, fence=number, **values):
         return None
-    connection.execute(
-        update(attempts)
-        .where(attempts.c.step_id == step_id, attempts.c.number == number)
-        .values(
-            state=verdict.attempt_state,
-            usage=dict(usage),
-            code=verdict.code,
-            summary=verdict.summary,
-            finished_at=now,
-        )
-    )
-    connection.execute(delete(reservations).where(reservations.c.step_id == step_id, reservations.c.attempt == number))
+    this = {"step": step_id, "attempt": number}
+    ended_as = {"ended": verdict.attempt_state, "used": dict(usage), "why": verdict.code, "text": verdict.summary}
+    connection.execute(_ENDED, {**this, **ended_as, "at": now})
+    connection.execute(_GIVE_BACK, this)
     if verdict.move == "succeed":
         peaks.record(connection, to_step(row), _granted(connection, step_id, number)["cores"], usage)
     if publish is not None:
@@ -423,8 +371,7 @@ def finish(
 
 
 def _granted(connection: Connection, step_id: int, number: int) -> dict[str, int]:
-    query = select(attempts.c.granted).where(attempts.c.step_id == step_id, attempts.c.number == number)
-    granted: dict[str, int] = connection.execute(query).scalar_one()
+    granted: dict[str, int] = connection.execute(_GRANTED, {"step": step_id, "attempt": number}).scalar_one()
     return granted
 
 
@@ -447,4 +394,4 @@ def deaths_since(connection: Connection, step_id: int, since: float) -> int:
 
 
 def is_paused(connection: Connection) -> bool:
-    return connection.execute(select(control.c.value).where(control.c.name == "paused")).scalar() == "yes"
+    return connection.execute(_PAUSED).scalar() == "yes"

@@ -8,6 +8,8 @@ from sqlalchemy import Connection, func, select
 
 from qmrunner.store.tables import events
 
+_APPEND = events.insert()
+
 
 def append(
     connection: Connection,
@@ -21,11 +23,8 @@ def append(
     **data: Any,
 ) -> None:
     kept = {name: value for name, value in data.items() if value is not None}
-    connection.execute(
-        events.insert().values(
-            at=now, event=event, job_id=job_id, step=step, attempt=attempt, worker_id=worker_id, data=kept
-        )
-    )
+    row = {"at": now, "event": event, "job_id": job_id, "step": step, "attempt": attempt, "worker_id": worker_id}
+    connection.execute(_APPEND, {**row, "data": kept})
 
 
 def since(connection: Connection, job_id: str, after: int, limit: int | None = None) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Column, Connection, func, literal, select, union_all, update
+from sqlalchemy import Column, Connection, bindparam, func, literal, select, union_all, update
 
 from qmrunner.errors import NotFoundError, UsageError
 from qmrunner.model import labels, remedies
@@ -24,6 +24,10 @@ Planner = Callable[[Job, Sequence[Step]], Plan]
 # Counting costs time by the row: a store may hold millions that have ended.
 COUNTED = 50_000
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.HELD)
+# Built once: these are executed at every step's end.
+_ADD = steps.insert()
+_JOB = select(jobs).where(jobs.c.id == bindparam("job"))
+_STEPS = select(steps).where(steps.c.job_id == bindparam("job")).order_by(steps.c.id)
 _ALPHABET = "abcdefghjkmnpqrstvwxyz23456789"
 
 
@@ -102,25 +106,24 @@ def _add(connection: Connection, now: float, job: Job, specs: Sequence[StepSpec]
         if spec.name in known:
             continue
         demand = spec.demand or Demand()
-        connection.execute(
-            steps.insert().values(
-                job_id=job.id,
-                name=spec.name,
-                stage=spec.stage,
-                engine=spec.engine,
-                task=spec.task,
-                params=dict(spec.params),
-                inputs=dict(spec.inputs),
-                after=list(spec.after),
-                demand=asdict(demand),
-                state=StepState.WAITING,
-                priority=job.priority,
-                result={},
-                attempt=0,
-                retries=0,
-                created_at=now,
-            )
-        )
+        row = {
+            "job_id": job.id,
+            "name": spec.name,
+            "stage": spec.stage,
+            "engine": spec.engine,
+            "task": spec.task,
+            "params": dict(spec.params),
+            "inputs": dict(spec.inputs),
+            "after": list(spec.after),
+            "demand": asdict(demand),
+            "state": StepState.WAITING,
+            "priority": job.priority,
+            "result": {},
+            "attempt": 0,
+            "retries": 0,
+            "created_at": now,
+        }
+        connection.execute(_ADD, row)
 
 
 def _promote(connection: Connection, now: float, job_id: str) -> int:
@@ -169,7 +172,7 @@ def _past(move: str) -> str:
 
 def get(connection: Connection, job_id: str) -> Job:
     """Raises NotFoundError for an id that the store does not know."""
-    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+    row = connection.execute(_JOB, {"job": job_id}).first()
     if row is None:
         raise _unknown(job_id)
     return to_job(row)
@@ -206,8 +209,7 @@ def _parts(values: Collection[Any], size: int = 500) -> Iterator[list[Any]]:
 
 def of_job(connection: Connection, job_id: str) -> list[Step]:
     """All steps of a job in the order in which they were added."""
-    rows = connection.execute(select(steps).where(steps.c.job_id == job_id).order_by(steps.c.id)).all()
-    return [to_step(row) for row in rows]
+    return [to_step(row) for row in connection.execute(_STEPS, {"job": job_id}).all()]
 
 
 def of_jobs(connection: Connection, job_ids: Collection[str]) -> dict[str, list[Step]]:
@@ -254,15 +256,6 @@ def page(
     if name:
         query = query.where(jobs.c.name.icontains(name, autoescape=True))
     return [to_job(row) for row in connection.execute(query).all()]
-
-
-def steps_of(connection: Connection, job_ids: Collection[str]) -> dict[str, list[Step]]:
-    """The steps of several jobs, by job, in the order in which they were added."""
-    found: dict[str, list[Step]] = {job_id: [] for job_id in job_ids}
-    for part in _parts(job_ids):
-        for row in connection.execute(select(steps).where(steps.c.job_id.in_(part)).order_by(steps.c.id)):
-            found[row.job_id].append(to_step(row))
-    return found
 
 
 def counts(connection: Connection) -> dict[str, dict[str, int]]:

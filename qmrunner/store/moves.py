@@ -5,9 +5,10 @@ Zero rows changed is an answer: somebody else was first, or the attempt was fenc
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, Update, bindparam, update
 
 from qmrunner.model.states import JOB_FINAL, JOB_MOVES, STEP_FINAL, STEP_LIVE, STEP_MOVES
 from qmrunner.store.tables import jobs, steps
@@ -30,12 +31,19 @@ def move_step(
     """Like `move_job` for a step; with `fence`, only while that attempt is the newest and, unless this is the claim
     itself, still has the step in hand: a requeued step keeps the number of the attempt that let go of it.
     """
-    sources, target = STEP_MOVES[move]
-    if target in STEP_FINAL:
+    if STEP_MOVES[move][1] in STEP_FINAL:
         values.setdefault("finished_at", now)
-    if fence is not None and move != "claim":
+    statement = _step_move(move, fence is not None, tuple(sorted(values)))
+    given = {f"to_{name}": value for name, value in values.items()}
+    return connection.execute(statement, {"step": step_id, "fence": fence, **given}).rowcount == 1
+
+
+@cache  # few moves set few sets of columns, and building this costs more than executing it on SQLite
+def _step_move(move: str, fenced: bool, names: tuple[str, ...]) -> Update:
+    sources, target = STEP_MOVES[move]
+    if fenced and move != "claim":
         sources &= STEP_LIVE
-    statement = update(steps).where(steps.c.id == step_id, steps.c.state.in_(sources))
-    if fence is not None:
-        statement = statement.where(steps.c.attempt == fence)
-    return connection.execute(statement.values(state=target, **values)).rowcount == 1
+    statement = update(steps).where(steps.c.id == bindparam("step"), steps.c.state.in_(sources))
+    if fenced:
+        statement = statement.where(steps.c.attempt == bindparam("fence"))
+    return statement.values(state=target, **{name: bindparam(f"to_{name}") for name in names})

@@ -15,8 +15,35 @@ from qmrunner.store import events
 from qmrunner.store.rows import to_attempt
 from qmrunner.store.tables import attempts, control, jobs, reservations, steps, workers
 
+# Statements of every beat and look are built once: building one costs more than executing it on SQLite.
+_BEAT = (
+    update(workers)
+    .where(workers.c.id == bindparam("worker"), workers.c.state != "dead")
+    .values(beat=workers.c.beat + 1, beat_at=bindparam("at"), consumer_pid=bindparam("consumer"))
+)
+_HOLDING = select(attempts.c.worker_id).where(attempts.c.state.in_(ATTEMPT_LIVE))
+_DEAD_WITH_ATTEMPTS = select(workers.c.id).where(workers.c.state == "dead", workers.c.id.in_(_HOLDING))
+_ALL = select(workers).order_by(workers.c.id)
+_NOT_ENDED = _ALL.where(workers.c.state.in_(("active", "draining")))
+_CANCELLED = (
+    select(attempts.c.step_id)
+    .join(jobs, jobs.c.id == attempts.c.job_id)
+    .where(attempts.c.worker_id == bindparam("worker"), attempts.c.state.in_(ATTEMPT_LIVE))
+    .where(jobs.c.cancel_requested.is_(True))
+)
+_OWNERS = select(steps.c.id, steps.c.attempt, steps.c.state).where(steps.c.id.in_(bindparam("steps", expanding=True)))
+_LIVE_OF = (
+    select(attempts, steps.c.name.label("step_name"), workers.c.pid.label("worker_pid"))
+    .join(steps, steps.c.id == attempts.c.step_id)
+    .join(workers, workers.c.id == attempts.c.worker_id)
+    .where(attempts.c.state.in_(ATTEMPT_LIVE), attempts.c.worker_id.in_(bindparam("workers", expanding=True)))
+    .order_by(attempts.c.step_id)
+)
 # Spelled out: an IN with many rows of parameters is refused by SQLAlchemy.
 _LIVE = or_(*(attempts.c.state == state for state in sorted(ATTEMPT_LIVE)))
+_SAVE = update(attempts).where(attempts.c.step_id == bindparam("s"), attempts.c.number == bindparam("n"), _LIVE)
+_SAVE_USAGE = _SAVE.values(usage=bindparam("u"))
+_SAVE_PROGRESS = _SAVE.values(progress=bindparam("p"), progress_at=bindparam("at"))
 
 
 def register(
@@ -59,12 +86,7 @@ def set_capacity(connection: Connection, worker_id: int, capacity: Capacity) -> 
 
 def beat(connection: Connection, now: float, worker_id: int, consumer_pid: int | None) -> bool:
     """One more sign of life for the worker and all its attempts. False: it has been declared dead."""
-    statement = (
-        update(workers)
-        .where(workers.c.id == worker_id, workers.c.state != "dead")
-        .values(beat=workers.c.beat + 1, beat_at=now, consumer_pid=consumer_pid)
-    )
-    return connection.execute(statement).rowcount == 1
+    return connection.execute(_BEAT, {"worker": worker_id, "at": now, "consumer": consumer_pid}).rowcount == 1
 
 
 def consumer_died(connection: Connection, now: float, worker_id: int, status: int | None) -> None:
@@ -79,11 +101,10 @@ def set_state(connection: Connection, worker_id: int, state: str) -> None:
 
 def of_home(connection: Connection, home_id: str, *, but: int) -> list[int]:
     """Earlier workers of this home that are not known to have ended, or that ended with attempts in hand."""
-    in_hand = select(attempts.c.worker_id).where(attempts.c.state.in_(ATTEMPT_LIVE))
     query = select(workers.c.id).where(
         workers.c.home_id == home_id,
         workers.c.id != but,
-        or_(workers.c.state.in_(("active", "draining")), workers.c.id.in_(in_hand)),
+        or_(workers.c.state.in_(("active", "draining")), workers.c.id.in_(_HOLDING)),
     )
     return [row.id for row in connection.execute(query)]
 
@@ -109,9 +130,7 @@ def condemn(connection: Connection, now: float, worker_id: int, beat: int) -> bo
 
 def dead_with_attempts(connection: Connection) -> list[int]:
     """Workers that were declared dead and whose attempts nobody has released yet: their judge may have died then."""
-    in_hand = select(attempts.c.worker_id).where(attempts.c.state.in_(ATTEMPT_LIVE))
-    query = select(workers.c.id).where(workers.c.state == "dead", workers.c.id.in_(in_hand))
-    return [row.id for row in connection.execute(query)]
+    return [row.id for row in connection.execute(_DEAD_WITH_ATTEMPTS)]
 
 
 def set_drain(connection: Connection, now: float, home_id: str, draining: bool) -> int:
@@ -132,72 +151,40 @@ def set_paused(connection: Connection, now: float, paused: bool) -> None:
 
 
 def all_workers(connection: Connection, *, ended: bool = False) -> list[dict[str, Any]]:
-    query = select(workers).order_by(workers.c.id)
-    if not ended:
-        query = query.where(workers.c.state.in_(("active", "draining")))
-    return [dict(row._mapping) for row in connection.execute(query).all()]
-
-
-# Not `IN`: that cannot be executed for several rows at once.
-_LIVE = or_(*[attempts.c.state == state for state in sorted(ATTEMPT_LIVE)])
+    return [dict(row._mapping) for row in connection.execute(_ALL if ended else _NOT_ENDED).all()]
 
 
 def save_usage(connection: Connection, rows: Sequence[tuple[int, int, Mapping[str, Any]]]) -> None:
     """What live attempts use: (step id, attempt number, usage)."""
-    if not rows:
-        return
-    statement = (
-        update(attempts)
-        .where(attempts.c.step_id == bindparam("s"), attempts.c.number == bindparam("n"), _LIVE)
-        .values(usage=bindparam("u"))
-    )
-    connection.execute(statement, [{"s": s, "n": n, "u": dict(u)} for s, n, u in rows])
+    if rows:
+        connection.execute(_SAVE_USAGE, [{"s": s, "n": n, "u": dict(u)} for s, n, u in rows])
 
 
 def save_progress(connection: Connection, now: float, rows: Sequence[tuple[int, int, Mapping[str, Any]]]) -> None:
     """Progress of live attempts: (step id, attempt number, progress)."""
-    if not rows:
-        return
-    statement = (
-        update(attempts)
-        .where(attempts.c.step_id == bindparam("s"), attempts.c.number == bindparam("n"), _LIVE)
-        .values(progress=bindparam("p"), progress_at=bindparam("at"))
-    )
-    connection.execute(statement, [{"s": s, "n": n, "p": dict(p), "at": now} for s, n, p in rows])
+    if rows:
+        connection.execute(_SAVE_PROGRESS, [{"s": s, "n": n, "p": dict(p), "at": now} for s, n, p in rows])
 
 
 def cancelled_steps(connection: Connection, worker_id: int) -> set[int]:
     """Steps of this worker whose job is to be cancelled, or has ended without them."""
-    query = (
-        select(attempts.c.step_id)
-        .join(jobs, jobs.c.id == attempts.c.job_id)
-        .where(attempts.c.worker_id == worker_id, attempts.c.state.in_(ATTEMPT_LIVE))
-        .where(jobs.c.cancel_requested.is_(True))
-    )
-    return {row.step_id for row in connection.execute(query)}
+    return {row.step_id for row in connection.execute(_CANCELLED, {"worker": worker_id})}
 
 
 def fenced_attempts(connection: Connection, pairs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
     """Those of the given (step id, attempt number) that no longer own their step."""
     if not pairs:
         return set()
-    query = select(steps.c.id, steps.c.attempt, steps.c.state).where(steps.c.id.in_([step for step, _ in pairs]))
-    owners = {
-        row.id: (row.attempt if row.state in ("claimed", "running") else None) for row in connection.execute(query)
-    }
+    found = connection.execute(_OWNERS, {"steps": [step for step, _ in pairs]})
+    owners = {row.id: (row.attempt if row.state in ("claimed", "running") else None) for row in found}
     return {(step, number) for step, number in pairs if owners.get(step) != number}
 
 
 def live_attempts(connection: Connection, worker_ids: Sequence[int]) -> list[dict[str, Any]]:
     """Rows of attempts that these workers have not ended, with step, job and worker facts beside them."""
-    query = (
-        select(attempts, steps.c.name.label("step_name"), workers.c.pid.label("worker_pid"))
-        .join(steps, steps.c.id == attempts.c.step_id)
-        .join(workers, workers.c.id == attempts.c.worker_id)
-        .where(attempts.c.state.in_(ATTEMPT_LIVE), attempts.c.worker_id.in_(worker_ids))
-        .order_by(attempts.c.step_id)
-    )
-    return [dict(row._mapping) for row in connection.execute(query).all()]
+    if not worker_ids:
+        return []
+    return [dict(row._mapping) for row in connection.execute(_LIVE_OF, {"workers": list(worker_ids)})]
 
 
 def attempts_of_job(connection: Connection, job_id: str) -> list[Attempt]:

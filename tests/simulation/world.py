@@ -21,7 +21,7 @@ from qmrunner.model.leases import LeaseJudge
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
 from qmrunner.model.states import ATTEMPT_LIVE, JOB_FINAL, AttemptState, StepState
-from qmrunner.store import claims, workers
+from qmrunner.store import candidates, claims, workers
 from qmrunner.store import jobs as job_store
 from qmrunner.store.claims import Claim
 from qmrunner.store.tables import attempts, jobs, reservations, steps
@@ -241,7 +241,7 @@ class World:
 
     def _claim(self, machine: Machine) -> None:
         assert machine.worker is not None
-        if len(machine.engines) >= SLOTS.slots or not claims.any_ready(self.connection, self._wall(machine)):
+        if len(machine.engines) >= SLOTS.slots or not candidates.any_ready(self.connection, self._wall(machine)):
             return
         with self.act() as connection:
             claim = claims.claim(connection, self._wall(machine), machine.worker, SLOTS, PATHS)

@@ -8,7 +8,7 @@ from qmrunner.model.jobs import Demand, Job, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
 from qmrunner.model.states import AttemptState
-from qmrunner.store import claims, workers
+from qmrunner.store import candidates, claims, workers
 from qmrunner.store.tables import control
 from tests.store.work import BIG, CANCEL, CHAIN, FAIL, HOLD, ONE, PATHS, REQUEUE, SUCCEED, Work, Workflow, spec
 
@@ -197,8 +197,8 @@ def test_a_delayed_step_is_left_alone_until_its_time(work: Work) -> None:
     work.now += 29
     assert work.claim(claim.worker_id) is None
     with work.store.read() as connection:
-        assert not claims.any_ready(connection, work.now)
-        assert claims.next_ready_at(connection, work.now) == work.now + 1
+        assert not candidates.any_ready(connection, work.now)
+        assert candidates.next_ready_at(connection, work.now) == work.now + 1
     work.now += 1
     again = work.claimed(claim.worker_id)
     assert again.step.retries == 1

@@ -1,0 +1,97 @@
+"""Which steps are ready, and in which order they are claimed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, or_, select
+
+from qmrunner.model import labels
+from qmrunner.model.jobs import Step
+from qmrunner.model.packing import PATIENCE
+from qmrunner.model.policy import RETRY_DELAY_CAP_S
+from qmrunner.model.states import JobState, StepState
+from qmrunner.store.rows import to_step
+from qmrunner.store.tables import jobs, reservations, steps
+
+_CANDIDATES = 64
+_UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
+
+
+def any_ready(connection: Connection, now: float, has: Sequence[str] = ()) -> bool:
+    """Whether a worker with these labels has anything to claim: a cheap look before the write lock is taken."""
+    return connection.execute(_first(tuple(has)), _at(now)).first() is not None
+
+
+def best(connection: Connection, now: float, has: Sequence[str] = ()) -> list[Step]:
+    """The steps that a worker with these labels may claim, the best first; as many as a claim looks at."""
+    return [to_step(row) for row in connection.execute(_best(tuple(has)), _at(now))]
+
+
+def ready_before(connection: Connection, now: float, step_id: int) -> int:
+    """How many ready steps come before this one; 0 when it may not be claimed now."""
+    query = _in_order(_claimable(select(steps.c.id), None))
+    order = [row.id for row in connection.execute(query, _at(now))]
+    return order.index(step_id) if step_id in order else 0
+
+
+def next_ready_at(connection: Connection, now: float) -> float | None:
+    """When the next delayed step may be claimed, Unix seconds."""
+    query = select(func.min(steps.c.not_before)).where(steps.c.state == StepState.READY, steps.c.not_before > now)
+    return connection.execute(query).scalar()
+
+
+# Built once for each set of labels: a worker asks at every turn, and building costs more than the answer on SQLite.
+@cache
+def _first(has: tuple[str, ...]) -> Select[Any]:
+    return _claimable(select(steps.c.id), has).limit(1)
+
+
+@cache
+def _best(has: tuple[str, ...]) -> Select[Any]:
+    return _in_order(_claimable(select(steps), has)).limit(_CANDIDATES)
+
+
+def _at(now: float) -> dict[str, float]:
+    # Further away than any retry delay: the clock was stepped back since.
+    return {"now": now, "too_far": now + 2 * RETRY_DELAY_CAP_S}
+
+
+def _claimable(query: Select[Any], has: Sequence[str] | None) -> Select[Any]:
+    """Ready steps that a worker with these labels may take; with None those of all workers. Asked with `_at`."""
+    return query.join(jobs, jobs.c.id == steps.c.job_id).where(
+        steps.c.state == StepState.READY,
+        jobs.c.state.in_(_UNFINISHED),
+        jobs.c.cancel_requested.is_(False),
+        or_(
+            steps.c.not_before.is_(None),
+            steps.c.not_before <= bindparam("now"),
+            steps.c.not_before > bindparam("too_far"),
+        ),
+        *(() if has is None else (_met_by(has),)),
+    )
+
+
+def _met_by(has: Sequence[str]) -> ColumnElement[bool]:
+    """Whether nothing is left of what the job requires once these labels are taken out of it."""
+    left: ColumnElement[str] = func.coalesce(jobs.c.requires, "")
+    for label in has:
+        left = func.replace(left, labels.stored([label]), "")
+    return left == ""
+
+
+def _in_order(query: Select[Any]) -> Select[Any]:
+    """Priority; then what was passed over too often; then whoever holds fewest cores; then the order of submission."""
+    held = reservations.join(steps, steps.c.id == reservations.c.step_id).join(jobs, jobs.c.id == steps.c.job_id)
+    owner = func.coalesce(jobs.c.owner, "")  # jobs whose owner is not known share as one
+    cores = select(owner.label("owner"), func.sum(reservations.c.cores).label("cores")).select_from(held)
+    share = cores.group_by(owner).subquery("share")
+    return query.outerjoin(share, share.c.owner == owner).order_by(
+        steps.c.priority.desc(),
+        case((steps.c.passed_over >= PATIENCE, 0), else_=1),
+        func.coalesce(share.c.cores, 0),
+        jobs.c.seq,
+        steps.c.id,
+    )
