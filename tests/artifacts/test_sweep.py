@@ -146,6 +146,28 @@ def test_nothing_is_swept_in_the_place_of_another_store(world: World) -> None:
     assert world.targets(world.context(days=2)) == set()
 
 
+def test_object_storage_is_swept_by_its_own_times(home: Home, bucket: Place) -> None:
+    home.extra |= {"QMRUNNER_ARTIFACTS": bucket.url, "QMRUNNER_XTB": str(STAND_IN)}
+    app = App(home.settings)
+    app.open_store(create=True)
+    source = home.path.parent / "water.xyz"
+    source.write_text(WATER)
+    job = app.submit(submission.xtb(str(source), [], []))
+    assert app.artifacts is not None
+    sent = app.artifacts.put({"used": source, "unused": Path(__file__)})
+    used, unused = sent["used"].sha256, sent["unused"].sha256
+    with app.store.write() as connection:
+        rows.add(connection, 1.0, [rows.File(job, rows.JOB, "xtb/used", "xtb", 1, used, sent["used"].bytes)])
+    today, later = Context(app, time.time()), Context(app, time.time() + 1.1 * DAY_S)
+    assert sweep.plan(today) == []
+    plan = sweep.plan(later)
+    assert [(action.verb, action.target) for action in plan] == [("remove", unused)]
+    assert [problem for _, problem in passes.apply_all(today, plan)] == ["it was sent again meanwhile"]
+    assert [problem for _, problem in passes.apply_all(later, plan)] == [None]
+    assert [blob.sha256 for blob in app.artifacts.blobs.every()] == [used]
+    app.close()
+
+
 def test_the_sweep_command_lists_it(world: World) -> None:
     unused = world.put("unused")
     at = time.time() - 2 * DAY_S
