@@ -134,8 +134,8 @@ class Handover:
                 if contents:
                     rows.forget(connection, job, rows.CHECKPOINT, step)
                     files = rows.rows_of(job, rows.CHECKPOINT, step, number, contents)
-                    rows.add(connection, time.time(), files)
-                rows.add(connection, time.time(), rows.rows_of(job, rows.LOG, step, number, log))
+                    rows.add(connection, self._app.store.now(), files)
+                rows.add(connection, self._app.store.now(), rows.rows_of(job, rows.LOG, step, number, log))
             sent.at, sent.cost_s = time.monotonic(), time.monotonic() - began
             sent.signature, sent.contents = signature, contents
             size = sum({one.sha256: one.bytes for one in contents.values()}.values())
