@@ -19,9 +19,9 @@ from sqlalchemy import Connection
 from qmrunner.model import policy
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.runtime import tree
-from qmrunner.runtime.attempt import Live
+from qmrunner.runtime.attempt import Live, who
 from qmrunner.runtime.folders import AttemptFolder
-from qmrunner.runtime.worker import Worker, who
+from qmrunner.runtime.worker import Worker
 from qmrunner.store import claims, workers
 from qmrunner.store import jobs as job_store
 
@@ -121,7 +121,7 @@ def _release(worker: Worker, dead: list[Live]) -> None:
                 verdict=policy.cancelled() if live.job.cancel_requested else verdict,
                 usage={},
                 planner=worker.app.plan,
-                ended=worker.write_result,
+                ended=worker.conclusions.write_result,
             )
     for live in dead:
         worker.tails.finish(live.label, live.number)

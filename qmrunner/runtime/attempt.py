@@ -87,3 +87,8 @@ class LiveSet:
 def engine_grace_s(settings: Settings) -> float:
     """From TERM to KILL for an engine, so that committing and exiting still fit into the stop grace."""
     return settings.stop_grace_seconds * 0.4
+
+
+def who(live: Live) -> dict[str, Any]:
+    """The fields that name an attempt in an event."""
+    return {"job": live.job.id, "step": live.step.name, "attempt": live.number}

@@ -33,18 +33,15 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from qmrunner.runtime import sampling, tree
+from qmrunner.runtime import tree
 from qmrunner.runtime.cgroup import oom_kills
+from qmrunner.runtime.meter import Meter
 
 COMMAND, RECORD, SOCKET, EXIT = "command.json", "guardian.json", "guardian.sock", "exit.json"
 LOCK, FENCED = "guardian.lock", "fenced"
 _FALLOC_FL_KEEP_SIZE = 1
 _LEFTOVER_GRACE_S = 1.0  # for what an engine leaves behind after it ended by itself
 _KILL_EVERY_S = 0.02
-_SAMPLE_FIRST_S, _SAMPLE_LAST_S = 0.25, 2.0
-_TOLD_PROCESSES = 256  # of a larger tree: these many, so that a message stays one write
-_WALK_LEAST_S = 1.0  # well below the last sampling interval, which it would otherwise miss every other time
-_MAPS_SHARE = 500  # reading all mappings may take this part of the time
 OOM_SCORE = 500  # of -1000 to 1000: half the memory there is, added to the size of an engine's process
 _QUOTA_LOOKS = 2  # above the quota in a row: whoever may raise it has had its time
 
@@ -66,29 +63,6 @@ class Order:
 
 
 @dataclass
-class Usage:
-    """What the tree uses and its peaks so far. MiB are 2**20 bytes.
-
-    RSS counts shared pages once per process; memory is what belongs to one process alone, plus shm.
-    """
-
-    cpu_s: float = 0.0
-    rss_mib: float = 0.0
-    peak_rss_mib: float = 0.0
-    memory_mib: float = 0.0
-    peak_memory_mib: float = 0.0
-    shm_mib: float = 0.0
-    peak_shm_mib: float = 0.0
-    scratch_mib: float = 0.0
-    peak_scratch_mib: float = 0.0
-    processes: int = 0
-    disk_full: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        return {k: round(v, 3) if isinstance(v, float) else v for k, v in vars(self).items()}
-
-
-@dataclass
 class Guardian:
     """State of the one loop. Times are monotonic seconds unless named `_at` (Unix seconds)."""
 
@@ -101,17 +75,16 @@ class Guardian:
     kill_after: float | None = None
     survivors: int = 0
     unkillable_since: float | None = None
-    usage: Usage = field(default_factory=Usage)
     clients: list[socket.socket] = field(default_factory=list)
     alone_since: float = field(default_factory=time.monotonic)
     started_at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
     oom_before: int | None = field(default_factory=oom_kills)
-    next_sample: float = 0.0
-    sample_every: float = _SAMPLE_FIRST_S
-    next_walk: float = 0.0
-    next_maps: float = 0.0
     over_quota: int = 0
+    meter: Meter = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.meter = Meter(self.order.cwd, self.order.log)
 
     def run(self) -> None:
         wake = _catch_signals()
@@ -130,7 +103,7 @@ class Guardian:
                 else:
                     self._listen_to(descriptor, poller)
             self._act()
-        self._sample(final=True)
+        self.meter.look_at_what_is_left()
         _release_tail(log)
         self._write_exit()
         self._tell({"event": "exit"})
@@ -195,7 +168,7 @@ class Guardian:
 
     def _timeout_ms(self) -> int:
         now = time.monotonic()
-        due = [self.next_sample]
+        due = [self.meter.next_look]
         if self.kill_after is not None:
             due.append(max(self.kill_after, now + _KILL_EVERY_S) if now < self.kill_after else now + _KILL_EVERY_S)
         if not self.clients and self.stop_reason is None:
@@ -240,7 +213,7 @@ class Guardian:
             tree.signal_tree(os.getpid(), signal.SIGKILL)
         if not self.clients and self.stop_reason is None and now - self.alone_since >= self.order.adoption_s:
             self.stop("abandoned", self.order.grace_s)
-        if now >= self.next_sample:
+        if now >= self.meter.next_look:
             self._sample()
 
     # -- consumers --------------------------------------------------------------------------------------------------
@@ -254,7 +227,7 @@ class Guardian:
         self.clients.append(client)
         poller.register(client, select.POLLIN)
         hello = {"event": "hello", "engine_pid": self.engine_pid, "exec_error": self.exec_error}
-        self._tell(hello | {"usage": self.usage.as_dict()})
+        self._tell(hello | {"usage": self.meter.usage.as_dict()})
 
     def _listen_to(self, descriptor: int, poller: select.poll) -> None:
         client = next(c for c in self.clients if c.fileno() == descriptor)
@@ -290,45 +263,23 @@ class Guardian:
 
     # -- what it uses -----------------------------------------------------------------------------------------------
 
-    def _sample(self, final: bool = False) -> None:
-        now = time.monotonic()
-        usage, before = self.usage, time.monotonic()
-        stats = [] if final else tree.descendants(os.getpid())
-        ticks = sum(s.utime + s.stime + s.cutime + s.cstime for s in stats)
-        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-        usage.cpu_s = max(usage.cpu_s, ticks / tree.TICKS_PER_SECOND + ended.ru_utime + ended.ru_stime)
-        usage.rss_mib = sum(s.rss_pages for s in stats) * tree.PAGE_BYTES / 2**20
-        usage.peak_rss_mib = max(usage.peak_rss_mib, usage.rss_mib, ended.ru_maxrss / 1024)
-        if not final:
-            self._sample_memory([s.pid for s in stats], now)
-        usage.processes = sum(s.state not in "ZX" for s in stats)
-        if final or now >= self.next_walk:
-            usage.scratch_mib = sampling.tree_bytes(self.order.cwd) / 2**20
-            usage.peak_scratch_mib = max(usage.peak_scratch_mib, usage.scratch_mib)
-            self.next_walk = time.monotonic() + max(_WALK_LEAST_S, 50 * (time.monotonic() - before))
-            if not final:
-                self._mind_quota()
-        usage.disk_full = usage.disk_full or sampling.is_full(self.order.cwd) or sampling.is_full(self.order.log)
-        self.sample_every = min(_SAMPLE_LAST_S, self.sample_every * 1.5)
-        self.next_sample = now + self.sample_every
-        if not final:
-            living = [s for s in stats if s.state not in "ZX"][:_TOLD_PROCESSES]
-            told = [(s.pid, s.comm, s.state, (s.utime + s.stime) / tree.TICKS_PER_SECOND) for s in living]
-            self._tell({"event": "usage", "usage": usage.as_dict(), "at_s": now, "tree": told})
-
-    def _sample_memory(self, pids: list[int], now: float) -> None:
-        usage = self.usage
-        if now >= self.next_maps:
-            usage.shm_mib = sampling.shm_bytes(pids) / 2**20
-            usage.peak_shm_mib = max(usage.peak_shm_mib, usage.shm_mib)
-            self.next_maps = now + _MAPS_SHARE * (time.monotonic() - now)
-        usage.memory_mib = sampling.private_bytes(pids) / 2**20 + usage.shm_mib
-        usage.peak_memory_mib = max(usage.peak_memory_mib, usage.memory_mib)
+    def _sample(self) -> None:
+        walked = self.meter.look()
+        if walked:
+            self._mind_quota()
+        self._tell(
+            {
+                "event": "usage",
+                "usage": self.meter.usage.as_dict(),
+                "at_s": self.meter.looked_at,
+                "tree": self.meter.living,
+            }
+        )
 
     def _mind_quota(self) -> None:
         """Stop what stays above its quota. Without a consumer nobody could raise it: then twice as much will do."""
         quota = self.order.scratch_quota_mib if self.clients else 2 * self.order.scratch_quota_mib
-        self.over_quota = self.over_quota + 1 if 0 < quota < self.usage.scratch_mib else 0
+        self.over_quota = self.over_quota + 1 if 0 < quota < self.meter.usage.scratch_mib else 0
         if self.over_quota >= _QUOTA_LOOKS:
             self.stop("scratch_quota", self.order.grace_s)
 
@@ -345,15 +296,15 @@ class Guardian:
             "exec_error": self.exec_error,
             "stop_reason": self.stop_reason,
             "wall_s": round(wall_s, 4),
-            "cpu_s": round(self.usage.cpu_s, 4),
-            "cores": round(self.usage.cpu_s / max(wall_s, 1e-3), 2),
-            "peak_rss_mib": round(self.usage.peak_rss_mib, 2),
-            "peak_memory_mib": round(self.usage.peak_memory_mib, 2) or None,
-            "peak_shm_mib": round(self.usage.peak_shm_mib, 2),
-            "peak_scratch_mib": round(self.usage.peak_scratch_mib, 2),
+            "cpu_s": round(self.meter.usage.cpu_s, 4),
+            "cores": round(self.meter.usage.cpu_s / max(wall_s, 1e-3), 2),
+            "peak_rss_mib": round(self.meter.usage.peak_rss_mib, 2),
+            "peak_memory_mib": round(self.meter.usage.peak_memory_mib, 2) or None,
+            "peak_shm_mib": round(self.meter.usage.peak_shm_mib, 2),
+            "peak_scratch_mib": round(self.meter.usage.peak_scratch_mib, 2),
             "survivors_ended": self.survivors,
             "oom_kills": oom,
-            "disk_full": self.usage.disk_full,
+            "disk_full": self.meter.usage.disk_full,
             "started_at": self.started_at,
             "ended_at": time.time(),
         }

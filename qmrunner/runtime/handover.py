@@ -22,7 +22,7 @@ from qmrunner.artifacts.blobs import ArtifactsUnavailable, Stored
 from qmrunner.artifacts.files import Artifacts
 from qmrunner.engines.base import Engine
 from qmrunner.errors import QmrunnerError
-from qmrunner.runtime.attempt import SNAPSHOTS, Live, LiveSet
+from qmrunner.runtime.attempt import SNAPSHOTS, Live, LiveSet, who
 from qmrunner.runtime.folders import WORK
 from qmrunner.store import artifacts as rows
 
@@ -98,7 +98,7 @@ class Handover:
 
         threading.Thread(target=send, name=f"leave-{live.label}", daemon=True).start()
         if not done.wait(self._app.settings.stop_grace_seconds * _LAST_SHARE):
-            logs.get().warning("handover_given_up", **_who(live), remedy="the checkpoint sent before it stands")
+            logs.get().warning("handover_given_up", **who(live), remedy="the checkpoint sent before it stands")
 
     # -- sending ----------------------------------------------------------------------------------------------------
 
@@ -110,9 +110,9 @@ class Handover:
         except (QmrunnerError, OSError) as problem:
             # A snapshot that was replaced while it was read, or a store that does not answer.
             self._look_again(self._of(live), _UNREADABLE_S)
-            logs.get().warning("checkpoint_not_sent", **_who(live), error=str(problem))
+            logs.get().warning("checkpoint_not_sent", **who(live), error=str(problem))
         except Exception as problem:
-            logs.get().error("internal_error", **_who(live), error=repr(problem), exc_info=problem)
+            logs.get().error("internal_error", **who(live), error=repr(problem), exc_info=problem)
 
     def _send(self, live: Live, *, last: bool) -> None:
         sent = self._of(live)
@@ -140,7 +140,7 @@ class Handover:
             sent.signature, sent.contents = signature, contents
             size = sum({one.sha256: one.bytes for one in contents.values()}.values())
             logs.get().info(
-                "checkpoint_sent", **_who(live), files=len(contents), bytes=size, seconds=round(sent.cost_s, 3)
+                "checkpoint_sent", **who(live), files=len(contents), bytes=size, seconds=round(sent.cost_s, 3)
             )
 
     def _log(self, live: Live) -> dict[str, Stored]:
@@ -176,7 +176,7 @@ def bring_checkpoint(artifacts: Artifacts, live: Live, engine: Engine) -> int | 
     if any(number >= sender and engine.checkpoint(attempts / str(number) / WORK) for number in here):
         return None
     lacking = artifacts.bring(files, attempts.parent)
-    logs.get().info("checkpoint_brought", **_who(live), sender=sender, files=len(files), lacking=len(lacking) or None)
+    logs.get().info("checkpoint_brought", **who(live), sender=sender, files=len(files), lacking=len(lacking) or None)
     return sender
 
 
@@ -232,7 +232,3 @@ def _signature(found: dict[str, Path]) -> Signature:
         status = path.stat()
         seen.append((name, status.st_size, status.st_mtime_ns))
     return tuple(seen)
-
-
-def _who(live: Live) -> dict[str, object]:
-    return {"job": live.job.id, "step": live.step.name, "attempt": live.number}

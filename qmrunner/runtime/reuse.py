@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner import __version__
+from qmrunner.app import App
 from qmrunner.engines.base import Installed
+from qmrunner.errors import QmrunnerError
 from qmrunner.model.jobs import Outcome, Step
+from qmrunner.runtime.attempt import Live
 from qmrunner.runtime.preparation import inputs_of
 
 MANIFEST = ".manifest.json"  # in a step's published folder: SHA-256 of every file, and what the job's folder got
@@ -36,6 +39,14 @@ def content_key(step: Step, installed: Installed, job_folder: Path) -> str:
         "names": {name: os.path.basename(step.inputs[name]) for name in sorted(inputs)},
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def key_of(app: App, live: Live) -> str | None:
+    """The content key of an attempt's step; None when an input is missing, which its preparation says."""
+    try:
+        return content_key(live.step, app.installed(live.step.engine), app.settings.jobs_root / live.job.id)
+    except (QmrunnerError, OSError):
+        return None
 
 
 def digest(path: Path) -> str:

@@ -14,8 +14,8 @@ from qmrunner.errors import QmrunnerError
 from qmrunner.model import space
 from qmrunner.model.space import Use
 from qmrunner.runtime import machine
-from qmrunner.runtime.attempt import Live, engine_grace_s
-from qmrunner.runtime.worker import Worker, who
+from qmrunner.runtime.attempt import Live, engine_grace_s, who
+from qmrunner.runtime.worker import Worker
 from qmrunner.store import reserved
 
 BALLAST = "ballast"

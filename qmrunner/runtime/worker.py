@@ -6,29 +6,25 @@ Every exit from here leaves an attempt either committed or in the keeping of its
 from __future__ import annotations
 
 import os
-import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection
 
 from qmrunner import logs
 from qmrunner.app import App
-from qmrunner.artifacts.blobs import ArtifactsUnavailable
 from qmrunner.errors import QmrunnerError
 from qmrunner.model import policy, remedies
-from qmrunner.model.jobs import Job, Outcome, Step
+from qmrunner.model.jobs import Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
-from qmrunner.model.space import REASONS
 from qmrunner.runtime import fetching, folders, machine, reuse, tree
-from qmrunner.runtime.attempt import Live, LiveSet, engine_grace_s
+from qmrunner.runtime.attempt import Live, LiveSet, engine_grace_s, who
+from qmrunner.runtime.conclusions import Conclusions, LeftForSuccessor
 from qmrunner.runtime.folders import AttemptFolder
 from qmrunner.runtime.follower import Follower
 from qmrunner.runtime.handover import Handover
@@ -36,28 +32,16 @@ from qmrunner.runtime.hangs import HangWatch
 from qmrunner.runtime.outcomes import outcome_of, outcome_of_problem, read_exit
 from qmrunner.runtime.pilot import Pilot
 from qmrunner.runtime.preparation import prepare
-from qmrunner.runtime.publish import Publication, write_job_result
 from qmrunner.runtime.removal import remove_tree
-from qmrunner.runtime.shrink import shrink
 from qmrunner.runtime.spawning import SpawnerClient
 from qmrunner.runtime.tail import TailRegister
-from qmrunner.store import artifacts as artifact_store
-from qmrunner.store import candidates, claims, events
-from qmrunner.store import jobs as job_store
+from qmrunner.store import candidates, claims
 from qmrunner.store.claims import Claim
 from qmrunner.store.molding import expected_s
 from qmrunner.store.reuse import computed_before
 from qmrunner.store.session import StoreUnavailable
 
-# From "was the job cancelled meanwhile?" to the verdict on its attempt.
-VerdictFor = Callable[[bool], Verdict]
-
-_COMMIT_RETRY_S = (0.2, 5.0)
 _TREE_DEADLINE_S = 10.0
-
-
-class LeftForSuccessor(Exception):
-    """The store did not answer before this process had to leave; the exit record waits for the next consumer."""
 
 
 class Worker:
@@ -78,6 +62,14 @@ class Worker:
         self.claim_unsure = threading.Event()  # the store may have taken a claim that we do not know of
         self.paths = folders.paths(self.settings)
         self.handover = Handover(app, self.artifacts, self.live, self.leaving) if self.artifacts else None
+        self.conclusions = Conclusions(
+            app,
+            worker_id,
+            self.handover,
+            stopping=self.stopping,
+            leaving=self.leaving,
+            capacity=lambda: self.capacity,
+        )
         self.log = logs.get()
 
     def measure(self) -> bool:
@@ -141,7 +133,7 @@ class Worker:
                     return
                 notes, problem = self._launch(live)
                 if problem is not None:
-                    self._conclude(live, outcome_of_problem(problem), None, {})
+                    self.conclusions.conclude(live, outcome_of_problem(problem), None, {})
                     return
                 self._follow(live, notes)
             else:
@@ -160,7 +152,7 @@ class Worker:
         self.log.error("internal_error", **who(live), error=repr(problem), exc_info=problem)
         self.end_tree(live)
         try:
-            self._conclude(live, outcome_of_problem(problem), None, {})
+            self.conclusions.conclude(live, outcome_of_problem(problem), None, {})
         except Exception as again:  # even the commit fails: the next start of the consumer adopts the attempt
             self.log.error("attempt_left", **who(live), error=repr(again))
 
@@ -169,14 +161,14 @@ class Worker:
         found = fetching.bring(self.app, live)
         if isinstance(found, Verdict):
             put_off = found
-            self._commit(live, lambda cancelled: policy.cancelled() if cancelled else put_off, {}, None)
+            self.conclusions.commit(live, lambda cancelled: policy.cancelled() if cancelled else put_off, {}, None)
         elif found is not None:
-            self._conclude(live, found, None, {})
+            self.conclusions.conclude(live, found, None, {})
         return found is None
 
     def _reuse(self, live: Live) -> bool:
         """Conclude the attempt with what an identical step published before. False: it has to be computed."""
-        live.content_key = self._content_key(live)
+        live.content_key = reuse.key_of(self.app, live)
         if live.content_key is None or self.settings.reuse == "off" or live.job.params.get("fresh"):
             return False
         try:
@@ -193,18 +185,11 @@ class Worker:
                 source = f"{earlier.job_id}/{earlier.name}"
                 self.log.info("step_reused", **who(live), source=source)
                 told = replace(outcome, summary=f"taken from {source}, which had the same content")
-                self._conclude(live, told, None, {"reused_from": source})
+                self.conclusions.conclude(live, told, None, {"reused_from": source})
                 return True
             self.log.warning("reuse_refused", **who(live), source=f"{earlier.job_id}/{earlier.name}")
             remove_tree(live.folder.work, self.settings.scratch_root)
         return False
-
-    def _content_key(self, live: Live) -> str | None:
-        try:
-            installed = self.app.installed(live.step.engine)
-            return reuse.content_key(live.step, installed, self.settings.jobs_root / live.job.id)
-        except (QmrunnerError, OSError):
-            return None  # an input is missing, which the preparation is about to say
 
     def _launch(self, live: Live) -> tuple[tuple[str, ...], Exception | None]:
         engine = self.app.engine(live.step.engine)
@@ -253,12 +238,12 @@ class Worker:
         record = live.folder.exit_record()
         if record is None:
             self.end_tree(live)
-            self.lose(live, "guardian" if live.folder.record() else "claim")
+            self.conclusions.lose(live, "guardian" if live.folder.record() else "claim")
             return
         exit = read_exit(record)
         usage = {k: v for k, v in record.items() if k != "marker" and v is not None}
         outcome = outcome_of(live, self.app.engine(live.step.engine), exit)
-        self._conclude(live, outcome, exit.stop_reason, usage)
+        self.conclusions.conclude(live, outcome, exit.stop_reason, usage)
 
     def end_tree(self, live: Live) -> None:
         """After this no process of the attempt lives, and none will be started."""
@@ -291,159 +276,6 @@ class Worker:
                 return False
             time.sleep(0.01)
 
-    # -- the commit -------------------------------------------------------------------------------------------------
-
-    def _conclude(self, live: Live, outcome: Outcome, stop_reason: str | None, usage: Mapping[str, Any]) -> None:
-        publication = None
-        if outcome.state == "succeeded":
-            publication = Publication(self.settings.jobs_root / live.job.id, live, outcome, self.artifacts)
-            live.content_key = live.content_key or self._content_key(live)  # an adopted attempt has none yet
-
-        elif self.handover is not None and stop_reason not in ("cancel", "fenced"):
-            self.handover.leave(live)
-
-        remedied = self._remedied(live, outcome) if outcome.state != "succeeded" else None
-
-        def verdict_for(cancelled: bool) -> Verdict:
-            return policy.judge(
-                outcome,
-                stop_reason=stop_reason,
-                cancel_requested=cancelled,
-                retries=live.step.retries,
-                max_retries=self.settings.max_retries,
-                retry_delay_s=self.settings.retry_delay_seconds,
-                jitter=random.random(),
-                remedied=remedied,
-            )
-
-        self._commit(live, verdict_for, usage, publication)
-
-    def _remedied(self, live: Live, outcome: Outcome) -> remedies.Remedied | None:
-        failure = remedies.Failure(replace(live.step, attempt=live.number), outcome, live.grant, self.capacity)
-        known = self.app.engine(live.step.engine).remedies(live.step.task)
-        return remedies.propose(failure, known, remedies.allowed(self.settings.remedies, live.job.params))
-
-    def lose(self, live: Live, what: str) -> None:
-        """Record that an attempt was lost with its guardian, worker or machine; its tree is proven empty."""
-        if self.handover is not None:
-            self.handover.leave(live)
-
-        def verdict_for(cancelled: bool) -> Verdict:
-            if cancelled:
-                return policy.cancelled()
-            with self.app.store.read() as connection:
-                deaths = claims.deaths_since(connection, live.step.id, self.app.store.now() - policy.POISON_WINDOW_S)
-            return policy.lost(deaths + 1, what, self.settings.poison_deaths)
-
-        self._commit(live, verdict_for, {}, None)
-
-    def _commit(
-        self, live: Live, verdict_for: VerdictFor, usage: Mapping[str, Any], publication: Publication | None
-    ) -> None:
-        """Write the verdict, waiting for the store as long as it takes: the outcome is safe in the exit record."""
-        delay = _COMMIT_RETRY_S[0]
-        while True:
-            try:
-                ready, verdict = self._try_commit(live, verdict_for, usage, publication)
-                break
-            except (StoreUnavailable, ArtifactsUnavailable, OSError) as problem:
-                detail = str(problem) if isinstance(problem, OSError) else problem.evidence
-                self.log.warning("commit_waits", **who(live), evidence=detail, retry_s=delay)
-                if self.leaving.wait(delay):
-                    raise LeftForSuccessor from None
-                delay = min(delay * 2, _COMMIT_RETRY_S[1])
-        if ready is None:
-            self._tell_fenced(live)
-            if publication is not None:
-                publication.discard()
-            return
-        self._announce(live, verdict)
-        self._clean(live, verdict, usage.get("stop_reason"))
-        if ready > 1 or (ready and self.stopping.is_set()):
-            self.app.queue.ring()
-
-    def _tell_fenced(self, live: Live) -> None:
-        """For people, and for whoever counts what is thrown away."""
-        self.log.warning("attempt_fenced", **who(live))
-        who_and_what: dict[str, Any] = {"job_id": live.job.id, "step": live.step.name, "attempt": live.number}
-        try:
-            with self.app.store.write() as connection:
-                events.append(
-                    connection, self.app.store.now(), "attempt_fenced", worker_id=self.worker_id, **who_and_what
-                )
-        except StoreUnavailable as problem:
-            self.log.warning("history_incomplete", **who(live), evidence=problem.evidence)
-
-    def _try_commit(
-        self, live: Live, verdict_for: VerdictFor, usage: Mapping[str, Any], publication: Publication | None
-    ) -> tuple[int | None, Verdict]:
-        if publication is not None:
-            publication.stage()
-
-        def publish() -> None:
-            if publication is not None:
-                publication.record(connection, self.app.store.now())
-                publication.commit()
-            if self.artifacts is not None and verdict.move in ("succeed", "cancel"):
-                artifact_store.forget(connection, live.job.id, artifact_store.CHECKPOINT, live.step.name)
-
-        with self.app.store.write() as connection:
-            job = job_store.get(connection, live.job.id)
-            verdict = verdict_for(job.cancel_requested)
-            ready = claims.finish(
-                connection,
-                self.app.store.now(),
-                step_id=live.step.id,
-                number=live.number,
-                verdict=verdict,
-                usage=usage,
-                planner=self.app.plan,
-                content_key=live.content_key,
-                publish=publish,
-                ended=self.write_result,
-            )
-        return ready, verdict
-
-    def write_result(self, job: Job, steps: list[Step]) -> None:
-        """The job's result.json, written inside the commit that ends the job."""
-        write_job_result(self.settings.jobs_root, job, steps)
-        self.log.info("job_ended", job=job.id, state=job.state, code=job.code, summary=job.summary)
-
-    def _announce(self, live: Live, verdict: Verdict) -> None:
-        say = self.log.info if verdict.move in ("succeed", "requeue", "cancel") else self.log.warning
-        say(
-            "step_ended",
-            **who(live),
-            state=verdict.attempt_state,
-            code=verdict.code,
-            next=verdict.move,
-            delay_s=round(verdict.delay_s, 1) or None,
-            evidence=verdict.evidence.text if verdict.evidence else None,
-            file=verdict.evidence.file if verdict.evidence else None,
-            line=verdict.evidence.line if verdict.evidence else None,
-            **{"class": verdict.failure_class, "remedy": verdict.remedy},
-        )
-        if verdict.remedied is not None:
-            told = {name: verdict.remedied.record[name] for name in ("remedy", "neutral", "change")}
-            self.log.warning("step_remedied", **who(live), **told)
-
-    def _clean(self, live: Live, verdict: Verdict, stop_reason: str | None) -> None:
-        """Scratch goes at once where nobody will want it again; a failed attempt's stays for its retention time.
-
-        Who was stopped to make room keeps only what it can resume from.
-        """
-        root = self.settings.scratch_root
-        if verdict.move == "requeue" and stop_reason in REASONS:
-            left = shrink(live.folder.work, self.app.engine(live.step.engine), root)
-        elif verdict.move in ("succeed", "cancel"):
-            left = remove_tree(live.folder.path.parent, root)
-            with suppress(OSError):
-                (root / live.job.id).rmdir()  # only when empty
-        else:
-            return
-        if left:
-            self.log.warning("scratch_left", **who(live), left=left[:5])
-
 
 def _from_claim(claim: Claim) -> Live:
     return Live(
@@ -455,8 +287,3 @@ def _from_claim(claim: Claim) -> Live:
         log=Path(claim.log),
         marker=claim.marker,
     )
-
-
-def who(live: Live) -> dict[str, Any]:
-    """The fields that name an attempt in an event."""
-    return {"job": live.job.id, "step": live.step.name, "attempt": live.number}

@@ -1,0 +1,112 @@
+"""What the tree of one guardian uses, looked at again and again. Standard library only: it is beside every engine."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qmrunner.model.identity import Stat
+from qmrunner.runtime import sampling, tree
+
+_FIRST_S, _LAST_S = 0.25, 2.0
+_TOLD_PROCESSES = 256  # of a larger tree: these many, so that a message stays one write
+_WALK_LEAST_S = 1.0  # well below the last interval, which it would otherwise miss every other time
+_WALK_SHARE = 50
+_MAPS_SHARE = 500  # reading all mappings may take this part of the time
+
+
+@dataclass
+class Usage:
+    """What the tree uses and its peaks so far. MiB are 2**20 bytes.
+
+    RSS counts shared pages once per process; memory is what belongs to one process alone, plus shm.
+    """
+
+    cpu_s: float = 0.0
+    rss_mib: float = 0.0
+    peak_rss_mib: float = 0.0
+    memory_mib: float = 0.0
+    peak_memory_mib: float = 0.0
+    shm_mib: float = 0.0
+    peak_shm_mib: float = 0.0
+    scratch_mib: float = 0.0
+    peak_scratch_mib: float = 0.0
+    processes: int = 0
+    disk_full: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        return {k: round(v, 3) if isinstance(v, float) else v for k, v in vars(self).items()}
+
+
+class Meter:
+    """Looks at the descendants of this process, often at first, and less often where looking is dear.
+
+    Times are monotonic seconds. `living` is (pid, name, state, CPU seconds) of each process at the last look.
+    """
+
+    def __init__(self, folder: str, log: str) -> None:
+        self.usage = Usage()
+        self.living: list[tuple[int, str, str, float]] = []
+        self.looked_at = 0.0
+        self.next_look = 0.0
+        self._folder, self._log = folder, log
+        self._every = _FIRST_S
+        self._next_walk = 0.0
+        self._next_maps = 0.0
+
+    def look(self) -> bool:
+        """Measure now. Whether scratch was measured, too."""
+        now = time.monotonic()
+        stats = tree.descendants(os.getpid())
+        self._count(stats)
+        self._weigh([one.pid for one in stats], now)
+        walked = now >= self._next_walk
+        if walked:
+            self._walk(now)
+        self._look_for_full_disks()
+        self._every = min(_LAST_S, self._every * 1.5)
+        self.looked_at, self.next_look = now, now + self._every
+        living = [one for one in stats if one.state not in "ZX"][:_TOLD_PROCESSES]
+        self.living = [
+            (one.pid, one.comm, one.state, (one.utime + one.stime) / tree.TICKS_PER_SECOND) for one in living
+        ]
+        return walked
+
+    def look_at_what_is_left(self) -> None:
+        """Once the tree is empty: what its ended processes had used, and its files."""
+        self._count([])
+        self._walk(time.monotonic())
+        self._look_for_full_disks()
+
+    def _count(self, stats: Sequence[Stat]) -> None:
+        usage = self.usage
+        ticks = sum(one.utime + one.stime + one.cutime + one.cstime for one in stats)
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        usage.cpu_s = max(usage.cpu_s, ticks / tree.TICKS_PER_SECOND + ended.ru_utime + ended.ru_stime)
+        usage.rss_mib = sum(one.rss_pages for one in stats) * tree.PAGE_BYTES / 2**20
+        usage.peak_rss_mib = max(usage.peak_rss_mib, usage.rss_mib, ended.ru_maxrss / 1024)
+        usage.processes = sum(one.state not in "ZX" for one in stats)
+
+    def _weigh(self, pids: list[int], now: float) -> None:
+        usage = self.usage
+        if now >= self._next_maps:
+            usage.shm_mib = sampling.shm_bytes(pids) / 2**20
+            usage.peak_shm_mib = max(usage.peak_shm_mib, usage.shm_mib)
+            self._next_maps = now + _MAPS_SHARE * (time.monotonic() - now)
+        usage.memory_mib = sampling.private_bytes(pids) / 2**20 + usage.shm_mib
+        usage.peak_memory_mib = max(usage.peak_memory_mib, usage.memory_mib)
+
+    def _walk(self, since: float) -> None:
+        usage = self.usage
+        usage.scratch_mib = sampling.tree_bytes(self._folder) / 2**20
+        usage.peak_scratch_mib = max(usage.peak_scratch_mib, usage.scratch_mib)
+        ended = time.monotonic()
+        self._next_walk = ended + max(_WALK_LEAST_S, _WALK_SHARE * (ended - since))
+
+    def _look_for_full_disks(self) -> None:
+        full = sampling.is_full(self._folder) or sampling.is_full(self._log)
+        self.usage.disk_full = self.usage.disk_full or full
