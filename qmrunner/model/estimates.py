@@ -14,7 +14,7 @@ from typing import Any
 from qmrunner.model.jobs import Demand
 
 # Part of every kind: raise it when an engine's rule changes, so that ratios to the old one are forgotten.
-RULES = 1
+RULES = 2
 ENOUGH = 5  # attempts before an estimate may fall below the rule
 KEPT = 50  # newest attempts of a kind that count
 _QUANTILE, _MARGIN = 0.95, 1.25

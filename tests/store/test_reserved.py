@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from qmrunner.model.estimates import RULES
 from qmrunner.model.jobs import Demand
 from qmrunner.model.packing import PATIENCE, Capacity
 from qmrunner.model.policy import Verdict
@@ -166,7 +167,7 @@ def test_only_the_newest_attempts_of_a_kind_are_remembered(work: Work, monkeypat
         work.job(Workflow(sized))
         work.finish(work.claimed(worker, VOLUME), SUCCEED, Workflow(sized), usage={"peak_scratch_mib": peak})
     with work.store.read() as connection:
-        (found,) = peaks.seen(connection, ["r1 xtb user - gas 3"]).values()
+        (found,) = peaks.seen(connection, [f"r{RULES} xtb user - gas 3"]).values()
     assert [one.scratch for one in found] == [0.3, 0.2, 0.1]
 
 
