@@ -5,13 +5,16 @@ All sizes are MiB (2**20 bytes). Field names are the outside contract (docs/oper
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from qmrunner import engines
 from qmrunner.app import App
+from qmrunner.errors import NotReadyError
+from qmrunner.model.estimates import Ratios, expected, kind_of, learned
 from qmrunner.model.jobs import Demand, Step
 from qmrunner.model.packing import Candidate, Capacity, Free, choose
 from qmrunner.model.shortage import flag_size
@@ -22,9 +25,12 @@ from qmrunner.store import attempts as attempt_store
 from qmrunner.store import candidates, peaks, reserved, workers
 from qmrunner.store.attempts import StepFate
 from qmrunner.workflows.levels import Level, find_level
+from qmrunner.workflows.solvents import by_key
+from qmrunner.workflows.specs import CREST_QUICK
 
 _MEMORY_SHARE = 0.9  # of a container's memory, see runtime/machine.py
 _DAY_S = 86400.0
+_SOLVENT = "chloroform"  # what is submitted without naming one
 
 
 def plan(
@@ -32,15 +38,18 @@ def plan(
 ) -> dict[str, Any]:
     """What NMR jobs of that size need at once on one machine, and to keep their results.
 
-    `atoms` counts hydrogens; half of them are taken for hydrogens, the others for carbons. `slots` and `cores` default
-    to this machine's. Raises UsageError for an unknown level.
+    `atoms` counts hydrogens; half of them are taken for hydrogens, the others for carbons, in a solvent. `slots` and
+    `cores` default to this machine's. A stage has what would be reserved for one of its steps and, where the store
+    knows earlier `attempts` of its kind and size, the peaks that are `expected`; the needs follow from what is
+    reserved. Raises UsageError for an unknown level.
     """
     here = machine.capacity(app.settings)
     cores = cores or here.cores
     at_once = min(slots or (here.slots if cores == here.cores else cores), cores, jobs * conformers)
     cores_each = max(1, cores // at_once)
     stages = _stages(find_level(level), ["C"] * (atoms // 2) + ["H"] * (atoms - atoms // 2), conformers, jobs)
-    rows = [_stage_row(name, steps, demand, cores_each) for name, (steps, demand) in stages.items()]
+    known = _seen(app, {stage.kind for stage in stages})
+    rows = [_stage_row(stage, known.get(stage.kind, []), cores_each) for stage in stages]
     peak = {
         name: max(row[name] * min(at_once, row["steps"]) for row in rows)
         for name in ("memory_mib", "scratch_mib", "shm_mib")
@@ -66,26 +75,58 @@ def plan(
     }
 
 
-def _stages(level: Level, atoms: list[str], conformers: int, jobs: int) -> dict[str, tuple[int, Demand]]:
-    """Steps of each stage, and the demand of one of them by its engine's rule."""
-    nwchem, xtb = engines.get("nwchem"), engines.get("xtb")
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    """`steps` of one kind, and what one of them needs by its engine's rule."""
+
+    name: str
+    steps: int
+    kind: str
+    rule: Demand
+
+
+def _stages(level: Level, atoms: list[str], conformers: int, jobs: int) -> list[_Stage]:
+    def stage(name: str, steps: int, engine: str, task: str, **params: Any) -> _Stage:
+        asked = {"atoms": atoms, **params}
+        kind = kind_of(engine, task, asked)
+        assert kind is not None  # it has atoms
+        return _Stage(name, steps, kind, engines.get(engine).demand(task, asked))
+
+    medium = by_key(_SOLVENT)
+    dft = {"functional": level.functional, "cosmo": medium.cosmo}
     each = jobs * conformers
-    found = {"search": (jobs, engines.get("crest").demand("conformers", {"atoms": atoms}))} if conformers > 1 else {}
-    found["preopt"] = (each, xtb.demand("optimise", {"atoms": atoms}))
-    found["optimise"] = (each, nwchem.demand("optimise", {"atoms": atoms, "basis": level.optimise_basis}))
-    found["shielding"] = (each, nwchem.demand("shielding", {"atoms": atoms, "basis": level.shielding_basis}))
-    return found
+    quick = CREST_QUICK[level.key]
+    search = [stage("search", jobs, "crest", "conformers", alpb=medium.alpb, quick=quick)] if conformers > 1 else []
+    return [
+        *search,
+        stage("preopt", each, "xtb", "optimise", alpb=medium.alpb),
+        stage("optimise", each, "nwchem", "optimise", basis=level.optimise_basis, **dft),
+        stage("shielding", each, "nwchem", "shielding", basis=level.shielding_basis, **dft),
+    ]
 
 
-def _stage_row(name: str, steps: int, demand: Demand, cores: int) -> dict[str, Any]:
+def _seen(app: App, kinds: Collection[str]) -> dict[str, list[Ratios]]:
+    """What attempts of these kinds used; nothing where there is no store yet, or not one of this version."""
+    try:
+        store = app.open_store(create=False)
+    except NotReadyError:
+        return {}
+    with store.read() as connection:
+        return peaks.seen(connection, kinds)
+
+
+def _stage_row(stage: _Stage, seen: list[Ratios], cores: int) -> dict[str, Any]:
+    demand = learned(stage.rule, seen)
     used = max(demand.cores_min, min(cores, demand.cores_max))
     return {
-        "stage": name,
-        "steps": steps,
+        "stage": stage.name,
+        "steps": stage.steps,
         "cores": used,
         "memory_mib": demand.memory_mib(used),
         "scratch_mib": demand.scratch_mib,
         "shm_mib": demand.shm_mib,
+        "attempts": len(seen),
+        "expected": expected(stage.rule, used, seen) if seen else None,
     }
 
 

@@ -11,6 +11,7 @@ from qmrunner.cli.common import AsJson, console, open_app, print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
+_FIGURES = ("memory", "scratch", "shm")
 _scratch = typer.Typer(help="What jobs need of a machine, and who uses the scratch volume.", no_args_is_help=True)
 
 
@@ -46,6 +47,11 @@ def plan(
         f"{found['at_once']} step(s) at a time on {found['cores']} core(s)"
     )
     out.print(_stage_table(found["stages"]))
+    out.print(
+        "MiB reserved (expected); expected is what such runs of this store used"
+        if any(row["attempts"] for row in found["stages"])
+        else "MiB reserved, by rule: this store knows no run of that kind and size"
+    )
     out.print(_needs_table(found))
     out.print("\n".join(["", *found["compose"]]), markup=False)
 
@@ -60,10 +66,15 @@ def _table(*headings: str) -> Table:
 
 
 def _stage_table(rows: list[dict[str, Any]]) -> Table:
-    table = _table("one step of", "steps", "cores", "memory MiB", "scratch MiB", "shm MiB")
+    table = _table("one step of", "steps", "cores", *(f"{name} MiB" for name in _FIGURES), "runs")
     for row in rows:
-        table.add_row(*(str(row[key]) for key in ("stage", "steps", "cores", "memory_mib", "scratch_mib", "shm_mib")))
+        sizes = (_reserved_and_expected(row, f"{name}_mib") for name in _FIGURES)
+        table.add_row(row["stage"], str(row["steps"]), str(row["cores"]), *sizes, str(row["attempts"] or "-"))
     return table
+
+
+def _reserved_and_expected(row: dict[str, Any], name: str) -> str:
+    return f"{row[name]} ({row['expected'][name]})" if row["expected"] else str(row[name])
 
 
 def _needs_table(found: dict[str, Any]) -> Table:

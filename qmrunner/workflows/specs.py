@@ -13,7 +13,7 @@ _CANDIDATES = 10
 SELECT_XTB, SELECT_DFT = "select-xtb", "select-dft"
 CONFORMERS, CONFORMERS_INSTEAD = "conformers", "conformers-rdkit"
 # CREST searches less thoroughly, and several times faster, for a draft.
-_CREST_QUICK = {"draft": "quick", "production": None}
+CREST_QUICK = {"draft": "quick", "production": None}
 _JOIN = ("atoms", "bonds", "charge", "multiplicity", "smiles", "solvent", "level", "temperature_k")
 
 
@@ -43,7 +43,7 @@ def crest(job: Job) -> StepSpec:
         params={
             **_electrons(job),
             "alpb": by_key(job.params["solvent"]).alpb,
-            "quick": _CREST_QUICK[job.params.get("level") or "production"],
+            "quick": CREST_QUICK[job.params.get("level") or "production"],
             "energy_window_kcal": job.params["window_xtb_kcal"],
             "atoms": job.params["atoms"],
         },

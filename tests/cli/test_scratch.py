@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qmrunner.app import App
 from qmrunner.engines.nwchem.sizes import basis_functions, demand_of_molecule
+from qmrunner.store import jobs, peaks
+from qmrunner.workflows import submission
 from tests.lifecycle.lab import STAND_IN, Lab
 from tests.support import Daemon, Home, wait_for
 
@@ -43,6 +47,34 @@ def test_the_shielding_of_a_plan_is_what_the_engine_will_ask_for(home: Home) -> 
     assert row["shm_mib"] > response
     assert plan["at_once_needs"]["shm_mib"] == 8 * demand.shm_mib
     assert f"    shm_size: {-(-plan['needs']['shm_mib'] // 1024)}g" in plan["compose"]
+
+
+def test_a_plan_expects_what_runs_of_that_kind_and_size_used(home: Home) -> None:
+    before = stage(planned(home, atoms=20, cores=2), "shielding")
+    assert (before["attempts"], before["expected"]) == (0, None)
+    teach(home, {"peak_memory_mib": 300.0, "peak_scratch_mib": 24.0, "peak_shm_mib": 20.0, "wall_s": 60.0}, times=5)
+    after = stage(planned(home, atoms=20, cores=2), "shielding")
+    assert after["attempts"] == 5
+    assert after["expected"] == {"memory_mib": 300, "scratch_mib": 24, "shm_mib": 20}
+    assert after["scratch_mib"] == 30 < before["scratch_mib"]  # a quarter above what was seen
+    assert after["memory_mib"] == before["memory_mib"]  # which the deck promises its ranks
+    assert stage(planned(home, atoms=40, cores=2), "shielding")["attempts"] == 0
+    text = home.run("scratch", "plan", "--atoms", "20", "--cores", "2").stdout
+    assert f"{after['memory_mib']} (300)" in text
+
+
+def teach(home: Home, usage: dict[str, float], times: int) -> None:
+    """Successful shieldings with two cores of 20 atoms, half of them hydrogens, as a draft prediction has them."""
+    home.run("db", "upgrade")
+    app = App(home.settings)
+    job = app.submit(submission.nmr("CCC(=O)c1ccccc1"))
+    with app.store.write() as connection:
+        found = next(step for step in jobs.of_job(connection, job) if step.stage == "shielding")
+        assert len(found.params["atoms"]) == 20
+        rule = demand_of_molecule("shielding", found.params["atoms"], found.params["basis"])
+        for _ in range(times):
+            peaks.record(connection, replace(found, demand=rule), 2, usage)
+    app.close()
 
 
 def test_more_conformers_than_slots_need_no_more_at_once_but_more_room_for_results(home: Home) -> None:
