@@ -1,7 +1,8 @@
 """What earlier attempts of the same kind say about the next one: the engine's rule, corrected by measured peaks. Pure.
 
 What is learned is the ratio of a measured peak to what the rule had asked for, so that molecules of one size class may
-differ in size.
+differ in size. Of memory it is the ratio of what the cores used beyond the rule's base (arrays, integrals kept) to the
+rule's figure for the cores: the base is known well, the room of each rank is generous.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ _LEAST_SCRATCH_MIB, _LEAST_SCRATCH_RATIO = 16, 0.05
 
 @dataclass(frozen=True, slots=True)
 class Ratios:
-    """Measured peak over the rule's figure; None where it was not measured or the rule asked for nothing."""
+    """Measured peak over the rule's figure; None where it was not measured or the rule asked for nothing. `memory` is
+    without the rule's base, in both.
+    """
 
     memory: float | None = None
     scratch: float | None = None
@@ -50,8 +53,10 @@ def kind_of(engine: str, task: str, params: Mapping[str, Any]) -> str | None:
 def ratios_of(rule: Demand, cores: int, usage: Mapping[str, Any]) -> Ratios | None:
     """From the usage record of an attempt that had `cores`; None when it measured nothing."""
     sampled = (usage.get("wall_s") or 0.0) >= _SAMPLED_S
+    memory = usage.get("peak_memory_mib") if sampled else None
+    beyond = None if memory is None else max(0.0, memory - rule.memory_mib_base)
     found = Ratios(
-        memory=_ratio(usage.get("peak_memory_mib") if sampled else None, rule.memory_mib(cores)),
+        memory=_ratio(beyond, rule.memory_mib_per_core * cores),
         scratch=_ratio(usage.get("peak_scratch_mib"), rule.scratch_mib),
         shm=_ratio(usage.get("peak_shm_mib") if sampled else None, rule.shm_mib),
     )
@@ -64,9 +69,11 @@ def _ratio(peak: float | None, rule: int) -> float | None:
 
 def expected(rule: Demand, cores: int, seen: Sequence[Ratios]) -> dict[str, int]:
     """The peaks to expect, MiB, without any margin: the high quantile of what was seen, else the rule's figures."""
-    figures = {"memory": rule.memory_mib(cores), "scratch": rule.scratch_mib, "shm": rule.shm_mib}
+    figures = {"memory": rule.memory_mib_per_core * cores, "scratch": rule.scratch_mib, "shm": rule.shm_mib}
+    base = {"memory": rule.memory_mib_base}
     return {
-        f"{name}_mib": math.ceil(figure * (quantile(values) if (values := _column(seen, name)) else 1.0))
+        f"{name}_mib": base.get(name, 0)
+        + math.ceil(figure * (quantile(values) if (values := _column(seen, name)) else 1.0))
         for name, figure in figures.items()
     }
 
@@ -83,7 +90,6 @@ def learned(rule: Demand, seen: Sequence[Ratios]) -> Demand:
     return replace(
         rule,
         memory_mib_per_core=math.ceil(rule.memory_mib_per_core * memory),
-        memory_mib_base=math.ceil(rule.memory_mib_base * memory),
         scratch_mib=max(rule.scratch_least_mib, _scratch_mib(rule.scratch_mib, _column(seen, "scratch"))),
         shm_mib=math.ceil(rule.shm_mib * _factor(_column(seen, "shm"), 1.0)),
     )

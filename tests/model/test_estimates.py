@@ -32,9 +32,10 @@ def test_what_users_hand_in_is_of_no_kind() -> None:
     assert kind_of("xtb", "user", {"structure": "a.xyz", "atoms": 12}) is None
 
 
-def test_a_peak_counts_as_its_ratio_to_the_rule() -> None:
-    usage = {"wall_s": 3.0, "peak_memory_mib": 350.0, "peak_scratch_mib": 20.0, "peak_shm_mib": 25.0}
+def test_a_peak_counts_as_its_ratio_to_the_rule_and_memory_without_the_base() -> None:
+    usage = {"wall_s": 3.0, "peak_memory_mib": 400.0, "peak_scratch_mib": 20.0, "peak_shm_mib": 25.0}
     assert ratios_of(RULE, 2, usage) == Ratios(0.5, 0.1, 0.5)
+    assert ratios_of(RULE, 2, {"wall_s": 9.0, "peak_memory_mib": 60.0}) == Ratios(memory=0.0)
     assert ratios_of(RULE, 2, {"wall_s": 9.0}) is None
 
 
@@ -58,11 +59,11 @@ def test_memory_and_shared_memory_never_fall_below_the_rule() -> None:
     got = learned(RULE, [Ratios(0.1, 0.1, 0.1)] * 20)
     assert (got.memory_mib(3), got.shm_mib) == (RULE.memory_mib(3), RULE.shm_mib)
     more = learned(RULE, [Ratios(2.0, 1.0, 4.0)])
-    assert (more.memory_mib(1), more.shm_mib) == (1000, 250)
+    assert (more.memory_mib(1), more.shm_mib) == (100 + 750, 250)
 
 
 def test_what_is_expected_is_what_was_seen_without_a_margin() -> None:
-    assert expected(RULE, 2, [Ratios(0.5, 0.1, 0.5)] * 3) == {"memory_mib": 350, "scratch_mib": 20, "shm_mib": 25}
+    assert expected(RULE, 2, [Ratios(0.5, 0.1, 0.5)] * 3) == {"memory_mib": 400, "scratch_mib": 20, "shm_mib": 25}
 
 
 def test_one_outlier_of_twenty_is_left_out() -> None:
