@@ -19,8 +19,8 @@ RULES = 2
 ENOUGH = 5  # attempts before an estimate may fall below the rule
 KEPT = 50  # newest attempts of a kind that count
 _QUANTILE, _MARGIN = 0.95, 1.25
-# Memory is sampled, first often and then every 2 s: the peak of a shorter run is not known.
-_SAMPLED_S = 3.0
+# Memory is looked at after 0, 0.25, 0.6, 1.2, 2 s and so on: the peak of a shorter run is not known.
+_SAMPLED_S = 0.5
 _METHOD = ("functional", "basis", "level", "quick")
 _LEAST_SCRATCH_MIB, _LEAST_SCRATCH_RATIO = 16, 0.05
 
