@@ -14,7 +14,7 @@ from typing import Any
 from qmrunner import engines
 from qmrunner.app import App
 from qmrunner.errors import NotReadyError
-from qmrunner.model.estimates import Ratios, expected, kind_of, learned
+from qmrunner.model.estimates import Ratios, expected, kind_of, learned, measured
 from qmrunner.model.jobs import Demand, Step
 from qmrunner.model.packing import Candidate, Capacity, Free, choose
 from qmrunner.model.shortage import flag_size
@@ -126,8 +126,14 @@ def _stage_row(stage: _Stage, seen: list[Ratios], cores: int) -> dict[str, Any]:
         "scratch_mib": demand.scratch_mib,
         "shm_mib": demand.shm_mib,
         "attempts": len(seen),
-        "expected": expected(stage.rule, used, seen) if seen else None,
+        "expected": _expected(stage.rule, used, seen) if seen else None,
     }
+
+
+def _expected(rule: Demand, cores: int, seen: list[Ratios]) -> dict[str, int | None]:
+    """The peaks to expect; None where no attempt measured that one: the rule must not pass for a measurement."""
+    known = {f"{name}_mib" for name in measured(seen)}
+    return {name: mib if name in known else None for name, mib in expected(rule, cores, seen).items()}
 
 
 def _results_mib(atoms: int) -> int:

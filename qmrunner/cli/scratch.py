@@ -74,7 +74,8 @@ def _stage_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _reserved_and_expected(row: dict[str, Any], name: str) -> str:
-    return f"{row[name]} ({row['expected'][name]})" if row["expected"] else str(row[name])
+    told = row["expected"] and row["expected"][name]
+    return str(row[name]) if told is None else f"{row[name]} ({told})"
 
 
 def _needs_table(found: dict[str, Any]) -> Table:

@@ -14,8 +14,8 @@ from typing import Any
 
 from qmrunner.model.jobs import Demand
 
-# Part of every kind: raise it when an engine's rule changes, so that ratios to the old one are forgotten.
-RULES = 2
+# Part of every kind: raise it when an engine's rule, or what a ratio relates to, changes: older ratios are forgotten.
+RULES = 3
 ENOUGH = 5  # attempts before an estimate may fall below the rule
 KEPT = 50  # newest attempts of a kind that count
 _QUANTILE, _MARGIN = 0.95, 1.25
@@ -76,6 +76,11 @@ def expected(rule: Demand, cores: int, seen: Sequence[Ratios]) -> dict[str, int]
         + math.ceil(figure * (quantile(values) if (values := _column(seen, name)) else 1.0))
         for name, figure in figures.items()
     }
+
+
+def measured(seen: Sequence[Ratios]) -> frozenset[str]:
+    """Which of memory, scratch and shm any of these attempts measured; of the others `expected` only has the rule."""
+    return frozenset(name for name in ("memory", "scratch", "shm") if _column(seen, name))
 
 
 def learned(rule: Demand, seen: Sequence[Ratios]) -> Demand:

@@ -63,6 +63,15 @@ def test_a_plan_expects_what_runs_of_that_kind_and_size_used(home: Home) -> None
     assert f"{after['memory_mib']} (300)" in text
 
 
+def test_what_no_run_measured_is_not_told_as_expected(home: Home) -> None:
+    teach(home, {"peak_memory_mib": 300.0, "peak_scratch_mib": 24.0, "wall_s": 0.1}, times=1)  # too short for memory
+    row = stage(planned(home, atoms=20, cores=2), "shielding")
+    assert row["expected"] == {"memory_mib": None, "scratch_mib": 24, "shm_mib": None}
+    text = home.run("scratch", "plan", "--atoms", "20", "--cores", "2").stdout
+    assert f"{row['memory_mib']} (" not in text
+    assert f"{row['scratch_mib']} (24)" in text
+
+
 def teach(home: Home, usage: dict[str, float], times: int) -> None:
     """Successful shieldings with two cores of 20 atoms, half of them hydrogens, as a draft prediction has them."""
     home.run("db", "upgrade")
