@@ -69,7 +69,7 @@ def _claimer(url: str, ids: list[int], start: Any, done: Any) -> None:
     work = Work(Store(url))
     work.all_steps("none")
     start.wait()
-    ended, idle = 0, 0
+    ended, idle, last = 0, 0, time.monotonic()
     while idle < 3 * len(ids):
         for worker in ids:
             claim = work.claim(worker)
@@ -78,8 +78,8 @@ def _claimer(url: str, ids: list[int], start: Any, done: Any) -> None:
                 continue
             idle = 0
             work.finish(claim, SUCCEED, ONE)
-            ended += 1
-    done.put((ended, time.monotonic()))
+            ended, last = ended + 1, time.monotonic()
+    done.put((ended, last))
 
 
 def claims(url: str, count: int, jobs: int) -> float:

@@ -54,7 +54,7 @@ def ratios_of(rule: Demand, cores: int, usage: Mapping[str, Any]) -> Ratios | No
     """From the usage record of an attempt that had `cores`; None when it measured nothing."""
     sampled = (usage.get("wall_s") or 0.0) >= _SAMPLED_S
     memory = usage.get("peak_memory_mib") if sampled else None
-    beyond = None if memory is None else max(0.0, memory - rule.memory_mib_base)
+    beyond = None if memory is None else memory - rule.memory_mib_base  # below nothing where the base is generous
     found = Ratios(
         memory=_ratio(beyond, rule.memory_mib_per_core * cores),
         scratch=_ratio(usage.get("peak_scratch_mib"), rule.scratch_mib),

@@ -35,7 +35,8 @@ def test_what_users_hand_in_is_of_no_kind() -> None:
 def test_a_peak_counts_as_its_ratio_to_the_rule_and_memory_without_the_base() -> None:
     usage = {"wall_s": 3.0, "peak_memory_mib": 400.0, "peak_scratch_mib": 20.0, "peak_shm_mib": 25.0}
     assert ratios_of(RULE, 2, usage) == Ratios(0.5, 0.1, 0.5)
-    assert ratios_of(RULE, 2, {"wall_s": 9.0, "peak_memory_mib": 60.0}) == Ratios(memory=0.0)
+    assert ratios_of(RULE, 2, {"wall_s": 9.0, "peak_memory_mib": 60.0}) == Ratios(memory=-40 / 600)
+    assert expected(RULE, 2, [Ratios(memory=-40 / 600)])["memory_mib"] == 60
     assert ratios_of(RULE, 2, {"wall_s": 9.0}) is None
 
 
