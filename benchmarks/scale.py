@@ -221,7 +221,10 @@ def beat(url: str, running: int) -> dict[str, float]:
 
 
 def lists(url: str, finished: int, home: Home) -> dict[str, Any]:
-    """`status` of everything and of one job with so many finished ones, p50 and p95 in ms."""
+    """`status` of everything and of one job, and pages of the API's list, with so many finished ones; p50, p95 in ms.
+
+    `list_middle` begins in the middle of all jobs; `list_named` looks through all of them for a name that none has.
+    """
     home.extra["QMRUNNER_STORE_URL"] = url
     app = App(home.settings)
     work = Work(app.store)
@@ -230,7 +233,15 @@ def lists(url: str, finished: int, home: Home) -> dict[str, Any]:
     for _ in range(20):
         work.job()
     views.overview(app)
-    found = {"status": _ms(lambda: views.overview(app)), "status_job": _ms(lambda: views.job_view(app, "su7"))}
+    looks: dict[str, Callable[[], Any]] = {
+        "status": lambda: views.overview(app),
+        "status_job": lambda: views.job_view(app, "su7"),
+        "list": lambda: views.page(app, 50),
+        "list_states": lambda: views.page(app, 50, states=("failed", "running")),
+        "list_middle": lambda: views.page(app, 50, before=finished // 2),
+        "list_named": lambda: views.page(app, 50, name="caffeine"),
+    }
+    found = {name: _ms(look) for name, look in looks.items()}
     app.close()
     return found
 
