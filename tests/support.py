@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -64,6 +64,50 @@ def tmpfs(path: Path, mib: int) -> Iterator[Path]:
         yield path
     finally:
         subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@contextmanager
+def ended(process: subprocess.Popen[Any]) -> Iterator[subprocess.Popen[Any]]:
+    """The process; it is gone and its pipes are closed after the block, whichever way the block ends."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def together(code: str, *calls: Sequence[str]) -> list[str]:
+    """What processes print that run `code`, one with the arguments of each call, let go at the same moment.
+
+    Each says "ready" and reads a line first, must end well and say nothing else. None outlives this.
+    """
+    with ExitStack() as block:
+        running = [
+            block.enter_context(
+                ended(
+                    subprocess.Popen(
+                        [sys.executable, "-c", code, *arguments],
+                        cwd=ROOT,
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                        text=True,
+                    )
+                )
+            )
+            for arguments in calls
+        ]
+        for one in running:
+            assert one.stdout.readline() == "ready\n", one.communicate()
+        for one in running:
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        answers = []
+        for one in running:
+            out, said = one.communicate(timeout=100)
+            assert (one.returncode, said) == (0, "")
+            answers.append(out)
+        return answers
 
 
 class Home:
