@@ -15,6 +15,8 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
+from qmrunner import views
+from qmrunner.app import App
 from qmrunner.settings import Settings, load
 
 T = TypeVar("T")
@@ -37,13 +39,17 @@ _EVERY_S = 0.02
 def wait_for(condition: Callable[[], T], deadline_s: float = 15.0, what: str | None = None) -> T:
     """The first true value of `condition`. Fails, naming `what`, when it has not become true by the deadline."""
     end = time.monotonic() + deadline_s
-    while not (value := condition()):
-        if time.monotonic() > end:
+    while True:
+        began = time.monotonic()
+        if value := condition():
+            return value
+        now = time.monotonic()
+        if now > end:
             raise AssertionError(
                 f"{what or 'the condition'} did not come true within {deadline_s:g} s; last: {value!r}"
             )
-        time.sleep(_EVERY_S)
-    return value
+        # A look that is dear, as a command is, is taken less often: it is not to delay what is waited for.
+        time.sleep(max(_EVERY_S, min(now - began, 0.5)))
 
 
 def missing(reason: str) -> NoReturn:
@@ -144,8 +150,15 @@ class Home:
         return json.loads(ended.stdout)
 
     def job(self, job_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.json("status", job_id)["job"]
-        return found
+        """What `qmrunner status JOB --json` shows of the job, looked up in this process: tests ask again and again,
+        and a new interpreter for each look would take the processors from the engines that are waited for."""
+        app = App(self.settings)
+        try:
+            app.open_store(create=False)
+            found: dict[str, Any] = json.loads(json.dumps(views.job_view(app, job_id)["job"], default=str))
+            return found
+        finally:
+            app.close()
 
     def processes(self) -> list[int]:
         """Every living process of this home: daemons, guardians and engines, by environment or working folder."""
