@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import pytest
 
+from qmrunner import views
+from qmrunner.app import App
 from qmrunner.settings import Settings, load
 
 T = TypeVar("T")
@@ -37,13 +39,17 @@ _EVERY_S = 0.02
 def wait_for(condition: Callable[[], T], deadline_s: float = 15.0, what: str | None = None) -> T:
     """The first true value of `condition`. Fails, naming `what`, when it has not become true by the deadline."""
     end = time.monotonic() + deadline_s
-    while not (value := condition()):
-        if time.monotonic() > end:
+    while True:
+        began = time.monotonic()
+        if value := condition():
+            return value
+        now = time.monotonic()
+        if now > end:
             raise AssertionError(
                 f"{what or 'the condition'} did not come true within {deadline_s:g} s; last: {value!r}"
             )
-        time.sleep(_EVERY_S)
-    return value
+        # A look that is dear, as a command is, is taken less often: it is not to delay what is waited for.
+        time.sleep(max(_EVERY_S, min(now - began, 0.5)))
 
 
 def missing(reason: str) -> NoReturn:
@@ -64,6 +70,50 @@ def tmpfs(path: Path, mib: int) -> Iterator[Path]:
         yield path
     finally:
         subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@contextmanager
+def ended(process: subprocess.Popen[Any]) -> Iterator[subprocess.Popen[Any]]:
+    """The process; it is gone and its pipes are closed after the block, whichever way the block ends."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def together(code: str, *calls: Sequence[str]) -> list[str]:
+    """What processes print that run `code`, one with the arguments of each call, let go at the same moment.
+
+    Each says "ready" and reads a line first, must end well and say nothing else. None outlives this.
+    """
+    with ExitStack() as block:
+        running = [
+            block.enter_context(
+                ended(
+                    subprocess.Popen(
+                        [sys.executable, "-c", code, *arguments],
+                        cwd=ROOT,
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                        text=True,
+                    )
+                )
+            )
+            for arguments in calls
+        ]
+        for one in running:
+            assert one.stdout.readline() == "ready\n", one.communicate()
+        for one in running:
+            one.stdin.write("go\n")
+            one.stdin.flush()
+        answers = []
+        for one in running:
+            out, said = one.communicate(timeout=100)
+            assert (one.returncode, said) == (0, "")
+            answers.append(out)
+        return answers
 
 
 class Home:
@@ -100,8 +150,15 @@ class Home:
         return json.loads(ended.stdout)
 
     def job(self, job_id: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.json("status", job_id)["job"]
-        return found
+        """What `qmrunner status JOB --json` shows of the job, looked up in this process: tests ask again and again,
+        and a new interpreter for each look would take the processors from the engines that are waited for."""
+        app = App(self.settings)
+        try:
+            app.open_store(create=False)
+            found: dict[str, Any] = json.loads(json.dumps(views.job_view(app, job_id)["job"], default=str))
+            return found
+        finally:
+            app.close()
 
     def processes(self) -> list[int]:
         """Every living process of this home: daemons, guardians and engines, by environment or working folder."""

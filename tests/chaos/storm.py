@@ -312,6 +312,12 @@ class Storm:
         for process in self.commands:
             if process.returncode == 0 and process.stdout is not None:
                 self.acknowledged.append(json.loads(process.stdout.read())["id"])
+        self._end_commands()
+
+    def _end_commands(self) -> None:
+        for process in self.commands:
+            with process:
+                process.kill()
         self.commands.clear()
 
     def _daemonless_sweep(self) -> None:
@@ -326,6 +332,7 @@ class Storm:
 
     def _clear_away(self) -> None:
         (self.folder / "off").touch()
+        self._end_commands()
         self.app.close()
         if self.daemon is not None and self.daemon.running():
             self.daemon.process.kill()

@@ -79,7 +79,7 @@ def test_the_installed_program_is_the_same_as_the_module() -> None:
 def test_a_submitted_job_is_stored_with_its_input_before_its_id_is_told(place: Home) -> None:
     job = submit(place, "--name", "mine", "--priority", "3")
     assert (place.path / "jobs" / job / "input" / "water.xyz").read_text() == WATER
-    seen = place.job(job)
+    seen = place.json("status", job)["job"]
     assert (seen["id"], seen["kind"], seen["state"], seen["name"]) == (job, "xtb", "queued", "mine")
     assert [(step["id"], step["state"], step["attempt"]) for step in seen["steps"]] == [("xtb", "ready", 0)]
     listed = place.json("status")

@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,9 +44,19 @@ class Pilot:
             "QMRUNNER_STOP_GRACE_SECONDS": "5",
         }
 
-    def start(self, output: Path) -> subprocess.Popen[bytes]:
-        with open(output, "wb") as sink:
-            return subprocess.Popen(["bash", str(SCRIPT)], env=self.environment, stdout=sink, stderr=sink)
+    @contextmanager
+    def running(self, output: Path) -> Iterator[subprocess.Popen[bytes]]:
+        with (
+            open(output, "wb") as sink,
+            subprocess.Popen(
+                ["bash", str(SCRIPT)], env=self.environment, stdout=sink, stderr=sink, start_new_session=True
+            ) as script,
+        ):
+            try:
+                yield script
+            finally:
+                if script.poll() is None:  # it and its daemon; the rest of the daemon ends with it
+                    os.killpg(script.pid, signal.SIGKILL)
 
 
 def submit(pilot: Pilot, tmp_path: Path, *args: str) -> str:
@@ -59,8 +71,8 @@ def submit(pilot: Pilot, tmp_path: Path, *args: str) -> str:
 def test_a_pilot_does_what_waits_ends_well_and_leaves_the_node_clean(tmp_path: Path) -> None:
     pilot = Pilot(tmp_path, "10:00")
     job = submit(pilot, tmp_path)
-    running = pilot.start(tmp_path / "out")
-    assert running.wait(60) == 0, (tmp_path / "out").read_text()
+    with pilot.running(tmp_path / "out") as script:
+        assert script.wait(60) == 0, (tmp_path / "out").read_text()
     assert pilot.home.job(job)["state"] == "succeeded"
     assert list(pilot.local.iterdir()) == []
 
@@ -71,10 +83,10 @@ def test_a_pilot_that_is_told_to_end_drains(tmp_path: Path) -> None:
     pilot = Pilot(tmp_path, "1-00:00:00")
     (tmp_path / "md.inp").write_text("$md\n temp=298\n time=5000\n step=1\n$end\n")
     job = submit(pilot, tmp_path, "--with", str(tmp_path / "md.inp"), "--", "--md", "--input", "md.inp")
-    running = pilot.start(tmp_path / "out")
-    wait_for(lambda: pilot.home.job(job)["steps"][0]["state"] == "running", 30.0, "a running engine")
-    running.send_signal(signal.SIGTERM)
-    assert running.wait(60) == 0, (tmp_path / "out").read_text()
+    with pilot.running(tmp_path / "out") as script:
+        wait_for(lambda: pilot.home.job(job)["steps"][0]["state"] == "running", 30.0, "a running engine")
+        script.send_signal(signal.SIGTERM)
+        assert script.wait(60) == 0, (tmp_path / "out").read_text()
     step = pilot.home.job(job)["steps"][0]
     assert step["state"] == "ready"
     assert pilot.home.json("why", job)["attempts"][0]["state"] == "stopped"

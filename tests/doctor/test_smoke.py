@@ -12,7 +12,7 @@ import pytest
 
 from qmrunner.doctor import smoke
 from tests.doctor.machines import Doctor, needs_nwchem, needs_xtb
-from tests.support import ROOT, Home, wait_for
+from tests.support import ROOT, Home, ended, wait_for
 
 pytestmark = pytest.mark.engine
 
@@ -104,11 +104,12 @@ def test_a_doctor_that_is_killed_leaves_no_process(home: Home, tmp_path: Path) -
         env=home.environment(PYTHONPATH=str(ROOT), QMRUNNER_XTB=slow, QMRUNNER_NWCHEM="/nowhere"),
         stdout=subprocess.DEVNULL,
     )
-    engine = wait_for(
-        lambda: [pid for pid in marked(home) if Path(f"/proc/{pid}/comm").read_text().strip() == "sleep"], 30.0
-    )
-    process.send_signal(signal.SIGKILL)
-    process.wait(10)
+    with ended(process):
+        engine = wait_for(
+            lambda: [pid for pid in marked(home) if Path(f"/proc/{pid}/comm").read_text().strip() == "sleep"], 30.0
+        )
+        process.send_signal(signal.SIGKILL)
+        process.wait(10)
     wait_for(lambda: not Path(f"/proc/{engine[0]}").exists(), 20.0, "the end of the engine")
     wait_for(lambda: marked(home) == [], 20.0, "the end of all processes of it")
 

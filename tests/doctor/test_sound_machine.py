@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.doctor.machines import Doctor, needs_nwchem, needs_xtb
-from tests.support import Daemon, Home, wait_for
+from tests.support import Daemon, Home, ended, wait_for
 
 
 @needs_nwchem
@@ -74,12 +74,9 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
         [program, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)],
         stdout=subprocess.DEVNULL,
     )
-    try:
+    with ended(process):
         wait_for(socket.exists, 20.0, "the socket of Redis")
         yield f"unix://{socket}"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def test_a_server_for_the_queue_tells_its_version(redis_url: str) -> None:

@@ -19,6 +19,7 @@ from qmrunner.model.jobs import Command, Exit, Grant, Outcome, Step
 from qmrunner.runtime.environment import compose
 from tests.engines.remedied import carry
 from tests.engines.support import step
+from tests.support import ended
 
 WATER = "3\nwater\nO 0.0 0.0 0.2\nH 0.0 0.8 -0.471\nH 0.0 -0.757 -0.471\n"
 DECK = """start wat
@@ -63,7 +64,8 @@ def finish(asked: Step, directory: Path, process: subprocess.Popen[bytes]) -> Ou
 
 
 def run(asked: Step, inputs: dict[str, Path], directory: Path, previous: Path | None = None) -> Outcome:
-    return finish(asked, directory, start(prepare(asked, inputs, directory, previous), directory))
+    with ended(start(prepare(asked, inputs, directory, previous), directory)) as process:
+        return finish(asked, directory, process)
 
 
 def cycles(log: Path) -> int:
@@ -121,9 +123,9 @@ def test_after_kill_9_the_optimisation_goes_on_to_the_same_energy_and_nothing_is
     whole = run(asked, inputs, tmp_path / "whole")
     command = prepare(asked, inputs, tmp_path / "killed")
     shared_memory = set(os.listdir("/dev/shm"))
-    process = start(command, tmp_path / "killed")
-    kill_at(process, tmp_path / "killed" / "calc-002.xyz")
-    assert finish(asked, tmp_path / "killed", process).code == "killed"
+    with ended(start(command, tmp_path / "killed")) as process:
+        kill_at(process, tmp_path / "killed" / "calc-002.xyz")
+        assert finish(asked, tmp_path / "killed", process).code == "killed"
     assert {name for name in os.listdir("/dev/shm") if "vader" in name} <= shared_memory
     course = carry(NWChem(), asked, inputs, tmp_path / "resumed", previous=tmp_path / "killed")
     resumed = course.outcome

@@ -121,9 +121,10 @@ def test_a_job_waits_for_a_label_and_says_so_until_such_a_worker_comes(
     job = lab.home.json("submit", "xtb", str(structure), *asked)["id"]
     text = "a worker with the labels big-memory, ssd (QMRUNNER_LABELS): none is running"
     assert lab.home.json("why", job)["waits_for"] == text
-    assert lab.home.job(job)["steps"][0]["waits_for"] == text
-    assert lab.home.job(job)["owner"]
-    assert lab.home.job(job)["requires"] == ["big-memory", "ssd"]
+    seen = lab.home.json("status", job)["job"]
+    assert seen["steps"][0]["waits_for"] == text
+    assert seen["owner"]
+    assert seen["requires"] == ["big-memory", "ssd"]
     large = daemon(on=Home(tmp_path / "large", {**shared, "QMRUNNER_LABELS": "ssd,big-memory"}))
     assert lab.ended(job, _DEADLINE_S) == "succeeded"
     (started,) = wait_for(lambda: large.events("step_started"), 20.0, "what the other daemon says of it")

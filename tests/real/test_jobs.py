@@ -38,9 +38,8 @@ def place(home: Home) -> Home:
 
 def ended(home: Home, job: str, deadline_s: float = 180.0) -> dict[str, Any]:
     final = ("succeeded", "failed", "cancelled", "held")
-    seen = wait_for(lambda: home.job(job) if home.job(job)["state"] in final else None, deadline_s, "the job's end")
-    assert seen is not None
-    return seen
+    wait_for(lambda: home.job(job)["state"] in final, deadline_s, "the job's end")
+    return home.job(job)
 
 
 def test_a_prediction_from_smiles_ends_with_shifts_a_table_and_files(

@@ -35,8 +35,8 @@ def submitted(home: Home, *args: str) -> dict[str, Any]:
     """The job `qmrunner submit ARGS` handed in, at its end; its attempts with it."""
     # --json before the program's own flags
     job = json.loads(home.run("submit", args[0], "--json", *args[1:]).stdout)["id"]
-    seen = wait_for(lambda: home.job(job) if home.job(job)["finished_at"] else None, 60.0, "the job's end")
-    assert seen is not None
+    wait_for(lambda: home.job(job)["finished_at"], 60.0, "the job's end")
+    seen = home.job(job)
     assert seen["state"] == "succeeded", seen
     return {**seen, "attempts": home.json("why", job)["attempts"]}
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +15,7 @@ from qmrunner.model.jobs import Job, Plan, Step
 from qmrunner.store import claims, schema
 from qmrunner.store.session import Store, StoreUnavailable
 from tests.store.work import BIG, CHAIN, ONE, PATHS, SUCCEED, Work, Workflow, spec
-from tests.support import ROOT, wait_for
+from tests.support import together, wait_for
 
 JOBS = 60
 # A worker in a process of its own: claims until nothing is left, and prints what it got.
@@ -44,26 +42,8 @@ while idle < 20:
 
 def _race(url: str, workers: list[int]) -> list[int]:
     """The ids of all steps that processes of these workers claimed."""
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", _CLAIMER, url, str(worker)],
-            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for worker in workers
-    ]  # fmt: skip
-    for racer in racers:
-        assert racer.stdout
-        assert racer.stdout.readline() == "ready\n", racer.communicate()
-    for racer in racers:
-        assert racer.stdin
-        racer.stdin.write("go\n")
-        racer.stdin.flush()
-    got: list[int] = []
-    for racer in racers:
-        out, err = racer.communicate(timeout=120)
-        assert racer.returncode == 0, err
-        got += [int(line) for line in out.split()]
-    return got
+    answers = together(_CLAIMER, *[(url, str(worker)) for worker in workers])
+    return [int(line) for answer in answers for line in answer.split()]
 
 
 def test_two_processes_that_claim_at_once_share_all_steps_and_none_goes_twice(work: Work, store_url: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from qmrunner.errors import NotReadyError, QmrunnerError, UsageError
 from qmrunner.store import schema
 from qmrunner.store.session import Store, StoreUnavailable
 from tests.store.work import Work
-from tests.support import ROOT
+from tests.support import together
 
 ADD_ONE = """
 import sys
@@ -63,39 +62,6 @@ def store_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'store.db'}"
 
 
-def together(count: int, code: str, *args: str) -> list[str]:
-    """What `count` processes printed that ran `code` at the same moment; each must end well and say nothing else."""
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *args],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        for _ in range(count)
-    ]
-    try:
-        for one in running:
-            assert one.stdout is not None
-            assert one.stdout.readline() == "ready\n", one.stderr.read() if one.stderr else None
-        answers = []
-        for one in running:
-            assert one.stdin is not None
-            one.stdin.write("go\n")
-            one.stdin.flush()
-        for one in running:
-            out, said = one.communicate(timeout=60)
-            assert (one.returncode, said) == (0, "")
-            answers.append(out)
-        return answers
-    finally:
-        for one in running:
-            one.kill()
-            one.wait()
-
-
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "store.db"
@@ -128,7 +94,7 @@ def test_a_row_that_points_nowhere_is_refused(store: Store) -> None:
 def test_four_processes_that_read_modify_and_write_lose_nothing_and_meet_no_lock_error(store: Store) -> None:
     with store.write() as connection:
         connection.execute(text("INSERT INTO control VALUES ('n', '0')"))
-    together(4, ADD_ONE, f"sqlite:///{store.path}", "250")
+    together(ADD_ONE, *[(f"sqlite:///{store.path}", "250")] * 4)
     with store.read() as connection:
         assert connection.execute(text("SELECT value FROM control WHERE name = 'n'")).scalar() == "1000"
 
@@ -176,7 +142,7 @@ def test_an_error_in_a_write_leaves_nothing_of_it(store: Store) -> None:
 
 
 def test_several_processes_that_create_the_store_at_once_all_find_it_usable(path: Path) -> None:
-    assert together(4, CREATE, f"sqlite:///{path}") == ["current\n"] * 4
+    assert together(CREATE, *[(f"sqlite:///{path}",)] * 4) == ["current\n"] * 4
 
 
 def test_connections_that_meet_at_a_new_file_all_get_through(tmp_path: Path) -> None:
@@ -202,7 +168,8 @@ def test_connections_that_meet_at_a_new_file_all_get_through(tmp_path: Path) -> 
 def test_processes_that_race_for_steps_share_them_without_overlap(store: Store) -> None:
     work = Work(store)
     wanted = {work.step(work.job(), "a").id for _ in range(24)}
-    got = [tuple(pair) for answer in together(3, CLAIM, f"sqlite:///{store.path}") for pair in json.loads(answer)]
+    answers = together(CLAIM, *[(f"sqlite:///{store.path}",)] * 3)
+    got = [tuple(pair) for answer in answers for pair in json.loads(answer)]
     assert len(got) == len(wanted)
     assert set(got) == {(step, 1) for step in wanted}
     assert work.reserved() == []
