@@ -76,10 +76,13 @@ def test_files_of_others_make_a_step_wait_and_say_so_until_they_go(scratch: Path
 
 def test_a_step_that_needs_more_than_was_reserved_gets_it_where_it_is_free(scratch: Path, lab: Lab) -> None:
     daemon = lab.start()
-    job = lab.submit(fill=330, pace=3, seconds=12)
+    job = lab.submit(fill=330, pace=3, gate=1)
+    wait_for(lambda: daemon.events("reservation_raised"), 40, "the event")
+    (written,) = (scratch / job).rglob("fill")
+    wait_for(lambda: written.stat().st_size == 330 << 20, 40, "all that the step writes")
+    lab.open_gate()
     assert lab.ended(job, 40) == "succeeded"
     assert lab.attempts(job) == [(1, "succeeded", "ok")]
-    wait_for(lambda: daemon.events("reservation_raised"), 10, "the event")
     assert {event["job"] for event in daemon.events("reservation_raised")} == {job}
 
 
