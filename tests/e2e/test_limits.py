@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from tests import decks
 from tests.e2e.docker import ROOT, Docker, Volumes
 from tests.support import wait_for
 
 WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
-DECK = """start w
-memory 300 mb
-geometry noautoz
-O 0 0 0.117
-H 0 0.757 -0.471
-H 0 -0.757 -0.471
-end
-basis spherical
-* library 6-31G*
-end
-dft
-xc b3lyp
-end
-task dft energy
-"""
+
+
+def deck(memory_mib: int) -> str:
+    return decks.water("6-31G*", first=f"memory {memory_mib} mb", geometry="noautoz")
 
 
 def test_64_mib_of_shared_memory_suffice_for_water_or_say_what_does(containers: Docker, volumes: Volumes) -> None:
@@ -83,7 +73,7 @@ def test_a_job_that_does_not_fit_on_the_scratch_volume_is_held_with_the_numbers(
     """(8) And what does fit runs."""
     volumes.name("scratch", *tmpfs(400))
     worker = containers.start(volumes)
-    worker.put("/tmp/w.nw", DECK)
+    worker.put("/tmp/w.nw", deck(300))
     worker.put("/tmp/w.xyz", WATER)
     ended = worker.finished(worker.submit("nwchem", "/tmp/w.nw"))
     why = worker.json("why", ended["id"])
@@ -110,7 +100,7 @@ def test_memory_that_runs_out_is_named_and_the_next_attempt_takes_less(container
     limit = 1600
     flags = ("--memory", f"{limit}m", "--memory-swap", f"{limit}m")
     worker = containers.start(volumes, *flags, QMRUNNER_CORES="2", QMRUNNER_SLOTS="1")
-    worker.put("/tmp/w.nw", DECK.replace("memory 300 mb", "memory 150 mb"))
+    worker.put("/tmp/w.nw", deck(150))
     others = limit - 95 - int(worker.sh(HELD_MIB).stdout)
     job = worker.sh(f"qmrunner submit nwchem /tmp/w.nw; head -c {others}M /dev/zero >/tmp/others").stdout.strip()
     # By the log: another process in the container could not have its memory now.
@@ -143,7 +133,7 @@ def test_an_engine_that_always_runs_out_of_memory_fails_by_that_name(containers:
     assert "memory" in why["remedy"]
     assert worker.running()
     assert worker.run("health").returncode == 0
-    worker.put("/tmp/w.nw", DECK.replace("memory 300 mb", "memory 2000 mb"))
+    worker.put("/tmp/w.nw", deck(2000))
     large = worker.submit("nwchem", "/tmp/w.nw")
     assert worker.finished(large)["state"] == "held"
     held = worker.json("why", large)
@@ -159,7 +149,7 @@ def test_ranks_follow_the_processors_of_the_container(
 ) -> None:
     """(10) The machine has more; `nproc` and Open MPI would take them."""
     worker = containers.start(volumes, *flags, QMRUNNER_CORES="64")
-    worker.put("/tmp/w.nw", DECK)
+    worker.put("/tmp/w.nw", deck(300))
     job = worker.submit("nwchem", "/tmp/w.nw")
     worker.succeeded(job)
     (attempt,) = worker.json("why", job)["attempts"]
@@ -171,11 +161,11 @@ def test_ranks_follow_the_processors_of_the_container(
 def test_a_limit_of_64_processes_is_told_and_one_of_256_is_enough(containers: Docker, volumes: Volumes) -> None:
     """(10) mpirun and its threads want more than 64 beside the daemon's own."""
     worker = containers.start(volumes, "--pids-limit", "64")
-    worker.put("/tmp/w.nw", DECK)
+    worker.put("/tmp/w.nw", deck(300))
     job = worker.submit("nwchem", "/tmp/w.nw")
     wait_for(lambda: "--pids-limit" in worker.run("why", job).stdout, 30.0, "the reason why it waits")
     assert "processes" in worker.run("doctor").stdout
     assert worker.job(job)["state"] == "queued"
     enough = containers.start(containers.volumes(), "--pids-limit", "256")
-    enough.put("/tmp/w.nw", DECK)
+    enough.put("/tmp/w.nw", deck(300))
     enough.succeeded(enough.submit("nwchem", "/tmp/w.nw"))

@@ -97,15 +97,23 @@ def test_a_deck_runs_and_tells_its_energy(tmp_path: Path) -> None:
     assert outcome.result["provenance"]["nwchem"]["ranks"] == 2
 
 
-def test_optimisation_and_shielding_give_complete_results(tmp_path: Path) -> None:
-    (tmp_path / "in.xyz").write_text(WATER)
-    optimised = run(step("nwchem", "optimise", **PARAMS), {"geometry": tmp_path / "in.xyz"}, tmp_path / "opt")
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """Folder and outcome of the optimisation of WATER."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    (folder / "in.xyz").write_text(WATER)
+    optimised = run(step("nwchem", "optimise", **PARAMS), {"geometry": folder / "in.xyz"}, folder / "opt")
     assert optimised.state == "succeeded", optimised
-    geometry = tmp_path / "opt" / "geometry.xyz"
+    return folder / "opt", optimised
+
+
+def test_optimisation_and_shielding_give_complete_results(tmp_path: Path, undisturbed: tuple[Path, Outcome]) -> None:
+    optimised, _ = undisturbed
+    geometry = optimised / "geometry.xyz"
     shielded = run(step("nwchem", "shielding", **PARAMS), {"geometry": geometry}, tmp_path / "nmr")
     assert shielded.state == "succeeded", shielded
     values = shielded.result["shieldings"]
-    again = {"geometry": geometry, "vectors": tmp_path / "opt" / "calc.movecs"}
+    again = {"geometry": geometry, "vectors": optimised / "calc.movecs"}
     quick = run(step("nwchem", "shielding", **PARAMS), again, tmp_path / "again")
     assert cycles(tmp_path / "again.log") < cycles(tmp_path / "nmr.log")
     assert [one["isotropic_ppm"] for one in quick.result["shieldings"]] == pytest.approx(
@@ -116,11 +124,13 @@ def test_optimisation_and_shielding_give_complete_results(tmp_path: Path) -> Non
     assert values[1]["isotropic_ppm"] == pytest.approx(values[2]["isotropic_ppm"], abs=0.05)
 
 
-def test_after_kill_9_the_optimisation_goes_on_to_the_same_energy_and_nothing_is_left_outside(tmp_path: Path) -> None:
+def test_after_kill_9_the_optimisation_goes_on_to_the_same_energy_and_nothing_is_left_outside(
+    tmp_path: Path, undisturbed: tuple[Path, Outcome]
+) -> None:
     (tmp_path / "in.xyz").write_text(WATER)
     inputs = {"geometry": tmp_path / "in.xyz"}
     asked = step("nwchem", "optimise", **PARAMS)
-    whole = run(asked, inputs, tmp_path / "whole")
+    _, whole = undisturbed
     command = prepare(asked, inputs, tmp_path / "killed")
     shared_memory = set(os.listdir("/dev/shm"))
     with ended(start(command, tmp_path / "killed")) as process:

@@ -16,25 +16,12 @@ from qmrunner.engines.nwchem import NWChem
 from qmrunner.engines.xtb.engine import Xtb
 from qmrunner.model.jobs import Evidence, Grant, Outcome, Step
 from qmrunner.model.remedies import Failure, Remedied, propose
+from tests import decks
 from tests.engines.remedied import CAPACITY, Course, carry, log_of
 from tests.engines.support import FIXTURES, exit_of, step
 
 WATER = "3\nwater\nO 0.0 0.0 0.2\nH 0.0 0.8 -0.471\nH 0.0 -0.757 -0.471\n"
 PARAMS: dict[str, Any] = {"atoms": ["O", "H", "H"], "basis": "sto-3g", "cosmo": None}
-DECK = """start wat
-geometry units angstrom
- O 0 0 0.117
- H 0 0.757 -0.471
- H 0 -0.757 -0.471
-end
-basis spherical
- * library sto-3g
-end
-dft
- xc b3lyp
-end
-task dft energy
-"""
 ENERGY = -75.31279
 CI = os.environ.get("CI") == "true"
 HAVE_NWCHEM = any(shutil.which(name) for name in ("nwchem", "nwchem.openmpi"))
@@ -159,14 +146,14 @@ def test_a_database_that_only_looks_whole_is_given_up_for_the_last_geometry(
 
 @nwchem
 def test_a_deck_out_of_scf_iterations_is_run_with_more(tmp_path: Path) -> None:
-    course = of_deck(DECK.replace(" xc b3lyp", " iterations 2\n xc b3lyp"), tmp_path)
+    course = of_deck(decks.water(dft="iterations 2"), tmp_path)
     assert course.codes == ("scf_not_converged", "ok")
     assert course.outcome.result["energy_hartree"] == pytest.approx(ENERGY, abs=1e-5)
 
 
 @nwchem
 def test_a_deck_out_of_optimisation_steps_is_run_with_more(tmp_path: Path) -> None:
-    text = DECK.replace("task dft energy", "driver\n maxiter 1\nend\ntask dft optimize")
+    text = decks.water().replace("task dft energy", "driver\n maxiter 1\nend\ntask dft optimize")
     course = of_deck(text, tmp_path)
     assert course.codes == ("optimization_not_converged", "ok")
     assert course.remedies == ["more-steps"]
@@ -174,7 +161,7 @@ def test_a_deck_out_of_optimisation_steps_is_run_with_more(tmp_path: Path) -> No
 
 @nwchem
 def test_a_deck_whose_memory_line_is_too_small_gets_what_its_grant_has(tmp_path: Path) -> None:
-    course = of_deck(f"memory heap 4 mb stack 4 mb global 4 mb\n{DECK}", tmp_path)
+    course = of_deck(decks.water(first="memory heap 4 mb stack 4 mb global 4 mb"), tmp_path)
     assert course.codes == ("memory_exhausted", "ok")
     assert course.remedies == ["more-memory"]
     assert course.outcome.result["energy_hartree"] == pytest.approx(ENERGY, abs=1e-5)
@@ -191,7 +178,7 @@ def test_a_deck_whose_memory_line_is_too_small_gets_what_its_grant_has(tmp_path:
 def test_a_recorded_failure_leads_to_a_deck_that_nwchem_runs(case: str, remedy: str, said: str, tmp_path: Path) -> None:
     found = proposed(case, step("nwchem", "deck", deck="wat.nw"), tmp_path)
     assert found.record["remedy"] == remedy
-    course = of_deck(DECK, tmp_path, params=found.params)
+    course = of_deck(decks.water(), tmp_path, params=found.params)
     assert course.outcome.result["energy_hartree"] == pytest.approx(ENERGY, abs=1e-5)
     assert said in log_of(course.last).read_text() + (course.last / "wat.nw").read_text()
 
@@ -204,7 +191,7 @@ def test_symmetry_that_fails_is_left_out_and_the_deck_gives_the_same_energy(tmp_
     found = propose(Failure(asked, outcome, Grant(2, 1000, 100, 100), CAPACITY), NWChem().remedies("deck"), "neutral")
     assert found is not None
     assert found.record["remedy"] == "noautosym"
-    course = of_deck(DECK, tmp_path, params=found.params)
+    course = of_deck(decks.water(), tmp_path, params=found.params)
     assert "geometry units angstrom noautosym" in (course.last / "wat.nw").read_text()
     assert course.outcome.result["energy_hartree"] == pytest.approx(ENERGY, abs=1e-5)
 
@@ -251,7 +238,7 @@ def test_a_launcher_without_slots_is_told_to_oversubscribe(tmp_path: Path) -> No
         f'exec {shutil.which("mpirun")} -host localhost:1 "$@"\n'
     )
     launcher.chmod(0o755)
-    course = of_deck(DECK, tmp_path, configured={"mpirun": str(launcher)})
+    course = of_deck(decks.water(), tmp_path, configured={"mpirun": str(launcher)})
     assert course.codes == ("slots_exhausted", "ok")
     assert course.remedies == ["oversubscribe"]
     assert course.outcome.result["provenance"]["nwchem"]["ranks"] == 2

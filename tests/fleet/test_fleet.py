@@ -28,13 +28,14 @@ def times(lab: Lab, job: str, event: str) -> int:
 
 def test_a_killed_daemon_finds_its_real_xtb_runs_again(lab: Lab) -> None:
     """Nothing is computed twice: the second daemon adopts what the first one started."""
-    lab.home.extra |= {"QMRUNNER_XTB": LATE_XTB, "STAND_IN_SECONDS": "6"}
+    lab.home.extra |= {"QMRUNNER_XTB": LATE_XTB}
     first = lab.start()
     jobs = [lab.submit() for _ in range(3)]
     for job in jobs[:2]:
         lab.running(job, _DEADLINE_S)
     first.kill()
     lab.start()
+    lab.open_gate()
     for job in jobs:
         assert lab.ended(job, _DEADLINE_S) == "succeeded"
         assert lab.attempts(job) == DONE

@@ -27,7 +27,7 @@ def test_a_worker_until_idle_ends_at_once_where_there_is_nothing(lab: Lab) -> No
 
 def test_a_retry_that_waits_for_its_time_is_waited_for(lab: Lab) -> None:
     job = lab.submit(signal=9)
-    pilot = lab.start(ready=False, arguments=UNTIL_IDLE, QMRUNNER_RETRY_DELAY_SECONDS="3")
+    pilot = lab.start(ready=False, arguments=UNTIL_IDLE, QMRUNNER_RETRY_DELAY_SECONDS="1.5")
     assert pilot.process.wait(60) == 0
     assert lab.attempts(job) == [(number, "failed", "killed") for number in (1, 2, 3)]
 

@@ -14,8 +14,9 @@ from sqlalchemy import select
 from qmrunner.runtime.spacewatch import BALLAST
 from qmrunner.store.tables import attempts
 from qmrunner.workflows import submission
+from tests import decks
 from tests.lifecycle.lab import Lab
-from tests.support import ROOT, Home, missing, tmpfs, wait_for
+from tests.support import Home, missing, tmpfs, wait_for
 
 # What the rule reserves for a user's xTB run.
 RULE_MIB = 256
@@ -76,10 +77,13 @@ def test_files_of_others_make_a_step_wait_and_say_so_until_they_go(scratch: Path
 
 def test_a_step_that_needs_more_than_was_reserved_gets_it_where_it_is_free(scratch: Path, lab: Lab) -> None:
     daemon = lab.start()
-    job = lab.submit(fill=330, pace=3, seconds=12)
+    job = lab.submit(fill=330, pace=6, gate=1)
+    wait_for(lambda: daemon.events("reservation_raised"), 40, "the event")
+    (written,) = (scratch / job).rglob("fill")
+    wait_for(lambda: written.stat().st_size == 330 << 20, 40, "all that the step writes")
+    lab.open_gate()
     assert lab.ended(job, 40) == "succeeded"
     assert lab.attempts(job) == [(1, "succeeded", "ok")]
-    wait_for(lambda: daemon.events("reservation_raised"), 10, "the event")
     assert {event["job"] for event in daemon.events("reservation_raised")} == {job}
 
 
@@ -173,11 +177,11 @@ def _fill_up(path: Path) -> None:
 
 
 @pytest.mark.engine
-def test_a_dev_shm_of_64_mib_holds_one_nwchem_at_a_time(home: Home, lab: Lab) -> None:
+def test_a_dev_shm_of_64_mib_holds_one_nwchem_at_a_time(home: Home, lab: Lab, tmp_path: Path) -> None:
     """As much as containers have by default."""
     lab.start(before=_small_shm(64))
     assert home.json("status")["workers"][0]["shm_mib"] == 61
-    jobs = [lab.app.submit(submission.nwchem(str(ROOT / "examples" / "water.nw"), [])) for _ in range(2)]
+    jobs = [lab.app.submit(submission.nwchem(deck(tmp_path), [])) for _ in range(2)]
     told = re.compile(r"of /dev/shm \(\d+ MiB free\)")  # 13 before the first one uses any
     wait_for(lambda: any(told.search(waits_for(lab, job)) for job in jobs), 60, "the reason to wait")
     assert [lab.ended(job, 90) for job in jobs] == ["succeeded"] * 2
@@ -186,13 +190,20 @@ def test_a_dev_shm_of_64_mib_holds_one_nwchem_at_a_time(home: Home, lab: Lab) ->
 
 
 @pytest.mark.engine
-def test_a_dev_shm_too_small_for_any_such_step_is_told_with_the_flag_to_paste(home: Home, lab: Lab) -> None:
+def test_a_dev_shm_too_small_for_any_such_step_is_told_with_the_flag_to_paste(
+    home: Home, lab: Lab, tmp_path: Path
+) -> None:
     lab.start(before=_small_shm(40))
-    job = lab.app.submit(submission.nwchem(str(ROOT / "examples" / "water.nw"), []))
+    job = lab.app.submit(submission.nwchem(deck(tmp_path), []))
     wait_for(lambda: lab.state(job) == "held", 10, "a held job")
     why = home.json("why", job)
     assert why["remedy"] == f"run the container with `--shm-size 64m`; then `qmrunner release {job}`"
     assert why["attempts"] == []
+
+
+def deck(folder: Path) -> str:
+    (folder / "wat.nw").write_text(decks.water())
+    return str(folder / "wat.nw")
 
 
 def _small_shm(mib: int) -> tuple[str, ...]:

@@ -68,9 +68,9 @@ def test_an_optimisation_whose_guardian_is_killed_goes_on_and_ends_with_the_same
     place: Home, daemon: Callable[..., Daemon]
 ) -> None:
     daemon()
-    calm = str(place.json("submit", "nmr", "CO")["id"])
+    calm = str(place.json("submit", "nmr", "CO", "--solvent", "vacuum")["id"])
     energy = {"calm": conformer_energy(place, calm)}
-    job = str(place.json("submit", "nmr", "CO")["id"])
+    job = str(place.json("submit", "nmr", "CO", "--solvent", "vacuum")["id"])
     step = wait_for(lambda: optimising(place, job), 60.0, "the first geometry step")
     assert step is not None
     os.kill(step["guardian_pid"], signal.SIGKILL)

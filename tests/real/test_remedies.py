@@ -9,23 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests import decks
 from tests.support import Daemon, Home, wait_for
 
-DECK = """start wat
-geometry units angstrom
- O 0 0 0.117
- H 0 0.757 -0.471
- H 0 -0.757 -0.471
-end
-basis spherical
- * library sto-3g
-end
-dft
- xc b3lyp
- iterations 2
-end
-task dft energy
-"""
 WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
 NOT_CONVERGED = "-1- scf: Self consistent charge iterator did not converge"
 pytestmark = [
@@ -37,7 +23,7 @@ pytestmark = [
 @pytest.fixture
 def place(home: Home) -> Home:
     folder = home.path.parent
-    (folder / "wat.nw").write_text(DECK)
+    (folder / "wat.nw").write_text(decks.water(dft="iterations 2"))
     (folder / "wat.xyz").write_text(WATER)
     return home
 
