@@ -74,6 +74,7 @@ missing_packages() {
     have xtb || printf '%s ' xtb
     have redis-server || printf '%s ' redis-server
     have_postgres || printf '%s ' postgresql
+    have systemd-analyze || printf '%s ' systemd
     have ip || [ -x /usr/sbin/ip ] || printf '%s ' iproute2
     have iptables || [ -x /usr/sbin/iptables ] || printf '%s ' iptables
 }

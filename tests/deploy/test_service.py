@@ -6,16 +6,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
-from tests.support import ROOT
+from tests.support import ROOT, missing
 
 UNIT = ROOT / "deploy" / "qmrunner.service"
 
 
 def analyze(*args: str) -> subprocess.CompletedProcess[str]:
     if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd is not installed; the unit is read by nothing else")
+        missing("systemd is not installed; the unit is read by nothing else")
     return subprocess.run(["systemd-analyze", *args], capture_output=True, text=True, timeout=60)
 
 

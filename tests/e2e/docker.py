@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +178,31 @@ class Container:
         )
         rows = [line.split(" ", 2) for line in self.sh(script).stdout.splitlines()]
         return [(int(pid), state, command) for pid, state, command in rows]
+
+
+@contextmanager
+def composed(project: str, file: str, environment: Mapping[str, str], timeout_s: float) -> Iterator[Callable[..., str]]:
+    """`run(ARGS)` of compose with a file of `deploy/`, to what it prints; taken down at the end, volumes and all."""
+    plugin = docker("compose", "version", check=False).returncode == 0
+    program = ["docker", "compose"] if plugin else [shutil.which("docker-compose") or "docker-compose"]
+    argv = [*program, "-p", project, "-f", str(ROOT / "deploy" / file)]
+
+    def run(*args: str) -> str:
+        ended = subprocess.run(
+            [*argv, *args],
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "QMRUNNER_IMAGE": IMAGE, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+        assert ended.returncode == 0, ended
+        return ended.stdout
+
+    try:
+        yield run
+    finally:
+        run("down", "--volumes")
 
 
 class Docker:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.e2e.docker import IMAGE, ROOT, Container, Docker, docker
+from tests.e2e.docker import Container, Docker, composed
 
 WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
 Compose = Callable[..., str]
@@ -17,26 +15,8 @@ Compose = Callable[..., str]
 @pytest.fixture
 def compose(engine: Docker) -> Iterator[Compose]:
     """`compose ARGS` of a project of its own with the image under test; taken down at the end, volumes and all."""
-    plugin = docker("compose", "version", check=False).returncode == 0
-    program = ["docker", "compose"] if plugin else [shutil.which("docker-compose") or "docker-compose"]
-    argv = [*program, "-p", engine.session, "-f", str(ROOT / "deploy" / "compose.yaml")]
-
-    def run(*args: str) -> str:
-        ended = subprocess.run(
-            [*argv, *args],
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "QMRUNNER_IMAGE": IMAGE, "MEMORY": "4g", "SHM_SIZE": "1g"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert ended.returncode == 0, ended
-        return ended.stdout
-
-    try:
+    with composed(engine.session, "compose.yaml", {"MEMORY": "4g", "SHM_SIZE": "1g"}, 120) as run:
         yield run
-    finally:
-        run("down", "--volumes")
 
 
 def test_the_volumes_survive_down_and_up(compose: Compose) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -14,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.docker import FINAL, IMAGE, ROOT, Docker, docker
+from tests.e2e.docker import FINAL, Docker, composed, docker
 from tests.e2e.test_interruptions import undisturbed
 from tests.support import wait_for
 
@@ -29,12 +27,7 @@ def compose(engine: Docker, tmp_path: Path) -> Iterator[Compose]:
     for name, text in SECRETS.items():
         (tmp_path / name).write_text(text + "\n")
         (tmp_path / name).chmod(0o644)
-    plugin = docker("compose", "version", check=False).returncode == 0
-    program = ["docker", "compose"] if plugin else [shutil.which("docker-compose") or "docker-compose"]
-    argv = [*program, "-p", f"{engine.session}-scale", "-f", str(ROOT / "deploy" / "compose.scale.yaml")]
     environment = {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "QMRUNNER_IMAGE": IMAGE,
         "POSTGRES_IMAGE": "qmrunner-postgres",
         "REDIS_IMAGE": "qmrunner-redis",
         "SECRETS": str(tmp_path),
@@ -43,18 +36,8 @@ def compose(engine: Docker, tmp_path: Path) -> Iterator[Compose]:
         "MEMORY": "3g",
         "SHM_SIZE": "512m",
     }
-
-    def run(*args: str) -> str:
-        ended = subprocess.run(
-            [*argv, *args], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=240
-        )
-        assert ended.returncode == 0, ended
-        return ended.stdout
-
-    try:
+    with composed(f"{engine.session}-scale", "compose.scale.yaml", environment, 240) as run:
         yield run
-    finally:
-        run("down", "--volumes")
 
 
 def ask(path: str, token: str = "", body: object = None) -> Any:
