@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -37,9 +38,9 @@ class Guarded:
         }
         assert server.home.run("token", "revoke", "gone").returncode == 0
 
-    def ask(self, method: str, path: str, token: str | None, **more: object) -> httpx.Response:
+    def ask(self, method: str, path: str, token: str | None, **more: Any) -> httpx.Response:
         headers = {} if token is None else {"Authorization": f"Bearer {self.secrets.get(token, token)}"}
-        return self.server.client.request(method, path.format(job=self.job), headers=headers, **more)  # type: ignore[arg-type]
+        return self.server.client.request(method, path.format(job=self.job), headers=headers, **more)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -97,8 +98,8 @@ def wire(on_server: Home) -> Iterator[Wire]:
         made.close()
 
 
-def ask(server: Server, method: str, path: str, **more: object) -> httpx.Response:
-    return server.client.request(method, path, **more)  # type: ignore[arg-type]
+def ask(server: Server, method: str, path: str, **more: Any) -> httpx.Response:
+    return server.client.request(method, path, **more)
 
 
 def test_jobs_are_handed_in_listed_and_moved_on_a_store_of_several_machines(on_server: Home) -> None:
