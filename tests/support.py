@@ -253,6 +253,17 @@ class Daemon:
         found = [json.loads(line) for line in self.text().splitlines() if line.startswith("{") and line.endswith("}")]
         return [event for event in found if name in (None, event.get("event"))]
 
+    def told(self, name: str, job: str | None = None) -> list[dict[str, Any]]:
+        """The events called `name`, of `job` alone when one is given, as soon as there are any.
+
+        An end is in the store a moment before it is printed: who has seen it there must wait for its events.
+        """
+        return wait_for(
+            lambda: [event for event in self.events(name) if job in (None, event.get("job"))],
+            10.0,
+            f"the event {name}",
+        )
+
 
 @contextmanager
 def ended_daemons(home: Home) -> Iterator[Callable[..., Daemon]]:

@@ -52,7 +52,7 @@ def test_without_object_storage_engines_compute_on_and_commit_once_when_it_is_ba
     wire.mend()
     assert ended(here, job) == "succeeded"
     assert here.job(job)["steps"][0]["attempt"] == 1
-    assert len(worker.events("artifacts_back")) == 1
+    assert len(worker.told("artifacts_back")) == 1
     assert (Path(here.json("result", job)["folder"]) / "result.json").is_file()
 
 
@@ -90,7 +90,7 @@ def test_a_damaged_input_is_not_computed_with(machines: Machines, place: Place, 
     assert told["code"] == "artifact_damaged"
     assert Path(structure).name in told["summary"]
     assert told["remedy"]
-    assert {event["code"] for event in worker.events("artifact_damaged")} == {"artifact_damaged"}
+    assert {event["code"] for event in worker.told("artifact_damaged")} == {"artifact_damaged"}
     assert [one["usage"] for one in told["attempts"]] == [{}, {}]  # no engine was started
 
 
@@ -127,7 +127,7 @@ def test_what_was_damaged_is_computed_anew_when_the_same_is_asked_again(
     other = daemon(on=third)
     again = str(here.json("submit", "xtb", structure)["id"])
     assert ended(here, again) == "succeeded"
-    assert [event["source"] for event in other.events("step_reused")] == [f"{first}/xtb"]  # brought and verified
+    assert [event["source"] for event in other.told("step_reused")] == [f"{first}/xtb"]  # brought and verified
     other.stop()
     for name in ("jobs", "scratch"):
         for path in sorted((third.path / name).rglob("*"), reverse=True):
@@ -136,6 +136,7 @@ def test_what_was_damaged_is_computed_anew_when_the_same_is_asked_again(
     fresh = daemon(on=third)
     last = str(here.json("submit", "xtb", structure)["id"])
     assert ended(here, last) == "succeeded"
+    assert fresh.told("step_ended", last)
     assert not fresh.events("step_reused")
     assert published(here, last, "xtb/energy").sha256 != published(here, first, "xtb/energy").sha256  # its own name
 

@@ -108,7 +108,12 @@ def test_the_events_of_a_failure_say_what_why_says(lab: Lab) -> None:
     job = lab.submit(exit=1)
     lab.ended(job)
     told = why(lab, job)
-    ended = [one for one in running.events("step_ended") if one["job"] == job][-1]
+    last = told["attempts"][-1]["attempt"]
+    (ended,) = wait_for(
+        lambda: [one for one in running.events("step_ended") if (one["job"], one["attempt"]) == (job, last)],
+        10.0,
+        "the event of the last attempt",
+    )
     assert (ended["code"], ended["class"], ended["remedy"]) == (told["code"], told["class"], told["remedy"])
     assert ended["evidence"] == told["evidence"]["text"]
     assert (ended["file"], ended["line"]) == (told["evidence"]["file"], told["evidence"]["line"])

@@ -77,7 +77,7 @@ def test_a_step_that_hangs_is_ended_and_tried_again(lab: Lab, still: str, settin
     assert lab.step(job).retries == 1
     assert report(lab, job).startswith(f"hung: {told}")
     assert attempts(lab, job)[0]["summary"] == report(lab, job).splitlines()[0].removeprefix("hung: ")
-    (event,) = running.events("step_hung")
+    (event,) = running.told("step_hung")
     assert event["evidence"].startswith(told)
     assert Path(event["report"]).is_file()
     lab.nothing_left(job)

@@ -157,7 +157,7 @@ def test_the_ballast_lets_a_full_home_commit_and_is_made_again(home: Home, lab: 
         wait_for(lambda: not ballast.exists(), 10, "the release of the ballast")
         lab.open_gate()
         assert lab.ended(job, 30) == "succeeded"
-        assert daemon.events("ballast_released")
+        assert daemon.told("ballast_released")
         (home.path / "somebody-elses").unlink()
         wait_for(ballast.exists, 15, "the ballast again")
 

@@ -53,7 +53,7 @@ def test_a_stopped_rank_is_caught_and_the_retry_ends_with_the_right_energy(
 ) -> None:
     (home.path.parent / "methanol.nw").write_text(DECK)
     home.extra |= {"QMRUNNER_HANG_FLOOR_SECONDS": "2"}
-    told = daemon()
+    running_daemon = daemon()
     job = str(home.json("submit", "nwchem", "methanol.nw")["id"])
     step = wait_for(lambda: running(home, job), 120.0, "two ranks at work")
     assert step is not None
@@ -64,7 +64,7 @@ def test_a_stopped_rank_is_caught_and_the_retry_ends_with_the_right_energy(
     why = home.json("why", job)
     assert [(one["attempt"], one["code"]) for one in why["attempts"]] == [(1, "hung"), (2, "ok")]
     assert home.json("result", job)["energy_hartree"] == pytest.approx(-115.073593, abs=2e-5)
-    (event,) = told.events("step_hung")
+    (event,) = running_daemon.told("step_hung")
     assert event["kind"] == "stopped"
     assert f"process {victim.pid} (nwchem" in event["evidence"]
     report = Path(event["report"]).read_text(errors="replace")

@@ -64,7 +64,7 @@ def test_an_scf_out_of_iterations_is_remedied_and_the_result_says_so(
     ]
     assert why["attempts"][0]["changed"] == []
     assert why["attempts"][1]["changed"] == ["scf-iterations after scf_not_converged of attempt 1: 300 SCF iterations"]
-    (event,) = running.events("step_remedied")
+    (event,) = running.told("step_remedied")
     assert (event["remedy"], event["neutral"], event["attempt"]) == ("scf-iterations", True, 1)
 
 
