@@ -168,7 +168,7 @@ class Guardian:
 
     def _timeout_ms(self) -> int:
         now = time.monotonic()
-        due = [self.meter.next_look]
+        due = [self.meter.next_due]
         if self.kill_after is not None:
             due.append(max(self.kill_after, now + _KILL_EVERY_S) if now < self.kill_after else now + _KILL_EVERY_S)
         if not self.clients and self.stop_reason is None:
@@ -213,7 +213,7 @@ class Guardian:
             tree.signal_tree(os.getpid(), signal.SIGKILL)
         if not self.clients and self.stop_reason is None and now - self.alone_since >= self.order.adoption_s:
             self.stop("abandoned", self.order.grace_s)
-        if now >= self.meter.next_look:
+        if self.meter.is_due(now):
             self._sample()
 
     # -- consumers --------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@ from qmrunner.model.identity import Stat
 from qmrunner.runtime import sampling, tree
 
 _FIRST_S, _LAST_S = 0.25, 2.0
+_GLANCE_S = 0.5  # the array of a shielding lives for about a second, and looks are further apart
+_GROWN_BYTES = 1 << 20
 _TOLD_PROCESSES = 256  # of a larger tree: these many, so that a message stays one write
 _WALK_LEAST_S = 1.0  # well below the last interval, which it would otherwise miss every other time
 _WALK_SHARE = 50
@@ -45,18 +47,35 @@ class Usage:
 class Meter:
     """Looks at the descendants of this process, often at first, and less often where looking is dear.
 
-    Times are monotonic seconds. `living` is (pid, name, state, CPU seconds) of each process at the last look.
+    Between looks it glances at the free space of /dev/shm, one call of the system: when that shrinks, whoever did it, a
+    look is due at once. Times are monotonic seconds. `living` is (pid, name, state, CPU seconds) of each process at the
+    last look.
     """
 
     def __init__(self, folder: str, log: str) -> None:
         self.usage = Usage()
         self.living: list[tuple[int, str, str, float]] = []
         self.looked_at = 0.0
-        self.next_look = 0.0
+        self.next_due = 0.0
         self._folder, self._log = folder, log
         self._every = _FIRST_S
+        self._next_look = 0.0
+        self._shm_free: int | None = None
         self._next_walk = 0.0
         self._next_maps = 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Whether to look now; it glances when it is time for that. Ask again at `next_due`."""
+        if now >= self._next_look:
+            return True
+        if now < self.next_due:
+            return False
+        self.next_due = min(self._next_look, now + _GLANCE_S)
+        free, before = sampling.shm_free_bytes(), self._shm_free
+        if free is None or before is None:
+            return False
+        self._shm_free = max(free, before)  # what went away and came again is seen, too
+        return before - free > _GROWN_BYTES
 
     def look(self) -> bool:
         """Measure now. Whether scratch was measured, too."""
@@ -69,7 +88,8 @@ class Meter:
             self._walk(now)
         self._look_for_full_disks()
         self._every = min(_LAST_S, self._every * 1.5)
-        self.looked_at, self.next_look = now, now + self._every
+        self.looked_at, self._next_look = now, now + self._every
+        self.next_due = min(self._next_look, now + _GLANCE_S)
         living = [one for one in stats if one.state not in "ZX"][:_TOLD_PROCESSES]
         self.living = [
             (one.pid, one.comm, one.state, (one.utime + one.stime) / tree.TICKS_PER_SECOND) for one in living
@@ -94,6 +114,7 @@ class Meter:
     def _weigh(self, pids: list[int], now: float) -> None:
         usage = self.usage
         if now >= self._next_maps:
+            self._shm_free = sampling.shm_free_bytes()
             usage.shm_mib = sampling.shm_bytes(pids) / 2**20
             usage.peak_shm_mib = max(usage.peak_shm_mib, usage.shm_mib)
             self._next_maps = now + _MAPS_SHARE * (time.monotonic() - now)

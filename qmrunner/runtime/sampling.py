@@ -62,6 +62,15 @@ def shm_bytes(pids: Iterable[int]) -> int:
     return total
 
 
+def shm_free_bytes() -> int | None:
+    """Free space of /dev/shm; None where there is none."""
+    try:
+        found = os.statvfs(SHM)
+    except OSError:
+        return None
+    return found.f_bfree * found.f_frsize
+
+
 def tree_bytes(root: str) -> int:
     """Blocks of all files below a folder; links are not followed."""
     total = 0

@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import pytest
 
 from qmrunner.engines.nwchem.outcome import CATALOGUE
 from qmrunner.runtime import sampling, tree
+from qmrunner.runtime.meter import Meter
 from qmrunner.runtime.outcomes import read_exit
 from tests.runtime.conftest import Attempt, Spawner
 from tests.support import missing, tmpfs, wait_for
@@ -47,6 +49,27 @@ def test_a_shared_segment_is_seen_whether_or_not_its_file_is_still_there(spawnin
     assert record["peak_shm_mib"] == 24.0
     assert record["peak_memory_mib"] > 24
     Path(ready[1]).unlink(missing_ok=True)
+
+
+def test_a_segment_that_comes_between_two_looks_is_looked_at_before_it_is_gone(tmp_path: Path) -> None:
+    meter = Meter(str(tmp_path), str(tmp_path / "log"))
+
+    def known() -> bool:
+        meter.look()
+        return not meter.is_due(meter.next_due)
+
+    for _ in range(8):  # the looks are two seconds apart now
+        meter.look()
+    at = meter.looked_at
+    assert not meter.is_due(at + 0.6)
+    with NamedTemporaryFile(dir="/dev/shm") as segment:
+        segment.write(b"x" * (3 << 20))
+        segment.flush()
+        assert meter.next_due <= at + 1.1
+        assert meter.is_due(meter.next_due)
+        wait_for(known, 5.0, "a look that knows it")
+    assert not meter.is_due(meter.next_due)
+    assert meter.is_due(meter.looked_at + 2.0)
 
 
 def test_memory_counts_what_processes_share_once(spawning: Spawner) -> None:
