@@ -51,7 +51,9 @@ def _first(has: tuple[str, ...]) -> Select[Any]:
 
 @cache
 def _best(has: tuple[str, ...]) -> Select[Any]:
-    return _in_order(_claimable(select(steps), has)).limit(_CANDIDATES)
+    # Sorted by the keys alone: whole rows are wide, and all that are ready would go through the sort.
+    first = _in_order(_claimable(select(steps.c.id), has)).limit(_CANDIDATES).subquery("first")
+    return select(steps).join(first, first.c.id == steps.c.id).order_by(*(key for key in first.c if key.name != "id"))
 
 
 def _at(now: float) -> dict[str, float]:
@@ -83,15 +85,20 @@ def _met_by(has: Sequence[str]) -> ColumnElement[bool]:
 
 
 def _in_order(query: Select[Any]) -> Select[Any]:
-    """Priority; then what was passed over too often; then whoever holds fewest cores; then the order of submission."""
+    """Priority; then what was passed over too often; then whoever holds fewest cores; then the order of submission.
+
+    These keys are columns of the answer, too.
+    """
     held = reservations.join(steps, steps.c.id == reservations.c.step_id).join(jobs, jobs.c.id == steps.c.job_id)
     owner = func.coalesce(jobs.c.owner, "")  # jobs whose owner is not known share as one
     cores = select(owner.label("owner"), func.sum(reservations.c.cores).label("cores")).select_from(held)
     share = cores.group_by(owner).subquery("share")
-    return query.outerjoin(share, share.c.owner == owner).order_by(
-        steps.c.priority.desc(),
+    keys = (
+        -steps.c.priority,
         case((steps.c.passed_over >= PATIENCE, 0), else_=1),
         func.coalesce(share.c.cores, 0),
         jobs.c.seq,
         steps.c.id,
     )
+    named = [key.label(f"key{place}") for place, key in enumerate(keys)]
+    return query.outerjoin(share, share.c.owner == owner).add_columns(*named).order_by(*named)

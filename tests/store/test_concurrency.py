@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 
 from qmrunner.model.jobs import Job, Plan, Step
-from qmrunner.store import claims, schema
+from qmrunner.store import candidates, claims, schema
 from qmrunner.store.session import Store, StoreUnavailable
 from tests.store.work import BIG, CHAIN, ONE, PATHS, SUCCEED, Work, Workflow, spec
 from tests.support import together, wait_for
@@ -135,6 +137,23 @@ def test_processes_that_make_the_schema_at_once_make_one(store_url: str) -> None
     assert {schema.status(store) for store in stores} == {"current"}
     for store in stores:
         store.close()
+
+
+def test_a_look_at_what_is_ready_in_a_new_store_reads_no_table_again_and_again(
+    postgres_store: tuple[Work, str],
+) -> None:
+    """Before the server has any statistics: then it would read all jobs for each of the steps."""
+    work, _ = postgres_store
+    for _ in range(600):
+        work.job()
+    asked: list[tuple[str, Any]] = []
+    event.listen(work.store.engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+    with work.store.read() as connection:
+        assert len(candidates.best(connection, time.time())) == 64
+        statement, values = next(one for one in asked if "passed_over" in one[0])
+        plan = [row[0] for row in connection.exec_driver_sql(f"EXPLAIN ANALYZE {statement}", values)]
+    scans = [line for line in plan if "Seq Scan" in line and "never executed" not in line]
+    assert all("loops=1)" in line for line in scans), "\n".join(plan)
 
 
 def test_a_server_that_waits_for_a_lock_is_left_in_time(postgres_store: tuple[Work, str]) -> None:
