@@ -1,8 +1,8 @@
 #!/bin/sh
 # Where no registry is within reach: makes the Debian base of the image from this machine's own package sources.
-#     deploy/base.sh SUITE TAG        for example: deploy/base.sh bookworm debian:bookworm-slim
+#     deploy/base.sh SUITE TAG [ARCH]       for example: deploy/base.sh bookworm debian:bookworm-slim
 set -eu
-suite=$1 tag=$2
+suite=$1 tag=$2 arch=${3:-$(dpkg --print-architecture)}
 
 say() { printf '[base] %s\n' "$*" >&2; }
 
@@ -16,13 +16,20 @@ mirror=$(echo "$sites" | awk '$1 == "Debian" { print $2; exit }')
 security=$(echo "$sites" | awk '$1 == "Debian-Security" { print $2; exit }')
 : "${mirror:=http://deb.debian.org/debian}" "${security:=http://deb.debian.org/debian-security}"
 
-say "making $tag with mmdebstrap"
+say "making $tag for $arch with mmdebstrap"
 # As in the official slim images: no documentation, no translations.
-mmdebstrap --quiet --variant=minbase --include=ca-certificates \
+mmdebstrap --quiet --variant=minbase --architectures="$arch" --include=ca-certificates \
     --aptopt='Acquire::Languages "none"' \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/info/*' \
     --dpkgopt='path-exclude=/usr/share/lintian/*' \
     "$suite" "$work/base.tar" "deb $mirror $suite main" "deb $mirror $suite-updates main" \
     "deb $security $suite-security main"
-docker import --change 'CMD ["bash"]' "$work/base.tar" "$tag" >/dev/null
+# Loaded and not imported: `docker import` calls whatever it gets an image of its own processor.
+digest=$(sha256sum "$work/base.tar" | cut -d ' ' -f 1)
+cat >"$work/config.json" <<END
+{"architecture": "$arch", "os": "linux", "config": {"Cmd": ["bash"]},
+ "rootfs": {"type": "layers", "diff_ids": ["sha256:$digest"]}}
+END
+printf '[{"Config": "config.json", "RepoTags": ["%s"], "Layers": ["base.tar"]}]\n' "$tag" >"$work/manifest.json"
+tar -C "$work" -c manifest.json config.json base.tar | docker load --quiet >/dev/null

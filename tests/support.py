@@ -18,6 +18,7 @@ import pytest
 from qmrunner import views
 from qmrunner.app import App
 from qmrunner.settings import Settings, load
+from tests.prefork import commands
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
@@ -132,16 +133,8 @@ class Home:
         return load({name: value for name, value in self.environment().items() if name.startswith("QMRUNNER_")})
 
     def run(self, *args: str, timeout_s: float = 30.0, **more: str) -> subprocess.CompletedProcess[str]:
-        """`qmrunner ARGS` with this home, to its end; `more` are variables."""
-        return subprocess.run(
-            [sys.executable, "-m", "qmrunner", *args],
-            cwd=self.path.parent,
-            env=self.environment(PYTHONPATH=str(ROOT), **more),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
+        """`qmrunner ARGS` with this home, in a process of its own, to its end; `more` are variables."""
+        return commands().run(args, self.path.parent, self.environment(PYTHONPATH=str(ROOT), **more), timeout_s)
 
     def json(self, *args: str, **more: str) -> Any:
         """What `qmrunner ARGS --json` printed, which must have ended with status 0."""

@@ -6,9 +6,11 @@ import gc
 import json
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+from qmrunner import __version__
 from qmrunner.cli import actions, daemon, database, doctor, reports, scratch, serve, submit, tokens
 from qmrunner.errors import ExitCode, QmrunnerError
 
@@ -22,6 +24,21 @@ cli = typer.Typer(
 )
 for module in (daemon, submit, reports, actions, scratch, doctor, database, serve, tokens):
     module.register(cli)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"qmrunner {__version__}")
+        raise typer.Exit
+
+
+@cli.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

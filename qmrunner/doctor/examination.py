@@ -18,7 +18,7 @@ from qmrunner.engines import BINARIES, ENGINES
 from qmrunner.engines.base import Installed
 from qmrunner.errors import NotReadyError, QmrunnerError
 from qmrunner.model.packing import Capacity
-from qmrunner.runtime import cgroup
+from qmrunner.runtime import cgroup, tree
 from qmrunner.runtime.machine import capacity
 from qmrunner.settings import Settings
 
@@ -26,8 +26,8 @@ Question = tuple[str, Check]
 Event = tuple[str, str, dict[str, Any]]
 # A daemon cannot work where one of these fails. What else fails costs some jobs, not the daemon.
 _REFUSED = frozenset({
-    "home", "jobs", "run", "scratch", "logs", "owner", "scratch_space", "store_filesystem", "memory", "clock",
-    "engines",
+    "home", "jobs", "run", "scratch", "logs", "owner", "scratch_space", "store_filesystem", "memory", "kernel",
+    "clock", "engines",
 })  # fmt: skip
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 
@@ -153,6 +153,7 @@ def _machine(settings: Settings) -> Iterator[Question]:
     yield "cores", lambda: machine.cores(what(), affinity, cgroup.cpu_quota(), settings.cores)
     yield "memory", lambda: _memory(what(), settings.memory_mib)
     yield "shm", lambda: machine.shm(_shm(), what().slots)
+    yield "kernel", lambda: machine.kernel(_subreaper())
     yield "processes", lambda: machine.processes(cgroup.tasks_left(), what().cores)
     yield "stack", lambda: machine.stack(*resource.getrlimit(resource.RLIMIT_STACK))
     names = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_CPU)
@@ -167,6 +168,14 @@ def _memory(what: Capacity, setting: int | None) -> Finding:
     limit = cgroup.memory_limit_bytes()
     limit_mib = None if limit is None or limit >= total else limit // 2**20
     return machine.memory(what, total // 2**20, limit_mib, setting, cgroup.oom_kills() is not None)
+
+
+def _subreaper() -> OSError | None:
+    try:
+        tree.can_be_subreaper()
+    except OSError as problem:
+        return problem
+    return None
 
 
 def _shm() -> machine.Space | None:

@@ -116,6 +116,18 @@ def stack(soft: int, hard: int) -> Finding:
     return ok("stack", text, **data)
 
 
+def kernel(problem: OSError | None) -> Finding:
+    """`problem` with having the orphans of engines fall to us: without that nothing could be promised of their end."""
+    here = os.uname()
+    data = {"release": here.release, "machine": here.machine}
+    if problem is not None:
+        words = f"PR_SET_CHILD_SUBREAPER: {os.strerror(problem.errno or 0)}"
+        text = f"orphans of engines do not fall to the daemon ({words}), as under QEMU on another processor"
+        remedy = f"an image for the machine's own processor (here it looks like {here.machine}); Linux itself can do it"
+        return fail("kernel", "kernel_unfit", text, remedy, **data)
+    return ok("kernel", f"Linux {here.release} on {here.machine}; orphans of engines fall to the daemon", **data)
+
+
 def processes(room: int | None, cores: int) -> Finding:
     """How many more processes and threads the control group allows; None: no limit."""
     data = {"room": room}

@@ -20,13 +20,14 @@ OUR_NAMES = (CONSUMER_NAME, SPAWNER_NAME, GUARDIAN_NAME)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_GET_CHILD_SUBREAPER = 37
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
-def _prctl(option: int, argument: int | bytes) -> None:
+def _prctl(option: int, argument: int | bytes | ctypes.Array[ctypes.c_char]) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    value = ctypes.c_char_p(argument) if isinstance(argument, bytes) else ctypes.c_ulong(argument)
+    value = ctypes.c_ulong(argument) if isinstance(argument, int) else argument
     if libc.prctl(option, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
 
@@ -34,6 +35,12 @@ def _prctl(option: int, argument: int | bytes) -> None:
 def become_subreaper() -> None:
     """From now on every orphan among this process's descendants becomes its child."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def can_be_subreaper() -> None:
+    """Raises OSError where `become_subreaper` would; changes nothing."""
+    answer = ctypes.create_string_buffer(ctypes.sizeof(ctypes.c_int))
+    _prctl(_PR_GET_CHILD_SUBREAPER, answer)
 
 
 def name_process(name: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from qmrunner import __version__
 from tests.support import Home
 
 WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
@@ -74,6 +75,11 @@ def test_the_installed_program_is_the_same_as_the_module() -> None:
     ended = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=30)
     assert ended.returncode == 0
     assert "nothing lost" in ended.stdout
+
+
+def test_the_program_tells_its_version(place: Home) -> None:
+    assert place.run("--version").stdout == f"qmrunner {__version__}\n"
+    assert not place.path.exists()
 
 
 def test_a_submitted_job_is_stored_with_its_input_before_its_id_is_told(place: Home) -> None:

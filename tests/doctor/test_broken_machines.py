@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from qmrunner.store import schema
-from tests.doctor.machines import NO_NWCHEM, Doctor, mounted, needs_nwchem
+from tests.doctor.machines import NO_NWCHEM, Doctor, emulated, mounted, needs_nwchem
 from tests.support import ROOT, Home
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
@@ -108,6 +108,12 @@ def test_a_low_hard_limit_of_the_stack(doctor: Doctor) -> None:
 def test_a_limit_that_ends_engines_in_mid_run(doctor: Doctor) -> None:
     told = doctor(prefix=["sh", "-c", 'ulimit -f 1000000; exec "$@"', "sh"])
     assert "file size" in told.fault("limits", "limits_set", "warn")["text"]
+
+
+def test_a_kernel_that_does_not_hand_over_orphans(doctor: Doctor) -> None:
+    found = doctor(prefix=emulated()).fault("kernel", "kernel_unfit")
+    assert "PR_SET_CHILD_SUBREAPER: Invalid argument" in found["text"]
+    assert "processor" in found["remedy"]
 
 
 def test_a_clock_far_in_the_past(doctor: Doctor, tmp_path: Path) -> None:

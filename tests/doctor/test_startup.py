@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.doctor.machines import Doctor, mounted
+from tests.doctor.machines import Doctor, emulated, mounted
 from tests.support import Daemon, Home, wait_for
 
 ENGINES = ("NWCHEM", "XTB", "CREST")
@@ -50,6 +50,14 @@ def test_a_clock_in_the_past_is_refused(home: Home, tmp_path: Path) -> None:
     ended = Doctor(home).command("run", python_path=str(folder))
     assert ended.returncode == 4
     assert "clock_in_the_past" in ended.stderr
+
+
+def test_a_kernel_that_does_not_hand_over_orphans_is_refused(home: Home) -> None:
+    """No promise about the end of an engine could be kept."""
+    ended = Doctor(home).command("run", prefix=emulated())
+    assert ended.returncode == 4
+    assert ended.stderr.startswith("qmrunner: kernel_unfit")
+    assert not home.path.exists()
 
 
 def test_a_full_scratch_is_refused(home: Home, mounts: list[str], tmp_path: Path) -> None:
