@@ -18,7 +18,8 @@ _GROWN_BYTES = 1 << 20
 _TOLD_PROCESSES = 256  # of a larger tree: these many, so that a message stays one write
 _WALK_LEAST_S = 1.0  # well below the last interval, which it would otherwise miss every other time
 _WALK_SHARE = 50
-_MAPS_SHARE = 500  # reading all mappings may take this part of the time
+_MAPS_SHARE = 500  # reading all mappings may take this part of the time,
+_GROWN_SHARE = 50  # and this one while /dev/shm grows: what is there then may not be there for long
 
 
 @dataclass
@@ -62,7 +63,8 @@ class Meter:
         self._next_look = 0.0
         self._shm_free: int | None = None
         self._next_walk = 0.0
-        self._next_maps = 0.0
+        self._maps_at = self._maps_cost_s = 0.0
+        self._grown = False
 
     def is_due(self, now: float) -> bool:
         """Whether to look now; it glances when it is time for that. Ask again at `next_due`."""
@@ -75,7 +77,8 @@ class Meter:
         if free is None or before is None:
             return False
         self._shm_free = max(free, before)  # what went away and came again is seen, too
-        return before - free > _GROWN_BYTES
+        self._grown = before - free > _GROWN_BYTES
+        return self._grown
 
     def look(self) -> bool:
         """Measure now. Whether scratch was measured, too."""
@@ -113,11 +116,12 @@ class Meter:
 
     def _weigh(self, pids: list[int], now: float) -> None:
         usage = self.usage
-        if now >= self._next_maps:
+        if now >= self._maps_at + self._maps_cost_s * (_GROWN_SHARE if self._grown else _MAPS_SHARE):
+            began = time.thread_time()
             self._shm_free = sampling.shm_free_bytes()
             usage.shm_mib = sampling.shm_bytes(pids) / 2**20
             usage.peak_shm_mib = max(usage.peak_shm_mib, usage.shm_mib)
-            self._next_maps = now + _MAPS_SHARE * (time.monotonic() - now)
+            self._maps_at, self._maps_cost_s, self._grown = now, time.thread_time() - began, False
         usage.memory_mib = sampling.private_bytes(pids) / 2**20 + usage.shm_mib
         usage.peak_memory_mib = max(usage.peak_memory_mib, usage.memory_mib)
 
