@@ -13,6 +13,7 @@ from qmrunner.model.states import AttemptState
 
 RETRY_DELAY_CAP_S = 600.0
 PUT_OFF_S = 5.0
+SAME_RUNNING = "same_running"
 # A reboot, or a death before the engine began, says nothing about the step.
 _HELD_AGAINST = ("guardian", "worker")
 # Deaths of a step's guardian or worker are counted within this window.
@@ -89,6 +90,12 @@ def cancelled() -> Verdict:
 def put_off(code: str, what: str) -> Verdict:
     """The verdict on an attempt that could not begin for want of `what`, which will be back: not the step's fault."""
     return Verdict("requeue", AttemptState.STOPPED, code, delay_s=PUT_OFF_S, summary=f"{what}; will be tried again")
+
+
+def wait_for_same(other: str) -> Verdict:
+    """The verdict on an attempt that did not begin, because the step `other` is computing the very same: ready, but not
+    to be claimed until that one has ended, in whichever way."""
+    return Verdict("requeue", AttemptState.STOPPED, SAME_RUNNING, summary=f"{other}, which computes the same")
 
 
 def retry_delay(retries: int, base_s: float, jitter: float) -> float:

@@ -38,7 +38,7 @@ from qmrunner.runtime.tail import TailRegister
 from qmrunner.store import candidates, claims
 from qmrunner.store.claims import Claim
 from qmrunner.store.molding import expected_s
-from qmrunner.store.reuse import computed_before
+from qmrunner.store.reuse import being_computed, computed_before
 from qmrunner.store.session import StoreUnavailable
 
 _TREE_DEADLINE_S = 10.0
@@ -174,6 +174,7 @@ class Worker:
         try:
             with self.app.store.read() as connection:
                 known = computed_before(connection, live.content_key)
+                same = being_computed(connection, live.content_key, but=live.step.id)
         except StoreUnavailable:
             return False  # to compute needs no store
         for earlier in known:
@@ -189,7 +190,15 @@ class Worker:
                 return True
             self.log.warning("reuse_refused", **who(live), source=f"{earlier.job_id}/{earlier.name}")
             remove_tree(live.folder.work, self.settings.scratch_root)
-        return False
+        return same is not None and self._wait_for(live, same)
+
+    def _wait_for(self, live: Live, same: Step) -> bool:
+        """Give the attempt back until an identical step has ended. False: its result could not be had here."""
+        if same.worker_id != self.worker_id and self.app.artifacts is None:
+            return False
+        waiting = policy.wait_for_same(f"{same.job_id}/{same.name}")
+        self.conclusions.commit(live, lambda cancelled: policy.cancelled() if cancelled else waiting, {}, None)
+        return True
 
     def _launch(self, live: Live) -> tuple[tuple[str, ...], Exception | None]:
         engine = self.app.engine(live.step.engine)
@@ -227,6 +236,7 @@ class Worker:
                     guardian=record.get("guardian", {}),
                     engine_pid=live.engine_pid,
                     notes=notes,
+                    content_key=live.content_key,
                 )
         except StoreUnavailable as problem:
             # The engine runs and its guardian knows who it is; the finishing commit needs no `running` before it.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, exists, func, or_, select
 
 from qmrunner.model import labels
 from qmrunner.model.jobs import Step
@@ -72,8 +72,16 @@ def _claimable(query: Select[Any], has: Sequence[str] | None) -> Select[Any]:
             steps.c.not_before <= bindparam("now"),
             steps.c.not_before > bindparam("too_far"),
         ),
+        or_(steps.c.content_key.is_(None), ~_same_in_hand()),
         *(() if has is None else (_met_by(has),)),
     )
+
+
+def _same_in_hand() -> ColumnElement[bool]:
+    """Whether somebody is at a step with the same content. A ready step has its content noted only while it waits."""
+    other = steps.alias("other")
+    in_hand = other.c.state.in_((StepState.CLAIMED, StepState.RUNNING))
+    return exists().where(other.c.content_key == steps.c.content_key, in_hand)
 
 
 def _met_by(has: Sequence[str]) -> ColumnElement[bool]:

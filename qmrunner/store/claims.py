@@ -14,7 +14,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select, update
 from qmrunner.model import labels, remedies
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.model.packing import PATIENCE, Candidate, Capacity, Free, can_ever_fit, choose
-from qmrunner.model.policy import Verdict
+from qmrunner.model.policy import SAME_RUNNING, Verdict
 from qmrunner.model.shortage import never_fits, shortages, waits_for
 from qmrunner.model.space import REASONS, Room, after_stop_mib
 from qmrunner.model.states import JOB_FINAL, AttemptState, StepState
@@ -284,9 +284,10 @@ def start(
     guardian: Mapping[str, Any],
     engine_pid: int | None,
     notes: tuple[str, ...],
+    content_key: str | None = None,
 ) -> bool:
     """Record the running engine. False: this attempt has been fenced off."""
-    if not move_step(connection, now, step_id, "start", fence=number):
+    if not move_step(connection, now, step_id, "start", fence=number, content_key=content_key):
         return False
     running = {"guard": dict(guardian), "engine": engine_pid, "noted": list(notes), "at": now}
     connection.execute(_STARTED, {"step": step_id, "attempt": number, **running})
@@ -308,8 +309,8 @@ def finish(
 ) -> int | None:
     """End an attempt and let its job go on, in one commit.
 
-    `content_key` is kept with a success, so that an identical step finds it. `publish` runs once the fence is passed;
-    `ended` with the job and its steps when this was the job's end.
+    `content_key` is kept with a success, so that an identical step finds it, and with a step that waits for one.
+    `publish` runs once the fence is passed; `ended` with the job and its steps when this was the job's end.
 
     Returns how many steps are ready now, or None when this attempt has been fenced off: nothing was changed then.
     """
@@ -325,9 +326,12 @@ def finish(
         "worker_id": None if verdict.move == "requeue" else row.worker_id,
         "not_before": now + verdict.delay_s if verdict.delay_s else None,
         "retries": row.retries + verdict.spends_retry,
+        "content_key": content_key if verdict.move == "succeed" or verdict.code == SAME_RUNNING else None,
     }
     if verdict.move == "succeed":
-        values |= {"result": dict(verdict.result), "content_key": content_key}
+        values |= {"result": dict(verdict.result)}
+    if verdict.code == SAME_RUNNING:
+        values |= {"waits_for": verdict.summary}
     if verdict.remedied is not None:
         values |= {"params": dict(verdict.remedied.params), "demand": asdict(verdict.remedied.demand)}
     if verdict.move == "requeue" and usage.get("stop_reason") in REASONS:

@@ -119,7 +119,8 @@ class StepColumns(TypedColumns):
     created_at: Column[float] = Column(Float, nullable=False)
     started_at: Column[float | None] = Column(Float)
     finished_at: Column[float | None] = Column(Float)
-    content_key: Column[str | None] = Column(String(64))  # of a succeeded step: hash of all that decided its result
+    # Hash of all that decides the result: of a succeeded step, a running one, and a ready one that waits for that.
+    content_key: Column[str | None] = Column(String(64))
 
 
 steps = Table(

@@ -112,6 +112,22 @@ def test_a_worker_without_redis_hears_what_another_machine_hands_in_by_its_beat(
     assert lab.ended(job, _DEADLINE_S) == "succeeded"
 
 
+def test_an_identical_step_does_not_wait_for_one_whose_result_may_be_out_of_reach(
+    lab: Lab, shared: dict[str, str], tmp_path: Path, daemon: Callable[..., Daemon]
+) -> None:
+    """Without an artifact store nobody knows what another machine's folders hold."""
+    lab.home.extra |= {"QMRUNNER_REUSE": "on", "QMRUNNER_SLOTS": "1"}
+    lab.start()
+    first = lab.submit(gate=1)
+    lab.running(first, _DEADLINE_S)
+    daemon(on=Home(tmp_path / "other", {**shared, "QMRUNNER_REUSE": "on", "QMRUNNER_SLOTS": "1"}))
+    second = lab.home.json("submit", "xtb", str(tmp_path / "mol1.xyz"))["id"]
+    lab.running(second, _DEADLINE_S)
+    lab.open_gate()
+    assert lab.ended(first, _DEADLINE_S) == lab.ended(second, _DEADLINE_S) == "succeeded"
+    assert lab.attempts(second) == DONE
+
+
 def test_a_job_waits_for_a_label_and_says_so_until_such_a_worker_comes(
     lab: Lab, shared: dict[str, str], tmp_path: Path, daemon: Callable[..., Daemon]
 ) -> None:
