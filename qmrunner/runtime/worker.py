@@ -169,7 +169,7 @@ class Worker:
     def _reuse(self, live: Live) -> bool:
         """Conclude the attempt with what an identical step published before. False: it has to be computed."""
         live.content_key = reuse.key_of(self.app, live)
-        if live.content_key is None or self.settings.reuse == "off" or live.job.params.get("fresh"):
+        if live.content_key is None or not self._shares(live):
             return False
         try:
             with self.app.store.read() as connection:
@@ -191,6 +191,10 @@ class Worker:
             self.log.warning("reuse_refused", **who(live), source=f"{earlier.job_id}/{earlier.name}")
             remove_tree(live.folder.work, self.settings.scratch_root)
         return same is not None and self._wait_for(live, same)
+
+    def _shares(self, live: Live) -> bool:
+        """Whether the step may take the result of an identical one."""
+        return self.settings.reuse == "on" and not live.job.params.get("fresh")
 
     def _wait_for(self, live: Live, same: Step) -> bool:
         """Give the attempt back until an identical step has ended. False: its result could not be had here."""
@@ -236,7 +240,7 @@ class Worker:
                     guardian=record.get("guardian", {}),
                     engine_pid=live.engine_pid,
                     notes=notes,
-                    content_key=live.content_key,
+                    content_key=live.content_key if self._shares(live) else None,
                 )
         except StoreUnavailable as problem:
             # The engine runs and its guardian knows who it is; the finishing commit needs no `running` before it.

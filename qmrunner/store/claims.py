@@ -326,12 +326,15 @@ def finish(
         "worker_id": None if verdict.move == "requeue" else row.worker_id,
         "not_before": now + verdict.delay_s if verdict.delay_s else None,
         "retries": row.retries + verdict.spends_retry,
-        "content_key": content_key if verdict.move == "succeed" or verdict.code == SAME_RUNNING else None,
     }
+    if verdict.move == "succeed" or verdict.code == SAME_RUNNING:
+        values |= {"content_key": content_key}
+    elif verdict.move != "requeue" or verdict.remedied is not None:
+        values |= {"content_key": None}  # else it goes on with the same, and identical ones wait on
     if verdict.move == "succeed":
         values |= {"result": dict(verdict.result)}
     if verdict.code == SAME_RUNNING:
-        values |= {"waits_for": verdict.summary}
+        values |= {"code": None, "summary": None, "waits_for": verdict.summary}  # nothing is wrong with it
     if verdict.remedied is not None:
         values |= {"params": dict(verdict.remedied.params), "demand": asdict(verdict.remedied.demand)}
     if verdict.move == "requeue" and usage.get("stop_reason") in REASONS:

@@ -12,15 +12,24 @@ from tests.support import wait_for
 
 
 @pytest.fixture
+def lab(lab: Lab) -> Lab:
+    lab.home.extra["QMRUNNER_REUSE"] = "on"
+    return lab
+
+
+@pytest.fixture
 def twins(lab: Lab) -> tuple[Lab, str, str]:
     """A running step, and an identical one of another job that waits for it; room for both."""
-    lab.home.extra["QMRUNNER_REUSE"] = "on"
     lab.start()
+    return lab, *pair(lab)
+
+
+def pair(lab: Lab) -> tuple[str, str]:
     first = lab.submit(gate=1)
     lab.running(first)
     second = again(lab)
     wait_for(lambda: lab.attempts(second) == [(1, "stopped", "same_running")], what="the second to wait")
-    return lab, first, second
+    return first, second
 
 
 def again(lab: Lab, *options: str) -> str:
@@ -33,7 +42,9 @@ def again(lab: Lab, *options: str) -> str:
 def test_the_second_waits_says_for_whom_and_takes_the_result(twins: tuple[Lab, str, str]) -> None:
     lab, first, second = twins
     assert lab.home.job(second)["steps"][0]["waits_for"] == f"{first}/xtb, which computes the same"
-    assert f"step xtb waits for {first}/xtb, which computes the same" in lab.home.json("why", second)["summary"]
+    told = lab.home.json("why", second)
+    assert told["summary"] == f"step xtb waits for {first}/xtb, which computes the same"
+    assert told["code"] is None
     third = again(lab)  # and so do all that come
     wait_for(lambda: lab.attempts(third) == [(1, "stopped", "same_running")], what="the third to wait")
     other = lab.submit(seconds=0)  # what waits so keeps nobody else waiting
@@ -45,8 +56,8 @@ def test_the_second_waits_says_for_whom_and_takes_the_result(twins: tuple[Lab, s
     for job in (second, third):
         assert lab.attempts(job) == [(1, "stopped", "same_running"), (2, "succeeded", "ok")]
         assert lab.step(job).retries == 0
-        told = lab.home.json("why", job)["attempts"][-1]
-        assert told["usage"]["reused_from"] in {f"{first}/xtb", f"{second}/xtb", f"{third}/xtb"}
+        last = lab.home.json("why", job)["attempts"][-1]
+        assert last["usage"]["reused_from"] in {f"{first}/xtb", f"{second}/xtb", f"{third}/xtb"}
         assert lab.published_attempt(job) == 1  # the first one's
     lab.nothing_left(first, second, third)
 
@@ -62,7 +73,7 @@ def test_the_second_is_computed_when_the_first_is_cancelled(twins: tuple[Lab, st
 
 
 def test_the_second_is_computed_when_the_first_fails(lab: Lab) -> None:
-    lab.home.extra |= {"QMRUNNER_REUSE": "on", "QMRUNNER_MAX_RETRIES": "0"}
+    lab.home.extra["QMRUNNER_MAX_RETRIES"] = "0"
     lab.start()
     first = lab.submit(gate=1, exit=1)
     lab.running(first)
@@ -83,6 +94,19 @@ def test_the_second_waits_on_while_the_first_is_taken_over_by_a_new_consumer(twi
     assert lab.attempts(first) == [(1, "succeeded", "ok")]
     assert len(lab.attempts(second)) == 2
     assert lab.published_attempt(second) == 1
+
+
+def test_the_second_waits_on_when_the_first_is_stopped_and_goes_on(lab: Lab) -> None:
+    """Both are ready after the restart, and both could be claimed at once."""
+    running = lab.start()
+    first, second = pair(lab)
+    assert running.stop() == 0
+    lab.start()
+    lab.running(first)
+    lab.open_gate()
+    assert lab.ended(first) == lab.ended(second) == "succeeded"
+    assert lab.attempts(first) == [(1, "stopped", "stopped"), (2, "succeeded", "ok")]
+    assert {lab.published_attempt(job) for job in (first, second)} == {2}
 
 
 def test_who_asked_for_a_fresh_run_waits_for_nobody(twins: tuple[Lab, str, str]) -> None:
