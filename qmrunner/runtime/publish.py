@@ -32,6 +32,11 @@ _FLUSHED_AT_ONCE = 4
 _FRESH_S = 6 * 3600.0
 
 
+def staging(job_folder: Path, step: str, number: int) -> Path:
+    """Where an attempt's files wait to be published."""
+    return job_folder / f".{step}.{number}.new"
+
+
 class Publication:
     """The files of one attempt, staged beside their place. `commit` renames them in; `discard` forgets them."""
 
@@ -40,7 +45,7 @@ class Publication:
         self._step = live.step.name
         self._live = live
         self._outcome = outcome
-        self._staged = job_folder / f".{live.step.name}.{live.number}.new"
+        self._staged = staging(job_folder, live.step.name, live.number)
         self._complete = False
         self._artifacts = artifacts
         self._sent: dict[str, Stored] = {}

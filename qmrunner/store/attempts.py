@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
-from qmrunner.model.states import ATTEMPT_LIVE, STEP_FINAL, StepState
+from qmrunner.model.states import ATTEMPT_LIVE, STEP_FINAL, AttemptState, StepState
 from qmrunner.store.tables import attempts, jobs, steps
 
 _AT_ONCE = 500
@@ -49,6 +49,17 @@ def fates(connection: Connection, job_ids: Iterable[str]) -> Mapping[tuple[str, 
                 ended_at=row.finished_at,
             )
     return found
+
+
+def unpublished(connection: Connection, since: float) -> list[tuple[str, str, int]]:
+    """(job id, step name, number) of attempts that since then (Unix s) ended with their step taken from them."""
+    query = (
+        select(attempts.c.job_id, steps.c.name, attempts.c.number)
+        .join(steps, steps.c.id == attempts.c.step_id)
+        .where(attempts.c.state.in_((AttemptState.LOST, AttemptState.CANCELLED)), attempts.c.finished_at >= since)
+        .order_by(attempts.c.step_id, attempts.c.number)
+    )
+    return [(row.job_id, row.name, row.number) for row in connection.execute(query)]
 
 
 def ended_jobs(connection: Connection, before: float) -> set[str]:

@@ -226,9 +226,10 @@ class Site:
         return {name: sorted(lines) for name, lines in found.items()}
 
     def _litter(self) -> list[Path]:
-        """Scratch folders; every job has ended."""
+        """Scratch folders, and results that were staged and not published; every job has ended."""
         roots = [machine.seen.settings.scratch_root for machine in self.machines if not machine.lost]
-        return [path for root in roots for path in root.glob("*")]
+        staged = list((self.folder / "jobs").glob("*/.*.new"))
+        return [path for root in roots for path in root.glob("*")] + staged
 
     def condemned(self) -> int:
         """How often a worker was called lost by another."""

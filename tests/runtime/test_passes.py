@@ -15,8 +15,8 @@ from qmrunner.model.jobs import Demand, Job, JobEnd, Plan, Step, StepSpec, Submi
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
 from qmrunner.model.states import AttemptState
-from qmrunner.runtime import folders, guardian, passes, tree
-from qmrunner.runtime.passes import processes, scratch, shm
+from qmrunner.runtime import folders, guardian, passes, publish, tree
+from qmrunner.runtime.passes import processes, publications, scratch, shm
 from qmrunner.runtime.passes.base import Context
 from qmrunner.store import claims, workers
 from qmrunner.store import jobs as job_store
@@ -133,6 +133,22 @@ def test_what_the_store_does_not_know_is_left_alone(world: World) -> None:
     foreign.mkdir(parents=True)
     (world.app.settings.scratch_root / "notes").write_text("mine")
     assert scratch.plan(world.context(days=1000)) == []
+
+
+def test_what_a_lost_attempt_had_staged_goes_and_what_is_being_published_stays(world: World) -> None:
+    world.accept("aaaaaaaa")
+    lost = world.claim()
+    world.finish(lost, "requeue", AttemptState.LOST)
+    live = world.claim()
+    staged = []
+    for claim in (lost, live):
+        staged.append(publish.staging(world.app.settings.jobs_root / "aaaaaaaa", "xtb", claim.number))
+        staged[-1].mkdir(parents=True)
+        (staged[-1] / "energy").write_text("-5.07")
+    plan = publications.plan(world.context())
+    assert targets(plan) == [str(staged[0])]
+    assert passes.apply_all(world.context(), plan) == [(plan[0], None)]
+    assert [path.exists() for path in staged] == [False, True]
 
 
 def test_a_link_in_scratch_is_not_followed(world: World, tmp_path: Path) -> None:

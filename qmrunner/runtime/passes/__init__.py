@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from qmrunner.runtime.passes import artifacts, processes, retention, scratch, shm
+from qmrunner.runtime.passes import artifacts, processes, publications, retention, scratch, shm
 from qmrunner.runtime.passes.base import Action, Context
 
 
@@ -22,7 +22,7 @@ class Pass(Protocol):
     def apply(self, context: Context, action: Action) -> str | None: ...
 
 
-PASSES: Sequence[Pass] = (processes, scratch, shm, retention, artifacts)
+PASSES: Sequence[Pass] = (processes, scratch, shm, publications, retention, artifacts)
 
 
 def plan_all(context: Context) -> list[Action]:
