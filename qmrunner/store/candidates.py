@@ -78,7 +78,8 @@ def _claimable(query: Select[Any], has: Sequence[str] | None) -> Select[Any]:
 
 
 def _same_in_hand() -> ColumnElement[bool]:
-    """Whether somebody is at a step with the same content. A ready step has its content noted only while it waits."""
+    """Whether somebody is at a step with the same content. A ready step has its content noted once it
+    waited or was begun."""
     other = steps.alias("other")
     in_hand = other.c.state.in_((StepState.CLAIMED, StepState.RUNNING))
     return exists().where(other.c.content_key == steps.c.content_key, in_hand)

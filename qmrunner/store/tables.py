@@ -119,7 +119,7 @@ class StepColumns(TypedColumns):
     created_at: Column[float] = Column(Float, nullable=False)
     started_at: Column[float | None] = Column(Float)
     finished_at: Column[float | None] = Column(Float)
-    # Hash of all that decides the result: of a succeeded step, a running one, and a ready one that waits for that.
+    # Hash of all that decides the result: of a succeeded step, a running one, and a ready one that waited or was begun.
     content_key: Column[str | None] = Column(String(64))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from qmrunner.engines.nwchem import NWChem
-from tests.support import ROOT, Home
+from tests.support import ROOT, Home, missing
 
 # Under CI a missing engine is a failure: the tests then run, and say what is missing.
 _CI = os.environ.get("CI") == "true"
@@ -111,5 +111,5 @@ os.execv(sys.argv[1], sys.argv[1:])
 def emulated() -> list[str]:
     """The words before a command that has it run as under an emulator of another processor."""
     if os.uname().machine not in ("x86_64", "aarch64"):
-        pytest.skip("the number of the system call is not known here")
+        missing("the number of the system call is not known here")
     return [sys.executable, "-c", _REFUSING]
