@@ -72,6 +72,10 @@ def _path(text: str) -> Path:
     return Path(os.path.abspath(os.path.expanduser(text)))
 
 
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(_path(part) for part in text.split(":") if part)
+
+
 def _text(text: str) -> str:
     return text
 
@@ -153,6 +157,14 @@ class Settings:
     sweep_seconds: float = _setting(_seconds(1), "between two sweeps for leftovers", default=600.0)
     reuse: str = _setting(_choice("on", "off"), "take results of identical steps computed before", default="on")
     remedies: str = _setting(_choice("neutral", "all", "off"), "automatic changes to a failed step", default="neutral")
+    confine: str = _setting(
+        _choice("require", "auto", "off"),
+        "confinement of engines by the kernel; require: refuse inputs from the network without it",
+        default="auto",
+    )
+    confine_allow: tuple[Path, ...] = _setting(
+        _paths, "folders and programs that confined engines may also read and execute, colon separated", default=()
+    )
     log_level: str = _setting(_choice("debug", "info", "warning", "error"), "least severe event shown", default="info")
     api_host: str = _setting(_text, "address on which `serve` listens", default="127.0.0.1")
     api_port: int = _setting(_integer(0), "port of `serve`; 0 takes a free one", default=8642)

@@ -77,7 +77,7 @@ MAY = {
     },
 }
 # These start before anything else is loaded, and live beside every engine.
-SMALL = ("guardian", "spawner", "meter", "tree", "cgroup", "sampling")
+SMALL = ("guardian", "spawner", "meter", "tree", "cgroup", "sampling", "landlock", "seccomp")
 SMALL_MAY = {*(f"qmrunner.runtime.{name}" for name in SMALL), "qmrunner.model.identity"}
 HEAVY = {"rdkit", "numpy", "matplotlib", "scipy"}
 LATE = [

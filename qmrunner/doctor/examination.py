@@ -266,7 +266,7 @@ def _said(name: str, settings: Settings) -> Iterator[Finding]:
     yield from programs.launcher_options(flavour, composed.variables, os.geteuid())
     yield places.path_length(variables.example_folder(settings).work / "tmp", flavour)
     given = os.environ.get("NWCHEM_BASIS_LIBRARY")
-    yield programs.basis(given, programs.beside(str(found.path)), programs.rc_files())
+    yield programs.basis(given, programs.beside(str(found.path)), launch.rc_files())
 
 
 # -- services ---------------------------------------------------------------------------------------------------------

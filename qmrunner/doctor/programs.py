@@ -138,11 +138,6 @@ def launcher_options(flavour: str | None, variables: Mapping[str, str], uid: int
     return found
 
 
-def rc_files() -> tuple[Path, Path]:
-    """Where NWChem looks for its folders after the environment: the user's file, then the machine's."""
-    return Path(os.path.expanduser("~/.nwchemrc")), Path("/etc/nwchemrc")
-
-
 def beside(binary: str) -> str | None:
     """The basis library installed with this NWChem, when it is where packages put it."""
     share = Path(binary).resolve().parent.parent / "share" / "nwchem"

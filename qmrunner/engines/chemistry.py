@@ -18,7 +18,7 @@ from qmrunner.engines import endings, signatures
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
 from qmrunner.engines.signatures import Finding
 from qmrunner.errors import NotReadyError, QmrunnerError
-from qmrunner.model.jobs import Command, Demand, Evidence, Exit, FailureClass, Outcome, Progress, Step
+from qmrunner.model.jobs import Command, Demand, Evidence, Exit, FailureClass, Outcome, Progress, Reach, Step
 from qmrunner.model.remedies import Remedy
 
 # What `qmrunner.chemistry.__main__` prints last; said again here, since importing that package is not allowed.
@@ -37,6 +37,7 @@ PROMOTED = {"shifts": _ANSWER, "select": ("ensemble.xyz", "geometry.xyz")}
 # What each conformer of a task has: its files, by the name of the step's input.
 _PER_CONFORMER = {"shifts": ("shielding", "optimise", "geometry"), "select": ("energy", "geometry")}
 _NEEDED = ("rdkit", "numpy")
+_PACKAGE = Path(__file__).resolve().parents[1]  # an import looks for its name in the folder above
 _TAIL_BYTES = 65536
 _ERROR = re.compile(r"^error (?P<code>[a-z][a-z0-9_]*): (?P<message>.*)$")
 _PROGRESS = re.compile(r"^progress (?P<fraction>[01]\.\d+) (?P<text>.*)$")
@@ -86,6 +87,7 @@ class Chemistry:
             env=self.environment(context),
             files={"task.json": json.dumps(task, indent=1) + "\n"},
             copies=copies,
+            reach=Reach((context.installed.path,), _python_data(), (str(_PACKAGE.parent),)),
         )
 
     def environment(self, context: Context) -> dict[str, str]:
@@ -130,6 +132,12 @@ class _Reader:
             return None
         fraction = float(found["fraction"])
         return Progress(phase=self._phase, fraction=fraction, text=found["text"], done=fraction)
+
+
+def _python_data() -> tuple[str, ...]:
+    """What this interpreter loads modules from, this package, and the fonts that matplotlib knows of."""
+    modules = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    return (sys.prefix, sys.base_prefix, *modules, str(_PACKAGE), str(Path("~/.cache/matplotlib").expanduser()))
 
 
 def _version(package: str) -> str | None:

@@ -151,12 +151,30 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """What an engine needs of the machine, beside the system's libraries and its attempt's own folder.
+
+    `programs` (paths, or names on PATH) may be executed; `data` may be read; below `listed` only names are seen.
+    `shared_memory` opens /dev/shm, `terminals` pseudo-terminals. Each variable of `ports` is set to a free TCP port, which may be used; `any_port`
+    allows all of them, for launchers whose ports cannot be chosen. Without either there is no network.
+    """
+
+    programs: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
+    shared_memory: bool = False
+    terminals: bool = False
+    ports: tuple[str, ...] = ()
+    any_port: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """Everything a guardian needs to start an engine, and nothing else.
 
     `files` are written into the attempt directory before the start, `copies` are copied there (target → source).
     `env` is what the engine wants of its environment; what conflicts with it is dropped when the environment is
-    composed. `notes` records every choice and override for the provenance.
+    composed. `notes` records every choice and override for the provenance. `reach` is what confinement leaves open.
     """
 
     argv: tuple[str, ...]
@@ -164,6 +182,7 @@ class Command:
     files: Mapping[str, str] = field(default_factory=dict)
     copies: Mapping[str, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    reach: Reach = Reach()
 
 
 @dataclass(frozen=True, slots=True)

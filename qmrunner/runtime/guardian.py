@@ -33,7 +33,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from qmrunner.runtime import tree
+from qmrunner.runtime import landlock, seccomp, tree
 from qmrunner.runtime.cgroup import oom_kills
 from qmrunner.runtime.meter import Meter
 
@@ -60,6 +60,7 @@ class Order:
     preallocate_bytes: int
     scratch_quota_mib: int = 0  # 0: none
     file_limit_bytes: int = 0  # 0: none
+    confinement: dict[str, Any] | None = None  # a `landlock.Policy`, and `network`; None: not confined by the kernel
 
 
 @dataclass
@@ -357,6 +358,8 @@ def _become_engine(order: Order, log: int, problem: int) -> None:
         for source, target in ((null, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
         os.setsid()
+        if order.confinement is not None:
+            _confine(order.confinement)
         os.execvpe(order.argv[0], order.argv, order.env)
     except OSError as error:
         os.write(problem, (error.strerror or str(error)).encode())
@@ -364,6 +367,16 @@ def _become_engine(order: Order, log: int, problem: int) -> None:
     except BaseException as error:
         os.write(problem, repr(error).encode())
         os._exit(127)
+
+
+def _confine(order: dict[str, Any]) -> None:
+    """Hand this process, and all that it starts, to the kernel's care. Raises OSError: it must not run otherwise."""
+    network = bool(order.pop("network"))
+    ports = order.pop("ports")
+    paths = {name: tuple(found) for name, found in order.items()}
+    landlock.restrict(landlock.Policy(**paths, ports=None if ports is None else tuple(ports)))
+    if seccomp.supported():
+        seccomp.restrict(network=network)
 
 
 def _be_first_when_memory_ends() -> None:

@@ -11,10 +11,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from qmrunner.engines.base import Context, Engine, Installed
-from qmrunner.errors import QmrunnerError
+from qmrunner.errors import NotReadyError, QmrunnerError
 from qmrunner.model.jobs import OPTIONAL, Command, Step
 from qmrunner.model.space import hard_mark_mib
-from qmrunner.runtime import guardian, machine
+from qmrunner.runtime import confinement, guardian, machine
 from qmrunner.runtime.attempt import Live, engine_grace_s
 from qmrunner.runtime.environment import compose
 from qmrunner.runtime.folders import AttemptFolder, write_atomically
@@ -39,8 +39,30 @@ def prepare(live: Live, engine: Engine, installed: Installed, settings: Settings
         command = replace(command, notes=(*command.notes, warning))
     _lay_out(work, command)
     environment = compose(os.environ, command.env, work, live.marker)
-    _write_order(live, command, environment.variables, settings)
-    return replace(command, notes=(*command.notes, *environment.notes()))
+    held = _confinement(live, command, environment.variables, settings)
+    _write_order(live, command, {**environment.variables, **held.variables}, held, settings)
+    return replace(command, notes=(*command.notes, *environment.notes(), *held.notes))
+
+
+def _confinement(
+    live: Live, command: Command, environment: Mapping[str, str], settings: Settings
+) -> confinement.Confinement:
+    """How the kernel holds this attempt. Raises NotReadyError `confinement_missing`."""
+    if live.job.params.get("unconfined"):
+        return confinement.open_to_all("lifted by --unconfined")
+    if settings.confine == "off":
+        return confinement.open_to_all("QMRUNNER_CONFINE=off")
+    granted = confinement.kernel()
+    if granted.abi is not None:
+        return confinement.confine(command.reach, live.folder.work, environment, settings, granted)
+    if settings.confine == "require" and live.job.params.get("network"):
+        raise NotReadyError(
+            "confinement_missing",
+            "this worker may not run an input from the network: its kernel cannot confine engines",
+            evidence=granted.words,
+            remedy="`qmrunner doctor` says what is missing; QMRUNNER_CONFINE=auto runs what passes the stricter check",
+        )
+    return confinement.open_to_all(granted.words)
 
 
 def inputs_of(step: Step, job_folder: Path, *, optional: bool = True) -> dict[str, Path]:
@@ -83,7 +105,13 @@ def _lay_out(work: Path, command: Command) -> None:
         Path(temporary).mkdir(parents=True, exist_ok=True)
 
 
-def _write_order(live: Live, command: Command, environment: Mapping[str, str], settings: Settings) -> None:
+def _write_order(
+    live: Live,
+    command: Command,
+    environment: Mapping[str, str],
+    held: confinement.Confinement,
+    settings: Settings,
+) -> None:
     live.log.parent.mkdir(parents=True, exist_ok=True)
     order = guardian.Order(
         argv=list(command.argv),
@@ -96,6 +124,7 @@ def _write_order(live: Live, command: Command, environment: Mapping[str, str], s
         preallocate_bytes=_PREALLOCATED_LOG_BYTES,
         scratch_quota_mib=live.grant.scratch_mib,
         file_limit_bytes=_file_limit_bytes(live, settings),
+        confinement=confinement.as_order(held),
     )
     write_atomically(live.folder.path / guardian.COMMAND, json.dumps(asdict(order)))
 

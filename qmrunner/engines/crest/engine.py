@@ -27,7 +27,7 @@ from qmrunner.engines.crest.progress import CrestReader
 from qmrunner.engines.crest.salvage import Salvage
 from qmrunner.engines.xtb.engine import checked_args, plain_name
 from qmrunner.errors import NotReadyError, UsageError
-from qmrunner.model.jobs import Command, Demand, Exit, Outcome, Step
+from qmrunner.model.jobs import Command, Demand, Exit, Outcome, Reach, Step
 from qmrunner.model.remedies import Remedy
 
 _VERSION = re.compile(r"\bVersion +(\d+(?:\.\d+)+)")
@@ -37,6 +37,7 @@ _NEEDS_XTB = ("--legacy", "-legacy", "--qcg", "-qcg")
 _NO_CALCULATION = ("--help", "-h", "--version", "--cite", "--citation")
 _QUICK = ("quick", "squick", "mquick")
 _START = "start.xyz"
+_SHELL_COMMANDS = ("sh", "cat", "cp", "ln", "ls", "mkdir", "mv", "rm", "rmdir", "touch")
 
 
 class Crest:
@@ -107,6 +108,7 @@ class Crest:
             files={salvage.INPUT: point.text, salvage.MARKER: point.marker.text()} if point else {},
             copies={plain_name(target): path for target, path in inputs.items()},
             notes=(f"crest {installed.version or 'of unknown version'}", *told, *notes),
+            reach=_reach(installed),
         )
 
     def environment(self, context: Context, step: Step | None = None) -> dict[str, str]:
@@ -146,6 +148,12 @@ class Crest:
         if params.get("energy_window_kcal") is not None:
             args += ["--ewin", str(params["energy_window_kcal"])]
         return args + _quick(params.get("quick"))
+
+
+def _reach(installed: Installed) -> Reach:
+    """CREST, the xTB it may call, and the shell commands with which it does so and moves its files."""
+    programs = (str(installed.path), *([str(installed.facts["xtb"])] if installed.facts.get("xtb") else []))
+    return Reach((*programs, *_SHELL_COMMANDS), (str(Path("~/.xtbrc").expanduser()),))
 
 
 def missing() -> NotReadyError:

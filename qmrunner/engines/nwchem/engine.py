@@ -61,6 +61,7 @@ class NWChem:
             files={**work.files, _TMP_KEEP: ""},
             copies=work.copies,
             notes=(*started.notes, *work.notes),
+            reach=launch.reach(context.installed),
         )
 
     def environment(self, context: Context) -> dict[str, str]:

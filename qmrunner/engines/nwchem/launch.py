@@ -14,9 +14,25 @@ from pathlib import Path
 from qmrunner.engines import BINARIES
 from qmrunner.engines.base import Installed, Which
 from qmrunner.errors import NotReadyError
+from qmrunner.model.jobs import Reach
 
 _NAME = "nwchem"
 _FACTS = r"\(NWChem\) [0-9][0-9.]*|ranks per node, must be at least"
+
+
+# Programs that a launcher starts, beside it: its daemon or proxy, under the names of each flavour.
+_DAEMONS = {
+    "openmpi4": ("orterun", "orted"),
+    "openmpi5": ("prterun", "prte", "prted"),
+    "mpich": ("mpiexec.hydra", "hydra_pmi_proxy", "hydra_bstrap_proxy", "hydra_persist"),
+}
+# Measured with 4.1.4: the launcher's own listener on IPv4 and IPv6, and the one that ranks connect to.
+_PORTS = {
+    "openmpi4": (
+        "OMPI_MCA_oob_tcp_static_ipv4_ports", "OMPI_MCA_oob_tcp_static_ipv6_ports", "PMIX_MCA_ptl_tcp_ipv4_port",
+    ),
+}  # fmt: skip
+_RC_LINE = re.compile(r"^\s*\w+[ \t]+(/\S*)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +55,24 @@ def locate(configured: Mapping[str, str | None], which: Which) -> Installed:
     }
     names = candidates.get(named or "", ("mpirun", "mpiexec"))
     launcher = _find(configured.get("mpirun"), names, which)
-    return Installed(_NAME, binary, facts={"mpirun": launcher})
+    return Installed(_NAME, binary, facts={"mpirun": launcher, "data": _rc_data()})
+
+
+def rc_files() -> tuple[Path, Path]:
+    """Where NWChem looks for its folders after the environment: the user's file, then the machine's."""
+    return Path("~/.nwchemrc").expanduser(), Path("/etc/nwchemrc")
+
+
+def _rc_data() -> list[str]:
+    """The rc files that are there, and the folders they name."""
+    found = []
+    for file in rc_files():
+        try:
+            text = file.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        found += [str(file), *_RC_LINE.findall(text)]
+    return found
 
 
 def _find(configured: str | None, names: Sequence[str], which: Which) -> str | None:
@@ -134,6 +167,24 @@ def private_directories(flavour: str | None, tmp: Path) -> dict[str, str]:
     return variables
 
 
+def reach(installed: Installed) -> Reach:
+    """What launcher and ranks need of the machine. Terminals: Open MPI forwards the output of ranks through them."""
+    flavour, launcher = str(installed.facts.get("launcher_flavour")), installed.facts.get("mpirun")
+    programs = [program for program in (launcher, installed.path) if program]
+    if launcher:
+        folders = dict.fromkeys((Path(launcher).parent, Path(launcher).resolve().parent))
+        programs += [str(folder / name) for folder in folders for name in _DAEMONS.get(flavour, ())]
+    settings = ("~/.openmpi", "~/.pmix", "~/.prte")
+    return Reach(
+        programs=tuple(programs),
+        data=(*installed.facts.get("data", ()), *(str(Path(name).expanduser()) for name in settings)),
+        shared_memory=True,
+        terminals=flavour.startswith("openmpi"),
+        ports=_PORTS.get(flavour, ()),
+        any_port=flavour not in _PORTS,
+    )
+
+
 def environment(installed: Installed, tmp: Path) -> dict[str, str]:
     """The variables that launcher and ranks want. `tmp` takes sessions and the launcher's shared memory.
 
@@ -143,6 +194,7 @@ def environment(installed: Installed, tmp: Path) -> dict[str, str]:
     common = {
         "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TZ": "UTC", "LC_ALL": "C",
         "GFORTRAN_UNBUFFERED_PRECONNECTED": "1", "SCRATCH_DIR": ".", "PERMANENT_DIR": ".",
+        "HWLOC_COMPONENTS": "-gl",  # it would look for an X server
     }  # fmt: skip
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     flavours = {
@@ -151,6 +203,7 @@ def environment(installed: Installed, tmp: Path) -> dict[str, str]:
             "OMPI_MCA_hwloc_base_binding_policy": "none",
             "OMPI_MCA_rmaps_base_oversubscribe": "1",
             "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+            "OMPI_MCA_btl": "self,vader",  # all ranks are on this machine: no listeners on the network
         },
         "openmpi5": root | {
             "PRTE_MCA_hwloc_default_binding_policy": "none",

@@ -22,7 +22,7 @@ from qmrunner.engines.base import Context, Installed, ProgressReader, Which
 from qmrunner.engines.xtb import judge, remedies
 from qmrunner.engines.xtb.progress import XtbReader
 from qmrunner.errors import NotReadyError, UsageError
-from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
+from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Reach, Step
 from qmrunner.model.remedies import Remedy
 
 _VERSION = re.compile(r"xtb version +(\d[\w.-]*)")
@@ -87,6 +87,7 @@ class Xtb:
             env=self.environment(context, step),
             copies={plain_name(target): path for target, path in inputs.items()},
             notes=(f"xtb {context.installed.version or 'of unknown version'}", *notes),
+            reach=reach(context.installed),
         )
 
     def reader(self, step: Step) -> ProgressReader:
@@ -123,6 +124,12 @@ class Xtb:
         parameters = context.installed.facts.get("parameters")
         env = openmp.environment(context.grant, context.directory, stack)
         return env | ({"XTBPATH": str(parameters)} if parameters else {})
+
+
+def reach(installed: Installed) -> Reach:
+    """xTB needs itself and its parameters."""
+    data = (installed.facts.get("parameters"), str(Path("~/.xtbrc").expanduser()))
+    return Reach((str(installed.path),), tuple(str(path) for path in data if path))
 
 
 def missing() -> NotReadyError:

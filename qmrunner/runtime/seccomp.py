@@ -1,0 +1,115 @@
+"""What Landlock does not cover: a seccomp filter that refuses system calls no engine needs, and no capabilities.
+
+Landlock controls which files are opened and which TCP ports are used. It controls neither local sockets (the spawner's,
+a database's), nor modes and owners of files, nor limits of other processes. The filter refuses these calls with EPERM
+(`socket` with EACCES). Standard library only: guardians call `restrict` between fork and exec.
+
+Numbers are those of ``asm/unistd.h``; the program is classic BPF as in seccomp(2).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Sequence
+
+_SET_MODE_FILTER = 1
+# Without this flag older kernels switch off speculation for the process: numerical code then loses several percent.
+_SPEC_ALLOW = 1 << 2
+_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
+_LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_AT_NUMBER, _AT_ARCHITECTURE, _AT_FIRST_ARGUMENT = 0, 4, 16
+_X32 = 0x40000000
+_AF_INET, _AF_INET6, _AF_NETLINK = 2, 10, 16
+# Machine → AUDIT_ARCH of linux/audit.h, and its column of the table below.
+_MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
+# Modes, owners, attributes; memory of other processes; kernel surfaces without use here; mounts; the machine itself.
+_REFUSED: dict[str, tuple[int | None, int | None]] = {
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
+    "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
+    "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463),
+    "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "removexattrat": (466, 466),
+    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "pidfd_getfd": (438, 438),
+    "kcmp": (312, 272), "process_madvise": (440, 440), "process_mrelease": (448, 448),
+    "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
+    "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
+    "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
+    "mount": (165, 40), "umount2": (166, 39), "pivot_root": (155, 41), "chroot": (161, 51),
+    "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430), "fsconfig": (431, 431),
+    "fsmount": (432, 432), "fspick": (433, 433), "mount_setattr": (442, 442),
+    "unshare": (272, 97), "setns": (308, 268), "open_by_handle_at": (304, 265),
+    "swapon": (167, 224), "swapoff": (168, 225), "reboot": (169, 142), "acct": (163, 89), "quotactl": (179, 60),
+    "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
+    "kexec_load": (246, 104), "kexec_file_load": (320, 294), "syslog": (103, 116),
+    "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266), "adjtimex": (159, 171),
+    "sethostname": (170, 161), "setdomainname": (171, 162), "iopl": (172, None), "ioperm": (173, None),
+}  # fmt: skip
+_SOCKET = (41, 198)
+# prlimit64 for this process only: its first argument, a pid, has to be 0.
+_LIMITS = (302, 261)
+_CAPABILITY_VERSION_3 = 0x20080522
+_CAPSET = (126, 91)
+_SECCOMP = (317, 277)
+
+
+def supported() -> bool:
+    """Whether this kernel takes filters and the table knows its machine."""
+    return os.uname().machine in _MACHINES and os.path.exists("/proc/sys/kernel/seccomp/actions_avail")
+
+
+def restrict(*, network: bool) -> None:
+    """Filter the system calls of this thread and what it executes, and drop its capabilities. Raises OSError.
+
+    `network` allows internet and netlink sockets, which MPI launchers need; else no socket can be made at all.
+    `landlock.forbid_new_privileges` comes first.
+    """
+    machine = os.uname().machine
+    if machine not in _MACHINES:
+        raise OSError(errno.ENOSYS, f"seccomp: no table for {machine}")
+    architecture, column = _MACHINES[machine]
+    _drop_capabilities(column)
+    program = _program(architecture, column, (_AF_INET, _AF_INET6, _AF_NETLINK) if network else ())
+    code = ctypes.create_string_buffer(b"".join(program))
+    header = struct.pack("@HP", len(program), ctypes.addressof(code))
+    _syscall(_SECCOMP[column], _SET_MODE_FILTER, _SPEC_ALLOW, header)
+
+
+def _program(architecture: int, column: int, families: Sequence[int]) -> list[bytes]:
+    refuse = _instruction(_RETURN, _ERRNO | errno.EPERM)
+    refuse_access = _instruction(_RETURN, _ERRNO | errno.EACCES)
+    allow = _instruction(_RETURN, _ALLOW)
+    # A call by another instruction set of the same processor has other numbers.
+    program = [_instruction(_LOAD, _AT_ARCHITECTURE), _instruction(_JUMP_EQUAL, architecture, 1, 0), refuse]
+    program += [_instruction(_LOAD, _AT_NUMBER), _instruction(_JUMP_AT_LEAST, _X32, 0, 1), refuse]
+    for numbers in _REFUSED.values():
+        number = numbers[column]
+        if number is not None:
+            program += [_instruction(_JUMP_EQUAL, number, 0, 1), refuse]
+    own = [_instruction(_LOAD, _AT_FIRST_ARGUMENT), _instruction(_JUMP_EQUAL, 0, 0, 1), allow, refuse]
+    program += [_instruction(_JUMP_EQUAL, _LIMITS[column], 0, len(own)), *own]
+    sockets = [_instruction(_LOAD, _AT_FIRST_ARGUMENT)]
+    for family in families:
+        sockets += [_instruction(_JUMP_EQUAL, family, 0, 1), allow]
+    sockets.append(refuse_access)
+    program += [_instruction(_JUMP_EQUAL, _SOCKET[column], 0, len(sockets)), *sockets]
+    return [*program, allow]
+
+
+def _instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) -> bytes:
+    return struct.pack("=HBBI", code, if_true, if_false, operand)
+
+
+def _drop_capabilities(column: int) -> None:
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    _syscall(_CAPSET[column], header, bytes(24))
+
+
+def _syscall(number: int, *arguments: object) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    answer = int(libc.syscall(ctypes.c_long(number), *arguments))
+    if answer < 0:
+        problem = ctypes.get_errno()
+        raise OSError(problem, f"seccomp: {os.strerror(problem)}")
+    return answer
