@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner.doctor import machine, places, programs, services, variables
+from qmrunner.doctor.confinement import confinement
 from qmrunner.doctor.finding import Check, Finding, ask
 from qmrunner.engines import BINARIES, ENGINES
 from qmrunner.engines.base import Installed
 from qmrunner.errors import NotReadyError, QmrunnerError
 from qmrunner.model.packing import Capacity
 from qmrunner.runtime import cgroup, tree
+from qmrunner.runtime.confinement import kernel as confining_kernel
 from qmrunner.runtime.machine import capacity
 from qmrunner.settings import Settings
 
@@ -154,6 +156,7 @@ def _machine(settings: Settings) -> Iterator[Question]:
     yield "memory", lambda: _memory(what(), settings.memory_mib)
     yield "shm", lambda: machine.shm(_shm(), what().slots)
     yield "kernel", lambda: machine.kernel(_subreaper())
+    yield "confinement", lambda: confinement(confining_kernel(), settings.confine)
     yield "processes", lambda: machine.processes(cgroup.tasks_left(), what().cores)
     yield "stack", lambda: machine.stack(*resource.getrlimit(resource.RLIMIT_STACK))
     names = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_CPU)
@@ -256,6 +259,8 @@ def _engines(settings: Settings) -> Iterator[Question]:
 
 
 def _said(name: str, settings: Settings) -> Iterator[Finding]:
+    from qmrunner.engines.nwchem.launch import rc_files
+
     found = installed(name, settings)
     yield programs.answers(name, found)
     if name != "nwchem":
@@ -266,7 +271,7 @@ def _said(name: str, settings: Settings) -> Iterator[Finding]:
     yield from programs.launcher_options(flavour, composed.variables, os.geteuid())
     yield places.path_length(variables.example_folder(settings).work / "tmp", flavour)
     given = os.environ.get("NWCHEM_BASIS_LIBRARY")
-    yield programs.basis(given, programs.beside(str(found.path)), launch.rc_files())
+    yield programs.basis(given, programs.beside(str(found.path)), rc_files())
 
 
 # -- services ---------------------------------------------------------------------------------------------------------

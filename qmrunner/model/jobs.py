@@ -155,8 +155,9 @@ class Reach:
     """What an engine needs of the machine, beside the system's libraries and its attempt's own folder.
 
     `programs` (paths, or names on PATH) may be executed; `data` may be read; below `listed` only names are seen.
-    `shared_memory` opens /dev/shm, `terminals` pseudo-terminals. Each variable of `ports` is set to a free TCP port, which may be used; `any_port`
-    allows all of them, for launchers whose ports cannot be chosen. Without either there is no network.
+    `shared_memory` opens /dev/shm, `terminals` pseudo-terminals. Each variable of `ports` is set to a free TCP port,
+    which may be used; `any_port` allows all of them, for launchers whose ports cannot be chosen. Without either there
+    is no network.
     """
 
     programs: tuple[str, ...] = ()

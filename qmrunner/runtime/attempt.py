@@ -15,8 +15,6 @@ from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.runtime.folders import AttemptFolder
 from qmrunner.settings import Settings
 
-SNAPSHOTS = "checkpoint"  # below the work folder; engines look there when they resume
-
 
 @dataclass
 class Live:

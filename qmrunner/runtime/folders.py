@@ -15,6 +15,7 @@ from qmrunner.settings import Settings
 from qmrunner.store.claims import Paths
 
 WORK = "work"  # below the attempt directory: the engine's current directory
+SNAPSHOTS = "checkpoint"  # beside it, where no engine writes; engines look there when they resume
 
 
 def paths(settings: Settings) -> Paths:
@@ -34,6 +35,10 @@ class AttemptFolder:
     @property
     def work(self) -> Path:
         return self.path / WORK
+
+    @property
+    def snapshots(self) -> Path:
+        return self.path / SNAPSHOTS
 
     def exit_record(self) -> dict[str, Any] | None:
         return _read_json(self.path / guardian.EXIT)

@@ -12,15 +12,15 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from qmrunner.engines.base import Engine
 from qmrunner.logs import get as get_logger
 from qmrunner.queue import connect_short
 from qmrunner.runtime import guardian, hangs
-from qmrunner.runtime.attempt import SNAPSHOTS, Live
+from qmrunner.runtime.attempt import Live
 from qmrunner.runtime.feed import Feed
+from qmrunner.runtime.folders import AttemptFolder
 
 _PROGRESS_EVERY_S = 0.5
 
@@ -107,7 +107,7 @@ class Follower:
             return
         self._save_due = False
         try:
-            take_snapshot(self._live.folder.work, self._engine)
+            take_snapshot(self._live.folder, self._engine)
         except OSError as problem:
             # The engine may have replaced a file meanwhile, or the disk is full; the last snapshot stands.
             get_logger().warning(
@@ -167,12 +167,12 @@ class Follower:
         self._save_due = self._feed.read() or self._save_due
 
 
-def take_snapshot(work: Path, engine: Engine) -> None:
+def take_snapshot(attempt: AttemptFolder, engine: Engine) -> None:
     """Copy the engine's checkpoint files aside, whole or not at all. The two newest are kept. Raises OSError."""
-    names = engine.checkpoint(work)
+    names = engine.checkpoint(attempt.work)
     if not names:
         return
-    folder = work / SNAPSHOTS
+    folder = attempt.snapshots
     folder.mkdir(exist_ok=True)
     taken = sorted(int(name) for name in os.listdir(folder) if name.isdigit())
     number = taken[-1] + 1 if taken else 1
@@ -180,7 +180,7 @@ def take_snapshot(work: Path, engine: Engine) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     for name in names:
-        shutil.copyfile(work / name, fresh / name)
+        shutil.copyfile(attempt.work / name, fresh / name)
     os.rename(fresh, folder / str(number))
     for old in taken[:-1]:
         shutil.rmtree(folder / str(old), ignore_errors=True)

@@ -85,7 +85,8 @@ class Guardian:
     meter: Meter = field(init=False)
 
     def __post_init__(self) -> None:
-        self.meter = Meter(self.order.cwd, self.order.log)
+        # The attempt's folder: snapshots beside the engine's own count, too.
+        self.meter = Meter(os.path.dirname(self.order.cwd), self.order.log)
 
     def run(self) -> None:
         wake = _catch_signals()

@@ -22,8 +22,8 @@ from qmrunner.artifacts.blobs import ArtifactsUnavailable, Stored
 from qmrunner.artifacts.files import Artifacts
 from qmrunner.engines.base import Engine
 from qmrunner.errors import QmrunnerError
-from qmrunner.runtime.attempt import SNAPSHOTS, Live, LiveSet, who
-from qmrunner.runtime.folders import WORK
+from qmrunner.runtime.attempt import Live, LiveSet, who
+from qmrunner.runtime.folders import WORK, AttemptFolder
 from qmrunner.store import artifacts as rows
 
 _LOOK_EVERY_S = 1.0
@@ -123,7 +123,7 @@ class Handover:
                 if not last and (not found or signature == sent.signature):
                     self._look_again(sent, _IDLE_S)
                     return
-                beginning = f"{live.step.name}/{live.number}/{WORK}"
+                beginning = f"{live.step.name}/{live.number}"
                 there = {one.sha256 for one in sent.contents.values()}
                 contents = self._artifacts.put({f"{beginning}/{name}": path for name, path in found.items()}, there)
             log = self._log(live) if last else {}
@@ -182,19 +182,19 @@ def bring_checkpoint(artifacts: Artifacts, live: Live, engine: Engine) -> int | 
 
 @contextmanager
 def _files(live: Live, engine: Engine, *, last: bool) -> Iterator[dict[str, Path]]:
-    """Path in the working folder → file to send, for as long as the block lasts. Raises OSError when they change.
+    """Path in the attempt's folder → file to send, for as long as the block lasts. Raises OSError when they change.
 
     The newest snapshot, under its own name and in place of the live files: a later attempt finds the folder as if this
     one had ended right after it. Of an ended attempt the live files themselves; an engine checks all before use.
     """
     work = live.folder.work
-    newest = _newest_snapshot(work)
-    found = {str(path.relative_to(work)): path for path in newest.iterdir()} if newest else {}
+    newest = _newest_snapshot(live.folder)
+    found = {str(path.relative_to(live.folder.path)): path for path in newest.iterdir()} if newest else {}
     names = engine.checkpoint(work) if work.is_dir() else ()
     if last:
-        yield {**found, **{name: work / name for name in names}}
+        yield {**found, **{f"{WORK}/{name}": work / name for name in names}}
     elif newest:
-        yield {**found, **{path.name: path for path in newest.iterdir()}}
+        yield {**found, **{f"{WORK}/{path.name}": path for path in newest.iterdir()}}
     else:
         private = live.folder.path / _PRIVATE
         try:
@@ -210,13 +210,13 @@ def _copies(work: Path, names: tuple[str, ...], private: Path) -> dict[str, Path
         target = private / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(work / name, target)
-        found[name] = target
+        found[f"{WORK}/{name}"] = target
     return found
 
 
-def _newest_snapshot(work: Path) -> Path | None:
-    numbers = [int(name) for name in _names(work / SNAPSHOTS) if name.isdigit()]
-    return work / SNAPSHOTS / str(max(numbers)) if numbers else None
+def _newest_snapshot(attempt: AttemptFolder) -> Path | None:
+    numbers = [int(name) for name in _names(attempt.snapshots) if name.isdigit()]
+    return attempt.snapshots / str(max(numbers)) if numbers else None
 
 
 def _names(folder: Path) -> list[str]:

@@ -7,7 +7,6 @@ import stat
 from pathlib import Path
 
 from qmrunner.engines.base import Engine
-from qmrunner.runtime.attempt import SNAPSHOTS
 from qmrunner.runtime.removal import remove_tree
 
 _SMALL_BYTES = 64 << 10
@@ -16,7 +15,7 @@ _SMALL_BYTES = 64 << 10
 def shrink(work: Path, engine: Engine, root: Path) -> list[str]:
     """Remove from a work folder below `root` what no later attempt can use. Returns what had to be left, with reasons.
 
-    Files that the engine's checkpoint names, snapshots of them, and small files stay.
+    Files that the engine's checkpoint names, and small files, stay; snapshots lie elsewhere.
     """
     if root not in work.parents:
         return []
@@ -25,7 +24,7 @@ def shrink(work: Path, engine: Engine, root: Path) -> list[str]:
     except OSError as problem:
         return [f"{work}: {problem.strerror}"]
     try:
-        return _thin(folder, work, {*engine.checkpoint(work), SNAPSHOTS}, root)
+        return _thin(folder, work, set(engine.checkpoint(work)), root)
     finally:
         os.close(folder)
 

@@ -12,7 +12,7 @@ from qmrunner.model.states import STEP_LIVE
 from qmrunner.store.tables import artifacts, control, steps
 
 JOB = "job"  # paths are those in the job's folder
-CHECKPOINT = "checkpoint"  # <step>/<path in the attempt's working folder>
+CHECKPOINT = "checkpoint"  # <step>/<attempt>/<path in the attempt's folder>
 LOG = "log"  # <step>.<attempt>.log.gz
 _AT_ONCE = 500
 _NAME = "artifacts"

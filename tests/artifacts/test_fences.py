@@ -13,8 +13,8 @@ import pytest
 from qmrunner.artifacts.files import Artifacts
 from qmrunner.engines.nwchem import NWChem, restart
 from qmrunner.model.jobs import Outcome
-from qmrunner.runtime.attempt import SNAPSHOTS, LiveSet
-from qmrunner.runtime.folders import AttemptFolder
+from qmrunner.runtime.attempt import LiveSet
+from qmrunner.runtime.folders import SNAPSHOTS, AttemptFolder
 from qmrunner.runtime.handover import Handover, bring_checkpoint
 from qmrunner.runtime.publish import Publication
 from qmrunner.store import claims, schema
@@ -119,11 +119,11 @@ def test_a_late_checkpoint_changes_nothing(lab: Lab) -> None:
     late_claim, late = lab.attempt()
     lab.work.finish(late_claim, REQUEUE)
     _, live = lab.attempt()
-    fill(live.folder.work / SNAPSHOTS / "3", 3)
+    fill(live.folder.snapshots / "3", 3)
     lab.handover().leave(live)
     before = lab.work.everything()
     assert {row["attempt"] for row in before["artifacts"]} == {2}
-    fill(late.folder.work / SNAPSHOTS / "9", 9)
+    fill(late.folder.snapshots / "9", 9)
     lab.handover().leave(late)
     assert lab.work.everything() == before
 
@@ -139,7 +139,8 @@ def test_a_checkpoint_of_a_requeued_step_changes_nothing_either(lab: Lab) -> Non
 
 def test_an_ended_attempt_leaves_its_checkpoint_and_its_log(lab: Lab) -> None:
     claim, live = lab.attempt()
-    fill(fill(live.folder.work) / SNAPSHOTS / "3", 3)
+    fill(live.folder.work)
+    fill(live.folder.snapshots / "3", 3)
     (live.folder.work / restart.MARKER).write_text("restart 1\n")
     lab.handover().leave(live)
     lab.work.finish(claim, REQUEUE)
@@ -154,7 +155,7 @@ def test_an_ended_attempt_leaves_its_checkpoint_and_its_log(lab: Lab) -> None:
 
 def test_what_is_damaged_of_a_checkpoint_takes_the_next_attempt_one_rung_down(lab: Lab) -> None:
     claim, live = lab.attempt()
-    fill(live.folder.work / SNAPSHOTS / "3", 3)
+    fill(live.folder.snapshots / "3", 3)
     lab.handover()._send(live, last=False)
     lab.work.finish(claim, REQUEUE)
     files = {file.path: file for file in lab.artifacts.files(lab.job, CHECKPOINT)}
@@ -180,7 +181,7 @@ def test_what_is_damaged_of_a_checkpoint_takes_the_next_attempt_one_rung_down(la
 
 def test_what_a_later_attempt_left_on_this_machine_is_preferred(lab: Lab) -> None:
     claim, live = lab.attempt()
-    fill(live.folder.work / SNAPSHOTS / "3", 3)
+    fill(live.folder.snapshots / "3", 3)
     lab.handover().leave(live)
     lab.work.finish(claim, REQUEUE)
     claim, _ = lab.attempt()
@@ -194,16 +195,15 @@ def test_what_a_later_attempt_left_on_this_machine_is_preferred(lab: Lab) -> Non
 def test_only_what_has_changed_is_sent_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     _, live = lab.attempt()
     handover = lab.handover()
-    fill(live.folder.work / SNAPSHOTS / "3", 3)
+    fill(live.folder.snapshots / "3", 3)
     handover._send(live, last=False)
     sent: list[str] = []
     put = lab.artifacts.blobs.put
     monkeypatch.setattr(lab.artifacts.blobs, "put", lambda path, sha: (sent.append(path.name), put(path, sha)))
     handover._send(live, last=False)
     assert sent == []  # the same snapshot
-    fill(live.folder.work / SNAPSHOTS / "4", 4)
+    fill(live.folder.snapshots / "4", 4)
     handover._send(live, last=False)
     assert sent == ["calc-004.xyz"]
-    assert {file.path.split("/")[4] for file in lab.artifacts.files(lab.job, CHECKPOINT) if SNAPSHOTS in file.path} == {
-        "4"
-    }
+    paths = [file.path.split("/") for file in lab.artifacts.files(lab.job, CHECKPOINT)]
+    assert {parts[3] for parts in paths if parts[2] == SNAPSHOTS} == {"4"}

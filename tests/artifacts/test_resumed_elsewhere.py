@@ -100,7 +100,7 @@ def test_a_drained_machine_sends_the_last_checkpoint_before_it_lets_go_of_the_st
     worker = daemon(on=drained)
     job = str(desk.json("submit", "nmr", "CO", "--conformers", "none")["id"])
     work = drained.path / "scratch" / job / "optimise-c1" / "1" / "work"
-    wait_for(lambda: any(work.glob("checkpoint/[1-9]*")), 300.0, "a snapshot of the optimisation")
+    wait_for(lambda: any(work.parent.glob("checkpoint/[1-9]*")), 300.0, "a snapshot of the optimisation")
     assert sent(desk, job, "optimise-c1") == []
     assert worker.stop(90.0) == 0
     assert snapshot(desk, job, "optimise-c1")

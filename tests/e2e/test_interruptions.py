@@ -18,7 +18,7 @@ def optimising(worker: Container) -> str:
     job = worker.submit("nmr", "CO")
 
     # One shell that looks often: the step is over a few seconds after its first checkpoint.
-    folder = f"/scratch/{job}/optimise-c1/1/work/checkpoint"
+    folder = f"/scratch/{job}/optimise-c1/1/checkpoint"
     seen = worker.sh(f"for i in $(seq 1200); do ls -d {folder}/[0-9]* 2>/dev/null && exit; sleep 0.1; done", 150)
     assert seen.stdout, worker.run("why", job).stdout
     return job

@@ -90,8 +90,8 @@ def test_an_interrupted_optimisation_restarts_from_its_database_without_a_geomet
 
 def test_the_newest_whole_snapshot_comes_before_the_live_files(tmp_path: Path) -> None:
     previous = fill(tmp_path / "old", step_number=12)
-    fill(previous / "checkpoint" / "ckpt-9", step_number=8)
-    newest = fill(previous / "checkpoint" / "ckpt-10", step_number=9)
+    fill(previous.with_name("checkpoint") / "ckpt-9", step_number=8)
+    newest = fill(previous.with_name("checkpoint") / "ckpt-10", step_number=9)
     assert next_attempt(tmp_path, previous).copies["calc.db"] == newest / "calc.db"
     (newest / "calc.db").write_bytes(database()[:-3])
     assert next_attempt(tmp_path, previous).copies["calc.db"].parent.name == "ckpt-9"

@@ -17,7 +17,7 @@ from pathlib import Path
 from qmrunner.engines.nwchem.molecule import GUESS, PREFIX, Geometry, read_xyz
 from qmrunner.errors import QmrunnerError
 
-SNAPSHOTS = "checkpoint"
+SNAPSHOTS = "checkpoint"  # beside the work folder
 MARKER = "resumed.txt"
 RESUME_XYZ = f"{PREFIX}-resume.xyz"
 _RESPONSE = f"{PREFIX}.shieldcphf"
@@ -144,7 +144,7 @@ def records_ok(path: Path) -> bool:
 
 def _places(previous: Path) -> Iterator[Path]:
     """Directories to look in, best first: snapshots from the newest to the oldest, then the attempt itself."""
-    folder = previous / SNAPSHOTS
+    folder = previous.with_name(SNAPSHOTS)
     if folder.is_dir() and not folder.is_symlink():
         snapshots = [path for path in folder.iterdir() if path.is_dir() and _NUMBER.search(path.name)]
         yield from sorted(snapshots, key=_number_of, reverse=True)
@@ -182,7 +182,7 @@ def _stuck(previous: Path) -> tuple[str, int] | None:
         rung, tries = (previous / MARKER).read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         return None
-    moved = any(_number_of(path) >= 0 for path in _geometry_files(previous)) or (previous / SNAPSHOTS).is_dir()
+    moved = any(_number_of(path) >= 0 for path in _geometry_files(previous)) or previous.with_name(SNAPSHOTS).is_dir()
     return None if moved or rung == FRESH.rung or not tries.isdigit() else (rung, int(tries))
 
 
@@ -194,7 +194,7 @@ def _spent(previous: Path) -> str | None:
 def _point(rung: str, copies: dict[str, Path], geometry: Geometry | None, source: Path, previous: Path) -> ResumePoint:
     stuck = _stuck(previous)
     tries = stuck[1] + 1 if stuck and stuck[0] == rung else 1
-    name = str(source.relative_to(previous)) if source != previous else "its live files"
+    name = str(source.relative_to(previous.parent)) if source != previous else "its live files"
     return ResumePoint(rung, copies, geometry, name, tries)
 
 
