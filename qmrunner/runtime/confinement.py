@@ -29,7 +29,7 @@ _SYSTEM = (
     "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/hosts", "/etc/host.conf", "/etc/localtime",
     "/etc/timezone", "/etc/locale.alias", "/etc/openmpi", "/etc/pmix", "/etc/nwchemrc", "/etc/fonts", "/etc/mime.types",
     "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/version", "/proc/filesystems",
-    "/proc/sys/kernel", "/proc/sys/vm", "/proc/self",
+    "/proc/sys/kernel", "/proc/sys/vm",
     "/sys/devices", "/sys/class", "/sys/bus", "/sys/fs/cgroup", "/sys/kernel/mm",
 )  # fmt: skip
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")

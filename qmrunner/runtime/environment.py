@@ -38,7 +38,8 @@ _BASE = {"TZ": "UTC", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_
 _STORAGE = "AWS_"
 _WANTED = "set by qmrunner"
 _SLASH = "NWChem needs the slash at its end"
-_SECRET = re.compile(r"TOKEN|SECRET|PASS|KEY|JWT|CREDENTIAL|COOKIE|AUTH")
+_SECRET = re.compile(r"TOKEN|SECRET|PASS|KEY|JWT|CREDENTIAL|COOKIE|AUTH|PROXY", re.IGNORECASE)
+_URL_WITH_PASSWORD = re.compile(r"://[^/\s]*:[^/\s]*@")
 _LONGEST_VALUE = 60
 _FEW = 3
 
@@ -78,9 +79,9 @@ class Composed:
 def compose(inherited: Mapping[str, str], wanted: Mapping[str, str], directory: Path, marker: str) -> Composed:
     """The environment of an attempt that works in `directory`.
 
-    Settings, which may hold a database password, are not passed on, nor are the credentials of object storage.
+    Settings, which may hold a database password, are not passed on, nor is anything else that looks like a secret.
     """
-    daemon = {name: value for name, value in inherited.items() if not name.startswith((PREFIX, _STORAGE))}
+    daemon = {name: value for name, value in inherited.items() if not _is_private(name, value)}
     folders = {name: _with_slash(daemon[name]) for name in FOLDERS if daemon.get(name)}
     given = {"TMPDIR": str(directory), **_BASE, **wanted, **folders}
     kept = {name: value for name, value in daemon.items() if name not in given and not why_dropped(name)}
@@ -95,6 +96,14 @@ def compose(inherited: Mapping[str, str], wanted: Mapping[str, str], directory: 
         if name not in given and (why := why_dropped(name))
     ]
     return Composed({**kept, **given, MARKER: marker}, tuple(sorted(changes, key=lambda change: change.name)))
+
+
+def _is_private(name: str, value: str) -> bool:
+    return name.startswith((PREFIX, _STORAGE)) or _looks_secret(name, value)
+
+
+def _looks_secret(name: str, value: str) -> bool:
+    return bool(_SECRET.search(name) or _URL_WITH_PASSWORD.search(value))
 
 
 def why_dropped(name: str) -> str | None:
@@ -121,6 +130,6 @@ def _with_slash(folder: str) -> str:
 def _shown(name: str, value: str | None) -> str | None:
     if value is None:
         return None
-    if _SECRET.search(name):
+    if _looks_secret(name, value):
         return "(not shown)"
     return value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…"

@@ -62,6 +62,17 @@ def test_a_secret_of_the_launcher_is_not_written_down() -> None:
     assert "abc" not in repr(got.conflicts) + "".join(got.notes())
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GITHUB_TOKEN", "hunter2"), ("PGPASSWORD", "hunter2"), ("SSH_AUTH_SOCK", "hunter2"), ("api_key", "hunter2"),
+        ("https_proxy", "http://me:hunter2@proxy:3128"), ("DATABASE_URL", "postgresql://me:hunter2@host/db"),
+    ],
+)  # fmt: skip
+def test_what_looks_like_a_secret_reaches_no_engine_and_no_note(name: str, value: str) -> None:
+    assert "hunter2" not in repr(composed(**{name: value}))
+
+
 def test_settings_are_never_passed_on_and_never_told() -> None:
     got = composed(QMRUNNER_STORE_URL="postgresql://me:secret@host/db")
     assert "secret" not in repr(got)
