@@ -190,7 +190,8 @@ def composed(project: str, file: str, environment: Mapping[str, str], timeout_s:
     def run(*args: str) -> str:
         ended = subprocess.run(
             [*argv, *args],
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "QMRUNNER_IMAGE": IMAGE, **environment},
+            cwd=ROOT,
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "PWD": str(ROOT), "QMRUNNER_IMAGE": IMAGE, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
