@@ -157,7 +157,7 @@ class Reach:
     `programs` (paths, or names on PATH) may be executed; `data` may be read; below `listed` only names are seen.
     `shared_memory` opens /dev/shm, `terminals` pseudo-terminals. Each variable of `ports` is set to a free TCP port,
     which may be used; `any_port` allows all of them, for launchers whose ports cannot be chosen. Without either there
-    is no network.
+    is no network. `local_sockets` allows Unix sockets.
     """
 
     programs: tuple[str, ...] = ()
@@ -167,6 +167,7 @@ class Reach:
     terminals: bool = False
     ports: tuple[str, ...] = ()
     any_port: bool = False
+    local_sockets: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import struct
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ _SYSTEM = (
     "/etc/nsswitch.conf", "/etc/passwd", "/etc/group", "/etc/hosts", "/etc/host.conf", "/etc/localtime",
     "/etc/timezone", "/etc/locale.alias", "/etc/openmpi", "/etc/pmix", "/etc/nwchemrc", "/etc/fonts", "/etc/mime.types",
     "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/loadavg", "/proc/version", "/proc/filesystems",
-    "/proc/sys/kernel", "/proc/sys/vm",
+    "/proc/sys",
     "/sys/devices", "/sys/class", "/sys/bus", "/sys/fs/cgroup", "/sys/kernel/mm",
 )  # fmt: skip
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
@@ -89,13 +89,14 @@ class Confinement:
 
     policy: landlock.Policy | None
     network: bool
+    local_sockets: bool
     variables: Mapping[str, str]
     notes: tuple[str, ...]
 
 
 def open_to_all(why: str) -> Confinement:
     """No confinement by the kernel, and why."""
-    return Confinement(None, True, {}, (f"confinement: none, {why}",))
+    return Confinement(None, True, True, {}, (f"confinement: none, {why}",))
 
 
 def confine(
@@ -126,7 +127,8 @@ def confine(
     notes = [f"confinement: {granted.words}"]
     notes += [f"confinement: {path} is a script, so that it may execute the system's programs" for path in scripts]
     variables = dict(zip(reach.ports, map(str, ports), strict=True))
-    return Confinement(policy, reach.any_port or bool(ports), variables, tuple(notes))
+    network = reach.any_port or bool(ports)
+    return Confinement(policy, network, reach.local_sockets, variables, tuple(notes))
 
 
 def _unique(paths: Iterable[str]) -> tuple[str, ...]:
@@ -251,8 +253,10 @@ def _linked(path: str) -> Iterator[str]:
 
 def as_order(confinement: Confinement) -> dict[str, Any] | None:
     """The part of a guardian's order that says how its engine is held; None: not by the kernel."""
-    policy = confinement.policy
-    if policy is None:
+    if confinement.policy is None:
         return None
-    paths = {name: list(getattr(policy, name)) for name in ("read", "write", "execute", "devices", "listed")}
-    return {**paths, "ports": None if policy.ports is None else list(policy.ports), "network": confinement.network}
+    return {
+        "policy": asdict(confinement.policy),
+        "network": confinement.network,
+        "local_sockets": confinement.local_sockets,
+    }

@@ -27,15 +27,15 @@ _ALLOW = "QMRUNNER_CONFINE_ALLOW opens a folder or program of this site to all e
 _REMEDY = f"hand the file in with the job (--with FILE) and name it without its folder; {UNCONFINED}; {_ALLOW}"
 
 
-def explain(outcome: Outcome, log: Path, order: Mapping[str, Any] | None, refused: Sequence[Refused]) -> Outcome:
+def explain(outcome: Outcome, log: Path, policy: Mapping[str, Any] | None, refused: Sequence[Refused]) -> Outcome:
     """The outcome of an attempt, as `confined` where the kernel's refusal made it fail.
 
-    `order` is the confinement of its guardian's order, None where the kernel did not hold it. `refused` is what the
+    `policy` is that of its guardian's order, None where the kernel did not hold it. `refused` is what the
     check of inputs says of the attempt's inputs.
     """
-    if order is None or outcome.state != "failed":
+    if policy is None or outcome.state != "failed":
         return outcome
-    evidence = next(_denied(log, order), None)
+    evidence = next(_denied(log, policy), None)
     if evidence is None and refused:
         said = outcome.evidence.text.strip() if outcome.evidence else "the program failed"
         evidence = Evidence(f"{refused[0].shown()}: {said}", refused[0].file, refused[0].line)
@@ -51,14 +51,14 @@ def explain(outcome: Outcome, log: Path, order: Mapping[str, Any] | None, refuse
     )
 
 
-def _denied(log: Path, order: Mapping[str, Any]) -> Iterator[Evidence]:
+def _denied(log: Path, policy: Mapping[str, Any]) -> Iterator[Evidence]:
     """Lines at the end of the log in which something that the policy forbids was refused, last first."""
     lines, first = _tail(log)
     for at in range(len(lines) - 1, -1, -1):
         if not _SAID.search(lines[at]):
             continue
         text = lines[at].decode("utf-8", "replace").strip()
-        if any(_forbidden(path, order) for path in _named(text, order)):
+        if any(_forbidden(path, policy) for path in _named(text, policy)):
             yield Evidence(text[:400], log.name, None if first is None else first + at)
 
 
@@ -74,9 +74,9 @@ def _tail(log: Path) -> tuple[list[bytes], int | None]:
         return file.read(_TAIL_BYTES).splitlines(), 1 if size <= _TAIL_BYTES else None
 
 
-def _named(text: str, order: Mapping[str, Any]) -> Iterator[str]:
+def _named(text: str, policy: Mapping[str, Any]) -> Iterator[str]:
     """Paths and programs in a line. A relative one is meant from the engine's folder."""
-    work = str(order["write"][0])
+    work = str(policy["write"][0])
     for path in _PATH.findall(text):
         yield os.path.join(work, os.path.expanduser(path))
     program = _PROGRAM.search(text)
@@ -85,13 +85,13 @@ def _named(text: str, order: Mapping[str, Any]) -> Iterator[str]:
         yield found
 
 
-def _forbidden(path: str, order: Mapping[str, Any]) -> bool:
+def _forbidden(path: str, policy: Mapping[str, Any]) -> bool:
     """Whether the policy refuses to read, or to execute, what is at `path`."""
     real = os.path.realpath(path)
-    if _below(real, (*order["write"], *order["devices"])):
+    if _below(real, (*policy["write"], *policy["devices"])):
         return False
     executable = os.path.isfile(real) and os.access(real, os.X_OK)
-    return not _below(real, order["execute"] if executable else order["read"])
+    return not _below(real, policy["execute"] if executable else policy["read"])
 
 
 def _below(path: str, folders: Sequence[str]) -> bool:

@@ -60,7 +60,7 @@ class Order:
     preallocate_bytes: int
     scratch_quota_mib: int = 0  # 0: none
     file_limit_bytes: int = 0  # 0: none
-    confinement: dict[str, Any] | None = None  # a `landlock.Policy`, and `network`; None: not confined by the kernel
+    confinement: dict[str, Any] | None = None  # a `landlock.Policy` and words for `seccomp`; None: not confined
 
 
 @dataclass
@@ -372,12 +372,9 @@ def _become_engine(order: Order, log: int, problem: int) -> None:
 
 def _confine(order: dict[str, Any]) -> None:
     """Hand this process, and all that it starts, to the kernel's care. Raises OSError: it must not run otherwise."""
-    network = bool(order.pop("network"))
-    ports = order.pop("ports")
-    paths = {name: tuple(found) for name, found in order.items()}
-    landlock.restrict(landlock.Policy(**paths, ports=None if ports is None else tuple(ports)))
+    landlock.restrict(landlock.Policy(**order["policy"]))
     if seccomp.supported():
-        seccomp.restrict(network=network)
+        seccomp.restrict(network=order["network"], local_sockets=order["local_sockets"])
 
 
 def _be_first_when_memory_ends() -> None:

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
@@ -48,12 +48,12 @@ class Policy:
     names may be read. `ports` are TCP ports to bind and connect to; None allows all.
     """
 
-    read: tuple[str, ...] = ()
-    write: tuple[str, ...] = ()
-    execute: tuple[str, ...] = ()
-    devices: tuple[str, ...] = ()
-    listed: tuple[str, ...] = ()
-    ports: tuple[int, ...] | None = ()
+    read: Sequence[str] = ()
+    write: Sequence[str] = ()
+    execute: Sequence[str] = ()
+    devices: Sequence[str] = ()
+    listed: Sequence[str] = ()
+    ports: Sequence[int] | None = ()
 
 
 def abi() -> int:

@@ -22,17 +22,16 @@ _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _AT_NUMBER, _AT_ARCHITECTURE, _AT_FIRST_ARGUMENT = 0, 4, 16
 _X32 = 0x40000000
-_AF_INET, _AF_INET6, _AF_NETLINK = 2, 10, 16
+_AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 # Machine → AUDIT_ARCH of linux/audit.h, and its column of the table below.
 _MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-# Modes, owners, attributes; memory of other processes; kernel surfaces without use here; mounts; the machine itself.
+# Modes, owners, attributes; kernel surfaces without use here; mounts; the machine itself. Memory of other processes is
+# Landlock's: MPI libraries copy between their own ranks.
 _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
     "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
     "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463),
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "removexattrat": (466, 466),
-    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "pidfd_getfd": (438, 438),
-    "kcmp": (312, 272), "process_madvise": (440, 440), "process_mrelease": (448, 448),
     "io_uring_setup": (425, 425), "io_uring_enter": (426, 426), "io_uring_register": (427, 427),
     "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
     "add_key": (248, 217), "request_key": (249, 218), "keyctl": (250, 219),
@@ -59,10 +58,10 @@ def supported() -> bool:
     return os.uname().machine in _MACHINES and os.path.exists("/proc/sys/kernel/seccomp/actions_avail")
 
 
-def restrict(*, network: bool) -> None:
+def restrict(*, network: bool, local_sockets: bool) -> None:
     """Filter the system calls of this thread and what it executes, and drop its capabilities. Raises OSError.
 
-    `network` allows internet and netlink sockets, which MPI launchers need; else no socket can be made at all.
+    `network` allows internet and netlink sockets, `local_sockets` those of this machine; else none can be made.
     `landlock.forbid_new_privileges` comes first.
     """
     machine = os.uname().machine
@@ -70,7 +69,8 @@ def restrict(*, network: bool) -> None:
         raise OSError(errno.ENOSYS, f"seccomp: no table for {machine}")
     architecture, column = _MACHINES[machine]
     _drop_capabilities(column)
-    program = _program(architecture, column, (_AF_INET, _AF_INET6, _AF_NETLINK) if network else ())
+    families = ((_AF_INET, _AF_INET6, _AF_NETLINK) if network else ()) + ((_AF_UNIX,) if local_sockets else ())
+    program = _program(architecture, column, families)
     code = ctypes.create_string_buffer(b"".join(program))
     header = struct.pack("@HP", len(program), ctypes.addressof(code))
     _syscall(_SECCOMP[column], _SET_MODE_FILTER, _SPEC_ALLOW, header)

@@ -90,19 +90,19 @@ def test_a_server_for_the_queue_tells_its_version(redis_url: str) -> None:
 @needs_nwchem
 @pytest.mark.engine
 def test_the_environment_of_an_engine_is_told_with_every_change(home: Home) -> None:
-    told = home.json("doctor", "--env", "nwchem", OMP_NUM_THREADS="8", OMPI_MCA_btl="tcp", SLURM_JWT="a.b.c", TZ="CET")
+    told = home.json("doctor", "--env", "nwchem", OMP_NUM_THREADS="8", OMPI_MCA_mtl="ofi", SLURM_JWT="a.b.c", TZ="CET")
     changes = {change["name"]: change for change in told["changes"]}
     assert changes["OMP_NUM_THREADS"] == {**changes["OMP_NUM_THREADS"], "was": "8", "now": "1"}
-    assert changes["OMPI_MCA_btl"]["now"] is None
-    assert "launcher" in changes["OMPI_MCA_btl"]["why"]
+    assert changes["OMPI_MCA_mtl"]["now"] is None
+    assert "launcher" in changes["OMPI_MCA_mtl"]["why"]
     assert changes["TZ"]["now"] == "UTC"
     assert told["set"]["TMPDIR"].startswith(str(home.path / "scratch"))
     assert told["set"]["OMPI_MCA_hwloc_base_binding_policy"] == "none"
     assert "PATH" in told["passed_on"]
     assert "a.b.c" not in json.dumps(told)
-    text = home.run("doctor", "--env", "nwchem", OMPI_MCA_btl="tcp")
+    text = home.run("doctor", "--env", "nwchem", OMPI_MCA_mtl="ofi")
     assert text.returncode == 0
-    assert "drop   OMPI_MCA_btl" in text.stdout
+    assert "drop   OMPI_MCA_mtl" in text.stdout
 
 
 def test_the_environment_of_an_unknown_engine_is_a_usage_error(home: Home) -> None:

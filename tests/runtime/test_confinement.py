@@ -183,7 +183,7 @@ def test_of_tcp_ports_only_those_of_the_launcher_are_open(tmp_path: Path) -> Non
     assert sorted(held.variables) == ["A", "B"]
     assert held.policy is not None
     assert held.policy.ports == tuple(int(port) for port in held.variables.values())
-    assert len(set(order["ports"])) == 2
+    assert len(set(order["policy"]["ports"])) == 2
     assert cell.tries("socket.socket().bind(('127.0.0.1', 0))") == "PermissionError"
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -175,13 +175,17 @@ def reach(installed: Installed) -> Reach:
         folders = dict.fromkeys((Path(launcher).parent, Path(launcher).resolve().parent))
         programs += [str(folder / name) for folder in folders for name in _DAEMONS.get(flavour, ())]
     settings = ("~/.openmpi", "~/.pmix", "~/.prte")
+    # Measured with MPICH on UCX, which looks at its peers in /proc and signals through Unix sockets. Landlock keeps the
+    # memory and environment of processes outside closed all the same.
+    processes = () if flavour in _PORTS else ("/proc",)
     return Reach(
         programs=tuple(programs),
-        data=(*installed.facts.get("data", ()), *(str(Path(name).expanduser()) for name in settings)),
+        data=(*installed.facts.get("data", ()), *(str(Path(name).expanduser()) for name in settings), *processes),
         shared_memory=True,
         terminals=flavour.startswith("openmpi"),
         ports=_PORTS.get(flavour, ()),
         any_port=flavour not in _PORTS,
+        local_sockets=flavour not in _PORTS,
     )
 
 
