@@ -99,7 +99,8 @@ def _lay_out(work: Path, command: Command) -> None:
     for name, text in command.files.items():
         target = work / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text)
+        # A deck of a user may hold any bytes (`engines.nwchem.reader.decode`), and is written as it was checked.
+        target.write_bytes(text.encode("utf-8", "surrogateescape"))
     temporary = command.env.get("TMPDIR")
     if temporary and work in Path(temporary).parents:
         Path(temporary).mkdir(parents=True, exist_ok=True)

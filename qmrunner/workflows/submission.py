@@ -106,10 +106,11 @@ def nwchem(
     """
     from qmrunner.chemistry.structures import decode
     from qmrunner.engines import confine
-    from qmrunner.engines.nwchem import check_deck, findings
+    from qmrunner.engines.nwchem import check_deck, findings, reader
 
     own, files = inputs.collect(deck, with_files)
-    check_deck(decode(files[own], own))
+    decode(files[own], own)
+    check_deck(reader.decode(files[own]))
     if not unconfined:
         confine.refuse(findings(own, files))
     params: dict[str, Any] = {"deck": own, "files": list(files), **_said(unconfined)}

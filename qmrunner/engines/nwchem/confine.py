@@ -1,29 +1,27 @@
-"""Whether a deck stays in its folder. NWChem opens files by name in over a hundred places and has two ways to run
-commands, so every word of the deck is looked at instead of every place (see `engines.confine`).
+"""Whether a deck stays in its folder and starts nothing, by what NWChem reads of it (`nwchem.reader`).
 
-Checked against 7.0.2 (`tests/engines/test_confinement_real.py`): ``"task" "shell "`` runs its command, continued and
-behind ``;``, too; ``includeX/file`` takes the file in; beyond column 1024 a line is cut, in the middle of a word, too;
-a carriage return alone ends a line; ``#`` begins a comment within quotes, too, but not behind a backslash.
+Where the kernel confines engines, the check refuses only what the kernel would stop, and says so before the job runs:
+commands, connections, files elsewhere, a database that was handed in. Where the check alone has to hold (`strict`),
+only directives that are known to be harmless pass (`nwchem.allowed`).
+
+What NWChem 7.0.2 does with what is refused: `tests/engines/test_confinement_real.py`, `test_canaries.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from itertools import takewhile
 
-from qmrunner.engines.confine import Finding, escapes, lines_of, words
+from qmrunner.engines.confine import Finding, escapes, words
+from qmrunner.engines.nwchem import reader
+from qmrunner.engines.nwchem.allowed import Modules
+from qmrunner.engines.nwchem.reader import FOLDERS, Line, Statement, lower
 
-# NWChem reads 1024 columns of a line and all its continuations together.
-_LONGEST_LINE = 1000
-_COMMENT = re.compile(r"(?<!\\)#.*")
-_CONTINUED = re.compile(r"\\[ \t]*$")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-_INCLUDE = re.compile(r"\W*include", re.IGNORECASE)
-_PLAIN_INCLUDE = re.compile(r"include[ \t](\S+)[ \t]*", re.IGNORECASE)
-# `deck.rewrite` comments these lines out; behind a `;` or in an included file it does not see them.
-_DROPPED = re.compile(r"\s*(scratch|permanent)_dir\b", re.IGNORECASE)
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_END = re.compile(rb"\r\n|\r|\n")
+_INCLUDE = re.compile(r"(?:^|[\r\n])(include.?([^\r\n]*))", re.IGNORECASE)
 _RUN_NAME = re.compile(r"\w[\w.+-]{0,63}", re.ASCII)
-_FOLDERS = ("scratch_dir", "permanent_dir")
 _RUNS = ("start", "restart", "continue")
 # What a task line may not ask for, and why.
 _TASKS = {
@@ -31,125 +29,163 @@ _TASKS = {
     "python": "runs a program",
     "debug": "starts a debugger in a terminal",
 }
+_NETWORK = "opens a network connection"
 _DIRECTIVES = {
     "python": ("runs a program", "write the deck without a python block"),
-    "speech": ("opens a network connection", "leave it out"),
-    "ecce_print": ("writes a copy of the run for a program that is no more", "leave it out"),
+    "speech": (_NETWORK, "leave it out"),
+    "server": (_NETWORK, "leave it out: nothing outside can look at the run"),
 }
+_DATABASE = "opens a file that was handed in as its database"
+_ORBITALS = "hand in the orbitals (.movecs) and name them by `vectors input`"
 _HAND_IN = "hand the file in with the deck (--with FILE), and name it without its folder"
 _LEAVE_OUT = "leave it out: the attempt's own folder is used"
+_DRIVER = "drive the geometry with NWChem's own `driver`"
 
 
-def findings(deck: str, files: Mapping[str, bytes]) -> list[Finding]:
+def findings(deck: str, files: Mapping[str, bytes], *, strict: bool = False) -> list[Finding]:
     """What of the deck called `deck`, and of the files handed in with it, would leave the folder or run something.
 
-    `files` holds all of them by name, the deck among them.
+    `files` holds all of them by name, the deck among them. `strict`: nothing but this check confines the run, so what
+    is not known to be harmless is refused, too.
     """
-    taken, found = _of_deck(deck, files[deck], files, top=True)
+    check = _Check(deck, files, Modules() if strict else None)
+    found = check.of_deck()
     for name, data in files.items():
-        if name == deck:
-            continue
-        if name in taken:
-            found += _of_deck(name, data, files, top=False)[1]
-        else:
-            found += _of_other(name, data)
+        if name.endswith(".db"):
+            reason = "a database of NWChem holds names of files of its own"
+            found.append(Finding(name, None, name, reason, _ORBITALS))
+        elif name != deck and name not in check.taken:
+            found += _of_other(name, data, strict)
     return found
 
 
-def _of_other(name: str, data: bytes) -> list[Finding]:
+def _of_other(name: str, data: bytes, strict: bool) -> list[Finding]:
     """A structure, orbitals …: NWChem may read them with its input reader, which follows `include` anywhere."""
-    if name.endswith(".db"):
-        remedy = "hand in the orbitals (.movecs) and name them by `vectors input`"
-        return [Finding(name, None, name, "a database of NWChem holds names of files of its own", remedy)]
-    return [
-        Finding(name, number, line, "takes in another file", "put that file's content in its place")
-        for number, line in enumerate(lines_of(data), start=1)
-        if _INCLUDE.match(line)
-    ]
+    text = data.decode("latin-1")
+    found = []
+    for match in _INCLUDE.finditer(text):
+        if strict or any(escapes(word) for word in words(match[2])):
+            before = text[: match.start(1)]
+            number = before.count("\n") + before.count("\r") - before.count("\r\n") + 1
+            remedy = "put that file's content in its place"
+            found.append(Finding(name, number, reader.shown(match[1]), "takes in another file", remedy))
+    return found
 
 
-def _of_deck(name: str, data: bytes, files: Mapping[str, bytes], *, top: bool) -> tuple[frozenset[str], list[Finding]]:
-    """The files that the deck includes, and its findings."""
-    found: list[Finding] = []
-    taken: set[str] = set()
+class _Check:
+    """One look at a deck and the files it includes, in the order in which NWChem reads them."""
 
-    def add(number: int, text: str, reason: str, remedy: str) -> None:
-        found.append(Finding(name, number, text, reason, remedy))
+    def __init__(self, deck: str, files: Mapping[str, bytes], modules: Modules | None) -> None:
+        self.deck, self.files, self.modules = deck, files, modules
+        self.taken: set[str] = set()
+        self._found: list[Finding] = []
+        self._task_seen = False
 
-    physical = lines_of(data)
-    for number, line in enumerate(physical, start=1):
-        if _CONTROL.search(line):
-            add(number, line, "holds a control character", "write the line anew, as plain text")
-    for number, line in enumerate(physical, start=1):
-        if not _INCLUDE.match(line):
-            continue
-        plain = _PLAIN_INCLUDE.fullmatch(line)
-        if plain is None or plain[1] not in files or plain[1] == name:
-            add(number, line, "takes in a file that was not handed in", _HAND_IN)
-        elif not top or _after_a_task(physical[: number - 1]):
-            # By then the run may have written over the file that was looked at.
-            add(number, line, "takes in a file below a task or from within another one", "include it above all tasks")
-        else:
-            taken.add(plain[1])
-    for number, text in _logical(physical):
-        if len(text) > _LONGEST_LINE:
-            add(number, text, f"is longer than {_LONGEST_LINE} columns, and NWChem cuts it", "break the line with \\")
-        for statement in text.split(";"):
-            problem = _of_statement(statement, files, top and _DROPPED.match(text) is not None)
+    def of_deck(self) -> list[Finding]:
+        self._file(self.deck, top=True)
+        return self._found
+
+    def _file(self, name: str, *, top: bool) -> None:
+        data = self.files[name]
+        control = _CONTROL.search(data)
+        if control:
+            before = _END.split(data[: control.start()])
+            text = _END.split(data)[len(before) - 1].decode("latin-1")
+            self._add(name, len(before), text, "holds a control character", "write the line again, as plain text")
+        for line in reader.read(data):
+            self._line(name, line, top=top)
+            if line.first < line.last and not any(other.line == line.first for other in self._found):
+                self._parts(name, line, data[line.start : line.end])
+
+    def _line(self, name: str, line: Line, *, top: bool) -> None:
+        if line.cut:
+            reason = f"is longer than {reader.COLUMNS} columns, and NWChem cuts it"
+            self._add(name, line.first, _text(line), reason, "break it into several directives")
+        if line.crowded:
+            reason = f"has more than {reader.MOST_STATEMENTS} directives, and NWChem has no room for them"
+            self._add(name, line.first, _text(line), reason, "use several lines")
+        if line.included is not None:
+            self._include(name, line, line.included, top=top)
+        for statement in line.statements:
+            # The rewrite drops such a line of the deck itself (`deck.rewrite`).
+            dropped = top and len(line.statements) == 1 and statement.directive in FOLDERS
+            problem = None if dropped else _of_statement(statement, self.files)
+            if problem is None and self.modules is not None:
+                problem = self.modules.refused(statement)
             if problem:
-                add(number, statement, *problem)
-    return frozenset(taken), found
+                self._add(name, statement.line, statement.text, *problem)
+            self._task_seen = self._task_seen or statement.directive == "task"
+
+    def _parts(self, name: str, line: Line, data: bytes) -> None:
+        """Find in the physical lines of a continued one what would be refused if they stood alone: a build by another
+        compiler may end lines elsewhere, and people may not see that a comment goes on."""
+        parts = [part.rstrip(b" \t\\") for part in _END.split(data)]
+        if not line.statements:
+            above = len(list(takewhile(lambda part: part.lstrip().startswith(b"#"), parts)))
+            parts = [*[b""] * above, b" \\\n".join(part for part in parts[above:] if part)]
+        for number, part in enumerate(parts, start=line.first):
+            for statement in reader.statements(part):
+                problem = None if statement.directive in FOLDERS else _of_statement(statement, self.files)
+                if problem:
+                    self._add(name, number, statement.text, *problem)
+
+    def _include(self, name: str, line: Line, included: str, *, top: bool) -> None:
+        text = f"include {included}"
+        if included not in self.files or included == self.deck:
+            self._add(name, line.first, text, "takes in a file that was not handed in", _HAND_IN)
+        elif not top or self._task_seen:
+            # By then the run may have written over the file that was looked at.
+            reason = "takes in a file below a task or from within another one"
+            self._add(name, line.first, text, reason, "include it above all tasks")
+        else:
+            self.taken.add(included)
+            self._file(included, top=False)
+
+    def _add(self, name: str, number: int, text: str, reason: str, remedy: str) -> None:
+        self._found.append(Finding(name, number, reader.shown(text), reason, remedy))
 
 
-def _logical(physical: list[str]) -> Iterator[tuple[int, str]]:
-    """Lines without their comments, those that a backslash continues put together; with the number of the first.
-
-    NWChem joins before it drops comments, so it puts more into comments than is dropped here, never less.
-    """
-    start, held = 1, ""
-    for number, line in enumerate(physical, start=1):
-        text = _COMMENT.sub("", line)
-        start = start if held else number
-        continued = _CONTINUED.search(text)
-        held += text[: continued.start()] + " " if continued else text
-        if not continued:
-            yield start, held
-            held = ""
-    if held:
-        yield start, held
+def _text(line: Line) -> str:
+    return "; ".join(statement.text.strip() for statement in line.statements)
 
 
-def _after_a_task(physical: list[str]) -> bool:
-    return any("task" in (word.lower() for word in words(text)) for _, text in _logical(physical))
-
-
-def _of_statement(statement: str, files: Mapping[str, bytes], dropped: bool) -> tuple[str, str] | None:
-    """The reason and remedy for what is wrong with one statement; None when nothing is."""
-    said = [word.lower() for word in words(statement)]
-    if not said or dropped:
+def _of_statement(statement: Statement, files: Mapping[str, bytes]) -> tuple[str, str] | None:
+    """The reason and remedy for what is wrong with one statement, wherever it stands; None when nothing is."""
+    directive, said = statement.directive, [lower(word.strip()) for word in statement.words]
+    if directive == "title":
         return None
-    if said[0] in _DIRECTIVES:
-        return _DIRECTIVES[said[0]]
-    if "task" in said:
+    if directive == "speech" and said[1:] == ["off"]:
+        return None
+    if directive in _DIRECTIVES:
+        return _DIRECTIVES[directive]
+    if directive == "task":
         for word, why in _TASKS.items():
             if word in said:
                 return why, "leave this task out"
-    if any("socket" in word for word in said):
-        return "opens a network connection", "drive the geometry with NWChem's own `driver`"
-    if said[0] in _FOLDERS:
+    if "socket" in said or "ipi_client" in said or (directive == "set" and _connects(said[1:2])):
+        return _NETWORK, _DRIVER
+    if directive in FOLDERS:
         return "sets a directory", _LEAVE_OUT
-    if said[0] in _RUNS:
+    if directive.startswith("include"):
+        return "takes in a file", "write `include NAME` at the very start of a line"
+    if directive in _RUNS:
         return _of_run(statement, files)
-    if any(escapes(word) for word in words(statement) if word != "/" or said[0] != "title"):
+    if any(escapes(part) for word in statement.words for part in words(word)):
         return "names a file outside the job's folder", _HAND_IN
+    if directive == "ecce_print" and any(word.rstrip() in files for word in statement.words[1:]):
+        return "writes over a file that was handed in", "give the report a name of its own, such as ecce.out"
     return None
 
 
-def _of_run(statement: str, files: Mapping[str, bytes]) -> tuple[str, str] | None:
+def _connects(key: list[str]) -> bool:
+    return any(word in name for name in key for word in ("socket", "speech", "server"))
+
+
+def _of_run(statement: Statement, files: Mapping[str, bytes]) -> tuple[str, str] | None:
     """`start` or `restart`: the run's name begins the name of every file, and of arguments to a shell."""
-    named = [word.strip('"') for word in statement.split()[1:]]
+    named = statement.words[1:]
     if not all(_RUN_NAME.fullmatch(word) for word in named):
         return "names the run by more than a plain word", "use letters, digits, '-', '_' and '.'"
     if any(word in files for word in named):
-        return "opens a file that was handed in as its database", "hand in the orbitals (.movecs) instead"
+        return _DATABASE, _ORBITALS
     return None

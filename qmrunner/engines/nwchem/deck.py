@@ -1,34 +1,34 @@
-"""A user's deck: checked before it is accepted, and made to live inside its attempt's directory and grant."""
+"""A user's deck: checked before it is accepted, and made to live inside its attempt's directory and grant.
+
+Text is what `nwchem.reader.decode` makes of a deck's bytes; lines and words are those that `nwchem.reader` finds in it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile, zip_longest
 from typing import Any
 
+from qmrunner.engines.nwchem import reader
+from qmrunner.engines.nwchem.reader import FOLDERS, Line, Statement
 from qmrunner.engines.nwchem.sizes import deck_memory_mib
-from qmrunner.errors import UsageError
+from qmrunner.errors import QmrunnerError, UsageError
 
-_TASK = re.compile(r"^\s*task\b\s*(?P<what>.*)", re.IGNORECASE)
-_INCLUDE = re.compile(r"^\s*include\b", re.IGNORECASE)
-_DIRECTORY = re.compile(r"^\s*(scratch|permanent)_dir\b", re.IGNORECASE)
-_MEMORY = re.compile(r"^\s*memory\b", re.IGNORECASE)
-_START = re.compile(r"^\s*(start|restart)\b\s*(?P<prefix>[^\s;]*)", re.IGNORECASE)
-_GEOMETRY = re.compile(r"^\s*geometry\b", re.IGNORECASE)
-_GEOMETRY_LINE = re.compile(r"^\s*geometry\b[^#;\\]*", re.IGNORECASE)
-_NOT_AN_ATOM = re.compile(r"^\s*(symmetry|load|zmatrix|zcoord|system|bq)", re.IGNORECASE)
-_ATOM = re.compile(r"^\s*[A-Za-z]{1,2}\S*(\s+[-+]?\d*\.?\d+([eEdD][-+]?\d+)?){3}")
+_NOT_AN_ATOM = re.compile(r"(symmetry|load|zmatrix|zcoord|system|bq)", re.IGNORECASE)
+_ATOM = re.compile(r"\s*[A-Za-z]{1,2}\S*(\s+[-+]?\d*\.?\d+([eEdD][-+]?\d+)?){3}")
 _UNITS_MIB = {
     "double": 8 / 2**20, "doubles": 8 / 2**20, "real": 8 / 2**20, "integer": 8 / 2**20, "byte": 1 / 2**20,
     "b": 1 / 2**20, "kb": 1 / 1024, "mb": 1.0, "gb": 1024.0, "mw": 8.0, "word": 8 / 2**20, "megabytes": 1.0,
 }  # fmt: skip
 _OURS = "# qmrunner: "
+_LONGEST_COMMENT = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """A deck as it will run, and a note for every line that is not the user's."""
+    """A deck as it will run (as `reader.decode` has it), and a note for every line that is not the user's."""
 
     text: str
     notes: tuple[str, ...]
@@ -46,7 +46,7 @@ def check_deck(text: str) -> None:
         )
     if not text.strip():
         raise UsageError("no_task", "The deck is empty.", remedy="Hand in an NWChem input with at least one task line.")
-    if not any(_TASK.match(line) or _INCLUDE.match(line) for line in directives(text)):
+    if not tasks(text) and not includes_files(text):
         last = text.strip().splitlines()[-1].strip()
         raise UsageError(
             "no_task",
@@ -59,30 +59,21 @@ def check_deck(text: str) -> None:
 
 def tasks(text: str) -> tuple[str, ...]:
     """What each task line asks for, in order, in lower case: ``("dft optimize", "dft property")``."""
-    found = (_TASK.match(line) for line in directives(text))
-    return tuple(" ".join(match["what"].lower().split()) for match in found if match)
+    found = (said for said in _statements(text) if said.directive == "task")
+    return tuple(" ".join(map(reader.lower, said.words[1:])) for said in found)
 
 
 def includes_files(text: str) -> bool:
     """Whether the deck takes in other files, so that its own lines are not all of it."""
-    return any(_INCLUDE.match(line) for line in directives(text))
-
-
-def prefix(text: str, file_name: str) -> str:
-    """The name of the run: what `start` or `restart` says, else the deck's name without its ending."""
-    for line in directives(text):
-        match = _START.match(line)
-        if match and match["prefix"]:
-            return match["prefix"].strip("\"'")
-    return file_name.rsplit(".", 1)[0]
+    return any(line.included is not None for line in reader.read(reader.encode(text)))
 
 
 def requested_memory_mib(text: str) -> int | None:
     """What the deck's memory line asks for per rank, or None when it has none. Raises UsageError on a bad line."""
-    line = next((line for line in directives(text) if _MEMORY.match(line)), None)
+    line = next((said for said in _statements(text) if said.directive == "memory"), None)
     if line is None:
         return None
-    words = line.lower().split()[1:]
+    words = [reader.lower(word) for word in line.words[1:]]
     parts: dict[str, float] = {}
     name = "total"
     for at, word in enumerate(words):
@@ -96,7 +87,7 @@ def requested_memory_mib(text: str) -> int | None:
         raise UsageError(
             "memory_spec_invalid",
             "The memory line gives no usable amount.",
-            evidence=line.strip(),
+            evidence=reader.shown(line.text.strip()),
             remedy="Write for example `memory total 1000 mb`, or leave the line out.",
         )
     return round(total)
@@ -108,15 +99,15 @@ def atoms_in_deck(text: str) -> int | None:
     NWChem drops an atom that coincides with another without a word, so the count is compared with the output's.
     """
     counts, inside = [], False
-    for line in directives(text):
-        if _GEOMETRY.match(line):
+    for said in _statements(text):
+        if said.directive == "geometry":
             inside = True
             counts.append(0)
-        elif inside and line.strip().lower() == "end":
+        elif inside and said.directive == "end":
             inside = False
-        elif inside and _NOT_AN_ATOM.match(line):
+        elif inside and _NOT_AN_ATOM.match(said.directive):
             return None
-        elif inside and _ATOM.match(line):
+        elif inside and _ATOM.match(said.text):
             counts[-1] += 1
     return counts[0] if len(counts) == 1 and counts[0] else None
 
@@ -125,57 +116,127 @@ def rewrite(text: str, ranks: int, memory_mib: int, remedied: Mapping[str, Any] 
     """The deck bound to its attempt: working directories dropped, memory within `memory_mib` for all `ranks`, and what
     the params `remedied` ask for (see `nwchem.remedies`).
 
-    Lines keep their numbers, so that NWChem's "input error at line" still fits the user's file.
+    Only whole lines with their continuations are replaced, and lines keep their numbers, so that NWChem's "input error
+    at line" still fits the user's file. Raises QmrunnerError `deck_rewrite_failed` should NWChem read anything else of
+    the result than of the deck with these changes.
     """
-    notes: list[str] = []
     asked = remedied or {}
     limit = deck_memory_mib(ranks, memory_mib)
     wanted = requested_memory_mib(text)
+    memory = f"memory total {limit} mb"
     replace = wanted is not None and (wanted > limit or bool(asked.get("memory_of_grant")))
-    words = " ".join(word for word in ("noautoz", "noautosym") if asked.get(word))
-    lines = []
-    for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
-        if _DIRECTORY.match(line):
-            notes.append(f"deck: `{line.strip()}` overridden, the attempt's directory is used")
-            line = _OURS + line
-        elif replace and _MEMORY.match(line):
-            notes.append(f"deck: `{line.strip()}` replaced by `memory total {limit} mb`, all that {ranks} ranks have")
-            line = f"memory total {limit} mb"
-        elif words and (match := _GEOMETRY_LINE.match(line)):
-            notes.append(f"deck: {words} added to `{line.strip()}`")
-            line = f"{match[0].rstrip()} {words}{line[match.end() :]}"
-        elif not line.lstrip().startswith("#") and (theory := _theory(line)) and (blocks := _blocks(theory, asked)):
-            notes.append(f"deck: `{blocks}` put before `{line.strip()}`")
-            line = f"{blocks} {line.lstrip()}"
-        lines.append(line)
+    change = _Change(memory if replace else None, ranks, asked, [])
+    data = reader.encode(text)
+    lines = reader.read(data)
+    changed = [change.line(line) for line in lines]
+    result, expected = _put(data, lines, changed), _said(lines, changed)
     if wanted is None:
-        notes.append(f"deck: `memory total {limit} mb` added from the grant")
-        lines.append(f"memory total {limit} mb")
-    return Rewritten("\n".join(lines).rstrip("\n") + "\n", tuple(notes))
+        change.notes.append(f"deck: `{memory}` added from the grant")
+        added = result + memory.encode() + b"\n"
+        if _said(reader.read(added)) == [*expected, memory]:
+            result, expected = added, [*expected, memory]
+        else:
+            # NWChem does not read as far, or reads on from the last line.
+            changed = _with_first(memory, lines, changed)
+            result, expected = _put(data, lines, changed), _said(lines, changed)
+    if _said(reader.read(result)) != expected:
+        raise QmrunnerError(
+            "deck_rewrite_failed",
+            "The deck as it would run is not the one that was checked.",
+            remedy="Write each directive on a line of its own, and report this with the deck.",
+        )
+    return Rewritten(reader.decode(result), tuple(change.notes))
 
 
-def _theory(line: str) -> str | None:
-    """The first word of the first task on this line, in lower case; None without one."""
-    for part in directives(line):
-        match = _TASK.match(part)
-        if match and match["what"].strip():
-            return match["what"].lower().split()[0]
-    return None
+# What stands in the place of a line: statements, or without any the comment; None where the line stays as it is.
+_Said = tuple[list[str], str] | None
 
 
-def _blocks(theory: str, asked: Mapping[str, Any]) -> str:
-    """Blocks, on one line, that a remedied task needs before it: the last word on a setting counts."""
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What is changed in the lines of one deck, and the notes of it."""
+
+    memory: str | None
+    ranks: int
+    asked: Mapping[str, Any]
+    notes: list[str]
+
+    def line(self, line: Line) -> _Said:
+        """What stands in the place of `line`; None when it stays as it is."""
+        if len(line.statements) == 1 and line.statements[0].directive in FOLDERS:
+            was = reader.shown(line.statements[0].text.strip())
+            self.notes.append(f"deck: `{was}` overridden, the attempt's directory is used")
+            return [], _OURS + was
+        said = [part for statement in line.statements for part in self._statement(statement)]
+        return None if said == [statement.text for statement in line.statements] else (said, "")
+
+    def _statement(self, statement: Statement) -> list[str]:
+        was = reader.shown(statement.text.strip())
+        words = " ".join(word for word in ("noautoz", "noautosym") if self.asked.get(word))
+        if statement.broken:
+            return [statement.text]
+        if statement.directive == "memory" and self.memory:
+            self.notes.append(f"deck: `{was}` replaced by `{self.memory}`, all that {self.ranks} ranks have")
+            return [self.memory]
+        if statement.directive == "geometry" and words:
+            self.notes.append(f"deck: {words} added to `{was}`")
+            return [f"{statement.text.rstrip()} {words}"]
+        if statement.directive == "task" and len(statement.words) > 1:
+            blocks = _blocks(reader.lower(statement.words[1]), self.asked)
+            if blocks:
+                self.notes.append(f"deck: `{'; '.join(blocks)}` put before `{was}`")
+            return [*blocks, statement.text]
+        return [statement.text]
+
+
+def _with_first(statement: str, lines: list[Line], changed: list[_Said]) -> list[_Said]:
+    """The changes with `statement` before all others."""
+    at = next((number for number, line in enumerate(lines) if line.statements), None)
+    if at is None:
+        return changed
+    said, comment = changed[at] or ([other.text for other in lines[at].statements], "")
+    return [*changed[:at], ([statement, *said], comment), *changed[at + 1 :]]
+
+
+def _said(lines: list[Line], changed: Sequence[_Said] = ()) -> list[str]:
+    """What NWChem reads, statement by statement, with what is changed in it."""
+    found: list[str] = []
+    for line, said in zip_longest(lines, changed):
+        texts = [statement.text for statement in line.statements] if said is None else said[0]
+        found += [f"include {line.included}"] if line.included is not None else [text.strip(" \t") for text in texts]
+    return found
+
+
+def _put(data: bytes, lines: list[Line], changed: list[_Said]) -> bytes:
+    """The deck with the changes in their places, and an end to its last line."""
+    out, at = b"", 0
+    for line, said in zip(lines, changed, strict=True):
+        if said is not None:
+            out += data[at : line.start] + _in_place(data[line.start : line.end], line.last - line.first, *said)
+            at = line.end
+    out += data[at:]
+    return out if out.endswith((b"\n", b"\r")) else out + b"\n"
+
+
+def _in_place(was: bytes, continuations: int, statements: list[str], comment: str) -> bytes:
+    """A line for as many physical lines as it takes the place of; all but the first are empty comments."""
+    end = b"\r\n" if was.endswith(b"\r\n") else b"\n"
+    plain = "".join(character if character.isprintable() else "?" for character in comment)
+    text = reader.written(statements) if statements else plain[:_LONGEST_COMMENT].rstrip("\\ ").encode()
+    return text + end + (b"#" + end) * continuations
+
+
+def _blocks(theory: str, asked: Mapping[str, Any]) -> list[str]:
+    """Blocks that a remedied task needs before it: the last word on a setting counts."""
     iterations, steps = asked.get("scf_iterations"), asked.get("max_iterations")
     scf = ["direct"] if asked.get("direct") else []
     if iterations:
         scf.append(f"{'iterations' if theory == 'dft' else 'maxiter'} {iterations}")
     block = {"dft": "dft", "scf": "scf", "mp2": "scf", "direct_mp2": "scf"}.get(theory)
-    found = [f"{block}; {'; '.join(scf)}; end;"] if block and scf else []
-    return " ".join([*found, *([f"driver; maxiter {steps}; end;"] if steps else [])])
+    found = [block, *scf, "end"] if block and scf else []
+    return [*found, *(["driver", f"maxiter {steps}", "end"] if steps else [])]
 
 
-def directives(text: str) -> Iterator[str]:
-    """The deck's directives: comments gone, continuation lines joined, `;` taken as a line end."""
-    joined = text.replace("\r\n", "\n").replace("\r", "\n").replace("\\\n", " ")
-    for line in joined.split("\n"):
-        yield from line.split("#", 1)[0].split(";")
+def _statements(text: str) -> Iterator[Statement]:
+    """What NWChem takes in of the deck itself: it stops at a quote that is not closed."""
+    return takewhile(lambda said: not said.broken, reader.statements(reader.encode(text)))

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qmrunner.engines import confine as engines_confine
 from qmrunner.engines.base import Context, Installed, Which
-from qmrunner.engines.nwchem import deck, hessian, launch, molecule, outcome, remedies, restart, sizes
+from qmrunner.engines.nwchem import confine, deck, hessian, launch, molecule, outcome, reader, remedies, restart, sizes
 from qmrunner.engines.nwchem.progress import NWChemReader
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
@@ -114,7 +115,7 @@ def _deck_text(step: Step, context: Context) -> tuple[str, str]:
     path = context.inputs.get(name)
     if path is None or not path.is_file():
         raise QmrunnerError("input_missing", f"The deck {name} is not among the inputs.")
-    return name, path.read_text(encoding="utf-8", errors="replace")
+    return name, reader.decode(path.read_bytes())
 
 
 def _deck_work(step: Step, context: Context, ranks: int) -> Command:
@@ -124,6 +125,10 @@ def _deck_work(step: Step, context: Context, ranks: int) -> Command:
             raise UsageError("input_error", f"{other!r} cannot be the name of an input file.")
     deck.check_deck(text)
     rewritten = deck.rewrite(text, ranks, context.grant.memory_mib, step.params)
+    if not step.params.get("unconfined"):
+        # What the rewrite made of the deck is what runs, so it has to pass, too.
+        files = {other: path.read_bytes() for other, path in context.inputs.items()}
+        engines_confine.refuse(confine.findings(name, {**files, name: reader.encode(rewritten.text)}))
     notes = [*rewritten.notes]
     if context.previous is not None:
         notes.append("resume: a user's deck starts afresh, its tasks are not ours to split")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from qmrunner.engines.nwchem import deck, molecule, restart
+from qmrunner.engines.nwchem import deck, molecule, reader, restart
 from qmrunner.engines.nwchem.read import Report
 from qmrunner.engines.signatures import Finding, load
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
@@ -163,7 +163,7 @@ def _stopped(exit: Exit, problem: Finding, log: Path, provenance: dict[str, Any]
 def _deck_text(step: Step, directory: Path) -> str | None:
     name = str(step.params.get("deck", molecule.DECK)) if step.task == "deck" else molecule.DECK
     try:
-        return (directory / name).read_text(encoding="utf-8", errors="replace")
+        return reader.decode((directory / name).read_bytes())
     except OSError:
         return None
 

@@ -1,0 +1,65 @@
+"""One reader of decks: what it takes for a line is what the real NWChem takes for one, whatever the deck looks like."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qmrunner.engines import get
+from tests.engines import nwchem_echo
+
+# Under CI a missing engine is a failure: the tests then run, and say what is missing.
+MISSING = get("nwchem").locate({}, shutil.which).path is None and os.environ.get("CI") != "true"
+real = pytest.mark.skipif(MISSING, reason="nwchem is not installed")
+# How many decks are compared with NWChem, each of some tens of lines.
+DECKS = int(os.environ.get("QMRUNNER_TEST_ECHOED_DECKS", "25"))
+
+# What can stand in a line. `@` becomes `set kN string` with a number of its own.
+# fmt: off
+WORDS = [b"a", b'"b c"', b"\xe4", "ü".encode(), "\u00a0".encode(), b"\\#", b"\\;", b"\\\\#", b"\\\\;", b'"x\\"y"',
+         b'a"b', b'""', b"\\x", b"x\\", b"\\\\", b"include", b'"c\td"', b"eof", b".", b"*", b"'d", b"\x0b", b"\x85",
+         b"\x1c", b"/", b"d,e=f", b"-1", b"\\\\\\;", b'"g\\\\"', b"@"]
+BLANKS = [b" ", b" ", b"\t", b"  \t ", b" " * 300, b" \\\n", b"\\\n ", b" \\ \t\n", b" \\\r\n", b" \\\r", b" \\\n\n",
+          b" \\\n\\\n"]
+ENDS = [b"\n@", b"\n@", b"\n@", b"\r\n@", b"\r@", b" # c\n@", b" # c \\\n@", b";@", b" ; @", b" \\ # c\n@", b";\n@",
+        b"; # c\n@", b"\n\n# c\n \t\n@", b"\n# c \\\n\n@", b"\n#\\\n;;x\n@", b" \\\n @", b'"\n@', b";;@", b"\nfoo ",
+        b"\neof\n@", b"\n.\n@", b"\n \\\n.\n@", b"\neof \\\n\n@", b"\n\tset\t@", b"\\\\;@", b" #\xff\r@",
+        b"\ninclude more.nw\n@", b"\nINCLUDE\tmore.nw \r@", b"\nincludeXmore.nw\n@", b"\n include more.nw\n@"]
+# fmt: on
+
+
+def numbered(deck: bytes) -> bytes:
+    numbers = count()
+    head, *others = deck.split(b"@")
+    return head + b"".join(b"set k%d string " % next(numbers) + other for other in others)
+
+
+lines = st.tuples(
+    st.lists(st.tuples(st.sampled_from(WORDS), st.sampled_from(BLANKS)), min_size=1, max_size=5), st.sampled_from(ENDS)
+)
+decks = st.lists(lines, min_size=1, max_size=40).map(
+    lambda found: b"@" + b"".join(b"".join(word + blank for word, blank in said) + end for said, end in found) + b"z"
+)
+
+
+def shared(deck: bytes, more: bytes) -> tuple[bytes, dict[str, bytes]]:
+    """The deck and the file it may include, with no number twice. A file does not include itself."""
+    own, other = numbered(deck + b"\0" + more.replace(b"more.nw", b"no.nw")).split(b"\0")
+    return own, {"more.nw": other}
+
+
+@real
+@pytest.mark.engine
+@settings(max_examples=DECKS, deadline=None)
+@given(decks, decks)
+def test_nwchem_reads_every_statement_as_the_reader_does(deck: bytes, more: bytes) -> None:
+    own, files = shared(deck, more)
+    with tempfile.TemporaryDirectory() as folder:
+        assert nwchem_echo.of_nwchem(Path(folder), own, files) == nwchem_echo.of_reader(own, files)
