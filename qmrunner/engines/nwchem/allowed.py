@@ -30,15 +30,16 @@ _SCF = (
 _DFT = (
     "adapt sym alpha auto beta b3lyp cam cam_alpha cam_beta cdft cgmin nocgmin convergence cs00 lb94 ncap decomp"
     " dftmp2 direct disp xdm vdw electrons ecp efield filled fon fukui full hessian grid incore semidirect iterations"
-    " lock max_ovl maxiter mulliken mult multiplicity nofixsz fixsz noio odft rodft onlyc partial preconverge ri-scf rohf"
-    " sic smear spherical steric swapab tolerances tol2e vectors vspec xc nexcite_win molden noscf"
+    " lock max_ovl maxiter mulliken mult multiplicity nofixsz fixsz noio odft rodft onlyc partial preconverge ri-scf"
+    " rohf sic smear spherical steric swapab tolerances tol2e vectors vspec xc nexcite_win molden noscf"
 )
 _TCE = (
     "2emet 2eorb 2espin active_oa active_ob active_va active_vb alpha attilesize beta bwccsd cc2 ccd ccsd ccsd(2)"
     " ccsd(2)_t ccsd(2)_tq ccsd(t) ccsd[t] ccsd_act ccsdt ccsdt(2)_q ccsdta ccsdtq cis cisd cisdt cisdtq cr-ccsd(t)"
-    " cr-ccsd[t] cr-lccsd(t) cr-qcisd(t) creom(t)ac creomsd(t) cuda dft diis dipole eaccsd eionly eomsol fock freeze"
-    " hf idiskx io ipccsd lambda-ccsd(t) lambda-ccsd[t] lccd lccsd lccsd(t) lr-ccsd lr-ccsd(t) lshift maxdiff maxiter"
-    " mbpt2 mbpt3 mbpt4 mbpt4(sdq) mbpt4sdq(t) mkccsd mp2 mp3 mp4 mp4sdq mp4sdq(t) multipole nofock nroots oact"
+    " cr-ccsd[t] cr-lccsd(t) cr-qcisd(t) creom(t)ac creomsd(t) cuda dft diis diis2 diis3 dipole eaccsd eionly eomsol"
+    " fock freeze hf idiskx io ipccsd lambda-ccsd(t) lambda-ccsd[t] lccd lccsd lccsd(t) lr-ccsd lr-ccsd(t) lshift"
+    " lshift2 lshift3 maxdiff maxiter mbpt2 mbpt3 mbpt4 mbpt4(sdq) mbpt4sdq(t) mkccsd mp2 mp3 mp4 mp4sdq mp4sdq(t)"
+    " multipole nofock nroots oact"
     " octupole polar qcisd qcisd(t) quadrupole r-creom1(t) r-creom2(t) scf split symmetry t3a_lvl target targetsym"
     " tceprop thresh tilesize uact cr-eomccsd(t) densmat emin_act emax_act"
 )
@@ -79,12 +80,14 @@ _BLOCKS: dict[str, frozenset[str] | None] = {
         " swsec track trot trtr trust ts",
         "freq vib": "animate brillouin_zone dispersion fd_delta mass overwrite reuse temp temperature",
         "hessian": "profile thresh",
-        "dplot": "civecs densmat dos gaussian limitxyz orbitals output root spin title tol_rho units vectors where",
+        "dplot": "civecs densmat dos gaussian limitxyz orbitals output root spin title tol_rho transden units"
+        " vectors where",
         "esp": "constrain dump equal factor group harmonic hfree hyperbolic increase maxcon maxiter probe qh radius"
         " range recalculate restrain screen spacing tolerance xhn",
         "bq": "charges clear coords force load noforce scale",
         "constraints": "atom bond clear dihedral disable enable fix penalty spring unfix",
-        "relativistic": "cgmin clight douglas-kroll dyall-mod-dirac modelpotential x2c zora",
+        "relativistic": "cgmin clight douglas-kroll dyall-mod-dirac modelpotential x2c zora zora:cutoff zora:cutoff_nmr"
+        " zora:cutoff_efg",
         "gradients gradient grad": "",
     }.items()
     for name in names.split()
@@ -108,12 +111,13 @@ _TASKS = _split(
 _KEYS = re.compile(
     r"(scf|dft|mp2|direct_mp2|ccsd|tce|mcscf|tddft|driver|stepper|hess|hessian|cphf|prop|cosmo|geometry|basis|int|grid"
     r"|movecs|lindep|fock|fmm|cgmin|aoints|bas|sym|quickguess|freq|vib|stpr_gen|dplot|esp|diis|atomscf|relativistic"
-    r"|moints|fourindex|gradients|trials|2eorb|2emet|esp)(:[\w :.+*()-]+)?"
-    r"|tolguess|cgmin|quickguess|geometry|(ao|cd|xc|ri-mp2|riscf|ecp|mp2|ri) basis|nuclear charge|charge|title",
+    r"|moints|fourindex|gradients?|trials|2eorb|2emet|selci|sodft|geom|gen_hess|tng)(:[\w :.+*()-]+)?"
+    r"|tolguess|timelimit|cgmin|quickguess|geometry|bq|constraints|(large|small) component|so potential"
+    r"|(ao|cd|xc|ri-mp2|riscf|ecp|mp2|ri) basis|nuclear charge|charge|title",
     re.ASCII | re.IGNORECASE,
 )
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([edED][-+]?\d+)?|\d+:\d+(:\d+)?")
-_NAME = re.compile(r"[\w*'.+:-]+", re.ASCII)
+_NAME = re.compile(r"[\w*'.+:^-]+", re.ASCII)
 _REMEDY = "leave it out, or run it on a machine whose kernel confines engines (doctor says which)"
 
 

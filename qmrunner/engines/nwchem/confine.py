@@ -21,7 +21,7 @@ from qmrunner.engines.nwchem.reader import FOLDERS, Line, Statement, lower
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _END = re.compile(rb"\r\n|\r|\n")
 _INCLUDE = re.compile(r"(?:^|[\r\n])(include.?([^\r\n]*))", re.IGNORECASE)
-_RUN_NAME = re.compile(r"\w[\w.+-]{0,63}", re.ASCII)
+_RUN_NAME = re.compile(r"(?!\.+$)[\w.+(),=@-]{1,64}", re.ASCII)
 _RUNS = ("start", "restart", "continue")
 # What a task line may not ask for, and why.
 _TASKS = {
@@ -186,6 +186,6 @@ def _of_run(statement: Statement, files: Mapping[str, bytes]) -> tuple[str, str]
     named = statement.words[1:]
     if not all(_RUN_NAME.fullmatch(word) for word in named):
         return "names the run by more than a plain word", "use letters, digits, '-', '_' and '.'"
-    if any(word in files for word in named):
+    if any(lower(word) == "rtdb" for word in named) and any(word in files for word in named):
         return _DATABASE, _ORBITALS
     return None

@@ -29,6 +29,7 @@ MOST_STATEMENTS = 512
 FOLDERS = ("scratch_dir", "permanent_dir")
 _BLANKS = " \t"
 _FILE_NAME = 255
+_LOWER = {ord(capital): ord(capital) + 32 for capital in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 _RECORD = re.compile(r"[^\r\n]*")
 _WORD = re.compile(r"[^ \t]+")
 
@@ -105,7 +106,7 @@ def written(statements: Sequence[str]) -> bytes:
 
 def lower(word: str) -> str:
     """In lower case and without blanks behind it, as NWChem compares words: letters of ASCII only."""
-    return "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in word).rstrip(_BLANKS)
+    return word.translate(_LOWER).rstrip(_BLANKS)
 
 
 class _Records:
