@@ -1,15 +1,18 @@
 """What a user hands in may name files of its own folder only, and run nothing: the rules all engines share.
 
-A program's own parser is never imitated, for a rule that reads a line otherwise than the program does is a hole. The
-rules look at more than the program would: at every word, wherever it stands and whatever quotes are around it. So they
-refuse a little that is harmless, and say which line it was. `UNCONFINED` is the way around them for people on their
-own machine.
+Decks of NWChem are read as NWChem reads them (`nwchem.reader`). The parsers of the other programs are not imitated: the
+rules look at more than the program would, at every word, wherever it stands and whatever quotes are around it. So they
+refuse a little that is harmless, and say which line it was.
+
+Each engine's `findings` refuses what the kernel would stop where it confines engines; with `strict`, where nothing but
+the check does, also what is not known to be harmless. `UNCONFINED` is the way around both for people on their own
+machine.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from qmrunner.errors import UsageError
@@ -19,6 +22,7 @@ UNCONFINED = "on your own machine, --unconfined lets it through"
 _BETWEEN = re.compile(r"[\s\"'`;,=:()<>|&\[\]{}\\!?#]+")
 # Read by a shell (CREST and NWChem call one with file names in the line), by the program itself or by qmrunner.
 _SHELL = re.compile(r"[;&|<>$`\"'\\*?!{}\[\]~#\n\r\t]")
+_OPTION = re.compile(r"-+[^\d.-]")
 _CONTROL_FILES = frozenset({".CHRG", ".UHF"})
 _RESERVED = frozenset({"tmp", "checkpoint", "result.json", "output.log", "salvage.json", "salvaged_iterations.xyz"})
 _LONGEST_NAME = 200
@@ -47,6 +51,11 @@ class Finding:
 def words(text: str) -> list[str]:
     """Every word of `text`, parted more finely than any program parts it."""
     return [word for word in _BETWEEN.split(text) if word]
+
+
+def listed(words: str) -> frozenset[str]:
+    """The words of a list that is written as one text."""
+    return frozenset(words.split())
 
 
 def escapes(word: str) -> bool:
@@ -104,9 +113,16 @@ def refuse(findings: Sequence[Finding]) -> None:
     )
 
 
-def arguments(program: str, args: Sequence[str], refused: Mapping[str, str], safe: re.Pattern[str]) -> list[Finding]:
+def arguments(
+    program: str,
+    args: Sequence[str],
+    refused: Mapping[str, str],
+    safe: re.Pattern[str],
+    known: Collection[str] | None = None,
+) -> list[Finding]:
     """Findings in a command line: options in `refused` (without dashes, in lower case: the reason), words that
-    `safe` does not match as a whole, files elsewhere. ``--a=b`` counts as both its parts."""
+    `safe` does not match as a whole, files elsewhere. ``--a=b`` counts as both its parts. With `known`, options that
+    are not among these (without dashes) are refused, too; a negative number is none."""
     found = []
     for argument in args:
         reason = None
@@ -114,6 +130,8 @@ def arguments(program: str, args: Sequence[str], refused: Mapping[str, str], saf
         option = argument.lstrip("-").lower().split("=")[0]
         if argument.startswith("-") and option in refused:
             reason = refused[option]
+        elif known is not None and _OPTION.match(argument) and argument.lstrip("-").split("=")[0] not in known:
+            reason = "is not among the options that are known to be harmless"
         elif not safe.fullmatch(argument):
             reason = "holds a character that a shell would read"
         elif any(escapes(part) for part in parts):

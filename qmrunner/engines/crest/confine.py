@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from qmrunner.engines.confine import Finding, arguments, escapes, words
+from qmrunner.engines.confine import Finding, arguments, escapes, listed, words
 from qmrunner.engines.xtb import confine as xtb
 
 _PROGRAM = "starts another program"
@@ -23,21 +23,65 @@ _OPTIONS = {
     "playground": "runs what its developers are trying",
     "test": "runs what its developers are trying",
     "oniom": "takes in a file whose programs are not looked at",
+    "dftrc": "takes in a file whose programs are not looked at",
+    "qmdff": _PROGRAM,
+    "xtbiff": _PROGRAM,
+    "v1": _PROGRAM,
+    "prop": _PROGRAM,
 }
+# What 2.12 and 3.0.2 know and searches of conformers use; a file behind one of them has to be a plain name.
+_KNOWN = listed(
+    "v2 v2i v3 v4 mdopt purge screen mdsp ensemblesp compare protonate deprotonate tautomerize rrhoav sp opt optlev"
+    " optimize ancopt ohess hess numhess trialopt dynamics dyn legacy newversion mdtemp quick shake tstep vbdump mdskip"
+    " mddump nomtd restartopt norotmd rotmd tnmd gcmopt gcsopt nogcmopt nci squick superquick mquick megaquick"
+    " extensive static staticmtd mrest iru keepdir keeptmp singlerun iso dry nozs zs nocross cross loose veryloose"
+    " vloose tight gfn gfn1 gfn2 gfn0 gff gfnff gfn2@gfn0 gfn2@gfn1 gfn2@gff gfn2@ff gfn2@gfnff gfn2//gfnff refine rsp"
+    " ropt charges dscal dispscal norestart readbias useonly gbsa g alpb chrg uhf len mdlen mdtime mdscal lenscal nmtd"
+    " gcmax niceprint origin constrain nocbonds cbonds cbonds_md cbonds_ez cmetal cmetal_md cheavy fixheavy cheavy_md"
+    " clight fixhyd clight_md cfile cinp fc forceconstant nomlo normmd rmsdpot gesc mergebias gescopt gescheavy"
+    " heavygesc rthr2 kshift hflip noflip maxflip osdf wscal wpad watoms wat wall wallxl wallxxl T P parallel inplace"
+    " cregen maxcomp ewin rthr ethr bthr allrot athr pthr eqv zsort metac esort nowr eqan noeqan rot nmr fullcre heavy"
+    " temp prsc noprsc subrmsd noopt topo topocheck notopo notopocheck noreftopo ezcheck checkez noezcheck nocheckez"
+    " swel relax trev tdp iter strict verystrict vstrict fstrict entropy entropic scthr ssthr avbhess avchess printpop"
+    " noref pcap ptot ithr rotorcut sthr fscal trange nopreopt freqscal ncimtd md mtd samerand cluster pccap nopcmin"
+    " pctype pctyp hardcut version h help input i etemp"
+)
+_TOML_KNOWN = listed(
+    "calculation calc level method gfn uhf multiplicity chrg charge id maxscc etemp accuracy weight gbsa alpb cpcm"
+    " refine refinement sp singlepoint opt optimization refgeo refxyz refchrg refcharges topo reftopo print rdwbo"
+    " optlev ancopt_level converge_e ethr_opt converge_g gthr_opt rmsforce maxerise displ_opt maxdispl hguess maxcycle"
+    " type hess_update hupdate opt_engine opt_algo freeze fc k forceconstant atoms ref val wscal bond bonds dihedral"
+    " sphere ellipsoid angle distance constraint constraints dynamics md metadynamics mtd active active_levels"
+    " includermsd excludermsd length length_ps dump hmass tstep t temp temperature shake printstep blocklength restart"
+    " alpha kpush dump_fs dump_ps ramp threads parallel runtype ensemble_input ensemble input_ensemble input structure"
+    " wat preopt noopt notopo multilevelopt cregen thermo ewin ethr rthr bthr eqv nmr ithr freq_ithr freq_invert fscal"
+    " freq_scal sthr trange solvent elog dumpq dumpchrg kscal elements coords rmsd"
+)
+_TOML_METHODS = listed(
+    "tblite gfn2 gfn2-xtb gfn1 gfn1-xtb gfn0 gfn0-xtb gfn0* gfn0*-xtb gfnff gff gfn-ff ceh none lj lennard-jones"
+    " gfn-xtb"
+)
+
 _SAFE = re.compile(r"[\w.,:+@%=/-]*")
-_KEYS = ("bin", "binary", "script", "cmd", "orca_cmd", "orca_template", "confsolv", "port", "scratch", "scratchdir")
-_METHODS = ("generic", "orca", "turbomole", "tm", "gxtb", "gxtb_dev")
+# `flags` and the `sys` family go into the line for a shell as they are.
+_KEYS = ("bin", "binary", "script", "flags", "sys", "syscall", "systemcall", "cmd", "orca_cmd", "orca_template",
+         "confsolv", "port", "scratch", "scratchdir", "model_path")  # fmt: skip
+_METHODS = ("generic", "orca", "turbomole", "tm", "terachem", "gxtb", "gxtb_dev")
 _TOML_REMEDY = "keep only keys that set numbers, methods of xTB and plain file names"
 _INPUTS = ("input", "i")
 
 
-def findings(args: Sequence[str], files: Mapping[str, bytes]) -> list[Finding]:
-    """What of the arguments and of the files handed in, by name, would leave the folder or start something."""
-    found = arguments("crest", args, _OPTIONS, _SAFE)
-    found += xtb.instructions(files)
+def findings(args: Sequence[str], files: Mapping[str, bytes], *, strict: bool = False) -> list[Finding]:
+    """What of the arguments and of the files handed in, by name, would leave the folder or start something.
+
+    `strict`: nothing but this check confines the run, so options, blocks and keys that are not known to be harmless are
+    refused, too.
+    """
+    found = arguments("crest", args, _OPTIONS, _SAFE, _KNOWN if strict else None)
+    found += xtb.instructions(files, strict=strict)
     for name, data in files.items():
         if name.lower().endswith(".toml"):
-            found += _of_toml(name, data)
+            found += _of_toml(name, data, strict)
     for option, value in pairwise(args):
         if option.lstrip("-") in _INPUTS and not value.lower().endswith(".toml"):
             reason, remedy = "is read as TOML, and is not called so", "give the input file the ending .toml"
@@ -45,7 +89,7 @@ def findings(args: Sequence[str], files: Mapping[str, bytes]) -> list[Finding]:
     return found
 
 
-def _of_toml(name: str, data: bytes) -> list[Finding]:
+def _of_toml(name: str, data: bytes, strict: bool) -> list[Finding]:
     try:
         content = tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -59,6 +103,8 @@ def _of_toml(name: str, data: bytes) -> list[Finding]:
             found.append(Finding(name, None, text, "holds a character that a shell would read", _TOML_REMEDY))
         elif isinstance(value, str) and any(escapes(word) for word in words(value)):
             found.append(Finding(name, None, text, "names a file outside the job's folder", _TOML_REMEDY))
+        elif strict and (key not in _TOML_KNOWN or (key == "method" and str(value).lower() not in _TOML_METHODS)):
+            found.append(Finding(name, None, text, "is not among the keys that are known to be harmless", _TOML_REMEDY))
     return found
 
 

@@ -11,14 +11,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from qmrunner.engines.confine import listed
 from qmrunner.engines.nwchem.reader import Statement, lower
 
-
-def _split(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_LINES = _split(
+_LINES = listed(
     "task title charge qcharge memory start restart echo print noprint set unset stop time ecce_print"
     " scratch_dir permanent_dir include"
 )
@@ -56,7 +52,7 @@ _PROPERTY = (
 )
 # The words of each block. None: atoms, basis functions and variables are named freely in it.
 _BLOCKS: dict[str, frozenset[str] | None] = {
-    name: words if words is None else _split(f"{words} print noprint")
+    name: words if words is None else listed(f"{words} print noprint")
     for names, words in {
         "geometry basis ecp so": None,
         "scf": _SCF,
@@ -98,12 +94,12 @@ _WITHIN = frozenset(
      ("tddft", "gradient")]
 )  # fmt: skip
 # Directives of NWChem that are not allowed, so that none of them passes for the name of an atom.
-_NEVER = _split(
+_NEVER = listed(
     "python speech md argos prepare analysis analyze diana smd rism qmmm mm dntmc drdy dirdyvtst drdy_nwchem nwpw pspw"
     " dimqm dimpar oniom mymd mymc rt_tddft et raman ccca vscf nbo neb string zts mepgs tropt qmd bsse occup integral"
     " intgrl pause mrccdata server socket continue load_library"
 )
-_TASKS = _split(
+_TASKS = listed(
     "scf dft sodft mp2 direct_mp2 rimp2 dftmp2 ccsd ccsd(t) ccsd+t(ccsd) mcscf tce tddft esp dplot property cosmo"
     " energy gradient optimize saddle hessian freq frequencies numerical analytic ignore"
     f" {_TCE_NAMES}"
