@@ -21,7 +21,8 @@ _KNOWN = listed(
     " input namespace vparam coffee a acc c chrg charge ceh u uhf gfn gfn1 gfn2 gfn0 gfnff gff mcgfnff iff ptb tblite"
     " color spinpol dipro oniom cut etemp esp stm cma enso json ceasefiles pop molden dipole wbo lmo ewin fod"
     " iterations maxiterations cycles g gbsa alpb cosmo tmcosmo cpcmx scc sp vip vea vipea vomega vfukui alpha raman"
-    " grad o opt hess md ohess bhess omd siman path gmd modef mdopt metadyn metaopt nat bias-input gesc wrtopo nocellopt"
+    " grad o opt hess md ohess bhess omd siman path gmd modef mdopt metadyn metaopt nat bias-input gesc"
+    " wrtopo nocellopt"
 )
 _BLOCKS = listed(
     "angle atoms cell cell_coord chrg cma constrain coord cube embedding end energy eht fit fix forces gbsa gfn grad"

@@ -1,0 +1,112 @@
+"""The check alone: what it lets pass does no harm under the real NWChem, whatever the deck looks like."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from qmrunner.engines import get
+from qmrunner.engines.base import Context
+from qmrunner.engines.nwchem import findings
+from qmrunner.engines.probing import probe
+from qmrunner.errors import UsageError
+from qmrunner.model.jobs import Grant
+from tests.engines import canaries, nwchem_echo
+from tests.engines.canaries import DECK, WAYS, Canary, Place
+from tests.engines.support import step
+
+# Under CI a missing engine is a failure: the tests then run, and say what is missing.
+MISSING = get("nwchem").locate({}, shutil.which).path is None and os.environ.get("CI") != "true"
+pytestmark = [pytest.mark.engine, pytest.mark.skipif(MISSING, reason="nwchem is not installed")]
+# How many decks are looked at, from which seed on.
+DECKS = int(os.environ.get("QMRUNNER_TEST_CANARIES", "400"))
+SEED = int(os.environ.get("QMRUNNER_TEST_CANARIES_SEED", "13"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("canaries")
+    outside = folder / "outside"
+    outside.mkdir()
+    (folder / "mk.nw").write_text(canaries.FORGER.replace("{out}", str(outside)))
+    nwchem_echo.run(folder, "mk.nw")
+    with Place(outside, (folder / "w.db").read_bytes()) as made:
+        yield made
+
+
+def run(files: Mapping[str, bytes], work: Path, *, unconfined: bool) -> bytes | None:
+    """What NWChem prints in `work` of the deck as the engine prepares it; None when the engine refuses it."""
+    given = work.with_name(f"{work.name}-in")
+    for folder in (work, given):
+        folder.mkdir()
+    for name, data in files.items():
+        (given / name).write_bytes(data)
+    context = Context(work, {name: given / name for name in files}, Grant(1, 600, 500, 0), probe(get("nwchem"), {}))
+    params = {"deck": DECK, **({"unconfined": True} if unconfined else {})}
+    try:
+        command = get("nwchem").prepare(step("nwchem", "deck", **params), context)
+    except UsageError:
+        return None
+    for name, source in command.copies.items():
+        shutil.copy(source, work / name)
+    for name, text in command.files.items():
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    path = context.installed.path
+    assert path is not None
+    try:
+        ended = subprocess.run(
+            [path, DECK],
+            cwd=work,
+            env={**os.environ, **command.env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=20,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as late:
+        return (late.stdout or b"") + (late.stderr or b"")
+    return ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("way", [way for way in WAYS if WAYS[way].acts])
+def test_each_way_does_harm_where_nothing_holds(way: str, place: Place, tmp_path: Path) -> None:
+    canary = canaries.plain(way, place)
+    printed = run(canary.files, tmp_path / "work", unconfined=True)
+    assert printed is not None
+    assert place.harm(printed, tmp_path / "work", canary.files), printed.decode(errors="replace")[-3000:]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("strict", [False, True])
+def test_each_way_is_refused(way: str, strict: bool, place: Place) -> None:
+    assert findings(DECK, canaries.plain(way, place).files, strict=strict)
+
+
+@pytest.mark.slow
+def test_what_the_check_lets_pass_does_no_harm(place: Place, tmp_path: Path) -> None:
+    counts: Counter[str] = Counter()
+    for number, canary in enumerate(canaries.decks(SEED, DECKS, place)):
+        counts[_looked_at(canary, place, tmp_path / str(number))] += 1
+    print(dict(counts))
+    assert counts["refused"] > DECKS / 2
+    assert counts["ran"] > 0
+
+
+def _looked_at(canary: Canary, place: Place, work: Path) -> str:
+    refused = bool(findings(DECK, canary.files))
+    assert bool(findings(DECK, canary.files, strict=True)) >= refused, canary
+    if refused:
+        return "refused"
+    printed = run(canary.files, work, unconfined=False)
+    if printed is None:
+        return "computes nothing"
+    harm = place.harm(printed, work, canary.files)
+    assert harm is None, (harm, canary)
+    return "ran"
