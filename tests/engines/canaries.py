@@ -132,7 +132,8 @@ WAYS = {
                        acts=False),
 }  # fmt: skip
 # What stands before the first line of a way, so that another reader might take it for something else.
-_BEFORE = ["scratch_dir x \\ # c\n", "permanent_dir x \\ # c \n", "memory total 99999 gb \\\n", "memory total 99999 gb;",
+_BEFORE = ["scratch_dir x \\ # c\n", "permanent_dir x \\ # c \n", "memory total 99999 gb \\\n",
+           "memory total 99999 gb;",
            "scratch_dir x;", "title x \\ # c\n", "# c \\\n\n", "# c \\ #\n", 'title "x"\\#;', "title x\\\\;",
            'set a "b\\";"\n', "title x\r", "title x \\\r\n\n", "charge 0;", "charge 0; ;", ";", "\\\n", "\\\n\\\n", " ",
            "\t", 'title "a;b"\n', 'title "x \\\n "\n', "scf; end;", "echo\n", "#\r", "title \xe4;", "title \xa0\n",

@@ -18,6 +18,12 @@ ACTS = {
     "a shell task on all ranks": HEAD + 'task shell all "touch {out}/hit"\n',
     "a shell task behind a hash that is no comment": HEAD + 'title x\\#; task shell "touch {out}/hit"\ntask scf\n',
     "a shell task behind a lone carriage return": HEAD + 'title x\rtask shell "touch {out}/hit"\n',
+    "a shell task behind a folder whose line only seems to go on": HEAD
+    + 'scratch_dir x \\ # c\ntask shell "touch {out}/hit"\ntask scf\n',
+    "a shell task behind memory whose line only seems to go on": HEAD.replace(
+        "memory total 200 mb", 'memory total 99999 gb \\ # c\ntask shell "touch {out}/hit"'
+    ),
+    "a shell task behind letters of another alphabet": HEAD + 'title \u00a0\rtask shell "touch {out}/hit"\n',
     "a shell task before words that are cut off": HEAD + 'task shell "touch {out}/hit"' + " " * 1100 + "x\n",
     "a python block": HEAD + PYTHON,
     "a run with a name elsewhere": HEAD.replace("start w", "start ../outside/hit") + "task scf\n",
@@ -32,6 +38,15 @@ ACTS = {
     "a structure elsewhere": HEAD.replace(" He 0 0 0", " load {out}/secret.xyz") + "task scf\n",
 }
 REFUSED = {
+    "a server of molecular dynamics": "start w\nmd\n system w\n server 127.0.0.1 1\nend\ntask md dynamics\n",
+    "a server in capitals and quotes": 'start w\nmd; "SERVER"\t127.0.0.1 1; end\ntask md dynamics\n',
+    "a socket of plane waves": HEAD + "nwpw; socket ipi_client 127.0.0.1:1; end\ntask pspw optimize\n",
+    "a socket by a key of plane waves": HEAD + "set nwpw:socket_type ipi_client\ntask pspw optimize\n",
+    "a report over a file that was handed in": "ecce_print more.nw\n" + HEAD + "task scf\n",
+    "a folder and more on one line": HEAD + "scratch_dir x; charge 0\ntask scf\n",
+    "a shell task that a comment only seems to hold": HEAD + '# c \\\ntask shell "id"\ntask scf\n',
+    "a shell task behind a carriage return and a backslash": HEAD + 'title x \\\r\ntask shell "id"\r\ntask scf\n',
+    "more directives on a line than there is room for": HEAD + ";" * 600 + "\ntask scf\n",
     "an indented include": " include {out}/secret\n" + HEAD + "task scf\n",
     "a quoted include": 'include "{out}/secret"\n' + HEAD + "task scf\n",
     "an include of what was not handed in": "include parameters\n" + HEAD + "task scf\n",

@@ -15,6 +15,8 @@ from qmrunner.engines.probing import probe
 
 HEAD = b"start w\nprint rtdbvalues\n"
 _LONGEST_VALUE = 255
+# NWChem has taken these in before it looks at the others.
+_TAKEN_BEFORE = ("start", "print", "memory", *reader.FOLDERS)
 _ENTRY = re.compile(rb"^ (k\d+) +char\[(\d+)\] +\w{3} \w{3} [ \d]\d [\d:]{8} \d{4} *\n", re.MULTILINE)
 _STOPPED = re.compile(rb"current input line : *\n *(\d+): ([^\n]*)\n")
 
@@ -37,9 +39,9 @@ def run(folder: Path, name: str) -> bytes:
     return ended.stdout + ended.stderr
 
 
-def of_nwchem(folder: Path, deck: bytes, files: Mapping[str, bytes]) -> Echo:
+def of_nwchem(folder: Path, deck: bytes, files: Mapping[str, bytes], *, head: bytes = HEAD) -> Echo:
     """NWChem's reading of `deck`, whose statements are `set NAME string …` or stop it."""
-    for name, data in {**files, "t.nw": HEAD + deck}.items():
+    for name, data in {**files, "t.nw": head + deck}.items():
         (folder / name).write_bytes(data)
     output = run(folder, "t.nw")
     stopped = _STOPPED.search(output)
@@ -69,7 +71,7 @@ def of_reader(deck: bytes, files: Mapping[str, bytes]) -> Echo:
         if not isinstance(said, Statement) or said.broken:
             return Echo(found, None)
         latest, words = _bare(said.text), said.words
-        if said.directive in ("start", "print"):
+        if said.directive in _TAKEN_BEFORE:
             continue
         if said.directive != "set" or len(words) < 3 or any(len(word) > _LONGEST_VALUE for word in words):
             return Echo({}, (number, latest))

@@ -25,8 +25,8 @@ from tests.engines.support import step
 MISSING = get("nwchem").locate({}, shutil.which).path is None and os.environ.get("CI") != "true"
 pytestmark = [pytest.mark.engine, pytest.mark.skipif(MISSING, reason="nwchem is not installed")]
 # How many decks are looked at, from which seed on.
-DECKS = int(os.environ.get("QMRUNNER_TEST_CANARIES", "400"))
-SEED = int(os.environ.get("QMRUNNER_TEST_CANARIES_SEED", "13"))
+DECKS = int(os.environ.get("CANARY_DECKS", "400"))
+SEED = int(os.environ.get("CANARY_SEED", "13"))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qmrunner.engines import confine
 from qmrunner.engines.crest import confine as crest
-from qmrunner.engines.nwchem import findings
+from qmrunner.engines.nwchem import allowed, findings
 from qmrunner.engines.xtb import confine as xtb
 from qmrunner.errors import UsageError
 from qmrunner.workflows import submission
@@ -74,6 +74,48 @@ def test_every_example_passes(path: Path) -> None:
 )
 def test_honest_lines_pass(line: str) -> None:
     assert of_deck(f"{line}\n{HONEST}") == []
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(
+    "line",
+    [
+        'title "a/b ../c and /etc/passwd"',
+        'title "task shell rm -rf ~/x"',
+        "ecce_print ecce.out",
+        "charge 0 # // see http://example.org/a and ../b",
+        "# task shell; python; server",
+        'title "B3LYP//MP2: \u00e4, 5 \u00c5"',
+        'set "dft:note" B3LYP/6-31G*',
+        "start Au+(H2O)2",
+        "print low",
+        "driver; xyz step; maxiter 3; end",
+        "memory total 200 mb \\\n  # more\n",
+        "scratch_dir /big/disk \\\n",
+    ],
+)
+def test_harmless_lines_pass(line: str, strict: bool) -> None:
+    deck = f"{line}\n{HONEST}".encode()
+    assert findings("deck.nw", {"deck.nw": deck}, strict=strict) == []
+
+
+def test_what_is_not_known_to_be_harmless_is_refused_by_name_where_the_check_alone_holds() -> None:
+    for line in ("md; system w; end", "nwpw; mult 1; end", "dft; frobnicate; end", "task raman", "set raman:x 1"):
+        deck = f"{HONEST}{line}\n".encode()
+        assert findings("deck.nw", {"deck.nw": deck}) == []
+        found = findings("deck.nw", {"deck.nw": deck}, strict=True)
+        assert found and "known to be harmless" in found[0].reason
+
+
+def test_no_word_that_a_block_allows_is_a_directive_that_is_not_allowed() -> None:
+    allowed_words = {word for words in allowed.BLOCKS.values() if words for word in words}
+    assert not allowed_words & allowed.NEVER
+    assert not (allowed.LINES | set(allowed.BLOCKS)) & allowed.NEVER
+
+
+@pytest.mark.parametrize("path", sorted(FIXTURES.glob("nwchem/ok-*/input.nw")), ids=lambda path: path.parent.name)
+def test_every_recorded_deck_that_ran_passes_where_the_check_alone_holds(path: Path) -> None:
+    assert findings(path.name, {path.name: path.read_bytes()}, strict=True) == []
 
 
 def test_a_file_that_was_handed_in_may_be_included_above_the_tasks_and_is_looked_at() -> None:
@@ -185,7 +227,7 @@ def test_options_of_xtb_that_start_programs_or_leave_the_folder_are_refused(args
     ],
 )
 def test_honest_options_of_xtb_pass(args: list[str]) -> None:
-    assert xtb.findings(args, {"water.xyz": WATER}) == []
+    assert xtb.findings(args, {"water.xyz": WATER}, strict=True) == []
 
 
 @pytest.mark.parametrize(
@@ -196,6 +238,9 @@ def test_honest_options_of_xtb_pass(args: list[str]) -> None:
         "$write\n   output file=/srv/x\n$end\n",
         "$opt\n   logfile=../../x\n$end\n",
         "$embedding\r   input: /etc/passwd\n",
+        "$set\n runtyp screen\n$end\n",
+        " $SET\r\n\tRunTyp   Screen # c\n",
+        "$set\nchrg 0\nruntyp mystery\n",
     ],
 )
 def test_instructions_of_xtb_that_start_programs_or_leave_the_folder_are_refused_in_any_file(block: str) -> None:
@@ -204,15 +249,28 @@ def test_instructions_of_xtb_that_start_programs_or_leave_the_folder_are_refused
         assert crest.findings([], {name: block.encode()})
 
 
+@pytest.mark.parametrize("block", ["$oniom\n inner logic=1\n", "$set\n chrg 0\n", "$what\n a=b\n"])
+def test_unknown_instructions_of_xtb_are_refused_where_the_check_alone_holds(block: str) -> None:
+    assert xtb.findings([], {"xtb.inp": block.encode()}) == []
+    assert xtb.findings([], {"xtb.inp": block.encode()}, strict=True)
+    assert crest.findings([], {"xtb.inp": block.encode()}, strict=True)
+    assert xtb.findings(["--frobnicate"], {}, strict=True)
+    assert crest.findings(["--frobnicate"], {}, strict=True)
+    assert crest.findings([], {"r.toml": b"frobnicate = 1"}, strict=True)
+    assert crest.findings([], {"r.toml": b"calculation.level = [{method = 'mystery'}]"}, strict=True)
+
+
 def test_honest_instructions_of_xtb_pass() -> None:
     block = b"$constrain\n  force constant=0.5\n  distance: 1, 2, auto\n$opt\n  logfile=run.log\n$end\n"
-    assert xtb.findings([], {"xtb.inp": block, "water.xyz": WATER}) == []
+    assert xtb.findings([], {"xtb.inp": block, "water.xyz": WATER}, strict=True) == []
 
 
 @pytest.mark.parametrize(
     "args",
     [
         ["-xnam", "/tmp/evil"],
+        ["--qmdff"],
+        ["-dftrc", "rc"],
         ["--xnam", "evil"],
         ["-scratch", "/srv"],
         ["--alpb", "h2o; id"],
@@ -229,7 +287,7 @@ def test_options_of_crest_that_start_programs_or_leave_the_folder_are_refused(ar
 
 @pytest.mark.parametrize("args", [["--gfn2", "--alpb", "chcl3", "-T", "2"], ["--gfn2//gfnff", "-cinp", "c.inp"]])
 def test_honest_options_of_crest_pass(args: list[str]) -> None:
-    assert crest.findings(args, {"water.xyz": WATER}) == []
+    assert crest.findings(args, {"water.xyz": WATER}, strict=True) == []
 
 
 @pytest.mark.parametrize(
@@ -244,6 +302,8 @@ def test_honest_options_of_crest_pass(args: list[str]) -> None:
         'solvent = "h2o; id"',
         'a = """\nbinary = "run"\n"""',
         "[confsolv]\nport = 80",
+        'calculation.level = [{systemcall = "id"}]',
+        'calculation.level = [{method = "gfn2", flags = "x"}]',
         "this is = no = toml",
     ],
 )
@@ -253,7 +313,7 @@ def test_orders_to_crest_that_start_programs_or_leave_the_folder_are_refused(ord
 
 def test_honest_orders_to_crest_pass() -> None:
     orders = 'input = "w.xyz"\nthreads = 2\nrestart = true\n[[calculation.level]]\nmethod = "gfn2"\n'
-    assert crest.findings(["--input", "r.toml"], {"w.xyz": WATER, "r.toml": orders.encode()}) == []
+    assert crest.findings(["--input", "r.toml"], {"w.xyz": WATER, "r.toml": orders.encode()}, strict=True) == []
 
 
 @pytest.mark.parametrize(

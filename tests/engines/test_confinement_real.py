@@ -28,7 +28,7 @@ def run(work: Path, deck: str) -> str:
     (work / "in").mkdir()
     (work / "in" / "deck.nw").write_text(deck)
     context = Context(work, {"deck.nw": work / "in" / "deck.nw"}, Grant(1, 600, 500, 0), installed)
-    command = get("nwchem").prepare(step("nwchem", "deck", deck="deck.nw"), context)
+    command = get("nwchem").prepare(step("nwchem", "deck", deck="deck.nw", unconfined=True), context)
     for name, text in command.files.items():
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_text(text, newline="")

@@ -13,13 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmrunner.engines import get
+from qmrunner.engines.nwchem import reader
+from qmrunner.engines.nwchem.deck import rewrite
+from qmrunner.errors import UsageError
 from tests.engines import nwchem_echo
 
 # Under CI a missing engine is a failure: the tests then run, and say what is missing.
 MISSING = get("nwchem").locate({}, shutil.which).path is None and os.environ.get("CI") != "true"
 real = pytest.mark.skipif(MISSING, reason="nwchem is not installed")
 # How many decks are compared with NWChem, each of some tens of lines.
-DECKS = int(os.environ.get("QMRUNNER_TEST_ECHOED_DECKS", "25"))
+DECKS = int(os.environ.get("ECHOED_DECKS", "25"))
 
 # What can stand in a line. `@` becomes `set kN string` with a number of its own.
 # fmt: off
@@ -53,6 +56,48 @@ def shared(deck: bytes, more: bytes) -> tuple[bytes, dict[str, bytes]]:
     """The deck and the file it may include, with no number twice. A file does not include itself."""
     own, other = numbered(deck + b"\0" + more.replace(b"more.nw", b"no.nw")).split(b"\0")
     return own, {"more.nw": other}
+
+
+# What the rewrite replaces, so that something else might go with it or come to life.
+CHANGED = [b"@", b"scratch_dir x \\ # c\n@", b"permanent_dir /y\n@", b"memory total 99999 gb \\\n", b"# c \\\n\n@",
+           b"memory 99999 gb # \\\n\n@", b"scratch_dir x;@", b"memory 99999 gb;@", b"scratch_dir \xe4 \\\r\n @",
+           b"memory 99999 gb \\ # c\n@", b"memory 99999 gb; scratch_dir \\#\\; ;@"]  # fmt: skip
+
+
+@real
+@pytest.mark.engine
+@settings(max_examples=DECKS, deadline=None)
+@given(st.sampled_from(CHANGED), decks, st.sampled_from([b"", b"\n", b"\\", b" \\\n", b" \\\n\n", b"\n.\n"]))
+def test_nwchem_reads_of_a_rewritten_deck_what_the_reader_does_of_the_deck(
+    first: bytes, deck: bytes, end: bytes
+) -> None:
+    own = numbered(first + deck.replace(b"more.nw", b"no.nw") + end)
+    try:
+        rewritten = rewrite(reader.decode(nwchem_echo.HEAD + own), 1, 400)
+    except UsageError:
+        return
+    result = reader.encode(rewritten.text)
+    assert result.startswith(nwchem_echo.HEAD) or b"memory total" in result.split(b"\n")[0]
+    with tempfile.TemporaryDirectory() as folder:
+        assert nwchem_echo.of_nwchem(Path(folder), result, {}, head=b"") == nwchem_echo.of_reader(own, {})
+
+
+@given(st.binary(max_size=60), st.sampled_from([b"", b"memory total 99999 gb\\\n", b"scratch_dir x \\ # c\n"]), decks)
+def test_a_rewrite_keeps_every_byte_and_number_of_the_lines_it_does_not_replace(
+    junk: bytes, first: bytes, deck: bytes
+) -> None:
+    data = first + numbered(deck) + junk
+    try:
+        result = reader.encode(rewrite(reader.decode(data), 1, 400).text)
+    except UsageError:
+        return
+    before, after = reader.read(data), reader.read(result)
+    kept = {(line.first, line.last, data[line.start : line.end].rstrip()) for line in before}
+    found = {(line.first, line.last, result[line.start : line.end].rstrip()) for line in after}
+    assert (
+        len(kept - found)
+        <= sum(any(said.directive in ("memory", *reader.FOLDERS) for said in line.statements) for line in before) + 1
+    )
 
 
 @real

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from qmrunner.engines.confine import listed
 from qmrunner.engines.nwchem.reader import Statement, lower
 
-_LINES = listed(
+LINES = listed(
     "task title charge qcharge memory start restart echo print noprint set unset stop time ecce_print"
     " scratch_dir permanent_dir include"
 )
@@ -44,14 +44,14 @@ _TCE_NAMES = (
     " umbpt3 umbpt4"
 )
 _PROPERTY = (
-    "aimfile all analysis aoresponse arb bdtensor boyslocalization center coc com convergence damping dipole efgfile"
+    "aimfile all aoresponse arb bdtensor boyslocalization center coc com convergence damping dipole efgfile"
     " efield efieldgrad efieldgradz4 efieldgradmap efieldmap electrondensity electrondensitymap esp espiso giao gprime"
     " grid gshift gshiftfile hyperfine hypfile iso magneticpert molden_norm moldenfile mulliken nbofile ngrid octupole"
     " orbeta origin output pad pmlocalization polfromsos quadrupole response rmax rmin shielding shldfile spindensity"
     " spindensitymap spinpopulation spinspin step stoneanalysis tol vectors velocity atoms"
 )
 # The words of each block. None: atoms, basis functions and variables are named freely in it.
-_BLOCKS: dict[str, frozenset[str] | None] = {
+BLOCKS: dict[str, frozenset[str] | None] = {
     name: words if words is None else listed(f"{words} print noprint")
     for names, words in {
         "geometry basis ecp so": None,
@@ -94,7 +94,7 @@ _WITHIN = frozenset(
      ("tddft", "gradient")]
 )  # fmt: skip
 # Directives of NWChem that are not allowed, so that none of them passes for the name of an atom.
-_NEVER = listed(
+NEVER = listed(
     "python speech md argos prepare analysis analyze diana smd rism qmmm mm dntmc drdy dirdyvtst drdy_nwchem nwpw pspw"
     " dimqm dimpar oniom mymd mymc rt_tddft et raman ccca vscf nbo neb string zts mepgs tropt qmd bsse occup integral"
     " intgrl pause mrccdata server socket continue load_library"
@@ -128,16 +128,16 @@ class Modules:
         said = statement.directive
         if not statement.words or statement.broken:
             return "is no directive that could be looked at", "close the quotes, and leave nothing between two `;`"
-        if said in _NEVER:
+        if said in NEVER:
             return _unknown(f"`{said}`")
         return self._within(self._open[-1], said) if self._open else self._outside(statement)
 
     def _outside(self, statement: Statement) -> tuple[str, str] | None:
         said, words = statement.directive, [lower(word.strip()) for word in statement.words[1:]]
-        if said in _BLOCKS:
+        if said in BLOCKS:
             self._open.append(said)
             return None
-        if said not in _LINES:
+        if said not in LINES:
             return _unknown(f"`{said}`")
         if said == "task":
             unknown = _first(word for word in words if word not in _TASKS)
@@ -150,7 +150,7 @@ class Modules:
         if said == "end":
             self._open.pop()
             return None
-        known = _BLOCKS[block]
+        known = BLOCKS[block]
         if (block, said) in _WITHIN:
             self._open.append(block)
         elif known is None and _NAME.fullmatch(said):
