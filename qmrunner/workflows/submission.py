@@ -106,11 +106,10 @@ def nwchem(
     """
     from qmrunner.chemistry.structures import decode
     from qmrunner.engines import confine
-    from qmrunner.engines.nwchem import check_deck, findings, reader
+    from qmrunner.engines.nwchem import check_deck, findings
 
     own, files = inputs.collect(deck, with_files)
-    decode(files[own], own)
-    check_deck(reader.decode(files[own]))
+    check_deck(decode(files[own], own))
     if not unconfined:
         confine.refuse(findings(own, files))
     params: dict[str, Any] = {"deck": own, "files": list(files), **_said(unconfined)}
