@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from qmrunner.engines.confine import Finding
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Progress, Step
 from qmrunner.model.remedies import Remedy
 
@@ -67,6 +68,13 @@ class Engine(Protocol):
         """The command for this attempt. Resumes from `context.previous` when that holds something usable.
 
         Raises QmrunnerError when the step cannot be started at all (an input missing, the engine not installed).
+        """
+        ...
+
+    def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[Finding]:
+        """What of a user's own input would leave its folder or start something; `files` as they will run, by name.
+
+        `strict`: nothing but this check confines the run, so what is not known to be harmless is refused, too.
         """
         ...
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qmrunner.engines import endings, signatures
+from qmrunner.engines import confine, endings, signatures
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
 from qmrunner.engines.signatures import Finding
 from qmrunner.errors import NotReadyError, QmrunnerError
@@ -89,6 +89,10 @@ class Chemistry:
             copies=copies,
             reach=Reach((context.installed.path,), _python_data(), (str(_PACKAGE.parent),)),
         )
+
+    def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[confine.Finding]:
+        """None: it reads structures only."""
+        return ()
 
     def environment(self, context: Context) -> dict[str, str]:
         """Nothing but Python's own; one thread is what it gets anyway."""

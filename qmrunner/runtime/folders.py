@@ -46,6 +46,12 @@ class AttemptFolder:
     def record(self) -> dict[str, Any] | None:
         return _read_json(self.path / guardian.RECORD)
 
+    def policy(self) -> dict[str, Any] | None:
+        """How its guardian confined the engine (`landlock.Policy`); None where the kernel did not hold it."""
+        order = _read_json(self.path / guardian.COMMAND) or {}
+        held = order.get("confinement")
+        return held["policy"] if isinstance(held, dict) else None
+
     def guardian_identity(self) -> Identity | None:
         record = self.record()
         return Identity.from_dict(record["guardian"]) if record else None

@@ -11,6 +11,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from qmrunner.engines.base import Context, Engine, Installed
+from qmrunner.engines.confine import refuse
 from qmrunner.errors import NotReadyError, QmrunnerError
 from qmrunner.model.jobs import OPTIONAL, Command, Step
 from qmrunner.model.space import hard_mark_mib
@@ -35,24 +36,47 @@ def prepare(live: Live, engine: Engine, installed: Installed, settings: Settings
         previous=_previous(live, engine),
     )
     command = engine.prepare(live.step, context)
+    granted = confinement.kernel()
+    if not live.job.params.get("unconfined"):
+        refuse(engine.findings(live.step, as_run(context.inputs, command), strict=_is_strict(live, granted, settings)))
     if warning := machine.stack_note():
         command = replace(command, notes=(*command.notes, warning))
     _lay_out(work, command)
     environment = compose(os.environ, command.env, work, live.marker)
-    held = _confinement(live, command, environment.variables, settings)
+    held = _confinement(live, command, environment.variables, granted, settings)
     _write_order(live, command, {**environment.variables, **held.variables}, held, settings)
     return replace(command, notes=(*command.notes, *environment.notes(), *held.notes))
 
 
+def as_run(inputs: Mapping[str, Path], command: Command) -> dict[str, bytes]:
+    """The content of a step's input files by name, those that the engine rewrote as they will run."""
+    found = {name: path.read_bytes() for name, path in inputs.items()}
+    return found | {name: _bytes(text) for name, text in command.files.items() if name in found}
+
+
+def _bytes(text: str) -> bytes:
+    # A deck of a user may hold any bytes (`engines.nwchem.reader.decode`), and is written as it was checked.
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _is_strict(live: Live, granted: confinement.Kernel, settings: Settings) -> bool:
+    """Whether nothing but the check of inputs holds what came over the network."""
+    held = settings.confine != "off" and granted.abi is not None
+    return not held and bool(live.job.params.get("network"))
+
+
 def _confinement(
-    live: Live, command: Command, environment: Mapping[str, str], settings: Settings
+    live: Live,
+    command: Command,
+    environment: Mapping[str, str],
+    granted: confinement.Kernel,
+    settings: Settings,
 ) -> confinement.Confinement:
     """How the kernel holds this attempt. Raises NotReadyError `confinement_missing`."""
     if live.job.params.get("unconfined"):
         return confinement.open_to_all("lifted by --unconfined")
     if settings.confine == "off":
         return confinement.open_to_all("QMRUNNER_CONFINE=off")
-    granted = confinement.kernel()
     if granted.abi is not None:
         return confinement.confine(command.reach, live.folder.work, environment, settings, granted)
     if settings.confine == "require" and live.job.params.get("network"):
@@ -99,8 +123,7 @@ def _lay_out(work: Path, command: Command) -> None:
     for name, text in command.files.items():
         target = work / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        # A deck of a user may hold any bytes (`engines.nwchem.reader.decode`), and is written as it was checked.
-        target.write_bytes(text.encode("utf-8", "surrogateescape"))
+        target.write_bytes(_bytes(text))
     temporary = command.env.get("TMPDIR")
     if temporary and work in Path(temporary).parents:
         Path(temporary).mkdir(parents=True, exist_ok=True)

@@ -95,6 +95,7 @@ def nwchem(
     with_files: Sequence[str] = (),
     *,
     unconfined: bool = False,
+    strict: bool = False,
     name: str | None = None,
     priority: int = 0,
     key: str | None = None,
@@ -102,7 +103,8 @@ def nwchem(
     """A user's own NWChem deck, and the files it names.
 
     Raises UsageError for unreadable files, a deck that cannot run, such as one without a task, and `deck_escapes` for
-    one that would use files elsewhere or run commands. `unconfined` allows those: only for whom the machine belongs to.
+    one that would use files elsewhere or run commands. `unconfined` allows those: only for the owner of the machine.
+    `strict` refuses all that is not known to be harmless: for inputs from the network that no kernel will confine.
     """
     from qmrunner.chemistry.structures import decode
     from qmrunner.engines import confine
@@ -111,7 +113,7 @@ def nwchem(
     own, files = inputs.collect(deck, with_files)
     check_deck(decode(files[own], own))
     if not unconfined:
-        confine.refuse(findings(own, files))
+        confine.refuse(findings(own, files, strict=strict))
     params: dict[str, Any] = {"deck": own, "files": list(files), **_said(unconfined)}
     return Submission("nwchem", params, files, name, priority, key)
 
@@ -122,13 +124,14 @@ def xtb(
     with_files: Sequence[str] = (),
     *,
     unconfined: bool = False,
+    strict: bool = False,
     name: str | None = None,
     priority: int = 0,
     key: str | None = None,
 ) -> Submission:
     """A user's own xTB run: structure file first, then `args` as they are. Raises UsageError for unreadable files, and
     `argument_escapes` or `deck_escapes` as `nwchem` does."""
-    return _program("xtb", structure, args, with_files, unconfined, name, priority, key)
+    return _program("xtb", structure, args, with_files, unconfined, strict, name, priority, key)
 
 
 def crest(
@@ -137,18 +140,26 @@ def crest(
     with_files: Sequence[str] = (),
     *,
     unconfined: bool = False,
+    strict: bool = False,
     name: str | None = None,
     priority: int = 0,
     key: str | None = None,
 ) -> Submission:
     """A user's own CREST run: structure file first, then `args` as they are. Raises UsageError as `xtb` does."""
-    return _program("crest", structure, args, with_files, unconfined, name, priority, key)
+    return _program("crest", structure, args, with_files, unconfined, strict, name, priority, key)
 
 
-def told(submission: Submission, *, fresh: bool, allow_altering: bool, require: Sequence[str] = ()) -> Submission:
+def told(
+    submission: Submission,
+    *,
+    fresh: bool,
+    allow_altering: bool,
+    require: Sequence[str] = (),
+    network: bool = False,
+) -> Submission:
     """The submission with what any kind may be told: compute every step anew, let remedies alter the answer, run only
-    where these labels are. Raises UsageError `label_invalid`."""
-    words = {"fresh": fresh, "allow_altering": allow_altering}
+    where these labels are; and whether it came over the network. Raises UsageError `label_invalid`."""
+    words = {"fresh": fresh, "allow_altering": allow_altering, "network": network}
     params = {**submission.params, **{word: True for word, said in words.items() if said}}
     try:
         requires = labels.check(require)
@@ -163,6 +174,7 @@ def _program(
     args: Sequence[str],
     with_files: Sequence[str],
     unconfined: bool,
+    strict: bool,
     name: str | None,
     priority: int,
     key: str | None,
@@ -171,7 +183,7 @@ def _program(
     inputs.check_arguments(args)
     if not unconfined:
         inputs.confine_arguments(args)
-        _confine(kind, args, files)
+        _confine(kind, args, files, strict)
     params: dict[str, Any] = {"structure": own, "args": list(args), "files": list(files), **_said(unconfined)}
     atoms = _atoms(own, files[own])
     if atoms is not None:
@@ -180,12 +192,12 @@ def _program(
     return Submission(kind, params, files, name, priority, key)
 
 
-def _confine(kind: str, args: Sequence[str], files: Mapping[str, bytes]) -> None:
+def _confine(kind: str, args: Sequence[str], files: Mapping[str, bytes], strict: bool) -> None:
     from qmrunner.engines import confine
     from qmrunner.engines.crest import confine as crest
     from qmrunner.engines.xtb import confine as xtb
 
-    confine.refuse({"xtb": xtb, "crest": crest}[kind].findings(args, files))
+    confine.refuse({"xtb": xtb, "crest": crest}[kind].findings(args, files, strict=strict))
 
 
 def _said(unconfined: bool) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from typing import Any
 
 from qmrunner.engines import openmp, structure
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
-from qmrunner.engines.crest import judge, remedies, salvage
+from qmrunner.engines.confine import Finding
+from qmrunner.engines.crest import confine, judge, remedies, salvage
 from qmrunner.engines.crest.progress import CrestReader
 from qmrunner.engines.crest.salvage import Salvage
 from qmrunner.engines.xtb.engine import checked_args, plain_name
@@ -115,6 +116,12 @@ class Crest:
         """Threads as granted."""
         stack = step.params.get("stack_mib") if step is not None else None
         return openmp.environment(context.grant, context.directory, stack)
+
+    def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[Finding]:
+        """What of a user's arguments and files would leave the folder or start another program."""
+        if step.task != "user":
+            return ()
+        return confine.findings(step.params.get("args", ()), files, strict=strict)
 
     def reader(self, step: Step) -> ProgressReader:
         return CrestReader()

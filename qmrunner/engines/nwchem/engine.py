@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qmrunner.engines import confine as engines_confine
 from qmrunner.engines.base import Context, Installed, Which
+from qmrunner.engines.confine import Finding
 from qmrunner.engines.nwchem import confine, deck, hessian, launch, molecule, outcome, reader, remedies, restart, sizes
 from qmrunner.engines.nwchem.progress import NWChemReader
 from qmrunner.errors import QmrunnerError, UsageError
@@ -64,6 +64,10 @@ class NWChem:
             notes=(*started.notes, *work.notes),
             reach=launch.reach(context.installed),
         )
+
+    def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[Finding]:
+        """What of a user's deck, and of the files beside it, would leave the folder or run something."""
+        return confine.findings(str(step.params["deck"]), files, strict=strict) if step.task == "deck" else ()
 
     def environment(self, context: Context) -> dict[str, str]:
         """One thread a rank, the launcher's options as its flavour wants them, sessions inside the attempt."""
@@ -125,10 +129,6 @@ def _deck_work(step: Step, context: Context, ranks: int) -> Command:
             raise UsageError("input_error", f"{other!r} cannot be the name of an input file.")
     deck.check_deck(text)
     rewritten = deck.rewrite(text, ranks, context.grant.memory_mib, step.params)
-    if not step.params.get("unconfined"):
-        # What the rewrite made of the deck is what runs, so it has to pass, too.
-        files = {other: path.read_bytes() for other, path in context.inputs.items()}
-        engines_confine.refuse(confine.findings(name, {**files, name: reader.encode(rewritten.text)}))
     notes = [*rewritten.notes]
     if context.previous is not None:
         notes.append("resume: a user's deck starts afresh, its tasks are not ours to split")

@@ -19,7 +19,8 @@ from typing import Any
 
 from qmrunner.engines import openmp, structure
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
-from qmrunner.engines.xtb import judge, remedies
+from qmrunner.engines.confine import Finding
+from qmrunner.engines.xtb import confine, judge, remedies
 from qmrunner.engines.xtb.progress import XtbReader
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Reach, Step
@@ -89,6 +90,12 @@ class Xtb:
             notes=(f"xtb {context.installed.version or 'of unknown version'}", *notes),
             reach=reach(context.installed),
         )
+
+    def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[Finding]:
+        """What of a user's arguments and files would leave the folder or start another program."""
+        if step.task != "user":
+            return ()
+        return confine.findings(step.params.get("args", ()), files, strict=strict)
 
     def reader(self, step: Step) -> ProgressReader:
         return XtbReader()
