@@ -87,7 +87,7 @@ class Place:
 def _content(path: Path) -> bytes:
     """What is in a file; nothing where it is none, or none any more."""
     with suppress(OSError):
-        return path.read_bytes()
+        return path.read_bytes() if path.is_file() and not path.is_symlink() else b""
     return b""
 
 

@@ -1,4 +1,5 @@
-"""The check alone: what it lets pass does no harm under the real NWChem, whatever the deck looks like."""
+"""Each layer alone: what the check lets pass does no harm under the real NWChem, and no deck does harm that the kernel
+holds, whatever it looks like."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,9 @@ from qmrunner.engines.nwchem import findings
 from qmrunner.engines.probing import probe
 from qmrunner.errors import UsageError
 from qmrunner.model.jobs import Grant
+from qmrunner.runtime import confinement, guardian
+from qmrunner.runtime.preparation import as_run
+from qmrunner.settings import Settings
 from tests.engines import canaries, nwchem_echo
 from tests.engines.canaries import DECK, WAYS, Canary, Place
 from tests.engines.support import step
@@ -40,35 +45,49 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield made
 
 
-def run(files: Mapping[str, bytes], work: Path, *, unconfined: bool) -> bytes | None:
-    """What NWChem prints in `work` of the deck as the engine prepares it; None when the engine refuses it."""
+def run(files: Mapping[str, bytes], work: Path, *, checked: bool, confined: bool = False) -> bytes | None:
+    """What NWChem prints in `work` of the deck as the engine prepares it; None when it is refused.
+
+    `checked`: the check looks at it as it will run. `confined`: the kernel holds it, as a guardian would have it.
+    """
     given = work.with_name(f"{work.name}-in")
     for folder in (work, given):
         folder.mkdir()
     for name, data in files.items():
         (given / name).write_bytes(data)
     context = Context(work, {name: given / name for name in files}, Grant(1, 600, 500, 0), probe(get("nwchem"), {}))
-    params = {"deck": DECK, **({"unconfined": True} if unconfined else {})}
     try:
-        command = get("nwchem").prepare(step("nwchem", "deck", **params), context)
+        command = get("nwchem").prepare(step("nwchem", "deck", deck=DECK), context)
     except UsageError:
+        return None
+    if checked and findings(DECK, as_run(context.inputs, command)):
         return None
     for name, source in command.copies.items():
         shutil.copy(source, work / name)
     for name, text in command.files.items():
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_bytes(text.encode("utf-8", "surrogateescape"))
+    environment, hold = {**os.environ, **command.env}, None
+    if confined:
+        # The home is a folder beside: with it the canaries, too, lie outside.
+        home = Settings(home=work.with_name("home"))
+        held = confinement.confine(command.reach, work, environment, home, confinement.kernel())
+        order = confinement.as_order(held)
+        assert order is not None
+        environment |= held.variables
+        hold = partial(guardian._confine, order)
     path = context.installed.path
     assert path is not None
     try:
         ended = subprocess.run(
-            [path, DECK],
+            command.argv if confined else [path, DECK],
             cwd=work,
-            env={**os.environ, **command.env},
+            env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=20,
             check=False,
+            preexec_fn=hold,
         )
     except subprocess.TimeoutExpired as late:
         return (late.stdout or b"") + (late.stderr or b"")
@@ -78,7 +97,7 @@ def run(files: Mapping[str, bytes], work: Path, *, unconfined: bool) -> bytes | 
 @pytest.mark.parametrize("way", [way for way in WAYS if WAYS[way].acts])
 def test_each_way_does_harm_where_nothing_holds(way: str, place: Place, tmp_path: Path) -> None:
     canary = canaries.plain(way, place)
-    printed = run(canary.files, tmp_path / "work", unconfined=True)
+    printed = run(canary.files, tmp_path / "work", checked=False)
     assert printed is not None
     assert place.harm(printed, tmp_path / "work", canary.files), printed.decode(errors="replace")[-3000:]
 
@@ -87,6 +106,29 @@ def test_each_way_does_harm_where_nothing_holds(way: str, place: Place, tmp_path
 @pytest.mark.parametrize("strict", [False, True])
 def test_each_way_is_refused(way: str, strict: bool, place: Place) -> None:
     assert findings(DECK, canaries.plain(way, place).files, strict=strict)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_is_held_by_the_kernel(way: str, place: Place, tmp_path: Path) -> None:
+    canary = canaries.plain(way, place)
+    printed = run(canary.files, tmp_path / "work", checked=False, confined=True)
+    if printed is not None:
+        assert b"NWChem" in printed, printed
+        assert place.harm(printed, tmp_path / "work", canary.files) is None
+
+
+@pytest.mark.slow
+def test_what_the_kernel_holds_does_no_harm(place: Place, tmp_path: Path) -> None:
+    counts: Counter[str] = Counter()
+    for number, canary in enumerate(canaries.decks(SEED + 1, DECKS, place)):
+        work = tmp_path / str(number)
+        printed = run(canary.files, work, checked=False, confined=True)
+        counts["computes nothing" if printed is None else "ran"] += 1
+        harm = printed and place.harm(printed, work, canary.files)
+        assert not harm, (harm, canary)
+        shutil.rmtree(work)
+    print(dict(counts))
+    assert counts["ran"] > DECKS / 2
 
 
 @pytest.mark.slow
@@ -104,7 +146,7 @@ def _looked_at(canary: Canary, place: Place, work: Path) -> str:
     assert bool(findings(DECK, canary.files, strict=True)) >= refused, canary
     if refused:
         return "refused"
-    printed = run(canary.files, work, unconfined=False)
+    printed = run(canary.files, work, checked=True)
     if printed is None:
         return "computes nothing"
     harm = place.harm(printed, work, canary.files)
