@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from qmrunner.masking import mask
+
 
 class ExitCode(IntEnum):
     """Exit status of every qmrunner command."""
@@ -22,17 +24,17 @@ class QmrunnerError(Exception):
     """A failure that a person can act on.
 
     `code` is a stable word for machines, `message` one sentence, `evidence` the line or value that was seen and
-    `remedy` what to do next.
+    `remedy` what to do next. None of them holds a password, whichever way the error goes.
     """
 
     exit_code: ExitCode = ExitCode.FAILED
 
     def __init__(self, code: str, message: str, *, evidence: str | None = None, remedy: str | None = None) -> None:
-        super().__init__(message)
         self.code = code
-        self.message = message
-        self.evidence = evidence
-        self.remedy = remedy
+        self.message = mask(message)
+        self.evidence = None if evidence is None else mask(evidence)
+        self.remedy = None if remedy is None else mask(remedy)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         parts = [self.message]
@@ -70,10 +72,15 @@ class JobFailedError(QmrunnerError):
     exit_code = ExitCode.FAILED
 
 
+_LONGEST_WORD = 200  # comparing takes time that grows with its square
+
+
 def nearest(word: str, known: list[str] | tuple[str, ...]) -> str | None:
     """The known word closest to `word`, or None when nothing is near."""
     import difflib
 
+    if len(word) > _LONGEST_WORD:
+        return None
     lowered = {k.lower(): k for k in known}
     hits = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
     return lowered[hits[0]] if hits else None

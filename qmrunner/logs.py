@@ -11,9 +11,15 @@ import os
 import queue
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Any
+
+from qmrunner.masking import mask, mask_all
+from qmrunner.model import visible
 
 # structlog loads rich wherever it is installed, for colours that nothing here prints: 4 MiB and 30 ms. An entry of None
 # means: not installed.
@@ -27,6 +33,7 @@ finally:
         del sys.modules["rich"]
 
 EVENTS_FILE = "events.jsonl"
+_OURS = frozenset({"time", "level", "event"})
 _WAITING_EVENTS = 10_000
 _RECORD_BYTES = 15_000  # docker's json-file driver splits at 16,384
 
@@ -125,7 +132,8 @@ def _configure(sink: Any, level: str, bound: Mapping[str, Any]) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
             _ordered,
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(default=str),
+            _masked,
+            structlog.processors.JSONRenderer(serializer=visible.dumps),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: sink,
@@ -133,6 +141,8 @@ def _configure(sink: Any, level: str, bound: Mapping[str, Any]) -> None:
     )
     handler = _LibraryHandler(level=logging.WARNING)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    sys.excepthook = _tell_crash
+    threading.excepthook = lambda crash: _tell_crash(crash.exc_type, crash.exc_value, crash.exc_traceback)
 
 
 def configured() -> bool:
@@ -163,6 +173,19 @@ class _LibraryHandler(logging.Handler):
 def _ordered(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     first = {key: event.pop(key) for key in ("time", "level", "event") if key in event}
     return {**first, **{key: value for key, value in event.items() if value is not None}}
+
+
+def _masked(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Whatever an event tells, no password is in it, also not in the message of a library or a traceback."""
+    return {key: value if key in _OURS else mask_all(value) for key, value in event.items()}
+
+
+def _tell_crash(kind: type[BaseException], problem: BaseException | None, where: TracebackType | None) -> None:
+    """The traceback of what nothing caught, on stderr, as a terminal may have it."""
+    if not issubclass(kind, SystemExit):
+        text = visible.lines(mask("".join(traceback.format_exception(kind, problem, where))))
+        with suppress(OSError):
+            os.write(2, text.encode())
 
 
 def get() -> structlog.typing.FilteringBoundLogger:

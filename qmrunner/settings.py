@@ -11,15 +11,18 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from qmrunner import masking
 from qmrunner.errors import UsageError, nearest
-from qmrunner.model import labels
+from qmrunner.model import labels, visible
 
 PREFIX = "QMRUNNER_"
+# Passwords that libraries take from the environment.
+_SECRETS = ("PGPASSWORD", "REDISCLI_AUTH", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 # Read by parts of the program that run before or beside the settings.
 RESERVED = frozenset({"CONFIG", "ATTEMPT"})
 
@@ -83,7 +86,8 @@ def _text(text: str) -> str:
 def _url(*schemes: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(f"expected a URL that starts with {' or '.join(s + '://' for s in schemes)}, got {text!r}")
+            known = " or ".join(f"{scheme}://" for scheme in schemes)
+            raise ValueError(f"expected a URL that starts with {known}, got {masking.masked_url(text)!r}")
         return text
 
     return read
@@ -95,7 +99,8 @@ _PLACE = re.compile(r"file:///[^?#]*[^?#/][^?#]*|s3://[a-z0-9][a-z0-9._-]{1,62}(
 
 def _place(text: str) -> str:
     if not _PLACE.fullmatch(text):
-        raise ValueError(f"expected file:///absolute/folder or s3://bucket/prefix, got {text!r}")
+        seen = masking.masked_url(text)
+        raise ValueError(f"expected file:///absolute/folder or s3://bucket/prefix, got {seen!r}")
     return text
 
 
@@ -212,6 +217,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if environment is None else environment
     given = {name: value for name, value in env.items() if name.startswith(PREFIX)}
     problems: list[str] = []
+    masking.know(_urls(given.items()), (env[name] for name in _SECRETS if env.get(name)))
     from_file = _read_file(given, problems)
     known = {f"{PREFIX}{f.name.upper()}": f for f in fields(Settings)}
     values: dict[str, Any] = {}
@@ -222,9 +228,10 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         entry = known.get(name)
         if entry is None:
             near = nearest(name, list(known))
-            problems.append(f"{name}: unknown setting" + (f"; did you mean {near}?" if near else ""))
+            problems.append(f"{visible.line(name)}: unknown setting" + (f"; did you mean {near}?" if near else ""))
         elif text != "":
             try:
+                _refuse_undecodable(text)
                 values[entry.name] = entry.metadata["read"](text)
             except ValueError as problem:
                 problems.append(f"{name}: {problem}")
@@ -232,6 +239,10 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     for what in ("store", "queue"):
         problems += _take_password(what, values)
     settings = Settings(**values)
+    try:
+        _refuse_undecodable(str(settings.home))
+    except ValueError as problem:
+        problems.append(f"{PREFIX}HOME: {problem}")
     if not refused & {"lease_seconds", "heartbeat_seconds", "scratch_soft_mib", "scratch_hard_mib"}:
         problems += _cross_check(settings)
     if problems:
@@ -241,6 +252,22 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
             remedy="correct the environment variables (or the file) named above",
         )
     return settings
+
+
+def _urls(given: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """The values that are URLs, or may be, right or mistyped: of names with a typing error, too."""
+    for name, value in given:
+        suspicious = "//" in value or "=" in value or ("@" in value and not value.startswith(("/", "~", ".")))
+        if suspicious or name.endswith(("URL", "ARTIFACTS")):
+            yield value.strip().strip("\"'")
+
+
+def _refuse_undecodable(text: str) -> None:
+    """Raise ValueError for bytes that are no UTF-8: no store could hold what is made of them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"expected text in UTF-8, got {visible.line(text)}") from None
 
 
 def _take_password(what: str, values: dict[str, Any]) -> list[str]:
@@ -264,6 +291,7 @@ def _take_password(what: str, values: dict[str, Any]) -> list[str]:
         return [f"{name}: {path} is empty"]
     from urllib.parse import quote
 
+    masking.know((), [password], also=True)
     values[f"{what}_url"] = f"{scheme}://{user}:{quote(password, safe='')}@{host}{slash}{database}"
     return []
 
@@ -297,13 +325,17 @@ def _read_file(given: Mapping[str, str], problems: list[str]) -> dict[str, str]:
         problems.append(f"{path}: cannot be read ({problem})")
         return {}
     values: dict[str, str] = {}
+    parted = (line.strip().partition("=") for line in text.splitlines())
+    masking.know(_urls((name, value or name) for name, _, value in parted), also=True)
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip()
         if not line or line.startswith("#"):
             continue
         name, equals, value = line.partition("=")
         if not equals or not name.strip().startswith(PREFIX):
-            problems.append(f"{path}:{number}: expected {PREFIX}NAME=value, got {line!r}")
+            # Not the whole line: what is no setting may be a password.
+            began = re.split(r"[^\w ]", line, maxsplit=1)[0].split()
+            problems.append(f"{path}:{number}: expected {PREFIX}NAME=value, got {' '.join(began[:1])!r}…")
             continue
         values[name.strip()] = value.strip().strip("\"'")
     return values

@@ -19,9 +19,10 @@ LIGHT_CHEMISTRY = {"qmrunner.chemistry.xyz", "qmrunner.chemistry.elements", "qmr
 # Room or module → what of qmrunner it may import. A name allows everything below it.
 MAY = {
     "qmrunner.model": {"qmrunner.model"},
-    "qmrunner.errors": set(),
-    "qmrunner.settings": {"qmrunner.errors", "qmrunner.model.labels"},
-    "qmrunner.logs": {"qmrunner.errors"},
+    "qmrunner.masking": set(),
+    "qmrunner.errors": {"qmrunner.masking"},
+    "qmrunner.settings": {"qmrunner.errors", "qmrunner.masking", "qmrunner.model.labels", "qmrunner.model.visible"},
+    "qmrunner.logs": {"qmrunner.errors", "qmrunner.masking", "qmrunner.model.visible"},
     "qmrunner.queue": {"qmrunner.errors", "qmrunner.model"},
     "qmrunner.artifacts": {"qmrunner.artifacts", "qmrunner.store", "qmrunner.logs", "qmrunner.errors"},
     "qmrunner.store": {"qmrunner.store", "qmrunner.model", "qmrunner.errors"},

@@ -119,13 +119,17 @@ def _file(url: URL) -> Path:
 
 def _parse(url: str) -> URL:
     try:
-        return make_url(url)
+        parsed = make_url(url)
+        if parsed.get_backend_name() in ("sqlite", "postgresql"):
+            return parsed
     except (exc.ArgumentError, ValueError):
-        raise UsageError(
-            "store_url",
-            "QMRUNNER_STORE_URL is not a database URL",
-            remedy="use sqlite:////absolute/path.db or postgresql://user@host:5432/name",
-        ) from None
+        pass  # what the parser says of it may be a piece of the password
+    raise _wrong_url("QMRUNNER_STORE_URL is not a database URL")
+
+
+def _wrong_url(message: str, evidence: str | None = None) -> UsageError:
+    remedy = "use sqlite:////absolute/path.db or postgresql://user@host:5432/name"
+    return UsageError("store_url", message, evidence=evidence, remedy=remedy)
 
 
 @contextmanager
@@ -148,6 +152,8 @@ def _translated(store: Store) -> Iterator[None]:
                 evidence=text,
                 remedy="stop the daemon, keep a copy of the file, and restore a backup or run `sqlite3 FILE .recover`",
             ) from error
+        if "connection option" in text or "connection string" in text:
+            raise _wrong_url("QMRUNNER_STORE_URL has a parameter that the driver cannot use", text) from error
         if isinstance(error, exc.OperationalError | exc.InternalError):
             raise StoreUnavailable(
                 "store_unavailable",
