@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qmrunner.model import visible
 from qmrunner.runtime.folders import unfinished, write_atomically
 
 TAILS = "tails"
@@ -210,7 +211,7 @@ class Tailer:
     def _skip(self, source: _Source, size: int) -> None:
         target = size - _KEEP_BYTES
         skipped = target - source.offset + len(source.partial)
-        note = f"qmrunner: {skipped} bytes skipped here; they are in {source.path}\n".encode()
+        note = visible.line(f"qmrunner: {skipped} bytes skipped here; they are in {source.path}").encode() + b"\n"
         if self._writer.offer(source.prefix + note):
             source.offset, source.partial = target, b""
 
@@ -229,10 +230,17 @@ class Tailer:
 
 
 def _records(prefix: bytes, line: bytes) -> bytes:
-    line = line.rstrip(b"\r")
+    """A line as a terminal may have it, in as many records as it needs; none ends within a character."""
+    line = visible.log(line.rstrip(b"\r"))
     room = RECORD_BYTES - len(prefix)
-    parts = [line[i : i + room] for i in range(0, len(line), room)] or [b""]
-    return b"".join(prefix + part + b"\n" for part in parts)
+    if len(line) <= room:
+        return prefix + line + b"\n"
+    records, begin = [], 0
+    while begin < len(line):
+        end = begin + visible.whole(line[begin : begin + room])
+        records.append(prefix + line[begin:end] + b"\n")
+        begin = end
+    return b"".join(records)
 
 
 def _look(path: Path) -> tuple[int, int | None]:

@@ -109,14 +109,28 @@ def unread(tmp_path: Path) -> Iterator[Tee]:
 
 
 def test_every_line_arrives_byte_for_byte(tee: Tee) -> None:
-    sent = [f"line {i} ".encode() + bytes(range(32, 256)).replace(b"\r", b"") * (i % 5) for i in range(2000)]
-    sent = [line.replace(b"\x0a", b"").replace(b"\x0d", b"") for line in sent]
+    text = bytes(range(32, 127)) + "\t Å ℏ 分子 ┌─┐".encode()
+    sent = [f"line {i} ".encode() + text * (i % 5) for i in range(2000)]
     tee.add()
     for i in range(0, len(sent), 100):
         tee.write(b"".join(line + b"\n" for line in sent[i : i + 100]))
         tee.forward()
     raw = tee.settled().split(b"\n")
     assert [line.removeprefix(PREFIX) for line in raw if line] == sent
+
+
+def test_what_would_move_a_terminal_arrives_written_out(tee: Tee) -> None:
+    hostile = (
+        "\x1b]0;title\x07 \x9b31m \u202e \u2028 \u0085 \u2066 \u061c \U000e0041 \rover \x7f".encode() + b"\x9b\xff"
+    )
+    tee.add()
+    tee.write(hostile + b"\nplain\r\n")
+    tee.forward()
+    told = tee.lines(2)
+    assert told == [
+        rb"\x1b]0;title\x07 \x9b31m \u202e \u2028 \x85 \u2066 \u061c \U000e0041 \rover \x7f\x9b\xff",
+        b"plain",
+    ]
 
 
 def test_a_line_waits_for_its_end(tee: Tee) -> None:
