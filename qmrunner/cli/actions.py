@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from qmrunner.cli.common import AsJson, JobId, open_app, print_json
+from qmrunner.cli.common import AsJson, JobId, open_app, print_json, say
+from qmrunner.model import visible
 
 
 def register(cli: typer.Typer) -> None:
@@ -58,15 +59,15 @@ def _move(job_id: str, as_json: bool, verb: str, **more: bool) -> None:
     if as_json:
         print_json({"id": job.id, "state": job.state, "cancel_requested": job.cancel_requested})
     elif verb == "cancel" and job.state != "cancelled":
-        print(f"{job.id}: cancellation requested; its running steps are being stopped")
+        say(f"{job.id}: cancellation requested; its running steps are being stopped")
     else:
-        print(f"{job.id}: {job.state}")
+        say(f"{job.id}: {job.state}")
 
 
 def pause() -> None:
     """Let no worker of this store start anything new. Running engines go on."""
     _switch(paused=True)
-    print("paused; `qmrunner resume` lifts it")
+    say("paused; `qmrunner resume` lifts it")
 
 
 def resume() -> None:
@@ -78,7 +79,7 @@ def resume() -> None:
     with app.store.write() as connection:
         workers.set_drain(connection, app.store.now(), app.home_id(), draining=False)
     app.queue.ring()
-    print("resumed")
+    say("resumed")
 
 
 def drain() -> None:
@@ -91,7 +92,7 @@ def drain() -> None:
         changed = workers.set_drain(connection, app.store.now(), app.home_id(), draining=True)
     if not changed:
         raise NotReadyError("no_worker", "no active worker runs on this home", remedy="`qmrunner status` lists workers")
-    print("draining; `qmrunner status` shows what still runs, `qmrunner resume` lifts it")
+    say("draining; `qmrunner status` shows what still runs, `qmrunner resume` lifts it")
 
 
 def _switch(*, paused: bool) -> None:
@@ -117,5 +118,6 @@ def sweep(
         print_json([{**action.as_dict(), "done": not dry_run, "problem": problem} for action, problem in done])
         return
     for action, problem in done:
-        print(f"{action.verb} {action.target}: {action.reason}" + (f" -- not done: {problem}" if problem else ""))
-    print(f"{len(done)} thing(s) {'to do' if dry_run else 'done'}")
+        ended = f" -- not done: {problem}" if problem else ""
+        say(visible.line(f"{action.verb} {action.target}: {action.reason}{ended}"))
+    say(f"{len(done)} thing(s) {'to do' if dry_run else 'done'}")

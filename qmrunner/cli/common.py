@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qmrunner.masking import mask, mask_all
+from qmrunner.model import visible
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     from qmrunner.app import App
 
@@ -46,19 +51,60 @@ def open_app(*, busy_seconds: float = 5.0) -> App:
     return opened
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print lines as a terminal may have them, and without passwords."""
+    print(shown(text), file=sys.stderr if err else sys.stdout, flush=True)
+
+
+def shown(text: str) -> str:
+    return visible.lines(mask(text))
+
+
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, default=str))
+    """In printable ASCII: who reads it has every text as it is stored, but for passwords."""
+    print(visible.dumps(mask_all(value), indent=2), flush=True)
 
 
 def console() -> Console:
+    """Plain text is shown as it is written, without markup or emoji names, and as `shown` makes it."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True)
+    class Shown(Console):
+        def render_str(self, text: str, **how: Any) -> Text:
+            return super().render_str(shown(text), **how)
+
+    return Shown(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
-def coloured(state: str) -> str:
-    colour = _COLOURS.get(state)
-    return f"[{colour}]{state}[/]" if colour else state
+def styled(*parts: str | tuple[str, str] | Text) -> Text:
+    """A text for rich, with styles only where a part names one: what is in a name is never read as markup."""
+    from rich.text import Text
+
+    made = Text()
+    for part in parts:
+        if isinstance(part, Text):
+            made.append_text(part)
+        else:
+            text, style = part if isinstance(part, tuple) else (part, "")
+            made.append(shown(text), style or None)
+    return made
+
+
+def table(*headings: str) -> Table:
+    from rich.table import Table
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        made.add_column(heading, overflow="fold")
+    return made
+
+
+def add_row(made: Table, *cells: str | Text) -> None:
+    made.add_row(*(styled(cell) for cell in cells))
+
+
+def coloured(state: str) -> Text:
+    return styled((state, _COLOURS.get(state, "")))
 
 
 def duration(seconds: float | None) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from qmrunner.cli.common import AsJson, print_json
+from qmrunner.cli.common import AsJson, print_json, say
+from qmrunner.masking import mask_all
+from qmrunner.model import visible
 
 
 def register(cli: typer.Typer) -> None:
@@ -45,7 +46,7 @@ def run(
     if problem is not None:
         for level, event, fields in told:  # there may be no place for the events file
             now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-            print(json.dumps({"time": now, "level": level, "event": event, **fields}), flush=True)
+            say(visible.dumps({"time": now, "level": level, "event": event, **mask_all(fields)}))
         raise problem
     raise typer.Exit(Supervisor(built, told, pilot).run())
 
@@ -59,5 +60,5 @@ def health(as_json: AsJson = False) -> None:
     if as_json:
         print_json(report)
     else:
-        print("healthy" if report["healthy"] else f"unhealthy: {report['reason']}")
+        say("healthy" if report["healthy"] else f"unhealthy: {report['reason']}")
     raise typer.Exit(0 if report["healthy"] else 4)

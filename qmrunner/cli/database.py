@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qmrunner.cli.common import AsJson, print_json
+from qmrunner.cli.common import AsJson, print_json, say
 
 _db = typer.Typer(help="The store's schema.", no_args_is_help=True)
 
@@ -27,7 +27,7 @@ def upgrade() -> None:
     if schema.status(opened.store) == "newer":
         schema.require_current(opened.store, create=False)
     schema.upgrade(opened.store)
-    print(f"store {opened.store.url}: {before or 'empty'} -> {schema.revision(opened.store)}")
+    say(f"store {opened.store.url}: {before or 'empty'} -> {schema.revision(opened.store)}")
 
 
 @_db.command()
@@ -41,7 +41,7 @@ def check(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"state": state, "revision": found, "head": schema.HEAD, "store": store.url})
     else:
-        print(f"store {store.url}: {state} (revision {found or 'none'}, this program needs {schema.HEAD})")
+        say(f"store {store.url}: {state} (revision {found or 'none'}, this program needs {schema.HEAD})")
     raise typer.Exit(0 if state == "current" else 4)
 
 
@@ -53,16 +53,17 @@ def copy(
     """Copy this store, its daemons stopped, into an empty PostgreSQL database; the old one stays as it is."""
     from dataclasses import asdict
 
-    from qmrunner import app
+    from qmrunner import app, masking
     from qmrunner.store import copying
     from qmrunner.store.session import Store
 
     opened = app.build()
+    masking.know([to], also=True)
     target = Store(to)
     copied = copying.copy(opened.existing_store(), target, lease_s=opened.settings.lease_seconds)
     if as_json:
         print_json({"store": target.url, "tables": [asdict(one) for one in copied]})
         return
     for one in copied:
-        print(f"{one.table:14} {one.rows:9} rows  {one.sha256[:16]}")
-    print(f"all of it is in {target.url}; set QMRUNNER_STORE_URL to it wherever this store was used")
+        say(f"{one.table:14} {one.rows:9} rows  {one.sha256[:16]}")
+    say(f"all of it is in {target.url}; set QMRUNNER_STORE_URL to it wherever this store was used")

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qmrunner.cli.common import AsJson, print_json
+from qmrunner.cli.common import AsJson, print_json, say
 from qmrunner.errors import ExitCode, NotReadyError, QmrunnerError, UsageError, nearest
+from qmrunner.masking import mask
+from qmrunner.model import visible
 
 if TYPE_CHECKING:
     from qmrunner.doctor.finding import Finding
@@ -62,7 +64,7 @@ def doctor(
     if as_json:
         print_json({"checks": [finding.as_dict() for finding in findings], "summary": counts})
     else:
-        print(f"\n{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed")
+        say(f"\n{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed")
     raise typer.Exit(ExitCode.NOT_READY if counts["fail"] else ExitCode.OK)
 
 
@@ -88,6 +90,7 @@ def _show(finding: Finding) -> None:
 
 
 def _wrapped(text: str, terminal: bool) -> str:
+    text = visible.line(mask(text))
     if not terminal:
         return text
     width = max(40, shutil.get_terminal_size().columns - len(_INDENT) - 5)
@@ -113,8 +116,9 @@ def _print_environment(name: str, found: Settings, as_json: bool) -> None:
     width = max(len(change.name) for change in composed.changes)
     for change in composed.changes:
         if change.now is None:
-            print(f"drop   {change.name:<{width}}  {change.was}  ({change.why})")
+            text = f"drop   {change.name:<{width}}  {change.was}  ({change.why})"
         else:
             was = "" if change.was is None else f"  (was {change.was}; {change.why})"
-            print(f"set    {change.name:<{width}}  {change.now}{was}")
-    print(f"\npassed on as it is: {', '.join(told['passed_on'])}")
+            text = f"set    {change.name:<{width}}  {change.now}{was}"
+        say(visible.line(text))
+    say(f"\npassed on as it is: {', '.join(told['passed_on'])}")

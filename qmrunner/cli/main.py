@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import gc
-import json
 import os
+import re
 import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
+import click
 import typer
 
 from qmrunner import __version__
 from qmrunner.cli import actions, daemon, database, doctor, reports, scratch, serve, submit, tokens
-from qmrunner.errors import ExitCode, QmrunnerError
+from qmrunner.cli.common import print_json, say
+from qmrunner.errors import ExitCode, QmrunnerError, UsageError
+from qmrunner.model import visible
 
+_OWN_LINE = re.compile(r"\n {2,}")
+_LONGEST = 4000  # characters of a message that are shown
 cli = typer.Typer(
     name="qmrunner",
     help="Runs quantum chemistry: nothing lost, nothing stuck, nothing leaked, nothing wrong.",
@@ -45,21 +53,78 @@ def main() -> None:
     """Entry point of the console script."""
     # What a command loads stays until it ends: looking for garbage meanwhile cost a tenth of `status`.
     gc.set_threshold(50_000)
+    for stream in (sys.stdout, sys.stderr):  # in a locale that lacks a character it is written out
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        cli()
+        _refuse_undecodable(sys.argv[1:])
+        status = cli(standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(status if isinstance(status, int) else 0)
     except QmrunnerError as problem:
         sys.exit(_tell(problem))
+    except click.exceptions.NoArgsIsHelpError as asked:
+        print(asked.ctx.get_help() if asked.ctx else "")
+        sys.exit(ExitCode.USAGE)
+    except click.ClickException as problem:
+        sys.exit(_tell(_usage_error(problem)))
     except BrokenPipeError:
         # The reader of our stdout has left (`| head`); say nothing more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
+    except Exception as problem:
+        sys.exit(_tell(_internal_error(problem)))
+
+
+def _refuse_undecodable(words: Sequence[str]) -> None:
+    """Bytes that are no UTF-8 reach us as half surrogates, which neither a store nor JSON can hold."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                "bad_argument",
+                "an argument is not valid UTF-8",
+                evidence=_cut(word),
+                remedy="write it in UTF-8; a file whose name is not can be renamed, or linked to under another name",
+            ) from None
+
+
+def _usage_error(problem: click.ClickException) -> UsageError:
+    """What the parser of the command line refuses, as an error of ours."""
+    context = getattr(problem, "ctx", None)
+    command = context.command_path if context else "qmrunner"
+    return UsageError("usage", problem.format_message(), remedy=f"`{command} --help` shows what it takes")
+
+
+def _internal_error(problem: Exception) -> QmrunnerError:
+    """A fault of this program, told by where it is: a traceback may hold anything."""
+    places = [f"{Path(one.filename).name}:{one.lineno}" for one in traceback.extract_tb(problem.__traceback__)[-4:]]
+    return QmrunnerError(
+        "internal_error",
+        "this is a fault of qmrunner",
+        evidence=f"{type(problem).__name__}: {_cut(str(problem))} ({' > '.join(places)})",
+        remedy="report it with the line above",
+    )
 
 
 def _tell(problem: QmrunnerError) -> int:
     if "--json" in sys.argv:
-        print(json.dumps({"error": problem.as_dict()}))
+        print_json({"error": problem.as_dict()})
     else:
-        print(f"qmrunner: {problem.code}: {problem}", file=sys.stderr)
+        parts = [f"qmrunner: {problem.code}: {_part(problem.message)}"]
+        parts += [f"  seen: {_part(problem.evidence)}"] if problem.evidence else []
+        parts += [f"  fix:  {_part(problem.remedy)}"] if problem.remedy else []
+        say("\n".join(parts), err=True)
     return int(problem.exit_code or ExitCode.FAILED)
+
+
+def _part(text: str) -> str:
+    """Lines that we set in ourselves stay lines; a line end that came with a value is written out. So none can be taken
+    for another part or another message."""
+    return "\n        ".join(visible.line(line) for line in _OWN_LINE.split(_cut(text)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"

@@ -11,6 +11,7 @@ import typer
 from qmrunner.cli.common import (
     AsJson,
     JobId,
+    add_row,
     coloured,
     console,
     duration,
@@ -18,18 +19,22 @@ from qmrunner.cli.common import (
     open_app,
     print_json,
     progress_text,
+    say,
     step_text,
+    styled,
+    table,
 )
+from qmrunner.model import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.console import Group
-    from rich.table import Table
 
     from qmrunner.app import App
 
 _FOLLOW_EVERY_S = 0.2
+_CHUNK_BYTES = 1 << 16
 
 
 def register(cli: typer.Typer) -> None:
@@ -84,6 +89,7 @@ def _open_even_when_stuck() -> App:
 def _render(seen: dict[str, Any]) -> Group:
     from rich.console import Group
 
+    seen = visible.fields(seen)
     if "job" in seen:
         return Group(*_job_lines(seen["job"]))
     if "store" in seen:
@@ -91,29 +97,20 @@ def _render(seen: dict[str, Any]) -> Group:
     return Group(*_overview_lines(seen))
 
 
-def _table(*headings: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
-
-
 def _overview_lines(seen: dict[str, Any]) -> list[Any]:
-    people = _table("worker", "state", "pid", "slots", "cores", "mem GiB", "scratch GiB", "shm GiB", "last beat")
+    people = table("worker", "state", "pid", "slots", "cores", "mem GiB", "scratch GiB", "shm GiB", "last beat")
     for row in seen["workers"]:
         age = f"{row['heartbeat_age_s']} s" + (" (stale)" if row["stale"] else "")
-        people.add_row(
-            f"{row['id']} {row['name']}", coloured(row["state"]), str(row["pid"]), str(row["slots"]),
+        add_row(
+            people, f"{row['id']} {row['name']}", coloured(row["state"]), str(row["pid"]), str(row["slots"]),
             _handed_out(row, "cores"), *(_handed_out(row, name) for name in ("memory_mib", "scratch_mib", "shm_mib")),
             age,
         )  # fmt: skip
-    jobs = _table("job", "kind", "state", "progress", "elapsed", "name")
+    jobs = table("job", "kind", "state", "progress", "elapsed", "name")
     for row in seen["jobs"]:
         text = row["summary"] if row["state"] in ("failed", "held", "cancelled") else row["progress"].get("text")
-        jobs.add_row(
-            row["id"], row["kind"], coloured(row["state"]), text or "",
+        add_row(
+            jobs, row["id"], row["kind"], coloured(row["state"]), text or "",
             duration(elapsed(row["started_at"], row["finished_at"])), row["name"] or "",
         )  # fmt: skip
     lines: list[Any] = [
@@ -122,11 +119,11 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
         jobs if seen["jobs"] else "no jobs yet: hand one in, as in `qmrunner submit nmr CCO`",
     ]
     if seen["queue"]["paused"]:
-        lines.append("[yellow]paused: nothing new is started; `qmrunner resume`[/]")
+        lines.append(styled(("paused: nothing new is started; `qmrunner resume`", "yellow")))
     if seen["artifacts"]:
         lost = seen["artifacts"]["lost_s"]
-        away = "" if lost is None else f"  [red]has not answered for {duration(lost)}[/]"
-        lines.append(f"artifacts: {seen['artifacts']['url']}{away}")
+        away = "" if lost is None else f"  has not answered for {duration(lost)}"
+        lines.append(styled(f"artifacts: {seen['artifacts']['url']}", (away, "red")))
     return [*lines, "", _disk_line(seen["disk"])]
 
 
@@ -149,34 +146,35 @@ def _disk_line(disk: dict[str, Any]) -> str:
 
 def _stuck_lines(seen: dict[str, Any]) -> list[Any]:
     state = seen["state_file"]
-    lines: list[Any] = [f"[red]the store does not answer[/]: {seen['store']['evidence']}"]
+    lines: list[Any] = [styled(("the store does not answer", "red"), f": {seen['store']['evidence']}")]
     if state is None:
         return [*lines, "and no daemon of this home has left a state file"]
     lines.append(f"the daemon wrote {state['age_s']} s ago:")
-    table = _table("job/step", "attempt", "engine pid", "progress")
+    live = table("job/step", "attempt", "engine pid", "progress")
     for one in state["attempts"]:
-        table.add_row(
-            f"{one['job']}/{one['step']}", str(one["attempt"]), str(one["engine_pid"]), progress_text(one["progress"])
-        )
-    return [*lines, table, _disk_line(seen["disk"])]
+        name, progress = f"{one['job']}/{one['step']}", progress_text(one["progress"])
+        add_row(live, name, str(one["attempt"]), str(one["engine_pid"]), progress)
+    return [*lines, live, _disk_line(seen["disk"])]
 
 
 def _job_lines(job: dict[str, Any]) -> list[Any]:
-    head = f"[bold]{job['id']}[/] {job['kind']} {coloured(job['state'])}"
-    head += f"  {job['progress'].get('text', '')}  {duration(elapsed(job['started_at'], job['finished_at']))}"
-    table = _table("step", "state", "try", "pid", "cores", "beat", "memory", "scratch", "progress")
+    took = duration(elapsed(job["started_at"], job["finished_at"]))
+    head = styled(
+        (job["id"], "bold"), f" {job['kind']} ", coloured(job["state"]), f"  {job['progress'].get('text', '')}  {took}"
+    )
+    steps = table("step", "state", "try", "pid", "cores", "beat", "memory", "scratch", "progress")
     for step in job["steps"]:
         beat = step["heartbeat_age_s"]
-        table.add_row(
-            step["id"], coloured(step["state"]), str(step["attempt"] or ""), str(step["engine_pid"] or ""),
+        add_row(
+            steps, step["id"], coloured(step["state"]), str(step["attempt"] or ""), str(step["engine_pid"] or ""),
             str(step["cores"] or ""), "" if beat is None else f"{beat} s",
             _used(step, "memory"), _used(step, "scratch"), step_text(step),
         )  # fmt: skip
-    lines: list[Any] = [head, table]
+    lines: list[Any] = [head, steps]
     if any(step["reserved"] for step in job["steps"]):
-        lines.append("[dim]memory, scratch: used/reserved (estimated), MiB[/]")
+        lines.append(styled(("memory, scratch: used/reserved (estimated), MiB", "dim")))
     if job["summary"] and job["state"] != "succeeded":
-        lines.append(f"{job['summary']}; `qmrunner why {job['id']}`")
+        lines.append(styled(f"{job['summary']}; `qmrunner why {job['id']}`"))
     return lines
 
 
@@ -193,29 +191,41 @@ def logs(
     job: JobId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
     step: Annotated[str | None, typer.Option("--step", help="Only this step.")] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Byte for byte, as the engine wrote it; not onto a terminal.")
+    ] = False,
 ) -> None:
-    """The raw engine output, byte for byte."""
+    """The engine output; characters that would move a terminal's cursor or hide are written out, as in \\x1b."""
     from qmrunner import views
 
     app = open_app()
+    if raw and sys.stdout.isatty():
+        say("a terminal gets control characters written out; for the bytes, redirect into a file or a pipe", err=True)
+        raw = False
     shown: dict[Path, int] = {}
     while True:
         over = not follow or views.job_view(app, job)["job"]["state"] in ("succeeded", "failed", "cancelled", "held")
         for path in views.log_files(app, job, step):
-            shown[path] = _copy_out(path, shown.get(path, 0))
+            shown[path] = _copy_out(path, shown.get(path, 0), raw=raw, last=over)
         sys.stdout.buffer.flush()
         if over:
             return
         time.sleep(_FOLLOW_EVERY_S)
 
 
-def _copy_out(path: Path, offset: int) -> int:
-    """Print what has come since `offset`; returns where it ends now."""
+def _copy_out(path: Path, offset: int, *, raw: bool, last: bool) -> int:
+    """Print what has come since `offset`; returns where it ends now. Half a character waits for the rest, unless this
+    is the `last` look."""
     try:
         with open(path, "rb") as file:
             file.seek(offset)
-            while chunk := file.read(1 << 16):
-                sys.stdout.buffer.write(chunk)
+            while chunk := file.read(_CHUNK_BYTES):
+                if not raw:
+                    chunk = chunk[: visible.whole(chunk)] or (chunk if last else b"")
+                    if not chunk:
+                        break
+                    file.seek(offset + len(chunk))
+                sys.stdout.buffer.write(chunk if raw else visible.log(chunk))
                 offset += len(chunk)
     except FileNotFoundError:
         pass  # claimed, not started: it will come

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from qmrunner.cli.common import add_row, styled
+from qmrunner.model import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 _KCAL_PER_HARTREE = 627.5094740631
 _INDENT = 10
@@ -19,7 +23,8 @@ _COUNT = re.compile(r"(?<=over )\d+ shifts of | over \d+ shifts(?=;)")
 
 def show_result(out: Console, result: dict[str, Any]) -> None:
     """A table of shifts or of what a program found, and where the files are."""
-    out.print(f"[bold]{result['kind']} job {result['id']}[/]" + _headline(result))
+    result = visible.fields(result)
+    out.print(styled((f"{result['kind']} job {result['id']}", "bold"), _headline(result)))
     said = result.get("result") or {}
     search = said or result.get("provenance", {}).get("conformers") or {}
     if result.get("shifts"):
@@ -29,21 +34,21 @@ def show_result(out: Console, result: dict[str, Any]) -> None:
     _search_lines(out, search)
     for key, value in said.items():
         if isinstance(value, str | int | float | bool) and key != "energy_hartree":
-            out.print(f"  {key}: {value}", markup=False)
+            out.print(styled(f"  {key}: {value}"))
     for one in (result.get("provenance") or {}).get("remedies") or ():
         kind = "" if one["neutral"] else "; this can alter the answer"
         _paragraph(out, "remedy:", f"{one['step']}: {one['change']} (after {one['code']}{kind})")
     for text in result.get("notes") or ():
         _paragraph(out, "note:", text)
-    out.print(f"{'files:':<{_INDENT}}{result['folder']}", markup=False)
+    out.print(styled(f"{'files:':<{_INDENT}}{result['folder']}"))
     for name in result["files"]:
         if "/" not in name:
-            out.print(" " * _INDENT + name, markup=False)
+            out.print(styled(" " * _INDENT + name))
     if result.get("files_missing"):
         _paragraph(out, "missing:", f"{', '.join(result['files_missing'])} could not be had; see `qmrunner doctor`")
     folders = sorted({name.split("/")[0] for name in result["files"] if "/" in name})
     if folders:
-        out.print(" " * _INDENT + ", ".join(f"{name}/" for name in folders), markup=False)
+        out.print(styled(" " * _INDENT + ", ".join(f"{name}/" for name in folders)))
 
 
 def _headline(result: dict[str, Any]) -> str:
@@ -66,7 +71,8 @@ def _shift_tables(out: Console, result: dict[str, Any]) -> None:
             table.add_column(heading, justify="right")
         for row in sorted(rows, key=lambda row: -row["shift_ppm"]):
             error, group = row.get("uncertainty_ppm"), row.get("equivalent_atoms") or []
-            table.add_row(
+            add_row(
+                table,
                 f"{row.get('symbol', '')}{row['atom']}",
                 f"{row['shift_ppm']:.2f}",
                 *(["-" if error is None else f"{error:.2f}"] if with_error else []),
@@ -87,7 +93,7 @@ def _scaling_lines(out: Console, scaling: dict[str, Any]) -> None:
         formula = f"shift = {line['intercept_ppm']:.4f} - {-line['slope']:.6f} x shielding"
         error = "" if line["rmsd_ppm"] is None else f", RMSD {line['rmsd_ppm']:.2f} ppm"
         count = f" over {line['points']} shifts" if line.get("points") else ""
-        out.print(f"{f'{nucleus} line:':<{_INDENT}}{formula}{error}{count}", markup=False)
+        out.print(styled(f"{f'{nucleus} line:':<{_INDENT}}{formula}{error}{count}"))
     for key in ("source", "method", "note"):
         texts = (_COUNT.sub("", line[key]) for line in lines.values() if line.get(key))
         for text in dict.fromkeys(texts):
@@ -97,7 +103,6 @@ def _scaling_lines(out: Console, scaling: dict[str, Any]) -> None:
 def _conformer_table(out: Console, result: dict[str, Any]) -> None:
     """Kept conformers first, lowest energy first; one that was dropped is compared where it was dropped."""
     from rich.table import Table
-    from rich.text import Text
 
     rows = [{"id": number, **row} for number, row in enumerate(result["conformers"], start=1)]
     energies = [row["energy_hartree"] for row in rows if row.get("energy_hartree") is not None]
@@ -115,8 +120,8 @@ def _conformer_table(out: Console, result: dict[str, Any]) -> None:
             cells += ["-" if weight is None else f"{weight:.3f}", str(row.get("degeneracy", 1)), str(row["state"])]
         else:
             cells.append("-" if row.get("energy_hartree") is None else f"{row['energy_hartree']:.6f}")
-        table.add_row(*cells, *([Text(row.get("reason") or "")] if "reason" in columns else []))
-    out.print(f"\n[italic]{_conformer_title(result, weighed)}[/]")
+        add_row(table, *cells, *([row.get("reason") or ""] if "reason" in columns else []))
+    out.print(styled("\n", (_conformer_title(result, weighed), "italic")))
     before, out.width = out.width, _width(out)
     out.print(table, soft_wrap=False)
     out.width = before
@@ -158,7 +163,7 @@ def _paragraph(out: Console, word: str, text: str) -> None:
     """`text` behind `word`; folded under itself on a terminal, one line else."""
     blank = " " * _INDENT
     lines = textwrap.wrap(text, max(_width(out) - 1, 40), initial_indent=f"{word:<{_INDENT}}", subsequent_indent=blank)
-    out.print("\n".join(lines), markup=False)
+    out.print(styled("\n".join(lines)))
 
 
 def _uses(running: dict[str, Any]) -> str:
@@ -177,27 +182,36 @@ def _uses(running: dict[str, Any]) -> str:
 
 def show_why(out: Console, why: dict[str, Any]) -> None:
     """Cause, evidence, remedy, attempts, next action."""
-    out.print(f"[bold]{why['id']}[/]: {why['state']}")
-    out.print(f"  {why['summary']}", markup=False)
+    evidence = why.get("evidence")
+    if evidence:  # its lines become one
+        why = {**why, "evidence": {**evidence, "text": re.sub(r"[ \t\n]+", " ", evidence["text"]).strip()}}
+    why = visible.fields(why)
+    for line in _lines_of_why(why):
+        out.print(line)
+
+
+def _lines_of_why(why: dict[str, Any]) -> Iterator[Text]:
+    yield styled((why["id"], "bold"), f": {why['state']}")
+    yield styled(f"  {why['summary']}")
     for one in why.get("running") or ():
-        out.print(f"  uses:     {_uses(one)}", markup=False)
+        yield styled(f"  uses:     {_uses(one)}")
     if why.get("code"):
         kind = f" ({why['class']})" if why.get("class") else ""
-        out.print(f"  code:     {why['code']}{kind}", markup=False)
+        yield styled(f"  code:     {why['code']}{kind}")
     evidence = why.get("evidence")
     if evidence:
         place = f"  [{evidence['file']}:{evidence['line']}]" if evidence.get("line") else ""
-        out.print(f"  evidence: {' '.join(evidence['text'].split())}{place}", markup=False)
+        yield styled(f"  evidence: {evidence['text']}{place}")
     if why.get("remedy"):
-        out.print(f"  remedy:   {why['remedy']}", markup=False)
+        yield styled(f"  remedy:   {why['remedy']}")
     for one in why["attempts"]:
         code = f" {one['code']}" if one["code"] and one["code"] not in ("ok", one["state"]) else ""
-        out.print(f"  attempt:  {one['step']} #{one['attempt']} {one['state']}{code}", markup=False)
+        yield styled(f"  attempt:  {one['step']} #{one['attempt']} {one['state']}{code}")
         resumed = [note for note in one["notes"] if note.startswith("resume: ")]
         for note in [*one["changed"], *resumed]:
-            out.print(f"            with {note}", markup=False)
+            yield styled(f"            with {note}")
     logs = [one["log"] for one in why["attempts"] if one["state"] == "failed" and one["log"]]
     if logs:
-        out.print(f"  log:      {logs[-1]}", markup=False)
+        yield styled(f"  log:      {logs[-1]}")
     if why.get("next"):
-        out.print(f"  next:     {why['next']}", markup=False)
+        yield styled(f"  next:     {why['next']}")

@@ -53,7 +53,7 @@ def plan(
         else "MiB reserved, by rule: this store knows no run of that kind and size"
     )
     out.print(_needs_table(found))
-    out.print("\n".join(["", *found["compose"]]), markup=False)
+    out.print("\n".join(["", *found["compose"]]))
 
 
 def _table(*headings: str) -> Table:
@@ -113,7 +113,7 @@ def usage(as_json: AsJson = False) -> None:
         )  # fmt: skip
     out.print(table if found["jobs"] else "no job has files in scratch")
     for line in _usage_lines(found):
-        out.print(line, markup=False)
+        out.print(line)
 
 
 def _usage_lines(found: dict[str, Any]) -> list[str]:

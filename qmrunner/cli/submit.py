@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qmrunner.cli.common import AsJson, print_json
+from qmrunner.cli.common import AsJson, print_json, say
 
 if TYPE_CHECKING:
     from qmrunner.app import App
@@ -248,9 +248,9 @@ def _hand_in(submission: Submission, wait: bool, as_json: bool, opened: App | No
         if as_json:
             print_json({"id": job_id})
         else:
-            print(job_id)
+            say(job_id)
             if holder_of(opened.settings.run_root) is None and opened.store.is_sqlite:
-                typer.echo(f"no daemon runs on {opened.settings.home}: start `qmrunner run`", err=True)
+                say(f"no daemon runs on {opened.settings.home}: start `qmrunner run`", err=True)
         return
     from qmrunner.cli.waiting import follow
 

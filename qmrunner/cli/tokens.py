@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qmrunner.cli.common import AsJson, open_app, print_json
+from qmrunner.cli.common import AsJson, open_app, print_json, say
 
 _tokens = typer.Typer(help="Who may use the HTTP API.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the token; jobs handed in with it belong to it.")]
@@ -34,7 +34,7 @@ def add(
     if as_json:
         print_json({"name": name, "scope": scope, "secret": secret})
     else:
-        print(secret)
+        say(secret)
 
 
 @_tokens.command("list")
@@ -58,7 +58,7 @@ def listing(as_json: AsJson = False) -> None:
         table.add_column(heading)
     for one in found:
         table.add_row(one.name, one.scope, duration(max(0.0, now - one.created_at)))
-    console().print(table if found else "no tokens: `qmrunner token add NAME --scope read|write|admin`", markup=False)
+    console().print(table if found else "no tokens: `qmrunner token add NAME --scope read|write|admin`")
 
 
 @_tokens.command()
@@ -69,4 +69,4 @@ def revoke(name: Name) -> None:
     store = open_app().store
     with store.write() as connection:
         tokens.revoke(connection, store.now(), name)
-    print(f"{name} is revoked")
+    say(f"{name} is revoked")

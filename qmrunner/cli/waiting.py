@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,13 @@ from qmrunner.cli.common import (
     outlook_text,
     print_json,
     progress_text,
+    say,
     step_text,
+    styled,
     working_step,
 )
 from qmrunner.errors import ExitCode
+from qmrunner.model import visible
 from qmrunner.model.states import JOB_FINAL, STEP_LIVE, JobState
 from qmrunner.runtime.home import holder_of
 from qmrunner.store.session import StoreUnavailable
@@ -44,12 +46,12 @@ def follow(app: App, job_id: str, as_json: bool) -> int:
     elif out.is_terminal:
         job = _on_terminal(app, job_id, out)
     else:
-        print(f"job {job_id}", flush=True)
+        say(f"job {job_id}")
         told = Story(moving_lines=True)
 
         def tell(job: dict[str, Any]) -> None:
             for line in told.lines(job):
-                print(line, flush=True)
+                say(line)
 
         job = _wait(app, job_id, tell)
     status = int(_END.get(JobState(job["state"]), ExitCode.FAILED))
@@ -73,7 +75,7 @@ def _wait(app: App, job_id: str, show: Callable[[dict[str, Any]], None]) -> dict
     daemon = _DaemonWatch(app)
     while True:
         try:
-            job: dict[str, Any] = views.job_view(app, job_id)["job"]
+            job: dict[str, Any] = visible.fields(views.job_view(app, job_id)["job"])
         except StoreUnavailable:
             time.sleep(_LOOK_EVERY_S)  # the daemon waits for the store too
             continue
@@ -99,7 +101,7 @@ class _DaemonWatch:
         absent = holder_of(self._app.settings.run_root) is None
         if absent and not self._absent:
             home = self._app.settings.home
-            print(f"no daemon runs on {home}: the job is kept and waits; start `qmrunner run`", file=sys.stderr)
+            say(f"no daemon runs on {home}: the job is kept and waits; start `qmrunner run`", err=True)
         self._absent = absent
 
 
@@ -185,13 +187,13 @@ def _on_terminal(app: App, job_id: str, out: Console) -> dict[str, Any]:
 
         def show(job: dict[str, Any]) -> None:
             for line in story.lines(job):
-                live.console.print(line, markup=False)
+                live.console.print(styled(line))
             since = elapsed(job["started_at"], job["finished_at"])
             bar.update(
                 task,
                 completed=job["progress"].get("fraction") or 0.0,
                 since="" if since is None else duration(since),
-                state=coloured(job["state"]),
+                state=coloured(job["state"]).markup,
             )
             live.update(_live_lines(bar, story, job))
 
@@ -200,8 +202,10 @@ def _on_terminal(app: App, job_id: str, out: Console) -> dict[str, Any]:
 
 def _live_lines(bar: Any, story: Story, job: dict[str, Any]) -> Group:
     from rich.console import Group
-    from rich.text import Text
 
     steps = [step for step in job["steps"] if step["state"] in STEP_LIVE]
     lines = [f"  {step['id']}  {story.doing(step)}{outlook_text(step['progress'])}" for step in steps]
-    return Group(bar, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
+    texts = [styled(line) for line in lines]
+    for text in texts:
+        text.no_wrap, text.overflow = True, "ellipsis"
+    return Group(bar, *texts)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner.errors import UsageError
-from qmrunner.model import labels
+from qmrunner.model import labels, names
 from qmrunner.model.jobs import Submission
 from qmrunner.workflows import files as inputs
 from qmrunner.workflows import reading, searching
@@ -158,7 +158,9 @@ def told(
     network: bool = False,
 ) -> Submission:
     """The submission with what any kind may be told: compute every step anew, let remedies alter the answer, run only
-    where these labels are; and whether it came over the network. Raises UsageError `label_invalid`."""
+    where these labels are; and whether it came over the network. Raises UsageError `label_invalid`, `name_invalid`,
+    `key_invalid`."""
+    _check_names(submission)
     words = {"fresh": fresh, "allow_altering": allow_altering, "network": network}
     params = {**submission.params, **{word: True for word, said in words.items() if said}}
     try:
@@ -166,6 +168,19 @@ def told(
     except ValueError as problem:
         raise UsageError("label_invalid", f"labels: {problem}", remedy="name a label of QMRUNNER_LABELS") from None
     return replace(submission, params=params, requires=requires)
+
+
+def _check_names(submission: Submission) -> None:
+    try:
+        names.check_name(submission.name)
+    except ValueError as problem:
+        raise UsageError(
+            "name_invalid", f"the name of the job: {problem}", remedy="take a shorter, plain one"
+        ) from None
+    try:
+        names.check_key(submission.key)
+    except ValueError as problem:
+        raise UsageError("key_invalid", f"the idempotency key: {problem}", remedy="a UUID is a good one") from None
 
 
 def _program(
