@@ -1,8 +1,8 @@
 """The queue: Huey, carrying hints only. A hint says "something may be ready"; the store says what.
 
-Losing any or all of it loses nothing. SQLite storage is Huey's own, with two additions: a waiting dequeue that is
-woken by a datagram (Huey's polling backs off to seconds), and a file that was deleted or damaged is replaced by a
-fresh one.
+Losing any or all of it loses nothing, and whoever may write to it may ring and nothing more: what was left there is
+never looked into, only that it was there. A waiting thread is woken by a datagram, too (Huey's polling backs off to
+seconds), and a file that was deleted or damaged is replaced by a fresh one.
 """
 
 from __future__ import annotations
@@ -15,25 +15,27 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
 from qmrunner.errors import NotReadyError, UsageError
 
 # Huey loads the clients of Redis and PostgreSQL wherever they are installed: 17 MiB in every process of the daemon that
-# the embedded queue never uses. `_redis_storage` loads what a Redis queue needs.
+# the embedded queue never uses, and a queue on Redis needs nothing of Huey's for it.
 _UNUSED = [name for name in ("redis", "psycopg") if name not in sys.modules]
 sys.modules.update(dict.fromkeys(_UNUSED))  # type: ignore[arg-type]  # an entry of None: as if it were not installed
 try:
     from huey import storage
     from huey.api import Huey
+    from huey.serializer import Serializer
 finally:
     for _name in _UNUSED:
         del sys.modules[_name]
 
 WAKE_SOCKET = "wake.sock"
+HINT = b"ring"
+REDIS_KEY = "huey.redis.qmrunner"
+_NAME = "qmrunner"
 _POLL_SECONDS = 5.0
 _REDIS_READ_S = 1
 _REDIS_CONNECT_S = 2
@@ -61,36 +63,91 @@ class Wake:
             return self._condition.wait_for(lambda: self._count != seen, timeout_s)
 
 
-class WakingSqliteStorage(storage.SqliteStorage):  # type: ignore[misc]  # huey has no types
-    """Huey's SQLite storage with a dequeue that waits for the doorbell instead of being polled."""
+class _Mute(Serializer):  # type: ignore[misc]  # huey has no types
+    """Huey's own unpickles, which runs what the bytes say: with this one nothing that Huey reads becomes a value."""
+
+    def _serialize(self, data: Any) -> bytes:
+        return HINT
+
+    def _deserialize(self, data: Any) -> None:
+        return None
+
+
+class _Hints(Huey):  # type: ignore[misc]
+    """Huey for which every element of the queue is the same task, whatever its bytes are."""
+
+    ring: Any
+
+    def deserialize_task(self, data: Any) -> Any:
+        return self.ring.s()
+
+
+class Bell(storage.BlackHoleStorage):  # type: ignore[misc]
+    """What Huey has for a storage: hints are left and taken; all else that it keeps there is neither written nor read.
+
+    So no revocation, schedule, lock or result that somebody else wrote there is heard of. While the place of the hints
+    cannot be used, rings on this machine still count.
+    """
 
     blocking = True
 
-    def __init__(self, *args: Any, wake: Wake, **kwargs: Any) -> None:
-        self._wake = wake
+    def __init__(self, name: str, *, place: SqliteHints | RedisHints, wake: Wake) -> None:
+        super().__init__(name)
+        self._place, self._wake, self._lost = place, wake, False
+
+    def enqueue(self, data: Any, priority: float | None = None) -> None:
+        self._place.leave()
+
+    def dequeue(self) -> bytes | None:
+        seen = self._wake.count
+        try:
+            rung = self._place.take(self._wake, seen)
+            self._note(None)
+        except Exception as problem:  # full, locked, unreachable, refused, of another type: the beat rings all the same
+            self._note(problem)
+            rung = self._wake.wait(seen, _REDIS_READ_S)
+        return HINT if rung else None
+
+    def close(self) -> None:
+        self._place.close()
+
+    def _note(self, problem: Exception | None) -> None:
+        if (problem is not None) != self._lost:
+            self._lost = problem is not None
+            told = "back" if problem is None else f"lost: {problem}; ready steps are found by the beat"
+            logging.getLogger("qmrunner.queue").warning("the queue %s is %s", self._place.where, told)
+
+
+class SqliteHints(storage.SqliteStorage):  # type: ignore[misc]
+    """Hints in Huey's SQLite file; one that is deleted or damaged is replaced."""
+
+    def __init__(self, path: str) -> None:
+        self.where = f"in {path}"
         self._inode: int | None = None
         try:
-            super().__init__(*args, **kwargs)
+            super().__init__(_NAME, filename=path, fsync=False)
             self._inode = self._inode_now()
         except sqlite3.DatabaseError as problem:
             if _is_damage(problem):
                 self._discard()
             # Otherwise it cannot be used now: hints get lost, and the next look tries again.
 
-    def dequeue(self) -> Any:
-        seen = self._wake.count
+    def leave(self) -> None:
+        self.enqueue(HINT)
+
+    def take(self, wake: Wake, seen: int) -> bool:
+        """Whether there was a hint; waits for the doorbell to be rung since `seen`. Raises sqlite3.Error."""
         try:
             self._replace_if_broken()
-            data = super().dequeue()
-            if data is None:
-                self._wake.wait(seen, _POLL_SECONDS)
-                data = super().dequeue()
+            if self.dequeue() is not None:
+                return True
+            wake.wait(seen, _POLL_SECONDS)
+            return self.dequeue() is not None
         except sqlite3.DatabaseError as problem:
             if not _is_damage(problem):
                 raise
             self._discard()
-            return None
-        return data
+            return False
 
     def _inode_now(self) -> int | None:
         try:
@@ -121,6 +178,29 @@ def _is_damage(problem: sqlite3.DatabaseError) -> bool:
     return any(words in str(problem) for words in ("no such table", "no such column", "disk I/O error"))
 
 
+class RedisHints:
+    """Hints in a list on a Redis server. Every method may raise redis.RedisError or OSError."""
+
+    where = "on Redis"
+
+    def __init__(self, url: str) -> None:
+        pool = _redis_pool(url)
+        import redis
+
+        self._server: Any = redis.Redis(connection_pool=pool)
+
+    def leave(self) -> None:
+        self._server.lpush(REDIS_KEY, HINT)
+
+    def take(self, wake: Wake, seen: int) -> bool:
+        """Whether there was a hint within a second, or a ring on this machine since `seen`: a server that lost it looks
+        like one that never had it."""
+        return self._server.brpop(REDIS_KEY, timeout=_REDIS_READ_S) is not None or wake.count != seen
+
+    def close(self) -> None:
+        self._server.connection_pool.disconnect()
+
+
 class Queue:
     """The Huey instance and its one task."""
 
@@ -128,17 +208,11 @@ class Queue:
         self.wake = Wake()
         self._socket_folder = run_root
         self._work: Callable[[], None] = lambda: None
-        if url.startswith("sqlite"):
-            path = url.removeprefix("sqlite:///")
-            self.huey: Any = Huey(
-                "qmrunner", storage_class=WakingSqliteStorage, filename=path, wake=self.wake, results=False, fsync=False
-            )
-        else:
-            self.huey = Huey(
-                "qmrunner", storage_class=_waking_redis_storage(), results=False,
-                wake=self.wake, work=self._run, connection_pool=_redis_pool(url), read_timeout=_REDIS_READ_S,
-            )  # fmt: skip
-        self._task = self.huey.task(name="ring")(self._run)
+        place = SqliteHints(url.removeprefix("sqlite:///")) if url.startswith("sqlite") else RedisHints(url)
+        self.huey: Any = _Hints(
+            _NAME, storage_class=Bell, serializer=_Mute(), results=False, place=place, wake=self.wake
+        )
+        self.huey.ring = self.huey.task(name="ring")(self._run)
 
     def _run(self) -> None:
         self._work()
@@ -150,57 +224,13 @@ class Queue:
     def ring(self) -> bool:
         """Leave a hint and wake whoever waits. False when the queue did not take it: the sweep will ring again."""
         try:
-            self._task()
+            self.huey.ring()
             kept = True
         except Exception:  # any storage failure at all: a hint is never worth failing for
             kept = False
         self.wake.ring()
         send_wake(self._socket_folder)
         return kept
-
-
-def _waking_redis_storage() -> Any:
-    """Huey's Redis storage, with its client; while Redis does not answer, rings on this machine still count."""
-    loaded = storage if storage.Redis is not None else _storage_with_redis()
-
-    class WakingRedisStorage(loaded.RedisStorage):  # type: ignore[misc, name-defined]
-        def __init__(self, *args: Any, wake: Wake, work: Callable[[], None], **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self._wake, self._work, self._lost = wake, work, False
-
-        def dequeue(self) -> Any:
-            seen = self._wake.count
-            try:
-                data = super().dequeue()
-                self._note(lost=False)
-            except (loaded.ConnectionError, loaded.TimeoutError, OSError) as problem:
-                self._note(lost=True, problem=problem)
-                self._wake.wait(seen, _REDIS_READ_S)
-                data = None
-            # A server that is cut off looks like one that has nothing: with neither is a ring to be missed. Huey would
-            # ask the server about the task, so it is done here.
-            if data is None and self._wake.count != seen:
-                self._work()
-            return data
-
-        def _note(self, *, lost: bool, problem: Exception | None = None) -> None:
-            if lost != self._lost:
-                self._lost = lost
-                told = f"lost: {problem}; ready steps are found by the beat" if lost else "back"
-                logging.getLogger("qmrunner.queue").log(logging.WARNING, "the queue on Redis is %s", told)
-
-    return WakingRedisStorage
-
-
-@cache
-def _storage_with_redis() -> Any:
-    """Huey's module once more, with the client now: the classes of the first one stay as they are."""
-    spec = spec_from_file_location("huey.storage_with_redis", storage.__file__)
-    assert spec
-    assert spec.loader
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _redis_pool(url: str) -> Any:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qmrunner.errors import UsageError
-from qmrunner.queue import Queue
+from qmrunner.queue import HINT, REDIS_KEY, Queue
 from tests import redis
 from tests.support import wait_for
 
@@ -108,8 +112,13 @@ def test_a_hint_wakes_a_waiting_thread(consumer: Consumer) -> None:
 def test_a_hint_of_another_process_is_heard(place: Place, consumer: Consumer, tmp_path: Path) -> None:
     other = Queue(place.url, tmp_path / "elsewhere")
     assert other.ring()
+
     # The embedded queue is woken through the home's socket, which the daemon listens to.
-    wait_for(lambda: consumer.queue.wake.ring() or consumer.count, 20.0, "the hint")
+    def heard() -> bool:
+        consumer.queue.wake.ring()
+        return consumer.count > 0
+
+    wait_for(heard, 20.0, "the hint")
 
 
 def test_hints_wait_for_a_consumer_that_is_not_there_yet(place: Place, tmp_path: Path) -> None:
@@ -125,6 +134,8 @@ def test_a_queue_that_lost_everything_goes_on(place: Place, consumer: Consumer) 
     consumer.hears()
 
 
+# A TLS connection to a server that was killed is closed by the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_without_the_queue_ringing_fails_quietly_and_comes_right_when_it_is_back(
     place: Place, consumer: Consumer, tmp_path: Path
 ) -> None:
@@ -165,3 +176,147 @@ def test_a_url_that_is_none_is_refused_with_an_example(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as refused:
         Queue("redis://host:port/0", tmp_path)
     assert refused.value.code == "queue_url"
+
+
+# -- what others write there ----------------------------------------------------------------------------------------
+
+
+class Canary:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = str(path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (self._path, "w")
+
+
+# What Huey 2.5 to 3.5 looks up by name: revocations of a task and of all tasks, locks, rate limits, chords.
+KEYS = (
+    "r:1",
+    "rt:queue.ring",
+    "rt:qmrunner.queue.ring",
+    "ring",
+    "qmrunner.lock.ring",
+    "qmrunner.rl.ring.w",
+    "chord:1:0",
+)
+
+
+def write_everywhere(url: str, element: bytes) -> None:
+    """`element` into every place that Huey reads, as somebody who may write there can."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file, file:
+            for queue in ("qmrunner", "huey"):
+                file.execute("INSERT INTO task (queue, data, priority) VALUES (?, ?, 9)", (queue, element))
+                file.execute("INSERT INTO schedule (queue, data, timestamp) VALUES (?, ?, 0)", (queue, element))
+                for key in KEYS:
+                    file.execute(
+                        "INSERT OR REPLACE INTO kv (queue, key, value) VALUES (?, ?, ?)", (queue, key, element)
+                    )
+        return
+    import redis as client
+
+    with closing(client.Redis.from_url(url)) as server:
+        server.lpush(REDIS_KEY, element)
+        server.zadd("huey.schedule.qmrunner", {element: 0})
+        for key in KEYS:
+            server.hset("huey.results.qmrunner", key, element)
+            server.set(f"huey.r.qmrunner.{key}", element)
+
+
+@pytest.fixture
+def huey_consumer(place: Place, tmp_path: Path) -> Iterator[tuple[Queue, list[int]]]:
+    """Huey's own consumer with two workers and its scheduler, and a list that grows with each ring."""
+    queue, heard = Queue(place.url, tmp_path), []
+    queue.on_ring(lambda: heard.append(1))
+    consumer = queue.huey.create_consumer(workers=2, worker_type="thread", periodic=True, scheduler_interval=1)
+    consumer.scheduler.start()
+    for _, thread in consumer.worker_threads:
+        thread.start()
+    yield queue, heard
+    consumer.stop_flag.set()
+    queue.wake.ring()
+    for thread in (consumer.scheduler, *(thread for _, thread in consumer.worker_threads)):
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [b"", b"\0", bytes(range(256)), b"x" * (10 << 20), b"[1]", pickle.dumps({"id": 1}), HINT, "ü".encode()],
+    ids=["empty", "nul", "binary", "10 MiB", "json", "pickle", "hint", "utf8"],
+)
+def test_whatever_lies_in_the_queue_rings_once_and_is_gone(
+    place: Place, huey_consumer: tuple[Queue, list[int]], junk: bytes
+) -> None:
+    queue, heard = huey_consumer
+    write_everywhere(place.url, junk)
+    rung(queue, heard)
+    wait_for(lambda: in_queue(place.url) == 0, 20.0, "an empty queue")
+
+
+def rung(queue: Queue, heard: list[int]) -> None:
+    """Wait until the worker has been set off; for the embedded queue wake it, as the daemon does by its socket."""
+
+    def set_off() -> bool:
+        queue.wake.ring()
+        return bool(heard)
+
+    wait_for(set_off, 20.0, "the element to ring")
+
+
+def in_queue(url: str) -> int:
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file:
+            return int(file.execute("SELECT count(*) FROM task WHERE queue = 'qmrunner'").fetchone()[0])
+    import redis as client
+
+    with closing(client.Redis.from_url(url)) as server:
+        return int(server.llen(REDIS_KEY))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_no_pickle_in_any_place_that_huey_reads_is_loaded(
+    place: Place, huey_consumer: tuple[Queue, list[int]], tmp_path: Path, protocol: int
+) -> None:
+    queue, heard = huey_consumer
+    canary = tmp_path / "canary"
+    element = pickle.dumps(Canary(canary), protocol)
+    pickle.loads(element).close()  # it does sing
+    canary.unlink()
+    write_everywhere(place.url, element)
+    rung(queue, heard)
+    wait_for(lambda: in_queue(place.url) == 0, 20.0, "an empty queue")
+    # All that Huey has for looking into its storage, whoever may come to call it.
+    huey = queue.huey
+    seen = [huey.pending(), huey.scheduled(), huey.read_schedule(), huey.all_results(), huey.result("1")]
+    seen += [huey.get(key, peek=True) for key in KEYS] + [huey.is_revoked(huey.ring), huey.ring.is_revoked()]
+    assert not any(seen)
+    assert not canary.exists()
+    before = len(heard)
+    queue.ring()
+    wait_for(lambda: len(heard) > before, 20.0, "a hint of our own")
+    assert not canary.exists()
+
+
+def test_a_hint_of_an_earlier_version_rings(place: Place, huey_consumer: tuple[Queue, list[int]]) -> None:
+    from huey.registry import Message
+
+    queue, heard = huey_consumer
+    write_everywhere(place.url, pickle.dumps(Message("1", "qmrunner.queue.ring", args=(), kwargs={})))
+    rung(queue, heard)
+    wait_for(lambda: in_queue(place.url) == 0, 20.0, "an empty queue")
+
+
+def test_a_server_that_refuses_to_hand_out_hints_is_as_good_as_none(tmp_path: Path) -> None:
+    """Of another type, full, read-only, without the right: this machine still hears itself."""
+    with redis.server(tmp_path / "redis") as server:
+        server.client().set(REDIS_KEY, "no list")
+        consumer = Consumer(Queue(server.url, tmp_path), threads=2)
+        for _ in range(3):
+            consumer.hears()
+        server.client().delete(REDIS_KEY)
+        wait_for(consumer.queue.ring, 20.0, "the queue to take hints again")
+        consumer.hears()
+        consumer.close()

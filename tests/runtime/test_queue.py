@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from qmrunner.queue import Queue, Wake, WakingSqliteStorage, listen_for_wake, send_wake
+from qmrunner.queue import Queue, Wake, listen_for_wake, send_wake
 from tests.support import wait_for
 
 
@@ -188,7 +188,3 @@ def test_hints_wait_for_a_consumer_that_is_not_there_yet(tmp_path: Path) -> None
         wait_for(lambda: later.heard, 6.0, "the earlier hint")
     finally:
         later.close()
-
-
-def test_the_storage_is_the_waking_one(rung: Rung) -> None:
-    assert isinstance(rung.storage, WakingSqliteStorage)
