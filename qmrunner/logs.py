@@ -67,30 +67,54 @@ class _Stdout:
     def _write(self) -> None:
         while (message := self._waiting.get()) is not None:
             skipped, self._skipped = self._skipped, 0
-            lines = [message, *([json.dumps({"event": "events_skipped", "count": skipped})] if skipped else [])]
             try:
+                lines = [message, *([json.dumps({"event": "events_skipped", "count": skipped})] if skipped else [])]
                 os.write(1, "".join(f"{line[:_RECORD_BYTES]}\n" for line in lines).encode(errors="replace"))
-            except OSError:
-                continue  # nobody reads any more; the work goes on
+            except Exception:  # nobody reads any more, or the disk is full: the work goes on
+                self._skipped += 1 + skipped
 
 
 class _AppendFile:
-    """One write(2) per event on an O_APPEND descriptor: events of several processes never mix."""
+    """One write(2) per event on an O_APPEND descriptor: events of several processes never mix.
+
+    Never raises: this is where everybody tells what went wrong. What a full or vanished disk does not take goes to
+    stderr; what that does not take either is counted, and the count is told once there is room. The store has the
+    history.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
+        self._skipped = 0
+        self._torn = False  # the last line was cut off by a full disk
 
     def msg(self, message: str) -> None:
-        data = message.encode(errors="replace")[:_RECORD_BYTES] + b"\n"
+        try:
+            data = _record(message)
+            if self._append(data) or _written(2, data):
+                return
+        except Exception:  # no memory, or the file was replaced by something strange
+            pass
+        self._skipped += 1
+
+    def _append(self, data: bytes) -> bool:
         try:
             if self._descriptor is None or not self._still_there():
                 self._open()
             assert self._descriptor is not None
-            os.write(self._descriptor, data)
         except OSError:
-            # A full or vanished log disk must not stop the work; the store has the history.
-            os.write(2, data)
+            return False
+        skipped, before = self._skipped, b"\n" if self._torn else b""
+        if skipped:
+            before += _record(json.dumps({"event": "events_skipped", "count": skipped}))
+        whole = before + data
+        count = _write(self._descriptor, whole)
+        if count:
+            self._torn = count < len(whole)
+        if count < len(whole):
+            return False
+        self._skipped -= skipped
+        return True
 
     debug = info = warning = error = critical = msg
 
@@ -107,6 +131,22 @@ class _AppendFile:
             self._descriptor = None
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
+def _record(message: str) -> bytes:
+    return message.encode(errors="replace")[:_RECORD_BYTES] + b"\n"
+
+
+def _written(descriptor: int, data: bytes) -> bool:
+    return _write(descriptor, data) == len(data)
+
+
+def _write(descriptor: int, data: bytes) -> int:
+    """How many bytes were taken; 0 where none could be."""
+    try:
+        return os.write(descriptor, data)
+    except OSError:
+        return 0
 
 
 def configure(run_root: Path, level: str, **bound: Any) -> None:
@@ -127,13 +167,15 @@ def to_stdout(level: str, **bound: Any) -> Callable[[float], None]:
 def _configure(sink: Any, level: str, bound: Mapping[str, Any]) -> None:
     structlog.configure(
         processors=[
-            _Bound(bound),
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-            _ordered,
-            structlog.processors.format_exc_info,
-            _masked,
-            structlog.processors.JSONRenderer(serializer=visible.dumps),
+            _Rendered(
+                _Bound(bound),
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+                _ordered,
+                structlog.processors.format_exc_info,
+                _masked,
+                structlog.processors.JSONRenderer(serializer=visible.dumps),
+            )
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=lambda *_: sink,
@@ -150,6 +192,23 @@ def configured() -> bool:
     return bool(structlog.is_configured())
 
 
+class _Rendered:
+    """Runs the processors. An event that cannot be rendered (a value without text, no memory) loses its fields and not
+    its name: whoever logs is never the one who fails."""
+
+    def __init__(self, *processors: Any) -> None:
+        self._processors = processors
+
+    def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
+        name, made = str(event.get("event")), event
+        try:
+            for processor in self._processors:
+                made = processor(logger, method, made)
+        except Exception as problem:
+            return json.dumps({"level": method, "event": name, "not_rendered": type(problem).__name__})
+        return made
+
+
 class _Bound:
     """Adds the same fields to the events of every thread (context variables stop at a thread's border)."""
 
@@ -164,10 +223,12 @@ class _LibraryHandler(logging.Handler):
     """Warnings of Huey, APScheduler and SQLAlchemy as events of ours."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        error = None
-        if record.exc_info and record.exc_info[1] is not None:
-            error = repr(record.exc_info[1])
-        get().log(record.levelno, "library_message", logger=record.name, message=record.getMessage(), error=error)
+        try:
+            message = record.getMessage()
+            error = repr(record.exc_info[1]) if record.exc_info and record.exc_info[1] is not None else None
+        except Exception as problem:  # arguments that do not fit, a value without text
+            message, error = str(record.msg), type(problem).__name__
+        get().log(record.levelno, "library_message", logger=record.name, message=message, error=error)
 
 
 def _ordered(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -7,10 +7,10 @@ records are committed, and attempts that are proven dead are requeued, all of th
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.runtime import tree
 from qmrunner.runtime.attempt import Live, who
 from qmrunner.runtime.folders import AttemptFolder
+from qmrunner.runtime.guarded import try_to_start
 from qmrunner.runtime.worker import Worker
 from qmrunner.store import claims, workers
 from qmrunner.store import jobs as job_store
@@ -67,7 +68,8 @@ def _go_on(worker: Worker, found: list[Live]) -> None:
             dead.append(live)
         else:
             worker.log.info("attempt_adopted", **who(live), found=state)
-            threading.Thread(target=_carry, args=(worker, live), name=f"adopted-{live.label}", daemon=True).start()
+            if not try_to_start(f"adopted-{live.label}", partial(_carry, worker, live)):
+                worker.claim_unsure.set()  # the beat comes back to it
     _release(worker, dead)
 
 

@@ -6,7 +6,6 @@ writes the state file from which `qmrunner status` answers when the store does n
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 import time
@@ -17,8 +16,8 @@ from qmrunner.logs import get as get_logger
 from qmrunner.runtime.adoption import reclaim
 from qmrunner.runtime.attempt import Live, engine_grace_s
 from qmrunner.runtime.exits import ExitStatus
-from qmrunner.runtime.folders import write_atomically
-from qmrunner.runtime.home import STATE_FILE
+from qmrunner.runtime.guarded import keep, try_to_start
+from qmrunner.runtime.home import STATE_FILE, write_state
 from qmrunner.runtime.worker import Worker
 from qmrunner.store import candidates, workers
 
@@ -37,9 +36,10 @@ class Beat:
         self._ringing = threading.Lock()
         self._next_beat = 0.0
         self._store_lost_since: float | None = None
+        self._unwritten: OSError | None = None
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="beat", daemon=True).start()
+        keep("beat", "beat_failed", self._turn, self._leaving)
 
     def nudge(self) -> None:
         """Look for cancellations now."""
@@ -49,16 +49,14 @@ class Beat:
         self._leaving.set()
         self._nudge.set()
 
-    def _run(self) -> None:
-        while not self._leaving.is_set():
-            nudged = self._nudge.wait(self._pause())
-            self._nudge.clear()
-            try:
-                self._tick(nudged)
-            except QmrunnerError as problem:
-                self._store_is_lost(problem)
-            except Exception as problem:
-                get_logger().error("beat_failed", error=repr(problem))
+    def _turn(self) -> None:
+        nudged = self._nudge.wait(self._pause())
+        self._nudge.clear()
+        try:
+            self._tick(nudged)
+        except QmrunnerError as problem:
+            self._store_is_lost(problem)
+        finally:
             self._write_state()
 
     def _pause(self) -> float:
@@ -101,9 +99,10 @@ class Beat:
                 worker.live.stop(one, "cancel", engine_grace_s(worker.settings))
         if worker.claim_unsure.is_set():
             worker.claim_unsure.clear()
-            threading.Thread(target=self._reclaim, name="reclaim", daemon=True).start()
-        if unrung and self._ringing.acquire(blocking=False):
-            threading.Thread(target=self._ring, name="ring", daemon=True).start()
+            if not try_to_start("reclaim", self._reclaim):
+                worker.claim_unsure.set()
+        if unrung and self._ringing.acquire(blocking=False) and not try_to_start("ring", self._ring):
+            self._ringing.release()
 
     def _ring(self) -> None:
         """Beside the beat: a queue that is cut off answers after seconds, and no beat may be late for a hint."""
@@ -115,8 +114,10 @@ class Beat:
     def _reclaim(self) -> None:
         try:
             reclaim(self._worker, _RECLAIM_PAUSE_S)
-        except QmrunnerError:
+        except Exception as problem:
             self._worker.claim_unsure.set()  # with the next beat that gets through
+            if not isinstance(problem, QmrunnerError):
+                raise
 
     def _fenced_off(self) -> None:
         """This worker was declared dead while it lived: nothing of it counts any more. End all, then start anew."""
@@ -159,10 +160,10 @@ class Beat:
             "artifacts_lost_s": worker.artifacts.lost_s() if worker.artifacts else None,
             "attempts": [_describe(one) for one in worker.live.all()],
         }
-        try:
-            write_atomically(worker.settings.run_root / STATE_FILE, json.dumps(state))
-        except OSError as problem:
+        problem = write_state(worker.settings.run_root / STATE_FILE, state)
+        if problem is not None and self._unwritten is None:
             get_logger().warning("state_file_failed", error=str(problem))
+        self._unwritten = problem
 
 
 def _describe(live: Live) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from qmrunner import logs
 from qmrunner.app import App
 from qmrunner.artifacts.blobs import ArtifactsUnavailable
+from qmrunner.errors import QmrunnerError
 from qmrunner.model import policy, remedies
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.model.packing import Capacity
@@ -117,8 +118,8 @@ class Conclusions:
             try:
                 ready, verdict = self._try_commit(live, verdict_for, usage, publication)
                 break
-            except (StoreUnavailable, ArtifactsUnavailable, OSError) as problem:
-                detail = str(problem) if isinstance(problem, OSError) else problem.evidence
+            except (StoreUnavailable, ArtifactsUnavailable, OSError, MemoryError) as problem:
+                detail = problem.evidence if isinstance(problem, QmrunnerError) else str(problem) or repr(problem)
                 self.log.warning("commit_waits", **who(live), evidence=detail, retry_s=delay)
                 if self.leaving.wait(delay):
                     raise LeftForSuccessor from None

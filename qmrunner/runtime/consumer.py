@@ -12,9 +12,9 @@ import select
 import signal
 import socket
 import sys
-import threading
 import time
 from contextlib import suppress
+from functools import partial
 
 from qmrunner import app as composition
 from qmrunner import logs
@@ -26,6 +26,7 @@ from qmrunner.runtime.adoption import adopt
 from qmrunner.runtime.attempt import engine_grace_s
 from qmrunner.runtime.beat import Beat
 from qmrunner.runtime.exits import ExitStatus
+from qmrunner.runtime.guarded import Guard, keep, try_to_start
 from qmrunner.runtime.lifeline import Lifeline
 from qmrunner.runtime.pilot import IdleWatch, Pilot
 from qmrunner.runtime.spacewatch import SpaceWatch
@@ -62,7 +63,7 @@ def run(app: App, worker: Worker, lifeline: Lifeline) -> int:
     signals = Signals()
     beat = Beat(worker)
     wake = listen_for_wake(app.settings.run_root)
-    threading.Thread(target=_hear_wakes, args=(wake, app, beat), name="wake", daemon=True).start()
+    keep("wake", "wake_failed", partial(_hear_wake, wake, app, beat), worker.leaving)
     beat.start()
     SpaceWatch(worker).start()
     if worker.handover is not None:
@@ -82,13 +83,14 @@ def run(app: App, worker: Worker, lifeline: Lifeline) -> int:
     signals.rearm()  # Huey's TERM means "now" and its INT "later"; ours both mean: drain
     worker.log.info("consumer_started", slots=worker.capacity.slots, cores=worker.capacity.cores)
     worker.hint_if_more()
-    status = 0
+    status, guard = 0, Guard("consumer_loop_failed")
     idle, every_s = IdleWatch(), _IDLE_EVERY_S if worker.pilot.until_idle else _HEALTH_EVERY_S
     while not signals.wait(every_s):
-        huey.check_worker_health()
-        if worker.pilot.until_idle and _is_done(worker, idle):
-            status = ExitStatus.IDLE
-            break
+        with guard:
+            huey.check_worker_health()
+            if worker.pilot.until_idle and _is_done(worker, idle):
+                status = ExitStatus.IDLE
+                break
     lifeline.rest()
     drain(worker, signals)
     beat.leave()
@@ -112,7 +114,7 @@ def drain(worker: Worker, signals: Signals) -> None:
     """No new claim from now on; running attempts are stopped, committed and requeued. A second signal: no grace."""
     worker.stopping.set()
     worker.log.info("drain_started", running=len(worker.live.all()))
-    threading.Thread(target=_announce, args=(worker,), name="announce", daemon=True).start()
+    try_to_start("announce", partial(_announce, worker))
     deadline = time.monotonic() + worker.settings.stop_grace_seconds * _DRAIN_SHARE
     grace = engine_grace_s(worker.settings)
     while worker.live.all() and time.monotonic() < deadline:
@@ -131,11 +133,10 @@ def _announce(worker: Worker) -> None:
         events.append(connection, worker.app.store.now(), "worker_draining", worker_id=worker.worker_id)
 
 
-def _hear_wakes(listener: socket.socket, app: App, beat: Beat) -> None:
-    while True:
-        listener.recv(16)
-        app.queue.wake.ring()
-        beat.nudge()
+def _hear_wake(listener: socket.socket, app: App, beat: Beat) -> None:
+    listener.recv(16)
+    app.queue.wake.ring()
+    beat.nudge()
 
 
 def main() -> None:

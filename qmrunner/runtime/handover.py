@@ -24,6 +24,7 @@ from qmrunner.engines.base import Engine
 from qmrunner.errors import QmrunnerError
 from qmrunner.runtime.attempt import Live, LiveSet, who
 from qmrunner.runtime.folders import WORK, AttemptFolder
+from qmrunner.runtime.guarded import keep, try_to_start
 from qmrunner.store import artifacts as rows
 
 _LOOK_EVERY_S = 1.0
@@ -59,16 +60,17 @@ class Handover:
         self._sent: dict[tuple[int, int], _Sent] = {}
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="handover", daemon=True).start()
+        keep("handover", "handover_failed", self._turn, self._leaving)
 
-    def _run(self) -> None:
-        while not self._leaving.wait(_LOOK_EVERY_S):
-            running = {(live.step.id, live.number): live for live in self._live.all()}
-            for gone in set(self._sent) - set(running):
-                self._sent.pop(gone, None)
-            for live in running.values():
-                if self._due(live):
-                    self._told(live, last=False)
+    def _turn(self) -> None:
+        if self._leaving.wait(_LOOK_EVERY_S):
+            return
+        running = {(live.step.id, live.number): live for live in self._live.all()}
+        for gone in set(self._sent) - set(running):
+            self._sent.pop(gone, None)
+        for live in running.values():
+            if self._due(live):
+                self._told(live, last=False)
 
     def _due(self, live: Live) -> bool:
         sent = self._of(live)
@@ -96,8 +98,8 @@ class Handover:
             self._told(live, last=True)
             done.set()
 
-        threading.Thread(target=send, name=f"leave-{live.label}", daemon=True).start()
-        if not done.wait(self._app.settings.stop_grace_seconds * _LAST_SHARE):
+        patience_s = self._app.settings.stop_grace_seconds * _LAST_SHARE
+        if not try_to_start(f"leave-{live.label}", send) or not done.wait(patience_s):
             logs.get().warning("handover_given_up", **who(live), remedy="the checkpoint sent before it stands")
 
     # -- sending ----------------------------------------------------------------------------------------------------

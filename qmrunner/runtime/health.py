@@ -12,6 +12,8 @@ from qmrunner.settings import Settings
 
 # The supervisor writes its file every 5 s.
 _SUPERVISOR_SILENT_S = 20.0
+# Marked as of now, but not written: see `home.write_state`.
+_UNWRITTEN_S = 5.0
 
 
 def examine(settings: Settings) -> dict[str, Any]:
@@ -29,6 +31,8 @@ def examine(settings: Settings) -> dict[str, Any]:
         reason = "the consumer has not reported yet"
     elif consumer["age_s"] > silent_after:
         reason = f"the consumer has not reported for {consumer['age_s']:.0f} s"
+    elif unwritten := max(supervisor["unwritten_s"], consumer["unwritten_s"]):
+        reason = f"the daemon has not been able to write {settings.run_root} for {unwritten:.0f} s; is its disk full?"
     elif consumer.get("store_lost_s") is not None:
         reason = f"the store has not answered for {consumer['store_lost_s']:.0f} s; running engines go on"
     return {
@@ -44,7 +48,10 @@ def examine(settings: Settings) -> dict[str, Any]:
 def _aged(path: Path) -> dict[str, Any] | None:
     try:
         value: dict[str, Any] = json.loads(path.read_text())
+        marked = path.stat().st_mtime
     except (OSError, ValueError):
         return None
-    value["age_s"] = round(max(0.0, time.time() - value["at"]), 1)
+    unwritten = marked - value["at"]
+    value["unwritten_s"] = unwritten if unwritten > _UNWRITTEN_S else 0.0
+    value["age_s"] = round(max(0.0, time.time() - max(value["at"], marked)), 1)
     return value

@@ -5,15 +5,32 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from qmrunner.errors import NotReadyError
 from qmrunner.runtime import tree
+from qmrunner.runtime.folders import write_atomically
 
 LOCK = "daemon.lock"
 STATE_FILE = "state.json"  # what the consumer last said of itself
 SUPERVISOR_FILE = "supervisor.json"
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> OSError | None:
+    """Write what a process says of itself, and return what kept it from that.
+
+    Where the disk is full the old file is marked as of now: whoever looks at its time sees that the process lives.
+    """
+    try:
+        write_atomically(path, json.dumps(state))
+    except OSError as problem:
+        with suppress(OSError):
+            os.utime(path)
+        return problem
+    return None
 
 
 class HomeLock:

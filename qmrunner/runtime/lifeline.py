@@ -20,6 +20,7 @@ from qmrunner import logs
 from qmrunner.model.identity import Identity
 from qmrunner.runtime import tree
 from qmrunner.runtime.exits import ExitStatus
+from qmrunner.runtime.guarded import keep
 
 PULSE = b"."
 _LOOK_S = 10.0
@@ -34,29 +35,28 @@ class Lifeline:
         self._supervisor = supervisor
         self._look_s = look_s
         self._resting = threading.Event()
+        self._silent_looks = 0
+        self._poller = select.poll()
+        self._poller.register(descriptor, select.POLLIN)
 
     def start(self) -> None:
-        threading.Thread(target=self._watch, name="supervisor-watch", daemon=True).start()
+        keep("supervisor-watch", "supervisor_watch_failed", self._look, threading.Event())
 
     def rest(self) -> None:
         """From now on silence means nothing: the daemon stops, and whoever stops it sets the time."""
         self._resting.set()
 
-    def _watch(self) -> None:
-        """Never returns: the end of the line is the end of this process."""
-        poller = select.poll()
-        poller.register(self._descriptor, select.POLLIN)
-        silent = 0
-        while True:
-            if not poller.poll(self._look_s * 1000):
-                silent += 1
-                if silent >= _SILENT_LOOKS and not self._resting.is_set():
-                    self._end_supervisor(silent * self._look_s)
-                    silent = 0
-            elif os.read(self._descriptor, 4096):
-                silent = 0
-            else:
-                os._exit(ExitStatus.ORPHANED)
+    def _look(self) -> None:
+        """Once. The end of the line is the end of this process."""
+        if not self._poller.poll(self._look_s * 1000):
+            self._silent_looks += 1
+            if self._silent_looks >= _SILENT_LOOKS and not self._resting.is_set():
+                silent_s, self._silent_looks = self._silent_looks * self._look_s, 0
+                self._end_supervisor(silent_s)
+        elif os.read(self._descriptor, 4096):
+            self._silent_looks = 0
+        else:
+            os._exit(ExitStatus.ORPHANED)
 
     def _end_supervisor(self, silent_s: float) -> None:
         supervisor = self._supervisor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -12,13 +13,29 @@ from qmrunner.app import App
 from qmrunner.errors import QmrunnerError
 from qmrunner.logs import get as get_logger
 from qmrunner.runtime import passes
+from qmrunner.runtime.guarded import Guard
 from qmrunner.runtime.passes.base import Context
 from qmrunner.runtime.passes.leases import Leases
 from qmrunner.store import workers
 
 _LOOKS_PER_LEASE = 6
+_PAUSE_S = 1.0
 _FIRST_SWEEP_S = 2.0
 _LIST_EVERY_S = 6 * 3600.0  # all contents of the artifact store: object storage counts each request
+
+
+class _Scheduler(BackgroundScheduler):  # type: ignore[misc]  # apscheduler has no types
+    """APScheduler's thread, which must not end by a look at its jobs that failed."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._guard = Guard("schedule_failed")
+
+    def _process_jobs(self) -> float | None:
+        with self._guard:
+            seconds: float | None = super()._process_jobs()
+            return seconds
+        return _PAUSE_S
 
 
 class Schedule:
@@ -28,7 +45,8 @@ class Schedule:
         self._consumer_beats = consumer_beats
         self._leases = Leases(app, worker_id)
         self._listed_at: float | None = None
-        self._scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
+        self._guards = {name: Guard(f"{name}_failed") for name in ("judge", "stand_in", "sweep")}
+        self._scheduler = _Scheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
 
     def start(self) -> None:
         settings = self._app.settings
@@ -53,22 +71,28 @@ class Schedule:
             self._leases = Leases(self._app, worker_id)
 
     def _judge(self) -> None:
-        try:
-            self._leases.run_once()
-        except QmrunnerError as problem:
-            get_logger().debug("judge_waits", evidence=problem.evidence)
+        with self._guards["judge"]:
+            try:
+                self._leases.run_once()
+            except QmrunnerError as problem:
+                get_logger().debug("judge_waits", evidence=problem.evidence)
 
     def _stand_in(self) -> None:
         """Beat for a consumer that is being restarted: its engines live on, and must not be called lost."""
         if self._consumer_beats():
             return
-        try:
-            with self._app.store.write() as connection:
-                workers.beat(connection, self._app.store.now(), self._leases.own, None)
-        except QmrunnerError as problem:
-            get_logger().debug("stand_in_waits", evidence=problem.evidence)
+        with self._guards["stand_in"]:
+            try:
+                with self._app.store.write() as connection:
+                    workers.beat(connection, self._app.store.now(), self._leases.own, None)
+            except QmrunnerError as problem:
+                get_logger().debug("stand_in_waits", evidence=problem.evidence)
 
     def _sweep(self) -> None:
+        with self._guards["sweep"]:
+            self._sweep_once()
+
+    def _sweep_once(self) -> None:
         contents = self._listed_at is None or time.monotonic() - self._listed_at > _LIST_EVERY_S
         context = Context(self._app, time.time(), contents)
         if contents:

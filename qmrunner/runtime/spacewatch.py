@@ -6,7 +6,6 @@ A thread of its own, so that a store that stalls does not keep it from looking. 
 from __future__ import annotations
 
 import os
-import threading
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from qmrunner.model import space
 from qmrunner.model.space import Use
 from qmrunner.runtime import machine
 from qmrunner.runtime.attempt import Live, engine_grace_s, who
+from qmrunner.runtime.guarded import keep
 from qmrunner.runtime.worker import Worker
 from qmrunner.store import reserved
 
@@ -31,14 +31,11 @@ class SpaceWatch:
         self._refused: dict[tuple[int, int], float] = {}  # monotonic seconds
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="space", daemon=True).start()
+        keep("space", "space_watch_failed", self._turn, self._worker.leaving)
 
-    def _run(self) -> None:
-        while not self._worker.leaving.wait(_LOOK_S if self._worker.live.all() else self._settings.heartbeat_seconds):
-            try:
-                self.look()
-            except Exception as problem:  # nobody else would tell, and the next look is soon
-                self._worker.log.error("space_watch_failed", error=repr(problem))
+    def _turn(self) -> None:
+        if not self._worker.leaving.wait(_LOOK_S if self._worker.live.all() else self._settings.heartbeat_seconds):
+            self.look()
 
     def look(self) -> None:
         """Once: ballast, hard mark, reservations."""

@@ -6,7 +6,6 @@ Correct as PID 1 and below an init: it is a child subreaper, and reaps only what
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import select
@@ -14,13 +13,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from qmrunner import __version__, logs
 from qmrunner.app import App
@@ -29,8 +28,8 @@ from qmrunner.errors import QmrunnerError
 from qmrunner.queue import bind_short
 from qmrunner.runtime import machine, spawner, tree
 from qmrunner.runtime.exits import ExitStatus
-from qmrunner.runtime.folders import write_atomically
-from qmrunner.runtime.home import STATE_FILE, SUPERVISOR_FILE, HomeLock
+from qmrunner.runtime.guarded import Guard, try_to_start
+from qmrunner.runtime.home import STATE_FILE, SUPERVISOR_FILE, HomeLock, write_state
 from qmrunner.runtime.lifeline import PULSE
 from qmrunner.runtime.notify import Notifier
 from qmrunner.runtime.pilot import Pilot
@@ -44,6 +43,7 @@ _BACKOFF_S = (0.1, 30.0)
 _HEALTHY_AFTER_S = 30.0
 _SILENT_CONSUMER_S = 90.0
 _STALE_LOOKS = 3
+_PAUSE_S = 1.0  # after a round that failed
 _FOR_EVER = Pilot()
 
 
@@ -106,17 +106,21 @@ class Supervisor:
             getattr(self.log, level)(name, **fields)
         schedule = Schedule(self.app, self.worker_id, self._consumer_beats)
         schedule.start()
+        round_guard = Guard("supervisor_round_failed")
         while not (self._stop_wanted(wake) or self.pilot.is_over()):
-            self._keep_running()
-            if self.fatal or self.idle:
-                break
-            schedule.worker_is(self.worker_id)
-            self._watch_consumer()
-            self._reap()
-            self._write_state()
-            self._pulse()
-            self.manager.say("READY=1\nWATCHDOG=1")
-            self._wait(wake)
+            with round_guard:
+                self._keep_running()
+                if self.fatal or self.idle:
+                    break
+                schedule.worker_is(self.worker_id)
+                self._watch_consumer()
+                self._reap()
+                write_state(self.settings.run_root / SUPERVISOR_FILE, self._state())
+                self._pulse()
+                self.manager.say("READY=1\nWATCHDOG=1")
+                self._wait(wake)
+                continue
+            time.sleep(_PAUSE_S)
         self.manager.say("STOPPING=1")
         schedule.stop()
         self._stop(wake)
@@ -158,7 +162,11 @@ class Supervisor:
             if child.process is not None:
                 self._note_end(child)
             if not self.idle and time.monotonic() >= child.next_try and self._may_start(child):
-                self._start(child)
+                try:
+                    self._start(child)
+                except OSError as problem:  # no process, no descriptor, no memory to be had now
+                    self._put_off(child)
+                    self.log.error(f"{child.name}_not_started", error=str(problem), next_try_in_s=round(child.delay, 2))
 
     def _may_start(self, child: Child) -> bool:
         """Whether the child has what it needs: a consumer that was fenced off needs a new worker, from the store."""
@@ -196,11 +204,15 @@ class Supervisor:
             said=_last_words(self._diary(child)),
         )
         if child.name == "consumer":
-            threading.Thread(target=self._record_death, args=(child.last_exit,), name="record", daemon=True).start()
+            try_to_start("record", partial(self._record_death, child.last_exit))
             self._fenced = child.last_exit == ExitStatus.FENCED
         child.delay = min(child.delay * 2, _BACKOFF_S[1])
         if child.name == "consumer" and child.last_exit == ExitStatus.STORE_UNUSABLE:
             self.fatal = True
+
+    def _put_off(self, child: Child) -> None:
+        child.delay = min(child.delay * 2, _BACKOFF_S[1])
+        child.next_try = time.monotonic() + child.delay
 
     def _record_death(self, status: int | None) -> None:
         """The consumer's death as a row, from a thread: a store that stalls must not stall the restart."""
@@ -216,7 +228,7 @@ class Supervisor:
             passed = (self.listener.fileno(),)
         else:
             argv += [str(self.worker_id), *self.pilot.words()]
-        with open(self._diary(child), "wb") as diary:
+        with _diary_of(self._diary(child)) as diary:
             child.process = subprocess.Popen(
                 argv, stdin=subprocess.PIPE, stdout=diary, stderr=diary, pass_fds=passed, start_new_session=True
             )
@@ -304,8 +316,8 @@ class Supervisor:
         owned = {child.process.pid for child in self.children.values() if child.process}
         return [pid for pid in tree.children_of(os.getpid()) if pid not in owned]
 
-    def _write_state(self) -> None:
-        state = {
+    def _state(self) -> dict[str, Any]:
+        return {
             "at": time.time(),
             "pid": os.getpid(),
             "worker_id": self.worker_id,
@@ -320,8 +332,6 @@ class Supervisor:
                 for child in self.children.values()
             },
         }
-        with suppress(OSError):  # a full disk is told by the store and by `status`
-            write_atomically(self.settings.run_root / SUPERVISOR_FILE, json.dumps(state))
 
     # -- stopping ---------------------------------------------------------------------------------------------------
 
@@ -389,6 +399,14 @@ class Supervisor:
                 quick.close()
         self.log.info("daemon_stopped")
         self.app.close()
+
+
+def _diary_of(path: Path) -> IO[bytes]:
+    """Where a child's last words go; nowhere where the disk has no room for the file."""
+    try:
+        return open(path, "wb")
+    except OSError:
+        return open(os.devnull, "wb")
 
 
 def _is_guardian(pid: int) -> bool:

@@ -7,6 +7,7 @@ much it skipped. Offsets are kept on disk, so a restarted supervisor goes on whe
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import queue
@@ -20,6 +21,7 @@ from typing import Any
 
 from qmrunner.model import visible
 from qmrunner.runtime.folders import unfinished, write_atomically
+from qmrunner.runtime.guarded import Guard
 
 TAILS = "tails"
 RECORD_BYTES = 15_000  # docker's json-file driver splits at 16,384
@@ -27,6 +29,7 @@ _LAG_BYTES = 4 << 20
 _KEEP_BYTES = 64 << 10
 _EVENTS_BYTES = 64 << 20
 _CHUNK_BYTES = 256 << 10
+_FULL_PAUSE_S = 1.0
 _POLL_S, _IDLE_POLL_S = 0.1, 0.25  # with and without a log to forward
 
 
@@ -102,14 +105,23 @@ class Writer:
         return not self._queue.unfinished_tasks
 
     def _run(self) -> None:
+        guard = Guard("stdout_failed")
         while True:
             data = self._queue.get()
-            try:
+            with guard:
                 while data and not self._broken:
-                    data = data[os.write(self._descriptor, data) :]
-            except OSError:
-                self._broken = True  # stdout is gone for good; the files have everything
+                    data = data[self._write(data) :]
             self._queue.task_done()
+
+    def _write(self, data: bytes) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except OSError as problem:
+            if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+                time.sleep(_FULL_PAUSE_S)  # a file on a full disk is like a reader that is stuck
+            else:
+                self._broken = True  # stdout is gone for good; the files have everything
+            return 0
 
 
 class Tailer:
@@ -138,12 +150,15 @@ class Tailer:
         self._writer.flush(max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:
+        guard = Guard("tail_failed")
         while not self._stop.wait(_POLL_S if self._sources else _IDLE_POLL_S):
             try:
                 while self.run_once() and not self._stop.is_set():
                     continue
             except OSError:
                 continue  # a full or vanished volume; look again
+            except Exception as problem:
+                guard.tell(problem)
 
     def run_once(self) -> bool:
         """Forward one chunk of each source. True when stdout took something and there may be more."""

@@ -27,6 +27,7 @@ from qmrunner.runtime.attempt import Live, LiveSet, engine_grace_s, who
 from qmrunner.runtime.conclusions import Conclusions, LeftForSuccessor
 from qmrunner.runtime.folders import AttemptFolder
 from qmrunner.runtime.follower import Follower
+from qmrunner.runtime.guarded import Guard
 from qmrunner.runtime.handover import Handover
 from qmrunner.runtime.hangs import HangWatch
 from qmrunner.runtime.outcomes import outcome_of, outcome_of_problem, read_exit
@@ -71,6 +72,7 @@ class Worker:
             capacity=lambda: self.capacity,
         )
         self.log = logs.get()
+        self._work_guard = Guard("claim_broken")
 
     def measure(self) -> bool:
         """Look again at what the machine offers. Whether that has changed; slots stay as the threads were made."""
@@ -86,14 +88,19 @@ class Worker:
         while not self.stopping.is_set():
             try:
                 claim = self._claim()
+                if claim is None:
+                    return
+                self.hint_if_more()
+                live = _from_claim(claim)
             except QmrunnerError as problem:
                 self.log.warning("claim_failed", **problem.as_dict())
                 self.claim_unsure.set()
                 return
-            if claim is None:
+            except Exception as problem:
+                self.claim_unsure.set()
+                self._work_guard.tell(problem)
                 return
-            self.hint_if_more()
-            self.carry(_from_claim(claim), fresh=True)
+            self.carry(live, fresh=True)
 
     def _claim(self) -> Claim | None:
         now = self.app.store.now()
@@ -127,7 +134,7 @@ class Worker:
         """An attempt from its claim, or from its adoption, to its commit."""
         self.live.add(live)
         try:
-            self.tails.add(live.label, live.number, live.log)
+            self._forward_log(live)
             if fresh:
                 if not self._bring_inputs(live) or self._reuse(live):
                     return
@@ -144,16 +151,25 @@ class Worker:
         except Exception as problem:
             self._give_up(live, problem)
         finally:
-            self.tails.finish(live.label, live.number)
+            with self._work_guard:
+                self.tails.finish(live.label, live.number)
             self.live.remove(live)
+
+    def _forward_log(self, live: Live) -> None:
+        """Have the log forwarded; where the disk is full the attempt goes on without: `logs` reads the file itself."""
+        try:
+            self.tails.add(live.label, live.number, live.log)
+        except OSError as problem:
+            self.log.warning("log_not_forwarded", **who(live), error=str(problem))
 
     def _give_up(self, live: Live, problem: Exception) -> None:
         """A fault of our own: end the tree and fail the step, so that nothing stays claimed without anybody at work."""
-        self.log.error("internal_error", **who(live), error=repr(problem), exc_info=problem)
-        self.end_tree(live)
         try:
+            self.log.error("internal_error", **who(live), error=repr(problem), exc_info=problem)
+            self.end_tree(live)
             self.conclusions.conclude(live, outcome_of_problem(problem), None, {})
-        except Exception as again:  # even the commit fails: the next start of the consumer adopts the attempt
+        except Exception as again:  # even that fails: the beat comes back to the attempt
+            self.claim_unsure.set()
             self.log.error("attempt_left", **who(live), error=repr(again))
 
     def _bring_inputs(self, live: Live) -> bool:
