@@ -134,8 +134,8 @@ class _AppendFile:
 
 
 def hold_standard_streams() -> None:
-    """Open what of stdin, stdout and stderr was closed at the start, on nothing: else the next file that is opened would
-    get its number, and what is printed would be written into that file."""
+    """Open what of stdin, stdout and stderr was closed at the start, on nothing: else the next file that is opened
+    would get its number, and what is printed would be written into that file."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
