@@ -14,7 +14,7 @@ from typing import Any
 from qmrunner import engines
 from qmrunner.app import App
 from qmrunner.errors import NotReadyError
-from qmrunner.model.estimates import Ratios, expected, kind_of, learned, measured
+from qmrunner.model.estimates import Ratios, expected, kind_of, learned, measured, within
 from qmrunner.model.jobs import Demand, Step
 from qmrunner.model.packing import Candidate, Capacity, Free, choose
 from qmrunner.model.shortage import flag_size
@@ -171,10 +171,11 @@ def usage(app: App) -> dict[str, Any]:
     with app.store.read() as connection:
         now = app.store.now()
         worker = _worker_of(workers.all_workers(connection), settings)
-        left = reserved.left_of(connection, worker, capacity, room).now
+        left = reserved.left_of(connection, worker, capacity, room)
         live = workers.live_attempts(connection, [worker])
         ready = candidates.best(connection, now, capacity.labels)
-        demands = peaks.demands(connection, ready)
+        learned_of = peaks.demands(connection, ready)
+        demands = {step.id: within(learned_of[step.id], learned(step.demand, ()), left.idle) for step in ready}
         fates = attempt_store.fates(connection, {*on_disk, *(row["job_id"] for row in live)})
     rows = _job_rows(on_disk, live, fates, settings)
     volume = machine.volume(root)
@@ -186,12 +187,12 @@ def usage(app: App) -> dict[str, Any]:
         "jobs": rows,
         "others_mib": _others(volume, rows),
         "reserved_mib": held,
-        "left_mib": left.scratch_mib,
+        "left_mib": left.now.scratch_mib,
         "blocked": room.blocked,
         "waiting": {
             "steps": len(ready),
             "scratch_mib": sum(demand.scratch_mib for demand in demands.values()),
-            "start_now": _would_start(ready, demands, left) if room.blocked is None else 0,
+            "start_now": _would_start(ready, demands, left.now) if room.blocked is None else 0,
         },
         "forecast": {
             "free_when_reservations_are_used_mib": None if free is None else int(free - unused),

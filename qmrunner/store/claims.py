@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, func, select, update
 
 from qmrunner.model import labels, remedies
+from qmrunner.model.estimates import learned, within
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.model.packing import PATIENCE, Candidate, Capacity, Free, can_ever_fit, choose
 from qmrunner.model.policy import SAME_RUNNING, Verdict
@@ -35,6 +36,7 @@ _PAUSED = select(control.c.value).where(control.c.name == "paused")
 _OWNER = select(steps.c.job_id).where(steps.c.id == bindparam("step"))
 _STEP = select(steps).where(steps.c.id == bindparam("step"))
 _THIS = (attempts.c.step_id == bindparam("step")) & (attempts.c.number == bindparam("attempt"))
+_OFFER = (workers.c.slots, workers.c.cores, workers.c.memory_mib, workers.c.scratch_mib, workers.c.shm_mib)
 _GRANTED = select(attempts.c.granted).where(_THIS)
 _ADD, _RESERVE = attempts.insert(), reservations.insert()
 _STARTED = (
@@ -115,10 +117,8 @@ def claim(
     if connection.execute(_ACTIVE, {"worker": worker_id}).first() is None or is_paused(connection):
         return None
     waiting = candidates.best(connection, now, capacity.labels)
-    demands = peaks.demands(connection, waiting)
-    sized = [step if step.demand == (need := demands[step.id]) else replace(step, demand=need) for step in waiting]
-    found = _without_misfits(connection, now, sized, capacity)
     left = left_of(connection, worker_id, capacity, room)
+    found = _sized(connection, now, waiting, capacity, left.idle)
     # What cannot fit even when all that runs has ended must not hold up the others.
     here = [step for step in found if room.blocked is None and can_ever_fit(step.demand, left.idle)]
     in_time = here if worth is None else [step for step in here if worth(connection, step)]
@@ -179,23 +179,32 @@ def _pick(
         del steps_by_id[picked[0].step_id]
 
 
-def _without_misfits(connection: Connection, now: float, found: list[Step], here: Capacity) -> list[Step]:
-    """Hold what no worker of this store with the labels for it could ever run, with the numbers; return the rest."""
-    if all(can_ever_fit(step.demand, here) for step in found):
+def _sized(connection: Connection, now: float, waiting: list[Step], here: Capacity, idle: Free) -> list[Step]:
+    """The steps with what earlier attempts teach that they need. Held, with the numbers, is what no worker of this
+    store with the labels for it could ever run by its rule alone: what was learned keeps no step from running."""
+    demands = peaks.demands(connection, waiting)
+    found = [step if step.demand == (need := demands[step.id]) else replace(step, demand=need) for step in waiting]
+    if all(can_ever_fit(step.demand, idle) for step in found):
         return found
-    columns = (workers.c.slots, workers.c.cores, workers.c.memory_mib, workers.c.scratch_mib, workers.c.shm_mib)
-    active = connection.execute(select(*columns, workers.c.labels).where(workers.c.state == "active")).all()
+    active = connection.execute(select(*_OFFER, workers.c.labels).where(workers.c.state == "active")).all()
     asking = job_store.get_all(connection, {step.job_id for step in found})
     kept = []
-    for step in found:
+    for plain, step in zip(waiting, found, strict=True):
         required = asking[step.job_id].requires
         capacities = [Capacity(*row[:5]) for row in active if labels.met(required, row.labels or ())]
-        if any(can_ever_fit(step.demand, one) for one in capacities):
+        if can_ever_fit(step.demand, idle):
             kept.append(step)
+            continue
+        if not can_ever_fit(step.demand, here) and any(can_ever_fit(step.demand, one) for one in capacities):
+            kept.append(step)  # for a larger worker
+            continue
+        rule = learned(plain.demand, ())
+        if any(can_ever_fit(rule, one) for one in capacities):
+            kept.append(replace(step, demand=within(step.demand, rule, idle)))
             continue
         if not locks.take(connection, step, alone=True):
             continue
-        summary, remedy = never_fits(step.name, step.job_id, step.demand, capacities)
+        summary, remedy = never_fits(step.name, step.job_id, rule, capacities)
         values: dict[str, Any] = {"code": "never_fits", "failure_class": "resource", "summary": summary}
         move_step(connection, now, step.id, "hold", remedy=remedy, waits_for=None, **values)
         move_job(connection, now, step.job_id, "hold", code="never_fits", summary=summary)
@@ -340,6 +349,9 @@ def finish(
     if verdict.move == "requeue" and usage.get("stop_reason") in REASONS:
         held = _granted(connection, step_id, number)
         needed = after_stop_mib(held["scratch_mib"], usage.get("peak_scratch_mib") or 0.0)
+        offered = _offered(connection, row.worker_id)
+        if offered is not None and offered.scratch_mib is not None and held["scratch_mib"] < offered.scratch_mib:
+            needed = min(needed, offered.scratch_mib)  # all of it first, before it is called too little
         values["demand"] = {**row.demand, "scratch_least_mib": needed}
     if not move_step(connection, now, step_id, verdict.move, fence=number, **values):
         return None
@@ -348,7 +360,8 @@ def finish(
     connection.execute(_ENDED, {**this, **ended_as, "at": now})
     connection.execute(_GIVE_BACK, this)
     if verdict.move == "succeed":
-        peaks.record(connection, to_step(row), _granted(connection, step_id, number)["cores"], usage)
+        cores = _granted(connection, step_id, number)["cores"]
+        peaks.record(connection, to_step(row), cores, usage, _offered(connection, row.worker_id))
     if publish is not None:
         publish()
     events.append(
@@ -375,6 +388,11 @@ def finish(
     if ended is not None and job.state in JOB_FINAL:
         ended(job, job_store.of_job(connection, row.job_id))
     return ready + (verdict.move == "requeue")
+
+
+def _offered(connection: Connection, worker_id: int) -> Capacity | None:
+    row = connection.execute(select(*_OFFER).where(workers.c.id == worker_id)).first()
+    return None if row is None else Capacity(*row)
 
 
 def _granted(connection: Connection, step_id: int, number: int) -> dict[str, int]:

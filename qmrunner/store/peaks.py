@@ -9,13 +9,17 @@ from sqlalchemy import Connection, delete, select
 
 from qmrunner.model.estimates import KEPT, Ratios, kind_of, learned, ratios_of
 from qmrunner.model.jobs import Demand, Step
+from qmrunner.model.packing import Capacity
 from qmrunner.store.tables import peaks
 
 
-def record(connection: Connection, step: Step, cores: int, usage: Mapping[str, Any]) -> None:
-    """Keep what a successful attempt with `cores` used; the oldest of its kind beyond `KEPT` goes."""
+def record(
+    connection: Connection, step: Step, cores: int, usage: Mapping[str, Any], offered: Capacity | None = None
+) -> None:
+    """Keep what a successful attempt with `cores` used on a worker that `offered` so much; the oldest of its kind
+    beyond `KEPT` goes."""
     kind = kind_of(step.engine, step.task, step.params)
-    ratios = ratios_of(step.demand, cores, usage)
+    ratios = ratios_of(step.demand, cores, usage, offered)
     if kind is None or ratios is None:
         return
     values = {"memory": ratios.memory, "scratch": ratios.scratch, "shm": ratios.shm}
