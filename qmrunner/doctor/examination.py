@@ -294,4 +294,4 @@ def _services(settings: Settings) -> Iterator[Question]:
         url = settings.artifacts
         yield "artifacts", lambda: services.artifact_store(url, settings.store)
     if not settings.queue.startswith("sqlite"):
-        yield "redis", lambda: services.redis_queue(settings.queue)
+        yield "redis", lambda: list(services.redis_queue(settings.queue))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,23 +72,74 @@ def postgres(url: str) -> Iterator[Finding]:
     store.close()
 
 
-def redis_queue(url: str) -> Finding:
-    """The Redis server that carries hints."""
-    shown = re.sub(r"//[^@/]*@", "//***@", url)
+def redis_queue(url: str) -> Iterator[Finding]:
+    """The Redis server that carries hints: whether it answers, and who else may use it."""
+    shown = re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"//.*@", "//***@", url))
     try:
         import redis
     except ModuleNotFoundError as missing:
-        return fail("redis", "queue_driver_missing", str(missing), "`pip install 'qmrunner[redis]'`")
+        yield fail("redis", "queue_driver_missing", str(missing), "`pip install 'qmrunner[redis]'`")
+        return
     remedy = "check that the server runs and that QMRUNNER_QUEUE_URL is right"
     try:
         client = redis.Redis.from_url(url, socket_connect_timeout=_WAIT_S, socket_timeout=_WAIT_S)
         try:
             said: dict[str, Any] = dict(client.info("server"))
+            is_open = _takes_anybody(client.connection_pool)
         finally:
             client.close()
     except (redis.RedisError, OSError, ValueError) as problem:
-        return fail("redis", "queue_unavailable", f"{shown}: {problem}", remedy)
-    return ok("redis", f"{shown}: version {said.get('redis_version')}", version=said.get("redis_version"))
+        yield fail("redis", "queue_unavailable", f"{shown}: {problem}", remedy)
+        return
+    yield ok("redis", f"{shown}: version {said.get('redis_version')}", version=said.get("redis_version"))
+    options = client.connection_pool.connection_kwargs
+    yield from queue_access(shown, options.get("host"), url.startswith("rediss"), options.get("ssl_cert_reqs"), is_open)
+
+
+def queue_access(shown: str, host: str | None, tls: bool, verify: Any, is_open: bool) -> Iterator[Finding]:
+    """Who may leave and take hints. They carry nothing: a stranger costs time, and runs no code. `host` is None for a
+    socket in the filesystem."""
+    near = host is None or _is_loopback(host)
+    if is_open and host is not None:  # who may use a socket in the filesystem is said by its mode
+        whom = "every user of this machine" if near else "whoever reaches it"
+        text = f"{shown} asks for no password: {whom} can leave, take and delete hints (steps start late; no code runs)"
+        set_one = "set `requirepass` (and `user default off` where there are ACL users) and name it in"
+        yield warn("redis_access", "queue_open", text, f"{set_one} QMRUNNER_QUEUE_URL or QMRUNNER_QUEUE_PASSWORD_FILE")
+    if near:
+        return
+    if not tls:
+        text = f"{shown} is not encrypted: whoever sees the traffic to {host} has the password"
+        remedy = "use rediss://…?ssl_ca_certs=/path/of/ca.pem, or keep that network to the daemons alone"
+        yield warn("redis_tls", "queue_unencrypted", text, remedy)
+    elif str(verify).lower() in ("none", "cert_none", "0", "false", "verifymode.cert_none"):
+        text = (
+            f"{shown} is encrypted, but its certificate is not looked at: anybody on the way can pretend to be {host}"
+        )
+        yield warn("redis", "queue_unverified", text, "leave out ssl_cert_reqs and give ssl_ca_certs=/path/of/ca.pem")
+
+
+def _takes_anybody(pool: Any) -> bool:
+    """Whether the server takes commands from whoever names no user and no password. Raises OSError."""
+    import redis
+
+    named = ("username", "password", "credential_provider")
+    options = {name: value for name, value in pool.connection_kwargs.items() if name not in named}
+    stranger = redis.Redis(connection_pool=redis.ConnectionPool(pool.connection_class, **options))
+    try:
+        return bool(stranger.ping())
+    except redis.RedisError:
+        return False
+    finally:
+        stranger.connection_pool.disconnect()
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether all addresses of that name are this machine's own."""
+    try:
+        found = {entry[4][0] for entry in socket.getaddrinfo(host, None)}
+        return all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in found)
+    except (OSError, ValueError):
+        return False
 
 
 def artifact_store(url: str, store_url: str) -> Finding:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import redis
 from tests.doctor.machines import Doctor, needs_nwchem, needs_xtb
 from tests.support import Daemon, Home, ended, wait_for
 
@@ -82,9 +83,68 @@ def redis_url(tmp_path: Path) -> Iterator[str]:
 def test_a_server_for_the_queue_tells_its_version(redis_url: str) -> None:
     from qmrunner.doctor.services import redis_queue
 
-    found = redis_queue(redis_url)
+    (found,) = redis_queue(redis_url)
     assert found.result == "ok", found
     assert found.data["version"]
+
+
+def accesses(url: str) -> list[str]:
+    from qmrunner.doctor.services import redis_queue
+
+    first, *rest = redis_queue(url)
+    assert (first.name, first.result) == ("redis", "ok"), first
+    assert all(one.result == "warn" and one.remedy for one in rest)
+    return [str(one.code) for one in rest]
+
+
+def test_a_queue_that_takes_anybody_is_told(tmp_path: Path) -> None:
+    with redis.server(tmp_path / "redis") as server:
+        assert accesses(server.url) == []
+        admin = server.client()
+        # A user with a password beside a `default` that is open to all: the password of the URL protects nothing.
+        admin.acl_setuser("worker", enabled=True, passwords=["+word"], keys=["*"], categories=["+@all"])
+        named = f"redis://worker:word@127.0.0.1:{server.port}/0"
+        assert accesses(named) == []
+        admin.execute_command("ACL", "SETUSER", "default", "nopass")
+        assert accesses(named) == ["queue_open"]
+        assert accesses(f"redis://127.0.0.1:{server.port}/0") == ["queue_open"]
+        admin.execute_command("ACL", "SETUSER", "default", "off")
+        assert accesses(named) == []
+        admin.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "tls", "verify", "is_open", "codes"),
+    [
+        (None, False, None, True, []),  # a socket in the filesystem
+        ("127.0.0.1", False, None, False, []),
+        ("127.8.8.8", False, None, True, ["queue_open"]),
+        ("::1", False, None, False, []),
+        ("localhost", False, None, True, ["queue_open"]),
+        ("192.0.2.7", False, None, False, ["queue_unencrypted"]),
+        ("192.0.2.7", False, None, True, ["queue_open", "queue_unencrypted"]),
+        ("192.0.2.7", True, "required", False, []),
+        ("192.0.2.7", True, "required", True, ["queue_open"]),
+        ("192.0.2.7", True, "none", False, ["queue_unverified"]),
+        ("no-such-host.invalid", False, None, False, ["queue_unencrypted"]),
+    ],
+)
+def test_who_else_may_use_the_queue(
+    host: str | None, tls: bool, verify: str | None, is_open: bool, codes: list[str]
+) -> None:
+    from qmrunner.doctor.services import queue_access
+
+    assert [one.code for one in queue_access("it", host, tls, verify, is_open)] == codes
+
+
+def test_the_doctor_warns_of_a_queue_without_a_password_and_shows_none(home: Home, tmp_path: Path) -> None:
+    with redis.server(tmp_path / "redis") as server:
+        server.client().execute_command("ACL", "SETUSER", "default", "nopass")
+        told = home.run("doctor", "--json", QMRUNNER_QUEUE_URL=server.url)
+        found = {one["name"]: one for one in json.loads(told.stdout)["checks"]}
+    assert found["redis_access"]["code"] == "queue_open"
+    assert "every user of this machine" in found["redis_access"]["text"]
+    assert "c%40ret" not in told.stdout
 
 
 @needs_nwchem
