@@ -46,5 +46,7 @@ def is_worth_it(left_s: float, usable: float, expected_s: float | None, engine: 
     """Whether to start a step with `left_s` of `usable` seconds to go; `expected_s` is None without experience."""
     if expected_s is not None and expected_s * _SLACK <= left_s:
         return True
+    if expected_s is not None and expected_s <= left_s and left_s >= (1 - _LAST_PART) * usable:
+        return True  # it fitted once, and no worker like this one will ever have more time
     kept = expected_s is None or (engine, task) in _RESUMABLE
     return kept and left_s >= _LAST_PART * usable

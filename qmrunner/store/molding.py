@@ -65,7 +65,8 @@ def expected_s(connection: Connection, like: Step, cores: int) -> float | None:
 
 
 def _alike(connection: Connection, like: Step) -> list[Row[Any]]:
-    """Newest first: attempts at steps of this engine, task and basis of about as many atoms that ran undisturbed."""
+    """Newest first: attempts at steps of this engine, task, basis and user's arguments, of about as many atoms, that
+    ran undisturbed."""
     atoms = len(like.params.get("atoms") or ())
     query = (
         select(attempts.c.granted, attempts.c.started_at, attempts.c.finished_at, steps.c.params, steps.c.result)
@@ -84,7 +85,7 @@ def _alike(connection: Connection, like: Step) -> list[Row[Any]]:
     return [
         row
         for row in connection.execute(query)
-        if row.params.get("basis") == like.params.get("basis")
+        if all(row.params.get(name) == like.params.get(name) for name in ("basis", "args"))
         and abs(len(row.params.get("atoms") or ()) - atoms) <= _ALIKE * atoms
     ]
 

@@ -35,6 +35,8 @@ def test_stopping_has_its_share_of_the_time() -> None:
     [
         (1000, 700, "xtb", "optimise", True),  # it ends in time
         (1000, 900, "xtb", "optimise", False),  # it may not, and would begin anew
+        (3590, 3500, "xtb", "optimise", True),  # a worker that has only begun: none like it has more
+        (3590, 3595, "xtb", "optimise", False),
         (1000, 9000, "nwchem", "optimise", True),  # checkpoints keep what is done
         (1000, None, "xtb", "optimise", True),  # nobody knows
         (100, None, "xtb", "optimise", False),  # nobody knows, at the very end

@@ -127,6 +127,16 @@ def test_without_another_thread_an_errand_is_declined_and_told(
     assert [one["event"] for one in events()] == ["thread_failed"]
 
 
+def test_threads_are_made_in_one_place_or_hold_a_guard_of_their_own() -> None:
+    """So that none can end unseen: `guarded` makes them, the tee has guards in its two, and the logger catches all."""
+    made = {
+        path.relative_to(ROOT / "qmrunner").as_posix()
+        for path in (ROOT / "qmrunner").rglob("*.py")
+        if "Thread(" in path.read_text()
+    }
+    assert made == {"runtime/guarded.py", "runtime/tail.py", "logs.py"}
+
+
 # -- the logger -----------------------------------------------------------------------------------------------------
 
 

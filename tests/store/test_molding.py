@@ -86,5 +86,7 @@ def test_how_long_a_step_takes_is_known_once_another_of_its_size_has_ended(work:
         second = work.step(job, "b")
         assert expected_s(connection, second, first.grant.cores) == 100
         assert (expected_s(connection, second, 1) or 0) > 100
+        own = replace(second, params={**params, "args": ["--stm"]})  # another calculation
+        assert expected_s(connection, own, 2) is None
         deck = replace(second, params={"deck": "w.nw"})
         assert expected_s(connection, deck, 2) is None
