@@ -133,16 +133,6 @@ class _AppendFile:
         self._descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
-def hold_standard_streams() -> None:
-    """Open what of stdin, stdout and stderr was closed at the start, on nothing: else the next file that is opened
-    would get its number, and what is printed would be written into that file."""
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
-
-
 def _record(message: str) -> bytes:
     return message.encode(errors="replace")[:_RECORD_BYTES] + b"\n"
 

@@ -26,14 +26,13 @@ def run(
     ] = None,
 ) -> None:
     """Run the daemon in the foreground: the main process of a worker container. Ends on SIGTERM."""
-    from qmrunner import app, logs, settings
+    from qmrunner import app, settings
     from qmrunner.doctor import examination
     from qmrunner.errors import UsageError
     from qmrunner.model.walltime import parse
     from qmrunner.runtime.pilot import Pilot
     from qmrunner.runtime.supervisor import Supervisor
 
-    logs.hold_standard_streams()
     try:
         seconds = None if walltime is None else parse(walltime)
         pilot = Pilot.lasting(until_idle, seconds, settings.load().stop_grace_seconds)

