@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -34,7 +35,13 @@ def run(folder: Path, name: str) -> bytes:
     path = probe(get("nwchem"), {}).path
     assert path is not None
     ended = subprocess.run(
-        [path, name], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False
+        [path, name],
+        cwd=folder,
+        env={**os.environ, "SCRATCH_DIR": ".", "PERMANENT_DIR": "."},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=300,
+        check=False,
     )
     return ended.stdout + ended.stderr
 

@@ -245,3 +245,27 @@ def test_basis_functions_agree_with_recorded_runs() -> None:
         basis = re.search(r"\* library (\S+)", (path.parent / "input.nw").read_text())
         if printed and basis and path.parent.name != "ok-nmr-open-shell-oh":
             assert sizes.basis_functions(atoms, basis[1]) == int(printed[1]), path.parent.name
+
+
+def test_only_whole_lines_are_replaced_and_nothing_comes_to_life() -> None:
+    text = "memory total 99999 gb \\\nrestart w rtdb base\nscratch_dir x \\ # c\ntask scf\n"
+    lines = deck.rewrite(text, 1, 400).text.split("\n")
+    assert lines[0] == "#"
+    assert re.fullmatch(r"memory total \d+ mb", lines[1])
+    assert lines[2:] == ["# qmrunner: scratch_dir x", "task scf", ""]
+    several = deck.rewrite("title a;memory 99999 gb;set k \\#\\;\\ # c\ntask scf\n", 1, 400).text
+    assert re.fullmatch(r"title a ; memory total \d+ mb ; set k \\#\\;\\ #\ntask scf\n", several)
+
+
+@pytest.mark.parametrize("end", [".\n", "eof\n", "title x \\", "title x \\\n"])
+def test_a_memory_line_is_added_where_nwchem_reads_it(end: str) -> None:
+    lines = deck.rewrite(MINIMAL + end, 1, 400).text.split("\n")
+    assert re.fullmatch(r"memory total \d+ mb ; start wat", lines[0])
+    assert "\n".join(lines[1:]).startswith(MINIMAL.split("\n", 1)[1] + end.rstrip())
+
+
+def test_bytes_that_are_no_text_reach_nwchem_as_they_are(tmp_path: Path) -> None:
+    data = b"title \xe4\xff\xc3\xa4\r\n" + MINIMAL.encode()
+    (tmp_path / "in.nw").write_bytes(data)
+    command = prepared(tmp_path, "deck", {"in.nw": tmp_path / "in.nw"}, TWO_CORES, deck="in.nw")
+    assert command.files["in.nw"].encode("utf-8", "surrogateescape").startswith(data)

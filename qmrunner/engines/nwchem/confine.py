@@ -79,6 +79,7 @@ class _Check:
         self.deck, self.files, self.modules = deck, files, modules
         self.taken: set[str] = set()
         self._found: list[Finding] = []
+        self._refused: set[tuple[str, int]] = set()
         self._task_seen = False
 
     def of_deck(self) -> list[Finding]:
@@ -94,7 +95,7 @@ class _Check:
             self._add(name, len(before), text, "holds a control character", "write the line again, as plain text")
         for line in reader.read(data):
             self._line(name, line, top=top)
-            if line.first < line.last and not any(other.line == line.first for other in self._found):
+            if line.first < line.last and (name, line.first) not in self._refused:
                 self._parts(name, line, data[line.start : line.end])
 
     def _line(self, name: str, line: Line, *, top: bool) -> None:
@@ -108,7 +109,7 @@ class _Check:
             self._include(name, line, line.included, top=top)
         for statement in line.statements:
             # The rewrite drops such a line of the deck itself (`deck.rewrite`).
-            dropped = top and len(line.statements) == 1 and statement.directive in FOLDERS
+            dropped = top and reader.sets_a_folder(line)
             problem = None if dropped else _of_statement(statement, self.files)
             if problem is None and self.modules is not None:
                 problem = self.modules.refused(statement)
@@ -142,6 +143,7 @@ class _Check:
             self._file(included, top=False)
 
     def _add(self, name: str, number: int, text: str, reason: str, remedy: str) -> None:
+        self._refused.add((name, number))
         self._found.append(Finding(name, number, reader.shown(text), reason, remedy))
 
 

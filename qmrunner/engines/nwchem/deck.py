@@ -12,7 +12,7 @@ from itertools import takewhile, zip_longest
 from typing import Any
 
 from qmrunner.engines.nwchem import reader
-from qmrunner.engines.nwchem.reader import FOLDERS, Line, Statement
+from qmrunner.engines.nwchem.reader import Line, Statement
 from qmrunner.engines.nwchem.sizes import deck_memory_mib
 from qmrunner.errors import QmrunnerError, UsageError
 
@@ -163,7 +163,7 @@ class _Change:
 
     def line(self, line: Line) -> _Said:
         """What stands in the place of `line`; None when it stays as it is."""
-        if len(line.statements) == 1 and line.statements[0].directive in FOLDERS:
+        if reader.sets_a_folder(line):
             was = reader.shown(line.statements[0].text.strip())
             self.notes.append(f"deck: `{was}` overridden, the attempt's directory is used")
             return [], _OURS + was
@@ -209,21 +209,24 @@ def _said(lines: list[Line], changed: Sequence[_Said] = ()) -> list[str]:
 
 def _put(data: bytes, lines: list[Line], changed: list[_Said]) -> bytes:
     """The deck with the changes in their places, and an end to its last line."""
-    out, at = b"", 0
+    out: list[bytes] = []
+    at = 0
     for line, said in zip(lines, changed, strict=True):
         if said is not None:
-            out += data[at : line.start] + _in_place(data[line.start : line.end], line.last - line.first, *said)
+            replaced = _in_place(data[line.start : line.end], line.last - line.first, *said)
+            out += [data[at : line.start], replaced]
             at = line.end
-    out += data[at:]
-    return out if out.endswith((b"\n", b"\r")) else out + b"\n"
+    result = b"".join([*out, data[at:]])
+    return result if result.endswith((b"\n", b"\r")) else result + b"\n"
 
 
 def _in_place(was: bytes, continuations: int, statements: list[str], comment: str) -> bytes:
-    """A line for as many physical lines as it takes the place of; all but the first are empty comments."""
+    """A line for as many physical lines as it takes the place of. It is the last of them, for that is the one NWChem
+    names in an error; the others are empty comments."""
     end = b"\r\n" if was.endswith(b"\r\n") else b"\n"
     plain = "".join(character if character.isprintable() else "?" for character in comment)
     text = reader.written(statements) if statements else plain[:_LONGEST_COMMENT].rstrip("\\ ").encode()
-    return text + end + (b"#" + end) * continuations
+    return (b"#" + end) * continuations + text + end
 
 
 def _blocks(theory: str, asked: Mapping[str, Any]) -> list[str]:

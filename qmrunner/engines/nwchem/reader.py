@@ -70,6 +70,15 @@ class Line:
     crowded: bool = False
 
 
+def sets_a_folder(line: Line) -> bool:
+    """Whether a line does nothing but set a directory, so that the rewrite may drop it.
+
+    With a quote that is not closed NWChem stops reading there: without the line it would read on.
+    """
+    said = line.statements
+    return len(said) == 1 and said[0].directive in FOLDERS and not said[0].broken
+
+
 def read(data: bytes) -> list[Line]:
     """The lines of a deck up to the end of the file as NWChem sees it, but for blank ones and comments of one line."""
     return list(_lines(_Records(data.decode("latin-1"))))
