@@ -1,8 +1,13 @@
-"""Who may do what: bearer tokens with a scope, and no token on loopback while the store has none."""
+"""Who may do what: bearer tokens with a scope, and no token on loopback while the store has none.
+
+A route declares what it asks for as its dependency: `needs(scope, body=...)`, or `open_to_all`. The gate reads that
+and admits the caller before anything of the request's body is received; the dependency hands over what it found.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -11,13 +16,15 @@ from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from qmrunner.api.answers import rate_limited
-from qmrunner.api.service import Service, service_of
+from qmrunner.api.service import Service
+from qmrunner.api.shares import CLIENT
 from qmrunner.errors import UsageError
 from qmrunner.store import tokens
 
 _bearer = HTTPBearer(auto_error=False, description="`Authorization: Bearer SECRET`, from `qmrunner token add`.")
-_Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# Bodies up to here are read whole and parsed by the framework: a few ms at most.
+SMALL_BODY = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,28 +36,63 @@ class Caller:
     secret: str | None = None
 
 
-def needs(scope: str) -> Callable[..., Awaitable[Caller]]:
-    """The dependency of a route that only callers with this scope, or a larger one, may use."""
+@dataclass(frozen=True)
+class Needs:
+    """What a route asks for: a scope, None where everybody may ask, and the bytes of body that it reads at most."""
 
-    async def check(request: Request, credentials: _Credentials) -> Caller:
-        service = service_of(request)
-        address = request.client.host if request.client else "unknown"
-        try:
-            caller = await _caller(service, request, credentials.credentials if credentials else None)
-        except UsageError:
-            _take(service, f"address {address}")  # so that nobody tries secrets at full speed
-            raise
-        request.state.caller = caller.name
-        _take(service, f"token {caller.name}" if caller.name else f"address {address}")
-        if tokens.SCOPES.index(caller.scope) < tokens.SCOPES.index(scope):
-            raise UsageError(
-                "scope_too_small",
-                f"this needs a token of scope {scope}; {caller.name} has {caller.scope}",
-                remedy=f"`qmrunner token add NAME --scope {scope}` makes one",
-            )
+    scope: str | None
+    body: int | None = 0  # None: as large as the settings allow, and the route receives it itself
+
+    def met_by(self, caller: Caller) -> bool:
+        return self.scope is None or tokens.SCOPES.index(caller.scope) >= tokens.SCOPES.index(self.scope)
+
+
+class _Guarded(Needs):
+    async def __call__(
+        self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
+    ) -> Caller:
+        caller: Caller = request.state.caller
+        assert self.met_by(caller)  # the gate has seen to it
         return caller
 
-    return check
+
+class _Open(Needs):
+    async def __call__(self) -> None: ...
+
+
+def needs(scope: str, body: int | None = 0) -> _Guarded:
+    """The dependency of a route that only callers with this scope, or a larger one, may use."""
+    return _Guarded(scope, body)
+
+
+open_to_all = _Open(None)
+
+
+async def admit(service: Service, wanted: Needs, headers: Mapping[str, str], address: str) -> Caller:
+    """The caller of a request with these headers, who may do what the route `wanted`, and whose rate allows it.
+
+    From here on the request uses its client's shares. Raises UsageError `token_needed`, `token_refused`,
+    `cross_origin`, `scope_too_small`; TooMany.
+    """
+    CLIENT.set(f"address {_network(address)}")
+    if wanted.scope is None:
+        return Caller(None, tokens.SCOPES[0])
+    kind, _, secret = headers.get("authorization", "").partition(" ")
+    try:
+        caller = await _caller(service, headers, secret.strip() if kind.lower() == "bearer" else None)
+    except UsageError:
+        _take(service)  # so that nobody tries secrets at full speed
+        raise
+    if caller.name is not None:
+        CLIENT.set(f"token {caller.name}")
+    _take(service)
+    if not wanted.met_by(caller):
+        raise UsageError(
+            "scope_too_small",
+            f"this needs a token of scope {wanted.scope}; {caller.name} has {caller.scope}",
+            remedy=f"`qmrunner token add NAME --scope {wanted.scope}` makes one",
+        )
+    return caller
 
 
 async def still_valid(service: Service, caller: Caller) -> bool:
@@ -61,19 +103,28 @@ async def still_valid(service: Service, caller: Caller) -> bool:
     return await service.ask(lambda: _find(service, secret)) is not None
 
 
-def _take(service: Service, client: str) -> None:
-    seconds = service.rate.take(client)
+def _network(address: str) -> str:
+    """An address of IPv4, the first half of one of IPv6: whoever has one has all of the second half."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((found, 64), strict=False)) if found.version == 6 else address
+
+
+def _take(service: Service) -> None:
+    seconds = service.rate.take(CLIENT.get())
     if seconds is not None:
         raise rate_limited(seconds)
 
 
-async def _caller(service: Service, request: Request, secret: str | None) -> Caller:
+async def _caller(service: Service, headers: Mapping[str, str], secret: str | None) -> Caller:
     if secret is not None:
         found = await service.ask(lambda: _find(service, secret))
         if found is not None:
             return Caller(found.name, found.scope, secret)
     if service.trusts_everybody and await service.ask(lambda: _count(service)) == 0:
-        _refuse_browsers(request)
+        _refuse_browsers(headers)
         return Caller(None, "admin")
     if secret is None:
         raise UsageError(
@@ -86,17 +137,17 @@ async def _caller(service: Service, request: Request, secret: str | None) -> Cal
     )
 
 
-def _refuse_browsers(request: Request) -> None:
+def _refuse_browsers(headers: Mapping[str, str]) -> None:
     """Without tokens, a page of any site that somebody here looks at could send requests to loopback, or read answers
     under a name of its own that it makes point here. Neither has our Host and Origin."""
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname
-    origin = request.headers.get("origin")
-    if host in _LOOPBACK and (origin is None or urlsplit(origin).netloc == request.headers["host"]):
+    host = urlsplit(f"//{headers.get('host', '')}").hostname
+    origin = headers.get("origin")
+    if host in _LOOPBACK and (origin is None or urlsplit(origin).netloc == headers["host"]):
         return
     raise UsageError(
         "cross_origin",
         "without tokens only requests for localhost are answered, and none of other sites' pages",
-        evidence=f"Host {request.headers.get('host')!r}, Origin {origin!r}"[:200],
+        evidence=f"Host {headers.get('host')!r}, Origin {origin!r}"[:200],
         remedy="ask http://127.0.0.1 or http://localhost, or make tokens: `qmrunner token add NAME --scope write`",
     )
 

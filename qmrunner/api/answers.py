@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -19,11 +20,16 @@ _STATUS = {
     "bad_file_name": 400,
     "bad_header": 400,
     "bad_path": 400,
+    "bad_method": 400,
     "bad_request": 400,
+    "bad_target": 400,
     "token_needed": 401,
     "token_refused": 401,
     "cross_origin": 403,
     "scope_too_small": 403,
+    "route_unknown": 404,
+    "method_not_allowed": 405,
+    "body_too_slow": 408,
     "key_in_use": 409,
     "no_result": 409,
     "no_worker": 409,
@@ -34,7 +40,6 @@ _STATUS = {
     "unsupported_media_type": 415,
     "engine_missing": 422,
     "rate_limited": 429,
-    "too_many_streams": 429,
 }
 
 
@@ -58,12 +63,13 @@ _ABOUT = {
     401: "A token is needed, or this one is unknown or revoked.",
     403: "The token's scope does not reach that far, or another site's page sent the request.",
     404: "There is no such job, step, file, worker or token.",
+    408: "The body did not come in time.",
     409: "It does not fit the state of things: job state, a key that came with another request, no result yet.",
-    413: "The request is larger than QMRUNNER_API_MAX_BODY_MIB.",
+    413: "The request is larger than QMRUNNER_API_MAX_BODY_MIB, or than this route needs.",
     415: "The body is neither JSON nor multipart.",
     422: "The request is understood, and wrong: unknown field or option, a molecule that cannot be computed.",
-    429: "Too many requests; `Retry-After` says when to ask again.",
-    503: "The store does not answer now; `Retry-After` says when to ask again.",
+    429: "Too many requests, or this client has its share; `Retry-After` says when to ask again.",
+    503: "The store does not answer now, or others have all places; `Retry-After` says when to ask again.",
 }
 
 
@@ -87,6 +93,8 @@ def refusal(problem: QmrunnerError) -> Json:
         headers["WWW-Authenticate"] = "Bearer"
     if status == 503:
         headers["Retry-After"] = str(_RETRY_AFTER_S)
+    if isinstance(problem, MethodNotAllowed):
+        headers["Allow"] = ", ".join(sorted(problem.allowed))
     if isinstance(problem, TooMany):
         headers["Retry-After"] = str(problem.seconds)
     return Json({"error": problem.as_dict()}, status, headers)
@@ -95,6 +103,8 @@ def refusal(problem: QmrunnerError) -> Json:
 def status_of(problem: QmrunnerError) -> int:
     if problem.code in _STATUS:
         return _STATUS[problem.code]
+    if isinstance(problem, TooMany):
+        return 429
     kinds = ((UsageError, 422), (NotFoundError, 404), (NotReadyError, 503))
     return next((status for kind, status in kinds if isinstance(problem, kind)), 500)
 
@@ -107,17 +117,25 @@ class TooMany(QmrunnerError):
         self.seconds = seconds
 
 
+class MethodNotAllowed(QmrunnerError):
+    """This path answers other methods."""
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self.allowed = frozenset(allowed)
+        words = ", ".join(sorted(self.allowed))
+        super().__init__("method_not_allowed", "this path does not answer this method", remedy=f"it answers {words}")
+
+
 def rate_limited(seconds: int) -> TooMany:
     remedy = f"ask again after {seconds} s; streams need no polling; QMRUNNER_API_RATE_PER_MINUTE is the limit"
     return TooMany("rate_limited", "too many requests from this client", remedy, seconds)
 
 
 def register(api: FastAPI) -> None:
-    """Let every error leave as an `ErrorBody`."""
+    """Let every error leave as an `ErrorBody`; `middleware` does it for what is left."""
     api.add_exception_handler(QmrunnerError, _ours)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _plain)
-    api.add_exception_handler(Exception, _unexpected)
 
 
 def _ours(_request: Request, problem: Exception) -> Json:
@@ -142,15 +160,14 @@ def _invalid(_request: Request, problem: Exception) -> Json:
 
 
 def _plain(_request: Request, problem: Exception) -> Json:
-    """What the framework itself refuses: unknown routes and methods."""
+    """What the framework itself refuses; unknown routes and methods do not come so far."""
     assert isinstance(problem, HTTPException)
-    codes = {404: "route_unknown", 405: "method_not_allowed"}
-    code = codes.get(problem.status_code, "bad_request")
-    told = QmrunnerError(code, str(problem.detail), remedy="/docs and /openapi.json list all routes")
+    told = QmrunnerError("bad_request", str(problem.detail), remedy="/docs and /openapi.json describe every request")
     return Json({"error": told.as_dict()}, problem.status_code, dict(problem.headers or {}))
 
 
-def _unexpected(_request: Request, problem: Exception) -> Json:
+def unexpected(problem: Exception) -> Json:
+    """The answer for a fault of ours, which goes to the log."""
     get_logger().error("internal_error", error=repr(problem), exc_info=problem)
     told = QmrunnerError(
         "internal_error", "qmrunner could not answer this", remedy="report this with the event `internal_error`"

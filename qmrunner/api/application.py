@@ -6,20 +6,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import Depends, FastAPI, Request
-from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse
 
 from qmrunner import __version__
-from qmrunner.api import answers, jobs, operations, streams
+from qmrunner.api import answers, docpage, jobs, operations, streams
 from qmrunner.api.access import needs
 from qmrunner.api.answers import Json
 from qmrunner.api.children import Children
 from qmrunner.api.forms import EXAMPLES, FORM
+from qmrunner.api.gate import Gate, ways
 from qmrunner.api.metrics import Metrics
 from qmrunner.api.middleware import Outermost
 from qmrunner.api.service import Service
+from qmrunner.api.submitting import sweep
 
 _ABOUT = """Quantum chemistry jobs: hand in, watch, fetch. The same checks as on the command line.
 
@@ -41,19 +42,26 @@ def build(service: Service) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        sweep(service.app.settings.run_root)
+        children.keep_warm()
         yield
         children.close()
 
     api = FastAPI(
         title="qmrunner", version=__version__, description=_ABOUT, lifespan=lifespan,
-        openapi_url=None, docs_url=None, redoc_url=None,
+        openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
     api.state.service, api.state.children, api.state.metrics = service, children, Metrics()
-    for room in (jobs, streams, operations):
-        api.include_router(room.router)
-    api.add_api_route("/openapi.json", _openapi, include_in_schema=False, dependencies=[Depends(needs("read"))])
-    api.add_api_route("/docs", _docs, include_in_schema=False, dependencies=[Depends(needs("read"))])
+    rooms = [room.router for room in (jobs, streams, operations)]
+    own = APIRouter(dependencies=[Depends(needs("read"))], include_in_schema=False)
+    own.add_api_route("/openapi.json", _openapi)
+    own.add_api_route("/docs", _docs, response_class=HTMLResponse)
+    rooms.append(own)
+    for room in rooms:
+        api.include_router(room)
     answers.register(api)
+    api.state.ways = ways(route for room in rooms for route in room.routes)
+    api.add_middleware(Gate, service=service, table=api.state.ways)
     api.add_middleware(Outermost, service=service)
     api.openapi = lambda: _described(api)  # type: ignore[method-assign]
     return api
@@ -63,8 +71,8 @@ async def _openapi(request: Request) -> Json:
     return Json(request.app.openapi())
 
 
-async def _docs() -> HTMLResponse:
-    return get_swagger_ui_html(openapi_url="openapi.json", title="qmrunner")
+async def _docs(request: Request) -> HTMLResponse:
+    return HTMLResponse(docpage.page(request.app.openapi()), headers=docpage.HEADERS)
 
 
 def _described(api: FastAPI) -> dict[str, Any]:

@@ -1,26 +1,33 @@
-"""What strangers hand in meets the checks of the command line, in a process of its own.
+"""What strangers hand in meets the checks of the command line, in a process for each request.
 
 RDKit and our readers see bytes from anybody here: what makes them crash or take for ever costs this child, not the
-server. It is started by `children.py` and speaks JSON over one connection: a request, an answer, the next request.
+server, and nothing of it is left for the next request. It reads the whole body, too: parsing holds the interpreter,
+and in the server that would be everybody's. `children.py` starts the parent, which forks the children and is warm.
 """
 
 from __future__ import annotations
 
-import base64
+import fcntl
 import json
+import math
+import os
 import resource
+import signal
+import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from qmrunner.api.forms import FORM, ConformersForm, Form, NmrForm, NwchemForm, XtbForm
+from qmrunner.api import parsing
+from qmrunner.api.forms import ConformersForm, Form, NmrForm, NwchemForm, XtbForm
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Submission
 from qmrunner.workflows import submission
 
-_MEMORY_BYTES = 4 * 2**30
+MEMORY_BYTES = 2 * 2**30
 
 
 def check(form: Form, paths: Sequence[str], crest_installed: bool) -> Submission:
@@ -85,24 +92,106 @@ def _input_missing(message: str) -> UsageError:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    """What became of the request in the folder `request["folder"]`: its body lies there in `body`, the files of the
+    checked job are written there below `made`."""
     try:
-        made = check(FORM.validate_python(request["form"]), request["paths"], request["crest_installed"])
+        return _checked(request, Path(request["folder"]))
     except QmrunnerError as problem:
         return {"error": problem.as_dict()}
-    files = {name: base64.b64encode(data).decode() for name, data in made.files.items()}
-    return {"kind": made.kind, "params": dict(made.params), "requires": made.requires, "files": files}
+    except MemoryError:
+        return {"error": _too_much().as_dict()}
+    except OSError as problem:
+        return {"failed": problem.strerror}
+
+
+def _checked(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    form, paths = parsing.read(request["content_type"], folder / "body", _new(folder / "files"))
+    fields = form.model_dump(exclude={"files"}, exclude_defaults=True)
+    cap = request["max_atoms"]
+    if cap is not None and isinstance(form, NmrForm | ConformersForm):
+        form = form.model_copy(update={"max_atoms": min(form.max_atoms, cap)})
+        fields["max_atoms"] = form.max_atoms  # who asks from elsewhere cannot lift the operator's limit
+    made = check(form, [str(path) for path in paths], request["crest_installed"])
+    place = _new(folder / "made")
+    for number, data in enumerate(made.files.values()):
+        (place / str(number)).write_bytes(data)
+    return {
+        "kind": made.kind, "params": dict(made.params), "requires": made.requires, "name": made.name,
+        "priority": made.priority, "files": list(made.files), "digest": parsing.digest(fields, paths),
+    }  # fmt: skip
+
+
+def _too_much() -> UsageError:
+    return UsageError(
+        "input_crashed", "reading this input takes more memory than it may", remedy="cut the molecule or the files down"
+    )
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+@contextmanager
+def _ended_with(server: int) -> Iterator[None]:
+    """Meanwhile the end of the server, seen at this descriptor, ends this process, by SIGIO and whatever it does."""
+    flags = fcntl.fcntl(server, fcntl.F_GETFL)
+    fcntl.fcntl(server, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(server, fcntl.F_SETFL, flags | os.O_ASYNC)
+    try:
+        yield
+    finally:
+        fcntl.fcntl(server, fcntl.F_SETFL, flags)
+
+
+def _serve(descriptor: int) -> NoReturn:
+    """One request on one connection, in a process that ends with it."""
+    status = 1
+    try:
+        with Connection(descriptor) as connection:
+            connection.send_bytes(str(os.getpid()).encode())
+            request = json.loads(connection.recv_bytes())
+            most = math.ceil(request["seconds"]) + 1
+            resource.setrlimit(resource.RLIMIT_CPU, (most, most))
+            with _ended_with(descriptor):
+                answer = json.dumps(_answer(request)).encode()
+            connection.send_bytes(answer)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _warm_up() -> None:
+    """Load what reads molecules, so that no child has to."""
+    from qmrunner.chemistry import structures
+
+    try:
+        structures.read_smiles("C")
+    except QmrunnerError:
+        pass  # not installed here: each child says so to who needs it
 
 
 def main() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    """The parent of all children: for each descriptor that comes with an order, a child that serves it."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with Connection(int(sys.argv[1])) as connection:
+    os.umask(0o077)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets children that end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
+    _warm_up()
+    with socket.socket(fileno=int(sys.argv[1])) as orders:
         while True:
-            try:
-                request = json.loads(connection.recv_bytes())
-            except EOFError:
+            _, descriptors, _, _ = socket.recv_fds(orders, 1, 1)
+            if not descriptors:
                 return  # the server has gone
-            connection.send_bytes(json.dumps(_answer(request)).encode())
+            try:
+                child = os.fork()
+            except OSError:
+                child = -1  # too many processes: the server sees the end of the connection
+            if child == 0:
+                orders.close()
+                _serve(descriptors[0])
+            os.close(descriptors[0])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.background import BackgroundTask
 from starlette.responses import StreamingResponse
 
 from qmrunner import views, why
@@ -20,9 +19,12 @@ from qmrunner.api.service import Service, service_of
 from qmrunner.api.submitting import hand_in
 from qmrunner.store import jobs as job_store
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=errors(401, 403, 404, 422, 429, 503))
+_DOWNLOAD_WAIT_S = 20.0
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=errors(400, 401, 403, 404, 422, 429, 503))
 Reader = Annotated[Caller, Depends(needs("read"))]
 Writer = Annotated[Caller, Depends(needs("write"))]
+Sender = Annotated[Caller, Depends(needs("write", None))]
 
 
 @router.post(
@@ -31,10 +33,10 @@ Writer = Annotated[Caller, Depends(needs("write"))]
     response_model=schemas.Accepted,
     responses={
         200: {"model": schemas.Accepted, "description": "The job that was handed in with this key before."},
-        **errors(400, 409, 413, 415),
+        **errors(408, 409, 413, 415),
     },
 )
-async def submit(request: Request, caller: Writer) -> Json:
+async def submit(request: Request, caller: Sender) -> Json:
     """Hand in a job. It is stored durably when its id is answered.
 
     As JSON, or as multipart/form-data with the JSON in a part `job` and each file in a part `file`, the input first.
@@ -93,11 +95,11 @@ async def files(request: Request, job_id: str, _: Reader) -> Json:
     response_class=StreamingResponse,
     responses={
         200: {"content": {"application/octet-stream": {}}, "description": "The file, byte for byte."},
-        **errors(400),
     },
 )
 async def download(request: Request, job_id: str, name: str, _: Reader) -> StreamingResponse:
     """One published file."""
+    await request.state.held.enter_async_context(service_of(request).downloads.place(_DOWNLOAD_WAIT_S))
     opened: Opened = await look(request, published_file, job_id, name)
     headers = {
         "Content-Length": str(opened.size),
@@ -105,8 +107,8 @@ async def download(request: Request, job_id: str, name: str, _: Reader) -> Strea
         "X-Content-Type-Options": "nosniff",
     }
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-    closing = BackgroundTask(opened.file.close)
-    return StreamingResponse(opened.chunks(), headers=headers, media_type=kind, background=closing)
+    request.state.held.callback(opened.file.close)
+    return StreamingResponse(opened.chunks(), headers=headers, media_type=kind)
 
 
 @router.post("/{job_id}/cancel", response_model=schemas.Moved, responses=errors(409))

@@ -85,7 +85,11 @@ def _of_server(service: Service) -> Iterator[Metric]:
     for labels, count in sorted(service.requests.items()):
         requests.add_metric(list(labels), count)
     yield requests
-    yield _gauge("api_streams", "Open streams of this server.", service.streams)
+    yield _gauge("api_streams", "Open streams of this server.", service.streams.taken)
+    over = CounterMetricFamily("qmrunner_api_over_share", "Requests for which no place was left.", labels=["places"])
+    for shares in (service.streams, service.downloads, service.uploads, service.questions):
+        over.add_metric([shares.name], shares.refused)
+    yield over
     yield CounterMetricFamily("qmrunner_api_refused", "Requests over the rate limit.", value=service.rate.refused)
 
 

@@ -1,87 +1,91 @@
-"""Around every request: its size, its line in the log, its id."""
+"""Around every request: its line in the log, its id, its count, and an answer whatever happens inside."""
 
 from __future__ import annotations
 
 import time
 import uuid
 from collections.abc import MutableMapping
+from contextlib import AsyncExitStack
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qmrunner.api.answers import refusal
+from qmrunner.api.answers import unexpected
 from qmrunner.api.service import Service
-from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.logs import get as get_logger
 
 _LONGEST_PATH_SHOWN = 200
+_LONGEST_METHOD_SHOWN = 20
+_HEADERS = [(b"x-content-type-options", b"nosniff")]
 
 
 class Outermost:
-    """One event `request` for each request: method, path (never the query), status, time, and whose token it was."""
+    """One event `request` for each request: method, path (never the query), status, time, and whose token it was.
+
+    The state has a stack `held` for what the request holds until its answer is out, however that ends.
+    """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._inner = app
         self._service = service
-        self._most = service.app.settings.api_max_body_mib << 20
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._inner(scope, receive, send)
             return
         began, identity = time.monotonic(), uuid.uuid4().hex[:16]
-        status = 0
-        scope.setdefault("state", {})
+        status, whole = 0, not _has_body(scope)
+        state = scope.setdefault("state", {})
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", identity.encode())]
+                own = {name for name, _ in message.get("headers", [])}
+                more = [(b"x-request-id", identity.encode()), *(one for one in _HEADERS if one[0] not in own)]
+                if not whole and status >= 400:
+                    more.append((b"connection", b"close"))  # the rest of the body is not worth reading
+                message["headers"] = [*message.get("headers", []), *more]
             await send(message)
 
-        try:
-            await self._limited(scope, receive, answer)
-        finally:
-            route = getattr(scope.get("route"), "path", "unknown")
-            self._service.requests[scope["method"] if route != "unknown" else "any", route, str(status)] += 1
-            _tell(scope, status, identity, time.monotonic() - began)
-
-    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > self._most:
-            await refusal(self._too_large())(scope, receive, send)
-            return
-        seen = 0
-
-        async def counted() -> Message:
-            nonlocal seen
+        async def received() -> Message:
+            nonlocal whole
             message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._most:
-                raise self._too_large()
+            whole = whole or not message.get("more_body", False)
             return message
 
-        await self._inner(scope, counted, send)
+        try:
+            async with AsyncExitStack() as state["held"]:
+                await self._inner(scope, received, answer)
+        except ClientDisconnect:
+            pass  # the client left before its request was whole
+        except Exception as problem:
+            told = unexpected(problem)
+            if status:
+                raise  # too late for another answer: the connection is cut, which the client notices
+            await told(scope, receive, answer)
+        finally:
+            method, route = state.get("label", ("any", "unknown"))
+            self._service.requests[method, route, str(status)] += 1
+            _tell(scope, status, identity, time.monotonic() - began)
 
-    def _too_large(self) -> QmrunnerError:
-        return UsageError(
-            "body_too_large",
-            f"the request is larger than {self._most >> 20} MiB",
-            remedy="is an output among the files? QMRUNNER_API_MAX_BODY_MIB is the limit",
-        )
+
+def _has_body(scope: Scope) -> bool:
+    headers = dict(scope["headers"])
+    return headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
 
 
 def _tell(scope: MutableMapping[str, Any], status: int, identity: str, seconds: float) -> None:
-    client = scope.get("client")
+    client, caller = scope.get("client"), scope["state"].get("caller")
     get_logger().log(
         20 if status < 500 else 40,
         "request",
-        method=scope["method"],
-        path=scope["path"][:_LONGEST_PATH_SHOWN],
+        method=scope["method"][:_LONGEST_METHOD_SHOWN],
+        path=scope["raw_path"][:_LONGEST_PATH_SHOWN].decode("latin-1"),  # as it was sent: ASCII, escapes as they were
         status=status or None,
         ms=round(seconds * 1000, 1),
         client=client[0] if client else None,
-        token=scope["state"].get("caller"),
+        token=caller.name if caller else None,
         request=identity,
     )

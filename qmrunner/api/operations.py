@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from qmrunner import __version__, views
 from qmrunner.api import schemas
-from qmrunner.api.access import Caller, needs
+from qmrunner.api.access import SMALL_BODY, Caller, needs, open_to_all
 from qmrunner.api.answers import Json, errors
 from qmrunner.api.metrics import Metrics
 from qmrunner.api.service import Service, service_of
@@ -19,16 +19,18 @@ from qmrunner.store.rows import moment
 router = APIRouter(tags=["operations"])
 Reader = Annotated[Caller, Depends(needs("read"))]
 Admin = Annotated[Caller, Depends(needs("admin"))]
-_COMMON = errors(401, 403, 422, 429, 503)
+AdminWithBody = Annotated[Caller, Depends(needs("admin", SMALL_BODY))]
+_OPEN = [Depends(open_to_all)]
+_COMMON = errors(400, 401, 403, 422, 429, 503)
 
 
-@router.get("/healthz", response_model=schemas.Health)
+@router.get("/healthz", response_model=schemas.Health, responses=errors(400), dependencies=_OPEN)
 async def healthz() -> Json:
     """200 as long as the server answers. Needs no token."""
     return Json({"status": "ok", "version": __version__})
 
 
-@router.get("/readyz", response_model=schemas.Health, responses=errors(503))
+@router.get("/readyz", response_model=schemas.Health, responses=errors(400, 503), dependencies=_OPEN)
 async def readyz(request: Request) -> Json:
     """200 when the store answers and is of this program's schema, 503 otherwise. Needs no token."""
     service = service_of(request)
@@ -91,9 +93,9 @@ async def list_tokens(request: Request, _: Admin) -> Json:
 
 
 @router.post(
-    "/v1/tokens", status_code=201, response_model=schemas.NewToken, responses={**_COMMON, **errors(400, 409, 413)}
+    "/v1/tokens", status_code=201, response_model=schemas.NewToken, responses={**_COMMON, **errors(408, 409, 413)}
 )
-async def add_token(request: Request, form: schemas.TokenForm, _: Admin) -> Json:
+async def add_token(request: Request, form: schemas.TokenForm, _: AdminWithBody) -> Json:
     """Make a token. Its secret is in this answer only. From the first one on, every route needs one."""
     service = service_of(request)
 

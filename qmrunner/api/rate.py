@@ -33,7 +33,7 @@ class Rate:
         return None
 
     def _forget(self, now: float) -> None:
-        """Clients whose bucket is full again need no entry; if that is not enough, all begin anew."""
+        """Clients whose bucket is full again need no entry; if that is not enough, all start again."""
         full = [one for one, (left, then) in self._left.items() if left + (now - then) * self._per_s >= self._most]
         for one in full or list(self._left):
             del self._left[one]

@@ -13,6 +13,7 @@ import uvicorn
 from qmrunner import __version__
 from qmrunner.api.application import build
 from qmrunner.api.service import Service
+from qmrunner.api.wire import Wire
 from qmrunner.app import App
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.logs import get as get_logger
@@ -37,7 +38,7 @@ async def _serve(app: App, listener: socket.socket, local: bool) -> None:
     service = Service(app, trusts_everybody=local)
     config = uvicorn.Config(
         build(service), log_config=None, access_log=False, lifespan="on", server_header=False,
-        timeout_graceful_shutdown=math.ceil(app.settings.stop_grace_seconds), ws="none",
+        timeout_graceful_shutdown=math.ceil(app.settings.stop_grace_seconds), http=Wire, ws="none",
         proxy_headers=False,  # a header of the client's would otherwise name the client
     )  # fmt: skip
     server = _Server(config, service)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from starlette.requests import HTTPConnection
 
 from qmrunner.api.rate import Rate
+from qmrunner.api.shares import Shares
 from qmrunner.app import App
 from qmrunner.store.session import StoreUnavailable
 
@@ -30,7 +32,10 @@ class Service:
         self.trusts_everybody = trusts_everybody
         self.stopping = asyncio.Event()
         self.rate = Rate(app.settings.api_rate_per_minute)
-        self.streams = 0
+        self.streams = Shares("streams", 200, 50, kept=20)
+        self.downloads = Shares("downloads", 100, 25, kept=10, waiting=100)
+        self.uploads = Shares("uploads", 12, 4, kept=2, waiting=32)
+        self.questions = Shares("questions", _AT_ONCE, 4, kept=2, waiting=1000)
         self.requests: Counter[tuple[str, str, str]] = Counter()  # method, route, status
         self._limiter = CapacityLimiter(_AT_ONCE)
 
@@ -38,11 +43,12 @@ class Service:
         """The result of `work`, which reads or writes store or files in a thread.
 
         Raises StoreUnavailable when that takes too long, as with a server that has gone: the thread is left to its own
-        time-outs, and while too many of them hang nobody else waits for one.
+        time-outs, and while too many of them hang nobody else waits for one. Raises as `Shares.place` does.
         """
         try:
             with anyio.fail_after(_ANSWER_S):
-                return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
+                async with self.questions.place(math.inf):
+                    return await to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
         except (TimeoutError, NoConnectionFree):
             raise StoreUnavailable(
                 "store_unavailable",

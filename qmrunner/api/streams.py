@@ -13,7 +13,7 @@ from starlette.responses import StreamingResponse
 
 from qmrunner.api import logfiles, schemas
 from qmrunner.api.access import Caller, still_valid
-from qmrunner.api.answers import Json, TooMany, errors
+from qmrunner.api.answers import Json, errors
 from qmrunner.api.jobs import Reader, look
 from qmrunner.api.service import Service, service_of
 from qmrunner.app import App
@@ -27,7 +27,6 @@ from qmrunner.views import iso
 
 _LOOK_EVERY_S = 0.5
 _SIGN_OF_LIFE_S = 15.0
-_MOST_STREAMS = 200
 _RETRY_MS = 2000
 # Two commits may end in the other order than their rows were numbered: so far back a late one is looked for.
 _LOOK_BACK = 1000
@@ -37,7 +36,7 @@ _SSE: dict[int | str, dict[str, Any]] = {
 }
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
-router = APIRouter(prefix="/v1/jobs", tags=["streams"], responses=errors(401, 403, 404, 422, 429, 503))
+router = APIRouter(prefix="/v1/jobs", tags=["streams"], responses=errors(400, 401, 403, 404, 422, 429, 503))
 
 
 @router.get("/{job_id}/events", response_model=schemas.EventList)
@@ -53,7 +52,7 @@ async def history(
     return Json({"events": [_event(row) for row in found], "last": found[-1]["id"] if found else after})
 
 
-@router.get("/{job_id}/events/stream", response_class=StreamingResponse, responses={**_SSE, **errors(400)})
+@router.get("/{job_id}/events/stream", response_class=StreamingResponse, responses=_SSE)
 async def follow_events(request: Request, job_id: str, caller: Reader) -> Response:
     """A job's events as they come, until its end.
 
@@ -67,7 +66,7 @@ async def follow_events(request: Request, job_id: str, caller: Reader) -> Respon
     found, over = await look(request, _events_since, job_id, after)
     if over and not found and after:
         return Response(status_code=204)
-    return _stream(service_of(request), caller, _Events(job_id, after))
+    return await _stream(request, caller, _Events(job_id, after))
 
 
 @router.get(
@@ -95,7 +94,7 @@ async def log(
     return Response(data, media_type="text/plain; charset=utf-8", headers=headers)
 
 
-@router.get("/{job_id}/steps/{step}/log/stream", response_class=StreamingResponse, responses={**_SSE, **errors(400)})
+@router.get("/{job_id}/steps/{step}/log/stream", response_class=StreamingResponse, responses=_SSE)
 async def follow_log(
     request: Request,
     job_id: str,
@@ -119,7 +118,7 @@ async def follow_log(
     first = await look(request, logfiles.more, job_id, step, position)
     if given is not None and first.over and not first.data:
         return Response(status_code=204)
-    return _stream(service_of(request), caller, _Log(job_id, step, position))
+    return await _stream(request, caller, _Log(job_id, step, position))
 
 
 class _Events:
@@ -160,42 +159,38 @@ def _piece(found: logfiles.Piece) -> dict[str, Any]:
     return {"attempt": at.attempt, "offset": at.offset, "next": at.offset + len(found.data), "text": text}
 
 
-def _stream(service: Service, caller: Caller, source: _Events | _Log) -> StreamingResponse:
-    if service.streams >= _MOST_STREAMS:
-        raise TooMany("too_many_streams", "too many streams are open", "close some, or ask again later", 5)
+async def _stream(request: Request, caller: Caller, source: _Events | _Log) -> StreamingResponse:
+    service = service_of(request)
+    await request.state.held.enter_async_context(service.streams.place())
     return StreamingResponse(_follow(service, caller, source), media_type="text/event-stream", headers=_HEADERS)
 
 
 async def _follow(service: Service, caller: Caller, source: _Events | _Log) -> AsyncIterator[bytes]:
     """What `source` finds, until its end, that of the server, or that of the token."""
-    service.streams += 1
-    try:
-        yield f"retry: {_RETRY_MS}\n\n".encode()
-        said = time.monotonic()
-        while True:
-            told: list[bytes] = []
-            end: dict[str, Any] | None = None
-            try:
-                told, end = await service.ask(lambda: source.look(service.app))
-                if not await still_valid(service, caller):
-                    end = {"reason": "token_refused"}
-                    told = []
-            except StoreUnavailable:
-                pass  # the stream outlives that: the next look goes on where this one would have
-            for one in told:
-                yield one
-                said = time.monotonic()
-            if end is not None:
-                yield _sse("end", end)
-                return
-            if not told and time.monotonic() - said > _SIGN_OF_LIFE_S:
-                yield b": still here\n\n"
-                said = time.monotonic()
-            if await service.pause(0.0 if told and isinstance(source, _Log) else _LOOK_EVERY_S):
-                yield _sse("end", {"reason": "server_stops"})
-                return
-    finally:
-        service.streams -= 1
+    yield f"retry: {_RETRY_MS}\n\n".encode()
+    said = time.monotonic()
+    while True:
+        told: list[bytes] = []
+        end: dict[str, Any] | None = None
+        try:
+            told, end = await service.ask(lambda: source.look(service.app))
+            if not await still_valid(service, caller):
+                end = {"reason": "token_refused"}
+                told = []
+        except StoreUnavailable:
+            pass  # the stream outlives that: the next look goes on where this one would have
+        for one in told:
+            yield one
+            said = time.monotonic()
+        if end is not None:
+            yield _sse("end", end)
+            return
+        if not told and time.monotonic() - said > _SIGN_OF_LIFE_S:
+            yield b": still here\n\n"
+            said = time.monotonic()
+        if await service.pause(0.0 if told and isinstance(source, _Log) else _LOOK_EVERY_S):
+            yield _sse("end", {"reason": "server_stops"})
+            return
 
 
 def _events_since(

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from qmrunner.api.children import Children
-from qmrunner.errors import UsageError
+from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.runtime import tree
 from tests.api.lab import WATER, XTB, Server, refused, served
-from tests.support import Home
+from tests.support import Home, wait_for
 
 DECK = "start w\ngeometry\n load format xyz water.xyz\nend\nbasis\n * library 6-31g\nend\ntask scf energy\n"
 
@@ -184,30 +184,54 @@ def test_a_request_larger_than_the_limit_is_refused_with_and_without_its_length_
         assert server.jobs() == before
 
 
-def checking_children() -> list[int]:
-    """Processes of this one that check what was handed in."""
-    found = []
-    for pid in tree.children_of(os.getpid()):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        found += [pid] if b"qmrunner.api.checking" in words else []
-    return found
+def test_input_that_crashes_or_never_ends_costs_a_child_and_not_the_server(tmp_path: Path) -> None:
+    numbers = iter(range(100))
 
+    def check(**more: Any) -> str:
+        folder = tmp_path / str(next(numbers))
+        folder.mkdir()
+        (folder / "body").write_text(json.dumps({**XTB, **more}))
+        asked = {"content_type": "application/json", "max_atoms": None, "crest_installed": False}
+        return children.check_now(folder, asked)[0].kind
 
-def test_input_that_crashes_or_never_ends_costs_a_child_and_not_the_server(place: Home) -> None:
-    place.path.parent.joinpath("w.xyz").write_text(WATER)
-    paths = [str(place.path.parent / "w.xyz")]
+    def parent() -> int:
+        (found,) = [
+            pid for pid in tree.children_of(os.getpid())
+            if b"qmrunner.api.checking" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        ]  # fmt: skip
+        return found
+
+    def working() -> int | None:
+        """The child that has begun, if there is one."""
+        return next((one._pid for one in list(children._working)), None)
+
+    slow = {"kind": "nmr", "smiles": "C" * 9999, "max_atoms": 100_000, "files": []}
     children = Children()
     try:
-        assert children.check({"kind": "xtb"}, paths, False).kind == "xtb"
-        for number, code in ((signal.SIGSTOP, "input_too_slow"), (signal.SIGSEGV, "input_crashed")):
-            (child,) = checking_children()
-            os.kill(child, number)
-            children.seconds = 0.5
-            with pytest.raises(UsageError) as caught:
-                children.check({"kind": "xtb"}, paths, False)
-            assert caught.value.code == code
-            children.seconds = 60.0
-            assert children.check({"kind": "xtb"}, paths, False).kind == "xtb"
-        assert children.check({"kind": "xtb"}, paths, False).kind == "xtb"
+        assert check() == "xtb"
+        with ThreadPoolExecutor(1) as beside:
+            for number in (signal.SIGSEGV, signal.SIGKILL, signal.SIGXCPU):
+                wait_for(lambda: not tree.children_of(parent()), 30.0, "the end of the child before")
+                sent = beside.submit(check, **slow)
+                os.kill(wait_for(working, 30.0, "the child"), number)
+                with pytest.raises(UsageError) as caught:
+                    sent.result(30.0)
+                assert caught.value.code == "input_crashed"
+        children.seconds = 0.5
+        with pytest.raises(UsageError) as caught:
+            check(**slow)
+        assert caught.value.code == "input_too_slow"
+        wait_for(lambda: not tree.children_of(parent()), 5.0, "the end of the slow child")
+        children.seconds = 60.0
+        os.kill(parent(), signal.SIGKILL)
+        wait_for(lambda: children._parent is not None and children._parent.ended, 5.0, "the end of the parent")
+        assert check() == "xtb"
+        with ThreadPoolExecutor(1) as beside:
+            sent = beside.submit(check, **slow)
+            wait_for(working, 30.0, "the child")
+            children.close()
+            assert isinstance(sent.exception(5.0), UsageError | NotReadyError)
     finally:
         children.close()
+    with pytest.raises(ValueError, match="unpack"):
+        parent()

@@ -1,0 +1,108 @@
+"""The one way in: every request is well formed, known and admitted before a byte of its body is received.
+
+The framework reads a body before it asks who sends it. So routes are matched here, by what they declare: a route that
+is not in the table is unknown, and one without `needs` or `open_to_all` keeps the server from starting.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from qmrunner.api import bodies, wellformed
+from qmrunner.api.access import Needs, admit
+from qmrunner.api.answers import MethodNotAllowed, refusal
+from qmrunner.api.service import Service
+from qmrunner.errors import NotFoundError, QmrunnerError
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A route: the paths and methods that it answers, what it is called, and what it asks for."""
+
+    pattern: re.Pattern[str]
+    methods: frozenset[str]
+    path: str
+    needs: Needs
+
+
+def ways(routes: Iterable[BaseRoute]) -> list[Way]:
+    """The table of all routes, in their order. Raises TypeError for one that does not say whom it is for."""
+    return [_way(route) for route in routes]
+
+
+def _way(route: BaseRoute) -> Way:
+    if not isinstance(route, APIRoute):
+        raise TypeError(f"{route!r} is no route that can say whom it is for")
+    found = list(_needs(route.dependant))
+    if len(found) != 1:
+        raise TypeError(f"{route.path} needs exactly one of `needs` and `open_to_all`, not {len(found)}")
+    return Way(route.path_regex, frozenset(route.methods or ()), route.path, found[0])
+
+
+def _needs(dependant: Dependant) -> Iterable[Needs]:
+    for one in dependant.dependencies:
+        call: object = one.call
+        if isinstance(call, Needs):
+            yield call
+        yield from _needs(one)
+
+
+class Gate:
+    """Refuses what is malformed, unknown or not allowed, and lets the rest in with its caller in the state."""
+
+    def __init__(self, app: ASGIApp, service: Service, table: Sequence[Way]) -> None:
+        self._inner = app
+        self._service = service
+        self._table = table
+        self._most = service.app.settings.api_max_body_mib << 20
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._inner(scope, receive, send)
+            return
+        try:
+            receive = await self._admitted(scope, receive)
+        except QmrunnerError as problem:
+            await refusal(problem)(scope, receive, send)
+        except ClientDisconnect:
+            return  # nothing is left to be answered
+        else:
+            await self._inner(scope, receive, send)
+
+    async def _admitted(self, scope: Scope, receive: Receive) -> Receive:
+        """The `receive` of an admitted request."""
+        wellformed.check_start(scope["method"], scope["http_version"])
+        wellformed.check_target(scope["raw_path"], scope["query_string"])
+        headers = wellformed.checked_headers(scope["headers"])
+        way = self._find(scope)
+        client = scope.get("client")
+        caller = await admit(self._service, way.needs, headers, client[0] if client else "unknown")
+        scope["state"]["caller"] = caller
+        most = self._most if way.needs.body is None else way.needs.body
+        if way.needs.body != 0 and int(headers.get("content-length", "0")) > most:
+            raise bodies.too_large(most)
+        if way.needs.body is None:
+            return receive
+        if way.needs.body == 0:
+            return bodies.without(receive, self._most)
+        return bodies.replayed(await bodies.small(receive, most), receive)
+
+    def _find(self, scope: Scope) -> Way:
+        """The first way that answers this path and method; its label goes into the state for the metrics."""
+        found = [way for way in self._table if way.pattern.match(scope["path"])]
+        if not found:
+            raise NotFoundError("route_unknown", "there is no such route", remedy="/docs and /openapi.json list all")
+        scope["state"]["label"] = ("any", found[0].path)
+        for way in found:
+            if scope["method"] in way.methods:
+                scope["state"]["label"] = (scope["method"], way.path)
+                return way
+        raise MethodNotAllowed(set().union(*(way.methods for way in found)))

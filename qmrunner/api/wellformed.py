@@ -1,0 +1,100 @@
+"""What a request may look like at all. Pure: method, target and headers in, an error out.
+
+The server's parser has refused what is no HTTP before this.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
+
+from qmrunner.errors import UsageError
+
+_HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9._-]{0,255}))(?::(?P<port>[0-9]{0,5}))?")
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://(?P<host>.+)")
+_METHOD = re.compile(r"[A-Z]{1,20}")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+# Of these one line means something here, and two might mean two things to two readers.
+_ONCE = {
+    b"authorization", b"content-length", b"content-type", b"expect", b"host", b"idempotency-key", b"last-event-id",
+    b"origin", b"transfer-encoding",
+}  # fmt: skip
+
+
+def check_start(method: str, version: str) -> None:
+    """Raises UsageError `bad_method` for what no method of HTTP looks like, `bad_request` for another HTTP than 1."""
+    if version not in ("1.0", "1.1"):
+        raise UsageError("bad_request", f"this is HTTP {_shown(version)}", remedy="send HTTP/1.1")
+    if not _METHOD.fullmatch(method):
+        raise UsageError("bad_method", "this is no method of HTTP", evidence=_shown(method), remedy="send GET or POST")
+
+
+def check_target(path: bytes, query: bytes) -> None:
+    """Raises UsageError `bad_target` for a target that is no path, or whose escapes are no UTF-8."""
+    if not path.startswith(b"/"):
+        raise _bad_target("the target of a request is a path here", path)
+    for part in (path, query):
+        if _BROKEN_ESCAPE.search(part):
+            raise _bad_target("a % has two hexadecimal digits behind it", part)
+    try:
+        unquote_to_bytes(path).decode()
+    except UnicodeDecodeError:
+        raise _bad_target("the path is not UTF-8", path) from None
+
+
+def checked_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The headers that this server reads, each once. Raises UsageError `bad_header`."""
+    found: dict[str, str] = {}
+    for name, value in raw:
+        if _CONTROL.search(value):
+            raise _bad_header(name.decode("latin-1")[:50], "has a control character", value.decode("latin-1"))
+        if name not in _ONCE:
+            continue
+        word = name.decode()
+        if word in found:
+            raise _bad_header(word, "comes twice")
+        text = value.decode("latin-1")
+        if not (text.isascii() and (text.isprintable() or not text)):
+            raise _bad_header(word, "has characters beyond printable ASCII", text)
+        found[word] = text
+    if "host" in found and not _is_host(found["host"]):
+        raise _bad_header("host", "is no host", found["host"])
+    if "origin" in found and not _is_origin(found["origin"]):
+        raise _bad_header("origin", "is no origin", found["origin"])
+    return found
+
+
+def _is_host(text: str) -> bool:
+    found = _HOST.fullmatch(text)
+    if found is None or int(found["port"] or 0) > 65535:
+        return False
+    try:
+        return found["six"] is None or ipaddress.IPv6Address(found["six"]) is not None
+    except ValueError:
+        return False
+
+
+def _is_origin(text: str) -> bool:
+    found = _ORIGIN.fullmatch(text)
+    return text == "null" or (found is not None and _is_host(found["host"]))
+
+
+def _bad_header(name: str, what: str, evidence: str | None = None) -> UsageError:
+    return UsageError(
+        "bad_header", f"the header {name.title()} {what}", evidence=None if evidence is None else _shown(evidence),
+        remedy="send it once, as the specification of HTTP has it",
+    )  # fmt: skip
+
+
+def _bad_target(message: str, seen: bytes) -> UsageError:
+    return UsageError(
+        "bad_target", message, evidence=_shown(seen.decode("latin-1")),
+        remedy="send a path, with % before the hexadecimal digits of each byte that is not printable",
+    )  # fmt: skip
+
+
+def _shown(text: str) -> str:
+    return ascii(text[:100])
