@@ -27,6 +27,7 @@ MAY = {
     "qmrunner.artifacts": {"qmrunner.artifacts", "qmrunner.store", "qmrunner.logs", "qmrunner.errors"},
     "qmrunner.store": {"qmrunner.store", "qmrunner.model", "qmrunner.errors"},
     "qmrunner.engines": {"qmrunner.engines", "qmrunner.model", "qmrunner.errors", *LIGHT_CHEMISTRY},
+    "qmrunner.confinement": {"qmrunner.confinement", "qmrunner.model", "qmrunner.settings"},
     "qmrunner.chemistry": {"qmrunner.chemistry", "qmrunner.model", "qmrunner.errors"},
     "qmrunner.workflows": {
         "qmrunner.workflows",
@@ -37,6 +38,7 @@ MAY = {
     },
     "qmrunner.doctor": {
         "qmrunner.doctor",
+        "qmrunner.confinement",
         "qmrunner.artifacts",
         "qmrunner.runtime",
         "qmrunner.store",
@@ -50,6 +52,7 @@ MAY = {
     "qmrunner.api": {
         "qmrunner.api",
         "qmrunner.app",
+        "qmrunner.confinement",
         "qmrunner.published",
         "qmrunner.views",
         "qmrunner.why",
@@ -65,6 +68,7 @@ MAY = {
     "qmrunner.runtime": {
         "qmrunner.runtime",
         "qmrunner.app",
+        "qmrunner.confinement",
         "qmrunner.artifacts",
         "qmrunner.store",
         "qmrunner.engines",
@@ -78,8 +82,11 @@ MAY = {
     },
 }
 # These start before anything else is loaded, and live beside every engine.
-SMALL = ("guardian", "spawner", "meter", "tree", "cgroup", "sampling", "landlock", "seccomp")
-SMALL_MAY = {*(f"qmrunner.runtime.{name}" for name in SMALL), "qmrunner.model.identity"}
+SMALL = (
+    *(f"qmrunner.runtime.{name}" for name in ("guardian", "spawner", "meter", "tree", "cgroup", "sampling")),
+    *(f"qmrunner.confinement.{name}" for name in ("enforce", "landlock", "seccomp")),
+)
+SMALL_MAY = {*SMALL, "qmrunner.model.identity"}
 HEAVY = {"rdkit", "numpy", "matplotlib", "scipy"}
 LATE = [
     "s3fs",
@@ -164,7 +171,7 @@ def test_a_workflow_loads_chemistry_and_engines_only_when_it_is_used() -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_what_runs_beside_every_engine_needs_only_the_standard_library(name: str) -> None:
-    targets = list(imports(f"qmrunner.runtime.{name}"))
+    targets = list(imports(name))
     assert targets
     assert [f"{target} in line {line}" for target, line in targets if not _standard(target, SMALL_MAY)] == []
 

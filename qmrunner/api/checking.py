@@ -30,11 +30,12 @@ from qmrunner.workflows import submission
 MEMORY_BYTES = 2 * 2**30
 
 
-def check(form: Form, paths: Sequence[str], crest_installed: bool) -> Submission:
+def check(form: Form, paths: Sequence[str], crest_installed: bool, strict: bool) -> Submission:
     """The checked job of a form and its files (the input first). Raises UsageError as the command line does.
 
     Every job from a request comes through here and nowhere else. Its source is untrusted: this is the place to say so
-    to `workflows.submission`, and nothing here may ever lift a check that holds for strangers.
+    to `workflows.submission`, and nothing here may ever lift a check that holds for strangers. `strict`: no kernel will
+    confine what it runs, so that what is not known to be harmless is refused.
     """
     common: dict[str, Any] = {"name": form.name, "priority": form.priority}
     if isinstance(form, NmrForm | ConformersForm):
@@ -57,11 +58,12 @@ def check(form: Form, paths: Sequence[str], crest_installed: bool) -> Submission
     elif not paths:
         raise _input_missing(f"a job of kind {form.kind} needs its input as the first file")
     elif isinstance(form, NwchemForm):
-        made = submission.nwchem(paths[0], paths[1:], **common)
+        made = submission.nwchem(paths[0], paths[1:], strict=strict, **common)
     else:
         program = submission.xtb if isinstance(form, XtbForm) else submission.crest
-        made = program(paths[0], form.args, paths[1:], **common)
-    return submission.told(made, fresh=form.fresh, allow_altering=form.allow_altering, require=form.require)
+        made = program(paths[0], form.args, paths[1:], strict=strict, **common)
+    words: dict[str, Any] = {"fresh": form.fresh, "allow_altering": form.allow_altering, "require": form.require}
+    return submission.told(made, network=True, **words)
 
 
 def _source(form: NmrForm | ConformersForm, paths: Sequence[str]) -> str:
@@ -111,7 +113,7 @@ def _checked(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     if cap is not None and isinstance(form, NmrForm | ConformersForm):
         form = form.model_copy(update={"max_atoms": min(form.max_atoms, cap)})
         fields["max_atoms"] = form.max_atoms  # who asks from elsewhere cannot lift the operator's limit
-    made = check(form, [str(path) for path in paths], request["crest_installed"])
+    made = check(form, [str(path) for path in paths], request["crest_installed"], request["strict"])
     place = _new(folder / "made")
     for number, data in enumerate(made.files.values()):
         (place / str(number)).write_bytes(data)

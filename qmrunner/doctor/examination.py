@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from qmrunner.confinement.policy import kernel as confining_kernel
 from qmrunner.doctor import machine, places, programs, services, variables
 from qmrunner.doctor.confinement import confinement
 from qmrunner.doctor.finding import Check, Finding, ask
@@ -20,7 +21,6 @@ from qmrunner.engines.base import Installed
 from qmrunner.errors import NotReadyError, QmrunnerError
 from qmrunner.model.packing import Capacity
 from qmrunner.runtime import cgroup, tree
-from qmrunner.runtime.confinement import kernel as confining_kernel
 from qmrunner.runtime.machine import capacity
 from qmrunner.settings import Settings
 

@@ -33,7 +33,8 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from qmrunner.runtime import landlock, seccomp, tree
+from qmrunner.confinement.enforce import enforce
+from qmrunner.runtime import tree
 from qmrunner.runtime.cgroup import oom_kills
 from qmrunner.runtime.meter import Meter
 
@@ -60,7 +61,7 @@ class Order:
     preallocate_bytes: int
     scratch_quota_mib: int = 0  # 0: none
     file_limit_bytes: int = 0  # 0: none
-    confinement: dict[str, Any] | None = None  # a `landlock.Policy` and words for `seccomp`; None: not confined
+    confinement: dict[str, Any] | None = None  # see `confinement.policy.as_order`; None: not confined
 
 
 @dataclass
@@ -360,7 +361,7 @@ def _become_engine(order: Order, log: int, problem: int) -> None:
             os.dup2(source, target)
         os.setsid()
         if order.confinement is not None:
-            _confine(order.confinement)
+            enforce(order.confinement)
         os.execvpe(order.argv[0], order.argv, order.env)
     except OSError as error:
         os.write(problem, (error.strerror or str(error)).encode())
@@ -368,13 +369,6 @@ def _become_engine(order: Order, log: int, problem: int) -> None:
     except BaseException as error:
         os.write(problem, repr(error).encode())
         os._exit(127)
-
-
-def _confine(order: dict[str, Any]) -> None:
-    """Hand this process, and all that it starts, to the kernel's care. Raises OSError: it must not run otherwise."""
-    landlock.restrict(landlock.Policy(**order["policy"]))
-    if seccomp.supported():
-        seccomp.restrict(network=order["network"], local_sockets=order["local_sockets"])
 
 
 def _be_first_when_memory_ends() -> None:

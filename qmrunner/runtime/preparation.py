@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from qmrunner.confinement import policy
 from qmrunner.engines.base import Context, Engine, Installed
 from qmrunner.engines.confine import refuse
 from qmrunner.errors import NotReadyError, QmrunnerError
 from qmrunner.model.jobs import OPTIONAL, Command, Step
 from qmrunner.model.space import hard_mark_mib
-from qmrunner.runtime import confinement, guardian, machine
+from qmrunner.runtime import guardian, machine
 from qmrunner.runtime.attempt import Live, engine_grace_s
 from qmrunner.runtime.environment import compose
 from qmrunner.runtime.folders import AttemptFolder, write_atomically
@@ -36,7 +37,7 @@ def prepare(live: Live, engine: Engine, installed: Installed, settings: Settings
         previous=_previous(live, engine),
     )
     command = engine.prepare(live.step, context)
-    granted = confinement.kernel()
+    granted = policy.kernel()
     if not live.job.params.get("unconfined"):
         refuse(engine.findings(live.step, as_run(context.inputs, command), strict=_is_strict(live, granted, settings)))
     if warning := machine.stack_note():
@@ -59,7 +60,7 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def _is_strict(live: Live, granted: confinement.Kernel, settings: Settings) -> bool:
+def _is_strict(live: Live, granted: policy.Kernel, settings: Settings) -> bool:
     """Whether nothing but the check of inputs holds what came over the network."""
     held = settings.confine != "off" and granted.abi is not None
     return not held and bool(live.job.params.get("network"))
@@ -69,16 +70,16 @@ def _confinement(
     live: Live,
     command: Command,
     environment: Mapping[str, str],
-    granted: confinement.Kernel,
+    granted: policy.Kernel,
     settings: Settings,
-) -> confinement.Confinement:
+) -> policy.Confinement:
     """How the kernel holds this attempt. Raises NotReadyError `confinement_missing`."""
     if live.job.params.get("unconfined"):
-        return confinement.open_to_all("lifted by --unconfined")
+        return policy.open_to_all("lifted by --unconfined")
     if settings.confine == "off":
-        return confinement.open_to_all("QMRUNNER_CONFINE=off")
+        return policy.open_to_all("QMRUNNER_CONFINE=off")
     if granted.abi is not None:
-        return confinement.confine(command.reach, live.folder.work, environment, settings, granted)
+        return policy.confine(command.reach, live.folder.work, environment, settings, granted)
     if settings.confine == "require" and live.job.params.get("network"):
         raise NotReadyError(
             "confinement_missing",
@@ -86,7 +87,7 @@ def _confinement(
             evidence=granted.words,
             remedy="`qmrunner doctor` says what is missing; QMRUNNER_CONFINE=auto runs what passes the stricter check",
         )
-    return confinement.open_to_all(granted.words)
+    return policy.open_to_all(granted.words)
 
 
 def inputs_of(step: Step, job_folder: Path, *, optional: bool = True) -> dict[str, Path]:
@@ -133,7 +134,7 @@ def _write_order(
     live: Live,
     command: Command,
     environment: Mapping[str, str],
-    held: confinement.Confinement,
+    held: policy.Confinement,
     settings: Settings,
 ) -> None:
     live.log.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +149,7 @@ def _write_order(
         preallocate_bytes=_PREALLOCATED_LOG_BYTES,
         scratch_quota_mib=live.grant.scratch_mib,
         file_limit_bytes=_file_limit_bytes(live, settings),
-        confinement=confinement.as_order(held),
+        confinement=policy.as_order(held),
     )
     write_atomically(live.folder.path / guardian.COMMAND, json.dumps(asdict(order)))
 

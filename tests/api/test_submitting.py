@@ -191,7 +191,7 @@ def test_input_that_crashes_or_never_ends_costs_a_child_and_not_the_server(tmp_p
         folder = tmp_path / str(next(numbers))
         folder.mkdir()
         (folder / "body").write_text(json.dumps({**XTB, **more}))
-        asked = {"content_type": "application/json", "max_atoms": None, "crest_installed": False}
+        asked = {"content_type": "application/json", "max_atoms": None, "crest_installed": False, "strict": False}
         return children.check_now(folder, asked)[0].kind
 
     def parent() -> int:

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from qmrunner.confinement import policy
+from qmrunner.confinement.enforce import enforce
 from qmrunner.engines import get
 from qmrunner.engines.base import Context
 from qmrunner.engines.nwchem import findings
 from qmrunner.engines.probing import probe
 from qmrunner.errors import UsageError
 from qmrunner.model.jobs import Grant
-from qmrunner.runtime import confinement, guardian
 from qmrunner.runtime.preparation import as_run
 from qmrunner.settings import Settings
 from tests.engines import canaries, nwchem_echo
@@ -73,11 +74,11 @@ def run(files: Mapping[str, bytes], work: Path, *, checked: bool, confined: bool
     if confined:
         # The home is a folder beside: with it the canaries, too, lie outside.
         home = Settings(home=work.with_name("home"))
-        held = confinement.confine(command.reach, work, environment, home, confinement.kernel())
-        order = confinement.as_order(held)
+        held = policy.confine(command.reach, work, environment, home, policy.kernel())
+        order = policy.as_order(held)
         assert order is not None
         environment |= held.variables
-        hold = partial(guardian._confine, order)
+        hold = partial(enforce, order)
     path = context.installed.path
     assert path is not None
     try:

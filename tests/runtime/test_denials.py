@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from qmrunner.confinement.landlock import Policy
 from qmrunner.engines.confine import Finding
 from qmrunner.model.jobs import Evidence, Outcome
 from qmrunner.runtime import denials
-from qmrunner.runtime.landlock import Policy
 
 FAILED = Outcome("failed", "unknown", failure_class="transient", evidence=Evidence("it stopped", "a.log", 3))
 

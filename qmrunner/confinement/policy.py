@@ -19,8 +19,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from qmrunner.confinement import landlock, seccomp
 from qmrunner.model.jobs import Reach
-from qmrunner.runtime import landlock, seccomp
 from qmrunner.settings import Settings
 
 _SYSTEM = (
@@ -72,6 +72,11 @@ _WHY = {
     errno.EOPNOTSUPP: "it was not enabled at boot",
     errno.EPERM: "a seccomp profile refuses the calls, as Docker's did before version 23",
 }
+
+
+def holds(settings: Settings) -> bool:
+    """Whether engines on this machine are confined by the kernel."""
+    return settings.confine != "off" and kernel().abi is not None
 
 
 def kernel() -> Kernel:

@@ -13,21 +13,22 @@ from typing import Any
 
 import pytest
 
+from qmrunner.confinement import landlock, policy
 from qmrunner.engines.chemistry import _python_data
 from qmrunner.model.jobs import Reach
-from qmrunner.runtime import confinement, landlock
 from qmrunner.settings import Settings
 from tests.support import ROOT, missing
 
 # The newest Landlock this kernel has may be lowered, to see what an older kernel would hold.
 CHILD = """
 import json, os, sys
-from qmrunner.runtime import guardian, landlock
+from qmrunner.confinement import landlock
+from qmrunner.confinement.enforce import enforce
 order, abi, what = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 newest = landlock.abi()
 landlock.abi = lambda: min(newest, abi) if abi else newest
 import ctypes, resource, signal, socket, subprocess
-guardian._confine(order)
+enforce(order)
 try:
     answer = repr(eval(what))
 except BaseException as error:
@@ -38,8 +39,8 @@ print(answer)
 
 @pytest.fixture(autouse=True)
 def _landlock() -> None:
-    if confinement.kernel().abi is None:
-        missing(confinement.kernel().words)
+    if policy.kernel().abi is None:
+        missing(policy.kernel().words)
 
 
 class Cell:
@@ -58,8 +59,8 @@ class Cell:
         self.settings = Settings(home=self.home)
 
     def order(self) -> dict[str, Any]:
-        held = confinement.confine(self.reach, self.work, os.environ, self.settings, confinement.kernel())
-        found = confinement.as_order(held)
+        held = policy.confine(self.reach, self.work, os.environ, self.settings, policy.kernel())
+        found = policy.as_order(held)
         assert found is not None
         return found
 
@@ -166,8 +167,8 @@ def test_a_confined_engine_still_can(what: str, answer: str, cell: Cell) -> None
 
 @pytest.mark.parametrize("abi", range(1, 8))
 def test_an_older_kernel_holds_what_its_landlock_knows(abi: int, cell: Cell) -> None:
-    if abi > (confinement.kernel().abi or 0):
-        pytest.skip(f"this kernel has ABI {confinement.kernel().abi}")
+    if abi > (policy.kernel().abi or 0):
+        pytest.skip(f"this kernel has ABI {policy.kernel().abi}")
     assert cell.tries("open('HOME/store.db').read()", abi) == "PermissionError"
     assert cell.tries("open('HOME/store.db', 'a')", abi) == "PermissionError"
     assert cell.tries("os.execv('/bin/sh', ['sh'])", abi) == "PermissionError"
@@ -179,7 +180,7 @@ def test_an_older_kernel_holds_what_its_landlock_knows(abi: int, cell: Cell) -> 
 def test_of_tcp_ports_only_those_of_the_launcher_are_open(tmp_path: Path) -> None:
     cell = Cell(tmp_path, Reach((sys.executable,), _python_data(), (str(ROOT),), ports=("A", "B")))
     order = cell.order()
-    held = confinement.confine(cell.reach, cell.work, os.environ, cell.settings, confinement.kernel())
+    held = policy.confine(cell.reach, cell.work, os.environ, cell.settings, policy.kernel())
     assert sorted(held.variables) == ["A", "B"]
     assert held.policy is not None
     assert held.policy.ports == tuple(int(port) for port in held.variables.values())
@@ -196,22 +197,22 @@ def test_a_folder_that_holds_the_home_is_never_opened_by_what_lies_in_it(tmp_pat
     bin.mkdir()
     program = shutil.copy2(shutil.which("true") or "/bin/true", bin / "engine")
     (tmp_path / "share").mkdir()
-    policy = confinement.confine(
+    found = policy.confine(
         Reach((str(program),), (str(tmp_path),)), tmp_path / "home/work", {}, Settings(home=tmp_path / "home"),
-        confinement.kernel(),
+        policy.kernel(),
     ).policy  # fmt: skip
-    assert policy is not None
-    assert str(tmp_path) not in policy.read
-    assert str(tmp_path / "share") in policy.read
-    assert str(program) in policy.execute
+    assert found is not None
+    assert str(tmp_path) not in found.read
+    assert str(tmp_path / "share") in found.read
+    assert str(program) in found.execute
 
 
 def test_a_script_may_start_the_systems_programs_and_a_note_says_so(tmp_path: Path) -> None:
     script = tmp_path / "engine"
     script.write_text("#!/usr/bin/env python3\n")
     script.chmod(0o755)
-    held = confinement.confine(
-        Reach((str(script),)), tmp_path / "work", os.environ, Settings(home=tmp_path / "home"), confinement.kernel()
+    held = policy.confine(
+        Reach((str(script),)), tmp_path / "work", os.environ, Settings(home=tmp_path / "home"), policy.kernel()
     )
     assert held.policy is not None
     assert "/usr/bin" in held.policy.execute
@@ -220,7 +221,7 @@ def test_a_script_may_start_the_systems_programs_and_a_note_says_so(tmp_path: Pa
 
 def test_a_binary_may_execute_itself_and_its_loader_only(tmp_path: Path) -> None:
     xtb = shutil.which("xtb") or missing("xTB is not installed")
-    held = confinement.confine(Reach((xtb,)), tmp_path, {}, Settings(home=tmp_path / "home"), confinement.kernel())
+    held = policy.confine(Reach((xtb,)), tmp_path, {}, Settings(home=tmp_path / "home"), policy.kernel())
     assert held.policy is not None
     assert [Path(path).name.split("-")[0] for path in held.policy.execute] == ["xtb", "ld"]
     assert not any(path in held.policy.read for path in ("/usr", "/usr/bin", "/bin", "/etc", "/"))
