@@ -136,7 +136,7 @@ def _scratch(root: Path, mark_mib: int | None) -> Finding:
 
 
 def _mounts() -> str:
-    return Path("/proc/self/mountinfo").read_text()
+    return os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
 
 
 def _sqlite_file(settings: Settings) -> Path | None:

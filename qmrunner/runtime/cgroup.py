@@ -14,8 +14,8 @@ def _candidates(controller: str, name: str) -> list[str]:
     """Paths where a control file of this process's group may stand, the most specific first."""
     paths = []
     try:
-        with open("/proc/self/cgroup") as file:
-            lines = file.read().splitlines()
+        with open("/proc/self/cgroup", "rb") as file:
+            lines = [os.fsdecode(line) for line in file.read().splitlines()]
     except OSError:
         lines = []
     for line in lines:

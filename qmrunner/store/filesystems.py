@@ -52,7 +52,7 @@ def mount_of(path: Path, mountinfo: str) -> Mount | None:
 
     The longest mount point that is a prefix is not enough: it may be hidden below a later mount on a folder above it.
     """
-    found = (_parse(line) for line in mountinfo.splitlines())
+    found = (_parse(line) for line in mountinfo.split("\n"))
     mounts = {mount.number: mount for mount in found if mount and path.is_relative_to(mount.point)}
     tops = [mount for mount in mounts.values() if mount.parent not in mounts]
     here = max(reversed(tops), key=lambda mount: len(mount.point), default=None)
@@ -69,7 +69,7 @@ def mount_of(path: Path, mountinfo: str) -> Mount | None:
 def refuse_unsafe(path: Path, mountinfo: str | None = None) -> Mount | None:
     """The mount of a database file. Raises NotReadyError when SQLite cannot be trusted there."""
     if mountinfo is None:
-        mountinfo = Path("/proc/self/mountinfo").read_text()
+        mountinfo = os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
     mount = mount_of(Path(os.path.realpath(path)), mountinfo)
     if mount and mount.kind.startswith(UNSAFE) and mount.kind not in LOCAL_FUSE:
         raise NotReadyError(
@@ -82,9 +82,12 @@ def refuse_unsafe(path: Path, mountinfo: str | None = None) -> Mount | None:
 
 
 def _parse(line: str) -> Mount | None:
-    """One line of mountinfo. Source: proc_pid_mountinfo(5): fields 1, 2, 5, and the first after the dash."""
+    """One line of mountinfo. Source: proc_pid_mountinfo(5): fields 1, 2, 5, and the first after the dash.
+
+    A blank, tab or line feed in a name is escaped there; other white space is not.
+    """
     left, dash, right = line.partition(" - ")
-    fields = left.split()
+    fields = left.split(" ")
     if not dash or len(fields) < 5 or not right:
         return None
     return Mount(_unescape(fields[4]), right.split()[0], fields[0], fields[1])

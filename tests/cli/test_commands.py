@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from qmrunner import __version__
-from tests.support import Home
+from tests.support import ROOT, Home
 
 WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
 COMMANDS = [
@@ -191,5 +191,42 @@ def test_db_upgrade_makes_the_store_and_db_check_says_that_it_can_be_used(place:
 def test_a_command_line_that_is_not_understood_ends_with_2(place: Home, words: list[str]) -> None:
     ended = place.run(*words)
     assert (ended.returncode, ended.stdout) == (2, "")
+    assert "Traceback" not in ended.stderr
+    assert not place.path.exists()
+
+
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    ],
+    ids=["ascii", "latin-1", "C"],
+)
+def test_what_a_terminal_cannot_show_is_shown_escaped(place: Home, encoding: dict[str, str]) -> None:
+    job = submit(place, "--name", "α→")
+    for words in (["status"], ["status", job], ["why", job], ["cancel", job], ["result", job], ["logs", job]):
+        ended = subprocess.run(
+            [sys.executable, "-m", "qmrunner", *words],
+            cwd=ROOT, env=place.environment(**encoding), capture_output=True, timeout=30,
+        )  # fmt: skip
+        assert b"Traceback" not in ended.stderr, ended
+        if words == ["status"]:
+            assert rb"\u03b1\u2192" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["submit", "xtb", "water.xyz", "--name", "?"], ["submit", "xtb", "?.xyz"], ["status", "?"], ["why", "?"],
+        ["submit", "nmr", "?"], ["result", "?", "--out", "?"], ["token", "add", "?"], ["?"], ["--?"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_an_argument_that_is_no_text_is_bad_input(place: Home, words: list[str]) -> None:
+    ended = place.run(*(word.replace("?", "\udcff") for word in words))
+    assert ended.returncode == 2, ended
+    assert "argument_invalid" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not place.path.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -77,9 +78,10 @@ def test_the_innermost_mount_decides_and_names_are_compared_whole(path: str, kin
 
 
 def test_a_mount_point_with_blanks_and_backslashes_is_understood() -> None:
-    text = info(("/my\\040data\\134x", "nfs4"), ("/tab\\011x", "cifs"))
+    text = info(("/my\\040data\\134x", "nfs4"), ("/tab\\011x", "cifs"), ("/wide\u2003\x85\udcffx", "ceph"))
     assert mount_of(Path("/my data\\x/store.db"), text).kind == "nfs4"  # type: ignore[union-attr]
     assert mount_of(Path("/tab\tx/store.db"), text).kind == "cifs"  # type: ignore[union-attr]
+    assert mount_of(Path("/wide\u2003\x85\udcffx/store.db"), text).kind == "ceph"  # type: ignore[union-attr]
 
 
 def test_a_later_mount_on_the_same_folder_covers_the_earlier() -> None:
@@ -108,7 +110,7 @@ def test_a_link_is_followed_to_the_filesystem_it_leads_to(tmp_path: Path) -> Non
 
 
 def test_this_machines_own_mounts_are_understood(tmp_path: Path) -> None:
-    found = mount_of(tmp_path.resolve(), Path("/proc/self/mountinfo").read_text())
+    found = mount_of(tmp_path.resolve(), os.fsdecode(Path("/proc/self/mountinfo").read_bytes()))
     assert found is not None
 
 
