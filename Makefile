@@ -1,10 +1,12 @@
 # Every target works on a fresh machine: `setup` makes what the others need and is quick when that is done.
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
+# Tests wait more than they compute, so more of them run at a time than there are cores: see tests/lanes.py.
+WORKERS ?= 5
 CODE := qmrunner tests $(wildcard benchmarks examples migrations)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test slow faults image services e2e e2e-trixie chaos check format lock wheel clean
+.PHONY: help setup demo test hostile slow faults image services e2e e2e-trixie chaos check format lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,8 +17,11 @@ setup:  ## make .venv and install the engines (quick when done)
 demo: setup  ## ethanol from SMILES to NMR shifts, through the real daemon and engines
 	@$(PY) examples/demo.py
 
-test: setup  ## the tests, without the slow ones
-	$(PYTEST) -m "not slow and not e2e and not faults"
+test: setup  ## the tests, without the slow ones (WORKERS=5 side by side)
+	$(PYTEST) -n $(WORKERS) -m "not slow and not e2e and not faults"
+
+hostile: setup  ## the same in a hostile environment: variables, language, zone, umask, homes (SEED=1)
+	$(PY) -m tests.hostile --seed $(or $(SEED),1) -- $(PYTEST_ARGS) -n $(WORKERS) -m "not slow and not e2e and not faults"
 
 slow: setup  ## the tests that take minutes
 	@$(PYTEST) -m "slow and not e2e"; code=$$?; if [ $$code -eq 5 ]; then echo "no slow tests"; else exit $$code; fi

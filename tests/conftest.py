@@ -1,27 +1,55 @@
-"""Fixtures of all tests. Settings of whoever runs the tests must not reach them, so those are removed first."""
+"""Fixtures of all tests, and how they run side by side."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qmrunner.store import schema
 from qmrunner.store.session import Store
-from tests import postgres, support
+from tests import lanes, postgres, support, surroundings
 
-# A PostgreSQL server to use instead of one of the tests' own, e.g. postgresql://postgres@localhost/postgres.
-POSTGRES = os.environ.get("QMRUNNER_TEST_POSTGRES")
-for _name in [name for name in os.environ if name.startswith("QMRUNNER_")]:
-    del os.environ[_name]
-# The width of help and messages is not to depend on the terminal of whoever runs the tests.
-os.environ["COLUMNS"] = "200"
-os.environ["NO_COLOR"] = "1"
-os.environ.pop("FORCE_COLOR", None)
+surroundings.take_over()
+
+_lock = pytest.StashKey[str]()
+_LOCK = "lock"  # where the workers of one run find the one they share
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.option.numprocesses and not hasattr(config, "workerinput"):
+        handle, lock = tempfile.mkstemp(prefix="qmtests-")
+        os.close(handle)
+        config.add_cleanup(lambda: os.unlink(lock))
+        config.stash[_lock] = lock
+
+
+def pytest_configure_node(node: Any) -> None:
+    """In the process that started them, for each worker."""
+    node.workerinput[_LOCK] = node.config.stash[_lock]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> lanes.OneByOne:
+    return lanes.OneByOne(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    lanes.in_order(items)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # outside the time limit of the test
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    path = getattr(item.config, "workerinput", {}).get(_LOCK)
+    if path is None:
+        return (yield)
+    with lanes.quiet(path, lanes.is_alone(item)):
+        return (yield)
 
 
 @pytest.fixture
@@ -45,8 +73,8 @@ def wait_for() -> Callable[..., object]:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """The URL of a PostgreSQL server on which databases may be made."""
-    if POSTGRES:
-        yield POSTGRES
+    if given := os.environ.get(surroundings.POSTGRES):
+        yield given
         return
     if postgres.program("postgres") is None:
         if os.environ.get("CI") == "true":

@@ -1,0 +1,26 @@
+"""Whoever runs the tests does not change what they see."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests import hostile, surroundings
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_a_hostile_environment_the_tests_take_over_what_they_would_of_any(tmp_path: Path, seed: int) -> None:
+    given = {"PATH": "/usr/bin", "CI": "true"}
+    made = hostile.variables(seed, given, tmp_path)
+    own = {"HOME", "TMPDIR", "DOCKER_CONFIG", surroundings.HOSTILE}
+    made.pop(surroundings.HOSTILE)
+    took = surroundings.taken(made)
+    assert {n: v for n, v in took.items() if n not in own} == surroundings.taken(given)
+
+
+def test_the_variables_of_this_run_are_those_named() -> None:
+    if surroundings.HOSTILE not in os.environ:
+        started_with = {"HOME", "PWD", "OLDPWD", "SHLVL", "_", "PYTHONPATH"}
+        assert surroundings.taken(os.environ).keys() | started_with >= os.environ.keys()
