@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from qmrunner.runtime.environment import why_dropped
 from qmrunner.store import schema
 from qmrunner.store.session import Store
 from tests import lanes, postgres, support, surroundings
@@ -63,6 +64,13 @@ def daemon(home: support.Home) -> Iterator[Callable[..., support.Daemon]]:
     """Start `qmrunner run` on the home: `daemon()` returns when it is healthy. No process of it outlives the test."""
     with support.ended_daemons(home) as start:
         yield start
+
+
+@pytest.fixture
+def no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of the variables that are kept from engines, whoever started the tests."""
+    for name in [name for name in os.environ if why_dropped(name)]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture

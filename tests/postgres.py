@@ -10,8 +10,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from tests.support import wait_for
+
+# Not the language of whoever runs the tests: with one that is not installed initdb refuses to work.
+PLAIN = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
 
 
 def program(name: str) -> str | None:
@@ -34,13 +38,14 @@ class Server:
         self._data = self.folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         subprocess.run(
-            [*self._prefix, initdb, "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync"],
-            check=True, capture_output=True, cwd=self.folder,
+            [*self._prefix, initdb, "-D", str(self._data), "-U", "postgres", "-A", "trust", "--no-sync",
+             "--locale=C", "--encoding=UTF8"],
+            check=True, capture_output=True, cwd=self.folder, env=PLAIN,
         )  # fmt: skip
 
     @property
     def url(self) -> str:
-        return f"postgresql://postgres@/postgres?host={self.folder}"
+        return f"postgresql://postgres@/postgres?host={quote(str(self.folder))}"
 
     def start(self) -> Server:
         postgres = program("postgres")
@@ -48,7 +53,7 @@ class Server:
         options = ["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200"]
         self._process = subprocess.Popen(
             [*self._prefix, postgres, "-D", str(self._data), "-k", str(self.folder), *options],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder, env=PLAIN,
         )  # fmt: skip
         wait_for(lambda: _accepts(self.folder), 30.0, "PostgreSQL to accept connections")
         return self

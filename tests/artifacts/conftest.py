@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -34,7 +35,7 @@ class Place:
         """What a bad disk does."""
         place = f"objects/{sha256[:2]}/{sha256[2:]}"
         if self.url.startswith("file://"):
-            Path(self.url.removeprefix("file://"), place).write_bytes(content)
+            Path(unquote(self.url.removeprefix("file://")), place).write_bytes(content)
             return
         import s3fs
 

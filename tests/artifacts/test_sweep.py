@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -32,7 +33,7 @@ class World:
 
     def __init__(self, home: Home, place: Place) -> None:
         self.home = home
-        self.root = Path(place.url.removeprefix("file://"))
+        self.root = Path(unquote(place.url.removeprefix("file://")))
         home.extra |= {"QMRUNNER_ARTIFACTS": place.url, "QMRUNNER_XTB": str(STAND_IN)}
         self.app = App(home.settings)
         self.app.open_store(create=True)

@@ -21,6 +21,7 @@ def test_systemd_has_nothing_to_say_against_the_unit(tmp_path: Path) -> None:
     """With a program that is there in place of ours."""
     copy = tmp_path / UNIT.name
     copy.write_text(UNIT.read_text().replace("/opt/qmrunner/bin/qmrunner run", "/bin/true"))
+    copy.chmod(0o644)
     verified = analyze("verify", "--man=no", str(copy))
     assert (verified.returncode, verified.stdout + verified.stderr) == (0, "")
 

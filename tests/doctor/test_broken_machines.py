@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_a_launcher_of_another_mpi(doctor: Doctor, tmp_path: Path) -> None:
 def test_a_temporary_folder_that_is_mounted_read_only(doctor: Doctor, mounts: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "tmp"
     folder.mkdir()
-    prefix = mounted(mounts, f"mount -t tmpfs -o ro tmpfs {folder}")
+    prefix = mounted(mounts, f"mount -t tmpfs -o ro tmpfs {quote(str(folder))}")
     found = doctor(prefix=prefix, TMPDIR=str(folder)).fault("tmpdir", "tmpdir_unusable")
     assert f"TMPDIR={folder}" in found["text"]
     assert "Read-only" in found["text"]
@@ -70,8 +71,9 @@ def test_a_temporary_folder_that_is_mounted_read_only(doctor: Doctor, mounts: li
 def test_scratch_on_a_tiny_full_disk(doctor: Doctor, mounts: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "scratch"
     folder.mkdir()
+    there = quote(str(folder))
     prefix = mounted(
-        mounts, f"mount -t tmpfs -o size=1m tmpfs {folder}\nhead -c 2000000 /dev/zero >{folder}/x 2>/dev/null || true"
+        mounts, f"mount -t tmpfs -o size=1m tmpfs {there}\nhead -c 2000000 /dev/zero >{there}/x 2>/dev/null || true"
     )
     told = doctor(prefix=prefix, QMRUNNER_SCRATCH=str(folder))
     told.fault("scratch_space", "scratch_full")
@@ -81,7 +83,7 @@ def test_scratch_on_a_tiny_full_disk(doctor: Doctor, mounts: list[str], tmp_path
 def test_scratch_without_free_inodes(doctor: Doctor, mounts: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "scratch"
     folder.mkdir()
-    prefix = mounted(mounts, f"mount -t tmpfs -o size=500m,nr_inodes=100 tmpfs {folder}")
+    prefix = mounted(mounts, f"mount -t tmpfs -o size=500m,nr_inodes=100 tmpfs {quote(str(folder))}")
     assert "files" in doctor(prefix=prefix, QMRUNNER_SCRATCH=str(folder)).fault("scratch_space", "scratch_full")["text"]
 
 
@@ -120,11 +122,11 @@ def test_a_clock_far_in_the_past(doctor: Doctor, tmp_path: Path) -> None:
     folder = tmp_path / "inject"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text("import time\ntime.time = lambda: 86400.0\n")
-    found = doctor(python_path=str(folder)).fault("clock", "clock_in_the_past")
+    found = doctor(python_path=str(folder), PYTHONDONTWRITEBYTECODE="1").fault("clock", "clock_in_the_past")
     assert "1970-01-02" in found["text"]
 
 
-def test_variables_that_disagree_with_those_of_engines(doctor: Doctor) -> None:
+def test_variables_that_disagree_with_those_of_engines(doctor: Doctor, no_scheduler: None) -> None:
     told = doctor(OMP_NUM_THREADS="8", OMPI_MCA_btl="tcp", SLURM_JOB_ID="7", XTBPATH="/opt/xtb")
     found = told.fault("environment", "environment_conflict", "warn")
     for word in ("OMP_NUM_THREADS=8", "OMPI_MCA_btl=tcp", "SLURM_JOB_ID=7", "XTBPATH"):
@@ -196,7 +198,7 @@ def test_a_home_of_another_user(volume: Path) -> None:
     if subprocess.run([*NOBODY, sys.executable, "-c", "import typer"], cwd=ROOT, capture_output=True).returncode:
         pytest.skip("this checkout cannot be read by others")
     home = Home(volume / "home")
-    home.path.mkdir()
+    home.path.mkdir(0o755)
     told = Doctor(home)(prefix=NOBODY, HOME="/")
     found = told.fault("home", "home_unwritable")
     assert "Permission denied" in found["text"]

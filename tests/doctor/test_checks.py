@@ -273,7 +273,8 @@ def test_what_a_program_says_of_itself() -> None:
     assert "Illegal instruction" in found.text
 
 
-def test_a_basis_library_is_found_in_nwchems_own_order(tmp_path: Path) -> None:
+def test_a_basis_library_is_found_in_nwchems_own_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a folder in that file ends at the first blank
     there, empty, rc = tmp_path / "there", tmp_path / "empty", tmp_path / ".nwchemrc"
     there.mkdir()
     empty.mkdir()
@@ -282,9 +283,9 @@ def test_a_basis_library_is_found_in_nwchems_own_order(tmp_path: Path) -> None:
     assert word(programs.basis(str(empty), str(there), [rc])) == "fail basis_library_missing"
     assert word(programs.basis(None, str(there), [rc])) == "ok"
     assert word(programs.basis(None, None, [rc])) == "warn basis_library_unknown"
-    rc.write_text(f"ffield amber\nnwchem_basis_library {there}/\n")
+    rc.write_text("ffield amber\nnwchem_basis_library there/\n")
     assert word(programs.basis(None, str(empty), [rc])) == "ok"
-    rc.write_text(f"nwchem_basis_library {there}\n")
+    rc.write_text("nwchem_basis_library there\n")
     assert word(programs.basis(None, str(there), [rc])) == "fail basis_library_missing"
 
 

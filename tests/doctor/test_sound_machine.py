@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -63,21 +65,22 @@ def test_a_server_for_the_store_tells_its_version_and_that_it_is_empty(
 
 
 @pytest.fixture
-def redis_url(tmp_path: Path) -> Iterator[str]:
+def redis_url() -> Iterator[str]:
     program = shutil.which("redis-server")
     if program is None and os.environ.get("CI") != "true":
         pytest.skip("redis-server is not installed")
     assert program
-    folder = tmp_path / "redis"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="qmr-"))  # the path of a socket is short
     socket = folder / "redis.sock"
     process = subprocess.Popen(
-        [program, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)],
+        [program, "--port", "0", "--unixsocket", socket.name, "--save", ""],
+        cwd=folder,
         stdout=subprocess.DEVNULL,
     )
     with ended(process):
         wait_for(socket.exists, 20.0, "the socket of Redis")
-        yield f"unix://{socket}"
+        yield f"unix://{quote(str(socket))}"
+    shutil.rmtree(folder)
 
 
 def test_a_server_for_the_queue_tells_its_version(redis_url: str) -> None:

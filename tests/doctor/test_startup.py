@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from tests.doctor.machines import Doctor, emulated, mounted
@@ -63,7 +64,7 @@ def test_a_kernel_that_does_not_hand_over_orphans_is_refused(home: Home) -> None
 def test_a_full_scratch_is_refused(home: Home, mounts: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "scratch"
     folder.mkdir()
-    prefix = mounted(mounts, f"mount -t tmpfs -o size=1m tmpfs {folder}")
+    prefix = mounted(mounts, f"mount -t tmpfs -o size=1m tmpfs {quote(str(folder))}")
     ended = Doctor(home).command("run", prefix=prefix, QMRUNNER_SCRATCH=str(folder))
     assert ended.returncode == 4
     assert lines(ended.stdout)["scratch_space"]["code"] == "scratch_full"

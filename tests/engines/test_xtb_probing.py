@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -52,12 +53,12 @@ def test_a_recorded_xtb_banner_tells_its_version() -> None:
 
 def test_a_probe_asks_the_configured_program_once_until_it_changes(tmp_path: Path) -> None:
     asked = tmp_path / "asked"
-    program = script(tmp_path / "xtb-6.9", f"echo x >> {asked}; echo '   * xtb version 6.9.0 (abc)'")
+    program = script(tmp_path / "xtb-6.9", f"echo x >> {quote(str(asked))}; echo '   * xtb version 6.9.0 (abc)'")
     configured = {"xtb": str(program)}
     assert probe(Xtb(), configured).version == "6.9.0"
     assert probe(Xtb(), configured).path == str(program)
     assert asked.read_text() == "x\n"
-    script(program, f"echo x >> {asked}; echo '   * xtb version 6.9.1 (abc)'")
+    script(program, f"echo x >> {quote(str(asked))}; echo '   * xtb version 6.9.1 (abc)'")
     os.utime(program, ns=(1, 1))
     assert probe(Xtb(), configured).version == "6.9.1"
 
@@ -88,7 +89,7 @@ def test_a_probe_that_fails_leaves_the_version_unknown_and_tells_its_last_words(
 
 def test_a_probe_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
-    program = script(tmp_path / "xtb", f"echo 'xtb version 6.0'; sleep 600 & echo $! > {pid}; wait")
+    program = script(tmp_path / "xtb", f"echo 'xtb version 6.0'; sleep 600 & echo $! > {quote(str(pid))}; wait")
     assert probe(Xtb(), {"xtb": str(program)}, timeout_s=1.0).version == "6.0"
     status = Path(f"/proc/{pid.read_text().strip()}/stat")
     assert not status.exists() or status.read_text().split()[2] == "Z"

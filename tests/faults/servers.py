@@ -24,12 +24,23 @@ class Postgres:
         self.port = port
         self.folder = Path(tempfile.mkdtemp(prefix="qmpg-"))
         self.data = self.folder / "data"
-        self._as = [*network.inside(network.hub), "runuser", "-u", "postgres", "--"]
+        self._as = [*network.inside(network.hub), "runuser", "-u", "postgres", "--", "env", "LC_ALL=C"]
         self._process: subprocess.Popen[bytes] | None = None
         shutil.chown(self.folder, "postgres")
 
     def initialise(self) -> Postgres:
-        self._call("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "--no-sync")
+        self._call(
+            "initdb",
+            "-D",
+            str(self.data),
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "--no-sync",
+            "--locale=C",
+            "--encoding=UTF8",
+        )
         with open(self.data / "pg_hba.conf", "a") as file:
             file.write("host all all 10.0.0.0/8 trust\nhost replication all 10.0.0.0/8 trust\n")
         return self
@@ -87,8 +98,14 @@ class Postgres:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _connect(self) -> psycopg.Connection[tuple[object, ...]]:
-        place = f"host={self.folder} port={self.port} user=postgres dbname=postgres connect_timeout=2"
-        return psycopg.connect(place, autocommit=True)
+        return psycopg.connect(
+            host=str(self.folder),
+            port=self.port,
+            user="postgres",
+            dbname="postgres",
+            connect_timeout=2,
+            autocommit=True,
+        )
 
     def _accepts(self) -> bool:
         try:

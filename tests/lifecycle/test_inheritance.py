@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import pytest
-
-from qmrunner.runtime.environment import why_dropped
 from tests.lifecycle.lab import Lab
 from tests.support import wait_for
 
 
 def test_an_engine_inherits_nothing_that_disturbs_it_and_the_attempt_tells_what_was_kept_away(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+    lab: Lab, no_scheduler: None
 ) -> None:
-    for name in [name for name in os.environ if why_dropped(name)]:
-        monkeypatch.delenv(name)
     lab.start(OMP_NUM_THREADS="64", OMP_PLACES="cores", SLURM_JOB_ID="7", HARMLESS="yes")
     job = lab.submit(gate=1)
     pid = wait_for(lambda: lab.home.job(job)["steps"][0]["engine_pid"], 15.0, "a running engine")

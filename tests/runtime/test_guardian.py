@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -437,7 +438,7 @@ def test_a_disk_that_fills_up_does_not_cut_the_log_within_its_reserve(spawning: 
     go = spawning.root / "go"
     os.mkfifo(go)
     attempt = spawning.guard(
-        "sh", "-c", f'{sys.executable} -c "{code}" < {go}', log=str(log), preallocate_bytes=4 << 20
+        "sh", "-c", f'{sys.executable} -c "{code}" < {quote(str(go))}', log=str(log), preallocate_bytes=4 << 20
     )
     attempt.engine()
     fill(small_disk / "hog")

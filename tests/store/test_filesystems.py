@@ -22,6 +22,11 @@ def info(*mounts: tuple[str, str]) -> str:
     )
 
 
+def escaped(folder: Path) -> str:
+    """The folder as the kernel writes it."""
+    return str(folder.resolve()).replace("\\", "\\134").replace(" ", "\\040")
+
+
 @pytest.mark.parametrize(
     "kind",
     [
@@ -106,7 +111,7 @@ def test_a_link_is_followed_to_the_filesystem_it_leads_to(tmp_path: Path) -> Non
     real.mkdir()
     (tmp_path / "link").symlink_to(real)
     with pytest.raises(NotReadyError):
-        refuse_unsafe(tmp_path / "link" / "store.db", info((str(real.resolve()), "virtiofs")))
+        refuse_unsafe(tmp_path / "link" / "store.db", info((escaped(real), "virtiofs")))
 
 
 def test_this_machines_own_mounts_are_understood(tmp_path: Path) -> None:
@@ -123,7 +128,7 @@ def test_the_refusal_comes_before_any_file_is_created_or_opened(
     if there:
         (share / "store.db").write_bytes(b"")
     before = [(path, path.stat()) for path in sorted(share.rglob("*"))]
-    text = info((str(share.resolve()), "nfs4"))
+    text = info((escaped(share), "nfs4"))
     monkeypatch.setattr(session, "refuse_unsafe", lambda path: filesystems.refuse_unsafe(path, text))
     monkeypatch.setattr(session, "create_engine", lambda *_, **__: pytest.fail("the database was opened"))
     with pytest.raises(NotReadyError, match="nfs4"):
