@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +19,7 @@ from qmrunner.cli import actions, daemon, database, doctor, reports, scratch, se
 from qmrunner.cli.common import print_json, say
 from qmrunner.errors import ExitCode, QmrunnerError, UsageError
 from qmrunner.model import visible
+from qmrunner.settings import PREFIX
 
 _OWN_LINE = re.compile(r"\n {2,}")
 _LONGEST = 4000  # characters of a message that are shown
@@ -69,7 +70,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # in a locale that lacks a character it is written out
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        _refuse_undecodable(sys.argv[1:])
+        _refuse_undecodable(sys.argv[1:], os.environ)
         status = cli(standalone_mode=False)
         sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
@@ -90,16 +91,19 @@ def main() -> None:
         sys.exit(_tell(_internal_error(problem)))
 
 
-def _refuse_undecodable(words: Sequence[str]) -> None:
+def _refuse_undecodable(words: Sequence[str], variables: Mapping[str, str]) -> None:
     """Bytes that are no UTF-8 reach us as half surrogates, which neither a store nor JSON can hold."""
-    for word in words:
+    given = [("an argument", word, _cut(word)) for word in words]
+    # Not their values: a password may be among them.
+    given += [(name, value, name) for name, value in variables.items() if name.startswith(PREFIX)]
+    for what, word, evidence in given:
         try:
             word.encode()
         except UnicodeEncodeError:
             raise UsageError(
                 "bad_argument",
-                "an argument is not valid UTF-8",
-                evidence=_cut(word),
+                f"{what} is not valid UTF-8",
+                evidence=evidence,
                 remedy="write it in UTF-8; a file whose name is not can be renamed, or linked to under another name",
             ) from None
 

@@ -213,7 +213,7 @@ def test_what_a_terminal_cannot_show_is_shown_escaped(place: Home, encoding: dic
         )  # fmt: skip
         assert b"Traceback" not in ended.stderr, ended
         if encoding.get("LC_ALL") == "C" and not str(place.path).isascii():
-            assert b"argument_invalid: QMRUNNER_" in ended.stderr
+            assert b"bad_argument: QMRUNNER_" in ended.stderr
         elif words == ["status"]:
             assert rb"\u03b1\u2192" in ended.stdout
 
@@ -229,6 +229,6 @@ def test_what_a_terminal_cannot_show_is_shown_escaped(place: Home, encoding: dic
 def test_an_argument_that_is_no_text_is_bad_input(place: Home, words: list[str]) -> None:
     ended = place.run(*(word.replace("?", "\udcff") for word in words))
     assert ended.returncode == 2, ended
-    assert "argument_invalid" in ended.stderr
+    assert "bad_argument" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not place.path.exists()

@@ -143,7 +143,8 @@ def test_a_mount_inside_is_left_with_everything_in_it(root: Path) -> None:
         assert not (root / "attempt" / "file").exists()
     finally:
         os.close(inside)
-        found = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        lines = os.fsdecode(Path("/proc/self/mountinfo").read_bytes()).splitlines()
+        found = [line.split(" ")[4].replace("\\040", " ") for line in lines]
         for path in found:
             if path.startswith(str(root)):
                 subprocess.run(["umount", "-l", path], check=True)
