@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError
 
+from qmrunner import private
 from qmrunner.errors import NotReadyError
 from qmrunner.model.jobs import Job, Plan, Step, Submission
 from qmrunner.model.states import JobState
@@ -212,11 +213,13 @@ class App:
                 raise missing_engine(name)
 
     def make_home(self) -> None:
-        """Create the folders of this installation. Raises NotReadyError that names the one that cannot be."""
+        """Create the folders of this installation, for nobody but us. Raises NotReadyError that names the one that
+        cannot be: `home_unwritable`, or `folder_not_private` where other users could write."""
         s = self.settings
-        for folder in (s.home, s.jobs_root, s.run_root, s.scratch_root, s.logs_root):
+        roots = {"HOME": s.home, "JOBS": s.jobs_root, "SCRATCH": s.scratch_root, "LOGS": s.logs_root}
+        for name, folder in (*roots.items(), ("HOME", s.run_root)):
             try:
-                folder.mkdir(parents=True, exist_ok=True)
+                private.make_root(folder, s.group_access, f"QMRUNNER_{name}")
             except OSError as error:
                 raise NotReadyError(
                     "home_unwritable",
@@ -230,12 +233,13 @@ class App:
                     f"{folder} is not writable for user id {os.geteuid()}",
                     remedy=f"run `chown -R {os.geteuid()}:{os.getegid()} {folder}`, or set QMRUNNER_HOME",
                 )
+        private.close_to_others(s.home, s.group_access)
 
     def home_id(self) -> str:
         """The identity of this home: whoever holds its lock succeeds every earlier worker of it."""
         path = self.settings.home / "home.id"
         try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return path.read_text().strip()
         with os.fdopen(descriptor, "w") as file:
@@ -264,7 +268,10 @@ def missing_engine(name: str) -> NotReadyError:
 
 
 def build(settings: Settings | None = None, *, busy_seconds: float = 30.0) -> App:
-    return App(settings or load_settings(), busy_seconds=busy_seconds)
+    """What a command or a process of the daemon works with; from now on all that it makes is ours alone."""
+    settings = settings or load_settings()
+    private.restrict(settings.group_access)
+    return App(settings, busy_seconds=busy_seconds)
 
 
 def _existing(folder: Path) -> Path:

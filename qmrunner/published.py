@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qmrunner import untrusted
 from qmrunner.app import App
 from qmrunner.artifacts.blobs import ArtifactsUnavailable
 from qmrunner.errors import NotFoundError, NotReadyError
@@ -93,7 +95,8 @@ def log(app: App, step: Step, attempt: Attempt) -> Path | None:
         place = app.settings.logs_root / step.job_id
         _bring(app.artifacts, kept, place)
         target = place / packed.removesuffix(".gz")
-        target.write_bytes(gzip.decompress((place / packed).read_bytes()))
+        with untrusted.open_file(place / packed) as file, gzip.open(file) as log, untrusted.create(target) as out:
+            shutil.copyfileobj(log, out, 1 << 20)
         return target
     published = app.artifacts.files(step.job_id, JOB, paths=[f"{step.name}/{OUTPUT}"])
     if published and published[0].attempt == attempt.number:

@@ -13,10 +13,11 @@ import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from qmrunner import masking
+from qmrunner import masking, private
 from qmrunner.errors import UsageError, nearest
 from qmrunner.model import labels, visible
 
@@ -126,6 +127,11 @@ class Settings:
     )
     scratch: Path | None = _setting(_path, "working files; default home/scratch", default=None)
     logs: Path | None = _setting(_path, "engine logs; default home/logs", default=None)
+    group_access: str = _setting(
+        _choice(*private.ACCESS),
+        "what the group may do with all that is made: off, read, write",
+        default="off",
+    )
     worker_name: str = _setting(_text, "name of this worker", default_factory=socket.gethostname)
     labels: tuple[str, ...] = _setting(_labels, "labels of this worker, comma separated", default=())
     slots: int | None = _setting(_integer(1), "attempts at a time; default one per core", default=None)
@@ -191,13 +197,15 @@ class Settings:
     def queue(self) -> str:
         return self.queue_url or f"sqlite:///{self.home / 'queue.db'}"
 
-    @property
+    # Looked at once: a process must not change its mind about where its attempts are.
+    @cached_property
     def scratch_root(self) -> Path:
-        return self.scratch or self.home / "scratch"
+        """In a folder that all users of the machine share: our own folder below it."""
+        return private.private_root(self.scratch) if self.scratch else self.home / "scratch"
 
-    @property
+    @cached_property
     def logs_root(self) -> Path:
-        return self.logs or self.home / "logs"
+        return private.private_root(self.logs) if self.logs else self.home / "logs"
 
     @property
     def jobs_root(self) -> Path:

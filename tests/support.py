@@ -64,7 +64,9 @@ def missing(reason: str) -> NoReturn:
 def tmpfs(path: Path, mib: int) -> Iterator[Path]:
     """A volume of its own of that size. Skips where this user may not mount; under CI that fails."""
     path.mkdir(parents=True, exist_ok=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", str(path)], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=700", "tmpfs", str(path)], capture_output=True
+    )
     if mounted.returncode != 0:
         missing(f"a volume cannot be mounted here: {mounted.stderr.decode().strip()}")
     try:

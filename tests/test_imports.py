@@ -21,12 +21,32 @@ MAY = {
     "qmrunner.model": {"qmrunner.model"},
     "qmrunner.masking": set(),
     "qmrunner.errors": {"qmrunner.masking"},
-    "qmrunner.settings": {"qmrunner.errors", "qmrunner.masking", "qmrunner.model.labels", "qmrunner.model.visible"},
+    "qmrunner.untrusted": set(),
+    "qmrunner.private": {"qmrunner.errors", "qmrunner.untrusted"},
+    "qmrunner.settings": {
+        "qmrunner.errors",
+        "qmrunner.masking",
+        "qmrunner.model.labels",
+        "qmrunner.model.visible",
+        "qmrunner.private",
+    },
     "qmrunner.logs": {"qmrunner.errors", "qmrunner.masking", "qmrunner.model.visible"},
     "qmrunner.queue": {"qmrunner.errors", "qmrunner.model"},
-    "qmrunner.artifacts": {"qmrunner.artifacts", "qmrunner.store", "qmrunner.logs", "qmrunner.errors"},
+    "qmrunner.artifacts": {
+        "qmrunner.artifacts",
+        "qmrunner.store",
+        "qmrunner.logs",
+        "qmrunner.errors",
+        "qmrunner.untrusted",
+    },
     "qmrunner.store": {"qmrunner.store", "qmrunner.model", "qmrunner.errors"},
-    "qmrunner.engines": {"qmrunner.engines", "qmrunner.model", "qmrunner.errors", *LIGHT_CHEMISTRY},
+    "qmrunner.engines": {
+        "qmrunner.engines",
+        "qmrunner.model",
+        "qmrunner.errors",
+        "qmrunner.untrusted",
+        *LIGHT_CHEMISTRY,
+    },
     "qmrunner.confinement": {"qmrunner.confinement", "qmrunner.model", "qmrunner.settings"},
     "qmrunner.chemistry": {"qmrunner.chemistry", "qmrunner.model", "qmrunner.errors"},
     "qmrunner.workflows": {
@@ -78,12 +98,14 @@ MAY = {
         "qmrunner.settings",
         "qmrunner.logs",
         "qmrunner.errors",
+        "qmrunner.untrusted",
+        "qmrunner.private",
         "qmrunner.__version__",
     },
 }
 # These start before anything else is loaded, and live beside every engine.
 SMALL = (
-    *(f"qmrunner.runtime.{name}" for name in ("guardian", "spawner", "meter", "tree", "cgroup", "sampling")),
+    *(f"qmrunner.runtime.{name}" for name in ("guardian", "spawner", "meter", "tree", "cgroup", "sampling", "peers")),
     *(f"qmrunner.confinement.{name}" for name in ("enforce", "landlock", "seccomp")),
 )
 SMALL_MAY = {*SMALL, "qmrunner.model.identity"}

@@ -24,6 +24,7 @@ EXAMPLES: dict[str, tuple[str, Any, str | None]] = {
     "checkpoint_seconds": ("60", 60.0, "-1"),
     "scratch": ("/scratch", Path("/scratch"), None),
     "logs": ("/logs", Path("/logs"), None),
+    "group_access": ("read", "read", "all"),
     "worker_name": ("node-7", "node-7", None),
     "labels": ("ssd,big-memory", ("big-memory", "ssd"), "Big Memory"),
     "slots": ("3", 3, "0"),

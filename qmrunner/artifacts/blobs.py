@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from qmrunner import untrusted
 from qmrunner.errors import NotReadyError
 
 OBJECTS = "objects"
@@ -114,7 +115,7 @@ def is_sha256(text: str) -> bool:
 def digest(path: Path) -> Stored:
     """What a local file holds. Raises OSError."""
     found, size = hashlib.sha256(), 0
-    with open(path, "rb") as file:
+    with untrusted.open_file(path) as file:
         while block := file.read(READ_AT_ONCE):
             found.update(block)
             size += len(block)

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
-from qmrunner import logs
+from qmrunner import logs, untrusted
 from qmrunner.artifacts.blobs import IDENTITY, ArtifactsUnavailable, Blobs, Stored, digest
 from qmrunner.errors import NotReadyError
 from qmrunner.store import artifacts as rows
@@ -216,7 +216,7 @@ class Artifacts:
         found = None
         for _ in range(_READS):
             try:
-                with open(target, "wb") as file:
+                with untrusted.create(target) as file:
                     for block in self.blobs.read(sha256):
                         file.write(block)
             except FileNotFoundError:
@@ -245,7 +245,7 @@ def _tell(level: str, event: str, **fields: Any) -> None:
 def _holds(path: Path, file: File) -> bool:
     """Whether a file of this machine has that content."""
     try:
-        if path.is_symlink() or path.stat().st_size != file.bytes:
+        if untrusted.size(path) != file.bytes:
             return False
         return digest(path).sha256 == file.sha256
     except OSError:

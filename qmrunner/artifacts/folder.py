@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from qmrunner import untrusted
 from qmrunner.artifacts.blobs import IDENTITY, OBJECTS, READ_AT_ONCE, ArtifactsUnavailable, Blob, is_sha256
 
 _INCOMING = "incoming"
@@ -23,7 +24,7 @@ class FolderBlobs:
         self._root = root
 
     def put(self, source: Path, sha256: str) -> None:
-        with open(source, "rb") as content, self._translated():
+        with untrusted.open_file(source) as content, self._translated():
             self._require_identity()
             target = self._place(sha256)
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qmrunner import untrusted
 from qmrunner.cli.common import (
     AsJson,
     JobId,
@@ -217,7 +218,7 @@ def _copy_out(path: Path, offset: int, *, raw: bool, last: bool) -> int:
     """Print what has come since `offset`; returns where it ends now. Half a character waits for the rest, unless this
     is the `last` look."""
     try:
-        with open(path, "rb") as file:
+        with untrusted.open_file(path) as file:
             file.seek(offset)
             while chunk := file.read(_CHUNK_BYTES):
                 if not raw:
@@ -227,8 +228,8 @@ def _copy_out(path: Path, offset: int, *, raw: bool, last: bool) -> int:
                     file.seek(offset + len(chunk))
                 sys.stdout.buffer.write(chunk if raw else visible.log(chunk))
                 offset += len(chunk)
-    except FileNotFoundError:
-        pass  # claimed, not started: it will come
+    except (FileNotFoundError, untrusted.Refused):
+        pass  # claimed, not started: it will come; of another thing in its place the step's outcome tells
     return offset
 
 
@@ -256,14 +257,16 @@ def _copy_files(found: dict[str, Any], out: str) -> None:
     import shutil
     from pathlib import Path
 
+    from qmrunner import private
     from qmrunner.errors import UsageError
 
     target = Path(out)
     try:
-        for name in found["files"]:
-            place = target / name
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(Path(found["folder"]) / name, place)
+        with private.as_started():
+            for name in found["files"]:
+                place = target / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(Path(found["folder"]) / name, place)
     except OSError as problem:
         raise UsageError(
             "cannot_copy",

@@ -10,10 +10,12 @@ import json
 import math
 import re
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qmrunner import untrusted
 from qmrunner.engines import confine, endings, signatures
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
 from qmrunner.engines.signatures import Finding
@@ -39,6 +41,7 @@ _PER_CONFORMER = {"shifts": ("shielding", "optimise", "geometry"), "select": ("e
 _NEEDED = ("rdkit", "numpy")
 _PACKAGE = Path(__file__).resolve().parents[1]  # an import looks for its name in the folder above
 _TAIL_BYTES = 65536
+_OWN_LINES = 20_000  # at the end of the log: where our own error line is looked for
 _ERROR = re.compile(r"^error (?P<code>[a-z][a-z0-9_]*): (?P<message>.*)$")
 _PROGRESS = re.compile(r"^progress (?P<fraction>[01]\.\d+) (?P<text>.*)$")
 # Deterministic code: the same input fails the same way, unless the machine is to blame.
@@ -190,10 +193,10 @@ def _named_inputs(step: Step) -> dict[str, Any]:
 def _tail(log: Path) -> list[str]:
     """The last lines of the log."""
     try:
-        with log.open("rb") as stream:
+        with untrusted.open_file(log) as stream:
             stream.seek(0, 2)
             stream.seek(max(0, stream.tell() - _TAIL_BYTES))
-            return stream.read().decode("utf-8", "replace").splitlines()
+            return stream.read(_TAIL_BYTES).decode("utf-8", "replace").splitlines()
     except OSError:
         return []
 
@@ -208,7 +211,7 @@ def _marker_missing(log: Path) -> Finding | None:
 
 
 def _files_missing(directory: Path, files: Sequence[str]) -> Finding | None:
-    lost = [name for name in files if not (directory / name).is_file()]
+    lost = [name for name in files if not untrusted.is_file(directory / name)]
     return _bad_result(f"missing: {', '.join(lost)}", "result.json") if lost else None
 
 
@@ -229,21 +232,23 @@ def _ended(log: Path, exit: Exit) -> Outcome:
 def _own_error(log: Path) -> Outcome | None:
     """The outcome that our own ``error CODE: message`` line tells, with the evidence and remedy lines after it."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = list(deque(enumerate(untrusted.lines(log), 1), _OWN_LINES))
     except OSError:
         return None
     for index in range(len(lines) - 1, -1, -1):
-        found = _ERROR.match(lines[index])
+        number, line = lines[index]
+        found = _ERROR.match(line)
         if found is None:
             continue
-        seen, fix = (_follower(lines[index + 1 : index + 3], word) for word in ("seen:", "fix:"))
+        after = [other for _, other in lines[index + 1 : index + 3]]
+        seen, fix = (_follower(after, word) for word in ("seen:", "fix:"))
         code = found["code"]
         text = f"{found['message']} ({seen})" if seen else found["message"]
         return Outcome(
             "failed",
             code,
             failure_class=_CLASSES.get(code, "permanent"),
-            evidence=Evidence(text, log.name, index + 1),
+            evidence=Evidence(text, log.name, number),
             remedy=fix,
             summary=found["message"],
         )
@@ -256,7 +261,7 @@ def _follower(lines: Sequence[str], word: str) -> str | None:
 
 def _read_result(path: Path) -> tuple[dict[str, Any] | None, Finding | None]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = untrusted.read_json(path, untrusted.TEXT_BYTES)
     except (OSError, ValueError) as error:
         return None, _bad_result(str(error), path.name)
     if not isinstance(data, dict):

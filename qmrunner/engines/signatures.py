@@ -26,6 +26,7 @@ is looked for by its longest literal first, so 100 MB take seconds and a few MiB
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import tomllib
@@ -34,6 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from qmrunner import untrusted
 from qmrunner.model.jobs import Evidence, Exit, FailureClass
 
 COMMON = Path(__file__).with_name("common.toml")
@@ -231,8 +233,8 @@ def _blocks(log: Path) -> Iterator[tuple[int, bytes]]:
     """
     line, rest = 1, b""
     try:
-        stream = log.open("rb")
-    except FileNotFoundError:
+        stream = untrusted.open_file(log)
+    except (FileNotFoundError, untrusted.Refused):
         return
     with stream:
         while chunk := stream.read(_BLOCK):
@@ -266,10 +268,10 @@ def _tail(log: Path) -> Iterator[tuple[int, str]]:
     """The last lines of `log` with their numbers, newest first."""
     total = 1 + sum(block.count(b"\n") for _, block in _blocks(log))
     try:
-        with log.open("rb") as stream:
-            stream.seek(max(0, log.stat().st_size - _TAIL))
-            lines = stream.read().split(b"\n")
-    except FileNotFoundError:
+        with untrusted.open_file(log) as stream:
+            stream.seek(max(0, os.fstat(stream.fileno()).st_size - _TAIL))
+            lines = stream.read(_TAIL).split(b"\n")
+    except (FileNotFoundError, untrusted.Refused):
         return
     for back, line in enumerate(reversed(lines)):
         yield total - back, line.decode("utf-8", "replace").rstrip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qmrunner import untrusted
 from qmrunner.chemistry.elements import NUMBERS
 from qmrunner.chemistry.xyz import read_xyz
 from qmrunner.errors import UsageError
@@ -33,7 +34,7 @@ def check(path: Path, name: str, *, charge: int | None = None, unpaired: int | N
 
 def _text(path: Path, name: str) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return untrusted.read_text(path)
     except OSError as error:
         raise UsageError(
             "input_missing", f"{name} cannot be read", evidence=str(error), remedy="submit the job with this file"

@@ -101,6 +101,7 @@ class Exit:
     survivors_ended: int = 0
     oom_kills: int | None = None
     disk_full: bool = False
+    logs_full: bool = False
     started_at: float | None = None
     ended_at: float | None = None
 

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from qmrunner.model import policy
+from qmrunner.model.identity import Identity
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.runtime import tree
 from qmrunner.runtime.attempt import Live, who
@@ -136,7 +137,7 @@ def _lost_with(live: Live, boot: str) -> str:
     """What took the attempt down. A reboot, or a death before the engine began, is not held against the step."""
     identity = live.folder.guardian_identity()
     if identity is None:
-        return "claim"
+        return "worker" if live.begun else "claim"
     return "worker" if identity.boot_id == boot else "machine"
 
 
@@ -156,13 +157,15 @@ def _end_marked(markers: set[str], worker: Worker) -> None:
 
 
 def _from_row(row: Mapping[str, Any], job: Job, step: Step) -> Live:
+    known = Identity.from_dict(row["guardian"]) if row["guardian"] else None
     return Live(
         job=job,
         step=replace(step, attempt=row["number"]),
         number=row["number"],
         grant=Grant(**row["granted"]),
-        folder=AttemptFolder(Path(row["directory"])),
+        folder=AttemptFolder(Path(row["directory"]), known),
         log=Path(row["log"]),
         marker=row["marker"],
         since=row["created_at"],
+        begun=known is not None,
     )

@@ -27,6 +27,7 @@ class Live:
     folder: AttemptFolder
     log: Path
     marker: str
+    begun: bool = False  # a guardian was forked for it
     engine_pid: int | None = None
     content_key: str | None = None
     progress: dict[str, Any] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from qmrunner import untrusted
 from qmrunner.model.identity import Stat
 from qmrunner.runtime import tree
 
@@ -28,7 +30,7 @@ def write_report(path: Path, first_line: str, root: int, hurry: Callable[[], boo
     `_ALL_LIMIT_S` seconds together, and are given up once `hurry` answers True. Raises OSError.
     """
     stats = tree.descendants(root)
-    with open(path, "w", errors="replace") as file:
+    with io.TextIOWrapper(untrusted.create(path), "utf-8", errors="replace") as file:
         file.write(f"{first_line}\n\n")
         for line in _process_lines(stats):
             file.write(line + "\n")

@@ -21,7 +21,7 @@ from qmrunner import logs
 from qmrunner.app import App
 from qmrunner.errors import QmrunnerError
 from qmrunner.queue import listen_for_wake
-from qmrunner.runtime import machine, tree
+from qmrunner.runtime import machine, peers, tree
 from qmrunner.runtime.adoption import adopt
 from qmrunner.runtime.attempt import engine_grace_s
 from qmrunner.runtime.beat import Beat
@@ -63,6 +63,7 @@ def run(app: App, worker: Worker, lifeline: Lifeline) -> int:
     signals = Signals()
     beat = Beat(worker)
     wake = listen_for_wake(app.settings.run_root)
+    peers.tell_senders(wake)
     keep("wake", "wake_failed", partial(_hear_wake, wake, app, beat), worker.leaving)
     beat.start()
     SpaceWatch(worker).start()
@@ -134,7 +135,8 @@ def _announce(worker: Worker) -> None:
 
 
 def _hear_wake(listener: socket.socket, app: App, beat: Beat) -> None:
-    listener.recv(16)
+    if peers.receive(listener, 16) is None:
+        return  # of another user
     app.queue.wake.ring()
     beat.nudge()
 

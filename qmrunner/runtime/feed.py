@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qmrunner import untrusted
 from qmrunner.engines.base import ProgressReader
 from qmrunner.model.eta import Forecast
 
@@ -22,7 +24,7 @@ class Feed:
         self._live = live
         self._reader = reader
         self._offset = 0
-        self._partial = b""
+        self._lines = untrusted.Lines()
         self._iterations = 0
         self._iterating = False
         self._caught_up = True
@@ -36,16 +38,15 @@ class Feed:
         if size is None or size <= self._offset:
             return False
         try:
-            with open(self._live.log, "rb") as file:
+            with untrusted.open_file(self._live.log) as file:
                 file.seek(self._offset)
                 data = file.read(_READ_AT_ONCE)
                 written_at = os.fstat(file.fileno()).st_mtime
         except OSError:
-            return False  # the log is for the people; its absence is dealt with at the end
+            return False  # who follows the attempt looks after it
         self._offset += len(data)
         self._caught_up = self._offset >= size
-        *lines, self._partial = (self._partial + data).split(b"\n")
-        saves = [self._feed(line, written_at) for line in lines]
+        saves = [self._feed(line, written_at) for line in self._lines.feed(data)]
         return any(saves)
 
     def _feed(self, line: bytes, written_at: float) -> bool:
@@ -76,9 +77,9 @@ class Feed:
         }
 
 
-def _size(path: os.PathLike[str]) -> int | None:
+def _size(path: Path) -> int | None:
     try:
-        return os.stat(path).st_size
+        return untrusted.size(path)
     except OSError:
         return None
 

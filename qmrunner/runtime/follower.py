@@ -14,15 +14,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from qmrunner import untrusted
 from qmrunner.engines.base import Engine
 from qmrunner.logs import get as get_logger
 from qmrunner.queue import connect_short
-from qmrunner.runtime import guardian, hangs
+from qmrunner.runtime import guardian, hangs, peers
 from qmrunner.runtime.attempt import Live
 from qmrunner.runtime.feed import Feed
 from qmrunner.runtime.folders import AttemptFolder
+from qmrunner.runtime.outcomes import loss_of
 
 _PROGRESS_EVERY_S = 0.5
+_LOSS_EVERY_S, _LOSS_LOOKS = 1.0, 3  # a server of files may lose sight of one for a moment
+_LONGEST_MESSAGE = 1 << 20
 
 
 class Follower:
@@ -37,14 +41,18 @@ class Follower:
         self._client: socket.socket | None = None
         self._buffer = b""
         self._save_due = False
+        self._losses, self._next_loss_look = 0, 0.0
 
     def connect(self, deadline_s: float = 10.0) -> bool:
         """Reach the guardian; False when there is none (any more)."""
         end = time.monotonic() + deadline_s
         while time.monotonic() < end:
             client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            client.settimeout(1.0)
             try:
                 connect_short(client, self._live.folder.path, guardian.SOCKET)
+                if not self._is_guardian(client):
+                    raise ConnectionRefusedError
             except OSError:
                 client.close()
                 if self._live.folder.exit_record() is not None:
@@ -56,6 +64,13 @@ class Follower:
             self._client = client
             return self._await_hello()
         return False
+
+    def _is_guardian(self, client: socket.socket) -> bool:
+        """Whether the other end is the guardian that was forked for this attempt: an engine may listen there, too."""
+        peer, known = peers.peer_of(client), self._live.folder.known
+        if peer is None or not peers.is_ours(peer[1]):
+            return False
+        return known is None or peer[0] in (0, known.pid)
 
     def _await_hello(self) -> bool:
         assert self._client is not None
@@ -99,6 +114,7 @@ class Follower:
                 self.read_progress()
                 self._save()
                 self._watch_for_hangs()
+                self._watch_for_losses()
         finally:
             client.close()
 
@@ -146,15 +162,34 @@ class Follower:
             return  # it is ending anyway
 
     def _take(self, data: bytes) -> None:
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        *lines, rest = (self._buffer + data).split(b"\n")
+        self._buffer = rest if len(rest) <= _LONGEST_MESSAGE else b""
         for line in lines:
-            message = json.loads(line)
-            if "engine_pid" in message:
+            try:
+                message = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if not isinstance(message, dict):
+                continue
+            if isinstance(message.get("engine_pid"), int):
                 self._live.engine_pid = message["engine_pid"]
-            if "usage" in message:
+            if isinstance(message.get("usage"), dict):
                 self._live.usage = message["usage"]
             if "tree" in message:
                 self._look = message
+
+    def _watch_for_losses(self) -> None:
+        """End an attempt whose folder or log is not there any more: its result could not be read."""
+        now = time.monotonic()
+        if now < self._next_loss_look or self._live.stop_request is not None:
+            return
+        self._next_loss_look = now + _LOSS_EVERY_S
+        lost = loss_of(self._live)
+        self._losses = self._losses + 1 if lost else 0
+        if lost and self._losses >= _LOSS_LOOKS:
+            code, what = lost
+            get_logger().warning(code, job=self._live.job.id, step=self._live.step.name, evidence=what)
+            self._live.stop(code, self._watch.grace_s)
 
     def _watch_for_hangs(self) -> None:
         look, self._look = self._look, None
@@ -169,18 +204,19 @@ class Follower:
 
 def take_snapshot(attempt: AttemptFolder, engine: Engine) -> None:
     """Copy the engine's checkpoint files aside, whole or not at all. The two newest are kept. Raises OSError."""
-    names = engine.checkpoint(attempt.work)
+    names = [name for name in engine.checkpoint(attempt.work) if untrusted.objection(attempt.work / name) is None]
     if not names:
         return
     folder = attempt.snapshots
     folder.mkdir(exist_ok=True)
+    os.close(untrusted.open_folder(folder))
     taken = sorted(int(name) for name in os.listdir(folder) if name.isdigit())
     number = taken[-1] + 1 if taken else 1
     fresh = folder / f".{number}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir()
     for name in names:
-        shutil.copyfile(attempt.work / name, fresh / name)
+        untrusted.copy(attempt.work / name, fresh / name)
     os.rename(fresh, folder / str(number))
     for old in taken[:-1]:
         shutil.rmtree(folder / str(old), ignore_errors=True)

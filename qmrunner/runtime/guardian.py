@@ -28,13 +28,14 @@ import resource
 import select
 import signal
 import socket
+import stat
 import sys
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qmrunner.confinement.enforce import enforce
-from qmrunner.runtime import tree
+from qmrunner.runtime import peers, tree
 from qmrunner.runtime.cgroup import oom_kills
 from qmrunner.runtime.meter import Meter
 
@@ -44,6 +45,8 @@ _FALLOC_FL_KEEP_SIZE = 1
 _LEFTOVER_GRACE_S = 1.0  # for what an engine leaves behind after it ended by itself
 _KILL_EVERY_S = 0.02
 OOM_SCORE = 500  # of -1000 to 1000: half the memory there is, added to the size of an engine's process
+_CLIENTS = 16  # of one consumer, and of one that is being replaced
+_LONGEST_GRACE_S = 86400.0
 _QUOTA_LOOKS = 2  # above the quota in a row: whoever may raise it has had its time
 
 
@@ -125,8 +128,11 @@ class Guardian:
         return listener
 
     def _open_log(self) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        log = os.open(self.order.log, flags, 0o644)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        log = os.open(self.order.log, flags, 0o666)
+        if not stat.S_ISREG(os.fstat(log).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", self.order.log)
+        os.set_blocking(log, True)
         if self.order.preallocate_bytes:
             # Blocks now, size unchanged: a disk that fills up later cannot cut the log short in silence.
             libc = ctypes.CDLL(None, use_errno=True)
@@ -226,6 +232,9 @@ class Guardian:
             client, _ = listener.accept()
         except OSError:
             return
+        if len(self.clients) >= _CLIENTS or not _is_consumer(client):
+            client.close()
+            return
         client.setblocking(False)
         self.clients.append(client)
         poller.register(client, select.POLLIN)
@@ -250,11 +259,11 @@ class Guardian:
             try:
                 message = json.loads(line)
                 if message["op"] == "stop":
-                    self.stop(str(message["reason"]), float(message["grace_s"]))
+                    self.stop(str(message["reason"])[:40], _number(message["grace_s"], _LONGEST_GRACE_S))
                 elif message["op"] == "quota":
-                    self.order = replace(self.order, scratch_quota_mib=int(message["scratch_mib"]))
-            except (ValueError, LookupError, TypeError):
-                continue  # a consumer that died in mid-sentence
+                    self.order = replace(self.order, scratch_quota_mib=int(_number(message["scratch_mib"], 2.0**40)))
+            except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+                continue  # a consumer that died before it had said all, or no consumer
 
     def _tell(self, message: dict[str, Any]) -> None:
         data = json.dumps(message).encode() + b"\n"
@@ -308,6 +317,7 @@ class Guardian:
             "survivors_ended": self.survivors,
             "oom_kills": oom,
             "disk_full": self.meter.usage.disk_full,
+            "logs_full": self.meter.usage.logs_full,
             "started_at": self.started_at,
             "ended_at": time.time(),
         }
@@ -316,11 +326,33 @@ class Guardian:
 
 def write_json(directory: int, name: str, value: Any) -> None:
     """Write a file of the attempt directory so that it is there whole or not at all."""
-    temporary = f"{name}.new"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644, dir_fd=directory)
+    unique = os.urandom(6).hex()  # an engine may have put something under any name that it knows
+    temporary = f".{name}.{unique}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o666, dir_fd=directory)
     with os.fdopen(descriptor, "w") as file:
         file.write(json.dumps(value))  # in one piece: `dump` takes the encoder written in Python
-    os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    try:
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except IsADirectoryError:
+        os.rename(name, f".{name}.{unique}.foreign", src_dir_fd=directory, dst_dir_fd=directory)
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _is_consumer(client: socket.socket) -> bool:
+    """Whether the other end is one to be heard: our own user, and none of the tree that is guarded."""
+    peer = peers.peer_of(client)
+    if peer is None or not peers.is_ours(peer[1]):
+        return False
+    return peer[0] not in {one.pid for one in tree.descendants(os.getpid())}
+
+
+def _number(value: Any, most: float) -> float:
+    """A number from 0 to `most`. Raises ValueError, TypeError."""
+    number = float(value)
+    if not 0.0 <= number <= most:
+        raise ValueError(f"not within 0 and {most}: {number}")
+    return number
 
 
 def _catch_signals() -> int:
@@ -392,31 +424,42 @@ def _release_tail(log: int) -> None:
         pass  # the log stays complete; only its reserve is not given back
 
 
-def guard(directory: str) -> None:
-    """The life of a guardian, from just after the fork to its end. Raises nothing: what goes wrong is in its record."""
+def guard(handle: int) -> None:
+    """The life of a guardian, from just after the fork to its end; `handle` is a descriptor of the attempt's directory.
+
+    What goes wrong with the attempt is in its record; raises OSError when the directory cannot be used at all.
+    """
     os.setsid()
     tree.become_subreaper()
     tree.name_process(tree.GUARDIAN_NAME)
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    diary = os.open("guardian.err", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644, dir_fd=handle)
+    safely = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    diary = os.open("guardian.err", os.O_WRONLY | os.O_APPEND | safely, 0o666, dir_fd=handle)
     null = os.open("/dev/null", os.O_RDWR)
     for source, target in ((null, 0), (diary, 1), (diary, 2)):
         os.dup2(source, target)
     os.close(diary)
     os.close(null)
-    lock = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644, dir_fd=handle)
+    lock = os.open(LOCK, os.O_RDWR | safely, 0o666, dir_fd=handle)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return  # this attempt has its guardian, or is being judged
     # Lock first, look second; who judges an attempt writes `fenced` first and tries the lock second.
-    if os.access(FENCED, os.F_OK, dir_fd=handle):
+    if _is_there(FENCED, handle):
         return
     try:
-        with open(os.open(COMMAND, os.O_RDONLY | os.O_CLOEXEC, dir_fd=handle)) as file:
+        with open(os.open(COMMAND, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)) as file:
             order = Order(**json.load(file))
         Guardian(handle, order).run()
     except BaseException as error:
         print(f"guardian failed: {error!r}", file=sys.stderr)
         tree.signal_tree(os.getpid(), signal.SIGKILL)
         raise
+
+
+def _is_there(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

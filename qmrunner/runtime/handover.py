@@ -11,12 +11,12 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qmrunner import logs
+from qmrunner import logs, untrusted
 from qmrunner.app import App
 from qmrunner.artifacts.blobs import ArtifactsUnavailable, Stored
 from qmrunner.artifacts.files import Artifacts
@@ -149,15 +149,19 @@ class Handover:
         """The raw output, packed."""
         packed = live.folder.path / f"{live.step.name}.{live.number}.log.gz"
         try:
-            with open(live.log, "rb") as log, gzip.open(packed, "wb", compresslevel=3) as out:
+            with (
+                untrusted.open_file(live.log) as log,
+                untrusted.create(packed) as file,
+                gzip.open(file, "wb", compresslevel=3) as out,
+            ):
                 size = os.fstat(log.fileno()).st_size
                 if size > _LOG_BYTES:
                     out.write(f"[the first {size - _LOG_BYTES} bytes are on the machine that ran this]\n".encode())
                     log.seek(size - _LOG_BYTES)
                 shutil.copyfileobj(log, out, 1 << 20)
             return self._artifacts.put({packed.name: packed})
-        except FileNotFoundError:
-            return {}  # it never started
+        except (FileNotFoundError, untrusted.Refused):
+            return {}  # it never started, or left something else in its place
         finally:
             packed.unlink(missing_ok=True)
 
@@ -191,12 +195,13 @@ def _files(live: Live, engine: Engine, *, last: bool) -> Iterator[dict[str, Path
     """
     work = live.folder.work
     newest = _newest_snapshot(live.folder)
-    found = {str(path.relative_to(live.folder.path)): path for path in newest.iterdir()} if newest else {}
-    names = engine.checkpoint(work) if work.is_dir() else ()
+    kept = [path for path in newest.iterdir() if untrusted.objection(path) is None] if newest else []
+    found = {str(path.relative_to(live.folder.path)): path for path in kept}
+    names = _sendable(work, engine.checkpoint(work)) if work.is_dir() else ()
     if last:
         yield {**found, **{f"{WORK}/{name}": work / name for name in names}}
     elif newest:
-        yield {**found, **{f"{WORK}/{path.name}": path for path in newest.iterdir()}}
+        yield {**found, **{f"{WORK}/{path.name}": path for path in kept}}
     else:
         private = live.folder.path / _PRIVATE
         try:
@@ -205,13 +210,19 @@ def _files(live: Live, engine: Engine, *, last: bool) -> Iterator[dict[str, Path
             shutil.rmtree(private, ignore_errors=True)
 
 
+def _sendable(work: Path, names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in names if untrusted.objection(work / name) is None)
+
+
 def _copies(work: Path, names: tuple[str, ...], private: Path) -> dict[str, Path]:
     """Live files as they are now: the engine goes on writing while they are sent."""
     found = {}
     for name in names:
         target = private / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(work / name, target)
+        untrusted.copy(work / name, target)
+        status = os.stat(work / name)
+        os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
         found[f"{WORK}/{name}"] = target
     return found
 

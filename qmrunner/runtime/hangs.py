@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qmrunner import untrusted
 from qmrunner.logs import get as get_logger
 from qmrunner.model.jobs import Evidence, Outcome
 from qmrunner.model.stillness import (
@@ -42,7 +43,7 @@ class HangWatch:
 
     def __init__(self, live: Live, settings: Settings, grace_s: float) -> None:
         self._live = live
-        self._grace_s = grace_s
+        self.grace_s = grace_s
         self._on = settings.hang_watch == "on"
         past, survived = _past(live)
         bounds = Bounds(settings.hang_floor_seconds, settings.hang_quiet_seconds, settings.hang_busy_seconds)
@@ -91,7 +92,7 @@ class HangWatch:
             report=str(path),
         )
         if live.stop_request is None:
-            live.stop("hung", self._grace_s)
+            live.stop("hung", self.grace_s)
 
     def _save_pace(self) -> None:
         """Seldom, and only what is new. Without it the next attempt starts with the settings alone."""
@@ -127,7 +128,7 @@ def _past(live: Live) -> tuple[dict[str, Pace], dict[str, float]]:
     newest earlier attempt that did."""
     for number in range(live.number, 0, -1):
         try:
-            memory = json.loads((live.folder.path.parent / str(number) / PACE).read_text())
+            memory = untrusted.read_json(live.folder.path.parent / str(number) / PACE)
             phases = {phase: pace_from(value) for phase, value in memory["phases"].items()}
             survived = {str(kind): float(seconds) for kind, seconds in memory["survived_s"].items()}
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -145,8 +146,7 @@ def outcome(live: Live, otherwise: Outcome) -> Outcome:
     one; `otherwise` is what the engine says."""
     path = report_path(live.log)
     try:
-        with open(path, errors="replace") as file:
-            said = file.readline().strip().removeprefix(_FIRST_LINE)
+        said = next(untrusted.lines(path), "").strip().removeprefix(_FIRST_LINE)
     except OSError:
         said = ""
     return Outcome(

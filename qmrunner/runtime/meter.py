@@ -39,7 +39,8 @@ class Usage:
     scratch_mib: float = 0.0
     peak_scratch_mib: float = 0.0
     processes: int = 0
-    disk_full: bool = False
+    disk_full: bool = False  # a volume that it writes to
+    logs_full: bool = False  # that of its log, and not that of its folder
 
     def as_dict(self) -> dict[str, Any]:
         return {k: round(v, 3) if isinstance(v, float) else v for k, v in vars(self).items()}
@@ -62,6 +63,7 @@ class Meter:
         self._every = _FIRST_S
         self._next_look = 0.0
         self._shm_free: int | None = None
+        self._scratch_was_full = self._logs_were_full = False
         self._next_walk = 0.0
         self._maps_at = self._maps_cost_s = 0.0
         self._grown = False
@@ -133,5 +135,7 @@ class Meter:
         self._next_walk = ended + max(_WALK_LEAST_S, _WALK_SHARE * (ended - since))
 
     def _look_for_full_disks(self) -> None:
-        full = sampling.is_full(self._folder) or sampling.is_full(self._log)
-        self.usage.disk_full = self.usage.disk_full or full
+        self._scratch_was_full = self._scratch_was_full or sampling.is_full(self._folder)
+        self._logs_were_full = self._logs_were_full or sampling.is_full(self._log)
+        self.usage.disk_full = self._scratch_was_full or self._logs_were_full
+        self.usage.logs_full = self._logs_were_full and not self._scratch_was_full

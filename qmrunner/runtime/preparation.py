@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from qmrunner import untrusted
 from qmrunner.confinement import policy
 from qmrunner.engines.base import Context, Engine, Installed
 from qmrunner.engines.confine import refuse
@@ -19,7 +20,7 @@ from qmrunner.model.space import hard_mark_mib
 from qmrunner.runtime import guardian, machine
 from qmrunner.runtime.attempt import Live, engine_grace_s
 from qmrunner.runtime.environment import compose
-from qmrunner.runtime.folders import AttemptFolder, write_atomically
+from qmrunner.runtime.folders import AttemptFolder, make_log, write_atomically
 from qmrunner.settings import Settings
 
 _PREALLOCATED_LOG_BYTES = 4 << 20
@@ -28,7 +29,8 @@ _PREALLOCATED_LOG_BYTES = 4 << 20
 def prepare(live: Live, engine: Engine, installed: Installed, settings: Settings) -> Command:
     """Fill the attempt directory and write the guardian's order. Raises QmrunnerError or OSError."""
     work = live.folder.work
-    work.mkdir(parents=True)
+    live.folder.make()
+    make_log(live.log)
     context = Context(
         directory=work,
         inputs=inputs_of(live.step, settings.jobs_root / live.job.id),
@@ -120,11 +122,11 @@ def _lay_out(work: Path, command: Command) -> None:
     for name, source in command.copies.items():
         target = work / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source.read_bytes())
+        untrusted.copy(source, target)
     for name, text in command.files.items():
         target = work / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(_bytes(text))
+        untrusted.write_bytes(target, _bytes(text))
     temporary = command.env.get("TMPDIR")
     if temporary and work in Path(temporary).parents:
         Path(temporary).mkdir(parents=True, exist_ok=True)
@@ -137,7 +139,6 @@ def _write_order(
     held: policy.Confinement,
     settings: Settings,
 ) -> None:
-    live.log.parent.mkdir(parents=True, exist_ok=True)
     order = guardian.Order(
         argv=list(command.argv),
         env=dict(environment),

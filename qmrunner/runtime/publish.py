@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
+from qmrunner import untrusted
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.runtime.attempt import Live
 from qmrunner.runtime.folders import write_atomically
@@ -66,14 +67,16 @@ class Publication:
         self.discard()
         self._staged.mkdir(parents=True)
         for name in self._outcome.publish:
-            source = self._live.folder.work / name
-            if source.resolve() != self._live.folder.work.resolve() / name or not source.is_file():
-                continue  # an engine decides what it publishes; a link could name anything
+            if not _is_plain_name(name):
+                continue
             target = self._staged / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
+            try:
+                untrusted.copy(self._live.folder.work / name, target, below=self._live.folder.work)
+            except (FileNotFoundError, untrusted.Refused):
+                continue  # an engine decides what it publishes; a link could name anything
         (self._staged / RESULT).write_text(json.dumps(dict(self._outcome.result), indent=1) + "\n")
-        if OUTPUT not in self._outcome.publish and self._live.log.is_file():
+        if OUTPUT not in self._outcome.publish and untrusted.is_file(self._live.log):
             _link_or_copy(self._live.log, self._staged / OUTPUT)
         write_manifest(self._staged, self._outcome.promote)
         _make_durable(self._staged)
@@ -131,12 +134,17 @@ def write_job_result(jobs_root: Path, job: Job, steps: Sequence[Step]) -> None:
     write_atomically(job_folder / RESULT, json.dumps(dict(result), indent=1, default=str) + "\n", durable=True)
 
 
+def _is_plain_name(name: str) -> bool:
+    """Whether a name leads into the folder it is taken in, and can be shown, stored and sent as it is."""
+    return name.isprintable() and not name.startswith("/") and ".." not in name.split("/")
+
+
 def _link_or_copy(source: Path, target: Path) -> None:
     target.unlink(missing_ok=True)
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
+        untrusted.copy(source, target)
 
 
 def _make_durable(folder: Path) -> None:

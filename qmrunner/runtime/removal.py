@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
+from qmrunner import untrusted
 from qmrunner.runtime.tree import myself
 
 
@@ -21,7 +23,7 @@ def remove_tree(path: Path, root: Path) -> list[str]:
     if root not in path.parents or ".." in path.parts:
         return [f"{path}: not inside {root}"]
     try:
-        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        parent = _descend(root, path.parent.relative_to(root).parts)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -30,6 +32,20 @@ def remove_tree(path: Path, root: Path) -> list[str]:
         return _Removal(parent, path.name).run()
     finally:
         os.close(parent)
+
+
+def _descend(root: Path, levels: Sequence[str]) -> int:
+    """A descriptor of a folder below `root`; no level of it is a link. Raises OSError."""
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    path = root
+    for name in levels:
+        path = path / name
+        try:
+            inner = untrusted.open_folder(path, at)
+        finally:
+            os.close(at)
+        at = inner
+    return at
 
 
 class _Removal:

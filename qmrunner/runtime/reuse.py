@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
-from qmrunner import __version__
+from qmrunner import __version__, untrusted
 from qmrunner.app import App
 from qmrunner.engines.base import Installed
 from qmrunner.errors import QmrunnerError
@@ -52,7 +51,7 @@ def key_of(app: App, live: Live) -> str | None:
 def digest(path: Path) -> str:
     """SHA-256 (hex) of a file. Raises OSError."""
     found = hashlib.sha256()
-    with open(path, "rb") as file:
+    with untrusted.open_file(path) as file:
         while block := file.read(_AT_ONCE):
             found.update(block)
     return found.hexdigest()
@@ -82,7 +81,7 @@ def recover(folder: Path, work: Path) -> Outcome | None:
         if not source.is_file() or source.is_symlink():
             return None
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, target)
+        untrusted.copy(source, target)
         if digest(target) != expected:
             return None
     return Outcome(

@@ -3,9 +3,10 @@
 A fork of it costs milliseconds where a fresh interpreter costs a hundred, and forking a consumer with its threads is
 not safe. It is a child subreaper: when a guardian is killed, that guardian's tree falls to it and is ended at once.
 
-One SOCK_SEQPACKET request per connection: {"op": "guard", "directory"} → {"pid"}; {"op": "settle"} → {"ok"} once no
-process is left that belonged to a dead guardian. It ends when the supervisor does (end of file on its stdin); its
-guardians go on.
+One SOCK_SEQPACKET request per connection: {"op": "guard"} with a descriptor of the attempt's directory → {"pid"}, or
+{"error"} when there can be no fork; {"op": "settle"} → {"ok"} once no process is left that belonged to a dead guardian.
+Whatever else comes is dropped, and so is whoever is another user or says nothing. It ends when the supervisor does (end
+of file on its stdin); its guardians go on.
 """
 
 from __future__ import annotations
@@ -17,32 +18,102 @@ import select
 import signal
 import socket
 import sys
+import time
 import traceback
 
-from qmrunner.runtime import guardian, tree
+from qmrunner.runtime import guardian, peers, tree
 
 SOCKET = "spawner.sock"
+_SPEAK_S = 5.0  # within which a connection says what it wants
+_CONNECTIONS = 64
 
 
-def serve(listener: socket.socket) -> None:
-    guardians: set[int] = set()
-    wake, into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
-    signal.set_wakeup_fd(into, warn_on_full_buffer=False)
-    poller = select.poll()
-    for descriptor in (wake, listener.fileno(), 0):
-        poller.register(descriptor, select.POLLIN | select.POLLHUP)
-    while True:
-        ready = {descriptor for descriptor, _ in poller.poll()}
-        if wake in ready:
-            os.read(wake, 4096)
-            _reap(guardians)
-        if listener.fileno() in ready:
-            _answer(listener, guardians, (wake, into))
-        if 0 in ready and not os.read(0, 1):
+class Spawner:
+    """The one loop: guardians, and who asks for some. Times are monotonic seconds."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._guardians: set[int] = set()
+        self._clients: dict[int, tuple[socket.socket, float]] = {}
+        self._wake, self._into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._poller = select.poll()
+
+    def serve(self) -> None:
+        """Until the supervisor is gone."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(self._into, warn_on_full_buffer=False)
+        self._listener.setblocking(False)
+        for descriptor in (self._wake, self._listener.fileno(), 0):
+            self._poller.register(descriptor, select.POLLIN | select.POLLHUP)
+        while True:
+            ready = {descriptor for descriptor, _ in self._poller.poll(1000 * _SPEAK_S if self._clients else None)}
+            if self._wake in ready:
+                os.read(self._wake, 4096)
+                _reap(self._guardians)
+            for descriptor in ready & set(self._clients):
+                self._answer(descriptor)
+            self._drop_silent()
+            if self._listener.fileno() in ready:
+                self._welcome()
+            # Who finds no room waits in the queue of the listener.
+            room = len(self._clients) < _CONNECTIONS
+            self._poller.modify(self._listener, select.POLLIN if room else 0)
+            if 0 in ready and not os.read(0, 1):
+                return
+
+    def _welcome(self) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except OSError:
+            return  # it has left again, or there are no descriptors now
+        if not peers.heard(client):
+            client.close()
             return
+        client.setblocking(False)
+        self._clients[client.fileno()] = client, time.monotonic() + _SPEAK_S
+        self._poller.register(client, select.POLLIN)
+
+    def _drop_silent(self) -> None:
+        now = time.monotonic()
+        for descriptor in [one for one, (_, until) in self._clients.items() if now > until]:
+            self._leave(descriptor).close()
+
+    def _leave(self, descriptor: int) -> socket.socket:
+        self._poller.unregister(descriptor)
+        return self._clients.pop(descriptor)[0]
+
+    def _answer(self, descriptor: int) -> None:
+        with self._leave(descriptor) as client:
+            passed: list[int] = []
+            try:
+                data, passed, _, _ = socket.recv_fds(client, 65536, 1)
+                for one in passed:
+                    os.set_inheritable(one, False)  # `recv_fds` drops its flags (Python 3.11)
+                reply = self._reply(client, data, passed)
+                if reply is not None:
+                    client.send(json.dumps(reply).encode())
+            except OSError:
+                return  # the consumer died meanwhile; its successor finds the guardian's record
+            finally:
+                for one in passed:
+                    os.close(one)
+
+    def _reply(self, client: socket.socket, data: bytes, passed: list[int]) -> dict[str, object] | None:
+        try:
+            wanted = json.loads(data)["op"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return None  # a consumer that died before it had said all, or no consumer
+        if wanted == "settle":
+            return {"ok": _reap(self._guardians)}
+        if wanted != "guard" or len(passed) != 1:
+            return None
+        mine = (self._wake, self._into, self._listener.fileno(), client.fileno(), *self._clients)
+        try:
+            return {"pid": _fork(passed[0], self._guardians, mine)}
+        except OSError as problem:
+            return {"error": f"fork: {problem.strerror}"}
 
 
 def _reap(guardians: set[int]) -> bool:
@@ -62,25 +133,7 @@ def _reap(guardians: set[int]) -> bool:
     return tree.end_subtrees(orphans(), orphans)
 
 
-def _answer(listener: socket.socket, guardians: set[int], pipe: tuple[int, int]) -> None:
-    client, _ = listener.accept()
-    with client:
-        client.settimeout(5.0)
-        try:
-            request = json.loads(client.recv(65536) or b"{}")
-        except (OSError, ValueError):
-            return  # a consumer that died in mid-sentence
-        if request.get("op") == "guard":
-            reply = {"pid": _fork(request["directory"], guardians, (*pipe, listener.fileno(), client.fileno()))}
-        else:
-            reply = {"ok": _reap(guardians)}
-        try:
-            client.send(json.dumps(reply).encode())
-        except OSError:
-            return  # the consumer died meanwhile; its successor finds the guardian's record
-
-
-def _fork(directory: str, guardians: set[int], inherited: tuple[int, ...]) -> int:
+def _fork(directory: int, guardians: set[int], inherited: tuple[int, ...]) -> int:
     pid = os.fork()
     if pid:
         guardians.add(pid)
@@ -105,7 +158,7 @@ def main() -> None:
     listener = socket.socket(fileno=int(sys.argv[1]))
     gc.collect()
     gc.freeze()  # keep pages shared with the guardians
-    serve(listener)
+    Spawner(listener).serve()
 
 
 if __name__ == "__main__":

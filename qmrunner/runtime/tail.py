@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import queue
+import stat
 import threading
 import time
 from collections.abc import Collection
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qmrunner import untrusted
 from qmrunner.model import visible
 from qmrunner.runtime.folders import unfinished, write_atomically
 from qmrunner.runtime.guarded import Guard
@@ -259,10 +261,12 @@ def _records(prefix: bytes, line: bytes) -> bytes:
 
 
 def _look(path: Path) -> tuple[int, int | None]:
-    """Size and inode; 0 and None when there is no such file."""
+    """Size and inode; 0 and None when there is no such regular file."""
     try:
-        found = path.stat()
+        found = path.lstat()
     except OSError:
+        return 0, None
+    if not stat.S_ISREG(found.st_mode):
         return 0, None
     return found.st_size, found.st_ino
 
@@ -273,7 +277,7 @@ def _size(path: Path) -> int:
 
 def _read(path: Path, offset: int, count: int) -> bytes:
     try:
-        with open(path, "rb") as file:
+        with untrusted.open_file(path) as file:
             file.seek(offset)
             return file.read(count)
     except OSError:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from qmrunner import logs
+from qmrunner import logs, untrusted
 from qmrunner.app import App
 from qmrunner.errors import QmrunnerError
 from qmrunner.model import policy, remedies
@@ -30,11 +30,11 @@ from qmrunner.runtime.follower import Follower
 from qmrunner.runtime.guarded import Guard
 from qmrunner.runtime.handover import Handover
 from qmrunner.runtime.hangs import HangWatch
-from qmrunner.runtime.outcomes import outcome_of, outcome_of_problem, read_exit
+from qmrunner.runtime.outcomes import outcome_of, outcome_of_loss, outcome_of_problem, read_exit
 from qmrunner.runtime.pilot import Pilot
 from qmrunner.runtime.preparation import prepare
 from qmrunner.runtime.removal import remove_tree
-from qmrunner.runtime.spawning import SpawnerClient
+from qmrunner.runtime.spawning import NotForked, SpawnerClient
 from qmrunner.runtime.tail import TailRegister
 from qmrunner.store import candidates, claims
 from qmrunner.store.claims import Claim
@@ -196,7 +196,7 @@ class Worker:
         for earlier in known:
             if not fetching.bring_published(self.app, earlier):
                 continue
-            live.folder.work.mkdir(parents=True)
+            live.folder.make()
             outcome = reuse.recover(self.settings.jobs_root / earlier.job_id / earlier.name, live.folder.work)
             if outcome is not None:
                 source = f"{earlier.job_id}/{earlier.name}"
@@ -205,7 +205,7 @@ class Worker:
                 self.conclusions.conclude(live, told, None, {"reused_from": source})
                 return True
             self.log.warning("reuse_refused", **who(live), source=f"{earlier.job_id}/{earlier.name}")
-            remove_tree(live.folder.work, self.settings.scratch_root)
+            remove_tree(live.folder.path, self.settings.scratch_root)
         return same is not None and self._wait_for(live, same)
 
     def _shares(self, live: Live) -> bool:
@@ -227,7 +227,11 @@ class Worker:
         except Exception as problem:  # whatever it is becomes this attempt's outcome
             return (), problem
         try:
-            self.spawner.guard(live.folder.path)
+            pid = self.spawner.guard(live.folder.path)
+            live.begun = True
+            live.folder = replace(live.folder, known=tree.identity_of(pid))
+        except (NotForked, untrusted.Refused) as problem:
+            return (), problem
         except (OSError, ValueError) as problem:
             # The spawner died, perhaps between the fork and its answer: the attempt's folder tells which.
             self.log.warning("spawn_unanswered", **who(live), error=repr(problem))
@@ -244,7 +248,7 @@ class Worker:
         follower.read_progress()
 
     def _record_start(self, live: Live, notes: tuple[str, ...]) -> bool:
-        record = live.folder.record() or {}
+        guardian = live.folder.guardian_identity()
         self.log.info("step_started", **who(live), engine_pid=live.engine_pid, cores=live.grant.cores)
         try:
             with self.app.store.write() as connection:
@@ -253,7 +257,7 @@ class Worker:
                     self.app.store.now(),
                     step_id=live.step.id,
                     number=live.number,
-                    guardian=record.get("guardian", {}),
+                    guardian=guardian.as_dict() if guardian else {},
                     engine_pid=live.engine_pid,
                     notes=notes,
                     content_key=live.content_key if self._shares(live) else None,
@@ -268,7 +272,11 @@ class Worker:
         record = live.folder.exit_record()
         if record is None:
             self.end_tree(live)
-            self.conclusions.lose(live, "guardian" if live.folder.record() else "claim")
+            lost = outcome_of_loss(live) if live.begun else None
+            if lost is not None:
+                self.conclusions.conclude(live, lost, None, {})
+            else:
+                self.conclusions.lose(live, "guardian" if live.begun or live.folder.record() else "claim")
             return
         exit = read_exit(record)
         usage = {k: v for k, v in record.items() if k != "marker" and v is not None}

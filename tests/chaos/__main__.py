@@ -20,7 +20,7 @@ def disk(mib: int) -> Iterator[Path]:
     """A folder, on a small filesystem of its own where that may be mounted: so that it can be filled."""
     with tempfile.TemporaryDirectory(prefix="qmrunner-chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        mount = ["mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", name]
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=700", "tmpfs", name]
         mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True).returncode == 0
         try:
             yield folder

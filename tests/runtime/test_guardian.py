@@ -344,7 +344,7 @@ def test_an_engine_does_not_start_when_its_guardian_was_killed_before_it_could_s
 import os, signal, sys
 from qmrunner.runtime import guardian
 guardian.write_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-guardian.guard({str(tmp_path / "attempts/1")!r})
+guardian.guard(os.open({str(tmp_path / "attempts/1")!r}, os.O_RDONLY | os.O_DIRECTORY))
 """
     from tests.runtime.conftest import Attempt
 

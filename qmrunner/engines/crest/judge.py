@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
+from qmrunner import untrusted
 from qmrunner.engines import endings, xtb
 from qmrunner.engines.crest import salvage
 from qmrunner.engines.crest.read import BrokenEnsembleError, Conformer, Summary, read_ensemble, read_log
@@ -173,10 +175,10 @@ def _sorted(step: Step, directory: Path, summary: Summary) -> tuple[Finding | No
             wrong = f"{name}: none of the structures that were sorted has the energy {energy}"
         if wrong is None:
             if name != ENSEMBLE:
-                place.write_bytes((directory / name).read_bytes())
+                untrusted.copy(directory / name, place)
             if not _has_bytes(directory / _BEST):
-                first = place.read_text(encoding="utf-8").splitlines(keepends=True)[: 2 + len(conformers[0].symbols)]
-                (directory / _BEST).write_text("".join(first), encoding="utf-8")
+                first = islice(untrusted.lines(place), 2 + len(conformers[0].symbols))
+                untrusted.write_text(directory / _BEST, "".join(f"{line}\n" for line in first))
             return None, conformers
         problem = wrong
     return endings.file_finding("truncated_output", place, problem, _FULL), ()
@@ -198,7 +200,7 @@ def _succeeded(step: Step, directory: Path, summary: Summary, conformers: tuple[
         sorted(
             path.name
             for path in {hit for pattern in _RESULTS for hit in directory.glob(pattern)}
-            if path.is_file() and not path.is_symlink() and _has_bytes(path) and path.name not in step.inputs
+            if _has_bytes(path) and path.name not in step.inputs
         )
     )
     energies = [conformer.energy_hartree for conformer in conformers]
@@ -212,6 +214,6 @@ def _succeeded(step: Step, directory: Path, summary: Summary, conformers: tuple[
 
 def _has_bytes(path: Path) -> bool:
     try:
-        return path.stat().st_size > 0
-    except FileNotFoundError:
+        return untrusted.size(path) > 0
+    except OSError:
         return False

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from qmrunner import untrusted
+
+ENSEMBLE_BYTES = 128 << 20  # 10,000 structures of 200 atoms
 _END = "CREST terminated normally."
+_MOST_WARNINGS = 100
 _UNIQUE = re.compile(r"number of unique conformers for further calc +(\d+)")
 _EARLY = re.compile(r"MTD +\d+ .*terminated EARLY")
 _NUMBER = re.compile(r"-?\d+\.\d+(?:[eE][-+]?\d+)?")
@@ -37,17 +42,13 @@ class BrokenEnsembleError(ValueError):
 def read_log(log: Path) -> Summary:
     """The summary of a CREST log (stdout and stderr together); of an empty one when there is no such file."""
     summary = Summary()
-    try:
-        stream = log.open(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return summary
-    with stream:
-        for line in stream:
+    with suppress(FileNotFoundError):
+        for line in untrusted.lines(log):
             if _END in line:
                 summary.terminated_normally = True
             elif hit := _UNIQUE.search(line):
                 summary.conformers = int(hit[1])
-            elif _EARLY.search(line):
+            elif len(summary.warnings) < _MOST_WARNINGS and _EARLY.search(line):
                 summary.warnings += (line.strip(),)
     return summary
 
@@ -59,9 +60,11 @@ def read_ensemble(path: Path) -> tuple[Conformer, ...]:
     is not a finite number.
     """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = untrusted.read_text(path, ENSEMBLE_BYTES).splitlines()
     except FileNotFoundError:
         raise BrokenEnsembleError(f"{path.name} was not written") from None
+    except untrusted.Refused as problem:
+        raise BrokenEnsembleError(f"{path.name} {problem.strerror}") from None
     found: list[Conformer] = []
     at = 0
     while at < len(lines) and lines[at].strip():

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from qmrunner.engines.crest.read import BrokenEnsembleError, Conformer, read_ensemble
+from qmrunner import untrusted
+from qmrunner.engines.crest.read import ENSEMBLE_BYTES, BrokenEnsembleError, Conformer, read_ensemble
 
 MARKER = "salvage.json"
 INPUT = "salvaged_iterations.xyz"
@@ -70,7 +71,7 @@ def checkpoint_files(directory: Path) -> tuple[str, ...]:
     tell how many iterations were complete; of a salvage, what it worked on.
     """
     if read_marker(directory) is not None:
-        return tuple(name for name in (MARKER, INPUT) if (directory / name).is_file())
+        return tuple(name for name in (MARKER, INPUT) if untrusted.is_file(directory / name))
     names = _completed(directory)[0]
     merged = bool(names) and not _ITERATION.fullmatch(names[0])
     return (*names, *_numbered(directory, _COMPLETED)) if merged else names
@@ -79,15 +80,15 @@ def checkpoint_files(directory: Path) -> tuple[str, ...]:
 def read_marker(directory: Path) -> Marker | None:
     """The marker of an attempt that salvaged; None for a search."""
     try:
-        return Marker(**json.loads((directory / MARKER).read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
+        return Marker(**untrusted.read_json(directory / MARKER))
+    except (FileNotFoundError, untrusted.Refused, ValueError, TypeError):
         return None
 
 
 def give_up(directory: Path, marker: Marker) -> None:
     """Let no later attempt salvage again what `directory` could not. Raises OSError."""
     spent = Marker(marker.iterations, marker.structures, marker.tries, failed=True)
-    (directory / MARKER).write_text(spent.text(), encoding="utf-8")
+    untrusted.write_text(directory / MARKER, spent.text())
 
 
 def find(previous: Path) -> Salvage | None:
@@ -98,12 +99,12 @@ def find(previous: Path) -> Salvage | None:
         if found is None:
             return None
         again = Marker(marker.iterations, marker.structures, marker.tries + 1)
-        return Salvage((previous / INPUT).read_text(encoding="utf-8"), found[0].symbols, again, INPUT)
+        return Salvage(untrusted.read_text(previous / INPUT, ENSEMBLE_BYTES), found[0].symbols, again, INPUT)
     names, iterations, structures = _completed(previous)
     if not names:
         return None
     symbols = read_ensemble(previous / names[0])[0].symbols
-    text = "".join(_ended((previous / name).read_text(encoding="utf-8")) for name in names)
+    text = "".join(_ended(untrusted.read_text(previous / name, ENSEMBLE_BYTES)) for name in names)
     return Salvage(text, symbols, Marker(iterations, structures), ", ".join(names))
 
 
@@ -137,7 +138,7 @@ def _completed(directory: Path) -> tuple[tuple[str, ...], int, int]:
 def _numbered(directory: Path, pattern: re.Pattern[str]) -> list[str]:
     """Names of the files that `pattern` fits, by number."""
     hits = [(int(hit[1]), path) for path in directory.iterdir() if (hit := pattern.fullmatch(path.name))]
-    return [path.name for _, path in sorted(hits) if path.is_file() and not path.is_symlink()]
+    return [path.name for _, path in sorted(hits) if untrusted.is_file(path)]
 
 
 def _whole(directory: Path, name: str) -> tuple[Conformer, ...] | None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qmrunner import untrusted
 from qmrunner.engines.base import Context, Installed, Which
 from qmrunner.engines.confine import Finding
 from qmrunner.engines.nwchem import confine, deck, hessian, launch, molecule, outcome, reader, remedies, restart, sizes
@@ -119,7 +120,7 @@ def _deck_text(step: Step, context: Context) -> tuple[str, str]:
     path = context.inputs.get(name)
     if path is None or not path.is_file():
         raise QmrunnerError("input_missing", f"The deck {name} is not among the inputs.")
-    return name, reader.decode(path.read_bytes())
+    return name, reader.decode(untrusted.read_bytes(path))
 
 
 def _deck_work(step: Step, context: Context, ranks: int) -> Command:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from qmrunner import untrusted
 from qmrunner.engines.nwchem.molecule import PREFIX
 
 FILE = f"{PREFIX}.hess"
@@ -20,7 +21,7 @@ def from_xtb(path: Path, atoms: int) -> str | None:
     that of the symmetrised matrix. Format of NWChem: stpr_wrt_fd_from_sq.F.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = untrusted.read_text(path, errors="strict")
         values = [
             float(word) for line in text.splitlines() if not line.lstrip().startswith("$") for word in line.split()
         ]

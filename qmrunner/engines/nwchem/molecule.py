@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qmrunner import untrusted
 from qmrunner.errors import QmrunnerError
 
 PREFIX = "calc"
@@ -107,7 +108,7 @@ def read_xyz(path: Path, expected: Sequence[str] | None = None) -> Geometry:
     `expected` ones in order.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = untrusted.read_text(path, errors="strict").splitlines()
     except FileNotFoundError as error:
         raise QmrunnerError("input_missing", f"The geometry file {path.name} is not there.") from error
     try:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from qmrunner import untrusted
 from qmrunner.engines.nwchem import deck, molecule, reader, restart
 from qmrunner.engines.nwchem.read import Report
 from qmrunner.engines.signatures import Finding, load
@@ -109,7 +110,7 @@ def _success(step: Step, directory: Path, log: Path, report: Report, provenance:
         names = sorted(path.name for path in directory.iterdir() if path != log and _kept(path))
     else:
         orbitals = (f"{molecule.PREFIX}.movecs",) if step.task == "optimise" else ()
-        names = [name for name in (molecule.DECK, *orbitals) if (directory / name).is_file()]
+        names = [name for name in (molecule.DECK, *orbitals) if untrusted.is_file(directory / name)]
     publish = tuple(dict.fromkeys([*([_GEOMETRY] if geometry else []), *names]))
     result["files"] = list(publish)
     energy = report.energy.hartree
@@ -139,7 +140,7 @@ def _write_geometry(step: Step, directory: Path, report: Report) -> bool:
     if geometry is None:
         return False
     comment = f"energy {report.energy.hartree} hartree" if report.energy.hartree is not None else "optimised"
-    (directory / _GEOMETRY).write_text(geometry.as_xyz(comment), encoding="utf-8")
+    untrusted.write_text(directory / _GEOMETRY, geometry.as_xyz(comment))
     return True
 
 
@@ -163,12 +164,12 @@ def _stopped(exit: Exit, problem: Finding, log: Path, provenance: dict[str, Any]
 def _deck_text(step: Step, directory: Path) -> str | None:
     name = str(step.params.get("deck", molecule.DECK)) if step.task == "deck" else molecule.DECK
     try:
-        return reader.decode((directory / name).read_bytes())
+        return reader.decode(untrusted.read_bytes(directory / name))
     except OSError:
         return None
 
 
 def _kept(path: Path) -> bool:
-    if path.is_symlink() or not path.is_file() or path.name.endswith(_SCRATCH_ENDINGS):
+    if not untrusted.is_file(path) or path.name.endswith(_SCRATCH_ENDINGS):
         return False
     return not any(part in path.name for part in _SCRATCH_PARTS)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from qmrunner import untrusted
 from qmrunner.engines.nwchem.molecule import Geometry
 from qmrunner.model.jobs import Evidence
 
@@ -171,13 +173,10 @@ class Report:
 
 
 def _read(log: Path, readers: tuple[Reader, ...]) -> None:
-    try:
-        with log.open(encoding="utf-8", errors="replace") as stream:
-            for number, line in enumerate(stream, 1):
-                for reader in readers:
-                    reader.feed(line, number)
-    except FileNotFoundError:
-        return
+    with suppress(FileNotFoundError):
+        for number, line in enumerate(untrusted.lines(log), 1):
+            for reader in readers:
+                reader.feed(line, number)
 
 
 def _finite(text: str) -> float | None:

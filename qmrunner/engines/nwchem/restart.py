@@ -8,12 +8,14 @@ of the ladder, so that a file that only looks whole cannot hold a step for ever.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from qmrunner import untrusted
 from qmrunner.engines.nwchem.molecule import GUESS, PREFIX, Geometry, read_xyz
 from qmrunner.errors import QmrunnerError
 
@@ -22,6 +24,8 @@ MARKER = "resumed.txt"
 RESUME_XYZ = f"{PREFIX}-resume.xyz"
 _RESPONSE = f"{PREFIX}.shieldcphf"
 _DATABASE_HEAD = b"hdbm v1.0\0"
+_DATABASE_BYTES = 256 << 20
+_MOST_RECORDS = 1_000_000  # orbitals of 10,000 functions have 20,000
 _TRIES_PER_RUNG = 2
 _NUMBER = re.compile(r"(\d+)$")
 
@@ -51,12 +55,12 @@ FRESH = ResumePoint("fresh", {})
 def checkpoint_files(directory: Path) -> tuple[str, ...]:
     """Names of the files in `directory` that a later attempt can go on from; empty without orbitals."""
     movecs = directory / f"{PREFIX}.movecs"
-    if not movecs.is_file():
+    if not untrusted.is_file(movecs):
         return ()
     names = [f"{PREFIX}.{ending}" for ending in ("db", "movecs", "drv.hess", "shieldcphf")]
     xyz = _geometry_files(directory)
     names += [*(path.name for path in xyz[:1]), MARKER]
-    return tuple(name for name in names if (directory / name).is_file())
+    return tuple(name for name in names if untrusted.is_file(directory / name))
 
 
 def resume_optimisation(previous: Path | None, atoms: tuple[str, ...], orbitals: bool = True) -> ResumePoint:
@@ -108,7 +112,7 @@ def database_ok(path: Path) -> bool:
     After the head come records: three 32-bit integers (key size, value size, active), then key and value.
     """
     try:
-        data = path.read_bytes()
+        data = untrusted.read_bytes(path, _DATABASE_BYTES)
     except OSError:
         return False
     if not data.startswith(_DATABASE_HEAD):
@@ -126,10 +130,13 @@ def database_ok(path: Path) -> bool:
 def records_ok(path: Path) -> bool:
     """Whether a Fortran unformatted file is whole: every record has the same length mark before and behind."""
     try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            at = 0
-            while at + 8 <= size:
+        with untrusted.open_file(path) as stream:
+            found = os.fstat(stream.fileno())
+            size, at, records = found.st_size, 0, 0
+            if untrusted.is_hollow(found):
+                return False
+            while at + 8 <= size and records < _MOST_RECORDS:
+                records += 1
                 (length,) = struct.unpack("<i", stream.read(4))
                 if length < 0 or at + 8 + length > size:
                     return False
@@ -179,7 +186,7 @@ def _readable(path: Path, atoms: tuple[str, ...] | None) -> Geometry | None:
 def _stuck(previous: Path) -> tuple[str, int] | None:
     """The rung `previous` resumed on and its tries, if `previous` then neither finished a step nor left a snapshot."""
     try:
-        rung, tries = (previous / MARKER).read_text(encoding="utf-8").split()
+        rung, tries = untrusted.read_text(previous / MARKER, untrusted.RECORD_BYTES).split()
     except (OSError, ValueError):
         return None
     moved = any(_number_of(path) >= 0 for path in _geometry_files(previous)) or previous.with_name(SNAPSHOTS).is_dir()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qmrunner import untrusted
 from qmrunner.engines import endings
 from qmrunner.engines.openmp import integer, value_of
 from qmrunner.engines.signatures import Finding, load
@@ -171,7 +171,7 @@ def _wrong_atoms(run: _Run, step: Step) -> Finding | None:
 def _optimised(run: _Run) -> Outcome:
     """Success of `optimise`. The geometry gets its plain name here, by a rename that cannot leave half a file."""
     partial = run.directory / "geometry.xyz.part"
-    shutil.copyfile(run.directory / "xtbopt.xyz", partial)
+    untrusted.copy(run.directory / "xtbopt.xyz", partial)
     partial.replace(run.directory / "geometry.xyz")
     result = _result(run.summary)
     if not run.asked(_FREQUENCIES):
@@ -203,14 +203,14 @@ def _result(summary: Summary) -> dict[str, Any]:
 def results(directory: Path, prefix: str, inputs: frozenset[str]) -> tuple[str, ...]:
     """Names of the result files in `directory` that hold anything, inputs left out."""
     hits = {path for pattern in _RESULTS for start in {"", prefix} for path in directory.glob(start + pattern)}
-    kept = (p.name for p in hits if p.is_file() and not p.is_symlink() and p.stat().st_size and p.name not in inputs)
+    kept = (p.name for p in hits if untrusted.is_file(p) and untrusted.size(p) and p.name not in inputs)
     return tuple(sorted(kept))
 
 
 def _symbols(path: Path) -> tuple[str, ...]:
     """Atom symbols of an XYZ file that `incomplete` found whole; empty when there is none."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = untrusted.read_text(path).splitlines()
         return tuple(line.split()[0] for line in lines[2 : 2 + int(lines[0])])
     except (OSError, ValueError, IndexError):
         return ()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
+from qmrunner import untrusted
 from qmrunner.errors import UsageError
 
+_MOST_WARNINGS = 100
 _NUMBER = re.compile(r"-?\d+\.\d+(?:[eEdD][-+]?\d+)?|NaN|\*{3,}", re.IGNORECASE)
 _CONVERGED = re.compile(r"GEOMETRY OPTIMIZATION CONVERGED AFTER +(\d+)")
 _FAILED = re.compile(r"FAILED TO CONVERGE GEOMETRY OPTIMIZATION IN +(\d+)")
@@ -43,12 +45,8 @@ class Summary:
 def read_log(log: Path) -> Summary:
     """The summary of an xTB log (stdout and stderr together); of an empty one when there is no such file."""
     summary = Summary()
-    try:
-        stream = log.open(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return summary
-    with stream:
-        for line in stream:
+    with suppress(FileNotFoundError):
+        for line in untrusted.lines(log):
             _take(summary, line)
     return summary
 
@@ -67,9 +65,10 @@ def _take(summary: Summary, line: str) -> None:
     elif hit := _ELECTRONS.search(line):
         summary.electrons = int(hit[1])
     elif hit := _WRITTEN.search(line):
-        summary.geometry = hit[1]
+        summary.geometry = PurePath(hit[1]).name  # a name in its folder, whatever the log says
     elif hit := _WARNING.match(line):
-        summary.warnings += (hit[1].strip(),)
+        if len(summary.warnings) < _MOST_WARNINGS:
+            summary.warnings += (hit[1].strip(),)
     elif "* finished run on" in line:
         summary.finished = True
     elif "normal termination of xtb" in line and "abnormal" not in line:
@@ -96,7 +95,7 @@ def _number(line: str) -> float | None:
 def lowest_wavenumber(path: Path) -> float | None:
     """The lowest wavenumber (cm⁻¹, negative for an imaginary one) of a `vibspectrum` file; None when it tells none."""
     found = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in untrusted.lines(path):
         words = line.split()
         # Translations and rotations have no symmetry label, and are no vibrations.
         if len(words) > 2 and words[0].isdigit() and words[1].isalpha():
@@ -111,11 +110,13 @@ def incomplete(path: Path) -> str | None:
     A full disk leaves files of zero bytes, or cut at a block, under an exit status of 0.
     """
     try:
-        size = path.stat().st_size
+        size = untrusted.size(path)
     except FileNotFoundError:
         return f"{path.name} was not written"
     if size == 0:
         return f"{path.name} has zero bytes"
+    if size > untrusted.TEXT_BYTES:
+        return None if path.suffix not in (".xyz", ".json") else f"{path.name} has {size:,} bytes, which no result has"
     if path.suffix == ".xyz":
         return _incomplete_xyz(path)
     if path.suffix == ".json":
@@ -123,7 +124,7 @@ def incomplete(path: Path) -> str | None:
     if path.name.endswith("hessian"):
         return _incomplete_hessian(path)
     if path.name.endswith("vibspectrum"):
-        whole = path.read_text(encoding="utf-8", errors="replace").rstrip().endswith("$end")
+        whole = untrusted.read_text(path).rstrip().endswith("$end")
         return None if whole else f"{path.name} ends without $end"
     return None
 
@@ -132,7 +133,7 @@ def _incomplete_xyz(path: Path) -> str | None:
     from qmrunner.chemistry.xyz import read_xyz
 
     try:
-        read_xyz(path.read_text(encoding="utf-8", errors="replace"), path.name)
+        read_xyz(untrusted.read_text(path), path.name)
     except UsageError as error:
         return error.message
     return None
@@ -140,7 +141,7 @@ def _incomplete_xyz(path: Path) -> str | None:
 
 def _incomplete_json(path: Path) -> str | None:
     try:
-        json.loads(path.read_bytes())
+        untrusted.read_json(path, untrusted.TEXT_BYTES)
     except ValueError as error:
         # xTB writes NaN and Fortran overflows, which are not JSON either.
         return f"{path.name} is not whole JSON: {error}"
@@ -149,8 +150,7 @@ def _incomplete_json(path: Path) -> str | None:
 
 def _incomplete_hessian(path: Path) -> str | None:
     """A Hessian of N atoms holds a header and (3 N)² numbers."""
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        count = sum(_numbers(stream))
+    count = sum(_numbers(untrusted.lines(path)))
     side = math.isqrt(count)
     if side * side == count and side % 3 == 0:
         return None

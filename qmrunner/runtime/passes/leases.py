@@ -92,11 +92,12 @@ class Leases:
 
     def _ended_here(self, attempt: Mapping[str, Any]) -> bool:
         """End guardian and tree of an attempt on this machine; True once both are proven gone."""
-        folder = AttemptFolder(Path(attempt["directory"]))
+        known = Identity.from_dict(attempt["guardian"]) if attempt["guardian"] else None
+        folder = AttemptFolder(Path(attempt["directory"]), known)
         folder.fence()
-        record = folder.record()
-        if record is not None:
-            tree.send(Identity.from_dict(record["guardian"]), signal.SIGTERM, signal.SIGCONT)
+        guardian = folder.guardian_identity()
+        if guardian is not None:
+            tree.send(guardian, signal.SIGTERM, signal.SIGCONT)
         end = time.monotonic() + _TREE_DEADLINE_S
         gone = tree.end_marked(attempt["marker"])
         while folder.guardian_lives() and time.monotonic() < end:

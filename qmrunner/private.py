@@ -1,0 +1,213 @@
+"""Folders that are ours alone: who owns each level of a path, and who else may write there.
+
+A folder that somebody else may write to is a folder whose contents somebody else chooses: an attempt's command among
+them. Roots are judged when the daemon or a command starts, the levels below them each time by descriptor.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from qmrunner import untrusted
+from qmrunner.errors import NotReadyError
+
+ACCESS = ("off", "read", "write")
+_UMASKS = {"off": 0o077, "read": 0o027, "write": 0o007}
+_NOBODY_FILE, _MAP_FILE = Path("/proc/sys/kernel/overflowuid"), Path("/proc/self/uid_map")
+_ALL_IDS = 2**32 - 1
+_MADE = (
+    *("run", "jobs", "scratch", "logs", "qmrunner.env", "home.id", "ballast"),
+    *(f"{name}.db{ending}" for name in ("store", "queue") for ending in ("", "-wal", "-shm")),
+)
+# O_PATH: to close another descriptor of a database would drop this process's locks on it (fcntl(2)).
+_LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_outer: int | None = None
+
+
+class NotOurs(untrusted.Refused):
+    """A level of a path is no folder of ours alone."""
+
+
+def umask_of(access: str) -> int:
+    """The umask under which all files of an installation are made. `access` is a word of `ACCESS`."""
+    return _UMASKS[access]
+
+
+def restrict(access: str) -> None:
+    """Make all files of this process for us alone, from now on; whoever starts it may have any umask."""
+    global _outer
+    before = os.umask(umask_of(access))
+    _outer = before if _outer is None else _outer
+
+
+@contextmanager
+def as_started() -> Iterator[None]:
+    """For files that are the caller's, and not of the installation: the umask that this process was started with."""
+    if _outer is None:
+        yield
+        return
+    now = os.umask(_outer)
+    try:
+        yield
+    finally:
+        os.umask(now)
+
+
+def close_to_others(home: Path, access: str) -> None:
+    """Take from others what an earlier umask gave them of the folders and files that we made in a home."""
+    mask = umask_of(access)
+    for name in _MADE:
+        try:
+            descriptor = os.open(home / name, _LOOK)
+        except OSError:
+            continue  # not there, or on its way out
+        try:
+            seen = os.fstat(descriptor)
+            plain = stat.S_ISREG(seen.st_mode) or stat.S_ISDIR(seen.st_mode)
+            if plain and seen.st_uid == os.geteuid() and seen.st_mode & mask:
+                os.chmod(f"/proc/self/fd/{descriptor}", stat.S_IMODE(seen.st_mode) & ~mask)
+        finally:
+            os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Who may own a folder and write to it, ourselves and root apart. With group access: whoever is of its group, if
+    we are."""
+
+    uid: int
+    groups: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, access: str) -> Trust:
+        """For this process, and a word of `ACCESS`."""
+        groups = frozenset({os.getegid(), *os.getgroups()}) if access == "write" else frozenset[int]()
+        return cls(os.geteuid(), groups)
+
+    def objection(self, found: os.stat_result) -> str | None:
+        """Why a folder with this status is not ours alone; None when it is."""
+        ours = found.st_gid in self.groups
+        if found.st_uid not in (0, self.uid) and not ours:
+            return f"it belongs to user id {found.st_uid}, and this is {self.uid}"
+        if found.st_mode & stat.S_IWOTH:
+            return f"all users may write to it (mode {stat.S_IMODE(found.st_mode):o})"
+        alone = found.st_gid in (0, self.uid)  # a user's own group has the user's number
+        if found.st_mode & stat.S_IWGRP and not ours and not alone:
+            return f"group {found.st_gid} may write to it (mode {stat.S_IMODE(found.st_mode):o})"
+        return None
+
+    def objection_above(self, found: os.stat_result) -> str | None:
+        """The same for a folder above a root: there only who may put another folder in a root's place matters."""
+        if found.st_uid not in (0, self.uid, _unknown_owner()) and found.st_gid not in self.groups:
+            return f"it belongs to user id {found.st_uid}, and this is {self.uid}"
+        if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+            return f"all users may put other folders there (mode {stat.S_IMODE(found.st_mode):o})"
+        return None
+
+
+def private_root(path: Path) -> Path:
+    """Where our files go for a root that was set: `path` itself, or, where all users of a machine share that
+    (a sticky folder such as /tmp or /scratch), a folder of our own below it."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return path
+    shared = found.st_mode & stat.S_IWOTH and found.st_mode & stat.S_ISVTX
+    return path / f"qmrunner-{os.geteuid()}" if shared else path
+
+
+def make_root(path: Path, access: str, setting: str) -> None:
+    """Make a root folder where it is missing, and judge it and all above it.
+
+    `setting` is the variable that names it. Raises NotReadyError `folder_not_private`, OSError when it cannot be made.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    _close_if_new(path, access)
+    trust = Trust.of(access)
+    place = Path(os.path.realpath(path))
+    for level in (*reversed(place.parents), place):
+        found = os.lstat(level)
+        why = trust.objection(found) if level == place else trust.objection_above(found)
+        if why is None and not stat.S_ISDIR(found.st_mode):
+            why = "it is no folder"
+        if why is not None:
+            raise _not_private(path, level, why, found, access, setting)
+
+
+def _close_if_new(path: Path, access: str) -> None:
+    """Our own folder, open to all and still empty, as a fresh volume is: nobody can miss what is taken from them."""
+    found = os.stat(path)
+    if found.st_uid == os.geteuid() and found.st_mode & stat.S_IWOTH and not os.listdir(path):
+        os.chmod(path, stat.S_IMODE(found.st_mode) & ~umask_of(access) & ~stat.S_ISVTX)
+
+
+def _not_private(path: Path, level: Path, why: str, found: os.stat_result, access: str, setting: str) -> NotReadyError:
+    uid = os.geteuid()
+    remedy = f"set {setting} to a folder of your own (`mkdir -m 700 …`)"
+    if level == path and found.st_uid == uid:
+        remedy = f"run `chmod go-w {path}`, or {remedy}"
+        if found.st_mode & stat.S_IWGRP and not found.st_mode & stat.S_IWOTH and access != "write":
+            remedy += "; where the whole group is to be trusted, set QMRUNNER_GROUP_ACCESS=write"
+    elif level == path:
+        remedy = f"run `chown -R {uid} {path}` and `chmod go-w {path}`, or {remedy}"
+    return NotReadyError(
+        "folder_not_private",
+        f"{path} is not safe from other users: what they put there would be run as this user",
+        evidence=f"{level}: {why}",
+        remedy=remedy,
+    )
+
+
+def open_levels(root: Path, levels: Sequence[str], *, make: bool = False, fresh: bool = False) -> int:
+    """A descriptor of the folder `root/levels`, each level opened from the one above and judged by it.
+
+    A level may be no more open than the root, and belong to us, to root or to the root's owner. With `make` missing
+    ones are made, and with `fresh` the last one must be made by this call. Raises NotOurs, FileExistsError, OSError.
+    """
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        top = os.fstat(at)
+        path = root
+        for number, name in enumerate(levels, 1):
+            path = path / name
+            if make:
+                _make(at, name, must=fresh and number == len(levels))
+            inner = untrusted.open_folder(path, at)
+            os.close(at)
+            at = inner
+            if why := _level_objection(os.fstat(at), top):
+                raise NotOurs(1, why, str(path))
+    except BaseException:
+        os.close(at)
+        raise
+    return at
+
+
+def _make(at: int, name: str, *, must: bool) -> None:
+    try:
+        os.mkdir(name, 0o777, dir_fd=at)  # less the umask
+    except FileExistsError:
+        if must:
+            raise
+
+
+def _level_objection(found: os.stat_result, top: os.stat_result) -> str | None:
+    if found.st_uid not in (0, os.geteuid(), top.st_uid):
+        return f"belongs to user id {found.st_uid}"
+    if found.st_mode & ~top.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"is open to others (mode {stat.S_IMODE(found.st_mode):o})"
+    return None
+
+
+def _unknown_owner() -> int:
+    """The user id that stands for all that a user namespace does not know; -1 where it knows all."""
+    try:
+        known = sum(int(line.split()[2]) for line in _MAP_FILE.read_text().splitlines())
+        return int(_NOBODY_FILE.read_text()) if known < _ALL_IDS else -1
+    except (OSError, ValueError, IndexError):
+        return -1
