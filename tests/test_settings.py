@@ -51,6 +51,8 @@ EXAMPLES: dict[str, tuple[str, Any, str | None]] = {
     "sweep_seconds": ("60", 60.0, "0.5"),
     "reuse": ("off", "off", "of"),
     "remedies": ("off", "off", "al"),
+    "confine": ("require", "require", "yes"),
+    "confine_allow": ("/a:/b/../c", (Path("/a"), Path("/c")), None),
     "log_level": ("debug", "debug", "loud"),
     "api_host": ("::1", "::1", None),
     "api_port": ("0", 0, "http"),

@@ -340,11 +340,9 @@ def write_json(directory: int, name: str, value: Any) -> None:
 
 
 def _is_consumer(client: socket.socket) -> bool:
-    """Whether the other end is one to be heard: our own user, and none of the tree that is guarded."""
+    """Whether the other end is one to be heard: our own user, and no engine."""
     peer = peers.peer_of(client)
-    if peer is None or not peers.is_ours(peer[1]):
-        return False
-    return peer[0] not in {one.pid for one in tree.descendants(os.getpid())}
+    return peer is not None and peers.is_ours(peer[1]) and not tree.is_guarded(peer[0])
 
 
 def _number(value: Any, most: float) -> float:

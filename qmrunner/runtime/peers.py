@@ -25,12 +25,6 @@ def is_ours(uid: int) -> bool:
     return uid in (0, os.geteuid())
 
 
-def heard(client: socket.socket) -> bool:
-    """Whether the other end of a connection is one to be heard."""
-    peer = peer_of(client)
-    return peer is not None and is_ours(peer[1])
-
-
 def tell_senders(listener: socket.socket) -> None:
     """Have the kernel say of each datagram who sent it."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)

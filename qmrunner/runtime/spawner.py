@@ -68,7 +68,9 @@ class Spawner:
             client, _ = self._listener.accept()
         except OSError:
             return  # it has left again, or there are no descriptors now
-        if not peers.heard(client):
+        peer = peers.peer_of(client)
+        # An engine that may make local sockets must not have a guardian for a folder of its own.
+        if peer is None or not peers.is_ours(peer[1]) or tree.is_guarded(peer[0]):
             client.close()
             return
         client.setblocking(False)

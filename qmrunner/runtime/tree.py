@@ -164,6 +164,20 @@ def descendants(root: int) -> list[Stat]:
     return found
 
 
+def is_guarded(pid: int) -> bool:
+    """Whether a guardian is among the ancestors of this process: it is an engine, or was started by one."""
+    seen: set[int] = set()
+    while pid > 1 and pid not in seen:
+        seen.add(pid)
+        stat = stat_of(pid)
+        if stat is None:
+            return False
+        if stat.comm == GUARDIAN_NAME:
+            return True
+        pid = stat.ppid
+    return False
+
+
 def signal_tree(root: int, *signals: int) -> int:
     """Signal every living descendant of `root`. Returns how many there were."""
     boot, namespace = boot_id(), pid_namespace()

@@ -302,3 +302,25 @@ def test_what_listens_in_place_of_a_guardian_is_not_believed(tmp_path: Path) -> 
         other.kill()
         other.wait()
         listener.close()
+
+
+_ASKS = """
+import array, os, socket, sys
+folder = os.open(sys.argv[2], os.O_RDONLY)
+with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as one:
+    one.settimeout(5)
+    one.connect(sys.argv[1])
+    try:
+        one.sendmsg([b'{"op":"guard"}'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [folder]))])
+        print("answer", one.recv(1000), flush=True)
+    except ConnectionError:
+        print("answer", b"", flush=True)
+"""
+
+
+def test_an_engine_gets_no_guardian_for_a_folder_of_its_own(spawning: Spawner, tmp_path: Path) -> None:
+    """Its own user asks, so that only where it comes from can tell."""
+    argv = (sys.executable, "-c", _ASKS, str(tmp_path / spawner.SOCKET), str(tmp_path))
+    attempt = spawning.guard(*argv)
+    assert attempt.exit()["returncode"] == 0
+    assert attempt.log.read_text() == "answer b''\n"
