@@ -42,6 +42,7 @@ MAY = {
     "qmrunner.store": {"qmrunner.store", "qmrunner.model", "qmrunner.errors"},
     "qmrunner.engines": {
         "qmrunner.engines",
+        "qmrunner.confinement.interpreter",
         "qmrunner.model",
         "qmrunner.errors",
         "qmrunner.untrusted",

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from qmrunner.api import parsing
 from qmrunner.api.forms import ConformersForm, Form, NmrForm, NwchemForm, XtbForm
+from qmrunner.confinement.enforce import enforce
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Submission
 from qmrunner.workflows import submission
@@ -155,6 +156,8 @@ def _serve(descriptor: int) -> NoReturn:
             request = json.loads(connection.recv_bytes())
             most = math.ceil(request["seconds"]) + 1
             resource.setrlimit(resource.RLIMIT_CPU, (most, most))
+            if request["confinement"] is not None:
+                enforce(request["confinement"])
             with _ended_with(descriptor):
                 answer = json.dumps(_answer(request)).encode()
             connection.send_bytes(answer)

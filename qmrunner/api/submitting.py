@@ -18,7 +18,7 @@ from qmrunner.api import bodies
 from qmrunner.api.access import Caller
 from qmrunner.api.children import Children
 from qmrunner.api.service import Service
-from qmrunner.confinement import policy
+from qmrunner.confinement import interpreter, policy
 from qmrunner.errors import UsageError
 
 _LONGEST_KEY = 100
@@ -42,6 +42,7 @@ async def hand_in(service: Service, children: Children, request: Request, caller
             crest_installed=crest,
             # The text of an input is all that holds it where no kernel does.
             strict=not policy.holds(settings),
+            confinement=policy.order(interpreter.reach(), folder, settings),
         )
         made = replace(made, owner=caller.name)
         if key is not None:

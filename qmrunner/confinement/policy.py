@@ -265,3 +265,10 @@ def as_order(confinement: Confinement) -> dict[str, Any] | None:
         "network": confinement.network,
         "local_sockets": confinement.local_sockets,
     }
+
+
+def order(reach: Reach, work: Path, settings: Settings) -> dict[str, Any] | None:
+    """What `enforce` takes for a process of ours that works in `work`; None where the kernel does not confine."""
+    if not holds(settings):
+        return None
+    return as_order(confine(reach, work, os.environ, settings, kernel()))

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner import untrusted
+from qmrunner.confinement import interpreter
 from qmrunner.engines import confine, endings, signatures
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
 from qmrunner.engines.signatures import Finding
 from qmrunner.errors import NotReadyError, QmrunnerError
-from qmrunner.model.jobs import Command, Demand, Evidence, Exit, FailureClass, Outcome, Progress, Reach, Step
+from qmrunner.model.jobs import Command, Demand, Evidence, Exit, FailureClass, Outcome, Progress, Step
 from qmrunner.model.remedies import Remedy
 
 # What `qmrunner.chemistry.__main__` prints last; said again here, since importing that package is not allowed.
@@ -39,7 +40,6 @@ PROMOTED = {"shifts": _ANSWER, "select": ("ensemble.xyz", "geometry.xyz")}
 # What each conformer of a task has: its files, by the name of the step's input.
 _PER_CONFORMER = {"shifts": ("shielding", "optimise", "geometry"), "select": ("energy", "geometry")}
 _NEEDED = ("rdkit", "numpy")
-_PACKAGE = Path(__file__).resolve().parents[1]  # an import looks for its name in the folder above
 _TAIL_BYTES = 65536
 _OWN_LINES = 20_000  # at the end of the log: where our own error line is looked for
 _ERROR = re.compile(r"^error (?P<code>[a-z][a-z0-9_]*): (?P<message>.*)$")
@@ -90,7 +90,7 @@ class Chemistry:
             env=self.environment(context),
             files={"task.json": json.dumps(task, indent=1) + "\n"},
             copies=copies,
-            reach=Reach((context.installed.path,), _python_data(), (str(_PACKAGE.parent),)),
+            reach=interpreter.reach(),
         )
 
     def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[confine.Finding]:
@@ -139,12 +139,6 @@ class _Reader:
             return None
         fraction = float(found["fraction"])
         return Progress(phase=self._phase, fraction=fraction, text=found["text"], done=fraction)
-
-
-def _python_data() -> tuple[str, ...]:
-    """What this interpreter loads modules from, this package, and the fonts that matplotlib knows of."""
-    modules = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    return (sys.prefix, sys.base_prefix, *modules, str(_PACKAGE), str(Path("~/.cache/matplotlib").expanduser()))
 
 
 def _version(package: str) -> str | None:

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from qmrunner.api.children import Children
+from qmrunner.confinement import interpreter, policy
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.runtime import tree
+from qmrunner.settings import Settings
 from tests.api.lab import WATER, XTB, Server, refused, served
 from tests.support import Home, wait_for
 
@@ -184,6 +186,10 @@ def test_a_request_larger_than_the_limit_is_refused_with_and_without_its_length_
         assert server.jobs() == before
 
 
+def _status(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
+
+
 def test_input_that_crashes_or_never_ends_costs_a_child_and_not_the_server(tmp_path: Path) -> None:
     numbers = iter(range(100))
 
@@ -191,7 +197,13 @@ def test_input_that_crashes_or_never_ends_costs_a_child_and_not_the_server(tmp_p
         folder = tmp_path / str(next(numbers))
         folder.mkdir()
         (folder / "body").write_text(json.dumps({**XTB, **more}))
-        asked = {"content_type": "application/json", "max_atoms": None, "crest_installed": False, "strict": False}
+        asked = {
+            "content_type": "application/json",
+            "max_atoms": None,
+            "crest_installed": False,
+            "strict": False,
+            "confinement": policy.order(interpreter.reach(), folder, Settings(home=tmp_path)),
+        }
         return children.check_now(folder, asked)[0].kind
 
     def parent() -> int:
@@ -213,7 +225,10 @@ def test_input_that_crashes_or_never_ends_costs_a_child_and_not_the_server(tmp_p
             for number in (signal.SIGSEGV, signal.SIGKILL, signal.SIGXCPU):
                 wait_for(lambda: not tree.children_of(parent()), 30.0, "the end of the child before")
                 sent = beside.submit(check, **slow)
-                os.kill(wait_for(working, 30.0, "the child"), number)
+                child = wait_for(working, 30.0, "the child")
+                if policy.kernel().abi is not None:
+                    wait_for(lambda child=child: "NoNewPrivs:\t1" in _status(child), 30.0, "its confinement")  # type: ignore[misc]
+                os.kill(child, number)
                 with pytest.raises(UsageError) as caught:
                     sent.result(30.0)
                 assert caught.value.code == "input_crashed"

@@ -8,13 +8,13 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qmrunner.confinement import landlock, policy
-from qmrunner.engines.chemistry import _python_data
+from qmrunner.confinement import interpreter, landlock, policy
 from qmrunner.model.jobs import Reach
 from qmrunner.settings import Settings
 from tests.support import ROOT, missing
@@ -55,7 +55,7 @@ class Cell:
             (self.home / path).parent.mkdir(parents=True, exist_ok=True)
             (self.home / path).write_text("theirs")
         (self.attempt / "exit.json").write_text("{}")
-        self.reach = reach or Reach((sys.executable,), _python_data(), (str(ROOT),))
+        self.reach = reach or interpreter.reach()
         self.settings = Settings(home=self.home)
 
     def order(self) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def test_an_older_kernel_holds_what_its_landlock_knows(abi: int, cell: Cell) -> 
 
 
 def test_of_tcp_ports_only_those_of_the_launcher_are_open(tmp_path: Path) -> None:
-    cell = Cell(tmp_path, Reach((sys.executable,), _python_data(), (str(ROOT),), ports=("A", "B")))
+    cell = Cell(tmp_path, replace(interpreter.reach(), ports=("A", "B")))
     order = cell.order()
     held = policy.confine(cell.reach, cell.work, os.environ, cell.settings, policy.kernel())
     assert sorted(held.variables) == ["A", "B"]
