@@ -118,8 +118,9 @@ def confine(
     read += _allowed((*reach.data, *_folders_of(environment)), kept_out)
     execute = [path for program in programs for path in (program.path, *program.interpreters)] + extra
     if scripts:
-        read += _SYSTEM_PROGRAMS
-        execute += _SYSTEM_PROGRAMS
+        shims = [*_allowed((folder for one in programs for folder in one.shims()), kept_out)]
+        read += [*_SYSTEM_PROGRAMS, *shims]
+        execute += [*_SYSTEM_PROGRAMS, *shims]
     ports = _free_ports(len(reach.ports))
     policy = landlock.Policy(
         read=_unique(read),
@@ -199,6 +200,12 @@ class _Program:
             prefix = folder.parent if folder.name == "bin" else folder
             yield str(folder if self.is_script and path == self.path else prefix)
         yield from self.libraries
+
+    def shims(self) -> Iterator[str]:
+        """Installations whose interpreter is a script itself, which looks for the real one there (pyenv)."""
+        for path in self.interpreters:
+            if _head(path).startswith(b"#!"):
+                yield str(Path(path).parent.parent)
 
 
 @lru_cache(maxsize=64)
