@@ -33,6 +33,7 @@ SHORT = {
     "QMRUNNER_CORES": "2",
     "QMRUNNER_WORKER_NAME": "tester",
     "QMRUNNER_REUSE": "off",  # tests submit the same molecule again to see it run
+    "QMRUNNER_CONFINE_ALLOW": str(ROOT / "tests"),  # recordings that stand-ins play back
 }
 _EVERY_S = 0.02
 
