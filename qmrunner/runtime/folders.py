@@ -18,7 +18,7 @@ from qmrunner.settings import Settings
 from qmrunner.store.claims import Paths
 
 WORK = "work"  # below the attempt directory: the engine's current directory
-SNAPSHOTS = "checkpoint"  # beside it, where no engine writes; engines look there when they resume
+SNAPSHOTS = guardian.SNAPSHOTS  # beside it; engines look there when they resume
 _LEVELS = 3  # below the scratch root: job, step, attempt number
 _IN_THE_WAY = (errno.ELOOP, errno.ENXIO, errno.EISDIR)
 

@@ -41,6 +41,7 @@ from qmrunner.runtime.meter import Meter
 
 COMMAND, RECORD, SOCKET, EXIT = "command.json", "guardian.json", "guardian.sock", "exit.json"
 LOCK, FENCED = "guardian.lock", "fenced"
+SNAPSHOTS = "checkpoint"  # beside the engine's folder, where it does not write; filled by the consumer
 _FALLOC_FL_KEEP_SIZE = 1
 _LEFTOVER_GRACE_S = 1.0  # for what an engine leaves behind after it ended by itself
 _KILL_EVERY_S = 0.02
@@ -89,8 +90,8 @@ class Guardian:
     meter: Meter = field(init=False)
 
     def __post_init__(self) -> None:
-        # The attempt's folder: snapshots beside the engine's own count, too.
-        self.meter = Meter(os.path.dirname(self.order.cwd), self.order.log)
+        snapshots = os.path.join(os.path.dirname(self.order.cwd), SNAPSHOTS)
+        self.meter = Meter(self.order.cwd, self.order.log, snapshots)
 
     def run(self) -> None:
         wake = _catch_signals()

@@ -51,15 +51,16 @@ class Meter:
 
     Between looks it glances at the free space of /dev/shm, one call of the system: when that shrinks, whoever did it, a
     look is due at once. Times are monotonic seconds. `living` is (pid, name, state, CPU seconds) of each process at the
-    last look.
+    last look. Scratch is what lies in `folder`, and `beside` it in the folder of its snapshots.
     """
 
-    def __init__(self, folder: str, log: str) -> None:
+    def __init__(self, folder: str, log: str, beside: str | None = None) -> None:
         self.usage = Usage()
         self.living: list[tuple[int, str, str, float]] = []
         self.looked_at = 0.0
         self.next_due = 0.0
         self._folder, self._log = folder, log
+        self._scratch = [folder] + ([beside] if beside else [])
         self._every = _FIRST_S
         self._next_look = 0.0
         self._shm_free: int | None = None
@@ -129,7 +130,7 @@ class Meter:
 
     def _walk(self, since: float) -> None:
         usage = self.usage
-        usage.scratch_mib = sampling.tree_bytes(self._folder) / 2**20
+        usage.scratch_mib = sum(map(sampling.tree_bytes, self._scratch)) / 2**20
         usage.peak_scratch_mib = max(usage.peak_scratch_mib, usage.scratch_mib)
         ended = time.monotonic()
         self._next_walk = ended + max(_WALK_LEAST_S, _WALK_SHARE * (ended - since))
