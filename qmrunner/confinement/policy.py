@@ -109,13 +109,15 @@ def confine(
 ) -> Confinement:
     """The policy for a process tree that works in `work`. `granted.abi` is not None."""
     programs = [_Program.of(path) for name in reach.programs if (path := _path_of(name, environment))]
+    # A link to a program may stand in an installation of its own, as `python` does in a virtual environment.
+    links = [os.path.dirname(os.path.dirname(name)) for name in reach.programs if "/" in name]
     kept_out = _kept_out(settings)
     scripts = [program.path for program in programs if program.is_script]
     extra = [str(path) for path in settings.confine_allow]
     read = [*_SYSTEM, *extra]
     for program in programs:
         read += [program.path, *program.interpreters, *_allowed(program.data(), kept_out)]
-    read += _allowed((*reach.data, *_folders_of(environment)), kept_out)
+    read += _allowed((*reach.data, *links, *_folders_of(environment)), kept_out)
     execute = [path for program in programs for path in (program.path, *program.interpreters)] + extra
     if scripts:
         shims = [*_allowed((folder for one in programs for folder in one.shims()), kept_out)]
@@ -187,6 +189,7 @@ class _Program:
     interpreters: tuple[str, ...]
     libraries: tuple[str, ...]
     is_script: bool
+    prefixes: tuple[str, ...]  # of its interpreters, where they are named by links
 
     @classmethod
     def of(cls, path: str) -> _Program:
@@ -199,7 +202,7 @@ class _Program:
             folder = Path(path).parent
             prefix = folder.parent if folder.name == "bin" else folder
             yield str(folder if self.is_script and path == self.path else prefix)
-        yield from self.libraries
+        yield from (*self.libraries, *self.prefixes)
 
     def shims(self) -> Iterator[str]:
         """Installations whose interpreter is a script itself, which looks for the real one there (pyenv)."""
@@ -212,6 +215,7 @@ class _Program:
 def _examined(path: str, _changed_ns: int, _size: int) -> _Program:
     head = _head(path)
     interpreters: list[str] = []
+    prefixes: list[str] = []
     reader, depth = head, 0
     while reader.startswith(b"#!") and depth < _DEEPEST_SCRIPT:
         words = os.fsdecode(reader[2:].split(b"\n", 1)[0]).split()
@@ -219,6 +223,7 @@ def _examined(path: str, _changed_ns: int, _size: int) -> _Program:
         if named and os.path.basename(named[0]) == "env":
             named += [found for word in words[1:2] if (found := shutil.which(word))]
         interpreters += [os.path.realpath(name) for name in named]
+        prefixes += [os.path.dirname(os.path.dirname(name)) for name in named if name.startswith("/")]
         reader, depth = _head(interpreters[-1]) if interpreters else b"", depth + 1
     libraries: list[str] = []
     for program in (path, *interpreters):
@@ -226,7 +231,7 @@ def _examined(path: str, _changed_ns: int, _size: int) -> _Program:
         if loader:
             interpreters.append(os.path.realpath(loader))
             libraries += _linked(program)
-    return _Program(path, _unique(interpreters), _unique(libraries), head.startswith(b"#!"))
+    return _Program(path, _unique(interpreters), _unique(libraries), head.startswith(b"#!"), _unique(prefixes))
 
 
 def _head(path: str) -> bytes:

@@ -36,6 +36,7 @@ _PAUSED = select(control.c.value).where(control.c.name == "paused")
 _OWNER = select(steps.c.job_id).where(steps.c.id == bindparam("step"))
 _STEP = select(steps).where(steps.c.id == bindparam("step"))
 _THIS = (attempts.c.step_id == bindparam("step")) & (attempts.c.number == bindparam("attempt"))
+_WHOLE = 0.95
 _OFFER = (workers.c.slots, workers.c.cores, workers.c.memory_mib, workers.c.scratch_mib, workers.c.shm_mib)
 _GRANTED = select(attempts.c.granted).where(_THIS)
 _ADD, _RESERVE = attempts.insert(), reservations.insert()
@@ -350,8 +351,10 @@ def finish(
         held = _granted(connection, step_id, number)
         needed = after_stop_mib(held["scratch_mib"], usage.get("peak_scratch_mib") or 0.0)
         offered = _offered(connection, row.worker_id)
-        if offered is not None and offered.scratch_mib is not None and held["scratch_mib"] < offered.scratch_mib:
-            needed = min(needed, offered.scratch_mib)  # all of it first, before it is called too little
+        # All of the volume first, before it is called too little; but for what earlier attempts left there.
+        whole = None if offered is None or offered.scratch_mib is None else int(_WHOLE * offered.scratch_mib)
+        if whole is not None and held["scratch_mib"] < whole:
+            needed = min(needed, whole)
         values["demand"] = {**row.demand, "scratch_least_mib": needed}
     if not move_step(connection, now, step_id, verdict.move, fence=number, **values):
         return None

@@ -140,7 +140,7 @@ def test_a_step_that_outgrows_every_volume_is_held_in_the_end(work: Work) -> Non
         peak = claim.grant.scratch_mib + 1.0
         work.finish(claim, STOPPED, usage={"stop_reason": QUOTA, "peak_scratch_mib": peak})
     assert work.step(job, "a").code == "never_fits"
-    assert [attempt["granted"]["scratch_mib"] for attempt in work.attempts()] == [200, 302, 455, 685, 1000]
+    assert [attempt["granted"]["scratch_mib"] for attempt in work.attempts()] == [200, 302, 455, 685, 950]
 
 
 def test_another_stop_leaves_the_demand_as_it_was(work: Work) -> None:
