@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,15 @@ PUT_OFF_S = 5.0
 SAME_RUNNING = "same_running"
 # A reboot, or a death before the engine began, says nothing about the step.
 _HELD_AGAINST = ("guardian", "worker")
+# Ends that come from outside the run, by accident or by plan. They say nothing about what it would do once more.
+_FROM_OUTSIDE = frozenset({"killed", "terminated", "interrupted", "timed_out", "time_limit_reached", "hung"})
+_SAME_AGAIN = "; the same as in attempt "
+# What differs between two runs of the same: addresses, folders, times of day, durations, whole numbers (of processes,
+# ranks, attempts). Numbers with a decimal point are results, and stay.
+_VARIES = re.compile(
+    r"0x[0-9a-fA-F]+|(?:/[^\s/:'\"()]+)+/|\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?"
+    r"|\d+(?:\.\d+)?(?= ?(?:s|ms|sec|seconds|min)\b)|(?<=\.)\d+(?=\.log\b)|(?<![\d.])\d+(?!\d|\.\d)"
+)
 # Deaths of a step's guardian or worker are counted within this window.
 POISON_WINDOW_S = 72 * 3600.0
 
@@ -41,6 +51,15 @@ class Verdict:
     remedied: Remedied | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """How an earlier attempt of the same step failed, as it is on record: `said` is its summary."""
+
+    number: int
+    code: str
+    said: str
+
+
 def judge(
     outcome: Outcome,
     *,
@@ -51,12 +70,14 @@ def judge(
     retry_delay_s: float,
     jitter: float,
     remedied: Remedied | None = None,
+    earlier: Earlier | None = None,
 ) -> Verdict:
     """The verdict on a finished attempt.
 
     `retries` is what the step has spent so far, `jitter` a random number in [0, 1). A stop by qmrunner itself spends
     no retry; an engine failure is tried again as it is only when the same run may well succeed (class transient), and
-    else once more with what a remedy changed.
+    else once more with what a remedy changed. `earlier` is the newest attempt before that failed: a failure that says
+    the same is deterministic, and the step never runs as it is a third time.
     """
     common: dict[str, Any] = {
         "code": outcome.code,
@@ -74,13 +95,28 @@ def judge(
         why = space.REASONS.get(stop_reason)
         said = f"stopped for {stop_reason}" + (f": {why}" if why else "")
         return Verdict("requeue", AttemptState.STOPPED, "stopped", summary=f"{said}; will go on")
-    if outcome.failure_class == "transient" and retries < max_retries:
+    again = earlier is not None and same_failure(outcome, earlier)
+    if earlier is not None and again and outcome.failure_class == "transient":
+        common["summary"] = f"{outcome.summary}{_SAME_AGAIN}{earlier.number}, so it is not tried again as it is"
+    elif outcome.failure_class == "transient" and retries < max_retries:
         delay = retry_delay(retries, retry_delay_s, jitter)
         return Verdict("requeue", AttemptState.FAILED, delay_s=delay, spends_retry=True, **common)
     if remedied is not None:
         move = "fail" if remedied.instead else "requeue"
         return Verdict(move, AttemptState.FAILED, remedied=remedied, **common)
     return Verdict("fail", AttemptState.FAILED, **common)
+
+
+def same_failure(outcome: Outcome, earlier: Earlier) -> bool:
+    """Whether an attempt failed as an earlier one did: with the same code and, but for what differs between two runs of
+    the same, the same words."""
+    if outcome.code != earlier.code or outcome.code in _FROM_OUTSIDE or not outcome.summary:
+        return False
+    return _constant(outcome.summary) == _constant(earlier.said)
+
+
+def _constant(said: str) -> str:
+    return " ".join(_VARIES.sub("#", said.partition(_SAME_AGAIN)[0]).split())
 
 
 def cancelled() -> Verdict:

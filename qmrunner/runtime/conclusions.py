@@ -27,6 +27,7 @@ from qmrunner.runtime.shrink import shrink
 from qmrunner.store import artifacts as artifact_store
 from qmrunner.store import claims, events
 from qmrunner.store import jobs as job_store
+from qmrunner.store.attempts import last_failure
 from qmrunner.store.session import StoreUnavailable
 
 # From "was the job cancelled meanwhile?" to the verdict on its attempt.
@@ -77,6 +78,10 @@ class Conclusions:
         remedied = self._remedied(live, outcome) if outcome.state != "succeeded" else None
 
         def verdict_for(cancelled: bool) -> Verdict:
+            earlier = None
+            if outcome.failure_class == "transient":
+                with self.app.store.read() as connection:
+                    earlier = last_failure(connection, live.step.id, live.number)
             return policy.judge(
                 outcome,
                 stop_reason=stop_reason,
@@ -86,6 +91,7 @@ class Conclusions:
                 retry_delay_s=self.settings.retry_delay_seconds,
                 jitter=random.random(),
                 remedied=remedied,
+                earlier=earlier,
             )
 
         self.commit(live, verdict_for, usage, publication)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from qmrunner.model.policy import Earlier
 from qmrunner.model.states import ATTEMPT_LIVE, STEP_FINAL, AttemptState, StepState
 from qmrunner.store.tables import attempts, jobs, steps
 
@@ -49,6 +50,18 @@ def fates(connection: Connection, job_ids: Iterable[str]) -> Mapping[tuple[str, 
                 ended_at=row.finished_at,
             )
     return found
+
+
+def last_failure(connection: Connection, step_id: int, before: int) -> Earlier | None:
+    """How the newest attempt of a step below number `before` that failed did so; stopped and lost ones are none."""
+    query = (
+        select(attempts.c.number, attempts.c.code, attempts.c.summary)
+        .where(attempts.c.step_id == step_id, attempts.c.number < before, attempts.c.state == AttemptState.FAILED)
+        .order_by(attempts.c.number.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).first()
+    return None if row is None or not row.code or not row.summary else Earlier(row.number, row.code, row.summary)
 
 
 def unpublished(connection: Connection, since: float) -> list[tuple[str, str, int]]:

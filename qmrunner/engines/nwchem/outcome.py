@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qmrunner import untrusted
-from qmrunner.engines.nwchem import deck, molecule, reader, restart
+from qmrunner.engines.nwchem import deck, errquit, molecule, reader, restart
 from qmrunner.engines.nwchem.read import Report
 from qmrunner.engines.signatures import Finding, load
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
@@ -29,7 +29,7 @@ def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
         if problem is None:
             return _success(step, directory, log, report, provenance)
     else:
-        problem = CATALOGUE.classify(log, exit) or CATALOGUE.unknown(log, exit)
+        problem = _told(log, exit, report) or CATALOGUE.unknown(log, exit)
     if exit.stop_reason is not None:
         return _stopped(exit, problem, log, provenance)
     state: Literal["stopped", "failed"] = "stopped" if problem.code in _STOPPED else "failed"
@@ -44,6 +44,20 @@ def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
     )
 
 
+def _told(log: Path, exit: Exit, report: Report) -> Finding | None:
+    """Why a run failed: what a signature knows, else the abort that NWChem itself decided on. Behind an abort, signals
+    and words of the launcher tell only how the other ranks were ended."""
+    found = CATALOGUE.classify(log, exit)
+    abort = report.abort.found
+    if abort is None or (found is not None and found.failure_class != "transient") or _planned(found):
+        return found
+    return errquit.finding(abort)
+
+
+def _planned(found: Finding | None) -> bool:
+    return found is not None and found.code in ("time_limit_reached", "memory_corrupt")
+
+
 def _problem(step: Step, directory: Path, log: Path, exit: Exit, report: Report) -> Finding | None:
     """Why an exit 0 is no success, or None."""
     text = _deck_text(step, directory)
@@ -52,9 +66,9 @@ def _problem(step: Step, directory: Path, log: Path, exit: Exit, report: Report)
         asked = 1
     marks = report.marks
     if marks.hidden_failure or not marks.ended or marks.tasks_done < max(1, asked):
-        return CATALOGUE.classify(log, exit) or _incomplete(log, "The run did not come to its end.")
+        return _told(log, exit, report) or _incomplete(log, "The run did not come to its end.")
     if report.optimisation.started and not report.optimisation.converged:
-        return CATALOGUE.classify(log, exit) or _incomplete(log, "The optimisation did not converge.")
+        return _told(log, exit, report) or _incomplete(log, "The optimisation did not converge.")
     return _atoms_lost(text, report) or _result_missing(step, report, log)
 
 
@@ -145,9 +159,10 @@ def _write_geometry(step: Step, directory: Path, report: Report) -> bool:
 
 
 def _stopped(exit: Exit, problem: Finding, log: Path, provenance: dict[str, Any]) -> Outcome:
-    """qmrunner ended the run. A hang keeps the cause the log tells, such as shared memory that ran out."""
+    """qmrunner ended the run. A hang keeps the cause the log tells, such as shared memory that ran out
+    or an abort whose ranks stayed behind."""
     reason = exit.stop_reason or "stopped"
-    told = problem if reason == "hung" and problem.failure_class in ("resource", "operator") else None
+    told = problem if reason == "hung" and problem.failure_class != "transient" else None
     hint = told or replace(problem, code="hung" if reason == "hung" else "terminated", failure_class="transient")
     last = CATALOGUE.last_line(log)
     return Outcome(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from qmrunner import untrusted
+from qmrunner.engines.nwchem.errquit import AbortReader
 from qmrunner.engines.nwchem.molecule import Geometry
 from qmrunner.model.jobs import Evidence
 
@@ -168,8 +169,9 @@ class Report:
     def __init__(self, log: Path) -> None:
         self.energy, self.optimisation, self.shieldings = Energy(), Optimisation(), Shieldings()
         self.geometry, self.header, self.marks = LastGeometry(log.name), Header(), Marks()
+        self.abort = AbortReader(log.name)
         readers = (self.energy, self.optimisation, self.shieldings, self.geometry, self.header, self.marks)
-        _read(log, readers)
+        _read(log, (*readers, self.abort))
 
 
 def _read(log: Path, readers: tuple[Reader, ...]) -> None:

@@ -1,0 +1,225 @@
+"""How NWChem aborts: every abort goes through its routine `errquit`, and the block which that prints is read here.
+
+    ------------------------------------------------------------------------
+    <routine>: <message>                   <value>
+    ------------------------------------------------------------------------
+     [input error at line 12: why, the line, dots up to the place]
+    ------------------------------------------------------------------------
+      current input line :
+        12: xc b3lypp
+    ------------------------------------------------------------------------
+    ------------------------------------------------------------------------
+     There is an error in the input file
+    ------------------------------------------------------------------------
+     For more information see the NWChem manual at …
+
+Each rank that aborts prints one, so blocks can run into each other; only the first rank knows the input line. The
+sentence names the category that the abort was filed under. The categories of memory print none (their sentences are
+compiled out), so a block without a sentence is one of memory, unless its message clearly speaks of something else. Then
+Global Arrays say the message again behind `ARMCI Error:` or a like word, which is all there is of a log cut short.
+
+An abort is NWChem's own decision about the same input: none is `transient`. Signatures (`signatures.toml`) know single
+messages better and come first; `errquit.toml` gives every other one a code, a class and a remedy.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import deque
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from qmrunner.engines.signatures import Finding
+from qmrunner.model.jobs import Evidence, FailureClass
+
+Category = Literal[
+    "memory", "unassigned", "rtdb", "basis", "geometry", "input", "capability", "integrals", "disk", "convergence"
+]
+_SENTENCES: tuple[tuple[str, Category], ...] = (
+    ("error has not yet been assigned to a", "unassigned"),
+    ("in the Runtime Database", "rtdb"),
+    ("error in the specified basis set", "basis"),
+    ("error related to the specified", "geometry"),
+    ("There is an error in the input file", "input"),
+    ("feature requested has not yet been", "capability"),
+    ("while computing integrals", "integrals"),
+    ("while trying to read or", "disk"),
+    ("most commonly associated with calculations", "convergence"),
+)
+_INPUT_LINE = "current input line :"
+_ENDS = "For more information see"
+_RULE = re.compile(r"-{60,}\s*$")
+_NUMBERED = re.compile(r"^\D{0,40}?(\d{1,9}): ?(.*)$")
+_VALUE = re.compile(r"\s*(-?\d+|\*+)")
+_VALUE_WIDTH = 20
+# What Global Arrays say of the same abort: GA 5 on MPI, ComEx, and the old ARMCI.
+_WRAPPED = re.compile(
+    r"ARMCI Error: \d+:(?P<mpi>.*?):?\s*$|Received an Error in Communication: \(-?\d+\) (?P<comex>.*)$"
+    r"|^\s*(?:\[\d+\] )?\d+:\d+:(?P<armci>.+?)::? *-?\d+\s*$"
+)
+_BEHIND, _BEFORE = 60, 40
+_LONGEST = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """One abort. `category` is None where the log ends before its sentence would come; `input_line` (its number in the
+    deck or in the file `included`, and its text) where NWChem had read one; `value` where one was printed."""
+
+    message: str
+    evidence: Evidence
+    value: int | None = None
+    category: Category | None = None
+    input_line: tuple[int, str] | None = None
+    included: str | None = None
+
+    @property
+    def routine(self) -> str:
+        """What the message names before its colon, in lower case; empty without one."""
+        name, colon, _ = self.message.partition(":")
+        return name.strip().lower() if colon and re.fullmatch(r"[\w.()-]+", name.strip()) else ""
+
+
+class AbortReader:
+    """Finds the abort of a log that is fed line by line (a `read.Reader`). `found` is None while there is none."""
+
+    def __init__(self, log_name: str) -> None:
+        self._log_name = log_name
+        self._before: deque[tuple[int, str]] = deque(maxlen=_BEFORE)
+        self._left = 0
+        self._block: Abort | None = None
+        self._wrapped: Abort | None = None
+
+    @property
+    def found(self) -> Abort | None:
+        return self._block or self._wrapped
+
+    def feed(self, line: str, number: int) -> None:
+        line = line[:_LONGEST]
+        if self._left:
+            self._left -= 1
+            self._inside(line)
+        if _INPUT_LINE in line:
+            self._open()
+        elif self._wrapped is None and ("rror" in line or "::" in line):
+            self._wrap(line, number)
+        self._before.append((number, line))
+
+    def _open(self) -> None:
+        message = _message(self._before)
+        if message is not None and (self._block is None or not self._block.message):
+            number, text, value = message
+            evidence = Evidence(text.rstrip(), self._log_name, number)
+            self._block = Abort(text[: -_VALUE_WIDTH if value else None].strip(), evidence, _integer(value))
+        if self._block is not None:
+            self._left = _BEHIND
+            if (name := _included(self._before)) is not None:
+                self._note(included=name)
+
+    def _inside(self, line: str) -> None:
+        """A line behind `current input line`, of whichever rank."""
+        block = self._block
+        if block is None:
+            return
+        if _ENDS in line:
+            self._left = 0
+            if block.category is None:
+                self._note(category="memory")
+        elif said := next((category for sentence, category in _SENTENCES if sentence in line), None):
+            if block.category in (None, "memory"):
+                self._note(category=said)
+        elif (match := _NUMBERED.match(line.rstrip())) and int(match[1]) and block.input_line is None:
+            self._note(input_line=(int(match[1]), match[2].strip()))
+
+    def _note(self, **known: Any) -> None:
+        if self._block is not None:
+            self._block = replace(self._block, **known)
+
+    def _wrap(self, line: str, number: int) -> None:
+        match = _WRAPPED.search(line)
+        message = next((part for part in match.groups() if part), "").strip() if match else ""
+        if message:
+            self._wrapped = Abort(message, Evidence(line.rstrip(), self._log_name, number))
+
+
+def _message(before: deque[tuple[int, str]]) -> tuple[int, str, str] | None:
+    """Number, text and value of the line that `errquit` printed its message on: the last one with a rule above or below
+    it that ends in a value; ranks that write at once may have moved the rules by some lines."""
+    lines = list(before)
+    ruled = [bool(_RULE.search(text)) for _, text in lines]
+    for at in range(len(lines) - 1, -1, -1):
+        number, text = lines[at][0], lines[at][1].rstrip()
+        if ruled[at] or not text.strip() or "input error at line" in text:
+            continue
+        near = any(ruled[max(0, at - 2) : at]) or any(ruled[at + 1 : at + 3])
+        value = text[-_VALUE_WIDTH:]
+        if near and len(text) > _VALUE_WIDTH and _VALUE.fullmatch(value):
+            return number, text, value
+    return None
+
+
+def _included(before: deque[tuple[int, str]]) -> str | None:
+    """The file that the input line stands in, where it is not the deck itself: the innermost of those named."""
+    lines = [text for _, text in before]
+    start = next((at for at in range(len(lines) - 1, -1, -1) if "Include file stack" in lines[at]), None)
+    if start is None:
+        return None
+    names = [match[1] for text in lines[start + 1 :] if (match := re.match(r"^\s+\d+  (\S.*?)\s*$", text))]
+    return names[-1] if names else None
+
+
+def _integer(value: str) -> int | None:
+    text = value.strip()
+    return int(text) if text and "*" not in text else None
+
+
+# --- what an abort comes to ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Aborts of one kind: their code, class and remedy, and what their messages say."""
+
+    code: str
+    failure_class: FailureClass
+    remedy: str
+    says: re.Pattern[str] | None = None
+
+
+def load_families(file: Path) -> dict[str, tuple[Family, ...]]:
+    """Category → families in the order in which they are tried; the last answers for whatever is left.
+
+    Raises ValueError when the file names a family that it does not describe, or calls one transient.
+    """
+    data = tomllib.loads(file.read_text(encoding="utf-8"))
+    known = {name: _family(name, entry) for name, entry in data["family"].items()}
+    orders: dict[str, tuple[Family, ...]] = {}
+    for category, names in data["categories"].items():
+        order = [one for name in names for one in (data["common"]["order"] if name == "*" else [name])]
+        if lacking := set(order) - set(known):
+            raise ValueError(f"{file.name}: {category} names unknown families {sorted(lacking)}")
+        orders[category] = tuple(known[name] for name in order)
+    return orders
+
+
+def _family(name: str, entry: dict[str, Any]) -> Family:
+    if entry["class"] not in get_args(FailureClass) or entry["class"] == "transient":
+        raise ValueError(f"family {name}: class {entry['class']}")
+    says = entry.get("says")
+    pattern = re.compile("|".join(says), re.IGNORECASE) if says else None
+    return Family(entry["code"], entry["class"], entry["remedy"], pattern)
+
+
+FAMILIES = load_families(Path(__file__).with_suffix(".toml"))
+
+
+def finding(abort: Abort) -> Finding:
+    """Code, class and remedy by the abort's category first and its message second, with the message's line as evidence.
+
+    Never `transient`.
+    """
+    order = FAMILIES[abort.category or "untold"]
+    family = next((one for one in order if one.says is not None and one.says.search(abort.message)), order[-1])
+    return Finding(family.code, family.failure_class, abort.evidence, family.remedy)
