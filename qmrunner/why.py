@@ -13,7 +13,7 @@ from typing import Any
 
 from qmrunner import views
 from qmrunner.app import App
-from qmrunner.model import labels, remedies
+from qmrunner.model import labels, policy, remedies
 from qmrunner.model.jobs import Attempt, Job, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
@@ -21,6 +21,8 @@ from qmrunner.store import candidates, claims, workers
 from qmrunner.store import jobs as job_store
 
 _NAMED = 3
+# Lines before and after the one of a deck that is shown, and how much of a deck is read.
+_AROUND, _LONGEST_DECK = 2, 16 << 20
 # Of failures that are a job's and not one step's.
 _REMEDIES = {
     "no_conformers": "submit again with --conformers none, or give a three-dimensional structure",
@@ -75,9 +77,32 @@ def view(app: App, job_id: str) -> dict[str, Any]:
             if told and told.evidence
             else None
         ),
+        "deck": _deck(app, told),
         "remedy": _REMEDIES.get(job.code or "") or (told.remedy if told else None),
         "next": said.next,
         "attempts": [_attempt(known, one) for one in known.tries],
+    }
+
+
+def _deck(app: App, step: Step | None) -> dict[str, Any] | None:
+    """The line of the job's own input that the engine stopped at, with those around it; None where none is known, or
+    the file is not on this machine."""
+    evidence = step.evidence if step else None
+    if step is None or evidence is None or evidence.input_file is None or evidence.input_line is None:
+        return None
+    try:
+        with open(app.settings.jobs_root / step.job_id / evidence.input_file, "rb") as file:
+            text = file.read(_LONGEST_DECK).decode("utf-8", "replace")
+    except OSError:
+        return None
+    at, lines = evidence.input_line, text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
+    if not 0 < at <= len(lines):
+        return None  # a line that qmrunner added
+    around = range(max(1, at - _AROUND), min(len(lines), at + _AROUND) + 1)
+    return {
+        "file": evidence.input_file,
+        "line": at,
+        "lines": [{"line": number, "text": lines[number - 1].rstrip()} for number in around],
     }
 
 
@@ -139,7 +164,8 @@ def _after_failure(app: App, known: _Known, step: Step | None) -> str:
         return f"qmrunner retry {job.id}"
     if _withheld(app, known, step) is not None:
         return f"qmrunner retry {job.id} --allow-altering"
-    if step.failure_class in ("permanent", "method") or step.code == "unknown":
+    again = policy.SAME_AGAIN in (step.summary or "")
+    if step.failure_class in ("permanent", "method") or step.code == "unknown" or again:
         # The same again would fail again: what is wrong stands in the log.
         return f"qmrunner logs {job.id} --step {step.name}"
     return f"qmrunner retry {job.id}"

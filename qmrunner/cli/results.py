@@ -180,11 +180,17 @@ def _uses(running: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
+_DECK_WIDTH = 200
+
+
 def show_why(out: Console, why: dict[str, Any]) -> None:
     """Cause, evidence, remedy, attempts, next action."""
     evidence = why.get("evidence")
     if evidence:  # its lines become one
         why = {**why, "evidence": {**evidence, "text": re.sub(r"[ \t\n]+", " ", evidence["text"]).strip()}}
+    if why.get("deck"):  # its tabs are no strangers
+        lines = [{**one, "text": one["text"].expandtabs()} for one in why["deck"]["lines"]]
+        why = {**why, "deck": {**why["deck"], "lines": lines}}
     why = visible.fields(why)
     for line in _lines_of_why(why):
         out.print(line)
@@ -202,6 +208,12 @@ def _lines_of_why(why: dict[str, Any]) -> Iterator[Text]:
     if evidence:
         place = f"  [{evidence['file']}:{evidence['line']}]" if evidence.get("line") else ""
         yield styled(f"  evidence: {evidence['text']}{place}")
+    deck = why.get("deck")
+    if deck:
+        yield styled(f"  deck:     {deck['file']}, line {deck['line']}")
+        for one in deck["lines"]:
+            mark = ">" if one["line"] == deck["line"] else " "
+            yield styled(f"          {mark} {one['line']:4d}: {one['text'][:_DECK_WIDTH]}")
     if why.get("remedy"):
         yield styled(f"  remedy:   {why['remedy']}")
     for one in why["attempts"]:

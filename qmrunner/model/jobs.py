@@ -73,11 +73,16 @@ class StepSpec:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The line that decides, and where it stands (`line` counts from 1)."""
+    """The line that decides, and where it stands (`line` counts from 1).
+
+    `input_line` of `input_file` (relative to the job's folder) is the line of the input that the engine was at.
+    """
 
     text: str
     file: str | None = None
     line: int | None = None
+    input_file: str | None = None
+    input_line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ SAME_RUNNING = "same_running"
 _HELD_AGAINST = ("guardian", "worker")
 # Ends that come from outside the run, by accident or by plan. They say nothing about what it would do once more.
 _FROM_OUTSIDE = frozenset({"killed", "terminated", "interrupted", "timed_out", "time_limit_reached", "hung"})
-_SAME_AGAIN = "; the same as in attempt "
+SAME_AGAIN = "; the same as in attempt "
 # What differs between two runs of the same: addresses, folders, times of day, durations, whole numbers (of processes,
 # ranks, attempts). Numbers with a decimal point are results, and stay.
 _VARIES = re.compile(
@@ -97,7 +97,7 @@ def judge(
         return Verdict("requeue", AttemptState.STOPPED, "stopped", summary=f"{said}; will go on")
     again = earlier is not None and same_failure(outcome, earlier)
     if earlier is not None and again and outcome.failure_class == "transient":
-        common["summary"] = f"{outcome.summary}{_SAME_AGAIN}{earlier.number}, so it is not tried again as it is"
+        common["summary"] = f"{outcome.summary}{SAME_AGAIN}{earlier.number}, so it is not tried again as it is"
     elif outcome.failure_class == "transient" and retries < max_retries:
         delay = retry_delay(retries, retry_delay_s, jitter)
         return Verdict("requeue", AttemptState.FAILED, delay_s=delay, spends_retry=True, **common)
@@ -116,7 +116,7 @@ def same_failure(outcome: Outcome, earlier: Earlier) -> bool:
 
 
 def _constant(said: str) -> str:
-    return " ".join(_VARIES.sub("#", said.partition(_SAME_AGAIN)[0]).split())
+    return " ".join(_VARIES.sub("#", said.partition(SAME_AGAIN)[0]).split())
 
 
 def cancelled() -> Verdict:

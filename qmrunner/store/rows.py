@@ -103,4 +103,8 @@ def to_evidence(value: dict[str, Any] | None) -> Evidence | None:
 
 
 def evidence_json(evidence: Evidence | None) -> dict[str, Any] | None:
-    return None if evidence is None else asdict(evidence)
+    if evidence is None:
+        return None
+    return {
+        name: value for name, value in asdict(evidence).items() if value is not None or not name.startswith("input")
+    }

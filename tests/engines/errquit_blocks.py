@@ -27,6 +27,33 @@ You may or may not see output from other processes, depending on
 exactly when Open MPI kills them.
 --------------------------------------------------------------------------
 """
+OPEN_MPI_5 = """\
+[0] ARMCI Warning: MPI Datatypes are broken in RMA in many versions of Open-MPI!
+[0] ARMCI Error: 0:{message}:
+--------------------------------------------------------------------------
+MPI_ABORT was invoked on rank 0 in communicator MPI COMM 3 DUP FROM 0
+  Proc: [[30191,1],0]
+  Errorcode: -1
+
+NOTE: invoking MPI_ABORT causes Open MPI to kill all MPI processes.
+--------------------------------------------------------------------------
+prterun has exited due to process rank 0 with PID 0 on node HOST calling
+"abort". This may have caused other processes in the application to be
+terminated by signals sent by prterun (as reported here).
+--------------------------------------------------------------------------
+"""
+HYDRA = """\
+[0] Received an Error in Communication: (-1) {message}
+Abort(-1) on node 0 (rank 0 in comm 496): application called MPI_Abort(comm=0x84000001, -1) - process 0
+
+===================================================================================
+=   BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES
+=   PID 4711 RUNNING AT HOST
+=   EXIT CODE: 255
+=   CLEANING UP REMAINING PROCESSES
+=   YOU CAN IGNORE THE BELOW CLEANUP MESSAGES
+===================================================================================
+"""
 
 
 def block(

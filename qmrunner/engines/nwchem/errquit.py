@@ -51,6 +51,8 @@ _SENTENCES: tuple[tuple[str, Category], ...] = (
 _INPUT_LINE = "current input line :"
 _ENDS = "For more information see"
 _RULE = re.compile(r"-{60,}\s*$")
+_RULE_IN_FRONT = re.compile(r"^-{20,}\s*")
+_RUN_TOGETHER = re.compile(r" {3,}-?\d+ +(?=\S)")
 _NUMBERED = re.compile(r"^\D{0,40}?(\d{1,9}): ?(.*)$")
 _VALUE = re.compile(r"\s*(-?\d+|\*+)")
 _VALUE_WIDTH = 20
@@ -109,10 +111,10 @@ class AbortReader:
 
     def _open(self) -> None:
         message = _message(self._before)
-        if message is not None and (self._block is None or not self._block.message):
+        if message is not None and self._block is None:
             number, text, value = message
             evidence = Evidence(text.rstrip(), self._log_name, number)
-            self._block = Abort(text[: -_VALUE_WIDTH if value else None].strip(), evidence, _integer(value))
+            self._block = Abort(_alone(text[:-_VALUE_WIDTH]), evidence, _integer(value))
         if self._block is not None:
             self._left = _BEHIND
             if (name := _included(self._before)) is not None:
@@ -158,6 +160,12 @@ def _message(before: deque[tuple[int, str]]) -> tuple[int, str, str] | None:
         if near and len(text) > _VALUE_WIDTH and _VALUE.fullmatch(value):
             return number, text, value
     return None
+
+
+def _alone(text: str) -> str:
+    """The message without a rule or the same message of another rank on its line."""
+    text = _RULE_IN_FRONT.sub("", text.strip())
+    return _RUN_TOGETHER.split(text)[0].strip()
 
 
 def _included(before: deque[tuple[int, str]]) -> str | None:

@@ -29,7 +29,7 @@ def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
         if problem is None:
             return _success(step, directory, log, report, provenance)
     else:
-        problem = _told(log, exit, report) or CATALOGUE.unknown(log, exit)
+        problem = _told(step, log, exit, report) or CATALOGUE.unknown(log, exit)
     if exit.stop_reason is not None:
         return _stopped(exit, problem, log, provenance)
     state: Literal["stopped", "failed"] = "stopped" if problem.code in _STOPPED else "failed"
@@ -44,18 +44,23 @@ def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
     )
 
 
-def _told(log: Path, exit: Exit, report: Report) -> Finding | None:
+def _told(step: Step, log: Path, exit: Exit, report: Report) -> Finding | None:
     """Why a run failed: what a signature knows, else the abort that NWChem itself decided on. Behind an abort, signals
     and words of the launcher tell only how the other ranks were ended."""
-    found = CATALOGUE.classify(log, exit)
-    abort = report.abort.found
-    if abort is None or (found is not None and found.failure_class != "transient") or _planned(found):
+    found, abort = CATALOGUE.classify(log, exit), report.abort.found
+    if abort is None:
         return found
-    return errquit.finding(abort)
+    if found is None or (found.failure_class == "transient" and not _planned(found)):
+        found = errquit.finding(abort)
+    if step.task != "deck" or abort.input_line is None:
+        return found
+    file = step.inputs.get(abort.included or str(step.params.get("deck")))
+    at = replace(found.evidence, input_file=file, input_line=abort.input_line[0]) if file else found.evidence
+    return replace(found, evidence=at)
 
 
-def _planned(found: Finding | None) -> bool:
-    return found is not None and found.code in ("time_limit_reached", "memory_corrupt")
+def _planned(found: Finding) -> bool:
+    return found.code in ("time_limit_reached", "memory_corrupt")
 
 
 def _problem(step: Step, directory: Path, log: Path, exit: Exit, report: Report) -> Finding | None:
@@ -66,9 +71,9 @@ def _problem(step: Step, directory: Path, log: Path, exit: Exit, report: Report)
         asked = 1
     marks = report.marks
     if marks.hidden_failure or not marks.ended or marks.tasks_done < max(1, asked):
-        return _told(log, exit, report) or _incomplete(log, "The run did not come to its end.")
+        return _told(step, log, exit, report) or _incomplete(log, "The run did not come to its end.")
     if report.optimisation.started and not report.optimisation.converged:
-        return _told(log, exit, report) or _incomplete(log, "The optimisation did not converge.")
+        return _told(step, log, exit, report) or _incomplete(log, "The optimisation did not converge.")
     return _atoms_lost(text, report) or _result_missing(step, report, log)
 
 
