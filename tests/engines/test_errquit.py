@@ -175,6 +175,13 @@ def test_how_the_other_ranks_were_ended_is_never_the_cause_of_an_abort(
     assert (got.code, got.failure_class) == ("input_error", "permanent")
 
 
+@pytest.mark.parametrize("status", [1, 4, 124, 126, 127, 130, 132, 134, 135, 136, 137, 139, 143, 152, 153])
+def test_the_exit_status_of_an_abort_is_its_value_and_no_signal(status: int, tmp_path: Path) -> None:
+    """911, NWChem's favourite, comes out as 143, which elsewhere is SIGTERM."""
+    got = judged(block("frobnicate: what is a quux", "INPUT_ERR", value=status + 768), tmp_path, Exit(status))
+    assert (got.code, got.failure_class) == ("input_error", "permanent")
+
+
 def test_ranks_that_stay_behind_an_abort_are_no_hang(tmp_path: Path) -> None:
     got = judged(block("frobnicate: what is a quux", "INPUT_ERR"), tmp_path, Exit(143, stop_reason="hung"))
     assert (got.state, got.code, got.failure_class) == ("stopped", "input_error", "permanent")

@@ -15,6 +15,8 @@ from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 CATALOGUE = load(Path(__file__).with_name("signatures.toml"))
 # Ended from outside or by plan: no fault of the calculation, which goes on from its checkpoint.
 _STOPPED = frozenset({"time_limit_reached", "terminated", "interrupted", "timed_out", "hung"})
+# What NWChem itself says before it aborts, and may well not say again.
+_OWN_WAY = frozenset({"time_limit_reached", "memory_corrupt"})
 _GEOMETRY = "geometry.xyz"
 _SCRATCH_ENDINGS = (".db", ".zmat", ".p", ".c", ".b", ".b^-1", ".cfock", ".cphf_rhs", ".cphf_sol", ".shieldcphf")
 _SCRATCH_PARTS = (".gridpts.", ".aoints.", ".keep", "lkain", restart.MARKER)
@@ -45,22 +47,22 @@ def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
 
 
 def _told(step: Step, log: Path, exit: Exit, report: Report) -> Finding | None:
-    """Why a run failed: what a signature knows, else the abort that NWChem itself decided on. Behind an abort, signals
-    and words of the launcher tell only how the other ranks were ended."""
-    found, abort = CATALOGUE.classify(log, exit), report.abort.found
+    """Why a run failed: what a signature knows, else the abort that NWChem itself decided on.
+
+    Behind an abort, signals and words of the launcher tell only how the other ranks were ended; and the exit status is
+    the abort's value: 911 looks like SIGTERM (143), 127 like a missing program.
+    """
+    abort = report.abort.found
     if abort is None:
-        return found
-    if found is None or (found.failure_class == "transient" and not _planned(found)):
+        return CATALOGUE.classify(log, exit)
+    found = CATALOGUE.classify(log, exit if exit.oom_kills else replace(exit, returncode=None, signal=None))
+    if found is None or (found.failure_class == "transient" and found.code not in _OWN_WAY):
         found = errquit.finding(abort)
     if step.task != "deck" or abort.input_line is None:
         return found
     file = step.inputs.get(abort.included or str(step.params.get("deck")))
     at = replace(found.evidence, input_file=file, input_line=abort.input_line[0]) if file else found.evidence
     return replace(found, evidence=at)
-
-
-def _planned(found: Finding) -> bool:
-    return found.code in ("time_limit_reached", "memory_corrupt")
 
 
 def _problem(step: Step, directory: Path, log: Path, exit: Exit, report: Report) -> Finding | None:

@@ -17,8 +17,8 @@ from qmrunner.model.remedies import Change, Failure, Remedy
 
 _MEMORY = ("memory_exhausted", "memory_refused", "oom_killed", "shm_exhausted", "bus_error")
 _FINAL_INTEGRALS = re.compile(r"g_h(11|01)|get_(dia|par)", re.IGNORECASE)
-_COORDINATES = re.compile(r"autoz|geom_binvr", re.IGNORECASE)
-_SYMMETRY = re.compile(r"sym_center_map", re.IGNORECASE)
+_COORDINATES = re.compile(r"autoz|geom_binvr|internals?\b|redundant|\bzmat|zcoord", re.IGNORECASE)
+_SYMMETRY = re.compile(r"symmetr|abelian|\bsym_|\birrep", re.IGNORECASE)
 _SCF_ITERATIONS, _STEPS, _RESPONSE_ITERATIONS = 300, 100, 50
 _RESUME_LADDER = ("geometry", "input")
 
