@@ -23,7 +23,7 @@ SAME_AGAIN = "; the same as in attempt "
 # What differs between two runs of the same: addresses, folders, times of day, durations, whole numbers (of processes,
 # ranks, attempts). Numbers with a decimal point are results, and stay.
 _VARIES = re.compile(
-    r"0x[0-9a-fA-F]+|(?:/[^\s/:'\"()]+)+/|\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?"
+    r"0x[0-9a-fA-F]+|(?:/[^\s/:'\"()]+)+/|(?<!\w)\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?!\d)"
     r"|\d+(?:\.\d+)?(?= ?(?:s|ms|sec|seconds|min)\b)|(?<=\.)\d+(?=\.log\b)|(?<![\d.])\d+(?!\d|\.\d)"
 )
 # Deaths of a step's guardian or worker are counted within this window.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qmrunner.model import policy
 from qmrunner.model.jobs import Evidence, Outcome
-from qmrunner.model.policy import Verdict
+from qmrunner.model.policy import Earlier, Verdict
 from qmrunner.model.states import STEP_LIVE, STEP_MOVES, AttemptState
 
 FAILED = Outcome(
@@ -95,6 +95,68 @@ def test_a_lost_attempt_goes_on_without_spending_a_retry_until_it_has_killed_thr
     assert (third.move, third.code, third.failure_class) == ("hold", "poison", "operator")
     assert "3 times" in (third.summary or "")
     assert "release" in (third.remedy or "")
+
+
+def failed_with(code: str, said: str | None, kind: Any = "transient") -> Outcome:
+    evidence = Evidence(said, "a.log", 7) if said else None
+    return Outcome("failed", code, failure_class=kind, evidence=evidence, remedy="fix", summary=said)
+
+
+def test_a_failure_that_says_the_same_as_an_earlier_one_is_never_tried_a_third_time() -> None:
+    got = judged(
+        failed_with("unknown", "odd: 3 of 4"), retries=1, max_retries=9, earlier=Earlier(1, "unknown", "odd: 3 of 4")
+    )
+    assert (got.move, got.code, got.failure_class, got.spends_retry) == ("fail", "unknown", "transient", False)
+    assert "the same as in attempt 1" in (got.summary or "")
+    assert (got.summary or "").startswith("odd: 3 of 4")
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("[node7:4711] *** Process received signal ***", "[node7:52] *** Process received signal ***"),
+        ("process rank 1 with PID 30211 on node n", "process rank 0 with PID 7 on node n"),
+        ("at 0x7ffc01a2 in dgemm", "at 0x55d0beef in dgemm"),
+        ("died at 12:30:05 after 3.5 s", "died at 01:02:59.123 after 12.25 s"),
+        ("cannot read /scratch/j/xtb/1/charges", "cannot read /scratch/j/xtb/2/charges"),
+        ("started 123 j/xtb/1", "started 77 j/xtb/2"),
+        ("two   blanks", "two blanks"),
+        ("odd", "odd; the same as in attempt 1, so it is not tried again as it is"),
+    ],
+)
+def test_what_differs_between_two_runs_of_the_same_makes_no_difference(before: str, now: str) -> None:
+    for one, other in ((before, now), (now, before)):
+        assert judged(failed_with("crashed", other), earlier=Earlier(1, "crashed", one)).move == "fail"
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (Earlier(1, "crashed", "odd"), failed_with("unknown", "odd")),
+        (Earlier(1, "crashed", "odd"), failed_with("crashed", "even")),
+        (Earlier(1, "crashed", "d= 0,diis 3 -76.31"), failed_with("crashed", "d= 0,diis 3 -76.42")),
+        (Earlier(1, "crashed", "odd"), failed_with("crashed", None)),
+        (None, failed_with("crashed", "odd")),
+    ],
+)
+def test_another_failure_is_tried_again(before: Earlier | None, now: Outcome) -> None:
+    got = judged(now, retries=1, earlier=before)
+    assert (got.move, got.spends_retry) == ("requeue", True)
+
+
+@pytest.mark.parametrize("code", ["killed", "terminated", "interrupted", "timed_out", "time_limit_reached", "hung"])
+def test_an_end_from_outside_says_nothing_about_the_next_run(code: str) -> None:
+    assert judged(failed_with(code, "ended"), retries=1, earlier=Earlier(1, code, "ended")).move == "requeue"
+
+
+@given(
+    said=st.text(min_size=1, max_size=60),
+    kind=st.sampled_from(["transient", "resource", "method", "permanent", "operator"]),
+    retries=st.integers(0, 5),
+)
+def test_the_same_words_twice_never_make_a_third_run_whatever_the_class(said: str, kind: Any, retries: int) -> None:
+    outcome = failed_with("crashed", said, kind)
+    assert judged(outcome, retries=retries, max_retries=100, earlier=Earlier(1, "crashed", said)).move == "fail"
 
 
 @given(
