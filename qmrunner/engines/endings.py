@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from qmrunner.engines.signatures import Catalogue, Finding
 from qmrunner.model.jobs import Evidence, Exit, Outcome
+
+Refine = Callable[[Finding | None, Path], Finding | None]
 
 # Asked to stop from outside: by a signal that the engine itself reports.
 _STOPPED = ("terminated", "interrupted")
@@ -37,11 +40,14 @@ def stopped(reason: str, catalogue: Catalogue, log: Path) -> Outcome:
     )
 
 
-def ended(catalogue: Catalogue, log: Path, exit: Exit) -> Outcome:
-    """The outcome of an attempt that did not succeed and in which no check of the results found out why."""
+def ended(catalogue: Catalogue, log: Path, exit: Exit, refine: Refine = lambda found, log: found) -> Outcome:
+    """The outcome of an attempt that did not succeed and in which no check of the results found out why.
+
+    `refine` may know better than the catalogue what the log says.
+    """
     if exit.stop_reason is not None:
         return stopped(exit.stop_reason, catalogue, log)
-    return failed(catalogue.classify(log, exit) or catalogue.unknown(log, exit))
+    return failed(refine(catalogue.classify(log, exit), log) or catalogue.unknown(log, exit))
 
 
 def hidden(catalogue: Catalogue) -> Catalogue:

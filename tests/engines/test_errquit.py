@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qmrunner.engines import families
 from qmrunner.engines.nwchem import NWChem, errquit
 from qmrunner.engines.nwchem.errquit import Abort, AbortReader
 from qmrunner.model.jobs import Evidence, Exit, Outcome
@@ -222,9 +224,9 @@ def test_bytes_that_are_no_log_are_read_without_harm(noise: bytes) -> None:
 
 
 def test_the_table_of_families_is_whole() -> None:
-    assert set(errquit.FAMILIES) == {*errquit.get_args(errquit.Category), "untold"}
-    for families in errquit.FAMILIES.values():
-        assert all(family.says is not None for family in families[:-1])
+    assert set(errquit.FAMILIES) == {*get_args(errquit.Category), "untold"}
+    for order in errquit.FAMILIES.values():
+        assert all(family.says is not None for family in order[:-1])
 
 
 @pytest.mark.parametrize(
@@ -238,4 +240,4 @@ def test_a_table_that_is_wrong_is_refused(changed: tuple[str, str], tmp_path: Pa
     path = tmp_path / "errquit.toml"
     path.write_text(source.replace(*changed))
     with pytest.raises(ValueError, match=r"transient|quux"):
-        errquit.load_families(path)
+        families.load(path)

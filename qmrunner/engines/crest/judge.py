@@ -17,6 +17,7 @@ from qmrunner.engines import endings, xtb
 from qmrunner.engines.crest import salvage
 from qmrunner.engines.crest.read import BrokenEnsembleError, Conformer, Summary, read_ensemble, read_log
 from qmrunner.engines.signatures import Finding, load
+from qmrunner.engines.xtb import trace as xtb_trace
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 
 CATALOGUE = load(Path(__file__).with_name("signatures.toml"))
@@ -113,7 +114,9 @@ def _from_inner(directory: Path, exit: Exit) -> Outcome | None:
     if exit.stop_reason is not None or exit.signal is not None:
         return None
     # Only text can explain it: the exit is CREST's.
-    finding = _INNER.classify(directory / "xtb.out", replace(exit, returncode=None, disk_full=False, oom_kills=None))
+    said = directory / "xtb.out"
+    known = _INNER.classify(said, replace(exit, returncode=None, disk_full=False, oom_kills=None))
+    finding = xtb_trace.refine(known, said)
     return endings.failed(finding) if finding is not None else None
 
 

@@ -25,14 +25,14 @@ messages better and come first; `errquit.toml` gives every other one a code, a c
 from __future__ import annotations
 
 import re
-import tomllib
 from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+from qmrunner.engines import families
 from qmrunner.engines.signatures import Finding
-from qmrunner.model.jobs import Evidence, FailureClass
+from qmrunner.model.jobs import Evidence
 
 Category = Literal[
     "memory", "unassigned", "rtdb", "basis", "geometry", "input", "capability", "integrals", "disk", "convergence"
@@ -186,41 +186,7 @@ def _integer(value: str) -> int | None:
 # --- what an abort comes to ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """Aborts of one kind: their code, class and remedy, and what their messages say."""
-
-    code: str
-    failure_class: FailureClass
-    remedy: str
-    says: re.Pattern[str] | None = None
-
-
-def load_families(file: Path) -> dict[str, tuple[Family, ...]]:
-    """Category → families in the order in which they are tried; the last answers for whatever is left.
-
-    Raises ValueError when the file names a family that it does not describe, or calls one transient.
-    """
-    data = tomllib.loads(file.read_text(encoding="utf-8"))
-    known = {name: _family(name, entry) for name, entry in data["family"].items()}
-    orders: dict[str, tuple[Family, ...]] = {}
-    for category, names in data["categories"].items():
-        order = [one for name in names for one in (data["common"]["order"] if name == "*" else [name])]
-        if lacking := set(order) - set(known):
-            raise ValueError(f"{file.name}: {category} names unknown families {sorted(lacking)}")
-        orders[category] = tuple(known[name] for name in order)
-    return orders
-
-
-def _family(name: str, entry: dict[str, Any]) -> Family:
-    if entry["class"] not in get_args(FailureClass) or entry["class"] == "transient":
-        raise ValueError(f"family {name}: class {entry['class']}")
-    says = entry.get("says")
-    pattern = re.compile("|".join(says), re.IGNORECASE) if says else None
-    return Family(entry["code"], entry["class"], entry["remedy"], pattern)
-
-
-FAMILIES = load_families(Path(__file__).with_suffix(".toml"))
+FAMILIES = families.load(Path(__file__).with_suffix(".toml"))
 
 
 def finding(abort: Abort) -> Finding:
@@ -228,6 +194,4 @@ def finding(abort: Abort) -> Finding:
 
     Never `transient`.
     """
-    order = FAMILIES[abort.category or "untold"]
-    family = next((one for one in order if one.says is not None and one.says.search(abort.message)), order[-1])
-    return Finding(family.code, family.failure_class, abort.evidence, family.remedy)
+    return families.answer(FAMILIES[abort.category or "untold"], (abort.message,), abort.evidence)

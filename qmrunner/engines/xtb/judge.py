@@ -12,6 +12,7 @@ from qmrunner import untrusted
 from qmrunner.engines import endings
 from qmrunner.engines.openmp import integer, value_of
 from qmrunner.engines.signatures import Finding, load
+from qmrunner.engines.xtb import trace
 from qmrunner.engines.xtb.read import Summary, incomplete, lowest_wavenumber, read_log
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 
@@ -64,7 +65,7 @@ def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit:
     """The outcome of an attempt that ran xTB with `args` in `directory`."""
     run = _Run(tuple(args), directory, log, exit, read_log(log))
     if not exit.ok:
-        return endings.ended(CATALOGUE, log, exit)
+        return endings.ended(CATALOGUE, log, exit, trace.refine)
     finding = _hidden_failure(run) or _wrong_atoms(run, step)
     if finding is None:
         return _optimised(run) if step.task == "optimise" else _computed(run, step)

@@ -1,0 +1,72 @@
+"""How xTB aborts: a fatal error prints the traceback of its environment, innermost message last.
+
+    [ERROR] Program stopped due to fatal error
+    -3- Single point calculation terminated
+    -2- xtb_calculator_singlepoint: Electronic structure method terminated
+    -1- scf: Self consistent charge iterator did not converge
+    ########################################################################
+
+The outer ones only say who passed it on. A message may be followed by lines that show the place in the input. Such an
+end is xTB's own decision about the same input: none is `transient`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qmrunner.engines import families
+from qmrunner.engines.signatures import Finding
+from qmrunner.model.jobs import Evidence
+
+FATAL = families.load(Path(__file__).with_suffix(".toml"))["fatal"]
+_BEGINS = "Program stopped due to fatal error"
+_LEVEL = re.compile(r"-(\d+)- +(\S.*)$")
+_ENDS = "####"
+_LONGEST = 60
+_LONGEST_LINE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The messages, innermost first, each with its place in the log."""
+
+    messages: tuple[Evidence, ...]
+
+    @property
+    def innermost(self) -> Evidence:
+        return self.messages[0]
+
+    def holds(self, evidence: Evidence) -> bool:
+        return any(evidence.line == message.line for message in self.messages)
+
+
+def read(log: Path) -> Trace | None:
+    """The last traceback of a log; None without one, or where it has no message."""
+    found: dict[int, Evidence] = {}
+    left = 0
+    try:
+        with open(log, encoding="utf-8", errors="replace") as stream:
+            for number, line in enumerate(stream, 1):
+                if _BEGINS in line:
+                    found, left = {}, _LONGEST
+                elif left:
+                    left = 0 if found and line.startswith(_ENDS) else left - 1
+                    match = _LEVEL.search(line[:_LONGEST_LINE].rstrip())
+                    if match:
+                        found.setdefault(int(match[1]), Evidence(match.string, log.name, number))
+    except OSError:
+        return None
+    return Trace(tuple(found[level] for level in sorted(found))) if found else None
+
+
+def refine(found: Finding | None, log: Path) -> Finding | None:
+    """`found` with the innermost message as its evidence, where it speaks of the traceback; and where no signature knew
+    more than that the run had ended, what the traceback itself comes to."""
+    trace = read(log)
+    if trace is None:
+        return found
+    if found is None or found.code in ("unknown", "crashed"):
+        return families.answer(FATAL, [message.text for message in trace.messages], trace.innermost)
+    return replace(found, evidence=trace.innermost) if trace.holds(found.evidence) else found
