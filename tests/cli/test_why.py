@@ -117,3 +117,51 @@ def test_the_events_of_a_failure_say_what_why_says(lab: Lab) -> None:
     assert (ended["code"], ended["class"], ended["remedy"]) == (told["code"], told["class"], told["remedy"])
     assert ended["evidence"] == told["evidence"]["text"]
     assert (ended["file"], ended["line"]) == (told["evidence"]["file"], told["evidence"]["line"])
+
+
+DECK = """\
+start odd
+geometry units angstrom
+  O 0 0 0.12
+  H 0 0.76 -0.47
+  H 0 -0.76 -0.47
+end
+basis
+  * library sto-3g
+end
+dft
+  xc b3lypp
+end
+task dft energy
+"""
+
+
+def test_an_abort_of_nwchem_shows_the_line_of_the_deck_with_those_around_it(lab: Lab) -> None:
+    deck = lab.home.path.parent / "odd.nw"
+    deck.write_text(DECK)
+    lab.start()
+    job = lab.home.run("submit", "nwchem", str(deck)).stdout.split()[0]
+    assert lab.ended(job, 60.0) == "failed"
+    told = why(lab, job)
+    assert told["code"] == "input_error"
+    assert told["deck"] == {
+        "file": "input/odd.nw",
+        "line": 11,
+        "lines": [{"line": n, "text": DECK.split("\n")[n - 1]} for n in range(9, 14)],
+    }
+    shown = lab.home.run("why", job).stdout
+    assert "deck:     input/odd.nw, line 11" in shown
+    assert "          >   11:   xc b3lypp" in shown
+    assert "            13: task dft energy" in shown
+    assert len(lab.attempts(job)) == 1
+
+
+def test_a_deck_that_is_gone_costs_the_answer_nothing_but_its_lines(lab: Lab) -> None:
+    deck = lab.home.path.parent / "odd.nw"
+    deck.write_text(DECK)
+    lab.start()
+    job = lab.home.run("submit", "nwchem", str(deck)).stdout.split()[0]
+    assert lab.ended(job, 60.0) == "failed"
+    (lab.home.settings.jobs_root / job / "input" / "odd.nw").unlink()
+    told = why(lab, job)
+    assert (told["code"], told["deck"]) == ("input_error", None)

@@ -119,6 +119,105 @@ ROWS: list[tuple[int, str, str, Exit, str]] = [
     (59, "crest", "CREST terminated with I/O errors", Exit(2), "work_file_unwritable"),
     (59, "crest", "CREST terminated abnormally", Exit(1), "unknown"),
 ]
+# What launchers, loaders and shells say, in their own words: (program, text, exit, code). Each also behind a prefix.
+LAUNCHED: list[tuple[str, str, Exit, str]] = [
+    # Open MPI 4 and 5
+    (
+        "nwchem",
+        "mpirun noticed that process rank 1 with PID 71 on node n exited on signal 11 (Segmentation fault).",
+        Exit(139),
+        "crashed",
+    ),
+    (
+        "nwchem",
+        "prterun noticed that process rank 1 with PID 71 on node n exited on signal 6 (Aborted).",
+        Exit(134),
+        "crashed",
+    ),
+    (
+        "nwchem",
+        "prterun noticed that process rank 1 with PID 71 on node n exited on signal 9 (Killed).",
+        Exit(137),
+        "killed",
+    ),
+    ("nwchem", "[node7:00071] Signal: Segmentation fault (11)", Exit(1), "crashed"),
+    (
+        "nwchem",
+        "prterun was unable to find the specified executable file, and therefore did not launch",
+        Exit(1),
+        "engine_missing",
+    ),
+    ("nwchem", "No executable was specified on the prterun command line.", Exit(1), "engine_missing"),
+    ("nwchem", "OPAL ERROR: Unreachable in file ext3x_client.c at line 112 of pmix", Exit(1), "launcher_mismatch"),
+    ("nwchem", "The application appears to have been direct launched using 'srun',", Exit(1), "launcher_mismatch"),
+    # MPICH and Intel MPI
+    (
+        "nwchem",
+        "YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Segmentation fault (signal 11)",
+        Exit(139),
+        "crashed",
+    ),
+    ("nwchem", "YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed (signal 9)", Exit(9), "killed"),
+    ("nwchem", "=   KILLED BY SIGNAL: 7 (Bus error)", Exit(7), "bus_error"),
+    (
+        "nwchem",
+        "[proxy:0:0@n] HYDU_create_process: execvp error on file nwchem (No such file or directory)",
+        Exit(255),
+        "engine_missing",
+    ),
+    (
+        "nwchem",
+        "[proxy:0:0@n] HYDU_create_process: execvp error on file nwchem (Permission denied)",
+        Exit(255),
+        "permission_denied",
+    ),
+    ("nwchem", "MPIR_pmi_init(141).....: PMI2_Init failed", Exit(15), "launcher_mismatch"),
+    # the dynamic loader
+    (
+        "nwchem",
+        "nwchem: error while loading shared libraries: libmpi.so.40: cannot open shared object file: No such file",
+        Exit(127),
+        "library_broken",
+    ),
+    (
+        "xtb",
+        "xtb: /lib/x86_64-linux-gnu/libc.so.6: version `GLIBC_2.38' not found (required by xtb)",
+        Exit(1),
+        "library_broken",
+    ),
+    ("xtb", "xtb: symbol lookup error: xtb: undefined symbol: dsygvd_", Exit(127), "library_broken"),
+    ("crest", "libgomp.so.1: cannot allocate memory in static TLS block", Exit(1), "library_broken"),
+    ("crest", "crest: error while loading shared libraries: libx.so: invalid ELF header", Exit(127), "library_broken"),
+    (
+        "crest",
+        "error while loading shared libraries: libx.so: failed to map segment from shared object",
+        Exit(127),
+        "library_broken",
+    ),
+    (
+        "xtb",
+        "Inconsistency detected by ld.so: dl-version.c: 205: _dl_check_map_versions: Assertion",
+        Exit(127),
+        "library_broken",
+    ),
+    ("xtb", "Fatal glibc error: CPU does not support x86-64-v3", Exit(127), "illegal_instruction"),
+    # shells
+    ("xtb", "sh: 1: xtb: not found", Exit(127), "engine_missing"),
+    ("xtb", "bash: xtb: command not found", Exit(127), "engine_missing"),
+    ("xtb", "/bin/sh: xtb: not found", Exit(127), "engine_missing"),
+    ("xtb", "run.sh: line 3: xtb: command not found", Exit(127), "engine_missing"),
+    ("xtb", "env: 'xtb': No such file or directory", Exit(127), "engine_missing"),
+    ("xtb", "bash: ./xtb: /usr/bin/pyton: bad interpreter: No such file or directory", Exit(126), "engine_missing"),
+    ("xtb", "bash: ./xtb: cannot execute: required file not found", Exit(127), "engine_missing"),
+    ("xtb", "sh: 1: ./xtb: Permission denied", Exit(126), "permission_denied"),
+    ("xtb", "bash: ./xtb: Permission denied", Exit(126), "permission_denied"),
+    ("xtb", "run.sh: line 3: ./xtb: Permission denied", Exit(126), "permission_denied"),
+    ("xtb", "bash: ./xtb: cannot execute binary file: Exec format error", Exit(126), "exec_format"),
+    ("xtb", "sh: 1: ./xtb: Exec format error", Exit(2), "exec_format"),
+    ("xtb", "run.sh: line 3:  4711 Killed                  xtb a.xyz", Exit(1), "killed"),
+    ("xtb", "Killed", Exit(1), "killed"),
+    ("nwchem", "run.sh: line 3:  4711 Segmentation fault      (core dumped) nwchem a.nw", Exit(1), "crashed"),
+]
 # Texts that look bad and mean nothing: blocked CMA, a lost metadynamics run among others.
 NOISE = [
     (13, "nwchem", "Read -1, expected 32768, errno = 1"),
@@ -138,6 +237,20 @@ def test_a_known_text_or_exit_has_its_code(
     assert finding.code == code, (row, finding)
     if text and "truncated" not in code:
         assert finding.evidence.text in text
+
+
+@pytest.mark.parametrize(("program", "text", "exit", "code"), LAUNCHED, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize("end", ["", "\r"], ids=["lf", "crlf"])
+def test_what_launchers_loaders_and_shells_say_has_its_code(
+    program: str, text: str, exit: Exit, code: str, end: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "step.1.log"
+    log.write_bytes(f"a line before{end}\n{text}{end}\n".encode())
+    for seen in (exit, Exit(1)):  # the text alone must do: wrappers change the status
+        finding = CATALOGUES[program].classify(log, seen)
+        assert finding is not None
+        assert finding.code == code, finding
+        assert finding.evidence.text == text
 
 
 @pytest.mark.parametrize(("row", "program", "text"), NOISE)
