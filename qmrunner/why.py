@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from qmrunner import views
+from qmrunner import untrusted, views
 from qmrunner.app import App
 from qmrunner.model import labels, policy, remedies
 from qmrunner.model.jobs import Attempt, Job, Outcome, Step
@@ -91,7 +91,8 @@ def _deck(app: App, step: Step | None) -> dict[str, Any] | None:
     if step is None or evidence is None or evidence.input_file is None or evidence.input_line is None:
         return None
     try:
-        with open(app.settings.jobs_root / step.job_id / evidence.input_file, "rb") as file:
+        folder = app.settings.jobs_root / step.job_id
+        with untrusted.open_file(folder / evidence.input_file, _LONGEST_DECK, below=folder) as file:
             text = file.read(_LONGEST_DECK).decode("utf-8", "replace")
     except OSError:
         return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from qmrunner.engines import signatures
 from qmrunner.engines.signatures import Catalogue, Finding
 from qmrunner.model.jobs import Evidence, Exit, Outcome
 
@@ -38,6 +40,14 @@ def stopped(reason: str, catalogue: Catalogue, log: Path) -> Outcome:
         remedy=_HUNG_REMEDY if hung else None,
         summary="no progress; ended" if hung else f"stopped for {reason}",
     )
+
+
+def crashed_behind(outcome: Outcome, exit: Exit) -> Outcome:
+    """A success whose program ended badly behind its end mark and its complete result: such an end changes nothing."""
+    note = f"{signatures.describe(exit)}, but only after the result was complete"
+    notes = [*outcome.result.get("notes", ()), note]
+    summary = f"{outcome.summary}; {note}" if outcome.summary else note
+    return replace(outcome, result={**outcome.result, "notes": notes}, summary=summary)
 
 
 def ended(catalogue: Catalogue, log: Path, exit: Exit, refine: Refine = lambda found, log: found) -> Outcome:

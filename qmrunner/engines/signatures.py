@@ -112,7 +112,7 @@ class Catalogue:
 
     def unknown(self, log: Path, exit: Exit) -> Finding:
         """What to say when nothing matched: the last line that means anything."""
-        evidence = self.last_line(log) or Evidence(_describe(exit), log.name)
+        evidence = self.last_line(log) or Evidence(describe(exit), log.name)
         return Finding("unknown", "transient", evidence, _UNKNOWN_REMEDY)
 
     def last_line(self, log: Path) -> Evidence | None:
@@ -131,8 +131,8 @@ class Catalogue:
     def _exit_evidence(self, log: Path, exit: Exit) -> Evidence:
         last = self.last_line(log)
         if last is None:
-            return Evidence(_describe(exit), log.name)
-        return Evidence(f"{_describe(exit)}; last line: {last.text.strip()}", last.file, last.line)
+            return Evidence(describe(exit), log.name)
+        return Evidence(f"{describe(exit)}; last line: {last.text.strip()}", last.file, last.line)
 
 
 def load(*files: Path) -> Catalogue:
@@ -220,7 +220,8 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _describe(exit: Exit) -> str:
+def describe(exit: Exit) -> str:
+    """How a program ended, in words."""
     if exit.signal is not None:
         return f"ended by {_signal_name(exit.signal)}"
     return "no exit status" if exit.returncode is None else f"exit status {exit.returncode}"

@@ -79,7 +79,7 @@ def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit:
             **outcome.result,
             "partial": True,
             "iterations": marker.iterations,
-            "notes": [marker.told, _FULL_SEARCH],
+            "notes": [marker.told, _FULL_SEARCH, *outcome.result.get("notes", ())],
         }
         return replace(outcome, result=told, summary=marker.told.partition(":")[0])
     if outcome.state == "failed":
@@ -90,9 +90,14 @@ def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit:
 
 
 def _judged(step: Step, args: Sequence[str], directory: Path, log: Path, exit: Exit, *, salvaged: bool) -> Outcome:
-    if not exit.ok:
-        return _from_inner(directory, exit) or endings.ended(CATALOGUE, log, exit)
     summary = read_log(log)
+    if not exit.ok:
+        if summary.terminated_normally:
+            calm = replace(exit, returncode=0, signal=None)
+            outcome = _judged(step, args, directory, log, calm, salvaged=salvaged)
+            if outcome.state == "succeeded":
+                return endings.crashed_behind(outcome, exit)
+        return _from_inner(directory, exit) or endings.ended(CATALOGUE, log, exit)
     finding = (
         _HIDDEN.classify(log, exit) or _unfinished(summary, log) or _lost_runs(directory) or _full(exit, directory)
     )

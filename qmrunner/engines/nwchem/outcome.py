@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qmrunner import untrusted
+from qmrunner.engines import endings
 from qmrunner.engines.nwchem import deck, errquit, molecule, reader, restart
 from qmrunner.engines.nwchem.read import Report
 from qmrunner.engines.signatures import Finding, load
@@ -31,6 +32,9 @@ def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
         if problem is None:
             return _success(step, directory, log, report, provenance)
     else:
+        if _complete(step, directory, log, exit, report):
+            outcome = _success(step, directory, log, report, provenance)
+            return endings.crashed_behind(outcome, exit)
         problem = _told(step, log, exit, report) or CATALOGUE.unknown(log, exit)
     if exit.stop_reason is not None:
         return _stopped(exit, problem, log, provenance)
@@ -44,6 +48,13 @@ def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
         remedy=problem.remedy,
         summary=f"NWChem {state}: {problem.evidence.text.strip()}",
     )
+
+
+def _complete(step: Step, directory: Path, log: Path, exit: Exit, report: Report) -> bool:
+    """Whether a run that ended badly had printed all it was asked for, its end marks included, before it did so."""
+    if not report.marks.ended or report.abort.found is not None or exit.disk_full:
+        return False
+    return _problem(step, directory, log, replace(exit, returncode=0, signal=None), report) is None
 
 
 def _told(step: Step, log: Path, exit: Exit, report: Report) -> Finding | None:

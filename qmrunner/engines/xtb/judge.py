@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,23 @@ def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit:
     """The outcome of an attempt that ran xTB with `args` in `directory`."""
     run = _Run(tuple(args), directory, log, exit, read_log(log))
     if not exit.ok:
-        return endings.ended(CATALOGUE, log, exit, trace.refine)
+        return _complete(run, step) or endings.ended(CATALOGUE, log, exit, trace.refine)
     finding = _hidden_failure(run) or _wrong_atoms(run, step)
     if finding is None:
         return _optimised(run) if step.task == "optimise" else _computed(run, step)
     if exit.stop_reason is not None:
         return endings.stopped(exit.stop_reason, CATALOGUE, log)
     return endings.failed(finding)
+
+
+def _complete(run: _Run, step: Step) -> Outcome | None:
+    """The success of a run that ended badly only behind `normal termination` and its complete files."""
+    calm = replace(run, exit=replace(run.exit, returncode=0, signal=None))
+    if not run.summary.terminated_normally or run.summary.energy_hartree is None:
+        return None
+    if _hidden_failure(calm) or _wrong_atoms(calm, step):
+        return None
+    return endings.crashed_behind(_optimised(calm) if step.task == "optimise" else _computed(calm, step), run.exit)
 
 
 def _hidden_failure(run: _Run) -> Finding | None:

@@ -13,9 +13,11 @@ end is xTB's own decision about the same input: none is `transient`.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from qmrunner import untrusted
 from qmrunner.engines import families
 from qmrunner.engines.signatures import Finding
 from qmrunner.model.jobs import Evidence
@@ -46,18 +48,15 @@ def read(log: Path) -> Trace | None:
     """The last traceback of a log; None without one, or where it has no message."""
     found: dict[int, Evidence] = {}
     left = 0
-    try:
-        with open(log, encoding="utf-8", errors="replace") as stream:
-            for number, line in enumerate(stream, 1):
-                if _BEGINS in line:
-                    found, left = {}, _LONGEST
-                elif left:
-                    left = 0 if found and line.startswith(_ENDS) else left - 1
-                    match = _LEVEL.search(line[:_LONGEST_LINE].rstrip())
-                    if match:
-                        found.setdefault(int(match[1]), Evidence(match.string, log.name, number))
-    except OSError:
-        return None
+    with suppress(OSError):
+        for number, line in enumerate(untrusted.lines(log), 1):
+            if _BEGINS in line:
+                found, left = {}, _LONGEST
+            elif left:
+                left = 0 if found and line.startswith(_ENDS) else left - 1
+                match = _LEVEL.search(line[:_LONGEST_LINE].rstrip())
+                if match:
+                    found.setdefault(int(match[1]), Evidence(match.string, log.name, number))
     return Trace(tuple(found[level] for level in sorted(found))) if found else None
 
 
