@@ -18,7 +18,9 @@ SAME_RUNNING = "same_running"
 # A reboot, or a death before the engine began, says nothing about the step.
 _HELD_AGAINST = ("guardian", "worker")
 # Ends that come from outside the run, by accident or by plan. They say nothing about what it would do once more.
-_FROM_OUTSIDE = frozenset({"killed", "terminated", "interrupted", "timed_out", "time_limit_reached", "hung"})
+_FROM_OUTSIDE = frozenset(
+    {"killed", "terminated", "interrupted", "timed_out", "time_limit_reached", "hung", "attempt_folder_lost"}
+)
 SAME_AGAIN = "; the same as in attempt "
 # What differs between two runs of the same: addresses, folders, times of day, durations, whole numbers (of processes,
 # ranks, attempts). Numbers with a decimal point are results, and stay.

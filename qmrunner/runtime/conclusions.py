@@ -79,7 +79,7 @@ class Conclusions:
 
         def verdict_for(cancelled: bool) -> Verdict:
             earlier = None
-            if outcome.failure_class == "transient":
+            if outcome.failure_class == "transient" and live.begun:
                 with self.app.store.read() as connection:
                     earlier = last_failure(connection, live.step.id, live.number)
             return policy.judge(

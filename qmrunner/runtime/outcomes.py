@@ -52,6 +52,8 @@ def outcome_of(live: Live, engine: Engine, exit: Exit) -> Outcome:
             remedy=f"report this; the raw output is in {live.log}",
         )
     if outcome.state != "succeeded" and exit.stop_reason == "hung":
+        if outcome.failure_class not in (None, "transient"):
+            return replace(outcome, state="failed")  # it had said why, and some of its processes stayed behind
         return hangs.outcome(live, outcome)
     if outcome.state == "failed" and exit.stop_reason is not None:
         return _stopped(outcome)

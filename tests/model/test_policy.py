@@ -144,7 +144,9 @@ def test_another_failure_is_tried_again(before: Earlier | None, now: Outcome) ->
     assert (got.move, got.spends_retry) == ("requeue", True)
 
 
-@pytest.mark.parametrize("code", ["killed", "terminated", "interrupted", "timed_out", "time_limit_reached", "hung"])
+@pytest.mark.parametrize(
+    "code", ["killed", "terminated", "interrupted", "timed_out", "time_limit_reached", "hung", "attempt_folder_lost"]
+)
 def test_an_end_from_outside_says_nothing_about_the_next_run(code: str) -> None:
     assert judged(failed_with(code, "ended"), retries=1, earlier=Earlier(1, code, "ended")).move == "requeue"
 
