@@ -6,7 +6,7 @@ WORKERS ?= 5
 CODE := qmrunner tests $(wildcard benchmarks examples migrations)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test hostile slow faults image services e2e e2e-trixie chaos check format lock wheel clean
+.PHONY: help setup demo test hostile slow faults image services e2e e2e-trixie chaos diagnosis check format lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ faults: setup  ## partitions, failovers and lost machines, with real servers in 
 
 chaos: setup  ## kill, freeze and starve a real daemon for a while (SEED=1 MINUTES=1)
 	@$(PY) -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)
+
+diagnosis: setup  ## how well failures are diagnosed (QMRUNNER_ERRQUIT_TSV=FILE: messages of NWChem's errquit)
+	@$(PY) benchmarks/diagnosis.py
 
 check: setup  ## lint, formatting and types
 	$(PY) -m ruff check $(CODE)

@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from qmrunner.engines.nwchem import NWChem  # noqa: E402
-from qmrunner.model.jobs import Exit, Outcome  # noqa: E402
+from qmrunner.engines.nwchem.errquit import Abort, finding  # noqa: E402
+from qmrunner.model.jobs import Evidence, Exit, Outcome  # noqa: E402
 from tests.engines.errquit_blocks import block  # noqa: E402
 from tests.engines.recorded import recordings  # noqa: E402
 from tests.engines.support import step  # noqa: E402
@@ -85,6 +86,10 @@ def judge(message: str, category: str, directory: Path) -> Case:
     return Case(message, category, NWChem().interpret(step("nwchem", "deck"), directory, log, Exit(255)))
 
 
+def by_message_alone(case: Case) -> str:
+    return finding(Abort(case.message, Evidence(case.message))).failure_class
+
+
 def errquit(path: Path, list_wrong: bool) -> bool:
     with tempfile.TemporaryDirectory() as name:
         cases = [judge(message, category, Path(name)) for message, category in messages(path)]
@@ -101,6 +106,8 @@ def errquit(path: Path, list_wrong: bool) -> bool:
         print(
             f"    right class {right:.2%}   unknown {unknown / len(some):.2%}   transient {transient / len(some):.2%}"
         )
+        alone = sum(by_message_alone(case) in ALLOWED.get(case.category, _ANY) for case in some) / len(some)
+        print(f"    of the message alone, as in a log that was cut: {alone:.2%}")
         enough = enough and right >= AIM and not transient
     for category, count in Counter(case.category for case in cases).most_common():
         of = [case for case in cases if case.category == category]

@@ -91,6 +91,7 @@ class WhyAnswer(_Open):
     summary: str
     code: str | None
     evidence: dict[str, Any] | None
+    deck: dict[str, Any] | None
     remedy: str | None
     next: str | None
     attempts: list[dict[str, Any]]
