@@ -79,8 +79,8 @@ def test_a_failed_job_says_cause_evidence_attempts_and_what_to_do(lab: Lab) -> N
     job = lab.submit(exit=1)
     assert lab.ended(job) == "failed"
     told = why(lab, job)
-    assert told["summary"].startswith("the job has failed after 3 attempts: xtb failed")
-    assert [one["state"] for one in told["attempts"]] == ["failed"] * 3
+    assert told["summary"].startswith("the job has failed after 2 attempts: xtb failed")
+    assert [one["state"] for one in told["attempts"]] == ["failed"] * 2
     evidence = told["evidence"]
     log = Path(told["attempts"][-1]["log"])
     assert log.name == evidence["file"]
