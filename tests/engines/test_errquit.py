@@ -184,6 +184,28 @@ def test_the_exit_status_of_an_abort_is_its_value_and_no_signal(status: int, tmp
     assert (got.code, got.failure_class) == ("input_error", "permanent")
 
 
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("0:0:Segmentation Violation error, status=:: 11", "crashed"),
+        ("[0] Received an Error in Communication: (11) 0:Segmentation Violation error, status=", "crashed"),
+        ("1:1:Terminate signal was sent, status=:: 15", "terminated"),
+        ("0:0:Interrupt signal was sent, status=:: 2", "interrupted"),
+        ("0:0:Bus error, status=:: 7", "bus_error"),
+        ("0:0:Illegal Instruction error, status=:: 4", "illegal_instruction"),
+    ],
+)
+def test_a_signal_that_a_rank_tells_of_is_no_abort(said: str, code: str, tmp_path: Path) -> None:
+    got = judged(
+        f"          Start\n{said}\nLast System Error Message from Task 0:: Inappropriate ioctl\n", tmp_path, Exit(1)
+    )
+    assert got.code == code
+
+
+def test_a_time_of_day_is_no_abort() -> None:
+    assert read("started at\n10:22:33: 5\n 12:00:01 wall: 7\n") is None
+
+
 def test_ranks_that_stay_behind_an_abort_are_no_hang(tmp_path: Path) -> None:
     got = judged(block("frobnicate: what is a quux", "INPUT_ERR"), tmp_path, Exit(143, stop_reason="hung"))
     assert (got.state, got.code, got.failure_class) == ("stopped", "input_error", "permanent")

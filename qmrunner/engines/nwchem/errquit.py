@@ -59,8 +59,10 @@ _VALUE_WIDTH = 20
 # What Global Arrays say of the same abort: GA 5 on MPI, ComEx, and the old ARMCI.
 _WRAPPED = re.compile(
     r"ARMCI Error: \d+:(?P<mpi>.*?):?\s*$|Received an Error in Communication: \(-?\d+\) (?P<comex>.*)$"
-    r"|^\s*(?:\[\d+\] )?\d+:\d+:(?P<armci>.+?)::? *-?\d+\s*$"
+    r"|^\s*(?:\[\d+\] )?\d+:\d+:(?P<armci>.+?):: *-?\d+\s*$"
 )
+# Said of a signal that a rank got, in the same form: no abort.
+_SIGNALLED = re.compile(r"status=|[Ss]ignal|[Cc]hild process|System Error Message")
 _BEHIND, _BEFORE = 60, 40
 _LONGEST = 500
 
@@ -142,7 +144,7 @@ class AbortReader:
     def _wrap(self, line: str, number: int) -> None:
         match = _WRAPPED.search(line)
         message = next((part for part in match.groups() if part), "").strip() if match else ""
-        if message:
+        if message and not _SIGNALLED.search(message):
             self._wrapped = Abort(message, Evidence(line.rstrip(), self._log_name, number))
 
 
