@@ -27,6 +27,7 @@ from qmrunner.confinement.enforce import enforce
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Submission
 from qmrunner.workflows import submission
+from qmrunner.workflows.requests import digest
 
 MEMORY_BYTES = 2 * 2**30
 
@@ -120,7 +121,7 @@ def _checked(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         (place / str(number)).write_bytes(data)
     return {
         "kind": made.kind, "params": dict(made.params), "requires": made.requires, "name": made.name,
-        "priority": made.priority, "files": list(made.files), "digest": parsing.digest(fields, paths),
+        "priority": made.priority, "files": list(made.files), "digest": digest(fields, parsing.hashed(paths)),
     }  # fmt: skip
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from pydantic import ValidationError
 from python_multipart.exceptions import FormParserError
@@ -62,15 +61,11 @@ def read(content_type: str, body: Path, folder: Path) -> tuple[Form, list[Path]]
     return form, paths
 
 
-def digest(fields: Mapping[str, Any], files: list[Path]) -> str:
-    """Of everything that decides the job. Fields at their default do not count, so that new ones may come."""
-    hashes = [[path.name, _hash(path)] for path in files]
-    return hashlib.sha256(json.dumps([fields, hashes], sort_keys=True).encode()).hexdigest()
-
-
-def _hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def hashed(files: list[Path]) -> Iterator[tuple[str, str]]:
+    """Each file's name and SHA-256."""
+    for path in files:
+        with open(path, "rb") as file:
+            yield path.name, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _new(folder: Path, given: str, taken: set[str]) -> Path:

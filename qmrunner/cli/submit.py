@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import click
 import typer
 
 from qmrunner.cli.common import AsJson, print_json, say
@@ -17,7 +19,7 @@ _submit = typer.Typer(help="Hand in a job. Its id is printed once it is stored d
 
 Name = Annotated[str | None, typer.Option("--name", help="A name for people.")]
 Priority = Annotated[int, typer.Option("--priority", help="Higher runs first.")]
-Key = Annotated[str | None, typer.Option("--key", help="Idempotency key: the same key gives the same job.")]
+Key = Annotated[str | None, typer.Option("--key", help="Idempotency key: it stands for one request and its job.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Compute every step, also those computed before.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Follow the job to its end; exit with its status.")]
 Altering = Annotated[
@@ -46,6 +48,10 @@ Charge = Annotated[int | None, typer.Option("--charge", help="Total charge.")]
 Mult = Annotated[int | None, typer.Option("--mult", help="Spin multiplicity.")]
 Temperature = Annotated[float, typer.Option("--temperature", help="For Boltzmann weights, kelvin.")]
 Args = Annotated[list[str] | None, typer.Argument(metavar="[-- FLAGS]", help="Flags for the program, after --.")]
+
+# The structure counts by its SMILES or by its bytes, files by their bytes, whatever folder they lie in.
+_NO_PART_OF_THE_JOB = ("source", "deck", "structure", "with_files", "key", "wait", "as_json")
+_FIELDS = {"mult": "multiplicity", "temperature": "temperature_k"}  # as they are called over HTTP
 
 
 def register(cli: typer.Typer) -> None:
@@ -219,11 +225,27 @@ def _has_crest(opened: App, conformers: str) -> bool:
 
 
 def _told(submission: Submission, require: list[str] | None, fresh: bool, allow_altering: bool) -> Submission:
-    """The submission with what every kind of job may be told, and who hands it in."""
+    """The submission with what every kind of job may be told, who hands it in, and what its key stands for."""
     from qmrunner.workflows.submission import told
 
     made = told(submission, fresh=fresh, allow_altering=allow_altering, require=require or ())
-    return replace(made, owner=_login_name())
+    return replace(made, owner=_login_name(), request_digest=None if made.key is None else _digest(made))
+
+
+def _digest(submission: Submission) -> str:
+    """Of what was typed. Every option counts but those that leave the job as it is, so that a new one does, too."""
+    from qmrunner.workflows import requests
+
+    context = click.get_current_context()
+    fields: dict[str, Any] = {"kind": submission.kind}
+    for option in context.command.params:
+        value = context.params.get(str(option.name))
+        if option.name not in _NO_PART_OF_THE_JOB and value not in (option.get_default(context), None, (), []):
+            fields[_FIELDS.get(str(option.name), str(option.name))] = value
+    if "smiles" in submission.params.get("input", {}):
+        fields["smiles"] = submission.params["input"]["smiles"]
+    files = ((name, hashlib.sha256(data).hexdigest()) for name, data in submission.files.items())
+    return requests.digest(fields, files)
 
 
 def _login_name() -> str:

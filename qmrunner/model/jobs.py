@@ -198,7 +198,8 @@ class Submission:
     """A job as a user hands it in, already checked. `files` are the input files by name, as bytes.
 
     `owner` is whose share of the machines it counts to, `requires` the labels that a worker must have to run it.
-    `request_digest` tells two requests with the same `key` apart; None: they are taken for the same.
+    `request_digest` tells two requests with the same `key` apart; None, or a job that was stored without one: they are
+    taken for the same.
     """
 
     kind: str

@@ -44,7 +44,7 @@ def known(connection: Connection, submission: Submission) -> str | None:
     row = connection.execute(select(jobs.c.id, jobs.c.request_digest).where(jobs.c.key == submission.key)).first()
     if row is None:
         return None
-    if submission.request_digest not in (None, row.request_digest):
+    if None not in (submission.request_digest, row.request_digest) and submission.request_digest != row.request_digest:
         raise UsageError(
             "key_in_use",
             f"this idempotency key came with another request before, which is job {row.id}",
