@@ -163,6 +163,7 @@ def molecule_from_mol(mol: Any, title: str = "") -> Molecule:
         bonds=_pairs(mol),
         radical_electrons=sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()),
         title=title,
+        isotopes=tuple((atom.GetIdx() + 1, atom.GetIsotope()) for atom in mol.GetAtoms() if atom.GetIsotope()),
     )
 
 

@@ -22,7 +22,9 @@ class Molecule:
 
     `coordinates` are in angstrom, one (x, y, z) an atom, or None when the input has none in three dimensions. `bonds`
     are pairs of atom numbers, counted from 1 and the smaller first, or None when nobody looked for them. `smiles` is
-    canonical. `radical_electrons` is what the input itself says, None when it cannot say.
+    canonical. `radical_electrons` is what the input itself says, None when it cannot say. `isotopes` are atom numbers
+    with the mass numbers that the input names. `notes` tell what was read otherwise than it stands in the file, and
+    `plain` says whether every reader of its format reads the same.
     """
 
     symbols: tuple[str, ...]
@@ -33,6 +35,9 @@ class Molecule:
     bonds: tuple[tuple[int, int], ...] | None = None
     radical_electrons: int | None = None
     title: str = ""
+    isotopes: tuple[tuple[int, int], ...] = ()
+    notes: tuple[str, ...] = ()
+    plain: bool = True
 
     @property
     def electrons(self) -> int:

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qmrunner.chemistry import average, select, sources, symmetry
+from qmrunner.chemistry import average, equivalence, select, sources
+from qmrunner.chemistry.equivalence import Equivalence
 from qmrunner.chemistry.scaling import NUCLEI, Line, line_for
 from qmrunner.chemistry.shieldings import Conformer, read_conformer
 from qmrunner.chemistry.xyz import write_xyz
@@ -37,10 +38,10 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
     `conformers`.
 
     Each shift row is one H or C atom: `shielding_ppm` is averaged over conformers (Boltzmann) and over the
-    `equivalent_atoms` (itself among them), `own_shielding_ppm` over conformers only; `uncertainty_ppm` is the line's
-    published RMSD, or None; it does not hold for hydrogens on N, O and S, whose is None. `energy_hartree` is that of
-    the lowest conformer. Raises JobFailedError
-    `incomplete_input` when an atom's shielding is missing.
+    `equivalent_atoms` (itself among them, see `equivalence`), `own_shielding_ppm` over conformers only; an isotope that
+    gives no signal has no row. `uncertainty_ppm` is the line's published RMSD, or None; it does not hold for hydrogens
+    on N, O and S, whose is None. `energy_hartree` is that of the lowest conformer. `notes` are for people. Raises
+    JobFailedError `incomplete_input` when an atom's shielding is missing.
     """
     symbols: list[str] = list(task["symbols"])
     temperature = float(task["temperature_k"])
@@ -48,12 +49,12 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
     fold = [int(entry.get("degeneracy", 1)) for entry in task["conformers"]]
     energies = [c.energy_hartree for c in conformers]
     weights = [float(w) for w in average.boltzmann_weights(energies, temperature, fold)]
-    groups = symmetry.equivalence_classes(symbols, [(int(a), int(b)) for a, b in task["bonds"]])
     lines = {nucleus: line_for(nucleus, task["solvent"], task["level"]) for nucleus in NUCLEI.values()}
     best = min(conformers, key=lambda c: c.energy_hartree)
+    alike = equivalence.settle(task, conformers, best)
     return {
         "energy_hartree": best.energy_hartree,
-        "shifts": _rows(symbols, conformers, weights, groups, lines, set(exchangeable(task))),
+        "shifts": _rows(symbols, conformers, weights, alike, lines, set(exchangeable(task))),
         "conformers": [
             {
                 "id": c.id,
@@ -71,8 +72,9 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
             "scaling": {nucleus: line.as_dict() for nucleus, line in lines.items()},
             "temperature_k": temperature,
             "weights": "Boltzmann, electronic energies of the optimised structures in solvent; mirror images count",
-            "equivalence": "topological: RDKit canonical ranks without tie-breaking, no stereochemistry",
+            "equivalence": equivalence.RULE,
         },
+        "notes": list(alike.notes),
     }
 
 
@@ -80,16 +82,17 @@ def _rows(
     symbols: Sequence[str],
     conformers: Sequence[Conformer],
     weights: Sequence[float],
-    groups: Sequence[Sequence[int]],
+    alike: Equivalence,
     lines: Mapping[str, Line],
     unsure: Collection[int],
 ) -> list[dict[str, Any]]:
-    wanted = [number for number, symbol in enumerate(symbols, start=1) if symbol in NUCLEI]
-    table = [[_shielding(conformer, number) for number in wanted] for conformer in conformers]
+    wanted = [n for n, symbol in enumerate(symbols, start=1) if symbol in NUCLEI and n not in alike.silent]
+    pairs = list(zip(conformers, alike.images, strict=True))
+    table = [[_shielding(conformer, image[number]) for number in wanted] for conformer, image in pairs]
     own = average.over_conformers(table, weights)
     place = {number: index for index, number in enumerate(wanted)}
-    # A group holds atoms of one element, so it is wanted as a whole or not at all.
-    kept = [tuple(group) for group in groups if group[0] in place]
+    # A group holds atoms of one isotope, so it is wanted as a whole or not at all.
+    kept = [group for group in alike.groups if group[0] in place]
     mean = average.over_groups(own, [[place[number] + 1 for number in group] for group in kept])
     group_of = {number: group for group in kept for number in group}
     rows = []
@@ -112,12 +115,13 @@ def _rows(
 
 
 def exchangeable(task: Mapping[str, Any]) -> list[int]:
-    """Numbers of the hydrogens on N, O and S."""
+    """Numbers of the hydrogens on N, O and S that give a signal."""
+    heavy = {int(number) for number, mass in task.get("isotopes") or () if int(mass) > 1}
     symbols, pairs = task["symbols"], [(int(a), int(b)) for a, b in task["bonds"]]
     found = [
         h for a, b in pairs for h, other in ((a, b), (b, a)) if _is(symbols, h, "H") and _is(symbols, other, *"NOS")
     ]
-    return sorted(found)
+    return sorted(set(found) - heavy)
 
 
 def _is(symbols: Sequence[str], number: int, *some: str) -> bool:

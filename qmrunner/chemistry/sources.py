@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qmrunner.chemistry import graphs, symmetry
+from qmrunner.chemistry import graphs, structures, symmetry
 from qmrunner.chemistry.molecule import Point
 from qmrunner.chemistry.xyz import read_xyz
 from qmrunner.errors import JobFailedError, UsageError
@@ -31,8 +31,8 @@ def _read(task: Mapping[str, Any]) -> Any:
     if task.get("smiles"):
         return graphs.mol_from_smiles(str(task["smiles"]))
     path = Path(task["structure"])
-    text = path.read_text(encoding="utf-8-sig")
-    if path.suffix == ".xyz":
+    text = structures.decode(path.read_bytes(), path.name)
+    if path.suffix.lower() == ".xyz":
         found = read_xyz(text, path.name)[0]
         return graphs.mol_from_points(found.symbols, found.coordinates or (), int(task.get("charge", 0)))
     mols = graphs.mols_from_molfile(text, path.name)
@@ -55,4 +55,6 @@ def drawable(task: Mapping[str, Any], coordinates: Sequence[Point]) -> tuple[Any
         except UsageError:
             mol = symmetry.bare_graph(task["atoms"], [(int(a), int(b)) for a, b in task["bonds"]]).GetMol()
             note = "bond orders unknown: all are drawn single"
+    for number, mass in task.get("isotopes") or ():
+        mol.GetAtomWithIdx(int(number) - 1).SetIsotope(int(mass))
     return graphs.at_points(mol, coordinates), note

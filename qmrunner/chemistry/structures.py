@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import math
+import re
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import PurePath
@@ -13,6 +15,8 @@ from qmrunner.chemistry.molecule import Molecule, check_no_overlap, choose_multi
 from qmrunner.chemistry.xyz import read_xyz
 from qmrunner.errors import UsageError
 
+# What no text holds: control characters but tab, line ends, form feed and the old end-of-file mark.
+_NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
 SUFFIXES = (".xyz", ".mol", ".sdf")
 
 
@@ -54,25 +58,28 @@ def read_structures(data: bytes, name: str) -> tuple[Molecule, ...]:
 
 
 def decode(data: bytes, name: str) -> str:
-    """The text of an input file. Raises UsageError `empty_file` or `unreadable_file`."""
+    """The text of an input file: UTF-8, else a single-byte encoding of western Europe, for umlauts in comments.
+
+    Raises UsageError `empty_file` or `unreadable_file`.
+    """
     if not data.strip():
         raise UsageError(
             "empty_file", f"{name} is empty", evidence=f"{len(data)} bytes", remedy="write the input into it"
         )
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)):
+        raise _not_text(name, "its first bytes are those of UTF-16 or UTF-32, which no engine reads")
+    if hit := _NO_TEXT.search(data):
+        raise _not_text(name, f"byte {hit.start()} is 0x{data[hit.start()]:02x}")
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            "unreadable_file",
-            f"{name} is not a text file",
-            evidence=f"byte {error.start} is 0x{data[error.start]:02x}",
-            remedy="save it as plain text (UTF-8)",
-        ) from None
-    if "\0" in text:
-        raise UsageError(
-            "unreadable_file", f"{name} is not a text file", evidence="it holds zero bytes", remedy="save it as text"
-        )
-    return text
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
+
+
+def _not_text(name: str, evidence: str) -> UsageError:
+    return UsageError(
+        "unreadable_file", f"{name} is not a text file", evidence=evidence, remedy="save it as plain text (UTF-8)"
+    )
 
 
 def _check_coordinates(molecule: Molecule, name: str) -> None:

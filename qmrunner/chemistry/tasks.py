@@ -130,7 +130,7 @@ def run_shifts(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
     drawn, notes = report.show(result, task)
     files += drawn
     say(1.0, "wrote " + ", ".join(files))
-    return {**result, "files": files, "notes": notes, "versions": versions()}
+    return {**result, "files": files, "notes": [*result["notes"], *notes], "versions": versions()}
 
 
 TASKS: dict[str, Callable[[Mapping[str, Any], Say], dict[str, Any]]] = {

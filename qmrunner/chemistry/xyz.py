@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from qmrunner.chemistry.elements import canonical
+from qmrunner.chemistry import columns
+from qmrunner.chemistry.elements import atom, canonical
 from qmrunner.chemistry.molecule import Molecule, Point, check_no_overlap
 from qmrunner.errors import UsageError, nearest
 
+# Of a comment in another encoding a character may be one at which Python ends a line.
+_LINE_END = re.compile(r"\r\n|\r|\n")
 _COMMA_NUMBER = re.compile(r"^[-+]?\d*,\d+$|^[-+]?\d+,$")
 # Fortran writes 1.0D+00.
 _FORTRAN_EXPONENT = re.compile(r"(?<=[\d.])[dD](?=[-+]?\d)")
@@ -19,10 +22,14 @@ _FORM = "a line with the number of atoms, a comment line, then one line `symbol 
 def read_xyz(text: str, name: str = "input.xyz") -> tuple[Molecule, ...]:
     """All structures of an XYZ file, with their coordinates in angstrom and nothing said about charge.
 
+    Columns are those that the comment line of extended XYZ names, else symbol, x, y, z; what stands behind is left out.
+    Labels (`C1`, `O_acc`), atomic numbers, `D` and `T` are elements. `notes` say what was read in another way than it
+    is written; `plain` whether each reader of XYZ reads the same.
+
     Raises UsageError with the line it stumbled over: `empty_file`, `atom_count_mismatch`, `unknown_element`,
     `decimal_comma`, `not_finite`, `unreadable_structure`, `atoms_overlap`.
     """
-    lines = text.splitlines()
+    lines = _LINE_END.split(text)
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
@@ -57,7 +64,9 @@ def _frame(lines: Sequence[str], at: int, name: str) -> tuple[Molecule, int]:
     rows = lines[at + 2 : at + 2 + count]
     if len(rows) < count:
         raise _mismatch(name, f"the file ends after {len(rows)} of {count} atom lines", f"line {at + 1}: {lines[at]}")
-    symbols: list[str] = []
+    where = f"line {at + 2}"
+    layout = columns.named(lines[at + 1], where, name)
+    atoms: list[tuple[str, int | None]] = []
     points: list[Point] = []
     for offset, row in enumerate(rows):
         if not row.strip() or len(row.split()) == 1:
@@ -66,8 +75,8 @@ def _frame(lines: Sequence[str], at: int, name: str) -> tuple[Molecule, int]:
                 f"line {at + 1} promises {count} atoms, but line {at + 3 + offset} is no atom line",
                 f"line {at + 3 + offset}: {row!r}",
             )
-        symbol, point = _atom(row, at + 3 + offset, name)
-        symbols.append(symbol)
+        found, point = _atom(row, at + 3 + offset, name, layout)
+        atoms.append(found)
         points.append(point)
     after = at + 2 + count
     if after < len(lines) and len(lines[after].split()) >= 4 and canonical(lines[after].split()[0]):
@@ -76,12 +85,33 @@ def _frame(lines: Sequence[str], at: int, name: str) -> tuple[Molecule, int]:
             f"line {at + 1} promises {count} atoms, but more atom lines follow",
             f"line {after + 1}: {lines[after]}",
         )
+    symbols = tuple(symbol for symbol, _ in atoms)
     check_no_overlap(symbols, points)
-    return Molecule(tuple(symbols), coordinates=tuple(points), title=lines[at + 1].strip()), after
+    isotopes = tuple((number, mass) for number, (_, mass) in enumerate(atoms, start=1) if mass is not None)
+    written = [row.split()[layout.element] for row in rows]
+    labels = [(word, symbol) for word, symbol in zip(written, symbols, strict=True) if canonical(word) is None]
+    molecule = Molecule(
+        symbols,
+        coordinates=tuple(points),
+        title=lines[at + 1].strip(),
+        isotopes=isotopes,
+        notes=tuple(_notes(layout, labels, name)),
+        plain=layout.plain and all(word.isalpha() and canonical(word) for word in written),
+    )
+    return molecule, after
+
+
+def _notes(layout: columns.Columns, labels: Sequence[tuple[str, str]], name: str) -> Iterator[str]:
+    if not layout.plain:
+        yield f"{name}: {layout.told()}, as its comment line says"
+    pairs = list(dict.fromkeys(f"{word} as {symbol}" for word, symbol in labels))
+    if pairs:
+        yield f"{name}: atoms read by their labels: {', '.join(pairs[:8])}{' …' if len(pairs) > 8 else ''}"
 
 
 def _count(line: str, at: int, name: str) -> int:
-    word = line.strip()
+    # xTB, too, takes the first word and leaves out what follows.
+    word = (line.split() or [""])[0]
     if not (word.isascii() and word.isdigit() and int(word[:9]) > 0):
         raise UsageError(
             "unreadable_structure",
@@ -101,32 +131,35 @@ def _mismatch(name: str, what: str, evidence: str) -> UsageError:
     )
 
 
-def _atom(row: str, number: int, name: str) -> tuple[str, Point]:
+def _atom(row: str, number: int, name: str, layout: columns.Columns) -> tuple[tuple[str, int | None], Point]:
     words = row.split()
     where = f"line {number}: {row.strip()[:80]}"
-    if any(_COMMA_NUMBER.match(word) for word in words[1:4]):
+    place = words[layout.position : layout.position + 3]
+    if any(_COMMA_NUMBER.match(word) for word in place):
         raise UsageError(
             "decimal_comma",
             f"{name}: a decimal comma in line {number}",
             evidence=where,
             remedy="write coordinates with a decimal point: 0.757, not 0,757",
         )
-    if len(words) < 4:
+    if len(words) < layout.width:
+        promised = "a symbol and three coordinates"
+        if layout != columns.PLAIN:
+            promised = f"the {layout.width} columns that the comment line names"
         raise UsageError(
             "unreadable_structure",
-            f"{name}: line {number} needs a symbol and three coordinates",
+            f"{name}: line {number} needs {promised}",
             evidence=where,
             remedy=f"an XYZ structure is {_FORM}",
         )
-    return known_element(words[0], where, name), _point(words[1:4], where, number, name)
+    return _known_atom(words[layout.element], where, name), _point(place, where, number, name)
 
 
-def known_element(word: str, where: str, name: str) -> str:
-    """The element that `word` means. Raises UsageError `unknown_element` with `where` as evidence."""
-    symbol = canonical(word)
-    if symbol is not None:
-        return symbol
-    stem = canonical(re.sub(r"[\d_*+-].*$", "", word))
+def _known_atom(word: str, where: str, name: str) -> tuple[str, int | None]:
+    found = atom(word)
+    if found is not None:
+        return found
+    stem = canonical(re.sub(r"[^A-Za-z].*$", "", word)) or canonical(word[:1])
     near = stem or nearest(word, ["H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I", "Si", "B"])
     raise UsageError(
         "unknown_element",

@@ -27,8 +27,7 @@ def check(path: Path, name: str, *, charge: int | None = None, unpaired: int | N
     if not name.lower().endswith(".xyz"):
         return ()
     symbols = read_xyz(text, name)[0].symbols
-    if charge is not None:
-        _check_electrons(name, symbols, charge, unpaired)
+    check_electrons(name, symbols, charge, unpaired)
     return tuple(symbols)
 
 
@@ -41,7 +40,10 @@ def _text(path: Path, name: str) -> str:
         ) from None
 
 
-def _check_electrons(name: str, symbols: tuple[str, ...], charge: int, unpaired: int | None) -> None:
+def check_electrons(name: str, symbols: tuple[str, ...], charge: int | None, unpaired: int | None) -> None:
+    """Raise UsageError `charge_multiplicity` when these electrons fit neither; not where no charge is known."""
+    if charge is None:
+        return
     numbers = [NUMBERS[symbol] for symbol in symbols]
     electrons = sum(numbers) - charge
     fits = electrons >= 0

@@ -55,7 +55,7 @@ class NmrWorkflow:
         answer["solvent"], answer["level"] = job.params["solvent"], job.params["level"]
         answer["energy_hartree"] = base.energy(said)
         answer["shifts"] = said.get("shifts") or []
-        answer["notes"] = said.get("notes") or []
+        answer["notes"] = [*(job.params.get("notes") or ()), *(said.get("notes") or ())]
         if _single(job):
             answer["conformers"] = said.get("conformers") or [_unfinished(steps)]
         else:

@@ -85,10 +85,11 @@ def settle_for_nmr(
     refuse_radicals(molecule, charge, multiplicity)
     molecule = structures.complete(molecule, charge, multiplicity)
     structures.check_one_fragment(molecule)
-    if not any(symbol in NUCLEI for symbol in molecule.symbols):
+    heavy = {number for number, mass in molecule.isotopes if mass not in (1, 13)}
+    if not any(symbol in NUCLEI and n not in heavy for n, symbol in enumerate(molecule.symbols, start=1)):
         raise UsageError(
             "no_nmr_nuclei",
-            "this molecule has neither hydrogen nor carbon, and only 1H and 13C shifts are predicted",
+            "this molecule has neither hydrogen (1H) nor carbon (13C), and only their shifts are predicted",
             evidence=" ".join(molecule.symbols[:20]),
             remedy="submit a molecule with hydrogen or carbon",
         )

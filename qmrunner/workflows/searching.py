@@ -113,6 +113,10 @@ def plan(options: Options, molecules: Sequence[Molecule], source: Source) -> tup
     if used == "given":
         names = [f"structure-{number}.xyz" for number in range(1, len(molecules) + 1)]
         params["structures"] = [_store(one, source, files, name) for one, name in zip(molecules, names, strict=True)]
+    if first.isotopes:
+        params["isotopes"] = [list(pair) for pair in first.isotopes]
+    if first.notes:
+        params["notes"] = list(first.notes)
     params["files"] = sorted(files)
     return params, files
 

@@ -46,6 +46,7 @@ class SingleWorkflow:
         answer["conformers"] = said.get("conformers") or []
         answer["files"] = [f"{self.engine}/{name}" for name in said.get("files") or ()]
         answer["result"] = said
+        answer["notes"] = [*(job.params.get("notes") or ()), *(said.get("notes") or ())]
         return answer
 
     def progress(self, job: Job, steps: Sequence[Step]) -> dict[str, Any]:

@@ -119,6 +119,8 @@ def shifts(job: Job, conformers: Sequence[Mapping[str, Any]]) -> StepSpec:
         inputs[f"geometry-{one}"] = f"optimise-{one}/geometry.xyz"
     source = job.params["input"]
     params: dict[str, Any] = {key: job.params[key] for key in _JOIN}
+    if job.params.get("isotopes"):
+        params["isotopes"] = job.params["isotopes"]
     if "smiles" in source:
         params["source"] = {"smiles": source["smiles"]}
     elif not str(source["file"]).lower().endswith(".xyz"):

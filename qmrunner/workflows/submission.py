@@ -5,10 +5,10 @@ The chemistry and engine packages are loaded only by the kinds of job that need 
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qmrunner.errors import UsageError
 from qmrunner.model import labels, names
@@ -19,6 +19,9 @@ from qmrunner.workflows.levels import find_level
 from qmrunner.workflows.reading import MAX_ATOMS, XTB_LAST_ELEMENT
 from qmrunner.workflows.searching import MAX_LOST_WEIGHT, TEMPERATURE_K
 from qmrunner.workflows.solvents import find_solvent
+
+if TYPE_CHECKING:
+    from qmrunner.chemistry.molecule import Molecule
 
 _OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "xtb": {"charge": ("--chrg", "-c", "--charge"), "unpaired": ("--uhf", "-u")},
@@ -111,6 +114,7 @@ def nwchem(
     from qmrunner.engines.nwchem import check_deck, findings
 
     own, files = inputs.collect(deck, with_files)
+    files[own] = files[own].removeprefix(codecs.BOM_UTF8)  # NWChem would take it for a part of the first word
     check_deck(decode(files[own], own))
     if not unconfined:
         confine.refuse(findings(own, files, strict=strict))
@@ -200,11 +204,30 @@ def _program(
         inputs.confine_arguments(args)
         _confine(kind, args, files, strict)
     params: dict[str, Any] = {"structure": own, "args": list(args), "files": list(files), **_said(unconfined)}
-    atoms = _atoms(own, files[own])
-    if atoms is not None:
-        params["atoms"] = atoms
-    _check_electrons(kind, structure, own, args, files)
+    frames = _frames(own, files[own])
+    if frames:
+        params["atoms"] = list(frames[0].symbols)
+        files = files | _rewritten(own, files[own], frames, params)
+    _check_electrons(kind, params.get("atoms"), own, args, files)
     return Submission(kind, params, files, name, priority, key)
+
+
+def _rewritten(name: str, data: bytes, frames: Sequence[Molecule], params: dict[str, Any]) -> dict[str, bytes]:
+    """What a program would read otherwise than we did, in the form that all read alike, and the file as it was. What
+    was read in a way of its own is noted."""
+    from qmrunner.chemistry.columns import without
+    from qmrunner.chemistry.xyz import write_xyz
+
+    notes = list(dict.fromkeys(note for one in frames for note in one.notes))
+    if any(one.isotopes for one in frames):
+        notes.append(f"{name}: isotopes are computed as the element itself, with its mass")
+    if all(one.plain for one in frames) and not data.startswith(codecs.BOM_UTF8):
+        return {}
+    kept = f"original-{name}"
+    if notes:
+        params["notes"] = [*notes, f"{name} was written in plain form for the program; input/{kept} is as it was"]
+    text = "".join(write_xyz(one.symbols, one.coordinates or (), without(one.title)) for one in frames)
+    return {name: text.encode()} | ({} if kept in params["files"] else {kept: data})
 
 
 def _confine(kind: str, args: Sequence[str], files: Mapping[str, bytes], strict: bool) -> None:
@@ -220,30 +243,30 @@ def _said(unconfined: bool) -> dict[str, Any]:
     return {"unconfined": True} if unconfined else {}
 
 
-def _check_electrons(kind: str, path: str, own: str, args: Sequence[str], files: Mapping[str, bytes]) -> None:
+def _check_electrons(
+    kind: str, symbols: Sequence[str] | None, own: str, args: Sequence[str], files: Mapping[str, bytes]
+) -> None:
     """Charge and spin that the arguments name, against the structure; not where a control file may say otherwise."""
     from qmrunner.engines import openmp, structure
 
-    if any(name in files or name in args for name in _CONTROLS):
+    if symbols is None or any(name in files or name in args for name in _CONTROLS):
         return
     charge, unpaired = (openmp.value_of(args, _OPTIONS[kind][what]) for what in ("charge", "unpaired"))
-    structure.check(
-        Path(path).expanduser(),
-        own,
-        charge=0 if charge is None else openmp.integer(charge),
-        unpaired=openmp.integer(unpaired),
+    structure.check_electrons(
+        own, tuple(symbols), 0 if charge is None else openmp.integer(charge), openmp.integer(unpaired)
     )
 
 
-def _atoms(name: str, data: bytes) -> list[str] | None:
-    """The element symbols of a structure that we can read, checked; None for a format only the program knows."""
+def _frames(name: str, data: bytes) -> tuple[Molecule, ...]:
+    """The structures of a file that we can read, the elements of the first checked; none for a format only the program
+    knows."""
     from qmrunner.chemistry import elements, structures
     from qmrunner.chemistry.xyz import read_xyz
 
     if not name.lower().endswith(".xyz"):
-        return None
-    molecule = read_xyz(structures.decode(data, name), name)[0]
+        return ()
+    frames = read_xyz(structures.decode(data, name), name)
     structures.check_elements(
-        molecule, elements.up_to(XTB_LAST_ELEMENT), "set of GFN2-xTB", "use a program that knows this element"
+        frames[0], elements.up_to(XTB_LAST_ELEMENT), "set of GFN2-xTB", "use a program that knows this element"
     )
-    return list(molecule.symbols)
+    return frames

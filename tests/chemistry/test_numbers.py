@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmrunner.chemistry import average, structures, symmetry
+from qmrunner.chemistry import average, structures
+from qmrunner.chemistry.exchange import Frame
 from qmrunner.chemistry.scaling import line_for
 from qmrunner.errors import UsageError
 
@@ -27,7 +28,7 @@ ALIASES = {"chcl3": "chloroform"}
 def groups(smiles: str) -> set[tuple[int, ...]]:
     molecule = structures.read_smiles(smiles)
     assert molecule.bonds is not None
-    return set(symmetry.equivalence_classes(molecule.symbols, molecule.bonds))
+    return set(Frame(molecule.symbols, molecule.bonds, {}).classes())
 
 
 def test_the_published_table_has_thirteen_solvents_for_two_nuclei() -> None:
@@ -92,7 +93,7 @@ def test_groups_do_not_depend_on_kekule_forms_or_on_where_the_bonds_come_from() 
 
 
 def test_a_single_atom_is_a_group_of_its_own() -> None:
-    assert symmetry.equivalence_classes(("He",), ()) == ((1,),)
+    assert Frame(("He",), (), {}).classes() == ((1,),)
 
 
 energies = st.lists(st.floats(-0.05, 0.05), min_size=1, max_size=20)

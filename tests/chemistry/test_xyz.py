@@ -73,7 +73,7 @@ def test_an_unknown_element_is_named_with_its_line() -> None:
 
 
 def test_an_atom_label_is_answered_with_the_element_it_probably_means() -> None:
-    error = refusal(WATER.replace("O 0", "O1 0"))
+    error = refusal(WATER.replace("O 0", "Ow 0"))
     assert error.remedy is not None
     assert "probably O" in error.remedy
 

@@ -1,0 +1,80 @@
+"""Which columns of an XYZ file hold element and position: extended XYZ names them in its comment line."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from qmrunner.errors import UsageError
+
+_PROPERTIES = re.compile(r"""(?:^|\s)properties\s*=\s*(?:"([^"]*)"|'([^']*)'|(\S+))""", re.IGNORECASE)
+_ELEMENT = ("species", "symbol", "symbols", "element", "elements")
+_NUMBER = ("z", "numbers", "atomic_number", "atomic_numbers")
+_POSITION = ("pos", "position", "positions", "coords")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Places among the words of an atom's line, from 0; a line has `width` words at least."""
+
+    element: int = 0
+    position: int = 1
+    width: int = 4
+
+    @property
+    def plain(self) -> bool:
+        """Whether symbol and position stand where every reader looks for them."""
+        return (self.element, self.position) == (0, 1)
+
+    def told(self) -> str:
+        """For people, counted from 1."""
+        first = self.position + 1
+        return f"element from column {self.element + 1}, position from columns {first} to {first + 2}"
+
+
+PLAIN = Columns()
+
+
+def named(comment: str, where: str, name: str) -> Columns:
+    """The columns that a comment line names; the plain ones when it names none.
+
+    Raises UsageError `unreadable_structure` when it names columns among which element or position are not to be found.
+    """
+    hit = _PROPERTIES.search(comment)
+    text = next((group for group in hit.groups() if group is not None), "") if hit else ""
+    if ":" not in text:
+        return PLAIN
+    words = text.split(":")
+    if len(words) % 3 or not all(kind.upper() in ("S", "R", "I", "L") for kind in words[1::3]):
+        raise _unreadable(name, where, "cannot be read", text)
+    places: dict[str, tuple[int, int]] = {}
+    at = 0
+    for key, count in zip(words[::3], words[2::3], strict=True):
+        if not (count.isascii() and count.isdigit() and 0 < int(count[:6]) < 10_000):
+            raise _unreadable(name, where, "cannot be read", text)
+        places.setdefault(key.lower(), (at, int(count)))
+        at += int(count)
+    element = _find(places, (*_ELEMENT, *_NUMBER), 1)
+    position = _find(places, _POSITION, 3)
+    if element is None or position is None:
+        lacking = "element (species or Z)" if element is None else "position (pos, three columns)"
+        raise _unreadable(name, where, f"names no column for the {lacking}", text)
+    return Columns(element, position, at)
+
+
+def without(comment: str) -> str:
+    """The comment without the columns that it names."""
+    return _PROPERTIES.sub("", comment).strip()
+
+
+def _find(places: dict[str, tuple[int, int]], keys: tuple[str, ...], count: int) -> int | None:
+    return next((places[key][0] for key in keys if key in places and places[key][1] == count), None)
+
+
+def _unreadable(name: str, where: str, what: str, text: str) -> UsageError:
+    return UsageError(
+        "unreadable_structure",
+        f"{name}: `Properties=` in the comment line ({where}) {what}",
+        evidence=f"Properties={text[:200]}",
+        remedy="write it as in Properties=species:S:1:pos:R:3, with positions in ångström, or leave it out",
+    )

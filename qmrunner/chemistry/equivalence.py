@@ -1,0 +1,99 @@
+"""Which atoms of a computed ensemble share a signal, which give none, and what people must know of both."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qmrunner.chemistry import sources, stiff
+from qmrunner.chemistry.exchange import Frame, Groups
+from qmrunner.chemistry.scaling import NUCLEI
+from qmrunner.chemistry.shieldings import Conformer
+
+RULE = (
+    "atoms that a symmetry of the computed structure exchanges; single bonds turn, rings flip and nitrogen inverts; "
+    "stereocentres, double bonds and amides stay"
+)
+# The mass number that gives the signal; where the input names another isotope there is none.
+_SEEN = {"H": 1, "C": 13}
+_ISOTOPES = {("H", 2): "deuterium", ("H", 3): "tritium"}
+_MOST_NAMED = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Equivalence:
+    """`groups` of atoms with one signal, `silent` atoms without any. `images`: for each conformer the atom that stands
+    where an atom of the lowest one does: conformers from a search may have the hydrogens of a CH2 the other way round.
+    """
+
+    groups: Groups
+    silent: frozenset[int]
+    images: tuple[Mapping[int, int], ...]
+    notes: tuple[str, ...]
+
+
+def settle(task: Mapping[str, Any], conformers: Sequence[Conformer], lowest: Conformer) -> Equivalence:
+    """The equivalent atoms of a `shifts` task; see the module."""
+    symbols = list(task["symbols"])
+    isotopes = {int(number): int(mass) for number, mass in task.get("isotopes") or ()}
+    frame = Frame(symbols, [(int(a), int(b)) for a, b in task["bonds"]], isotopes)
+    mol, _ = sources.drawable({**task, "atoms": symbols}, lowest.coordinates)
+    slow = stiff.slow(mol)
+    shapes = [frame.shape(np.asarray(one.coordinates), slow) for one in conformers]
+    chosen = shapes[next(at for at, one in enumerate(conformers) if one.id == lowest.id)]
+    images = [frame.onto(chosen, shape) for shape in shapes]
+    silent = _silent(symbols, isotopes)
+    told = list(_isotope_notes(symbols, isotopes, silent))
+    known = [image for image in images if image is not None]
+    if len(known) < len(images):
+        same = {number: number for number in frame.around}
+        told.append(
+            "the conformers are not one stereoisomer, with double bonds and amides taken for fixed: atoms that are "
+            "bonded alike are averaged, and signals of slowly exchanging forms come out as one"
+        )
+        return Equivalence(frame.classes(), silent, (same,) * len(images), tuple(told))
+    groups = frame.groups(chosen)
+    if apart := _named(symbols, frame.classes(), groups, silent):
+        told.append(
+            f"signals of their own, though bonded alike: {apart}. No fast motion exchanges them: they are "
+            "diastereotopic, or on the two sides of a double bond or of an amide"
+        )
+    turned = frame.groups(frame.shape(np.asarray(lowest.coordinates), [*slow, *stiff.between(mol)]))
+    if doubtful := _named(symbols, groups, turned, silent):
+        told.append(
+            f"averaged over a C-N bond that turns neither fast nor slowly (carbamate, urea, amidine): {doubtful}. "
+            "In the cold they may be measured apart"
+        )
+    return Equivalence(groups, silent, tuple(known), tuple(told))
+
+
+def _silent(symbols: Sequence[str], isotopes: Mapping[int, int]) -> frozenset[int]:
+    return frozenset(number for number, mass in isotopes.items() if mass != _SEEN.get(symbols[number - 1], mass))
+
+
+def _isotope_notes(symbols: Sequence[str], isotopes: Mapping[int, int], silent: Collection[int]) -> Iterator[str]:
+    for symbol, mass in sorted({(symbols[number - 1], isotopes[number]) for number in silent}):
+        atoms = [number for number in sorted(silent) if (symbols[number - 1], isotopes[number]) == (symbol, mass)]
+        what = _ISOTOPES.get((symbol, mass), f"{symbol}-{mass}")
+        yield f"no {NUCLEI[symbol]} signal from {_label(symbols, atoms)}: {what}"
+    if isotopes:
+        yield "structure and shieldings are those without isotopes: isotope shifts are not computed"
+
+
+def _named(symbols: Sequence[str], coarse: Groups, fine: Groups, silent: Collection[int]) -> str:
+    """The groups of `coarse` that `fine` divides, hydrogens of one carbon as one."""
+    part_of = {atom: part for part in fine for atom in part}
+    texts = []
+    for group in coarse:
+        parts = list(dict.fromkeys(part_of[atom] for atom in group))
+        if len(parts) > 1 and symbols[group[0] - 1] in NUCLEI and group[0] not in silent:
+            texts.append(" and ".join(_label(symbols, part) for part in parts))
+    more = f" and {len(texts) - _MOST_NAMED} more" if len(texts) > _MOST_NAMED else ""
+    return "; ".join(texts[:_MOST_NAMED]) + more
+
+
+def _label(symbols: Sequence[str], atoms: Sequence[int]) -> str:
+    return ",".join(f"{symbols[number - 1]}{number}" for number in atoms)

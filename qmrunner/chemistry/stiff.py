@@ -1,0 +1,48 @@
+"""Bonds that hardly turn within the time of an NMR measurement, by their kind.
+
+Barriers are of the literature, at 298 K: above some 17 kcal/mol two signals are seen, below some 12 one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qmrunner.chemistry.graphs import load_rdkit
+
+Pair = tuple[int, int]
+# Each from bond's end to bond's end. C=C and C=N (not amidines: they exchange by proton and turn), amides and
+# thioamides (18 to 24 kcal/mol; DMF 21), nitrosamines (23).
+_SLOW = (
+    "[C:1]=[C:2]",
+    "[C;!$(C([#7])=[#7])!$(C(=[#7])[#7]):1]=[N:2]",
+    "[C;$(C(=[O,S])([#6,#1])[NX3])!$(C(=[O,S])([NX3])[NX3,O,S]):1]-[NX3:2]",
+    "[N;X2;$(N=O):1]-[NX3:2]",
+)
+# Between the two: carbamates (14 to 17), ureas (7 to 12), amidines and guanidines (10 to 15).
+_BETWEEN = ("[C;$(C(=[O,S])([NX3])[NX3,O,S]):1]-[NX3:2]", "[C;$(C(=[#7])[NX3]):1]-[NX3:2]")
+_LARGEST_SMALL_RING = 7
+
+
+def slow(mol: Any) -> list[Pair]:
+    """Atom numbers, from 1, of both ends of each bond that is slow to turn. `mol` has bond orders and hydrogens."""
+    return _found(mol, _SLOW)
+
+
+def between(mol: Any) -> list[Pair]:
+    """The same of those about which two signals are seen, or one, as temperature and solvent will."""
+    return _found(mol, _BETWEEN)
+
+
+def _found(mol: Any, patterns: tuple[str, ...]) -> list[Pair]:
+    chem = load_rdkit()
+    rings = mol.GetRingInfo()
+    pairs = set()
+    for pattern in patterns:
+        for a, b in mol.GetSubstructMatches(chem.MolFromSmarts(pattern)):
+            bond = mol.GetBondBetweenAtoms(a, b)
+            # A small ring holds its bonds; what turns there is the whole ring.
+            if not bond.GetIsAromatic() and not any(
+                rings.IsBondInRingOfSize(bond.GetIdx(), size) for size in range(3, _LARGEST_SMALL_RING + 1)
+            ):
+                pairs.add((min(a, b) + 1, max(a, b) + 1))
+    return sorted(pairs)
