@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner import untrusted
-from qmrunner.engines import endings
+from qmrunner.engines import endings, leftovers
 from qmrunner.engines.openmp import integer, value_of
 from qmrunner.engines.signatures import Finding, load
-from qmrunner.engines.xtb import trace
+from qmrunner.engines.xtb import quantities, trace
 from qmrunner.engines.xtb.read import Summary, incomplete, lowest_wavenumber, read_log
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 
@@ -25,12 +25,8 @@ _OPTIMISING = frozenset({"--opt", "-o", "--ohess", "--omd"})
 _FREQUENCIES = frozenset({"--hess", "--ohess", "--bhess"})
 _DYNAMICS = frozenset({"--md", "--omd", "--metadyn"})
 _WITHOUT_ENERGY = frozenset({"--topo", "--wrtopo"})
-# What a user may want to keep, each with an optional `--namespace` before it.
-_RESULTS = (
-    "xtbopt.*", "xtbout.json", "hessian", "vibspectrum", "g98.out", "charges", "wbo", "gradient", "energy", "*.engrad",
-    "xtb.trj", "xtbtopo.mol", "xtbscan.log", "xtbhess.*", "molden.input", "gfnff_charges", "xtb_esp*", "xtblmoinfo",
-    "xtbpath*.xyz", "xtbmeta.log", "properties.out",
-)  # fmt: skip
+# What no one asks for after a run; all else is published. A restart serves a run that goes on, and there is none.
+_SCRATCH = ("xtbrestart", "*.xtbrestart", "xtbhess.coord", "gfnff_topo", "*.gfnff_topo", "gfnff_adjacency")
 # A wavenumber (cm⁻¹) below this is a downhill direction, not the noise of a soft mode: no minimum.
 _IMAGINARY_BELOW = -20.0
 _FULL = (
@@ -193,13 +189,15 @@ def _optimised(run: _Run) -> Outcome:
 
 
 def _computed(run: _Run, step: Step) -> Outcome:
-    files = results(run.directory, run.prefix, frozenset(step.inputs))
+    files, notes = leftovers.results(run.directory, frozenset(step.inputs), _SCRATCH)
+    found = quantities.read(run.log, run.directory, run.prefix)
     result = _result(run.summary) | {
         "free_energy_hartree": run.summary.free_energy_hartree,
         "gap_ev": run.summary.gap_ev,
         "warnings": list(run.summary.warnings),
     }
-    return Outcome("succeeded", "ok", result=result, publish=files, promote=files)
+    told = [*(found.pop("notes", ())), *notes]
+    return Outcome("succeeded", "ok", result=result | found | {"notes": told}, publish=files, promote=files)
 
 
 def _result(summary: Summary) -> dict[str, Any]:
@@ -209,13 +207,6 @@ def _result(summary: Summary) -> dict[str, Any]:
         "cycles": summary.cycles,
         "converged": summary.converged,
     }
-
-
-def results(directory: Path, prefix: str, inputs: frozenset[str]) -> tuple[str, ...]:
-    """Names of the result files in `directory` that hold anything, inputs left out."""
-    hits = {path for pattern in _RESULTS for start in {"", prefix} for path in directory.glob(start + pattern)}
-    kept = (p.name for p in hits if untrusted.is_file(p) and untrusted.size(p) and p.name not in inputs)
-    return tuple(sorted(kept))
 
 
 def _symbols(path: Path) -> tuple[str, ...]:

@@ -1,0 +1,44 @@
+"""Which files of a finished run are its results: all of them, but what is scratch by rule."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from qmrunner import untrusted
+
+# What is larger, or too much, is left out with a note: a trajectory of that size is better cut down where it lies.
+LARGEST_BYTES = 2 << 30
+MOST_FILES = 1000
+# A core image, our own half files, and what is hidden.
+_NEVER = (".*", "core", "core.[0-9]*", "*.part")
+
+
+def results(directory: Path, inputs: Collection[str], scratch: Collection[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Names of the files in `directory` that hold anything, and notes on what was left out for its size.
+
+    Left out without a word are `inputs`, links, folders, and the patterns of `scratch`.
+    """
+    kept: list[str] = []
+    notes: list[str] = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            name, found = entry.name, entry.stat(follow_symlinks=False)
+            if not stat.S_ISREG(found.st_mode) or not found.st_size or name in inputs or not name.isprintable():
+                continue
+            if any(fnmatchcase(name, pattern) for pattern in (*_NEVER, *scratch)):
+                continue
+            if found.st_size > LARGEST_BYTES:
+                notes.append(f"{name} is not among the results: it has {found.st_size >> 20} MiB, and files above "
+                             f"{LARGEST_BYTES >> 20} MiB are left out")  # fmt: skip
+            elif untrusted.is_hollow(found):
+                notes.append(f"{name} is not among the results: nearly all of it was never written")
+            else:
+                kept.append(name)
+    kept.sort()
+    if len(kept) > MOST_FILES:
+        notes.append(f"the run left {len(kept)} files, of which the first {MOST_FILES} by name are among the results")
+    return tuple(kept[:MOST_FILES]), sorted(notes)
