@@ -23,6 +23,8 @@ _COUNT = re.compile(r"(?<=over )\d+ shifts of | over \d+ shifts(?=;)")
 
 def show_result(out: Console, result: dict[str, Any]) -> None:
     """A table of shifts or of what a program found, and where the files are."""
+    from qmrunner.cli import notebook
+
     result = visible.fields(result)
     out.print(styled((f"{result['kind']} job {result['id']}", "bold"), _headline(result)))
     said = result.get("result") or {}
@@ -32,14 +34,17 @@ def show_result(out: Console, result: dict[str, Any]) -> None:
     if len(result.get("conformers") or []) > 1:
         _conformer_table(out, result)
     _search_lines(out, search)
+    for table in notebook.tables(said, (result.get("provenance") or {}).get("input", {}).get("atoms") or ()):
+        out.print(table)
     for key, value in said.items():
-        if isinstance(value, str | int | float | bool) and key != "energy_hartree":
+        if isinstance(value, str | int | float | bool) and key not in notebook.SHOWN:
             out.print(styled(f"  {key}: {value}"))
     for one in (result.get("provenance") or {}).get("remedies") or ():
         kind = "" if one["neutral"] else "; this can alter the answer"
         _paragraph(out, "remedy:", f"{one['step']}: {one['change']} (after {one['code']}{kind})")
     for text in result.get("notes") or ():
-        _paragraph(out, "note:", text)
+        if text not in (search.get("notes") or ()):  # those are told above
+            _paragraph(out, "note:", text)
     out.print(styled(f"{'files:':<{_INDENT}}{result['folder']}"))
     for name in result["files"]:
         if "/" not in name:
