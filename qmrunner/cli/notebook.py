@@ -45,7 +45,7 @@ def tables(found: Mapping[str, Any], symbols: Sequence[str]) -> Iterator[Table]:
 def _values(found: Mapping[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, show_header=False)
     for justify in ("left", "right", "left"):
-        table.add_column(justify=justify)  # type: ignore[arg-type]
+        table.add_column(justify=justify)
     for key, (name, digits, unit) in _VALUES.items():
         if isinstance(found.get(key), int | float):
             of = f" ({found['energy_of']})" if key == "energy_hartree" and found.get("energy_of") else ""
