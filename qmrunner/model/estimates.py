@@ -21,7 +21,7 @@ from qmrunner.model.jobs import Demand
 from qmrunner.model.packing import Capacity, Free
 
 # Part of every kind: raise it when an engine's rule, or what a ratio relates to, changes: older ratios are forgotten.
-RULES = 3
+RULES = 4
 ENOUGH = 5  # attempts before an estimate may fall below the rule
 KEPT = 50  # newest attempts of a kind that count
 _QUANTILE, _MARGIN = 0.95, 1.25

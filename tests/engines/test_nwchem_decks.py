@@ -229,12 +229,13 @@ def test_a_build_with_a_progress_rank_is_refused_one_core_and_gets_two(tmp_path:
 def test_the_demand_grows_with_the_molecule_and_fits_what_prepare_then_asks_for() -> None:
     small = NWChem().demand("optimise", {"atoms": ["O", "H", "H"]})
     atoms = ["C"] * 20 + ["H"] * 20
-    large = NWChem().demand("shielding", {"atoms": atoms, "basis": "6-311+G(2d,p)"})
+    large = NWChem().demand("shielding", {"atoms": atoms, "basis": "6-311+G(2d,p)", "cosmo": "chcl3"})
     assert (small.cores_min, small.cores_max) == (1, 2)
     assert large.cores_max == 32
     # 72 * atoms * nbf**2 bytes, the largest array of a shielding.
     assert large.shm_mib >= 72 * 40 * (20 * 27 + 20 * 6) ** 2 // 2**20
-    assert sizes.ranks_that_fit(4, large.memory_mib(4)) == 4
+    need = sizes.arenas("shielding", atoms, "6-311+G(2d,p)", cosmo=True)
+    assert sizes.ranks_that_fit(4, large.memory_mib(4), need) == 4
 
 
 def test_basis_functions_agree_with_recorded_runs() -> None:

@@ -50,7 +50,8 @@ class NWChem:
         """The reservation by rule; needs `atoms` and `basis` for a molecule."""
         if task == "deck":
             return sizes.demand_of_deck(params.get("memory_mib_per_rank"))
-        return sizes.demand_of_molecule(task, params["atoms"], str(params.get("basis", "6-31G*")))
+        basis, cosmo = str(params.get("basis", "6-31G*")), params.get("cosmo") is not None
+        return sizes.demand_of_molecule(task, params["atoms"], basis, cosmo)
 
     def prepare(self, step: Step, context: Context) -> Command:
         """The attempt's command. Raises QmrunnerError when an input is missing or NWChem cannot be started."""
@@ -103,7 +104,7 @@ def _ranks(step: Step, context: Context) -> int:
         per_rank = sizes.BASE_MIB_PER_RANK + (wanted if wanted and fits else sizes.LOCAL_MIB_PER_RANK)
         ranks = max(1, min(grant.cores, grant.memory_mib // per_rank))
     else:
-        ranks = sizes.ranks_that_fit(grant.cores, grant.memory_mib)
+        ranks = sizes.ranks_that_fit(grant.cores, grant.memory_mib, _arenas(step))
     if not context.installed.facts.get("progress_rank"):
         return ranks
     if grant.cores < 2:
@@ -113,6 +114,12 @@ def _ranks(step: Step, context: Context) -> int:
             remedy="Give its steps at least two cores, or install an NWChem built without MPI-PR.",
         )
     return max(2, ranks)
+
+
+def _arenas(step: Step) -> sizes.Arenas:
+    """What our own deck for this step needs."""
+    method = molecule.Method.from_params(step.params)
+    return sizes.arenas(step.task, step.params.get("atoms") or (), method.basis, method.cosmo is not None)
 
 
 def _deck_text(step: Step, context: Context) -> tuple[str, str]:
@@ -148,8 +155,8 @@ def _molecule_work(step: Step, context: Context, ranks: int) -> Command:
     geometry = molecule.read_xyz(context.inputs["geometry"], step.params.get("atoms"))
     cached = _cached_mib(step.task, context.grant, ranks, geometry, method)
     words = sizes.cached_words(ranks, cached)
-    shared = sizes.global_mib(step.task, geometry.atoms, method.basis)
-    memory = sizes.memory_directive(ranks, context.grant.memory_mib, shared, cached)
+    need = sizes.arenas(step.task, geometry.atoms, method.basis, method.cosmo is not None)
+    memory = sizes.memory_directive(ranks, context.grant.memory_mib, need, cached, step.params.get("memory_arena"))
     compose = _shielding if step.task == "shielding" else _optimisation
     # A remedy may have found the step's own input, or anything but orbitals, the better place to go on from.
     resume_from = step.params.get("resume_from")
@@ -208,5 +215,5 @@ def _resume_notes(point: restart.ResumePoint, previous: Path | None) -> tuple[st
 
 def _cached_mib(task: str, grant: Grant, ranks: int, geometry: molecule.Geometry, method: molecule.Method) -> int:
     """Memory for two-electron integrals, where the grant has it."""
-    wanted = sizes.demand_of_molecule(task, geometry.atoms, method.basis).memory_mib(ranks)
+    wanted = sizes.demand_of_molecule(task, geometry.atoms, method.basis, method.cosmo is not None).memory_mib(ranks)
     return sizes.cached_integrals_mib(geometry.atoms, method.basis) if grant.memory_mib >= wanted else 0

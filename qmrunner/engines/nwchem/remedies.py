@@ -1,7 +1,7 @@
 """What may help a failed NWChem step, best first. See `model.remedies`; `molecule` and `deck` write what they ask for.
 
 Params they set: `max_iterations`, `scf_iterations`, `scf_damping`, `scf_level_shift`, `scf_smearing`, `scf_tight`,
-`coordinates`, `nuclei_at_once` of our own decks; `direct`, `noautoz`, `noautosym`, `scf_iterations`, `max_iterations`,
+`coordinates`, `nuclei_at_once`, `memory_arena` of our own decks; `direct`, `noautoz`, `noautosym`, `scf_iterations`, `max_iterations`,
 `memory_of_grant` of a user's; `resume_from`, `oversubscribe` of both.
 """
 
@@ -17,6 +17,12 @@ from qmrunner.model.remedies import Change, Failure, Remedy
 
 _MEMORY = ("memory_exhausted", "memory_refused", "oom_killed", "shm_exhausted", "bus_error")
 _FINAL_INTEGRALS = re.compile(r"g_h(11|01)|get_(dia|par)", re.IGNORECASE)
+# The first that fits decides. What is allocated by name (`MA_alloc_get`, `MA_get`) comes from the heap.
+_ARENAS = (
+    ("global", re.compile(r"ga_create|\bga\b|\bg_\w+|global|ga_(duplicate|allocate)|GA_ERR", re.IGNORECASE)),
+    ("heap", re.compile(r"ma_?alloc|heap|ma_get", re.IGNORECASE)),
+    ("stack", re.compile(r"ma_?push|stack|enuf|enough mem|out of memory|insufficient memory|MA_ERR", re.IGNORECASE)),
+)
 _COORDINATES = re.compile(r"autoz|geom_binvr|internals?\b|redundant|\bzmat|zcoord", re.IGNORECASE)
 _SYMMETRY = re.compile(r"symmetr|abelian|\bsym_|\birrep", re.IGNORECASE)
 _SCF_ITERATIONS, _STEPS, _RESPONSE_ITERATIONS = 300, 100, 50
@@ -51,6 +57,21 @@ def _more_iterations(default: int, said: str, factor: int = 2) -> Callable[[Fail
     return change
 
 
+def _arena(failure: Failure) -> str | None:
+    """Which arena NWChem ran out of, by the line of evidence; None where it does not tell."""
+    text = failure.outcome.evidence.text if failure.outcome.evidence is not None else ""
+    return next((name for name, pattern in _ARENAS if pattern.search(text)), None)
+
+
+def _more_where_missing(failure: Failure) -> Change | None:
+    """More for each rank, all of it in the arena that was too small."""
+    found, arena = more_memory(failure), _arena(failure)
+    if found is None or arena is None:
+        return found
+    what = {"global": "for the global arrays", "stack": "for the stack", "heap": "for the heap"}[arena]
+    return replace(found, said=f"{found.said}, the difference {what}", params={"memory_arena": arena})
+
+
 def _raised_memory(failure: Failure) -> Change | None:
     """More for each rank; a memory line of the deck's own gives way to all that was granted."""
     found = more_memory(failure)
@@ -64,7 +85,9 @@ def _nuclei_at_once(failure: Failure) -> Change | None:
     now = int(params.get("nuclei_at_once") or nuclei)
     evidence = failure.outcome.evidence
     final = evidence is not None and _FINAL_INTEGRALS.search(evidence.text)
-    if now < 2 or not (final or failure.grant.cores == 1):
+    # Fewer nuclei leave what a rank has for itself as it is.
+    private = failure.outcome.code == "memory_exhausted" and _arena(failure) in ("heap", "stack")
+    if now < 2 or private or not (final or failure.grant.cores == 1):
         return None
     fewer_now = -(-now // 4)
     return Change(f"shieldings of {fewer_now} nuclei at a time, not of {now}", {"nuclei_at_once": fewer_now})
@@ -134,7 +157,7 @@ _RESPONSE_MORE = _more_iterations(
 _OF_TASK: dict[str, tuple[Remedy, ...]] = {
     "optimise": (
         _FRESH,
-        Remedy("more-memory", _codes("memory_exhausted"), True, more_memory),
+        Remedy("more-memory", _codes("memory_exhausted"), True, _more_where_missing, cap=2),
         *_EVERY,
         *_SCF,
         _SCF_SMEARING,
@@ -144,7 +167,7 @@ _OF_TASK: dict[str, tuple[Remedy, ...]] = {
     "shielding": (
         _FRESH,
         Remedy("nuclei-in-batches", _codes(*_MEMORY), True, _nuclei_at_once, cap=3),
-        Remedy("more-memory", _codes("memory_exhausted"), True, more_memory),
+        Remedy("more-memory", _codes("memory_exhausted"), True, _more_where_missing, cap=2),
         *_EVERY,
         *_SCF,
         Remedy("more-response", _codes("cphf_not_converged"), True, _RESPONSE_MORE, cap=2),

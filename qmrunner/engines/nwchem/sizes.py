@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from qmrunner.model.jobs import Demand
 
 # Peak resident memory of one idle rank of NWChem 7.0.2 is 97 MiB (measured); the rest is room for MPI buffers.
 BASE_MIB_PER_RANK = 200
-# Stack and heap of one rank: ethanol B3LYP/6-31G* used 23 + 4 MiB (measured), grids of larger molecules need more.
 LOCAL_MIB_PER_RANK = 100
+# Stack and heap of one rank: ethanol B3LYP/6-31G* used 23 + 4 MiB (measured). The heap holds the points of the grid.
+_STACK_LEAST_MIB, _STACK_MIB = 48, 16
+_HEAP_LEAST_MIB, _HEAP_MIB, _GRID_KIB_PER_ATOM = 16, 4, 720
+_GLOBAL_LEAST_MIB = 32
+# COSMO: facets a sphere may have at most (mxface of hnd_cosset), and points of the surface, 17 an atom at most measured.
+_FACETS, _POINTS_PER_ATOM = 43688, 32
+# Matrices of nbf**2 numbers that a rank holds for itself, in an optimisation and in a shielding.
+_STACK_MATRICES = (8, 16)
 _DECK_MIB_PER_RANK = 400
 _LAUNCHER_MIB = 64
 # Up to 18 atoms 11 to 42 MiB were measured: database, orbitals, grids and what lives for a moment.
@@ -83,18 +91,73 @@ def cached_words(ranks: int, cached_mib: int) -> int:
     return (cached_mib * 2**17 * 5 // (4 * ranks) + _CACHE_RECORD_WORDS) if cached_mib else 0
 
 
-def demand_of_molecule(task: str, atoms: Sequence[str], basis: str) -> Demand:
-    """The reservation of an optimisation or shielding of `atoms` in `basis`."""
-    shared = global_mib(task, atoms, basis)
+@dataclass(frozen=True, slots=True)
+class Arenas:
+    """What NWChem is to have of each kind of memory, MiB: `heap` and `stack` of each rank, `shared` for the global
+    arrays of all ranks together.
+    """
+
+    heap: int
+    stack: int
+    shared: int
+
+    @property
+    def private(self) -> int:
+        """Heap and stack of one rank."""
+        return self.heap + self.stack
+
+    def global_of(self, ranks: int) -> int:
+        """The global arrays' share of one of `ranks`, with a quarter more for an uneven distribution."""
+        return max(_GLOBAL_LEAST_MIB, -(-self.shared * 5 // (4 * ranks)))
+
+
+def arenas(task: str, atoms: Sequence[str], basis: str, cosmo: bool) -> Arenas:
+    """What an optimisation or a shielding of `atoms` needs, in a solvent (`cosmo`) or in the gas phase.
+
+    The stack carries the work arrays: copies of matrices that each rank holds, and above them, in a solvent, what the
+    construction of the surface or the solution for its charges takes, whichever is more.
+    """
+    functions = basis_functions(atoms, basis)
+    matrices = _STACK_MATRICES[task == "shielding"] * 8 * functions**2 // 2**20
+    surface = max(surface_mib(len(atoms)), charges_mib(len(atoms))) if cosmo else 0
+    return Arenas(
+        heap=max(_HEAP_LEAST_MIB, _HEAP_MIB + len(atoms) * _GRID_KIB_PER_ATOM // 1024),
+        stack=max(_STACK_LEAST_MIB, _STACK_MIB + max(matrices, surface)),
+        shared=global_mib(task, atoms, basis),
+    )
+
+
+def surface_mib(atoms: int) -> int:
+    """The construction of COSMO's surface on the stack of every rank, MiB.
+
+    NWChem reserves room for 43,688 facets on each atom, seven numbers each, and once more for the sphere they are cut
+    from (hnd_cosset in 7.0.2 to 7.3.1). Measured with 29 to 98 atoms: within 1 % (docs/performance.md).
+    """
+    return -(-_FACETS * 7 * 8 * (atoms + 1) // 2**20) + 1
+
+
+def charges_mib(atoms: int) -> int:
+    """The matrix that COSMO's charges are solved with, on the stack of every rank, MiB: the square of the points."""
+    return -(-8 * (_POINTS_PER_ATOM * atoms) ** 2 // 2**20)
+
+
+def demand_of_molecule(task: str, atoms: Sequence[str], basis: str, cosmo: bool = True) -> Demand:
+    """The reservation of an optimisation or shielding of `atoms` in `basis`, in a solvent or in the gas phase."""
+    need = arenas(task, atoms, basis, cosmo)
     matrices = 12 * 8 * basis_functions(atoms, basis) ** 2 // 2**20
     return Demand(
         cores_min=1,
         cores_max=useful_cores(len(atoms)),
-        memory_mib_per_core=BASE_MIB_PER_RANK + LOCAL_MIB_PER_RANK,
-        memory_mib_base=_LAUNCHER_MIB + shared + cached_integrals_mib(atoms, basis),
+        memory_mib_per_core=BASE_MIB_PER_RANK + local_mib(need),
+        memory_mib_base=_LAUNCHER_MIB + need.shared * 5 // 4 + cached_integrals_mib(atoms, basis) * 5 // 4,
         scratch_mib=_SCRATCH_MIB + 2 * len(atoms) + 4 * matrices,
-        shm_mib=_SHARED_MIB + shared,
+        shm_mib=_SHARED_MIB + need.shared,
     )
+
+
+def local_mib(need: Arenas) -> int:
+    """What the memory line of a rank takes of the reservation beside its share of the arrays: heap, stack, roundings."""
+    return max(LOCAL_MIB_PER_RANK, need.private + _GLOBAL_LEAST_MIB + 2)
 
 
 def demand_of_deck(memory_mib_per_rank: int | None) -> Demand:
@@ -115,9 +178,9 @@ def useful_cores(atoms: int) -> int:
     return 2 if atoms <= 4 else min(32, atoms)
 
 
-def ranks_that_fit(cores: int, memory_mib: int) -> int:
-    """How many ranks of a grant its memory carries, at least one."""
-    room = (memory_mib - _LAUNCHER_MIB) // (BASE_MIB_PER_RANK + LOCAL_MIB_PER_RANK)
+def ranks_that_fit(cores: int, memory_mib: int, need: Arenas) -> int:
+    """How many ranks with these arenas the memory of a grant carries, at least one."""
+    room = (memory_mib - _LAUNCHER_MIB - need.shared * 5 // 4) // (BASE_MIB_PER_RANK + local_mib(need))
     return max(1, min(cores, room))
 
 
@@ -126,16 +189,16 @@ def deck_memory_mib(ranks: int, memory_mib: int) -> int:
     return max(LOCAL_MIB_PER_RANK, (memory_mib - _LAUNCHER_MIB) // ranks - BASE_MIB_PER_RANK)
 
 
-def memory_directive(ranks: int, memory_mib: int, shared_mib: int, cached_mib: int = 0) -> str:
-    """The memory line of each rank: what the global arrays need plus a quarter, the rest private.
+def memory_directive(ranks: int, memory_mib: int, need: Arenas, cached_mib: int = 0, raised: str | None = None) -> str:
+    """The memory line of each rank: what is needed, and what `memory_mib`, granted to all ranks, has beyond it.
 
-    `memory_mib` is granted to all ranks, `shared_mib` needed for global arrays and `cached_mib` for integrals by all
-    ranks. Stack gets three quarters of the private part, heap one: NWChem keeps its work arrays on the stack. The
-    integrals are kept there, too.
+    `cached_mib` is needed for integrals by all ranks; they are kept on the stack. What is left over goes to the arena
+    that a remedy `raised` (``heap``, ``stack`` or ``global``), else half to the stack and half to the global arrays. A
+    grant that is too small is exceeded rather than a line written with which NWChem cannot work.
     """
     cache = math.ceil(cached_words(ranks, cached_mib) / 2**17)
-    total = max(LOCAL_MIB_PER_RANK, deck_memory_mib(ranks, memory_mib) - cache)
-    shared = min(total * 3 // 4, max(total // 2, shared_mib * 5 // (4 * ranks)))
-    private = total - shared
-    heap = max(16, private // 4)
-    return f"memory heap {heap} mb stack {max(48, private - heap) + cache} mb global {max(32, shared)} mb"
+    share = {"heap": need.heap, "stack": need.stack + cache, "global": need.global_of(ranks)}
+    left = max(0, deck_memory_mib(ranks, memory_mib) - sum(share.values()))
+    for name in (raised,) if raised in share else ("stack", "global"):
+        share[str(name)] += left if raised in share else left // 2
+    return f"memory heap {share['heap']} mb stack {share['stack']} mb global {share['global']} mb"
