@@ -6,7 +6,7 @@ found is None, never 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,8 @@ from qmrunner.model.states import AttemptState, JobState, StepState
 
 KINDS = ("nmr", "conformers", "nwchem", "crest", "xtb")
 Kind = Literal["nmr", "conformers", "nwchem", "crest", "xtb"]
-# In front of an input's path: the step does without where no such file is there.
+# In front of an input's path: the step does without where no such file is there. In front of a name in `after`: the
+# step waits until that one is over, and does without it where it failed.
 OPTIONAL = "?"
 FailureClass = Literal["transient", "resource", "method", "permanent", "operator"]
 
@@ -57,8 +58,8 @@ class StepSpec:
     `name` is unique in the job and names its folder and log (``optimise-c1``); `stage` is its kind in the workflow
     (``optimise``). `inputs` maps a name the engine knows (``geometry``) to a path relative to the job's folder
     (``input/mol.xyz``, ``preopt/geometry.xyz``); one that begins with ``?`` is optional: the step does without where no
-    such file is there. `after` names steps that must have succeeded first. Where `demand` is None the engine's own rule
-    decides.
+    such file is there. `after` names steps that must have succeeded first, or, with ``?`` in front, have succeeded or
+    failed. Where `demand` is None the engine's own rule decides.
     """
 
     name: str
@@ -69,6 +70,16 @@ class StepSpec:
     inputs: Mapping[str, str] = field(default_factory=dict)
     after: tuple[str, ...] = ()
     demand: Demand | None = None
+
+
+def may_start(after: Iterable[str], states: Mapping[str, StepState]) -> bool:
+    """Whether a step behind `after` may start, the steps of its job being in these `states`."""
+
+    def over(name: str) -> bool:
+        state = states.get(name.removeprefix(OPTIONAL))
+        return state == StepState.SUCCEEDED or (name.startswith(OPTIONAL) and state == StepState.FAILED)
+
+    return all(map(over, after))
 
 
 @dataclass(frozen=True, slots=True)

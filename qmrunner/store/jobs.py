@@ -11,7 +11,7 @@ from sqlalchemy import Column, Connection, bindparam, func, literal, select, uni
 
 from qmrunner.errors import NotFoundError, UsageError
 from qmrunner.model import labels, remedies
-from qmrunner.model.jobs import Demand, Job, Plan, Step, StepSpec, Submission
+from qmrunner.model.jobs import Demand, Job, Plan, Step, StepSpec, Submission, may_start
 from qmrunner.model.states import JOB_FINAL, STEP_FINAL, STEP_LIVE, JobState, StepState
 from qmrunner.store import events, locks
 from qmrunner.store.moves import move_job, move_step
@@ -127,12 +127,12 @@ def _add(connection: Connection, now: float, job: Job, specs: Sequence[StepSpec]
 
 
 def _promote(connection: Connection, now: float, job_id: str) -> int:
-    """Waiting steps whose predecessors have all succeeded become ready."""
+    """Waiting steps become ready once nothing is missing that they come after."""
     known = of_job(connection, job_id)
-    done = {step.name for step in known if step.state is StepState.SUCCEEDED}
+    states = {step.name: step.state for step in known}
     promoted = 0
     for step in known:
-        if step.state is StepState.WAITING and done.issuperset(step.after):
+        if step.state is StepState.WAITING and may_start(step.after, states):
             promoted += move_step(connection, now, step.id, "ready")
     return promoted
 
@@ -301,7 +301,8 @@ def retry(connection: Connection, now: float, job_id: str, allow_altering: bool 
             update(jobs).where(jobs.c.id == job_id).values(params={**job.params, "allow_altering": True})
         )
     known = of_job(connection, job_id)
-    done = {step.name for step in known if step.state is StepState.SUCCEEDED}
+    # All that did not succeed is put back, so nothing of it is over.
+    states = {step.name: step.state for step in known if step.state is StepState.SUCCEEDED}
     fresh: dict[str, Any] = {"finished_at": None, "code": None, "failure_class": None, "evidence": None}
     fresh |= {"remedy": None, "summary": None, "not_before": None, "retries": 0}
     for step in known:
@@ -309,7 +310,7 @@ def retry(connection: Connection, now: float, job_id: str, allow_altering: bool 
             continue  # another step does its work
         params, demand = remedies.undone(step.params, step.demand)
         fresh |= {"params": params, "demand": asdict(demand)}
-        if step.state in (StepState.CANCELLED, StepState.SKIPPED) and not done.issuperset(step.after):
+        if step.state in (StepState.CANCELLED, StepState.SKIPPED) and not may_start(step.after, states):
             move_step(connection, now, step.id, "rewait", **fresh)
         elif step.state is StepState.SKIPPED:
             move_step(connection, now, step.id, "rewait", **fresh)

@@ -9,6 +9,11 @@ from qmrunner.model import remedies
 from qmrunner.model.jobs import Job, JobEnd, Plan, Step, StepSpec
 from qmrunner.model.states import STEP_LIVE, StepState
 
+# Stages that only save time, and what is done where they fail.
+_HELPERS = {
+    "preopt": "the DFT optimisation starts from the structure as it was",
+    "hessian": "the DFT optimisation starts with NWChem's own guess of the Hessian",
+}
 _NOT_STARTED = frozenset({StepState.WAITING, StepState.READY})
 
 
@@ -52,6 +57,23 @@ def broken(steps: Sequence[Step]) -> Plan | None:
             skip = tuple(step.name for step in steps if step.state in _NOT_STARTED)
             return Plan(skip=skip, end=_end(end, culprit))
     return None
+
+
+def failed_helper(step: Step) -> bool:
+    """Whether this is a step that only saves time, and failed: what comes after does without it."""
+    return step.stage in _HELPERS and step.state == StepState.FAILED
+
+
+def helper_notes(steps: Sequence[Step]) -> list[str]:
+    """What people must know of helpers: which one failed and what was done instead, or what it says itself."""
+    there, found = by_name(steps), []
+    for step in steps:
+        optimised = there.get(f"optimise-{step.name.partition('-')[2]}")
+        if failed_helper(step) and optimised is not None:
+            found.append(f"{step.name} failed ({step.code or 'no code'}): {_HELPERS[step.stage]}")
+        elif step.stage in _HELPERS and step.state == StepState.SUCCEEDED and step.result.get("note"):
+            found.append(f"{step.name}: {step.result['note']}")
+    return found
 
 
 def _end(state: Any, step: Step) -> JobEnd:

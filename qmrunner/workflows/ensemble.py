@@ -69,31 +69,52 @@ def _next(job: Job, steps: Sequence[Step]) -> tuple[list[StepSpec], JobEnd | Non
     """All steps that can be told by now, and the end of the job when it has come."""
     search = search_of(job, steps)
     found = [*_start(job), *([specs.search(job, search)] if search != specs.CONFORMERS else [])]
-    members = candidates(job, steps)
+    members, plain = candidates(job, steps), list[Member]()
+    alive: list[str] | None = []
     if members is None:
         return found, None
     if job.params["conformers"] == "crest" and search == specs.CONFORMERS:
         found.append(specs.select_ensemble(job))
+        alive = [one.id for one in members]
     else:
         own, alive, end = _stage(job, steps, "preopt", members, lambda one: _preopt(job, one, search))
         found += own
-        if end is not None or alive is None:
+        plain = _plain(job, steps, members) if end is not None else []
+        if not plain and (end is not None or alive is None):
             return found, end
-        found.append(specs.select(job, specs.SELECT_XTB, "preopt", alive))
-    chosen = kept(steps, specs.SELECT_XTB)
+        alive = alive or [one.id for one in members if base.succeeded(steps, f"preopt-{one.id}")]
+        if alive:
+            found.append(specs.select(job, specs.SELECT_XTB, "preopt", alive))
+    chosen = kept(steps, specs.SELECT_XTB) if alive else []
     if chosen is None:
         return found, None
     if job.kind == "conformers":
         return found, JobEnd("succeeded", summary=f"{len(chosen)} conformers kept{remark(steps)}")
-    return _calculate(job, steps, chosen, found)
+    return _calculate(job, steps, chosen, plain, found)
+
+
+def _plain(job: Job, steps: Sequence[Step], members: Sequence[Member]) -> list[Member]:
+    """Conformers that the job cannot do without although xTB failed on them: they go on as the search left them, no
+    more than may be kept at all. Their energies compare with none of xTB's.
+    """
+    if job.kind != "nmr":
+        return []
+    there = base.by_name(steps)
+    failed = [one for one in members if base.failed_helper(there[f"preopt-{one.id}"])]
+    return [Member(one.id, None, one.degeneracy) for one in failed[: job.params["max_conformers"]]]
 
 
 def _calculate(
-    job: Job, steps: Sequence[Step], chosen: Sequence[Member], found: list[StepSpec]
+    job: Job, steps: Sequence[Step], chosen: Sequence[Member], plain: Sequence[Member], found: list[StepSpec]
 ) -> tuple[list[StepSpec], JobEnd | None]:
-    """From the conformers xTB left to the shifts."""
+    """From the conformers xTB left, and those it left alone, to the shifts."""
     found += [specs.hessian(job, one.id) for one in chosen]
-    own, alive, end = _stage(job, steps, "optimise", chosen, lambda one: _optimise(job, steps, one))
+    alone = {one.id for one in plain}
+
+    def optimise(one: str) -> StepSpec | None:
+        return _optimise_plain(job, steps, one) if one in alone else _optimise(job, steps, one)
+
+    own, alive, end = _stage(job, steps, "optimise", [*chosen, *plain], optimise)
     found += own
     if end is not None or alive is None:
         return found, end
@@ -155,9 +176,18 @@ def remark(steps: Sequence[Step]) -> str:
 
 
 def _preopt(job: Job, conformer: str, search: str) -> StepSpec:
+    return specs.preopt(job, conformer, *_source(job, conformer, search))
+
+
+def _source(job: Job, conformer: str, search: str) -> tuple[str, tuple[str, ...]]:
+    """The path of a conformer as it was found or given, and the steps that it comes from."""
     if job.params["conformers"] == "given":
-        return specs.preopt(job, conformer, job.params["structures"][int(conformer[1:]) - 1], ())
-    return specs.preopt(job, conformer, f"{search}/{conformer}.xyz", (search,))
+        return job.params["structures"][int(conformer[1:]) - 1], ()
+    return f"{search}/{conformer}.xyz", (search,)
+
+
+def _optimise_plain(job: Job, steps: Sequence[Step], conformer: str) -> StepSpec:
+    return specs.optimise_plain(job, conformer, *_source(job, conformer, search_of(job, steps)))
 
 
 def _optimise(job: Job, steps: Sequence[Step], conformer: str) -> StepSpec | None:
@@ -234,10 +264,19 @@ def rows(job: Job, steps: Sequence[Step]) -> list[dict[str, Any]]:
         for one in members
     }
     for stage, choice in (("preopt", specs.SELECT_XTB), ("optimise", specs.SELECT_DFT), ("shielding", "shifts")):
+        # xTB could not improve these, and they went on without it.
+        plain = {one for one in table if choice == specs.SELECT_XTB and _went_on(there, one)}
         for row in table.values():
-            _after(row, stage, there.get(f"{stage}-{row['id']}"))
-        _chosen(table, there.get(choice), final=choice == "shifts" or job.kind == "conformers")
+            if row["id"] not in plain:
+                _after(row, stage, there.get(f"{stage}-{row['id']}"))
+        rest = {one: row for one, row in table.items() if one not in plain}
+        _chosen(rest, there.get(choice), final=choice == "shifts" or job.kind == "conformers")
     return sorted(table.values(), key=lambda row: (row["state"] != "kept", int(row["id"][1:])))
+
+
+def _went_on(there: Mapping[str, Step], conformer: str) -> bool:
+    preopt = there.get(f"preopt-{conformer}")
+    return preopt is not None and base.failed_helper(preopt) and f"optimise-{conformer}" in there
 
 
 def _after(row: dict[str, Any], stage: str, step: Step | None) -> None:

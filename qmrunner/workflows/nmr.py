@@ -1,7 +1,8 @@
 """NMR: conformers → DFT optimisations → GIAO shieldings → Boltzmann-averaged shifts.
 
-With ``--conformers none`` one chain (embed → xTB → NWChem optimisation → shielding → shifts), every step of which is
-needed and known from the start. Otherwise an ensemble, whose steps are added as outcomes become known: see `ensemble`.
+With ``--conformers none`` one chain (embed → xTB → NWChem optimisation → shielding → shifts), known from the start; xTB
+only saves time, every other step is needed. Otherwise an ensemble, whose steps are added as outcomes become known: see
+`ensemble`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class NmrWorkflow:
                 summary = _summary(_shifts(steps)) + ensemble.remark(steps)
                 return Plan(end=JobEnd("succeeded", summary=summary))
             return found
-        ended = base.broken(steps)
+        ended = base.broken([step for step in steps if not base.failed_helper(step)])
         if ended is not None:
             return ended
         if not base.succeeded(steps, "shifts"):
@@ -55,7 +56,8 @@ class NmrWorkflow:
         answer["solvent"], answer["level"] = job.params["solvent"], job.params["level"]
         answer["energy_hartree"] = base.energy(said)
         answer["shifts"] = said.get("shifts") or []
-        answer["notes"] = [*(job.params.get("notes") or ()), *(said.get("notes") or ())]
+        given = (job.params.get("notes"), said.get("notes"))
+        answer["notes"] = [*(note for notes in given for note in notes or ()), *base.helper_notes(steps)]
         if _single(job):
             answer["conformers"] = said.get("conformers") or [_unfinished(steps)]
         else:
@@ -88,7 +90,7 @@ def _chain(job: Job) -> tuple[StepSpec, ...]:
     return (
         *start,
         specs.preopt(job, _ONLY, given or f"embed/{_ONLY}.xyz", () if given else ("embed",), hessian=True),
-        specs.optimise(job, _ONLY, f"preopt-{_ONLY}"),
+        specs.optimise(job, _ONLY, f"preopt-{_ONLY}", start=given or f"embed/{_ONLY}.xyz"),
         specs.shielding(job, _ONLY),
         specs.shifts(job, [{"id": _ONLY, "degeneracy": 1}]),
     )
@@ -106,7 +108,8 @@ def _summary(said: Mapping[str, Any]) -> str:
 
 
 def _unfinished(steps: Sequence[Step]) -> dict[str, Any]:
-    ended = base.broken([step for step in steps if step.name.endswith(f"-{_ONLY}")])
+    own = [step for step in steps if step.name.endswith(f"-{_ONLY}") and not base.failed_helper(step)]
+    ended = base.broken(own)
     found = base.by_name(steps).get(f"optimise-{_ONLY}")
     return {
         "id": _ONLY,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from qmrunner.model.jobs import OPTIONAL, Job, StepSpec
@@ -87,16 +88,28 @@ def select(job: Job, name: str, earlier: str, conformers: Sequence[str]) -> Step
     )
 
 
-def optimise(job: Job, conformer: str, source: str) -> StepSpec:
-    """DFT optimisation of one conformer, from the structure and Hessian of `source`, a step of xTB or `SELECT_XTB`."""
+def optimise(job: Job, conformer: str, source: str, start: str | None = None) -> StepSpec:
+    """DFT optimisation of one conformer, from the structure and Hessian of `source`, a step of xTB or `SELECT_XTB`.
+
+    With the path of a `start` structure it does without `source`, should that fail.
+    """
     level, solvent = find_level(job.params["level"]), by_key(job.params["solvent"])
     params = _dft(job, level, level.optimise_basis, solvent, level.optimise_steps)
     after, inputs = source, {"geometry": f"{source}/geometry.xyz", "hessian": f"{OPTIONAL}{source}/hessian"}
     if source == SELECT_XTB:
         inputs = {"geometry": f"{source}/{conformer}.xyz"}
+    elif start is not None:
+        after = OPTIONAL + source
+        inputs |= {"geometry": f"{OPTIONAL}{source}/geometry.xyz", "start": start}
     return StepSpec(
         f"optimise-{conformer}", "optimise", "nwchem", "optimise", params=params, inputs=inputs, after=(after,)
     )
+
+
+def optimise_plain(job: Job, conformer: str, structure: str, after: Sequence[str]) -> StepSpec:
+    """DFT optimisation of a conformer that xTB could not improve, from `structure` as it is."""
+    spec = optimise(job, conformer, SELECT_XTB)
+    return replace(spec, inputs={"geometry": structure}, after=tuple(after))
 
 
 def shielding(job: Job, conformer: str, *after: str) -> StepSpec:

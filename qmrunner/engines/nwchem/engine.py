@@ -25,9 +25,9 @@ class NWChem:
 
     Params of ``optimise`` and ``shielding``: `atoms` (element symbols in order), `charge` (0), `multiplicity` (1),
     `functional` ("b3lyp"), `basis` ("6-31G*"), `cosmo` (NWChem solvent keyword or None), `max_iterations` (100),
-    `coordinates` ("auto" or "cartesian"), `nuclei` (atom numbers from 1; default all). Inputs: `geometry` (xyz), and
-    what only saves time: `hessian` (xTB's, for ``optimise``), `vectors` (orbitals at this geometry in this basis, for
-    ``shielding``).
+    `coordinates` ("auto" or "cartesian"), `nuclei` (atom numbers from 1; default all). Inputs: `geometry` (xyz), or
+    `start` where that is missing, and what only saves time: `hessian` (xTB's, for ``optimise``), `vectors` (orbitals at
+    this geometry in this basis, for ``shielding``).
     Params of ``deck``: `deck` (its name among the inputs) and, if known, `memory_mib_per_rank`. Those that remedies
     set are listed in `remedies`.
     """
@@ -150,9 +150,10 @@ def _molecule_work(step: Step, context: Context, ranks: int) -> Command:
             "input_error", f"NWChem has no task {step.task!r}.", remedy=f"Choose one of {', '.join(TASKS)}."
         )
     method = molecule.Method.from_params(step.params)
-    if "geometry" not in context.inputs:
+    source = context.inputs.get("geometry") or context.inputs.get("start")
+    if source is None:
         raise QmrunnerError("input_missing", f"The step {step.name} has no geometry.")
-    geometry = molecule.read_xyz(context.inputs["geometry"], step.params.get("atoms"))
+    geometry = molecule.read_xyz(source, step.params.get("atoms"))
     cached = _cached_mib(step.task, context.grant, ranks, geometry, method)
     words = sizes.cached_words(ranks, cached)
     need = sizes.arenas(step.task, geometry.atoms, method.basis, method.cosmo is not None)
@@ -162,6 +163,8 @@ def _molecule_work(step: Step, context: Context, ranks: int) -> Command:
     resume_from = step.params.get("resume_from")
     usable = replace(context, previous=None) if resume_from == "input" else context
     point, text, files, notes = compose(usable, resume_from is None, method, geometry, memory, words)
+    if "geometry" not in context.inputs:
+        notes = ("geometry: the structure as it was, for no better one is there", *notes)
     notes = (f"memory: `{memory}` per rank", f"integrals: {_INTEGRALS[bool(words)]}", *notes)
     return Command(
         argv=(molecule.DECK,),

@@ -1,8 +1,8 @@
 """What may help a failed NWChem step, best first. See `model.remedies`; `molecule` and `deck` write what they ask for.
 
 Params they set: `max_iterations`, `scf_iterations`, `scf_damping`, `scf_level_shift`, `scf_smearing`, `scf_tight`,
-`coordinates`, `nuclei_at_once`, `memory_arena` of our own decks; `direct`, `noautoz`, `noautosym`, `scf_iterations`, `max_iterations`,
-`memory_of_grant` of a user's; `resume_from`, `oversubscribe` of both.
+`coordinates`, `nuclei_at_once`, `memory_arena` of our own decks; `direct`, `noautoz`, `noautosym`, `scf_iterations`,
+`max_iterations`, `memory_of_grant` of a user's; `resume_from`, `oversubscribe` of both.
 """
 
 from __future__ import annotations

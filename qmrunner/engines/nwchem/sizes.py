@@ -18,7 +18,7 @@ LOCAL_MIB_PER_RANK = 100
 _STACK_LEAST_MIB, _STACK_MIB = 48, 16
 _HEAP_LEAST_MIB, _HEAP_MIB, _GRID_KIB_PER_ATOM = 16, 4, 720
 _GLOBAL_LEAST_MIB = 32
-# COSMO: facets a sphere may have at most (mxface of hnd_cosset), and points of the surface, 17 an atom at most measured.
+# COSMO: facets a sphere may have at most (mxface of hnd_cosset), and points of the surface (12 to 14 an atom measured).
 _FACETS, _POINTS_PER_ATOM = 43688, 32
 # Matrices of nbf**2 numbers that a rank holds for itself, in an optimisation and in a shielding.
 _STACK_MATRICES = (8, 16)
@@ -156,7 +156,7 @@ def demand_of_molecule(task: str, atoms: Sequence[str], basis: str, cosmo: bool 
 
 
 def local_mib(need: Arenas) -> int:
-    """What the memory line of a rank takes of the reservation beside its share of the arrays: heap, stack, roundings."""
+    """What a rank's memory line takes of the reservation beside its share of the arrays: heap, stack, roundings."""
     return max(LOCAL_MIB_PER_RANK, need.private + _GLOBAL_LEAST_MIB + 2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from qmrunner.engines import endings, leftovers
 from qmrunner.engines.openmp import integer, value_of
 from qmrunner.engines.signatures import Finding, load
 from qmrunner.engines.xtb import quantities, trace
-from qmrunner.engines.xtb.read import Summary, incomplete, lowest_wavenumber, read_log
+from qmrunner.engines.xtb.read import Summary, incomplete, last_frame, lowest_wavenumber, read_log
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 
 CATALOGUE = load(Path(__file__).with_name("signatures.toml"))
@@ -61,7 +62,8 @@ def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit:
     """The outcome of an attempt that ran xTB with `args` in `directory`."""
     run = _Run(tuple(args), directory, log, exit, read_log(log))
     if not exit.ok:
-        return _complete(run, step) or endings.ended(CATALOGUE, log, exit, trace.refine)
+        found = _complete(run, step) or _before_the_end(run, step)
+        return found or endings.ended(CATALOGUE, log, exit, trace.refine)
     finding = _hidden_failure(run) or _wrong_atoms(run, step)
     if finding is None:
         return _optimised(run) if step.task == "optimise" else _computed(run, step)
@@ -78,6 +80,31 @@ def _complete(run: _Run, step: Step) -> Outcome | None:
     if _hidden_failure(calm) or _wrong_atoms(calm, step):
         return None
     return endings.crashed_behind(_optimised(calm) if step.task == "optimise" else _computed(calm, step), run.exit)
+
+
+def _before_the_end(run: _Run, step: Step) -> Outcome | None:
+    """The success of an `optimise` that broke off behind its results; None for any other end.
+
+    xTB 6.5.1 dies of `*** stack smashing detected ***` in the thermochemistry of every linear molecule (xtb#593), when
+    the optimisation has converged and the Hessian is written, but before the structure is.
+    """
+    if step.task != "optimise" or run.exit.stop_reason is not None or not run.summary.converged:
+        return None
+    if not (run.asked(_FREQUENCIES) and _crashed(run.exit)):
+        return None
+    atoms, energy = step.params.get("atoms"), last_frame(run.file("xtbopt.log"), run.file("xtbopt.xyz"))
+    if energy is None or not isinstance(atoms, Sequence) or _damaged_file(run) or _wrong_atoms(run, step):
+        return None
+    run.summary.energy_hartree = run.summary.energy_hartree or energy
+    found = _optimised(run)
+    said = {"note": "xTB crashed behind its results, which are whole: structure and Hessian were taken"}
+    return replace(found, result={**found.result, **said})
+
+
+def _crashed(exit: Exit) -> bool:
+    """By a signal of the program's own, which a shell or launcher tells as 128 and more."""
+    number = exit.signal or max(0, (exit.returncode or 0) - 128)
+    return number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGFPE, signal.SIGBUS)
 
 
 def _hidden_failure(run: _Run) -> Finding | None:

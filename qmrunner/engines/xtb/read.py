@@ -18,6 +18,7 @@ _CONVERGED = re.compile(r"GEOMETRY OPTIMIZATION CONVERGED AFTER +(\d+)")
 _FAILED = re.compile(r"FAILED TO CONVERGE GEOMETRY OPTIMIZATION IN +(\d+)")
 _ELECTRONS = re.compile(r":  # electrons +(-?\d+)")
 _WRITTEN = re.compile(r"optimized geometry written to: +(\S+)")
+_ENERGY = re.compile(r"energy: +(-?[\d.]+)")
 _WARNING = re.compile(r"^-\d+- (.*)")
 
 
@@ -102,6 +103,25 @@ def lowest_wavenumber(path: Path) -> float | None:
             found.append(_number(line))
     known = [value for value in found if value is not None and math.isfinite(value)]
     return min(known, default=None)
+
+
+def last_frame(trajectory: Path, target: Path) -> float | None:
+    """Write the last structure of an optimisation's `trajectory` (``xtbopt.log``) to `target`, unless that is there.
+
+    Its energy in hartree, as the comment tells it; None, and nothing is written, when there is no whole one.
+    """
+    try:
+        lines = untrusted.read_text(trajectory).splitlines(keepends=True)
+        count = int(lines[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    last = lines[-(count + 2) :]
+    hit = _ENERGY.search(last[1]) if len(last) == count + 2 and count > 0 else None
+    if hit is None or len(lines) % (count + 2) or last[0].split() != [str(count)]:
+        return None
+    if not untrusted.is_there(target):
+        untrusted.write_text(target, "".join(last))
+    return _number(hit[1])
 
 
 def incomplete(path: Path) -> str | None:
