@@ -88,6 +88,14 @@ def test_an_interrupted_optimisation_restarts_from_its_database_without_a_geomet
     assert any(note.startswith("resume: restart from its live files") for note in command.notes)
 
 
+def test_cartesian_coordinates_are_not_spoilt_by_the_internal_ones_of_a_database(tmp_path: Path) -> None:
+    previous = fill(tmp_path / "old", step_number=2)
+    command = next_attempt(tmp_path, previous, coordinates="cartesian")
+    assert rung(command) == "geometry+vectors"
+    assert "noautosym noautoz\n" in command.files["calc.nw"]
+    assert "inhess" not in command.files["calc.nw"]
+
+
 def test_the_newest_whole_snapshot_comes_before_the_live_files(tmp_path: Path) -> None:
     previous = fill(tmp_path / "old", step_number=12)
     fill(previous.with_name("checkpoint") / "ckpt-9", step_number=8)

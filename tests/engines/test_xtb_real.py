@@ -119,3 +119,15 @@ def test_frequencies_gradient_and_json_together_are_whole(tmp_path: Path) -> Non
     assert got.state == "succeeded", got
     assert {"hessian", "vibspectrum", "gradient", "xtbout.json"} <= set(got.publish)
     assert got.result["free_energy_hartree"] is not None
+
+
+@pytest.mark.parametrize(
+    ("atoms", "along"), [("CCHH", (0.6, -0.6, 1.66, -1.66)), ("HCN", (-1.06, 0.0, 1.15)), ("HH", (0.0, 0.74))]
+)
+def test_linear_molecules_get_structure_and_hessian(atoms: str, along: tuple[float, ...], tmp_path: Path) -> None:
+    rows = [f"{symbol} {z / 3**0.5} {z / 3**0.5} {z / 3**0.5}" for symbol, z in zip(atoms, along, strict=True)]
+    (tmp_path / "in.xyz").write_text("\n".join([str(len(atoms)), "linear", *rows]) + "\n")
+    asked = step("xtb", "optimise", charge=0, multiplicity=1, alpb="chcl3", atoms=list(atoms), hessian=True)
+    got = run(asked, {"geometry": tmp_path / "in.xyz"}, tmp_path / "attempt")
+    assert got.state == "succeeded", got
+    assert got.publish == ("geometry.xyz", "hessian")

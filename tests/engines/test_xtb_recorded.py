@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 from qmrunner.engines.base import Context, Installed
 from qmrunner.engines.xtb.engine import Xtb
 from qmrunner.errors import UsageError
-from qmrunner.model.jobs import Grant
+from qmrunner.model.jobs import Exit, Grant, Outcome
 from tests.engines.support import FIXTURES, attempt, exit_of, step
 
 RECORDED = sorted(path.parent for path in (FIXTURES / "xtb").glob("*/meta.json"))
@@ -134,6 +137,74 @@ def test_an_optimisation_tells_energy_gradient_cycles_and_publishes_one_geometry
     assert got.result["cycles"] == 7
     assert got.publish == ("geometry.xyz",)
     assert (directory / "geometry.xyz").read_bytes() == (folder / "xtbopt.xyz").read_bytes()
+
+
+LINEAR = FIXTURES / "xtb-linear/acetylene-ohess"
+ABORTED = Exit(None, signal.SIGABRT)
+
+
+def linear(tmp_path: Path) -> Path:
+    """What xTB 6.5.1 left of acetylene when its thermochemistry crashed."""
+    directory = tmp_path / "work"
+    shutil.copytree(LINEAR, directory)
+    (directory / "engine.log").write_text((LINEAR / "stdout.txt").read_text() + (LINEAR / "stderr.txt").read_text())
+    return directory
+
+
+def of_acetylene(directory: Path, ended: Exit, atoms: str = "CCHH", **params: Any) -> Outcome:
+    asked = step("xtb", "optimise", charge=0, multiplicity=1, alpb="chcl3", atoms=list(atoms), **params)
+    return Xtb().interpret(asked, directory, directory / "engine.log", ended)
+
+
+@pytest.mark.parametrize("ended", [ABORTED, Exit(128 + signal.SIGABRT), Exit(None, signal.SIGSEGV)])
+def test_a_crash_behind_whole_results_is_a_success_that_says_so(tmp_path: Path, ended: Exit) -> None:
+    directory = linear(tmp_path)
+    got = of_acetylene(directory, ended, hessian=True)
+    assert (got.state, got.code) == ("succeeded", "ok"), got
+    assert got.publish == ("geometry.xyz", "hessian")
+    assert got.result["energy_hartree"] == pytest.approx(-5.209733, abs=1e-5)
+    assert got.result["lowest_wavenumber_cm1"] > 300
+    assert "crashed behind its results" in got.result["note"]
+    symbols = [line.split()[0] for line in (directory / "geometry.xyz").read_text().splitlines()[2:]]
+    assert symbols == list("CCHH")
+
+
+def _cut(name: str) -> Callable[[Path], object]:
+    def cut(directory: Path) -> None:
+        whole = (directory / name).read_bytes()
+        (directory / name).write_bytes(whole[: len(whole) * 2 // 3])
+
+    return cut
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _cut("hessian"),
+        _cut("xtbopt.log"),
+        _cut("vibspectrum"),
+        lambda directory: (directory / "xtbopt.log").unlink(),
+        lambda directory: (directory / "hessian").unlink(),
+        lambda directory: (directory / "vibspectrum").unlink(),
+        lambda directory: (directory / "xtbopt.log").write_text("4\n energy: x\nC 0 0 0\n"),
+    ],
+)
+def test_a_crash_before_its_results_are_whole_stays_a_crash(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    directory = linear(tmp_path)
+    damage(directory)
+    got = of_acetylene(directory, ABORTED, hessian=True)
+    assert got.state == "failed"
+    assert not (directory / "geometry.xyz").exists()
+
+
+def test_no_other_end_than_a_crash_is_taken_for_a_success(tmp_path: Path) -> None:
+    for number, ended in enumerate((Exit(1), Exit(None, signal.SIGKILL), Exit(None, signal.SIGABRT, "drain"))):
+        directory = linear(tmp_path / str(number))
+        assert of_acetylene(directory, ended, hessian=True).state != "succeeded"
+    other = linear(tmp_path / "atoms")
+    assert of_acetylene(other, ABORTED, atoms="CCHN", hessian=True).state == "failed"
+    plain = linear(tmp_path / "plain")
+    assert of_acetylene(plain, ABORTED).state == "failed"
 
 
 @pytest.mark.parametrize("atoms", [list("CCOHHHHH"), list("CCHOHHHHH")], ids=["one fewer", "another order"])

@@ -42,6 +42,22 @@ def ended(home: Home, job: str, deadline_s: float = 180.0) -> dict[str, Any]:
     return home.job(job)
 
 
+@pytest.mark.parametrize(
+    ("smiles", "rows"), [("C#C", ["13C", "13C", "1H", "1H"]), ("[H][H]", ["1H", "1H"])], ids=["acetylene", "hydrogen"]
+)
+def test_linear_molecules_go_all_the_way(
+    place: Home, daemon: Callable[..., Daemon], smiles: str, rows: list[str]
+) -> None:
+    running = daemon()
+    shown = place.run("submit", "nmr", smiles, "--wait", timeout_s=300)
+    assert shown.returncode == 0, shown.stderr
+    (job,) = place.json("status")["jobs"]
+    result = place.json("result", job["id"])
+    assert sorted(row["nucleus"] for row in result["shifts"]) == rows
+    assert result["provenance"]["steps"]["preopt-c1"]["attempts"] == 1
+    assert running.stop() == 0
+
+
 def test_a_prediction_from_smiles_ends_with_shifts_a_table_and_files(
     place: Home, daemon: Callable[..., Daemon]
 ) -> None:

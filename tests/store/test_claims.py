@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
-from qmrunner.model.jobs import Demand, Job, Step
+from qmrunner.model.jobs import Demand, Job, Plan, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
 from qmrunner.model.states import AttemptState
@@ -223,6 +225,33 @@ def test_a_step_waits_for_all_before_it(work: Work) -> None:
     assert work.state(job)[1]["c"] == "waiting"
     assert work.finish(one, SUCCEED, fan) == 1
     assert work.state(job)[1]["c"] == "ready"
+
+
+class Helped(Workflow):
+    """Does without `a` where that failed."""
+
+    def __call__(self, job: Job, steps: Sequence[Step]) -> Plan:
+        known = {step.name for step in steps}
+        return Plan(add=tuple(spec for spec in self.specs if spec.name not in known))
+
+
+@pytest.mark.parametrize(("verdict", "state"), [(SUCCEED, "succeeded"), (FAIL, "failed")])
+def test_a_step_behind_a_helper_waits_for_its_end_whichever_that_is(work: Work, verdict: Verdict, state: str) -> None:
+    flow = Helped(spec("a"), spec("b", ["?a"]))
+    worker, job = work.worker(), work.job(flow)
+    assert work.state(job)[1] == {"a": "ready", "b": "waiting"}
+    assert work.finish(work.claimed(worker), verdict, flow) == 1
+    assert work.state(job)[1] == {"a": state, "b": "ready"}
+
+
+def test_a_retried_job_computes_its_helper_first(work: Work) -> None:
+    flow = Helped(spec("a"), spec("b", ["?a"]))
+    worker, job = work.worker(), work.job(flow)
+    work.finish(work.claimed(worker), FAIL, flow)
+    work.ask("cancel", job)
+    assert work.state(job) == ("cancelled", {"a": "failed", "b": "cancelled"})
+    work.ask("retry", job)
+    assert work.state(job)[1] == {"a": "ready", "b": "waiting"}
 
 
 def test_a_failed_step_ends_its_job_and_skips_what_has_not_started(work: Work) -> None:

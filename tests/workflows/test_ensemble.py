@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmrunner.model.jobs import Demand, Evidence, Job, Plan, Step, StepSpec, Submission
@@ -189,7 +189,7 @@ def test_one_failed_conformer_is_dropped_on_record(stage: str) -> None:
     assert f"{stage}-c4" not in [name for step in play.steps if step.stage == "select" for name in step.after]
 
 
-@pytest.mark.parametrize("stage", ["preopt", "optimise", "shielding"])
+@pytest.mark.parametrize("stage", ["optimise", "shielding"])
 def test_a_job_that_loses_too_much_weight_fails_and_says_how_much(propanol: Job, stage: str) -> None:
     play = Play(propanol, failing=[f"{stage}-c1"]).run()
     assert (play.end.state, play.end.code) == ("failed", "weight_lost")
@@ -198,11 +198,56 @@ def test_a_job_that_loses_too_much_weight_fails_and_says_how_much(propanol: Job,
     assert play.names("shifts") == []
 
 
-@pytest.mark.parametrize("stage", ["preopt", "optimise", "shielding"])
+@pytest.mark.parametrize("stage", ["optimise", "shielding"])
 def test_when_all_conformers_fail_the_job_says_so(propanol: Job, stage: str) -> None:
     play = Play(propanol, failing=[f"{stage}-c{n}" for n in range(1, 5)]).run()
     assert (play.end.state, play.end.code) == ("failed", "all_conformers_failed")
     assert "Calculation failed to converge" in play.end.summary
+
+
+HELPERS = [f"{stage}-c{number}" for stage in ("preopt", "hessian") for number in range(1, 5)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(failing=st.sets(st.sampled_from(HELPERS)), limit=st.sampled_from([0.0, 0.1, 0.9]))
+def test_whatever_helpers_fail_the_job_goes_on_without_them_and_says_so(failing: set[str], limit: float) -> None:
+    job = job_of(submission.nmr("CCCO", conformers="rdkit", max_conformers=4, max_lost_weight=limit))
+    play = Play(job, failing=sorted(failing)).run()
+    assert play.end.state == "succeeded"
+    result = workflow("nmr").result(play.job, play.steps)
+    for step in play.steps:
+        if step.stage != "optimise":
+            continue
+        one = step.name.partition("-")[2]
+        if f"preopt-{one}" in failing:
+            assert step.inputs == {"geometry": f"conformers/{one}.xyz"}
+            assert step.after == ("conformers",)
+            assert any(note.startswith(f"preopt-{one} failed (scf_not_converged)") for note in result["notes"])
+            assert play.rows()[one]["state"] == "kept"
+        elif f"hessian-{one}" in failing:
+            assert step.inputs == {"geometry": f"select-xtb/{one}.xyz"}
+            assert any(note.startswith(f"hessian-{one} failed") for note in result["notes"])
+    # Where the loss is within the limit the conformer is dropped on record, as in any other stage.
+    names = {step.name for step in play.steps}
+    lost = [one for one in ("c1", "c2", "c3", "c4") if f"optimise-{one}" not in names]
+    assert all(play.rows()[one]["state"] == "dropped" for one in lost)
+    assert len(lost) == 0 or limit > 0
+
+
+def test_conformers_that_xtb_failed_on_are_no_more_than_may_be_kept() -> None:
+    job = job_of(submission.nmr("CCCO", conformers="rdkit", max_conformers=2))
+    play = Play(job, failing=[f"preopt-c{number}" for number in range(1, 5)]).run()
+    assert play.names("optimise") == ["optimise-c1", "optimise-c2"]
+    assert play.end.state == "succeeded"
+
+
+@pytest.mark.parametrize("lost", [1, 4])
+def test_a_job_whose_answer_is_xtbs_does_not_go_on_without_it(lost: int) -> None:
+    play = Play(
+        job_of(submission.conformers("CCCO", conformers="rdkit")),
+        failing=[f"preopt-c{number}" for number in range(1, lost + 1)],
+    ).run()
+    assert (play.end.state, play.end.code) == ("failed", "weight_lost" if lost == 1 else "all_conformers_failed")
 
 
 def test_an_empty_set_of_conformers_ends_the_job_with_its_fix(propanol: Job) -> None:

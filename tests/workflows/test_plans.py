@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from qmrunner.errors import UsageError
-from qmrunner.model.jobs import KINDS, Demand, Evidence, Job, JobEnd, Plan, Step, StepSpec, Submission
+from qmrunner.model.jobs import KINDS, Demand, Evidence, Job, JobEnd, Plan, Step, StepSpec, Submission, may_start
 from qmrunner.model.states import JobState, StepState
 from qmrunner.workflows import WORKFLOWS, engines_needed, submission, workflow
 
@@ -198,11 +198,36 @@ def test_a_failed_step_ends_the_job_with_its_code_and_skips_the_rest(ethanol: Jo
 
 
 def test_a_failed_job_asked_again_answers_the_same_without_skipping_twice(ethanol: Job) -> None:
-    states = dict.fromkeys(CHAIN[2:], StepState.SKIPPED) | {"preopt-c1": StepState.FAILED}
+    states = dict.fromkeys(CHAIN[3:], StepState.SKIPPED) | {"optimise-c1": StepState.FAILED}
     plan = workflow("nmr").plan(ethanol, steps_of(ethanol, states))
     assert plan.end is not None
     assert plan.end.state == "failed"
     assert plan.skip == ()
+
+
+def test_a_failed_pre_optimisation_is_done_without_and_noted(ethanol: Job, water: Job) -> None:
+    for job, start in ((ethanol, "embed/c1.xyz"), (water, "input/structure.xyz")):
+        steps = [
+            replace(step, code="crashed") if step.state == StepState.FAILED else step
+            for step in steps_of(job, {"preopt-c1": StepState.FAILED})
+        ]
+        there = {step.name: step for step in steps}
+        assert there["optimise-c1"].inputs["start"] == start
+        states = {name: step.state for name, step in there.items()}
+        assert may_start(there["optimise-c1"].after, states)
+        assert not may_start(there["optimise-c1"].after, states | {"preopt-c1": StepState.CANCELLED})
+        plan = workflow("nmr").plan(job, steps)
+        assert plan.end is not None
+        assert plan.end.state == "succeeded"
+        (note,) = workflow("nmr").result(job, steps)["notes"]
+        assert note == "preopt-c1 failed (crashed): the DFT optimisation starts from the structure as it was"
+
+
+@pytest.mark.parametrize("state", [StepState.HELD, StepState.READY, StepState.WAITING, StepState.RUNNING])
+def test_a_helper_that_is_not_over_is_waited_for(ethanol: Job, state: StepState) -> None:
+    steps = steps_of(ethanol, dict.fromkeys(CHAIN[2:], StepState.WAITING) | {"preopt-c1": state})
+    assert workflow("nmr").plan(ethanol, steps) == Plan()
+    assert not may_start(("?preopt-c1",), {step.name: step.state for step in steps})
 
 
 def test_a_cancelled_step_ends_the_job_as_cancelled(ethanol: Job) -> None:

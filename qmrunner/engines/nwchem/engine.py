@@ -199,7 +199,8 @@ def _shielding(
 def _optimisation(
     context: Context, orbitals: bool, method: molecule.Method, geometry: molecule.Geometry, memory: str, words: int
 ) -> _Composed:
-    point = restart.resume_optimisation(context.previous, geometry.atoms, orbitals)
+    # A database keeps the internal coordinates that it was made with, and Cartesian ones are asked for instead of them.
+    point = restart.resume_optimisation(context.previous, geometry.atoms, orbitals, database=not method.cartesian)
     if point.rung == "restart":
         return point, molecule.continue_deck(method, memory), {}, ()
     given = context.inputs.get("hessian")

@@ -157,7 +157,7 @@ _RESPONSE_MORE = _more_iterations(
 _OF_TASK: dict[str, tuple[Remedy, ...]] = {
     "optimise": (
         _FRESH,
-        Remedy("more-memory", _codes("memory_exhausted"), True, _more_where_missing, cap=2),
+        Remedy("more-memory", _codes("memory_exhausted"), True, _more_where_missing),
         *_EVERY,
         *_SCF,
         _SCF_SMEARING,
@@ -167,7 +167,7 @@ _OF_TASK: dict[str, tuple[Remedy, ...]] = {
     "shielding": (
         _FRESH,
         Remedy("nuclei-in-batches", _codes(*_MEMORY), True, _nuclei_at_once, cap=3),
-        Remedy("more-memory", _codes("memory_exhausted"), True, _more_where_missing, cap=2),
+        Remedy("more-memory", _codes("memory_exhausted"), True, _more_where_missing),
         *_EVERY,
         *_SCF,
         Remedy("more-response", _codes("cphf_not_converged"), True, _RESPONSE_MORE, cap=2),

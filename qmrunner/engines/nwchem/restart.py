@@ -63,15 +63,18 @@ def checkpoint_files(directory: Path) -> tuple[str, ...]:
     return tuple(name for name in names if untrusted.is_file(directory / name))
 
 
-def resume_optimisation(previous: Path | None, atoms: tuple[str, ...], orbitals: bool = True) -> ResumePoint:
-    """The highest rung that `previous` offers for an optimisation of `atoms`; without `orbitals` its last geometry."""
+def resume_optimisation(
+    previous: Path | None, atoms: tuple[str, ...], orbitals: bool = True, database: bool = True
+) -> ResumePoint:
+    """The highest rung that `previous` offers for an optimisation of `atoms`; without `orbitals` its last geometry,
+    without `database` no restart from that."""
     if previous is None:
         return FRESH
     spent = _spent(previous)
     places = list(_places(previous))
     for place in places:
         whole = database_ok(place / f"{PREFIX}.db") and records_ok(place / f"{PREFIX}.movecs")
-        if whole and spent is None and orbitals:
+        if whole and spent is None and orbitals and database:
             return _point("restart", _copies(place), None, place, previous)
     found = next(_geometries(places, atoms), None)
     if found is None:

@@ -92,7 +92,8 @@ def _before_the_end(run: _Run, step: Step) -> Outcome | None:
         return None
     if not (run.asked(_FREQUENCIES) and _crashed(run.exit)):
         return None
-    atoms, energy = step.params.get("atoms"), last_frame(run.file("xtbopt.log"), run.file("xtbopt.xyz"))
+    atoms, cycles = step.params.get("atoms"), run.summary.cycles or 0
+    energy = last_frame(run.file("xtbopt.log"), run.file("xtbopt.xyz"), cycles)
     if energy is None or not isinstance(atoms, Sequence) or _damaged_file(run) or _wrong_atoms(run, step):
         return None
     run.summary.energy_hartree = run.summary.energy_hartree or energy

@@ -105,10 +105,11 @@ def lowest_wavenumber(path: Path) -> float | None:
     return min(known, default=None)
 
 
-def last_frame(trajectory: Path, target: Path) -> float | None:
+def last_frame(trajectory: Path, target: Path, cycles: int) -> float | None:
     """Write the last structure of an optimisation's `trajectory` (``xtbopt.log``) to `target`, unless that is there.
 
-    Its energy in hartree, as the comment tells it; None, and nothing is written, when there is no whole one.
+    Its energy in hartree, as the comment tells it; None, and nothing is written, when these are not the whole
+    structures of as many `cycles`.
     """
     try:
         lines = untrusted.read_text(trajectory).splitlines(keepends=True)
@@ -117,7 +118,7 @@ def last_frame(trajectory: Path, target: Path) -> float | None:
         return None
     last = lines[-(count + 2) :]
     hit = _ENERGY.search(last[1]) if len(last) == count + 2 and count > 0 else None
-    if hit is None or len(lines) % (count + 2) or last[0].split() != [str(count)]:
+    if hit is None or len(lines) != cycles * (count + 2) or last[0].split() != [str(count)]:
         return None
     if not untrusted.is_there(target):
         untrusted.write_text(target, "".join(last))
