@@ -154,7 +154,10 @@ def molecule_from_mol(mol: Any, title: str = "") -> Molecule:
     chem = load_rdkit()
     solid = mol.GetNumConformers() > 0 and mol.GetConformer().Is3D()
     points = tuple((float(x), float(y), float(z)) for x, y, z in mol.GetConformer().GetPositions()) if solid else None
-    bare = chem.RemoveHs(mol)
+    from rdkit import rdBase
+
+    with rdBase.BlockLogs():  # it remarks on hydrogen that is bound to nothing
+        bare = chem.RemoveHs(mol)
     return Molecule(
         symbols=tuple(atom.GetSymbol() for atom in mol.GetAtoms()),
         charge=chem.GetFormalCharge(mol),
