@@ -333,6 +333,7 @@ def test_given_structures_are_the_candidates(tmp_path: Path) -> None:
     assert workflow("nmr").progress(play.job, play.steps)["fraction"] == 1.0
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_the_order_of_events_changes_nothing(data: st.DataObject) -> None:
     job = job_of(submission.nmr("CCCO", conformers="rdkit", max_lost_weight=0.6))
