@@ -71,8 +71,8 @@ def helper_notes(steps: Sequence[Step]) -> list[str]:
         optimised = there.get(f"optimise-{step.name.partition('-')[2]}")
         if failed_helper(step) and optimised is not None:
             found.append(f"{step.name} failed ({step.code or 'no code'}): {_HELPERS[step.stage]}")
-        elif step.stage in _HELPERS and step.state == StepState.SUCCEEDED and step.result.get("note"):
-            found.append(f"{step.name}: {step.result['note']}")
+        elif step.stage in _HELPERS and step.state == StepState.SUCCEEDED:
+            found += [f"{step.name}: {note}" for note in step.result.get("notes") or ()]
     return found
 
 

@@ -62,8 +62,7 @@ def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit:
     """The outcome of an attempt that ran xTB with `args` in `directory`."""
     run = _Run(tuple(args), directory, log, exit, read_log(log))
     if not exit.ok:
-        found = _complete(run, step) or _before_the_end(run, step)
-        return found or endings.ended(CATALOGUE, log, exit, trace.refine)
+        return _complete(run, step) or _before_the_end(run, step) or endings.ended(CATALOGUE, log, exit, trace.refine)
     finding = _hidden_failure(run) or _wrong_atoms(run, step)
     if finding is None:
         return _optimised(run) if step.task == "optimise" else _computed(run, step)
@@ -97,9 +96,7 @@ def _before_the_end(run: _Run, step: Step) -> Outcome | None:
     if energy is None or not isinstance(atoms, Sequence) or _damaged_file(run) or _wrong_atoms(run, step):
         return None
     run.summary.energy_hartree = run.summary.energy_hartree or energy
-    found = _optimised(run)
-    said = {"note": "xTB crashed behind its results, which are whole: structure and Hessian were taken"}
-    return replace(found, result={**found.result, **said})
+    return endings.crashed_behind(_optimised(run), run.exit)
 
 
 def _crashed(exit: Exit) -> bool:
