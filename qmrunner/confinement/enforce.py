@@ -14,4 +14,5 @@ def enforce(order: dict[str, Any]) -> None:
     """Hand this process to the kernel's care, for ever; see `policy.as_order`. Raises OSError: it must not run then."""
     landlock.restrict(landlock.Policy(**order["policy"]))
     if seccomp.supported():
-        seccomp.restrict(network=order["network"], local_sockets=order["local_sockets"])
+        truncate = landlock.abi() >= landlock.TRUNCATE_ABI
+        seccomp.restrict(network=order["network"], local_sockets=order["local_sockets"], truncate=truncate)

@@ -37,7 +37,7 @@ _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 # ABI → rights on files that this kernel can handle, as a count of bits.
 _FILE_BITS = {1: 13, 2: 14, 3: 15, 4: 15}
 _FILE_BITS_NEWEST = 16
-TCP_ABI, SIGNALS_ABI = 4, 6
+TRUNCATE_ABI, TCP_ABI, SIGNALS_ABI = 3, 4, 6
 
 
 @dataclass(frozen=True, slots=True)

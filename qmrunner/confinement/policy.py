@@ -33,7 +33,6 @@ _SYSTEM = (
     "/sys/devices", "/sys/class", "/sys/bus", "/sys/fs/cgroup", "/sys/kernel/mm",
 )  # fmt: skip
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-_TERMINALS = ("/dev/ptmx", "/dev/pts")
 _SHARED_MEMORY = "/dev/shm"
 _LISTED = "/dev"
 # Folders of programs that a script may call: what it needs is not known otherwise.
@@ -60,6 +59,11 @@ class Kernel:
     problem: str | None = None
 
     @property
+    def holds(self) -> bool:
+        """Whether it can confine all that inputs of strangers could reach: files, programs and the network."""
+        return self.abi is not None and self.abi >= landlock.TCP_ABI and self.seccomp
+
+    @property
     def words(self) -> str:
         """`landlock ABI 7, seccomp`, or what is missing."""
         if self.abi is None:
@@ -75,8 +79,8 @@ _WHY = {
 
 
 def holds(settings: Settings) -> bool:
-    """Whether engines on this machine are confined by the kernel."""
-    return settings.confine != "off" and kernel().abi is not None
+    """Whether the kernel alone is enough for engines that run inputs from the network."""
+    return settings.confine != "off" and kernel().holds
 
 
 def kernel() -> Kernel:
@@ -128,7 +132,7 @@ def confine(
         read=_unique(read),
         write=(str(work), *((_SHARED_MEMORY,) if reach.shared_memory else ())),
         execute=_unique(execute),
-        devices=(*_DEVICES, *(_TERMINALS if reach.terminals else ())),
+        devices=_DEVICES,
         listed=(_LISTED, *reach.listed),
         ports=None if reach.any_port else ports,
     )
@@ -281,6 +285,7 @@ def as_order(confinement: Confinement) -> dict[str, Any] | None:
 
 def order(reach: Reach, work: Path, settings: Settings) -> dict[str, Any] | None:
     """What `enforce` takes for a process of ours that works in `work`; None where the kernel does not confine."""
-    if not holds(settings):
+    granted = kernel()
+    if settings.confine == "off" or granted.abi is None:
         return None
-    return as_order(confine(reach, work, os.environ, settings, kernel()))
+    return as_order(confine(reach, work, os.environ, settings, granted))

@@ -13,13 +13,13 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 _SET_MODE_FILTER = 1
 # Without this flag older kernels switch off speculation for the process: numerical code then loses several percent.
 _SPEC_ALLOW = 1 << 2
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
-_LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
 _AT_NUMBER, _AT_ARCHITECTURE, _AT_FIRST_ARGUMENT = 0, 4, 16
 _X32 = 0x40000000
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
@@ -44,10 +44,29 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "kexec_load": (246, 104), "kexec_file_load": (320, 294), "syslog": (103, 116),
     "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266), "adjtimex": (159, 171),
     "sethostname": (170, 161), "setdomainname": (171, 162), "iopl": (172, None), "ioperm": (173, None),
+    # Objects that outlive their process and belong to all of a user: nothing of ours would remove them.
+    "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190), "semctl": (66, 191),
+    "semop": (65, 193), "semtimedop": (220, 192), "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188),
+    "msgctl": (71, 187),
+    # Programs that lie in no folder, and news of folders that may not be read.
+    "memfd_create": (319, 279), "execveat": (322, 281), "inotify_init": (253, None), "inotify_init1": (294, 26),
+    "fanotify_init": (300, 262),
 }  # fmt: skip
+_TRUNCATE = (76, 45)  # Landlock's from ABI 3 on
+# Where a pid stands among the arguments: only 0, the caller itself, is allowed.
+_OWN_ONLY: dict[str, tuple[tuple[int, int], int]] = {
+    "prlimit64": ((302, 261), 0), "sched_setaffinity": ((203, 122), 0), "sched_setscheduler": ((144, 119), 0),
+    "sched_setparam": ((142, 118), 0), "sched_setattr": ((314, 274), 0), "setpriority": ((141, 140), 1),
+    "ioprio_set": ((251, 30), 1),
+}  # fmt: skip
+# Which argument holds the flags of a send: TCP Fast Open connects past Landlock.
+_SENDS = {"sendto": ((44, 206), 3), "sendmsg": ((46, 211), 2), "sendmmsg": ((307, 269), 3)}
+_MSG_FASTOPEN = 0x20000000
+_CLONE, _CLONE3 = (56, 220), (435, 435)
+_NAMESPACES = 0x7E020080  # all of the flags CLONE_NEW*
+_STREAM, _DATAGRAM, _RAW, _TYPE = 1, 2, 3, 0xF
+_TCP = 6
 _SOCKET = (41, 198)
-# prlimit64 for this process only: its first argument, a pid, has to be 0.
-_LIMITS = (302, 261)
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAPSET = (126, 91)
 _SECCOMP = (317, 277)
@@ -58,10 +77,11 @@ def supported() -> bool:
     return os.uname().machine in _MACHINES and os.path.exists("/proc/sys/kernel/seccomp/actions_avail")
 
 
-def restrict(*, network: bool, local_sockets: bool) -> None:
+def restrict(*, network: bool, local_sockets: bool, truncate: bool = True) -> None:
     """Filter the system calls of this thread and what it executes, and drop its capabilities. Raises OSError.
 
-    `network` allows internet and netlink sockets, `local_sockets` those of this machine; else none can be made.
+    `network` allows TCP sockets, and those with which a launcher looks at its interfaces; `local_sockets` those of
+    this machine; else none can be made. `truncate`: whether files may be cut by their path.
     `landlock.forbid_new_privileges` comes first.
     """
     machine = os.uname().machine
@@ -69,32 +89,70 @@ def restrict(*, network: bool, local_sockets: bool) -> None:
         raise OSError(errno.ENOSYS, f"seccomp: no table for {machine}")
     architecture, column = _MACHINES[machine]
     _drop_capabilities(column)
-    families = ((_AF_INET, _AF_INET6, _AF_NETLINK) if network else ()) + ((_AF_UNIX,) if local_sockets else ())
-    program = _program(architecture, column, families)
+    sockets = _Sockets(network, local_sockets)
+    program = _program(architecture, column, sockets, truncate)
     code = ctypes.create_string_buffer(b"".join(program))
     header = struct.pack("@HP", len(program), ctypes.addressof(code))
     _syscall(_SECCOMP[column], _SET_MODE_FILTER, _SPEC_ALLOW, header)
 
 
-def _program(architecture: int, column: int, families: Sequence[int]) -> list[bytes]:
+@dataclass(frozen=True, slots=True)
+class _Sockets:
+    network: bool
+    local: bool
+
+    def kinds(self) -> list[tuple[int, int | None, int | None]]:
+        """Family, type and protocol of what may be made; None: any."""
+        found: list[tuple[int, int | None, int | None]] = []
+        if self.network:
+            # Other protocols than TCP itself (MPTCP) connect past Landlock. Launchers ask a datagram socket for the
+            # addresses of their interfaces, or a netlink socket of the routing protocol, 0.
+            for family in (_AF_INET, _AF_INET6):
+                found += [(family, _STREAM, 0), (family, _STREAM, _TCP), (family, _DATAGRAM, 0)]
+            found += [(_AF_NETLINK, _RAW, 0), (_AF_NETLINK, _DATAGRAM, 0)]
+        return found + ([(_AF_UNIX, None, None)] if self.local else [])
+
+
+def _program(architecture: int, column: int, sockets: _Sockets, truncate: bool) -> list[bytes]:
     refuse = _instruction(_RETURN, _ERRNO | errno.EPERM)
     refuse_access = _instruction(_RETURN, _ERRNO | errno.EACCES)
+    unknown = _instruction(_RETURN, _ERRNO | errno.ENOSYS)
     allow = _instruction(_RETURN, _ALLOW)
     # A call by another instruction set of the same processor has other numbers.
     program = [_instruction(_LOAD, _AT_ARCHITECTURE), _instruction(_JUMP_EQUAL, architecture, 1, 0), refuse]
     program += [_instruction(_LOAD, _AT_NUMBER), _instruction(_JUMP_AT_LEAST, _X32, 0, 1), refuse]
-    for numbers in _REFUSED.values():
-        number = numbers[column]
+    refused = [*_REFUSED.values(), *([] if truncate else [_TRUNCATE])]
+    for number in (numbers[column] for numbers in refused):
         if number is not None:
             program += [_instruction(_JUMP_EQUAL, number, 0, 1), refuse]
-    own = [_instruction(_LOAD, _AT_FIRST_ARGUMENT), _instruction(_JUMP_EQUAL, 0, 0, 1), allow, refuse]
-    program += [_instruction(_JUMP_EQUAL, _LIMITS[column], 0, len(own)), *own]
-    sockets = [_instruction(_LOAD, _AT_FIRST_ARGUMENT)]
-    for family in families:
-        sockets += [_instruction(_JUMP_EQUAL, family, 0, 1), allow]
-    sockets.append(refuse_access)
-    program += [_instruction(_JUMP_EQUAL, _SOCKET[column], 0, len(sockets)), *sockets]
+    # Its flags cannot be looked at: the C library falls back to clone.
+    program += [_instruction(_JUMP_EQUAL, _CLONE3[column], 0, 1), unknown]
+    program += _when(_CLONE[column], [_argument(0), _instruction(_JUMP_ANY_BIT, _NAMESPACES, 0, 1), refuse, allow])
+    for numbers, at in _OWN_ONLY.values():
+        program += _when(numbers[column], [_argument(at), _instruction(_JUMP_EQUAL, 0, 0, 1), allow, refuse])
+    for numbers, at in _SENDS.values():
+        fast = [_argument(at), _instruction(_JUMP_ANY_BIT, _MSG_FASTOPEN, 0, 1), refuse_access, allow]
+        program += _when(numbers[column], fast)
+    made: list[bytes] = []
+    for family, kind, protocol in sockets.kinds():
+        checks = [] if protocol is None else [_argument(2), _instruction(_JUMP_EQUAL, protocol, 0, 1), allow]
+        if kind is not None:
+            typed = [_argument(1), _instruction(_AND, _TYPE)]
+            checks = [*typed, _instruction(_JUMP_EQUAL, kind, 0, len(checks)), *checks]
+        checks = checks or [allow]
+        made += [_argument(0), _instruction(_JUMP_EQUAL, family, 0, len(checks)), *checks]
+    program += _when(_SOCKET[column], [*made, refuse_access])
     return [*program, allow]
+
+
+def _when(number: int, then: list[bytes]) -> list[bytes]:
+    """`then`, which ends in a verdict, for this system call; else what follows."""
+    return [_instruction(_JUMP_EQUAL, number, 0, len(then)), *then]
+
+
+def _argument(at: int) -> bytes:
+    """Load the lower half of an argument: both machines of the table are little-endian, and the kernel takes an int."""
+    return _instruction(_LOAD, _AT_FIRST_ARGUMENT + 8 * at)
 
 
 def _instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) -> bytes:

@@ -35,5 +35,8 @@ def confinement(kernel: Kernel, mode: str) -> Finding:
     ]
     if missing:
         text = f"{kernel.words}: engines are confined, but not in {', '.join(missing)}"
-        return warn(_NAME, "confinement_partial", text, "a newer kernel", **data)
+        if kernel.holds:
+            return warn(_NAME, "confinement_partial", text, "a newer kernel", **data)
+        make = fail if mode == "require" else warn
+        return make(_NAME, "confinement_partial", f"{text}; {_WITHOUT[mode]}", "a newer kernel", **data)
     return ok(_NAME, f"{kernel.words}: files, programs, TCP ports and signals of engines", **data)

@@ -172,7 +172,7 @@ class Reach:
     """What an engine needs of the machine, beside the system's libraries and its attempt's own folder.
 
     `programs` (paths, or names on PATH) may be executed; `data` may be read; below `listed` only names are seen.
-    `shared_memory` opens /dev/shm, `terminals` pseudo-terminals. Each variable of `ports` is set to a free TCP port,
+    `shared_memory` opens /dev/shm. Each variable of `ports` is set to a free TCP port,
     which may be used; `any_port` allows all of them, for launchers whose ports cannot be chosen. Without either there
     is no network. `local_sockets` allows Unix sockets.
     """
@@ -181,7 +181,6 @@ class Reach:
     data: tuple[str, ...] = ()
     listed: tuple[str, ...] = ()
     shared_memory: bool = False
-    terminals: bool = False
     ports: tuple[str, ...] = ()
     any_port: bool = False
     local_sockets: bool = False

@@ -64,7 +64,7 @@ def _bytes(text: str) -> bytes:
 
 def _is_strict(live: Live, granted: policy.Kernel, settings: Settings) -> bool:
     """Whether nothing but the check of inputs holds what came over the network."""
-    held = settings.confine != "off" and granted.abi is not None
+    held = settings.confine != "off" and granted.holds
     return not held and bool(live.job.params.get("network"))
 
 
@@ -80,16 +80,16 @@ def _confinement(
         return policy.open_to_all("lifted by --unconfined")
     if settings.confine == "off":
         return policy.open_to_all("QMRUNNER_CONFINE=off")
-    if granted.abi is not None:
-        return policy.confine(command.reach, live.folder.work, environment, settings, granted)
-    if settings.confine == "require" and live.job.params.get("network"):
+    if settings.confine == "require" and live.job.params.get("network") and not granted.holds:
         raise NotReadyError(
             "confinement_missing",
             "this worker may not run an input from the network: its kernel cannot confine engines",
             evidence=granted.words,
             remedy="`qmrunner doctor` says what is missing; QMRUNNER_CONFINE=auto runs what passes the stricter check",
         )
-    return policy.open_to_all(granted.words)
+    if granted.abi is None:
+        return policy.open_to_all(granted.words)
+    return policy.confine(command.reach, live.folder.work, environment, settings, granted)
 
 
 def inputs_of(step: Step, job_folder: Path, *, optional: bool = True) -> dict[str, Path]:

@@ -131,11 +131,23 @@ def cell(tmp_path: Path) -> Cell:
         "resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))",
         "os.setuid(65534) if os.getuid() == 0 else open('/root/x')",
         "os.chroot('.')",
+        "os.memfd_create('x')",
+        "os.execve(os.open('/usr/bin/true', os.O_RDONLY), ['true'], {})",
+        "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
+        "os.sched_setaffinity(os.getppid(), {0})",
+        "os.sched_setscheduler(os.getppid(), os.SCHED_IDLE, os.sched_param(0))",
+        "open('/dev/ptmx', 'r+')",
+        "os.openpty()",
+        "ctypes.CDLL(None).shmget(0, 4096, 0o1600) < 0 and open('HOME/store.db')",
+        "ctypes.CDLL(None).inotify_init1(0) < 0 and open('HOME/store.db')",
+        "ctypes.CDLL(None).unshare(0x10000000) < 0 and open('HOME/store.db')",
+        "ctypes.CDLL(None).syscall(CLONE, 0x10000011, 0, 0, 0, 0) < 0 and open('HOME/store.db')",
         "os.sethostname('x') if hasattr(os, 'sethostname') else open('/proc/sys/kernel/hostname', 'w')",
     ],
 )
 def test_a_confined_engine_cannot(what: str, cell: Cell) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        what = what.replace("CLONE", "56" if os.uname().machine == "x86_64" else "220")
         answer = cell.tries(what.replace("PORT", str(listener.getsockname()[1])))
         assert answer in ("PermissionError", "OSError"), answer
         listener.setblocking(False)
@@ -172,9 +184,36 @@ def test_an_older_kernel_holds_what_its_landlock_knows(abi: int, cell: Cell) -> 
     assert cell.tries("open('HOME/store.db').read()", abi) == "PermissionError"
     assert cell.tries("open('HOME/store.db', 'a')", abi) == "PermissionError"
     assert cell.tries("os.execv('/bin/sh', ['sh'])", abi) == "PermissionError"
+    assert cell.tries("os.truncate('HOME/store.db', 0)", abi) == "PermissionError"
     assert cell.tries("open('out', 'w').write('mine')", abi) == "4"
     expected = "None" if abi < landlock.SIGNALS_ABI else "PermissionError"
     assert cell.tries("os.kill(os.getppid(), 0)", abi) == expected
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "socket.create_connection(('127.0.0.1', PORT), 2)",
+        "socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)",  # MPTCP connects past Landlock
+        "socket.socket(socket.AF_INET, socket.SOCK_STREAM, 132)",
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM, 17)",
+        "socket.socket(socket.AF_INET, socket.SOCK_RAW, 1)",
+        "socket.socket().sendto(b'x', 0x20000000, ('127.0.0.1', PORT))",  # so does TCP Fast Open
+        "socket.socket().sendmsg([b'x'], [], 0x20000000, ('127.0.0.1', PORT))",
+        "socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)",
+        "socket.socket(socket.AF_UNIX)",
+        "socket.socket(socket.AF_VSOCK)",
+        "socket.socket().bind(('127.0.0.1', 0))",
+    ],
+)
+def test_a_launcher_has_its_ports_and_no_other_way_out(what: str, tmp_path: Path) -> None:
+    cell = Cell(tmp_path, replace(interpreter.reach(), ports=("A", "B")))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answer = cell.tries(what.replace("PORT", str(listener.getsockname()[1])))
+        assert answer in ("PermissionError", "OSError"), answer
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_of_tcp_ports_only_those_of_the_launcher_are_open(tmp_path: Path) -> None:

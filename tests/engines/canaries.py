@@ -118,6 +118,8 @@ WAYS = {
     "included without a blank": Way("read", ("IncludeX{out}/secret",)),
     "structure loaded": Way("read", ("geometry", " load format xyz {out}/secret.xyz", "end"), acts=False),
     "basis read": Way("read", ("basis", " * library secret file {out}/secret", "end"), acts=False),
+    "basis read for a tag": Way("read", ("geometry noautoz", " title 0 0 0", "end", "basis",
+                                         " title library secret file {out}/", "end"), acts=False),
     "forged database": Way("write", ("restart w rtdb base",), ("base",)),
     "forged database by its name": Way("write", ("restart base",), ("base.db",)),
     "forged database of the deck": Way("write", ("restart",), ("deck.db",)),

@@ -348,3 +348,16 @@ def test_submissions_are_confined_unless_the_owner_of_the_machine_says_otherwise
     assert submission.xtb(str(structure), ["--driver", "/bin/id"], unconfined=True).params["unconfined"] is True
     deck.write_text(HONEST)
     assert "unconfined" not in submission.nwchem(str(deck)).params
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("block", ["basis", "ecp", "so", "geometry", "bas"])
+@pytest.mark.parametrize(
+    "tag",
+    ["title", "TITLE", '"title"', '"title "', "speech", "start", "restart", "scratch_dir", "permanent_dir", "set", "He",
+     "print", "charge", "task", "memory", "ecce_print", "end title"],
+)  # fmt: skip
+def test_no_first_word_lets_a_line_name_a_file_elsewhere(tag: str, block: str, strict: bool) -> None:
+    """Any of them may be the tag of an atom in a block: what is let through must not hang on the first word."""
+    text = f"start w\n{block}\n {tag} library canary file /somewhere/else/ ; charge 0\nend\ntask scf\n"
+    assert findings("a.nw", {"a.nw": text.encode()}, strict=strict)

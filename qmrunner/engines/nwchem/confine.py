@@ -154,7 +154,8 @@ def _text(line: Line) -> str:
 def _of_statement(statement: Statement, files: Mapping[str, bytes]) -> tuple[str, str] | None:
     """The reason and remedy for what is wrong with one statement, wherever it stands; None when nothing is."""
     directive, said = statement.directive, [lower(word.strip()) for word in statement.words]
-    if directive == "title":
+    # Within a block it may be the tag of an atom, whose line can name a file; in one word behind it none can.
+    if directive == "title" and len(said) <= 2:
         return None
     if directive == "speech" and said[1:] == ["off"]:
         return None
@@ -173,7 +174,8 @@ def _of_statement(statement: Statement, files: Mapping[str, bytes]) -> tuple[str
     if directive in _RUNS:
         return _of_run(statement, files)
     if any(escapes(part) for word in statement.words for part in words(word)):
-        return "names a file outside the job's folder", _HAND_IN
+        remedy = "put the title in quotes" if directive == "title" else _HAND_IN
+        return "names a file outside the job's folder", remedy
     if directive == "ecce_print" and any(word.rstrip() in files for word in statement.words[1:]):
         return "writes over a file that was handed in", "give the report a name of its own, such as ecce.out"
     return None
