@@ -61,6 +61,7 @@ def test_a_mounted_crest_searches_conformers(containers: Docker, volumes: Volume
         volumes,
         *("-v", f"{program}:/opt/crest:ro", "-v", f"{recorded}:/recorded:ro", "-e", "STAND_IN_RECORDED=/recorded"),
         QMRUNNER_CREST="/opt/crest",
+        QMRUNNER_CONFINE_ALLOW="/recorded",
     )
     assert "CREST 3.0.2 at /opt/crest" in worker.run("doctor").stdout
     result = worker.succeeded(worker.submit("conformers", "CCO", "--conformers", "crest"))
