@@ -33,7 +33,7 @@ def in_order(items: list[pytest.Item]) -> None:
 
 
 def is_alone(item: pytest.Item) -> bool:
-    return item.get_closest_marker("engine") is not None
+    return any(item.get_closest_marker(name) is not None for name in ("engine", "alone"))
 
 
 def _limit_s(item: pytest.Item) -> float:

@@ -103,7 +103,9 @@ def test_the_id_alone_goes_to_stdout_and_the_missing_daemon_to_stderr(place: Hom
 
 def test_the_same_key_gives_the_same_job_and_no_second_one(place: Home) -> None:
     first = submit(place, "--key", "k1")
-    assert submit(place, "--key", "k1", "--name", "again") == first
+    assert submit(place, "--key", "k1") == first
+    other = place.run("submit", "xtb", "water.xyz", "--key", "k1", "--name", "another")
+    assert (other.returncode, "key_in_use" in other.stderr) == (2, True)
     assert submit(place, "--key", "k2") != first
     assert len(list((place.path / "jobs").iterdir())) == 2
 

@@ -124,7 +124,7 @@ CASES: dict[str, Case] = {
     "the logs of the job removed": Case("/", _remove, "log_lost"),
     "the logs of the job a link": Case("/", link_elsewhere, "log_lost"),
     # Results that are none.
-    "a result of holes": Case("work/charges", hollow, "result_refused"),
+    "a result of holes": Case("work/charges", hollow, "ok"),  # left out, with a note
     "a result that is a link": Case("work/charges", link_to_secret, "result_refused"),
     "a result that is a pipe": Case("work/charges", pipe, "result_refused"),
     "a result that is a folder": Case("work/charges", folder, "result_refused"),

@@ -57,6 +57,7 @@ def test_two_processes_that_claim_at_once_share_all_steps_and_none_goes_twice(wo
     assert len(got) == len(set(got)) == 2 * JOBS
 
 
+@pytest.mark.alone
 def test_claims_never_wait_for_each_other_on_postgresql(postgres_store: tuple[Work, str]) -> None:
     """Every wait for a lock would be an error: none may take longer than five milliseconds."""
     work, url = postgres_store
