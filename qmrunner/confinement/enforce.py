@@ -15,4 +15,4 @@ def enforce(order: dict[str, Any]) -> None:
     landlock.restrict(landlock.Policy(**order["policy"]))
     if seccomp.supported():
         truncate = landlock.abi() >= landlock.TRUNCATE_ABI
-        seccomp.restrict(network=order["network"], local_sockets=order["local_sockets"], truncate=truncate)
+        seccomp.restrict(network=order["network"], local_ipc=order["local_ipc"], truncate=truncate)

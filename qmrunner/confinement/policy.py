@@ -98,7 +98,7 @@ class Confinement:
 
     policy: landlock.Policy | None
     network: bool
-    local_sockets: bool
+    local_ipc: bool
     variables: Mapping[str, str]
     notes: tuple[str, ...]
 
@@ -140,7 +140,7 @@ def confine(
     notes += [f"confinement: {path} is a script, so that it may execute the system's programs" for path in scripts]
     variables = dict(zip(reach.ports, map(str, ports), strict=True))
     network = reach.any_port or bool(ports)
-    return Confinement(policy, network, reach.local_sockets, variables, tuple(notes))
+    return Confinement(policy, network, reach.local_ipc, variables, tuple(notes))
 
 
 def _unique(paths: Iterable[str]) -> tuple[str, ...]:
@@ -279,7 +279,7 @@ def as_order(confinement: Confinement) -> dict[str, Any] | None:
     return {
         "policy": asdict(confinement.policy),
         "network": confinement.network,
-        "local_sockets": confinement.local_sockets,
+        "local_ipc": confinement.local_ipc,
     }
 
 

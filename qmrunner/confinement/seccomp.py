@@ -44,13 +44,15 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "kexec_load": (246, 104), "kexec_file_load": (320, 294), "syslog": (103, 116),
     "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266), "adjtimex": (159, 171),
     "sethostname": (170, 161), "setdomainname": (171, 162), "iopl": (172, None), "ioperm": (173, None),
-    # Objects that outlive their process and belong to all of a user: nothing of ours would remove them.
-    "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190), "semctl": (66, 191),
-    "semop": (65, 193), "semtimedop": (220, 192), "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188),
-    "msgctl": (71, 187),
     # Programs that lie in no folder, and news of folders that may not be read.
     "memfd_create": (319, 279), "execveat": (322, 281), "inotify_init": (253, None), "inotify_init1": (294, 26),
     "fanotify_init": (300, 262),
+}  # fmt: skip
+# System V objects outlive their process and belong to all of a user: nothing of ours would remove them.
+_SYSTEM_V: dict[str, tuple[int | None, int | None]] = {
+    "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190), "semctl": (66, 191),
+    "semop": (65, 193), "semtimedop": (220, 192), "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188),
+    "msgctl": (71, 187),
 }  # fmt: skip
 _TRUNCATE = (76, 45)  # Landlock's from ABI 3 on
 # Where a pid stands among the arguments: only 0, the caller itself, is allowed.
@@ -77,11 +79,11 @@ def supported() -> bool:
     return os.uname().machine in _MACHINES and os.path.exists("/proc/sys/kernel/seccomp/actions_avail")
 
 
-def restrict(*, network: bool, local_sockets: bool, truncate: bool = True) -> None:
+def restrict(*, network: bool, local_ipc: bool, truncate: bool = True) -> None:
     """Filter the system calls of this thread and what it executes, and drop its capabilities. Raises OSError.
 
-    `network` allows TCP sockets, and those with which a launcher looks at its interfaces; `local_sockets` those of
-    this machine; else none can be made. `truncate`: whether files may be cut by their path.
+    `network` allows TCP sockets, and those with which a launcher looks at its interfaces; `local_ipc` those of
+    this machine, and System V objects; else none can be made. `truncate`: whether files may be cut by their path.
     `landlock.forbid_new_privileges` comes first.
     """
     machine = os.uname().machine
@@ -89,7 +91,7 @@ def restrict(*, network: bool, local_sockets: bool, truncate: bool = True) -> No
         raise OSError(errno.ENOSYS, f"seccomp: no table for {machine}")
     architecture, column = _MACHINES[machine]
     _drop_capabilities(column)
-    sockets = _Sockets(network, local_sockets)
+    sockets = _Sockets(network, local_ipc)
     program = _program(architecture, column, sockets, truncate)
     code = ctypes.create_string_buffer(b"".join(program))
     header = struct.pack("@HP", len(program), ctypes.addressof(code))
@@ -121,7 +123,7 @@ def _program(architecture: int, column: int, sockets: _Sockets, truncate: bool) 
     # A call by another instruction set of the same processor has other numbers.
     program = [_instruction(_LOAD, _AT_ARCHITECTURE), _instruction(_JUMP_EQUAL, architecture, 1, 0), refuse]
     program += [_instruction(_LOAD, _AT_NUMBER), _instruction(_JUMP_AT_LEAST, _X32, 0, 1), refuse]
-    refused = [*_REFUSED.values(), *([] if truncate else [_TRUNCATE])]
+    refused = [*_REFUSED.values(), *(() if sockets.local else _SYSTEM_V.values()), *(() if truncate else (_TRUNCATE,))]
     for number in (numbers[column] for numbers in refused):
         if number is not None:
             program += [_instruction(_JUMP_EQUAL, number, 0, 1), refuse]

@@ -174,7 +174,7 @@ class Reach:
     `programs` (paths, or names on PATH) may be executed; `data` may be read; below `listed` only names are seen.
     `shared_memory` opens /dev/shm. Each variable of `ports` is set to a free TCP port,
     which may be used; `any_port` allows all of them, for launchers whose ports cannot be chosen. Without either there
-    is no network. `local_sockets` allows Unix sockets.
+    is no network. `local_ipc` allows Unix sockets and System V objects.
     """
 
     programs: tuple[str, ...] = ()
@@ -183,7 +183,7 @@ class Reach:
     shared_memory: bool = False
     ports: tuple[str, ...] = ()
     any_port: bool = False
-    local_sockets: bool = False
+    local_ipc: bool = False
 
 
 @dataclass(frozen=True, slots=True)

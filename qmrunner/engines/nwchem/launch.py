@@ -185,7 +185,7 @@ def reach(installed: Installed) -> Reach:
         shared_memory=True,
         ports=_PORTS.get(flavour, ()),
         any_port=flavour not in _PORTS,
-        local_sockets=flavour not in _PORTS,
+        local_ipc=flavour not in _PORTS,
     )
 
 
