@@ -28,7 +28,6 @@ _MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 # Modes, owners, attributes; kernel surfaces without use here; mounts; the machine itself. Memory of other processes is
 # Landlock's: MPI libraries copy between their own ranks.
 _REFUSED: dict[str, tuple[int | None, int | None]] = {
-    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
     "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
     "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463),
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "removexattrat": (466, 466),
@@ -47,6 +46,10 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     # Programs that lie in no folder, and news of folders that may not be read.
     "memfd_create": (319, 279), "execveat": (322, 281), "inotify_init": (253, None), "inotify_init1": (294, 26),
     "fanotify_init": (300, 262),
+}  # fmt: skip
+# Open MPI 5 sets the mode of its rendezvous file.
+_MODES: dict[str, tuple[int | None, int | None]] = {
+    "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
 }  # fmt: skip
 # System V objects outlive their process and belong to all of a user: nothing of ours would remove them.
 _SYSTEM_V: dict[str, tuple[int | None, int | None]] = {
@@ -83,7 +86,8 @@ def restrict(*, network: bool, local_ipc: bool, truncate: bool = True) -> None:
     """Filter the system calls of this thread and what it executes, and drop its capabilities. Raises OSError.
 
     `network` allows TCP sockets, and those with which a launcher looks at its interfaces; `local_ipc` those of
-    this machine, and System V objects; else none can be made. `truncate`: whether files may be cut by their path.
+    this machine, System V objects and modes of files; else none can be made. `truncate`: whether files may be cut by
+    their path.
     `landlock.forbid_new_privileges` comes first.
     """
     machine = os.uname().machine
@@ -123,7 +127,8 @@ def _program(architecture: int, column: int, sockets: _Sockets, truncate: bool) 
     # A call by another instruction set of the same processor has other numbers.
     program = [_instruction(_LOAD, _AT_ARCHITECTURE), _instruction(_JUMP_EQUAL, architecture, 1, 0), refuse]
     program += [_instruction(_LOAD, _AT_NUMBER), _instruction(_JUMP_AT_LEAST, _X32, 0, 1), refuse]
-    refused = [*_REFUSED.values(), *(() if sockets.local else _SYSTEM_V.values()), *(() if truncate else (_TRUNCATE,))]
+    wide = () if sockets.local else (*_MODES.values(), *_SYSTEM_V.values())
+    refused = [*_REFUSED.values(), *wide, *(() if truncate else (_TRUNCATE,))]
     for number in (numbers[column] for numbers in refused):
         if number is not None:
             program += [_instruction(_JUMP_EQUAL, number, 0, 1), refuse]

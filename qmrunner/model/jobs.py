@@ -174,7 +174,7 @@ class Reach:
     `programs` (paths, or names on PATH) may be executed; `data` may be read; below `listed` only names are seen.
     `shared_memory` opens /dev/shm. Each variable of `ports` is set to a free TCP port,
     which may be used; `any_port` allows all of them, for launchers whose ports cannot be chosen. Without either there
-    is no network. `local_ipc` allows Unix sockets and System V objects.
+    is no network. `local_ipc` allows Unix sockets, System V objects and modes of files.
     """
 
     programs: tuple[str, ...] = ()
