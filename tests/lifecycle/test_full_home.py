@@ -69,7 +69,8 @@ def test_a_disk_that_was_full_and_is_free_again_finds_every_thread_and_commits_w
     full: tuple[Lab, Daemon, Path],
 ) -> None:
     lab, daemon, filler = full
-    home, (job,) = lab.home, [one["job"] for one in daemon.events("step_started")]
+    home = lab.home
+    (job,) = wait_for(lambda: [one["job"] for one in daemon.events("step_started")], 10, "the event of the start")
     before = consumer(home)
     alive = {pid: threads(pid) for pid in (daemon.pid, before)}
     # Long enough for every loop to have met it: beats of 0.2 s, looks of a second, sweeps and the judge.
