@@ -125,7 +125,8 @@ def _compared(path: str, name: str, expected: Any, found: Any, run: bool) -> Ite
             yield f"{path}: {found!r} for a table"
             return
         for key, value in expected.items():
-            yield from _compared(f"{path}.{key}", key if key in _PRINTED or key in _RUN else name, value, found.get(key), run)
+            limited = key if key in _PRINTED or key in _RUN else name
+            yield from _compared(f"{path}.{key}", limited, value, found.get(key), run)
     elif isinstance(expected, Sequence) and not isinstance(expected, str):
         if not isinstance(found, Sequence) or isinstance(found, str) or len(found) != len(expected):
             yield f"{path}: {found!r} instead of {len(expected)} values"

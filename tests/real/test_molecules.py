@@ -44,6 +44,7 @@ MOLECULES = {
     "difluoroethene-z": "F/C=C\\F",
     "alanine": "C[C@H](N)C(=O)O",
 }
+FINAL = ("succeeded", "failed", "cancelled", "held")
 REFUSED = {
     "methyl-radical": ("[CH3]", "radical"),
     "dioxygen": ("[O][O]", "radical"),
@@ -77,8 +78,7 @@ def test_molecules_of_every_kind_reach_the_first_optimisation_step(home: Home, d
         except AssertionError as error:
             stuck[name] = str(error)[:500]
         home.run("cancel", job)
-        final = ("succeeded", "failed", "cancelled", "held")
-        wait_for(lambda job=job: home.job(job)["state"] in final, 60.0, f"the end of {name}")
+        wait_for(lambda job=job: home.job(job)["state"] in FINAL, 60.0, f"the end of {name}")
     assert not stuck
     assert running.stop() == 0
 
