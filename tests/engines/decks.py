@@ -1,4 +1,4 @@
-"""The corpus of decks: what each is for, the values a person read off its outputs, and how a result is compared."""
+"""The corpus of decks: what each is for, the values read off its bare run, and how a result is compared."""
 
 from __future__ import annotations
 

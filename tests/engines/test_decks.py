@@ -1,4 +1,4 @@
-"""Decks of every task: verdict, energy and its level, final geometry and quantities against values a person read."""
+"""Decks of every task: verdict, energy and its level, final geometry and quantities against values of bare runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def identity(deck: Deck) -> str:
 
 
 @pytest.mark.parametrize("deck", RECORDED, ids=identity)
-def test_a_recorded_deck_comes_to_what_a_person_read(deck: Deck, tmp_path: Path) -> None:
+def test_a_recorded_deck_comes_to_what_its_bare_run_printed(deck: Deck, tmp_path: Path) -> None:
     outcome, directory = decks.verdict(deck, tmp_path)
     assert not decks.differences(deck, outcome, directory)
 
@@ -60,7 +60,7 @@ def test_values_expected_are_of_a_run_that_is_recorded(deck: Deck) -> None:
 @pytest.mark.engine
 @pytest.mark.skipif(MISSING, reason="nwchem is not installed")
 @pytest.mark.parametrize("name", REAL)
-def test_a_deck_that_runs_comes_to_what_a_person_read(name: str, tmp_path: Path) -> None:
+def test_a_deck_that_runs_comes_to_what_its_bare_run_printed(name: str, tmp_path: Path) -> None:
     deck = next(deck for deck in decks.of_version("7.0.2", recorded=False) if deck.name == name)
     inputs = {}
     for path in deck.folder.iterdir():
