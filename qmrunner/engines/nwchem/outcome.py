@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from qmrunner import untrusted
 from qmrunner.engines import endings
-from qmrunner.engines.nwchem import deck, errquit, molecule, reader, restart
+from qmrunner.engines.nwchem import asked, deck, errquit, molecule, reader, restart, rtdb, unconverged
+from qmrunner.engines.nwchem.asked import Asked
 from qmrunner.engines.nwchem.read import Report
+from qmrunner.engines.nwchem.reader import Statement
+from qmrunner.engines.nwchem.tasks import Record, proven
 from qmrunner.engines.signatures import Finding, load
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 
@@ -23,26 +27,46 @@ _SCRATCH_ENDINGS = (".db", ".zmat", ".p", ".c", ".b", ".b^-1", ".cfock", ".cphf_
 _SCRATCH_PARTS = (".gridpts.", ".aoints.", ".keep", "lkain", restart.MARKER)
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What an attempt left, read once: its deck's tasks as far as the deck is there, and what each of them came to."""
+
+    step: Step
+    directory: Path
+    log: Path
+    report: Report
+    text: str | None
+    asked: tuple[Asked, ...]
+    records: tuple[Record, ...]
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {"nwchem": self.report.header.provenance()}
+
+    @property
+    def computed(self) -> Record | None:
+        """The last task that has an energy."""
+        return next((record for record in reversed(self.records) if record.energy is not None), None)
+
+
 def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
     """The outcome of an attempt whose process tree is gone. A run that was complete before a stop reached it counts."""
-    report = Report(log)
-    provenance = {"nwchem": report.header.provenance()}
+    run = _read(step, directory, log)
     if exit.ok and not exit.disk_full:
-        problem = _problem(step, directory, log, exit, report)
+        problem = _problem(run, exit)
         if problem is None:
-            return _success(step, directory, log, report, provenance)
+            return _success(run)
     else:
-        if _complete(step, directory, log, exit, report):
-            outcome = _success(step, directory, log, report, provenance)
-            return endings.crashed_behind(outcome, exit)
-        problem = _told(step, log, exit, report) or CATALOGUE.unknown(log, exit)
+        if _complete(run, exit):
+            return endings.crashed_behind(_success(run), exit)
+        problem = _told(run, exit) or CATALOGUE.unknown(log, exit)
     if exit.stop_reason is not None:
-        return _stopped(exit, problem, log, provenance)
+        return _stopped(exit, problem, run)
     state: Literal["stopped", "failed"] = "stopped" if problem.code in _STOPPED else "failed"
     return Outcome(
         state=state,
         code=problem.code,
-        result=_partial(report, provenance),
+        result=_partial(run),
         failure_class=problem.failure_class,
         evidence=problem.evidence,
         remedy=problem.remedy,
@@ -50,25 +74,48 @@ def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
     )
 
 
-def _complete(step: Step, directory: Path, log: Path, exit: Exit, report: Report) -> bool:
+def _read(step: Step, directory: Path, log: Path) -> _Run:
+    name = str(step.params.get("deck", molecule.DECK)) if step.task == "deck" else molecule.DECK
+    data = _file(directory, name)
+    statements = None if data is None else asked.with_included(data, partial(_file, directory))
+    tasks = asked.of_deck(statements or (), _functional_before(step, directory, statements or ()))
+    report = Report(log, tasks)
+    name_of_database = report.header.database
+    database = rtdb.read(directory / name_of_database) if name_of_database else None
+    blocks = None if statements is None else asked.geometry_blocks(statements)
+    records = proven(report.tasks.records(), database, blocks)
+    return _Run(step, directory, log, report, None if data is None else reader.decode(data), tasks, records)
+
+
+def _functional_before(step: Step, directory: Path, statements: tuple[Statement, ...]) -> str | None:
+    """The xc line that a restarted deck need not repeat."""
+    if step.task != "deck":
+        return molecule.Method.from_params(step.params).functional
+    if not asked.restarts(statements):
+        return None
+    databases = [found for path in sorted(directory.glob("*.db")) if (found := rtdb.read(path)) is not None]
+    return databases[0].functional if len(databases) == 1 else None
+
+
+def _complete(run: _Run, exit: Exit) -> bool:
     """Whether a run that ended badly had printed all it was asked for, its end marks included, before it did so."""
-    if not report.marks.ended or report.abort.found is not None or exit.disk_full:
+    if not run.report.marks.ended or run.report.abort.found is not None or exit.disk_full:
         return False
-    return _problem(step, directory, log, replace(exit, returncode=0, signal=None), report) is None
+    return _problem(run, replace(exit, returncode=0, signal=None)) is None
 
 
-def _told(step: Step, log: Path, exit: Exit, report: Report) -> Finding | None:
+def _told(run: _Run, exit: Exit) -> Finding | None:
     """Why a run failed: what a signature knows, else the abort that NWChem itself decided on.
 
     Behind an abort, signals and words of the launcher tell only how the other ranks were ended; and the exit status is
     the abort's value: 911 looks like SIGTERM (143), 127 like a missing program.
     """
-    abort = report.abort.found
+    abort, step = run.report.abort.found, run.step
     if abort is None:
-        return CATALOGUE.classify(log, exit)
-    found = CATALOGUE.classify(log, exit if exit.oom_kills else replace(exit, returncode=None, signal=None))
+        return CATALOGUE.classify(run.log, exit)
+    found = CATALOGUE.classify(run.log, exit if exit.oom_kills else replace(exit, returncode=None, signal=None))
     if found is None or (found.failure_class == "transient" and found.code not in _OWN_WAY):
-        found = errquit.finding(abort)
+        found = _aborted(run, abort)
     if step.task != "deck" or abort.input_line is None:
         return found
     file = step.inputs.get(abort.included or str(step.params.get("deck")))
@@ -76,36 +123,45 @@ def _told(step: Step, log: Path, exit: Exit, report: Report) -> Finding | None:
     return replace(found, evidence=at)
 
 
-def _problem(step: Step, directory: Path, log: Path, exit: Exit, report: Report) -> Finding | None:
+def _aborted(run: _Run, abort: errquit.Abort) -> Finding:
+    """Of a task that did not converge NWChem says only that it failed, some lines behind the one that says why."""
+    last = run.records[-1] if run.records else None
+    if last is not None and last.problem is not None:
+        return last.problem
+    if last is not None and unconverged.FAILED.match(abort.message) and abort.category == "convergence":
+        return unconverged.silent(last.asked, abort.evidence)
+    return errquit.finding(abort)
+
+
+def _problem(run: _Run, exit: Exit) -> Finding | None:
     """Why an exit 0 is no success, or None."""
-    text = _deck_text(step, directory)
-    asked = len(deck.tasks(text)) if text else 1
-    if text is not None and deck.includes_files(text):
-        asked = 1
-    marks = report.marks
-    if marks.hidden_failure or not marks.ended or marks.tasks_done < max(1, asked):
-        return _told(step, log, exit, report) or _incomplete(log, "The run did not come to its end.")
-    if report.optimisation.started and not report.optimisation.converged:
-        return _told(step, log, exit, report) or _incomplete(log, "The optimisation did not converge.")
-    return _atoms_lost(text, report) or _result_missing(step, report, log)
+    timed = sum(task.timed for task in run.asked) if run.asked else 1
+    if not run.report.marks.ended or run.report.tasks.timed < timed:
+        return _told(run, exit) or _incomplete(run.log, "The run did not come to its end.")
+    failed = next((record.problem for record in run.records if record.problem is not None), None)
+    if failed is not None:
+        return failed
+    if run.report.optimisation.started and not run.report.optimisation.converged:
+        return _told(run, exit) or _incomplete(run.log, "The optimisation did not converge.")
+    return _atoms_lost(run) or _result_missing(run)
 
 
-def _atoms_lost(text: str | None, report: Report) -> Finding | None:
-    expected = deck.atoms_in_deck(text) if text else None
-    found, row = report.geometry.first_count, report.geometry.first_row
-    if expected is None or found is None or row is None or found >= expected:
+def _atoms_lost(run: _Run) -> Finding | None:
+    expected, found = deck.atoms_in_deck(run.text) if run.text else None, run.report.tasks.first_geometry
+    if expected is None or found is None or found[0] >= expected:
         return None
-    remedy = f"The deck has {expected} atoms, NWChem kept {found}: two atoms coincide. Correct the coordinates."
-    return Finding("geometry_bad", "permanent", row, remedy)
+    remedy = f"The deck has {expected} atoms, NWChem kept {found[0]}: two atoms coincide. Correct the coordinates."
+    return Finding("geometry_bad", "permanent", found[1], remedy)
 
 
-def _result_missing(step: Step, report: Report, log: Path) -> Finding | None:
+def _result_missing(run: _Run) -> Finding | None:
+    step, report, log = run.step, run.report, run.log
     if step.task == "deck":
         return None
-    if report.energy.hartree is None:
+    if run.computed is None:
         return _incomplete(log, "There is no total energy.")
     if step.task == "optimise":
-        found = report.geometry.last
+        found = run.computed.geometry
         complete = found is not None and len(found.atoms) == len(step.params.get("atoms") or found.atoms)
         return None if complete and report.optimisation.converged else _incomplete(log, "There is no final geometry.")
     atoms = [str(atom).capitalize() for atom in step.params.get("atoms") or ()]
@@ -133,60 +189,70 @@ def _incomplete(log: Path, what: str) -> Finding:
     return Finding("truncated_output", "transient", evidence, f"{what} Retry; if it happens again, read the log.")
 
 
-def _success(step: Step, directory: Path, log: Path, report: Report, provenance: dict[str, Any]) -> Outcome:
-    result = _partial(report, provenance)
+def _success(run: _Run) -> Outcome:
+    step, directory, report = run.step, run.directory, run.report
+    result = _partial(run)
     if report.shieldings.values:
         result["shieldings"] = _shieldings(step, report) if step.task == "shielding" else report.shieldings.complete()
-    geometry = step.task != "shielding" and _write_geometry(step, directory, report)
+    geometry = step.task != "shielding" and _write_geometry(run)
     if step.task == "deck":
-        names = sorted(path.name for path in directory.iterdir() if path != log and _kept(path))
+        names = sorted(path.name for path in directory.iterdir() if path != run.log and _kept(path))
     else:
         orbitals = (f"{molecule.PREFIX}.movecs",) if step.task == "optimise" else ()
         names = [name for name in (molecule.DECK, *orbitals) if untrusted.is_file(directory / name)]
     publish = tuple(dict.fromkeys([*([_GEOMETRY] if geometry else []), *names]))
     result["files"] = list(publish)
-    energy = report.energy.hartree
+    computed = run.computed
     return Outcome(
         "succeeded",
         "ok",
         result,
-        summary=None if energy is None else f"{energy:.6f} hartree",
+        summary=None if computed is None else f"{computed.energy_hartree:.6f} hartree ({computed.energy_of})",
         publish=publish,
         promote=(_GEOMETRY,) if geometry and step.task == "deck" else (),
     )
 
 
-def _partial(report: Report, provenance: dict[str, Any]) -> dict[str, Any]:
-    """What is known of energies and steps, also of a run that failed; unknown values are left out."""
-    optimisation = report.optimisation
-    energy = report.energy.hartree if report.energy.hartree is not None else optimisation.hartree
-    found = {"energy_hartree": energy, "steps": optimisation.steps, "provenance": provenance}
+def _partial(run: _Run) -> dict[str, Any]:
+    """What is known of energies, tasks and steps, also of a run that failed; unknown values are left out."""
+    computed = run.computed
+    found = {
+        "energy_hartree": computed.energy_hartree if computed else None,
+        "energy_of": computed.energy_of if computed else None,
+        "tasks": [record.as_dict() for record in run.records] if run.step.task == "deck" and run.asked else None,
+        "steps": run.report.optimisation.steps,
+        "provenance": run.provenance,
+    }
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _write_geometry(step: Step, directory: Path, report: Report) -> bool:
-    if not report.optimisation.converged:
+def _write_geometry(run: _Run) -> bool:
+    """The geometry that the last task which moves atoms ended at, in angstrom; the comment names the task."""
+    moved = next((record for record in reversed(run.records) if record.geometry is not None), None)
+    if moved is None:
         return False
-    atoms = step.params.get("atoms")
-    geometry = restart.last_geometry(directory, tuple(atoms) if atoms else None) or report.geometry.last
+    geometry, atoms = moved.geometry, run.step.params.get("atoms")
+    if run.step.task != "deck":
+        geometry = restart.last_geometry(run.directory, tuple(atoms) if atoms else None) or geometry
     if geometry is None:
         return False
-    comment = f"energy {report.energy.hartree} hartree" if report.energy.hartree is not None else "optimised"
-    untrusted.write_text(directory / _GEOMETRY, geometry.as_xyz(comment))
+    energy = "" if moved.energy is None else f": energy {moved.energy_hartree} hartree ({moved.energy_of})"
+    comment = f"task {moved.number} of {len(run.records)}, {moved.asked.title or 'optimize'}{energy}"
+    untrusted.write_text(run.directory / _GEOMETRY, geometry.as_xyz(comment))
     return True
 
 
-def _stopped(exit: Exit, problem: Finding, log: Path, provenance: dict[str, Any]) -> Outcome:
+def _stopped(exit: Exit, problem: Finding, run: _Run) -> Outcome:
     """qmrunner ended the run. A hang keeps the cause the log tells, such as shared memory that ran out
     or an abort whose ranks stayed behind."""
     reason = exit.stop_reason or "stopped"
     told = problem if reason == "hung" and problem.failure_class != "transient" else None
     hint = told or replace(problem, code="hung" if reason == "hung" else "terminated", failure_class="transient")
-    last = CATALOGUE.last_line(log)
+    last = CATALOGUE.last_line(run.log)
     return Outcome(
         state="stopped",
         code=hint.code,
-        result={"provenance": provenance},
+        result={"provenance": run.provenance},
         failure_class=hint.failure_class,
         evidence=told.evidence if told else last,
         remedy=told.remedy if told else "Nothing to do: the step goes on from its checkpoint.",
@@ -194,11 +260,14 @@ def _stopped(exit: Exit, problem: Finding, log: Path, provenance: dict[str, Any]
     )
 
 
-def _deck_text(step: Step, directory: Path) -> str | None:
-    name = str(step.params.get("deck", molecule.DECK)) if step.task == "deck" else molecule.DECK
+def _file(directory: Path, name: str) -> bytes | None:
+    """A file of the attempt's directory; None where it is not there or lies outside."""
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts:
+        return None
     try:
-        return reader.decode(untrusted.read_bytes(directory / name))
-    except OSError:
+        return untrusted.read_bytes(directory / path)
+    except (OSError, ValueError):
         return None
 
 

@@ -7,22 +7,20 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from qmrunner import untrusted
+from qmrunner.engines.nwchem.asked import Asked
 from qmrunner.engines.nwchem.errquit import AbortReader
-from qmrunner.engines.nwchem.molecule import Geometry
-from qmrunner.model.jobs import Evidence
+from qmrunner.engines.nwchem.tasks import TaskReader
 
-_ENERGY = re.compile(r"Total (\w[\w\- ]*?) energy\s*=\s*(-?\d+\.\d+)")
-_STEP = re.compile(r"^@\s+(\d+)\s+(-?\d+\.\d+)")
-_ATOM_ROW = re.compile(r"^\s+\d+\s+([A-Za-z]\S*)\s+-?\d+\.\d+((?:\s+-?\d+\.\d+){3})\s*$")
+_STEP = re.compile(r"^@\s+(\d+)\s+-?\d+\.\d+")
 _SHIELDED = re.compile(r"Atom:\s+(\d+)\s+([A-Z][a-z]?)")
 _TENSOR = re.compile(r"(isotropic|anisotropy)\s*=\s*(\S+)")
-_HEADER = re.compile(r"^\s+(nwchem branch|nwchem revision|ga revision|nproc|source|compiled)\s+=\s+(\S.*)$")
-_HIDDEN = re.compile(r"!! warning: .* failed")
+_HEADER = re.compile(r"^\s+(nwchem branch|nwchem revision|ga revision|nproc|source|compiled|data base)\s+=\s+(\S.*)$")
 
 
 class Reader(Protocol):
@@ -31,28 +29,16 @@ class Reader(Protocol):
     def feed(self, line: str, number: int) -> None: ...
 
 
-class Energy:
-    """The last total energy (hartree) of any theory: ``Total DFT energy = -76.418646640679``."""
-
-    def __init__(self) -> None:
-        self.hartree: float | None = None
-
-    def feed(self, line: str, number: int) -> None:
-        if "energy" in line and (match := _ENERGY.search(line)):
-            self.hartree = float(match[2])
-
-
 class Optimisation:
-    """The optimiser's lines: steps seen, their last energy, and whether the last optimisation converged."""
+    """The optimiser's lines: steps seen, and whether the last optimisation converged."""
 
     def __init__(self) -> None:
         self.steps: int | None = None
-        self.hartree: float | None = None
         self.started = self.converged = False
 
     def feed(self, line: str, number: int) -> None:
         if line.startswith("@") and (match := _STEP.match(line)):
-            self.steps, self.hartree = int(match[1]), float(match[2])
+            self.steps = int(match[1])
         elif "NWChem Geometry Optimization" in line:
             self.started, self.converged = True, False
         elif "Optimization converged" in line:
@@ -85,37 +71,6 @@ class Shieldings:
         return [value for value in values if "isotropic_ppm" in value]
 
 
-class LastGeometry:
-    """The last geometry printed in angstrom, and the first one's number of atoms with its last row as evidence."""
-
-    def __init__(self, log_name: str) -> None:
-        self._log_name = log_name
-        self._rows: list[tuple[str, str]] | None = None
-        self.last: Geometry | None = None
-        self.first_count: int | None = None
-        self.first_row: Evidence | None = None
-
-    def feed(self, line: str, number: int) -> None:
-        if "Output coordinates in" in line:
-            self._close()
-            self._rows = [] if "angstrom" in line else None
-        elif self._rows is not None:
-            match = _ATOM_ROW.match(line)
-            if match:
-                self._rows.append((match[1], match[2]))
-                if self.first_count is None:
-                    self.first_row = Evidence(line.rstrip(), self._log_name, number)
-            elif self._rows:
-                self._close()
-
-    def _close(self) -> None:
-        if self._rows:
-            xyz = [tuple(float(value) for value in row[1].split()) for row in self._rows]
-            self.last = Geometry(tuple(row[0] for row in self._rows), tuple((x, y, z) for x, y, z in xyz))
-            self.first_count = self.first_count or len(self._rows)
-        self._rows = None
-
-
 class Header:
     """What NWChem says about itself in its job information."""
 
@@ -140,23 +95,23 @@ class Header:
         }
         return {name: value for name, value in known.items() if value not in (None, "N/A")}
 
+    @property
+    def database(self) -> str | None:
+        """The file name of the run-time database."""
+        return Path(self.facts["data base"]).name if "data base" in self.facts else None
+
 
 class Marks:
-    """The marks of a run that came to its end, and of failures that `task ... ignore` hides."""
+    """The marks of a run that came to its end; no print level takes them away."""
 
     def __init__(self) -> None:
-        self.tasks_done = 0
-        self.citation = self.total_times = self.hidden_failure = False
+        self.citation = self.total_times = False
 
     def feed(self, line: str, number: int) -> None:
-        if "Task  times  cpu:" in line:
-            self.tasks_done += 1
-        elif "CITATION" in line:
+        if "CITATION" in line:
             self.citation = True
         elif "Total times  cpu:" in line:
             self.total_times = True
-        elif "!! warning:" in line and _HIDDEN.search(line):
-            self.hidden_failure = True
 
     @property
     def ended(self) -> bool:
@@ -164,14 +119,13 @@ class Marks:
 
 
 class Report:
-    """Everything one pass over a log tells."""
+    """Everything one pass over a log tells; `asked` are the tasks of the deck, as far as they are known."""
 
-    def __init__(self, log: Path) -> None:
-        self.energy, self.optimisation, self.shieldings = Energy(), Optimisation(), Shieldings()
-        self.geometry, self.header, self.marks = LastGeometry(log.name), Header(), Marks()
+    def __init__(self, log: Path, asked: Sequence[Asked] = ()) -> None:
+        self.optimisation, self.shieldings = Optimisation(), Shieldings()
+        self.tasks, self.header, self.marks = TaskReader(asked, log.name), Header(), Marks()
         self.abort = AbortReader(log.name)
-        readers = (self.energy, self.optimisation, self.shieldings, self.geometry, self.header, self.marks)
-        _read(log, (*readers, self.abort))
+        _read(log, (self.tasks, self.optimisation, self.shieldings, self.header, self.marks, self.abort))
 
 
 def _read(log: Path, readers: tuple[Reader, ...]) -> None:

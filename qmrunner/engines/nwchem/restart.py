@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qmrunner import untrusted
+from qmrunner.engines.nwchem import rtdb
 from qmrunner.engines.nwchem.molecule import GUESS, PREFIX, Geometry, read_xyz
 from qmrunner.errors import QmrunnerError
 
@@ -23,8 +24,6 @@ SNAPSHOTS = "checkpoint"  # beside the work folder
 MARKER = "resumed.txt"
 RESUME_XYZ = f"{PREFIX}-resume.xyz"
 _RESPONSE = f"{PREFIX}.shieldcphf"
-_DATABASE_HEAD = b"hdbm v1.0\0"
-_DATABASE_BYTES = 256 << 20
 _MOST_RECORDS = 1_000_000  # orbitals of 10,000 functions have 20,000
 _TRIES_PER_RUNG = 2
 _NUMBER = re.compile(r"(\d+)$")
@@ -110,24 +109,9 @@ def last_geometry(directory: Path, atoms: tuple[str, ...] | None) -> Geometry | 
 
 
 def database_ok(path: Path) -> bool:
-    """Whether a run-time database is whole, as NWChem's loader would find it, and holds a geometry (hdbm.c).
-
-    After the head come records: three 32-bit integers (key size, value size, active), then key and value.
-    """
-    try:
-        data = untrusted.read_bytes(path, _DATABASE_BYTES)
-    except OSError:
-        return False
-    if not data.startswith(_DATABASE_HEAD):
-        return False
-    at, geometry = len(_DATABASE_HEAD), False
-    while at + 12 <= len(data):
-        key_size, value_size, active = struct.unpack_from("<iii", data, at)
-        if key_size <= 0 or value_size < 0 or active not in (0, 1):
-            return False
-        geometry |= bool(active) and data[at + 12 : at + 12 + key_size].startswith(b"geometry:geometry:coords")
-        at += 12 + key_size + value_size
-    return at == len(data) and geometry
+    """Whether a run-time database is whole, as NWChem's loader would find it, and holds a geometry."""
+    found = rtdb.read(path)
+    return found is not None and found.whole and "geometry:geometry:coords" in found.values
 
 
 def records_ok(path: Path) -> bool:
