@@ -82,8 +82,8 @@ class Engine(Protocol):
         """The variables this engine wants, whatever the step; the same that `prepare` puts into its command."""
         ...
 
-    def reader(self, step: Step) -> ProgressReader:
-        """A fresh reader of the engine's output."""
+    def reader(self, step: Step, directory: Path | None = None) -> ProgressReader:
+        """A fresh reader of the engine's output; `directory` is the attempt's, with the input as it runs."""
         ...
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:

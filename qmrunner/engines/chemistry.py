@@ -101,7 +101,7 @@ class Chemistry:
         """Nothing but Python's own; one thread is what it gets anyway."""
         return {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def reader(self, step: Step) -> ProgressReader:
+    def reader(self, step: Step, directory: Path | None = None) -> ProgressReader:
         return _Reader(step.task)
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class Follower:
         self._engine = engine
         self._watch = watch
         self._look: dict[str, Any] | None = None  # the guardian's newest, not judged yet
-        self._feed = Feed(live, engine.reader(live.step))
+        self._feed = Feed(live, engine.reader(live.step, live.folder.work))
         self._client: socket.socket | None = None
         self._buffer = b""
         self._save_due = False

@@ -43,6 +43,7 @@ class SingleWorkflow:
         said = dict(steps[0].result) if steps else {}
         answer = base.answer(job, steps)
         answer["energy_hartree"] = base.energy(said)
+        answer |= {name: said[name] for name in ("energy_of", "tasks") if name in said}
         answer["conformers"] = said.get("conformers") or []
         answer["files"] = [f"{self.engine}/{name}" for name in said.get("files") or ()]
         answer["result"] = said

@@ -123,7 +123,7 @@ class Crest:
             return ()
         return confine.findings(step.params.get("args", ()), files, strict=strict)
 
-    def reader(self, step: Step) -> ProgressReader:
+    def reader(self, step: Step, directory: Path | None = None) -> ProgressReader:
         return CrestReader()
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:

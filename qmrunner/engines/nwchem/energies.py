@@ -36,6 +36,7 @@ _NAMES = {"SCF": "HF"}
 # Energies of a path's beads are no energy of the task; a program of the user's computes what it likes.
 _WITHOUT = frozenset({"neb", "string"})
 _NO_THEORY = frozenset({"python", "shell", "esp", "dplot", "nbo"})
+_ITERATIVE = frozenset({"", "scf", "dft", "sodft"})
 _STEPPING = frozenset({"optimize", "saddle", "mepgs"})
 _FIRST = frozenset({"freq", "hessian", "raman", "vscf", "gradient"})
 _ROUNDING = 0.51e-8
@@ -99,6 +100,14 @@ class EnergyReader:
         return self._last
 
     @property
+    def iterates(self) -> bool:
+        """Whether what the SCF iterates to is this task's energy."""
+        asked = self._asked
+        if asked.theory not in _ITERATIVE or asked.dftmp2 or asked.bsse or self._silent:
+            return False
+        return asked.operation not in _FIRST or self._first is None
+
+    @property
     def name(self) -> str:
         """What such an energy is called when nothing was printed."""
         asked = self._asked
@@ -127,6 +136,8 @@ class EnergyReader:
     def _energy(self, line: str) -> Energy | None:
         if match := _CORRECTED.match(line):
             return Energy(float(match[1]), "counterpoise-corrected")
+        if self._asked.bsse:
+            return None  # the monomers print theirs in the same words
         anything = not self._asked.theory
         if self._asked.theory == "tddft" or (anything and "Excited" in line):
             match = _EXCITED.match(line)

@@ -75,9 +75,10 @@ class NWChem:
         """One thread a rank, the launcher's options as its flavour wants them, sessions inside the attempt."""
         return launch.environment(context.installed, context.directory.resolve() / "tmp")
 
-    def reader(self, step: Step) -> NWChemReader:
-        """A fresh reader of the output."""
-        return NWChemReader(known_work=step.task != "deck")
+    def reader(self, step: Step, directory: Path | None = None) -> NWChemReader:
+        """A fresh reader of the output; the deck in `directory` tells whose energy each task's is."""
+        tasks = outcome.deck_of(step, directory).tasks if directory is not None else ()
+        return NWChemReader(known_work=step.task != "deck", asked=tasks)
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:
         """Database, orbitals, Hessian, response solution, newest geometry, as far as there; empty without orbitals."""

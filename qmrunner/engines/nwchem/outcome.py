@@ -74,17 +74,38 @@ def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
     )
 
 
-def _read(step: Step, directory: Path, log: Path) -> _Run:
+@dataclass(frozen=True, slots=True)
+class Deck:
+    """The deck of an attempt as it runs: its text, its tasks, and its geometry blocks with those of included files.
+
+    Without the file, or with one missing that it includes, the tasks are not known.
+    """
+
+    text: str | None
+    tasks: tuple[Asked, ...]
+    geometries: int | None
+
+
+def deck_of(step: Step, directory: Path) -> Deck:
+    """The deck that lies in the attempt's directory."""
     name = str(step.params.get("deck", molecule.DECK)) if step.task == "deck" else molecule.DECK
     data = _file(directory, name)
-    statements = None if data is None else asked.with_included(data, partial(_file, directory))
-    tasks = asked.of_deck(statements or (), _functional_before(step, directory, statements or ()))
-    report = Report(log, tasks)
-    name_of_database = report.header.database
-    database = rtdb.read(directory / name_of_database) if name_of_database else None
-    blocks = None if statements is None else asked.geometry_blocks(statements)
-    records = proven(report.tasks.records(), database, blocks)
-    return _Run(step, directory, log, report, None if data is None else reader.decode(data), tasks, records)
+    if data is None:
+        return Deck(None, (), None)
+    text, statements = reader.decode(data), asked.with_included(data, partial(_file, directory))
+    if statements is None:
+        return Deck(text, (), None)
+    tasks = asked.of_deck(statements, _functional_before(step, directory, statements))
+    return Deck(text, tasks, asked.geometry_blocks(statements))
+
+
+def _read(step: Step, directory: Path, log: Path) -> _Run:
+    run_deck = deck_of(step, directory)
+    report = Report(log, run_deck.tasks)
+    name = report.header.database
+    database = rtdb.read(directory / name) if name else None
+    records = proven(report.tasks.records(), database, run_deck.geometries)
+    return _Run(step, directory, log, report, run_deck.text, run_deck.tasks, records)
 
 
 def _functional_before(step: Step, directory: Path, statements: tuple[Statement, ...]) -> str | None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from qmrunner.engines.nwchem import shares
+from qmrunner.engines.nwchem.asked import Asked
+from qmrunner.engines.nwchem.tasks import TaskReader
 from qmrunner.model.jobs import Progress
 
 _STEP = re.compile(r"^@\s+(\d+)\s+(-?\d+\.\d+)\s+\S+\s+(\d+\.\d+)(?:\s+\d+\.\d+){2}\s+(\d+\.\d+)")
@@ -33,17 +36,23 @@ _PHASES = (
 class NWChemReader:
     """Remembers the optimisation step, so that an SCF line inside a step does not hide it.
 
-    `known_work` is whether the run is one task of ours; how many tasks a user's deck has, its output does not tell.
+    `known_work` is whether the run is one task of ours: the forecast knows no other. `asked` are the deck's tasks, as
+    far as they are known: energies are those of their theory and state.
     """
 
-    def __init__(self, known_work: bool = True) -> None:
+    def __init__(self, known_work: bool = True, asked: Sequence[Asked] = ()) -> None:
         self._step: int | None = None
         self._phase: str | None = None
         self._work = shares.Work() if known_work else None
+        self._tasks = TaskReader(asked, "")
+        self._number = 0
+        self._energy: float | None = None
 
     def feed(self, line: str) -> Progress | None:
         """Progress told by this line; energies in hartree, gradients in hartree/bohr."""
-        progress = self._told(line)
+        self._number += 1
+        self._tasks.feed(line.rstrip("\r\n"), self._number)
+        progress = self._told(line) or self._computed()
         if self._work is None:
             return progress
         self._work.learn(line)
@@ -67,11 +76,21 @@ class NWChemReader:
         self._phase = phase
         return Progress(phase=phase, text=phase, saves=phase == "shielding integrals")
 
+    def _computed(self) -> Progress | None:
+        """The energy that the task has just come to."""
+        found = self._tasks.energy.found
+        if found is None or found.hartree == self._energy:
+            return None
+        self._energy = found.hartree
+        return Progress(energy_hartree=found.hartree, text=f"{found.of}: {found.hartree:.6f} hartree")
+
     def _optimisation(self, line: str) -> Progress | None:
         match = _STEP.match(line)
         if match is None:
             return None
         self._step, energy, gmax = int(match[1]), float(match[2]), float(match[3])
+        found = self._tasks.energy.found
+        self._energy = energy if found is None else found.hartree
         self._phase = "optimisation"
         text = f"step {self._step}: {energy:.6f} hartree, gmax {gmax:.5f}"
         return Progress(
@@ -97,7 +116,8 @@ class NWChemReader:
         self._phase = "scf"
         step = "" if self._step is None else f"after step {self._step}: "
         text = f"{step}SCF iteration {iteration}, {energy:.6f} hartree, residual {residual:.1e}"
-        return Progress(phase="scf", iteration=iteration, energy_hartree=energy, residual=residual, text=text)
+        counts = energy if self._tasks.energy.iterates else None
+        return Progress(phase="scf", iteration=iteration, energy_hartree=counts, residual=residual, text=text)
 
 
 def _number(fortran: str) -> float:

@@ -21,7 +21,23 @@ BOHR_PER_ANGSTROM = 1.889725989  # NWChem's own
 _HEAD = b"hdbm v1.0\0"
 _BYTES = 256 << 20
 _RECORD = struct.Struct("<iii")
-_KEPT = (b"task:", b"geometry", b"dft:xc_spec")
+_PREFIXES = {"ccsd(t)": "ccsd", "ccsd+t(ccsd)": "ccsd", "semi_dir_mp2": "mp2"}
+_THEORIES = (
+    "scf",
+    "dft",
+    "sodft",
+    "mp2",
+    "direct_mp2",
+    "rimp2",
+    "ccsd",
+    "tce",
+    "tddft",
+    "mcscf",
+    "pspw",
+    "band",
+    "paw",
+)
+_KEPT = (b"task:", b"geometry", b"dft:xc_spec", *(f"{theory}:energy".encode() for theory in _THEORIES))
 _GEOMETRY = "geometry"
 
 
@@ -49,11 +65,11 @@ class Database:
     @property
     def energy_hartree(self) -> float | None:
         """The last energy of the last task, if it succeeded."""
-        value = self.values.get("task:energy")
-        if value is None or len(value) != 8 or not self.succeeded:
-            return None
-        (energy,) = struct.unpack("<d", value)
-        return float(energy) if math.isfinite(energy) else None
+        return self._energy("task:energy") if self.succeeded else None
+
+    def energy_of(self, theory: str) -> float | None:
+        """The last energy (hartree) of this theory."""
+        return self._energy(f"{_PREFIXES.get(theory, theory)}:energy")
 
     @property
     def displaced(self) -> bool:
@@ -66,8 +82,10 @@ class Database:
         return self._text("dft:xc_spec") or None
 
     def geometry(self) -> Geometry | None:
-        """The geometry in force, in angstrom, without ghosts; None where it is not there or not whole."""
+        """The geometry in force, in angstrom, without ghosts; None where it is not there, not whole or periodic."""
         prefix = f"geometry:{self._text(_GEOMETRY) or _GEOMETRY}:"
+        if any(self.values.get(f"{prefix}system type", b"")):
+            return None  # in fractions of the lattice
         coordinates = self.values.get(f"{prefix}coords", b"")
         tags = self._text(f"{prefix}tags").split("\n")
         charges = self.values.get(f"{prefix}charges", b"")
@@ -78,6 +96,13 @@ class Database:
         return from_centres(
             [(tag, q, (x, y, z)) for tag, q, (x, y, z) in zip(tags, nuclear, rows, strict=True)], BOHR_PER_ANGSTROM
         )
+
+    def _energy(self, key: str) -> float | None:
+        value = self.values.get(key, b"")
+        if len(value) != 8:
+            return None
+        (energy,) = struct.unpack("<d", value)
+        return float(energy) if math.isfinite(energy) else None
 
     def _text(self, key: str) -> str:
         return self.values.get(key, b"").rstrip(b"\0\n ").decode("latin-1").strip()

@@ -33,6 +33,9 @@ _OPTIMISING = frozenset({"optimize", "saddle"})
 # Energies of which the database has only one of a path or of a displaced geometry; of those below, if by gradients.
 _UNPROVEN = frozenset({"raman", "vscf", "neb", "string"})
 _BY_GRADIENTS = frozenset({"freq", "hessian"})
+# Tasks that compute no energy, and leave those that others stored.
+_WITHOUT_ENERGY = frozenset({"shell", "esp", "dplot", "nbo"})
+_AT_ITS_GEOMETRY = frozenset({"energy", "gradient", "optimize", "saddle"})
 _UNKNOWN = Asked("", "")
 
 
@@ -109,6 +112,11 @@ class TaskReader:
         return tuple(replace(record, number=number) for number, record in enumerate(found, 1))
 
     @property
+    def energy(self) -> EnergyReader:
+        """Of the task under way."""
+        return self._part.energy
+
+    @property
     def timed(self) -> int:
         """Tasks whose times were printed."""
         return sum(part.timed for part in self._parts)
@@ -138,7 +146,7 @@ class _Part:
         self.ended = False
         self.timed = 0
         self._failed: list[Evidence] = []
-        self._energy = EnergyReader(asked[-1])
+        self.energy = EnergyReader(asked[-1])
         self.geometry = GeometryReader(log_name)
         self._watch = unconverged.Watch(asked[-1], log_name)
 
@@ -149,7 +157,7 @@ class _Part:
             return
         if "!! warning" in line and _IGNORED.match(line):
             self._failed.append(Evidence(line.rstrip(), self._log_name, number))
-        self._energy.feed(line, number)
+        self.energy.feed(line, number)
         self.geometry.feed(line, number)
         self._watch.feed(line, number)
 
@@ -160,10 +168,10 @@ class _Part:
         record = self._record(last, problem)
         # What a failed task printed last is no result; the steps of an optimisation are.
         counts = problem is None or last.operation in _OPTIMISING
-        energy = self._energy.found if counts else None
-        moved = last.operation in MOVING or (not last.theory and self._energy.steps is not None)
+        energy = self.energy.found if counts else None
+        moved = last.operation in MOVING or (not last.theory and self.energy.steps is not None)
         geometry = self.geometry.last if moved else None
-        return [*found, replace(record, energy=energy, geometry=geometry, steps=self._energy.steps)]
+        return [*found, replace(record, energy=energy, geometry=geometry, steps=self.energy.steps)]
 
     def _record(self, asked: Asked, problem: Finding | None) -> Record:
         return Record(0, asked, self.first_line, self.last_line, self.ended, problem=problem)
@@ -185,18 +193,25 @@ def proven(records: tuple[Record, ...], database: Database | None, geometries: i
     if database is None or not records:
         return records
     found = list(records)
-    last = found[-1]
-    if database.title == last.asked.title and last.energy is None and last.problem is None:
-        found[-1] = last = _with_energy(last, database)
+    at = next((n for n in range(len(found) - 1, -1, -1) if found[n].asked.theory not in _WITHOUT_ENERGY), None)
+    if at is not None and found[at].energy is None and found[at].problem is None:
+        found[at] = _with_energy(found[at], database, last=at == len(found) - 1)
     moved = next((n for n in range(len(found) - 1, -1, -1) if found[n].asked.operation in MOVING), None)
     if moved is not None and found[moved].geometry is None and found[moved].asked.geometries == geometries:
         found[moved] = replace(found[moved], geometry=database.geometry())
     return tuple(found)
 
 
-def _with_energy(record: Record, database: Database) -> Record:
-    asked, energy = record.asked, database.energy_hartree
-    displaced = asked.operation in _UNPROVEN or (asked.operation in _BY_GRADIENTS and database.displaced)
-    if energy is None or displaced or not asked.operation:
+def _with_energy(record: Record, database: Database, last: bool) -> Record:
+    """The energy that the database has for the last task, or for the theory of one that none with an energy follows."""
+    asked = record.asked
+    if last:
+        titles = (asked.title, asked.theory if asked.operation == "energy" else "")
+        displaced = asked.operation in _UNPROVEN or (asked.operation in _BY_GRADIENTS and database.displaced)
+        energy = database.energy_hartree if database.title in titles and not displaced else None
+    else:
+        of_theory = asked.operation in _AT_ITS_GEOMETRY and not asked.bsse
+        energy = database.energy_of("mp2" if asked.dftmp2 else asked.theory) if of_theory else None
+    if energy is None or not asked.operation:
         return record
     return replace(record, energy=Energy(energy, EnergyReader(asked).name))

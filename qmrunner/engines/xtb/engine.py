@@ -97,7 +97,7 @@ class Xtb:
             return ()
         return confine.findings(step.params.get("args", ()), files, strict=strict)
 
-    def reader(self, step: Step) -> ProgressReader:
+    def reader(self, step: Step, directory: Path | None = None) -> ProgressReader:
         return XtbReader()
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:
