@@ -66,6 +66,7 @@ def test_print_within_a_block_and_a_block_within_a_block_leave_the_level_of_the_
     deck = (
         "geometry; zmatrix; O; H 1 r; variables; r 0.9; end; end\nscf; print none; end\n"
         "tddft; grad; print none; root 1; end; print none; end\nnwpw; simulation_cell; sc 9; end; print none; end\n"
+        "property; mulliken; print none; end\nrt_tddft; field f; type cw; end; print none; end\n"
         'task scf energy\nprint none\ntask scf energy\nprint low\ntask scf energy\nprint none "task time"\n'
         'task scf energy\nprint medium\nnoprint "task time"\ntask scf energy\n'
     )

@@ -58,6 +58,13 @@ def test_a_task_without_an_energy_leaves_the_database_to_the_one_before(tmp_path
     assert (result["energy_hartree"], result["energy_of"]) == (-1.5, "HF")
 
 
+def test_the_database_proves_the_last_task_where_its_times_are_missing(tmp_path: Path) -> None:
+    deck, log = "task scf energy\n", log_of([("low", "")])
+    assert judged(deck, log, tmp_path).state == "failed"
+    outcome = judged(deck, log, tmp_path, database=database(last_task("scf", "energy", -1.5)))
+    assert (outcome.state, outcome.result["energy_hartree"]) == ("succeeded", -1.5)
+
+
 @pytest.mark.parametrize("cut", [1, 5, 40])
 def test_a_database_that_is_cut_short_is_read_as_far_as_it_goes(cut: int, tmp_path: Path) -> None:
     path = tmp_path / "x.db"

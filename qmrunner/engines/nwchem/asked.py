@@ -31,18 +31,22 @@ _ALONE = frozenset({
     "python", "shell", "esp", "dplot", "nbo", "md", "cphf", "prepare", "analysis", "analyze", "moints", "argos",
     "diana", "version", "checksum", "rtdbprint", "lucia", "drdy", "dirdyvtst", "drdy_nwchem", "test",
 })  # fmt: skip
-# Directives of one line; all others begin a block that ends with `end`.
+# Directives of one line (input_parse.F); all others begin a block that ends with `end`.
 _LINES = frozenset({
-    "start", "restart", "title", "echo", "charge", "memory", "scratch_dir", "permanent_dir", "set", "unset", "stop",
-    "task", "ecce_print", "print", "noprint", "eccetask", "xc",
+    "start", "restart", "continue", "title", "echo", "charge", "qcharge", "memory", "scratch_dir", "permanent_dir",
+    "set", "unset", "stop", "pause", "speech", "time", "task", "ecce_print", "print", "noprint",
 })  # fmt: skip
 # Blocks within blocks that have an `end` of their own.
-_NESTED = frozenset({
-    "zmatrix", "zmt", "zcoord", "system", "grad", "simulation_cell", "steepest_descent", "car-parrinello",
-    "conjugate_gradient", "brillouin_zone", "dos", "mulliken", "born", "dplot", "pspw_dplot", "band_dplot", "monitor",
-    "metropolis", "cell_optimize", "psp_generator", "exafs", "aimd_properties", "cosmo",
+_PLANE_WAVE_PARTS = frozenset({
+    "simulation_cell", "steepest_descent", "car-parrinello", "conjugate_gradient", "brillouin_zone", "pseudopotentials",
+    "dplot", "wannier", "apc", "efield", "metropolis", "cell_optimize", "psp_generator",
 })  # fmt: skip
-_NESTING = frozenset({"geometry", "tddft", "nwpw", "pspw", "band", "paw", "tce", "freq", "property", "raman"})
+_PARTS = {
+    "geometry": frozenset({"zmatrix", "zmt", "zcoord", "system"}),
+    "tddft": frozenset({"grad"}),
+    "rt_tddft": frozenset({"field", "visualization"}),
+    **dict.fromkeys(("nwpw", "pspw", "band", "paw", "plnwv"), _PLANE_WAVE_PARTS),
+}
 _METHODS = {
     "lccd": "LCCD", "ccd": "CCD", "lccsd": "LCCSD", "ccsd": "CCSD", "ccsd_act": "CCSD_ACT", "lr-ccsd": "LR-CCSD",
     "cc2": "CC2", "ccsdt": "CCSDT", "ccsdta": "CCSDTA", "ccsdtq": "CCSDTQ", "ccsd(t)": "CCSD(T)", "ccsd[t]": "CCSD[T]",
@@ -172,7 +176,7 @@ class _State:
             self.nested -= 1
             if self.nested < 0:
                 self.block = ""
-        elif self.block in _NESTING and word in _NESTED and not (self.block == "freq" and word == "dos"):
+        elif word in _PARTS.get(self.block, ()):
             self.nested += 1
         elif self.block == "dft":
             self._dft(words)

@@ -38,6 +38,7 @@ class _Run:
     text: str | None
     asked: tuple[Asked, ...]
     records: tuple[Record, ...]
+    database: rtdb.Database | None
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def _read(step: Step, directory: Path, log: Path) -> _Run:
     name = report.header.database
     database = rtdb.read(directory / name) if name else None
     records = proven(report.tasks.records(), database, run_deck.geometries)
-    return _Run(step, directory, log, report, run_deck.text, run_deck.tasks, records)
+    return _Run(step, directory, log, report, run_deck.text, run_deck.tasks, records, database)
 
 
 def _functional_before(step: Step, directory: Path, statements: tuple[Statement, ...]) -> str | None:
@@ -156,8 +157,7 @@ def _aborted(run: _Run, abort: errquit.Abort) -> Finding:
 
 def _problem(run: _Run, exit: Exit) -> Finding | None:
     """Why an exit 0 is no success, or None."""
-    timed = sum(task.timed for task in run.asked) if run.asked else 1
-    if not run.report.marks.ended or run.report.tasks.timed < timed:
+    if not run.report.marks.ended or not _done(run):
         return _told(run, exit) or _incomplete(run.log, "The run did not come to its end.")
     failed = next((record.problem for record in run.records if record.problem is not None), None)
     if failed is not None:
@@ -165,6 +165,14 @@ def _problem(run: _Run, exit: Exit) -> Finding | None:
     if run.report.optimisation.started and not run.report.optimisation.converged:
         return _told(run, exit) or _incomplete(run.log, "The optimisation did not converge.")
     return _atoms_lost(run) or _result_missing(run)
+
+
+def _done(run: _Run) -> bool:
+    """Whether every task was done: by the times that the print levels let NWChem print, else by the database."""
+    if run.report.tasks.timed >= (sum(task.timed for task in run.asked) if run.asked else 1):
+        return True
+    database = run.database
+    return bool(run.asked and database and database.succeeded and database.title == run.asked[-1].title)
 
 
 def _atoms_lost(run: _Run) -> Finding | None:
