@@ -13,23 +13,29 @@ from qmrunner import untrusted
 # What is larger, or too much, is left out with a note: a trajectory of that size is better cut down where it lies.
 LARGEST_BYTES = 2 << 30
 MOST_FILES = 1000
-# A core image, our own half files, and what is hidden.
-_NEVER = (".*", "core", "core.[0-9]*", "*.part")
+MOST_NOTES = 20
+# A core image, our own half files and folder of temporary ones, and what is hidden.
+_NEVER = (".*", "core", "core.[0-9]*", "*.part", "tmp")
 
 
 def results(directory: Path, inputs: Collection[str], scratch: Collection[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Names of the files in `directory` that hold anything, and notes on what was left out for its size.
+    """Names of the files in `directory` that hold anything, and notes on what was left out: files for their size, and
+    folders.
 
-    Left out without a word are `inputs`, links, folders, and the patterns of `scratch`.
+    Left out without a word are `inputs`, links, and the patterns of `scratch`.
     """
     kept: list[str] = []
     notes: list[str] = []
     with os.scandir(directory) as entries:
         for entry in entries:
             name, found = entry.name, entry.stat(follow_symlinks=False)
-            if not stat.S_ISREG(found.st_mode) or not found.st_size or name in inputs or not name.isprintable():
+            if name in inputs or not name.isprintable():
                 continue
             if any(fnmatchcase(name, pattern) for pattern in (*_NEVER, *scratch)):
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                notes.append(f"folder {name} is not among the results: only files are, that lie in no folder")
+            if not stat.S_ISREG(found.st_mode) or not found.st_size:
                 continue
             if found.st_size > LARGEST_BYTES:
                 notes.append(f"{name} is not among the results: it has {found.st_size >> 20} MiB, and files above "
@@ -39,6 +45,8 @@ def results(directory: Path, inputs: Collection[str], scratch: Collection[str]) 
             else:
                 kept.append(name)
     kept.sort()
+    if len(notes) > MOST_NOTES:
+        notes = [*sorted(notes)[:MOST_NOTES], f"{len(notes) - MOST_NOTES} more are not among the results"]
     if len(kept) > MOST_FILES:
         notes.append(f"the run left {len(kept)} files, of which the first {MOST_FILES} by name are among the results")
     return tuple(kept[:MOST_FILES]), sorted(notes)

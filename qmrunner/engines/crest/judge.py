@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from qmrunner import untrusted
-from qmrunner.engines import endings, xtb
+from qmrunner.engines import endings, leftovers, xtb
 from qmrunner.engines.crest import salvage
 from qmrunner.engines.crest.read import BrokenEnsembleError, Conformer, Summary, read_ensemble, read_log
 from qmrunner.engines.signatures import Finding, load
@@ -53,6 +53,11 @@ _RESULTS = (
     ENSEMBLE, _BEST, "crest.energies", "crest_rotamers.xyz", "cre_members", "crest_ensemble.xyz",
     "crestopt.xyz", "protonated.xyz", "deprotonated.xyz", "tautomers.xyz", "crest_clustered.xyz", "crest.engrad",
     "struc.xyz", "numhess*", "*.sorted",
+)  # fmt: skip
+# Of a run of the user's all is published but this: snapshots, what a restart would need, copies of the input.
+_SCRATCH = (
+    "crest.restart", "crest_rotamers_[0-9]*.xyz", "coord", "coord.original", "xtbrestart", "gfnff_topo",
+    "gfnff_adjacency", "tmpcoord*",
 )  # fmt: skip
 # Searches whose answer is more than an ensemble.
 _NOT_SALVAGED = ("--entropy", "--entropic")
@@ -204,19 +209,18 @@ def _contradiction(step: Step, conformers: tuple[Conformer, ...], summary: Summa
 
 
 def _succeeded(step: Step, directory: Path, summary: Summary, conformers: tuple[Conformer, ...]) -> Outcome:
-    files = tuple(
-        sorted(
-            path.name
-            for path in {hit for pattern in _RESULTS for hit in directory.glob(pattern)}
-            if _has_bytes(path) and path.name not in step.inputs
-        )
-    )
+    notes: list[str] = []
+    if step.task == "user":
+        files, notes = leftovers.results(directory, frozenset(step.inputs), _SCRATCH)
+    else:
+        found = {hit for pattern in _RESULTS for hit in directory.glob(pattern)}
+        files = tuple(sorted(path.name for path in found if _has_bytes(path) and path.name not in step.inputs))
     energies = [conformer.energy_hartree for conformer in conformers]
     result = {
         "energy_hartree": min(energies, default=None),
         "conformers": [{"energy_hartree": energy} for energy in energies],
         "warnings": list(summary.warnings),
-    }
+    } | ({"notes": notes} if notes else {})
     return Outcome("succeeded", "ok", result=result, publish=files, promote=files if step.task == "user" else ())
 
 
