@@ -46,6 +46,7 @@ MAY = {
         "qmrunner.model",
         "qmrunner.errors",
         "qmrunner.untrusted",
+        "qmrunner.__version__",
         *LIGHT_CHEMISTRY,
     },
     "qmrunner.confinement": {"qmrunner.confinement", "qmrunner.model", "qmrunner.settings"},

@@ -145,3 +145,47 @@ def test_after_kill_9_the_optimisation_goes_on_to_the_same_energy_and_nothing_is
     rungs = ("restart 1\n", "geometry+vectors 1\n", "geometry 1\n")
     assert (tmp_path / "resumed" / "1" / "resumed.txt").read_text() in rungs
     assert resumed.result["energy_hartree"] == pytest.approx(whole.result["energy_hartree"], abs=1e-6)
+
+
+QUANTITIES = """start hf
+geometry units angstrom
+ H 0 0 0
+ F 0 0 0.95
+end
+basis spherical
+ * library sto-3g
+end
+task scf freq
+dplot
+ title density
+ vectors hf.movecs
+ limitxyz
+ -2 2 4
+ -2 2 4
+ -2 2 4
+ gaussian
+ output density.cube
+end
+task dplot
+task scf gradient
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_deck_leaves_quantities_a_cube_and_a_valid_qcschema(tmp_path: Path) -> None:
+    (tmp_path / "hf.nw").write_text(QUANTITIES)
+    outcome = run(step("nwchem", "deck", deck="hf.nw"), {"hf.nw": tmp_path / "hf.nw"}, tmp_path / "a")
+    assert outcome.state == "succeeded", outcome
+    found = outcome.result
+    assert len(found["frequencies_cm1"]) == len(found["ir_intensities_km_mol"]) == 1
+    assert found["enthalpy_hartree"] > found["energy_hartree"] > found["free_energy_hartree"] - 0.1
+    assert found["atoms"] == ["H", "F"]
+    assert {"density.cube", "hf.hess", "hf.movecs", "qcschema.json"} <= set(outcome.publish)
+    assert not [name for name in outcome.publish if name.endswith((".db", ".zmat"))]
+    read = pytest.importorskip("qcelemental.models").AtomicResult.parse_file(tmp_path / "a" / "qcschema.json")
+    assert read.driver == "gradient"
+    assert read.properties.return_energy == found["energy_hartree"]
+    # In the frame of the molecule: the forces on both atoms are opposite, along the bond.
+    assert read.return_result[0] == pytest.approx(-read.return_result[1], abs=1e-5)
+    bond = read.molecule.geometry[1] - read.molecule.geometry[0]
+    assert abs(bond[2]) == pytest.approx(0.95 / 0.529177, abs=1e-4)

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qmrunner import untrusted
-from qmrunner.engines import endings
-from qmrunner.engines.nwchem import asked, deck, errquit, molecule, reader, restart, rtdb, unconverged
+from qmrunner.engines import endings, leftovers, qcschema
+from qmrunner.engines.nwchem import asked, deck, errquit, molecule, reader, restart, rtdb, schema, unconverged
 from qmrunner.engines.nwchem.asked import Asked
+from qmrunner.engines.nwchem.numbers import MOST_ATOMS
+from qmrunner.engines.nwchem.quantities import Quantities
 from qmrunner.engines.nwchem.read import Report
 from qmrunner.engines.nwchem.reader import Statement
+from qmrunner.engines.nwchem.rtdb import Database
 from qmrunner.engines.nwchem.tasks import Record, proven
 from qmrunner.engines.signatures import Finding, load
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
@@ -23,8 +26,13 @@ _STOPPED = frozenset({"time_limit_reached", "terminated", "interrupted", "timed_
 # What NWChem itself says before it aborts, and may well not say again.
 _OWN_WAY = frozenset({"time_limit_reached", "memory_corrupt"})
 _GEOMETRY = "geometry.xyz"
-_SCRATCH_ENDINGS = (".db", ".zmat", ".p", ".c", ".b", ".b^-1", ".cfock", ".cphf_rhs", ".cphf_sol", ".shieldcphf")
-_SCRATCH_PARTS = (".gridpts.", ".aoints.", ".keep", "lkain", restart.MARKER)
+# What no one asks for after a run; all else is published. A user's deck starts afresh, so that databases, integrals,
+# grids, amplitudes and solutions of equations serve nothing any more.
+_SCRATCH = (
+    "*.db", "*.zmat", "*.p", "*.c", "*.b", "*.b^-1", "*.cfock", "*.cphf_rhs*", "*.cphf_sol*", "*.shieldcphf",
+    "*.gridpts.*", "*.aoints.*", "*.moints.*", "*.halfints*", "*.ccsdints.*", "*.t2", "*.trials", "*.ramanpol_*",
+    "*.raman_[0-9]*", "*lkain*", f"*{restart.MARKER}*",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,8 @@ class _Run:
     text: str | None
     asked: tuple[Asked, ...]
     records: tuple[Record, ...]
-    database: rtdb.Database | None
+    quantities: Quantities
+    database: Database | None
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -102,11 +111,12 @@ def deck_of(step: Step, directory: Path) -> Deck:
 
 def _read(step: Step, directory: Path, log: Path) -> _Run:
     run_deck = deck_of(step, directory)
-    report = Report(log, run_deck.tasks)
+    quantities = Quantities()
+    report = Report(log, run_deck.tasks, *([quantities] if step.task == "deck" else []))
     name = report.header.database
     database = rtdb.read(directory / name) if name else None
     records = proven(report.tasks.records(), database, run_deck.geometries)
-    return _Run(step, directory, log, report, run_deck.text, run_deck.tasks, records, database)
+    return _Run(step, directory, log, report, run_deck.text, run_deck.tasks, records, quantities, database)
 
 
 def _functional_before(step: Step, directory: Path, statements: tuple[Statement, ...]) -> str | None:
@@ -224,12 +234,17 @@ def _success(run: _Run) -> Outcome:
     if report.shieldings.values:
         result["shieldings"] = _shieldings(step, report) if step.task == "shielding" else report.shieldings.complete()
     geometry = step.task != "shielding" and _write_geometry(run)
+    as_schema = step.task == "deck" and _write_schema(run, result)
     if step.task == "deck":
-        names = sorted(path.name for path in directory.iterdir() if path != run.log and _kept(path))
+        own = {run.log.name} if run.log.parent == directory else set()
+        kept, left_out = leftovers.results(directory, own, _SCRATCH)
+        names = list(kept)
+        result["notes"] = [*result.get("notes", ()), *left_out]
     else:
         orbitals = (f"{molecule.PREFIX}.movecs",) if step.task == "optimise" else ()
         names = [name for name in (molecule.DECK, *orbitals) if untrusted.is_file(directory / name)]
-    publish = tuple(dict.fromkeys([*([_GEOMETRY] if geometry else []), *names]))
+    promoted = {_GEOMETRY: geometry, qcschema.FILE: as_schema}
+    publish = tuple(dict.fromkeys([*(name for name, there in promoted.items() if there), *names]))
     result["files"] = list(publish)
     computed = run.computed
     return Outcome(
@@ -238,21 +253,38 @@ def _success(run: _Run) -> Outcome:
         result,
         summary=None if computed is None else f"{computed.energy_hartree:.6f} hartree ({computed.energy_of})",
         publish=publish,
-        promote=(_GEOMETRY,) if geometry and step.task == "deck" else (),
+        promote=tuple(name for name, there in promoted.items() if there) if step.task == "deck" else (),
     )
 
 
 def _partial(run: _Run) -> dict[str, Any]:
-    """What is known of energies, tasks and steps, also of a run that failed; unknown values are left out."""
+    """What is known of energies, tasks, steps and quantities, also of a run that failed."""
     computed = run.computed
+    by_task = _quantities(run)
     found = {
         "energy_hartree": computed.energy_hartree if computed else None,
         "energy_of": computed.energy_of if computed else None,
-        "tasks": [record.as_dict() for record in run.records] if run.step.task == "deck" and run.asked else None,
+        "tasks": _tasks(run, by_task) if run.step.task == "deck" and run.asked else None,
         "steps": run.report.optimisation.steps,
         "provenance": run.provenance,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    known = {name: value for name, value in found.items() if value is not None}
+    for quantities in by_task:
+        known |= quantities
+    return known
+
+
+def _quantities(run: _Run) -> list[dict[str, Any]]:
+    """What each task was for, in their order; nothing of our own decks, whose answer is known beforehand."""
+    if run.step.task != "deck":
+        return []
+    return [run.quantities.of(record, run.directory) for record in run.records]
+
+
+def _tasks(run: _Run, by_task: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What each task came to, and was for where there are several."""
+    several = len(by_task) > 1
+    return [record.as_dict() | (found if several else {}) for record, found in zip(run.records, by_task, strict=True)]
 
 
 def _write_geometry(run: _Run) -> bool:
@@ -269,6 +301,22 @@ def _write_geometry(run: _Run) -> bool:
     comment = f"task {moved.number} of {len(run.records)}, {moved.asked.title or 'optimize'}{energy}"
     untrusted.write_text(run.directory / _GEOMETRY, geometry.as_xyz(comment))
     return True
+
+
+def _write_schema(run: _Run, result: dict[str, Any]) -> bool:
+    """`qcschema.json` of the last task, at the geometry that was in force."""
+    record = run.records[-1] if run.records else None
+    setting = None if record is None else run.quantities.setting(record)
+    geometry = None if run.database is None else run.database.geometry()
+    if geometry is not None and len(geometry.atoms) <= MOST_ATOMS:
+        result["atoms"] = list(geometry.atoms)
+    if record is None or setting is None or geometry is None:
+        return False
+    told = run.quantities.of(record, run.directory) | {"provenance": result["provenance"]}
+    text = schema.document(record, setting, geometry, told, run.directory)
+    if text is not None:
+        untrusted.write_text(run.directory / qcschema.FILE, text)
+    return text is not None
 
 
 def _stopped(exit: Exit, problem: Finding, run: _Run) -> Outcome:
@@ -298,9 +346,3 @@ def _file(directory: Path, name: str) -> bytes | None:
         return untrusted.read_bytes(directory / path)
     except (OSError, ValueError):
         return None
-
-
-def _kept(path: Path) -> bool:
-    if not untrusted.is_file(path) or path.name.endswith(_SCRATCH_ENDINGS):
-        return False
-    return not any(part in path.name for part in _SCRATCH_PARTS)

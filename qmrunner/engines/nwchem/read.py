@@ -119,13 +119,14 @@ class Marks:
 
 
 class Report:
-    """Everything one pass over a log tells; `asked` are the tasks of the deck, as far as they are known."""
+    """Everything one pass over a log tells; `asked` are the tasks of the deck, as far as they are known, and `more`
+    readers join."""
 
-    def __init__(self, log: Path, asked: Sequence[Asked] = ()) -> None:
+    def __init__(self, log: Path, asked: Sequence[Asked] = (), *more: Reader) -> None:
         self.optimisation, self.shieldings = Optimisation(), Shieldings()
         self.tasks, self.header, self.marks = TaskReader(asked, log.name), Header(), Marks()
         self.abort = AbortReader(log.name)
-        _read(log, (self.tasks, self.optimisation, self.shieldings, self.header, self.marks, self.abort))
+        _read(log, (self.tasks, self.optimisation, self.shieldings, self.header, self.marks, self.abort, *more))
 
 
 def _read(log: Path, readers: tuple[Reader, ...]) -> None:

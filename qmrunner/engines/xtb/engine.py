@@ -29,7 +29,6 @@ from qmrunner.model.remedies import Remedy
 _VERSION = re.compile(r"xtb version +(\d[\w.-]*)")
 _THREADS = ("-P", "--parallel")
 _NO_CALCULATION = ("--help", "-h", "--version", "--license", "--citation", "--define")
-_CONTROL_FILES = (".CHRG", ".UHF", "--input", "-I")
 _START = "start.xyz"
 
 
@@ -178,7 +177,7 @@ def checked_args(args: Sequence[str], refused: Sequence[str]) -> list[str]:
 
 def _electrons(args: Sequence[str], inputs: Mapping[str, Path]) -> dict[str, int | None]:
     """Charge and unpaired electrons to check the structure with; none where a file may say otherwise."""
-    if any(name in inputs or name in args for name in _CONTROL_FILES):
+    if any(name in inputs or name in args for name in judge.CONTROL_FILES):
         return {}
     charge = openmp.value_of(args, judge.CHARGE)
     return {

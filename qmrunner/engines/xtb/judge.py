@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from qmrunner import untrusted
-from qmrunner.engines import endings, leftovers
+from qmrunner.engines import endings, leftovers, qcschema
 from qmrunner.engines.openmp import integer, value_of
 from qmrunner.engines.signatures import Finding, load
-from qmrunner.engines.xtb import quantities, trace
+from qmrunner.engines.xtb import quantities, schema, trace
 from qmrunner.engines.xtb.read import Summary, incomplete, last_frame, lowest_wavenumber, read_log
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 
@@ -25,6 +25,10 @@ CHARGE = ("--chrg", "-c", "--charge")
 _OPTIMISING = frozenset({"--opt", "-o", "--ohess", "--omd"})
 _FREQUENCIES = frozenset({"--hess", "--ohess", "--bhess"})
 _DYNAMICS = frozenset({"--md", "--omd", "--metadyn"})
+# Several structures, or another Hamiltonian than the energy's.
+_OTHERWISE = _DYNAMICS | {"--bhess", "--path", "--siman", "--modef", "--screen", "--reactor", "--scan", "--onlyhess"}
+# Files that may say what charge and spin are.
+CONTROL_FILES = (".CHRG", ".UHF", "--input", "-I")
 _WITHOUT_ENERGY = frozenset({"--topo", "--wrtopo"})
 # What no one asks for after a run; all else is published. A restart serves a run that goes on, and there is none.
 _SCRATCH = ("xtbrestart", "*.xtbrestart", "xtbhess.coord", "gfnff_topo", "*.gfnff_topo", "gfnff_adjacency")
@@ -214,15 +218,37 @@ def _optimised(run: _Run) -> Outcome:
 
 
 def _computed(run: _Run, step: Step) -> Outcome:
-    files, notes = leftovers.results(run.directory, frozenset(step.inputs), _SCRATCH)
     found = quantities.read(run.log, run.directory, run.prefix)
     result = _result(run.summary) | {
         "free_energy_hartree": run.summary.free_energy_hartree,
         "gap_ev": run.summary.gap_ev,
         "warnings": list(run.summary.warnings),
     }
-    told = [*(found.pop("notes", ())), *notes]
-    return Outcome("succeeded", "ok", result=result | found | {"notes": told}, publish=files, promote=files)
+    told = list(found.pop("notes", ()))
+    result |= found
+    text = _schema(run, step, result)
+    if text is not None:
+        untrusted.write_text(run.directory / qcschema.FILE, text)
+    files, notes = leftovers.results(run.directory, frozenset(step.inputs), _SCRATCH)
+    return Outcome("succeeded", "ok", result=result | {"notes": told + notes}, publish=files, promote=files)
+
+
+def _schema(run: _Run, step: Step, result: Mapping[str, Any]) -> str | None:
+    """The text of `qcschema.json`; None where the run is of no one structure, or files decide on its electrons."""
+    if run.asked(_OTHERWISE) or any(name in step.inputs or name in run.args for name in CONTROL_FILES):
+        return None
+    structure = _geometry(run) if run.asked(_OPTIMISING) else run.directory / str(step.params.get("structure"))
+    charge, unpaired = integer(value_of(run.args, CHARGE) or "0"), integer(value_of(run.args, UHF) or "0")
+    electrons = run.summary.electrons
+    if charge is None or unpaired is None or electrons is None or not structure.name.endswith(".xyz"):
+        return None
+    driver, file = "energy", None
+    if run.asked(_FREQUENCIES):
+        driver, file = "hessian", run.file("hessian")
+    elif "--grad" in run.args:
+        driver, file = "gradient", run.file("gradient")
+    multiplicity = 1 + max(unpaired, electrons % 2)
+    return schema.document(structure, driver, charge, multiplicity, result, run.log, file)
 
 
 def _result(summary: Summary) -> dict[str, Any]:
