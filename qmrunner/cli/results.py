@@ -34,7 +34,8 @@ def show_result(out: Console, result: dict[str, Any]) -> None:
     if len(result.get("conformers") or []) > 1:
         _conformer_table(out, result)
     _search_lines(out, search)
-    for table in notebook.tables(said, (result.get("provenance") or {}).get("input", {}).get("atoms") or ()):
+    atoms = said.get("atoms") or (result.get("provenance") or {}).get("input", {}).get("atoms") or ()
+    for table in notebook.tables(said, atoms):
         out.print(table)
     for key, value in said.items():
         if isinstance(value, str | int | float | bool) and key not in notebook.SHOWN:
