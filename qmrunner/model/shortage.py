@@ -62,12 +62,22 @@ def waits_for(short: Sequence[Shortage], worker: int) -> str:
     return f"{' and '.join(parts)} on worker {worker}"
 
 
-def never_fits(step: str, job: str, demand: Demand, capacities: Sequence[Capacity]) -> tuple[str, str]:
-    """Summary and remedy for a step that no worker could run even when idle. Needs at least one capacity."""
+def never_fits(
+    step: str, job: str, demand: Demand, capacities: Sequence[Capacity], asked_mib: int | None = None
+) -> tuple[str, str]:
+    """Summary and remedy for a step that no worker could run even when idle. Needs at least one capacity. `asked_mib`
+    is what the user's own input asks for on each rank.
+    """
     short = min((shortages(demand, one) for one in capacities), key=lambda found: (len(found), _gap(found)))
     needs = " and ".join(one.needed for one in short)
     has = " and ".join(one.there for one in short)
     fixes = ", ".join(_fix(one) for one in short)
+    if asked_mib is not None and any(one.what == "memory" for one in short):
+        needs += f", for its input asks for {asked_mib} MiB on each rank"
+        beside = demand.memory_mib(demand.cores_min) - demand.cores_min * asked_mib
+        most = max((one.memory_mib - beside) // demand.cores_min for one in capacities)
+        if most > 0:
+            fixes = f"ask for {most} MiB or less and submit it again; or {fixes}"
     return (
         f"{step} needs {needs}; the worker that comes nearest has {has}",
         f"{fixes}; then `qmrunner release {job}`",

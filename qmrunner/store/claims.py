@@ -205,7 +205,7 @@ def _sized(connection: Connection, now: float, waiting: list[Step], here: Capaci
             continue
         if not locks.take(connection, step, alone=True):
             continue
-        summary, remedy = never_fits(step.name, step.job_id, rule, capacities)
+        summary, remedy = never_fits(step.name, step.job_id, rule, capacities, step.params.get("memory_mib_per_rank"))
         values: dict[str, Any] = {"code": "never_fits", "failure_class": "resource", "summary": summary}
         move_step(connection, now, step.id, "hold", remedy=remedy, waits_for=None, **values)
         move_job(connection, now, step.job_id, "hold", code="never_fits", summary=summary)

@@ -11,7 +11,7 @@ from qmrunner.model.states import StepState
 from qmrunner.workflows import base
 
 # Of job.params these are for the engine; what is left describes the job.
-_FOR_ENGINE = ("deck", "structure", "args", "atoms")
+_FOR_ENGINE = ("deck", "structure", "args", "atoms", "memory_mib_per_rank")
 
 
 @dataclass(frozen=True, slots=True)

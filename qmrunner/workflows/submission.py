@@ -115,10 +115,12 @@ def nwchem(
 
     own, files = inputs.collect(deck, with_files)
     files[own] = files[own].removeprefix(codecs.BOM_UTF8)  # NWChem would take it for a part of the first word
-    check_deck(decode(files[own], own))
+    asked = check_deck(decode(files[own], own), files.get)
     if not unconfined:
         confine.refuse(findings(own, files, strict=strict))
     params: dict[str, Any] = {"deck": own, "files": list(files), **_said(unconfined)}
+    if asked is not None:
+        params["memory_mib_per_rank"] = asked.total_mib
     return Submission("nwchem", params, files, name, priority, key)
 
 

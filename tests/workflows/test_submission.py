@@ -301,7 +301,9 @@ def test_a_file_name_that_looks_like_an_option_is_refused(xyz: Path) -> None:
 
 def test_a_deck_is_checked_by_its_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    engine = types.SimpleNamespace(check_deck=seen.append, findings=lambda deck, files, strict: [])
+    engine = types.SimpleNamespace(
+        check_deck=lambda text, beside: seen.append(text), findings=lambda deck, files, strict: []
+    )
     monkeypatch.setitem(sys.modules, "qmrunner.engines.nwchem", engine)
     (tmp_path / "w.nw").write_text("task scf\n")
     (tmp_path / "w.movecs").write_bytes(b"\x00\x01")

@@ -188,7 +188,7 @@ def _connects(key: list[str]) -> bool:
 def _of_run(statement: Statement, files: Mapping[str, bytes]) -> tuple[str, str] | None:
     """`start` or `restart`: the run's name begins the name of every file, and of arguments to a shell."""
     named = statement.words[1:]
-    if not all(_RUN_NAME.fullmatch(word) for word in named):
+    if not all(_RUN_NAME.fullmatch(word) and not any(map(escapes, words(word))) for word in named):
         return "names the run by more than a plain word", "use letters, digits, '-', '_' and '.'"
     if any(lower(word) == "rtdb" for word in named) and any(word in files for word in named):
         return _DATABASE, _ORBITALS

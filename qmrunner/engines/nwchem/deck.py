@@ -7,38 +7,43 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile, zip_longest
 from typing import Any
 
-from qmrunner.engines.nwchem import reader
+from qmrunner.engines.nwchem import memory, reader
+from qmrunner.engines.nwchem.memory import Asked, Beside
 from qmrunner.engines.nwchem.reader import Line, Statement
-from qmrunner.engines.nwchem.sizes import deck_memory_mib
+from qmrunner.engines.nwchem.sizes import DECK_MIB_PER_RANK, deck_memory_mib
 from qmrunner.errors import QmrunnerError, UsageError
 
 _NOT_AN_ATOM = re.compile(r"(symmetry|load|zmatrix|zcoord|system|bq)", re.IGNORECASE)
 _ATOM = re.compile(r"\s*[A-Za-z]{1,2}\S*(\s+[-+]?\d*\.?\d+([eEdD][-+]?\d+)?){3}")
-_UNITS_MIB = {
-    "double": 8 / 2**20, "doubles": 8 / 2**20, "real": 8 / 2**20, "integer": 8 / 2**20, "byte": 1 / 2**20,
-    "b": 1 / 2**20, "kb": 1 / 1024, "mb": 1.0, "gb": 1024.0, "mw": 8.0, "word": 8 / 2**20, "megabytes": 1.0,
-}  # fmt: skip
 _OURS = "# qmrunner: "
 _LONGEST_COMMENT = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """A deck as it will run (as `reader.decode` has it), and a note for every line that is not the user's."""
+    """A deck as it will run (as `reader.decode` has it), and a note for every line that is not the user's. `beside` are
+    included files that are not as they were handed in, by name.
+    """
 
     text: str
     notes: tuple[str, ...]
+    beside: Mapping[str, str] = field(default_factory=dict)
 
 
-def check_deck(text: str) -> None:
-    """Refuse a deck that cannot compute anything.
+def _nothing(_name: str) -> None:
+    """No file lies beside the deck."""
+
+
+def check_deck(text: str, beside: Beside = _nothing) -> Asked | None:
+    """Refuse a deck that cannot compute anything; what its memory line asks for, None without one.
 
     Raises UsageError: `no_task` when the deck is empty or has no task line (NWChem would exit 0 having done nothing),
-    `input_error` when it is not text or its memory line cannot be right.
+    `input_error` when it is not text, `memory_spec_invalid` when NWChem would stop at its memory line. `beside` has the
+    files that the deck may include.
     """
     if "\0" in text:
         raise UsageError(
@@ -54,7 +59,7 @@ def check_deck(text: str) -> None:
             evidence=f"last line: {last}",
             remedy="Add a line such as `task dft energy`.",
         )
-    requested_memory_mib(text)
+    return memory.asked(text, beside)
 
 
 def tasks(text: str) -> tuple[str, ...]:
@@ -66,31 +71,6 @@ def tasks(text: str) -> tuple[str, ...]:
 def includes_files(text: str) -> bool:
     """Whether the deck takes in other files, so that its own lines are not all of it."""
     return any(line.included is not None for line in reader.read(reader.encode(text)))
-
-
-def requested_memory_mib(text: str) -> int | None:
-    """What the deck's memory line asks for per rank, or None when it has none. Raises UsageError on a bad line."""
-    line = next((said for said in _statements(text) if said.directive == "memory"), None)
-    if line is None:
-        return None
-    words = [reader.lower(word) for word in line.words[1:]]
-    parts: dict[str, float] = {}
-    name = "total"
-    for at, word in enumerate(words):
-        if re.fullmatch(r"\d+(\.\d+)?", word):
-            unit = words[at + 1] if at + 1 < len(words) else "double"
-            parts[name] = float(word) * _UNITS_MIB.get(unit, _UNITS_MIB["double"])
-        elif word in ("total", "stack", "heap", "global"):
-            name = word
-    total = parts.get("total", sum(parts.values()))
-    if not parts or total < 1:
-        raise UsageError(
-            "memory_spec_invalid",
-            "The memory line gives no usable amount.",
-            evidence=reader.shown(line.text.strip()),
-            remedy="Write for example `memory total 1000 mb`, or leave the line out.",
-        )
-    return round(total)
 
 
 def atoms_in_deck(text: str) -> int | None:
@@ -112,32 +92,44 @@ def atoms_in_deck(text: str) -> int | None:
     return counts[0] if len(counts) == 1 and counts[0] else None
 
 
-def rewrite(text: str, ranks: int, memory_mib: int, remedied: Mapping[str, Any] | None = None) -> Rewritten:
+def rewrite(
+    text: str, ranks: int, memory_mib: int, remedied: Mapping[str, Any] | None = None, beside: Beside = _nothing
+) -> Rewritten:
     """The deck bound to its attempt: working directories dropped, memory within `memory_mib` for all `ranks`, and what
-    the params `remedied` ask for (see `nwchem.remedies`).
+    the params `remedied` ask for (see `nwchem.remedies`). `beside` has the files that the deck may include.
 
+    A memory line of the deck's own stays as it is, but for a remedy, or where versions of NWChem read it differently.
     Only whole lines with their continuations are replaced, and lines keep their numbers, so that NWChem's "input error
-    at line" still fits the user's file. Raises QmrunnerError `deck_rewrite_failed` should NWChem read anything else of
-    the result than of the deck with these changes.
+    at line" still fits the user's file. Raises QmrunnerError: `never_fits` when the line asks for more than there is,
+    `deck_rewrite_failed` should NWChem read anything else of the result than of the deck with these changes.
     """
-    asked = remedied or {}
-    limit = deck_memory_mib(ranks, memory_mib)
-    wanted = requested_memory_mib(text)
-    memory = f"memory total {limit} mb"
-    replace = wanted is not None and (wanted > limit or bool(asked.get("memory_of_grant")))
-    change = _Change(memory if replace else None, ranks, asked, [])
+    params = remedied or {}
+    asked = memory.asked(text, beside)
+    put = _memory_line(asked, ranks, deck_memory_mib(ranks, memory_mib), params.get("memory_arena"))
+    if put is None or asked is None or asked.file is None:
+        return _rewritten(text, put, params)
+    deck, data = _rewritten(text, None, params), beside(asked.file) or b""
+    changed = _rewritten(reader.decode(data), put, {})
+    notes = (*deck.notes, *(f"{asked.file}: {note}" for note in changed.notes))
+    return Rewritten(deck.text, notes, {asked.file: changed.text})
+
+
+def _rewritten(text: str, put: str | None, params: Mapping[str, Any]) -> Rewritten:
+    """With the memory line `put` in the place of its own, or added to it; None leaves memory as it is."""
     data = reader.encode(text)
     lines = reader.read(data)
+    own = memory.first(lines)
+    change = _Change(put, own, params, [])
     changed = [change.line(line) for line in lines]
     result, expected = _put(data, lines, changed), _said(lines, changed)
-    if wanted is None:
-        change.notes.append(f"deck: `{memory}` added from the grant")
-        added = result + memory.encode() + b"\n"
-        if _said(reader.read(added)) == [*expected, memory]:
-            result, expected = added, [*expected, memory]
+    if put is not None and own is None:
+        change.notes.append(f"deck: `{put}` added from the grant")
+        added = result + put.encode() + b"\n"
+        if _said(reader.read(added)) == [*expected, put]:
+            result, expected = added, [*expected, put]
         else:
             # NWChem does not read as far, or reads on from the last line.
-            changed = _with_first(memory, lines, changed)
+            changed = _with_first(put, lines, changed)
             result, expected = _put(data, lines, changed), _said(lines, changed)
     if _said(reader.read(result)) != expected:
         raise QmrunnerError(
@@ -148,16 +140,32 @@ def rewrite(text: str, ranks: int, memory_mib: int, remedied: Mapping[str, Any] 
     return Rewritten(reader.decode(result), tuple(change.notes))
 
 
+def _memory_line(asked: Asked | None, ranks: int, limit_mib: int, raised: str | None) -> str | None:
+    """The memory line that the deck is to have; None where its own stays. `raised` is set by a remedy."""
+    if asked is None:
+        usual = min(limit_mib, DECK_MIB_PER_RANK)
+        return memory.usual(usual).raised(raised, limit_mib) if raised else f"memory total {limit_mib} mb"
+    if asked.total_mib > limit_mib:
+        raise QmrunnerError(
+            "never_fits",
+            f"its memory line asks for {asked.total_mib} MiB on each of {ranks} rank(s), granted are {limit_mib}",
+            remedy="submit the deck again, so that what it asks for is reserved",
+        )
+    if raised:
+        return asked.raised(raised, limit_mib)
+    return None if asked.whole else asked.written()
+
+
 # What stands in the place of a line: statements, or without any the comment; None where the line stays as it is.
 _Said = tuple[list[str], str] | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What is changed in the lines of one deck, and the notes of it."""
+    """What is changed in the lines of one deck, and the notes of it. `memory` takes the place of `own`."""
 
     memory: str | None
-    ranks: int
+    own: Statement | None
     asked: Mapping[str, Any]
     notes: list[str]
 
@@ -175,8 +183,8 @@ class _Change:
         words = " ".join(word for word in ("noautoz", "noautosym") if self.asked.get(word))
         if statement.broken:
             return [statement.text]
-        if statement.directive == "memory" and self.memory:
-            self.notes.append(f"deck: `{was}` replaced by `{self.memory}`, all that {self.ranks} ranks have")
+        if statement is self.own and self.memory:
+            self.notes.append(f"deck: `{was}` replaced by `{self.memory}`")
             return [self.memory]
         if statement.directive == "geometry" and words:
             self.notes.append(f"deck: {words} added to `{was}`")

@@ -10,7 +10,19 @@ from typing import Any
 from qmrunner import untrusted
 from qmrunner.engines.base import Context, Installed, Which
 from qmrunner.engines.confine import Finding
-from qmrunner.engines.nwchem import confine, deck, hessian, launch, molecule, outcome, reader, remedies, restart, sizes
+from qmrunner.engines.nwchem import (
+    confine,
+    deck,
+    hessian,
+    launch,
+    memory,
+    molecule,
+    outcome,
+    reader,
+    remedies,
+    restart,
+    sizes,
+)
 from qmrunner.engines.nwchem.progress import NWChemReader
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
@@ -28,8 +40,8 @@ class NWChem:
     `coordinates` ("auto" or "cartesian"), `nuclei` (atom numbers from 1; default all). Inputs: `geometry` (xyz), or
     `start` where that is missing, and what only saves time: `hessian` (xTB's, for ``optimise``), `vectors` (orbitals at
     this geometry in this basis, for ``shielding``).
-    Params of ``deck``: `deck` (its name among the inputs) and, if known, `memory_mib_per_rank`. Those that remedies
-    set are listed in `remedies`.
+    Params of ``deck``: `deck` (its name among the inputs) and `memory_mib_per_rank`, which its memory line asks for, if
+    it has one. Those that remedies set are listed in `remedies`.
     """
 
     name = "nwchem"
@@ -97,13 +109,9 @@ def _ranks(step: Step, context: Context) -> int:
     """MPI ranks: one per granted core as far as the memory goes; a progress rank counts as one."""
     grant = context.grant
     if step.task == "deck":
-        wanted = deck.requested_memory_mib(_deck_text(step, context)[1])
-        if step.params.get("memory_of_grant"):
-            wanted = step.demand.memory_mib_per_core - sizes.BASE_MIB_PER_RANK
-        # A memory line that does not even fit one rank is replaced, so it decides nothing.
-        fits = wanted is not None and wanted <= sizes.deck_memory_mib(1, grant.memory_mib)
-        per_rank = sizes.BASE_MIB_PER_RANK + (wanted if wanted and fits else sizes.LOCAL_MIB_PER_RANK)
-        ranks = max(1, min(grant.cores, grant.memory_mib // per_rank))
+        asked = memory.asked(_deck_text(step, context)[1], _beside(context))
+        per_rank = sizes.BASE_MIB_PER_RANK + (asked.total_mib if asked else sizes.LOCAL_MIB_PER_RANK)
+        ranks = max(1, min(grant.cores, (grant.memory_mib - sizes.LAUNCHER_MIB) // per_rank))
     else:
         ranks = sizes.ranks_that_fit(grant.cores, grant.memory_mib, _arenas(step))
     if not context.installed.facts.get("progress_rank"):
@@ -131,18 +139,35 @@ def _deck_text(step: Step, context: Context) -> tuple[str, str]:
     return name, reader.decode(untrusted.read_bytes(path))
 
 
+def _beside(context: Context) -> memory.Beside:
+    """The files that a deck may include."""
+
+    def content(name: str) -> bytes | None:
+        path = context.inputs.get(name)
+        return untrusted.read_bytes(path) if path is not None and path.is_file() else None
+
+    return content
+
+
 def _deck_work(step: Step, context: Context, ranks: int) -> Command:
     name, text = _deck_text(step, context)
     for other in context.inputs:
         if other in (".", "..") or "/" in other or "\0" in other:
             raise UsageError("input_error", f"{other!r} cannot be the name of an input file.")
-    deck.check_deck(text)
-    rewritten = deck.rewrite(text, ranks, context.grant.memory_mib, step.params)
+    beside = _beside(context)
+    asked = deck.check_deck(text, beside)
+    rewritten = deck.rewrite(text, ranks, context.grant.memory_mib, step.params, beside)
     notes = [*rewritten.notes]
+    if asked is not None:
+        each = f"{asked.total_mib} MiB for each of {ranks} rank{'s' if ranks > 1 else ''}, as the deck asks"
+        notes.append(f"memory: {each}; reserved {context.grant.memory_mib} MiB in all")
+        if ranks < context.grant.cores:
+            notes.append(f"ranks: {ranks}, for the memory of {context.grant.cores} is not granted")
     if context.previous is not None:
         notes.append("resume: a user's deck starts afresh, its tasks are not ours to split")
-    copies = {other: path for other, path in context.inputs.items() if other != name}
-    return Command(argv=(name,), files={name: rewritten.text}, copies=copies, notes=tuple(notes))
+    files = {name: rewritten.text, **rewritten.beside}
+    copies = {other: path for other, path in context.inputs.items() if other not in files}
+    return Command(argv=(name,), files=files, copies=copies, notes=tuple(notes))
 
 
 def _molecule_work(step: Step, context: Context, ranks: int) -> Command:

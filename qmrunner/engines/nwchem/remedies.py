@@ -1,8 +1,8 @@
 """What may help a failed NWChem step, best first. See `model.remedies`; `molecule` and `deck` write what they ask for.
 
 Params they set: `max_iterations`, `scf_iterations`, `scf_damping`, `scf_level_shift`, `scf_smearing`, `scf_tight`,
-`coordinates`, `nuclei_at_once`, `memory_arena` of our own decks; `direct`, `noautoz`, `noautosym`, `scf_iterations`,
-`max_iterations`, `memory_of_grant` of a user's; `resume_from`, `oversubscribe` of both.
+`coordinates`, `nuclei_at_once` of our own decks; `direct`, `noautoz`, `noautosym`, `scf_iterations`, `max_iterations`
+of a user's; `memory_arena`, `resume_from`, `oversubscribe` of both.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _ARENAS = (
     ("heap", re.compile(r"ma_?alloc|heap|ma_get", re.IGNORECASE)),
     ("stack", re.compile(r"ma_?push|stack|enuf|enough mem|out of memory|insufficient memory|MA_ERR", re.IGNORECASE)),
 )
+_TO = {"global": "for the global arrays", "stack": "for the stack", "heap": "for the heap"}
 _COORDINATES = re.compile(r"autoz|geom_binvr|internals?\b|redundant|\bzmat|zcoord", re.IGNORECASE)
 _SYMMETRY = re.compile(r"symmetr|abelian|\bsym_|\birrep", re.IGNORECASE)
 _SCF_ITERATIONS, _STEPS, _RESPONSE_ITERATIONS = 300, 100, 50
@@ -68,14 +69,20 @@ def _more_where_missing(failure: Failure) -> Change | None:
     found, arena = more_memory(failure), _arena(failure)
     if found is None or arena is None:
         return found
-    what = {"global": "for the global arrays", "stack": "for the stack", "heap": "for the heap"}[arena]
-    return replace(found, said=f"{found.said}, the difference {what}", params={"memory_arena": arena})
+    return replace(found, said=f"{found.said}, the difference {_TO[arena]}", params={"memory_arena": arena})
 
 
-def _raised_memory(failure: Failure) -> Change | None:
-    """More for each rank; a memory line of the deck's own gives way to all that was granted."""
-    found = more_memory(failure)
-    return None if found is None else replace(found, params={"memory_of_grant": True})
+def _raised(change: Callable[[Failure], Change | None]) -> Callable[[Failure], Change | None]:
+    """`change`, and what a rank then has more goes to the arena of the deck's memory line that was too small."""
+
+    def raised(failure: Failure) -> Change | None:
+        found, arena = change(failure), _arena(failure)
+        if found is None:
+            return None
+        to = _TO[arena] if arena else "for heap, stack and global arrays alike"
+        return replace(found, said=f"{found.said}, the difference {to}", params={"memory_arena": arena or "all"})
+
+    return raised
 
 
 def _nuclei_at_once(failure: Failure) -> Change | None:
@@ -178,7 +185,8 @@ _OF_TASK: dict[str, tuple[Remedy, ...]] = {
             "direct", _codes("scratch_full"), True,
             _setting("integrals computed when needed (direct), none written to disk", direct=True),
         ),
-        Remedy("more-memory", _codes("memory_exhausted"), True, _raised_memory),
+        Remedy("more-memory", _codes("memory_exhausted"), True, _raised(more_memory)),
+        Remedy("fewer-ranks", _codes("memory_exhausted"), True, _raised(fewer("ranks")), cap=3),
         *_EVERY,
         Remedy(
             "scf-iterations", _codes("scf_not_converged"), True,

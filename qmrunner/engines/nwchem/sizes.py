@@ -22,8 +22,8 @@ _GLOBAL_LEAST_MIB = 32
 _FACETS, _POINTS_PER_ATOM = 43688, 32
 # Matrices of nbf**2 numbers that a rank holds for itself, in an optimisation and in a shielding.
 _STACK_MATRICES = (8, 16)
-_DECK_MIB_PER_RANK = 400
-_LAUNCHER_MIB = 64
+DECK_MIB_PER_RANK = 400
+LAUNCHER_MIB = 64
 # Up to 18 atoms 11 to 42 MiB were measured: database, orbitals, grids and what lives for a moment.
 _SCRATCH_MIB = 48
 # Beside the arrays by rule; without it optimisations of 15 to 18 atoms used all of what the rule says.
@@ -149,7 +149,7 @@ def demand_of_molecule(task: str, atoms: Sequence[str], basis: str, cosmo: bool 
         cores_min=1,
         cores_max=useful_cores(len(atoms)),
         memory_mib_per_core=BASE_MIB_PER_RANK + local_mib(need),
-        memory_mib_base=_LAUNCHER_MIB + need.shared * 5 // 4 + cached_integrals_mib(atoms, basis) * 5 // 4,
+        memory_mib_base=LAUNCHER_MIB + need.shared * 5 // 4 + cached_integrals_mib(atoms, basis) * 5 // 4,
         scratch_mib=_SCRATCH_MIB + 2 * len(atoms) + 4 * matrices,
         shm_mib=_SHARED_MIB + need.shared,
     )
@@ -162,12 +162,12 @@ def local_mib(need: Arenas) -> int:
 
 def demand_of_deck(memory_mib_per_rank: int | None) -> Demand:
     """The reservation of a user's deck whose own memory line asks for this much, or for nothing."""
-    wanted = memory_mib_per_rank or _DECK_MIB_PER_RANK
+    wanted = memory_mib_per_rank or DECK_MIB_PER_RANK
     return Demand(
         cores_min=1,
         cores_max=8,
         memory_mib_per_core=BASE_MIB_PER_RANK + wanted,
-        memory_mib_base=_LAUNCHER_MIB,
+        memory_mib_base=LAUNCHER_MIB,
         scratch_mib=1024,
         shm_mib=48,  # a container's default of 64 MiB carries one small deck
     )
@@ -180,13 +180,13 @@ def useful_cores(atoms: int) -> int:
 
 def ranks_that_fit(cores: int, memory_mib: int, need: Arenas) -> int:
     """How many ranks with these arenas the memory of a grant carries, at least one."""
-    room = (memory_mib - _LAUNCHER_MIB - need.shared * 5 // 4) // (BASE_MIB_PER_RANK + local_mib(need))
+    room = (memory_mib - LAUNCHER_MIB - need.shared * 5 // 4) // (BASE_MIB_PER_RANK + local_mib(need))
     return max(1, min(cores, room))
 
 
 def deck_memory_mib(ranks: int, memory_mib: int) -> int:
     """What the memory line of one rank may total under a grant of `memory_mib` for all of them."""
-    return max(LOCAL_MIB_PER_RANK, (memory_mib - _LAUNCHER_MIB) // ranks - BASE_MIB_PER_RANK)
+    return max(LOCAL_MIB_PER_RANK, (memory_mib - LAUNCHER_MIB) // ranks - BASE_MIB_PER_RANK)
 
 
 def memory_directive(ranks: int, memory_mib: int, need: Arenas, cached_mib: int = 0, raised: str | None = None) -> str:
