@@ -89,6 +89,25 @@ def job_view(app: App, job_id: str) -> dict[str, Any]:
     return {"job": {**_job(job), "progress": _progress(job, steps), "steps": rows}}
 
 
+def submitted_view(app: App, job_id: str) -> dict[str, Any]:
+    """`qmrunner submit --json`: the job, and what each of its steps will have reserved."""
+    _, steps, _, _ = _load(app, job_id)
+    return {"id": job_id, "steps": [{"id": step.name, "needs": needs(step)} for step in steps]}
+
+
+def needs(step: Step) -> dict[str, int]:
+    """What a step asks for: cores, MiB for each of them and beside them."""
+    demand = step.demand
+    return {
+        "cores_min": demand.cores_min,
+        "cores_max": demand.cores_max,
+        "memory_mib_per_core": demand.memory_mib_per_core,
+        "memory_mib_base": demand.memory_mib_base,
+        "scratch_mib": demand.scratch_mib,
+        "shm_mib": demand.shm_mib,
+    }
+
+
 def result_view(app: App, job_id: str) -> dict[str, Any]:
     """`qmrunner result JOB`. Raises NotReadyError while there is none."""
     job, steps, _, _ = _load(app, job_id)
@@ -176,6 +195,7 @@ def _steps(
                 "heartbeat_age_s": None if beat is None else round(max(0.0, now - beat), 1),
                 "cores": one.grant.cores if one and live else None,
                 "progress": with_time_left(one.progress, now if live else None) if one else {},
+                "needs": needs(step),
                 "reserved": asdict(one.grant) if one and live else None,
                 "usage": one.usage if one else {},
                 "waits_for": nobody or step.waits_for if step.state is StepState.READY else None,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +306,7 @@ def _attempt(known: _Known, one: Attempt) -> dict[str, Any]:
         "summary": one.summary,
         "changed": remedies.changed(one.notes, one.number),
         "cores": one.grant.cores,
+        "reserved": asdict(one.grant),
         "notes": list(one.notes),
         "usage": one.usage,
         "log": one.log,

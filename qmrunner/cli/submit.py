@@ -268,7 +268,9 @@ def _hand_in(submission: Submission, wait: bool, as_json: bool, opened: App | No
     job_id = opened.submit(submission)
     if not wait:
         if as_json:
-            print_json({"id": job_id})
+            from qmrunner import views
+
+            print_json(views.submitted_view(opened, job_id))
         else:
             say(job_id)
             if holder_of(opened.settings.run_root) is None and opened.store.is_sqlite:

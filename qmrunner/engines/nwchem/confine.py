@@ -20,6 +20,8 @@ from qmrunner.engines.nwchem.reader import FOLDERS, Line, Statement, lower
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _END = re.compile(rb"\r\n|\r|\n")
+# They part pages in editors; NWChem takes them for letters.
+_PAGES, _FEED = re.compile(rb"[\x0b\x0c]"), re.compile("[\x0b\x0c]")
 _INCLUDE = re.compile(r"(?:^|[\r\n])(include.?([^\r\n]*))", re.IGNORECASE)
 _RUN_NAME = re.compile(r"(?!\.+$)[\w.+(),=@-]{1,64}", re.ASCII)
 _RUNS = ("start", "restart", "continue")
@@ -88,15 +90,28 @@ class _Check:
 
     def _file(self, name: str, *, top: bool) -> None:
         data = self.files[name]
-        control = _CONTROL.search(data)
-        if control:
-            before = _END.split(data[: control.start()])
-            text = _END.split(data)[len(before) - 1].decode("latin-1")
-            self._add(name, len(before), text, "holds a control character", "write the line again, as plain text")
-        for line in reader.read(data):
+        lines = reader.read(data)
+        self._control(name, data, lines)
+        for line in lines:
             self._line(name, line, top=top)
             if line.first < line.last and (name, line.first) not in self._refused:
                 self._parts(name, line, data[line.start : line.end])
+
+    def _control(self, name: str, data: bytes, lines: list[Line]) -> None:
+        """Refuse control characters, but for form feeds of pages in comments that hide nothing."""
+        physical = _END.split(data)
+        read = [text for line in lines for text in (line.included or "", *(said.text for said in line.statements))]
+        strange = (number for number, text in enumerate(physical, start=1) if _CONTROL.search(text))
+        only_comments = self.modules is None and not any(_FEED.search(text) for text in read)
+        for number in strange:
+            # Of a continued line nothing is passed over: builds by other compilers may end it elsewhere.
+            joined = any(one.rstrip(b" \t").endswith(b"\\") for one in physical[max(0, number - 2) : number])
+            parts = _PAGES.split(physical[number - 1])
+            hidden = any(_of_statement(said, self.files) for part in parts for said in reader.statements(part))
+            if hidden or joined or not only_comments or any(map(_CONTROL.search, parts)):
+                text = physical[number - 1].decode("latin-1")
+                self._add(name, number, text, "holds a control character", "write the line again, as plain text")
+                return
 
     def _line(self, name: str, line: Line, *, top: bool) -> None:
         if line.cut:

@@ -17,8 +17,11 @@ from qmrunner.engines.nwchem.reader import Line, Statement
 from qmrunner.engines.nwchem.sizes import DECK_MIB_PER_RANK, deck_memory_mib
 from qmrunner.errors import QmrunnerError, UsageError
 
-_NOT_AN_ATOM = re.compile(r"(symmetry|load|zmatrix|zcoord|system|bq)", re.IGNORECASE)
-_ATOM = re.compile(r"\s*[A-Za-z]{1,2}\S*(\s+[-+]?\d*\.?\d+([eEdD][-+]?\d+)?){3}")
+# What stands in a geometry block and is no atom, so that its lines are not its atoms (geom_input.F).
+_NOT_AN_ATOM = frozenset(
+    ["symmetry", "load", "file", "source", "carfile", "system", "zcoord", "zmt", "zmat", "zmatr", "zmatri", "zmatrix"]
+)
+_NO_NUCLEUS = ("bq", "x")
 _OURS = "# qmrunner: "
 _LONGEST_COMMENT = 500
 
@@ -42,8 +45,8 @@ def check_deck(text: str, beside: Beside = _nothing) -> Asked | None:
     """Refuse a deck that cannot compute anything; what its memory line asks for, None without one.
 
     Raises UsageError: `no_task` when the deck is empty or has no task line (NWChem would exit 0 having done nothing),
-    `input_error` when it is not text, `memory_spec_invalid` when NWChem would stop at its memory line. `beside` has the
-    files that the deck may include.
+    `input_error` when it is not text, or a quote that is not closed hides its tasks, `memory_spec_invalid` when NWChem
+    would stop at its memory line. `beside` has the files that the deck may include.
     """
     if "\0" in text:
         raise UsageError(
@@ -52,14 +55,26 @@ def check_deck(text: str, beside: Beside = _nothing) -> Asked | None:
     if not text.strip():
         raise UsageError("no_task", "The deck is empty.", remedy="Hand in an NWChem input with at least one task line.")
     if not tasks(text) and not includes_files(text):
-        last = text.strip().splitlines()[-1].strip()
+        _refuse_open_quote(text)
+        last = re.split(r"[\r\n]+", text.strip(" \t\r\n"))[-1].strip(" \t")
         raise UsageError(
             "no_task",
             "The deck has no task line: NWChem would read it, compute nothing and report success.",
-            evidence=f"last line: {last}",
+            evidence="last line: " + "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in last),
             remedy="Add a line such as `task dft energy`.",
         )
     return memory.asked(text, beside)
+
+
+def _refuse_open_quote(text: str) -> None:
+    said = next((said for said in reader.statements(reader.encode(text)) if said.broken), None)
+    if said is not None:
+        raise UsageError(
+            "input_error",
+            "A double quote is not closed, and NWChem reads nothing behind it.",
+            evidence=f"line {said.line}: {reader.shown(said.text.strip())}",
+            remedy="Close it on its line. A `;` or `#` ends a text in quotes, too: write `\\;` or `\\#`.",
+        )
 
 
 def tasks(text: str) -> tuple[str, ...]:
@@ -78,18 +93,19 @@ def atoms_in_deck(text: str) -> int | None:
 
     NWChem drops an atom that coincides with another without a word, so the count is compared with the output's.
     """
-    counts, inside = [], False
+    count, blocks, inside = 0, 0, False
+    if includes_files(text):
+        return None
     for said in _statements(text):
         if said.directive == "geometry":
-            inside = True
-            counts.append(0)
+            blocks, inside = blocks + 1, True
         elif inside and said.directive == "end":
             inside = False
-        elif inside and _NOT_AN_ATOM.match(said.directive):
+        elif inside and (said.directive in _NOT_AN_ATOM or said.directive.startswith(_NO_NUCLEUS)):
             return None
-        elif inside and _ATOM.match(said.text):
-            counts[-1] += 1
-    return counts[0] if len(counts) == 1 and counts[0] else None
+        elif inside and said.directive:
+            count += 1
+    return count if blocks == 1 and count and not inside else None
 
 
 def rewrite(

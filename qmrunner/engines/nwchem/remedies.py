@@ -185,7 +185,7 @@ _OF_TASK: dict[str, tuple[Remedy, ...]] = {
             "direct", _codes("scratch_full"), True,
             _setting("integrals computed when needed (direct), none written to disk", direct=True),
         ),
-        Remedy("more-memory", _codes("memory_exhausted"), True, _raised(more_memory)),
+        Remedy("more-memory", _codes("memory_exhausted"), True, _raised(more_memory), cap=3),
         Remedy("fewer-ranks", _codes("memory_exhausted"), True, _raised(fewer("ranks")), cap=3),
         *_EVERY,
         Remedy(
