@@ -206,7 +206,7 @@ def remedied(line: str, evidence: str, *, has_mib: int, cores: int = 1) -> Remed
         ("createfile: failed ga_create", "memory heap 100 mb stack 100 mb global 1000 mb"),
         ("hf2mkr: MA_push_get failed", "memory heap 100 mb stack 700 mb global 400 mb"),
         ("grid: MA_alloc_get failed", "memory heap 700 mb stack 100 mb global 400 mb"),
-        ("out of something", "memory heap 200 mb stack 200 mb global 800 mb"),
+        ("out of something", "memory heap 300 mb stack 300 mb global 600 mb"),
     ],
 )
 def test_more_memory_goes_to_the_arena_that_was_too_small(evidence: str, line: str, tmp_path: Path) -> None:
@@ -218,6 +218,16 @@ def test_more_memory_goes_to_the_arena_that_was_too_small(evidence: str, line: s
     command = NWChem().prepare(step("nwchem", "deck", **found.params), context)
     assert f"\n{line}\n" in command.files["in.nw"]
     assert f"replaced by `{line}`" in "\n".join(command.notes)
+
+
+def test_an_arena_that_was_raised_before_stays_so() -> None:
+    failed = Outcome("failed", "memory_exhausted", failure_class="resource", evidence=Evidence("MA_push_get failed"))
+    named = replace(step("nwchem", "deck", memory_arena="global"), demand=sizes.demand_of_deck(600))
+    grant = Grant(1, named.demand.memory_mib(1), 500, 500)
+    found = propose(Failure(named, failed, grant, Capacity(1, 1, 9000)), NWChem().remedies("deck"), "neutral")
+    assert found is not None
+    assert found.params["memory_arena"] == "stack global"
+    assert found.said == "1600 MiB for each core instead of 800, the difference for the stack and for the global arrays"
 
 
 def test_without_more_memory_half_the_ranks_get_that_of_all_in_the_arena_that_was_too_small() -> None:

@@ -65,14 +65,12 @@ class Asked:
         """The line that says exactly this."""
         return self._line({"heap": self.heap, "stack": self.stack, "global": self.shared})
 
-    def raised(self, arena: str, total_mib: int) -> str:
-        """The line of `total_mib` in which one of `ARENAS` has all that the line has more; with any other word each has
-        in proportion. Never less than now for any."""
+    def raised(self, arenas: str, total_mib: int) -> str:
+        """The line of `total_mib` in which the arenas named here have all that it has more, in equal parts."""
         now = {"heap": self.heap, "stack": self.stack, "global": self.shared}
-        have, total = sum(now.values()), max(total_mib, self.total_mib) * _WORDS_PER_MIB
-        if arena not in now:
-            return self._line({name: words * total // have for name, words in now.items()})
-        return self._line({**now, arena: now[arena] + total - have})
+        more = max(0, total_mib - self.total_mib) * _WORDS_PER_MIB
+        named = arenas.split()
+        return self._line({name: words + more // len(named) * (name in named) for name, words in now.items()})
 
     def _line(self, words: Mapping[str, int]) -> str:
         parts = (f"{name} {_amount(words[name])}" for name in ARENAS)

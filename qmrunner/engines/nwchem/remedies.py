@@ -23,9 +23,9 @@ _ARENAS = (
     ("heap", re.compile(r"ma_?alloc|heap|ma_get", re.IGNORECASE)),
     ("stack", re.compile(r"ma_?push|stack|enuf|enough mem|out of memory|insufficient memory|MA_ERR", re.IGNORECASE)),
 )
-_TO = {"global": "for the global arrays", "stack": "for the stack", "heap": "for the heap"}
+_TO = {"heap": "for the heap", "stack": "for the stack", "global": "for the global arrays"}
 _COORDINATES = re.compile(r"autoz|geom_binvr|internals?\b|redundant|\bzmat|zcoord", re.IGNORECASE)
-_SYMMETRY = re.compile(r"symmetr|abelian|\bsym_|\birrep", re.IGNORECASE)
+_SYMMETRY = re.compile(r"symmetr|autosym|abelian|\bsym_|\birrep", re.IGNORECASE)
 _SCF_ITERATIONS, _STEPS, _RESPONSE_ITERATIONS = 300, 100, 50
 _RESUME_LADDER = ("geometry", "input")
 
@@ -79,8 +79,11 @@ def _raised(change: Callable[[Failure], Change | None]) -> Callable[[Failure], C
         found, arena = change(failure), _arena(failure)
         if found is None:
             return None
-        to = _TO[arena] if arena else "for heap, stack and global arrays alike"
-        return replace(found, said=f"{found.said}, the difference {to}", params={"memory_arena": arena or "all"})
+        # What was too small before must not become so again.
+        before = str(failure.step.params.get("memory_arena") or "").split()
+        arenas = [name for name in _TO if arena is None or name in (arena, *before)]
+        said = f"{found.said}, the difference {' and '.join(_TO[name] for name in arenas)}"
+        return replace(found, said=said, params={"memory_arena": " ".join(arenas)})
 
     return raised
 
@@ -197,7 +200,7 @@ _OF_TASK: dict[str, tuple[Remedy, ...]] = {
             _said(_COORDINATES, _setting("Cartesian instead of internal coordinates (noautoz)", noautoz=True)),
         ),
         Remedy(
-            "noautosym", _codes("geometry_bad"), True,
+            "noautosym", _codes("geometry_bad", "input_error"), True,
             _said(_SYMMETRY, _setting("the symmetry of the molecule is not used (noautosym)", noautosym=True)),
         ),
         Remedy(
