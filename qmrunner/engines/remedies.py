@@ -19,7 +19,9 @@ def fewer(what: str) -> Callable[[Failure], Change | None]:
         cores = max(demand.cores_min, held // 2)
         if cores >= held:
             return None
-        spare = demand.memory_mib(held) - demand.memory_mib(cores)
+        # As far as this worker has it: a demand that fits no worker would be held.
+        all_of_it = min(demand.memory_mib(held), max(failure.capacity.memory_mib, demand.memory_mib(cores)))
+        spare = all_of_it - demand.memory_mib(cores)
         return Change(
             f"{cores} {what if cores > 1 else what[:-1]} instead of {held}, with the memory of all",
             demand=replace(demand, cores_max=cores, memory_mib_base=demand.memory_mib_base + spare),
