@@ -15,7 +15,7 @@ import pytest
 from tests.support import ROOT
 
 PACKAGE = ROOT / "qmrunner"
-LIGHT_CHEMISTRY = {"qmrunner.chemistry.xyz", "qmrunner.chemistry.elements", "qmrunner.chemistry.molecule"}
+LIGHT_CHEMISTRY = {f"qmrunner.chemistry.{name}" for name in ("xyz", "elements", "molecule", "topology")}
 # Room or module → what of qmrunner it may import. A name allows everything below it.
 MAY = {
     "qmrunner.model": {"qmrunner.model"},

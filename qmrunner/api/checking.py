@@ -48,6 +48,7 @@ def check(form: Form, paths: Sequence[str], crest_installed: bool, strict: bool)
             "max_lost_weight": form.max_lost_weight,
             "max_atoms": form.max_atoms,
             "crest_installed": crest_installed,
+            "allow_topology_change": form.allow_topology_change,
             "charge": form.charge,
             "multiplicity": form.multiplicity,
             "temperature_k": form.temperature_k,

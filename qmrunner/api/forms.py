@@ -44,6 +44,7 @@ class _Molecule(_Form):
     charge: int | None = Field(None, ge=-1000, le=1000, description="Total charge.")
     multiplicity: int | None = Field(None, ge=-1000, le=1000, description="Spin multiplicity.")
     temperature_k: float = Field(TEMPERATURE_K, description="For Boltzmann weights, kelvin.")
+    allow_topology_change: bool = Field(False, description="Keep structures that became another molecule, with a note.")
 
 
 class NmrForm(_Molecule):

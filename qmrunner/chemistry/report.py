@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qmrunner.chemistry import average, equivalence, select, sources
+from qmrunner.chemistry import average, equivalence, select, sources, topology
 from qmrunner.chemistry.equivalence import Equivalence
 from qmrunner.chemistry.scaling import NUCLEI, Line, line_for
 from qmrunner.chemistry.shieldings import Conformer, read_conformer
@@ -31,6 +31,23 @@ _COLUMNS = (
     "own_shielding_ppm",
     "equivalent_atoms",
 )
+
+
+def as_computed(task: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
+    """The task with the bonds of its lowest structure, where the job accepts that it became another molecule; and the
+    notes on that. Signals are averaged over the atoms of the molecule that was computed, not of the one handed in."""
+    symbols, bonds = list(task["symbols"]), [(int(a), int(b)) for a, b in task["bonds"]]
+    unclear = [(int(a), int(b)) for a, b in task.get("unclear_bonds") or ()]
+    found = [read_conformer(entry, symbols) for entry in task["conformers"]]
+    changes = {one.id: topology.compare(symbols, bonds, one.coordinates, unclear) for one in found}
+    lowest = changes[min(found, key=lambda one: one.energy_hartree).id]
+    notes = [f"{name}: {topology.accepted(topology.described(c, symbols, bonds))}" for name, c in changes.items() if c]
+    if len({(one.broken, one.made) for one in changes.values()}) > 1:
+        notes.append("the conformers are not one molecule: their shifts are averaged as if they were the lowest one")
+    if not lowest:
+        return task, notes
+    own = sorted({*bonds, *lowest.made} - set(lowest.broken))
+    return {**task, "bonds": own, "smiles": None, "source": {}}, notes
 
 
 def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qmrunner.chemistry import alike, embed
+from qmrunner.chemistry import alike, embed, topology
 from qmrunner.chemistry.embed import Embedded
 from qmrunner.chemistry.graphs import load_rdkit
 from qmrunner.chemistry.select import SAME_ANGSTROM
+from qmrunner.errors import JobFailedError
 
 # Force fields overrate hydrogen bonds and know no solvent: the window is wide, xTB ranks what passes it.
 WINDOW_KCAL = 15.0
@@ -26,8 +27,17 @@ class Found:
     notes: tuple[str, ...]
 
 
-def search(mol: Any, bonds: Sequence[tuple[int, int]], candidates: int, most: int, seed: int, say: Say) -> Found:
-    """Conformers of an RDKit molecule with all hydrogens; `bonds` are pairs of atom numbers from 1.
+def search(
+    mol: Any,
+    bonds: Sequence[tuple[int, int]],
+    candidates: int,
+    most: int,
+    seed: int,
+    say: Say,
+    unclear: Sequence[tuple[int, int]] = (),
+) -> Found:
+    """Conformers of an RDKit molecule with all hydrogens; `bonds` are pairs of atom numbers from 1, `unclear` those
+    that may be one or not.
 
     A stereocentre that the input leaves open is settled as in the first structure found, so that all conformers are of
     one isomer. Raises JobFailedError `embed_failed`.
@@ -36,6 +46,15 @@ def search(mol: Any, bonds: Sequence[tuple[int, int]], candidates: int, most: in
     notes = _settle_stereo(mol, seed)
     field, found = embed.embed(mol, candidates, seed, lambda fraction, text: say(0.7 * fraction, text))
     say(0.8, f"comparing {len(found)} structures")
+    placed, found = found, tuple(one for one in found if not topology.compare(symbols, bonds, one.coordinates, unclear))
+    if not found:
+        change = topology.compare(symbols, bonds, placed[0].coordinates, unclear)
+        raise JobFailedError(
+            topology.CODE,
+            f"none of {len(placed)} structures by {field} has the bonds of the molecule",
+            evidence=topology.described(change, symbols, bonds),
+            remedy="give a three-dimensional structure with --conformers crest or none",
+        )
     comparer = alike.Comparer(symbols, bonds, mirrors=not alike.has_stereocentres(symbols, bonds))
     kept: list[Embedded] = []
     outside = same = surplus = 0
@@ -49,6 +68,7 @@ def search(mol: Any, bonds: Sequence[tuple[int, int]], candidates: int, most: in
         else:
             kept.append(one)
     dropped = {
+        "other bonds than the molecule": len(placed) - len(found),
         f"more than {WINDOW_KCAL:g} kcal/mol above the lowest by {field}": outside,
         f"within {SAME_ANGSTROM:g} Å RMSD of one with less energy": same,
         f"more than the {most} lowest by {field}": surplus,

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qmrunner.chemistry import alike, average, graphs
+from qmrunner.chemistry import alike, average, topology
 from qmrunner.chemistry.molecule import Point
 
 KCAL_PER_HARTREE = 627.5094740631
 # Closer than this, two structures are one conformer.
 SAME_ANGSTROM = 0.2
+_OTHER = "it became another molecule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,24 +32,25 @@ def choose(
     window_kcal: float,
     most: int | None,
     temperature_k: float,
+    refused: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """One row for each candidate, lowest energy first: `id`, `energy_hartree`, `relative_kcal_mol`, `weight`,
     `degeneracy`, `state` (``kept`` or ``dropped``) and `reason`.
 
-    In this order: its bonds are not those of the molecule; outside the energy window above the lowest; the same as a
-    lower one; more than `most`. A mirror image is the same conformer of a molecule without stereocentres; it counts as
-    `degeneracy` 2 in the weight. The result does not depend on the order of the candidates.
+    In this order: it is `refused`, by id, because of its bonds (see `reacted`); outside the energy window above the
+    lowest; the same as a lower one; more than `most`. A mirror image is the same conformer of a molecule without
+    stereocentres; it counts as `degeneracy` 2 in the weight. The result does not depend on the order of the candidates.
     """
     comparer = alike.Comparer(symbols, bonds, mirrors=not alike.has_stereocentres(symbols, bonds))
     # Rounded: which of two equal ones comes first must not hang on the last digits of a restarted calculation.
     order = sorted(candidates, key=lambda one: (round(one.energy_hartree, 6), one.id))
-    reacted = _reacted(order, symbols, bonds)
-    order = [*(one for one in order if one.id not in reacted), *(one for one in order if one.id in reacted)]
+    other = {name: f"{_OTHER}: {text}" for name, text in (refused or {}).items()}
+    order = [*(one for one in order if one.id not in other), *(one for one in order if one.id in other)]
     kept: list[Candidate] = []
     rows = []
     for one in order:
         above = (one.energy_hartree - order[0].energy_hartree) * KCAL_PER_HARTREE
-        reason = reacted.get(one.id) or _why_not(one, above, kept, comparer, window_kcal, most)
+        reason = other.get(one.id) or _why_not(one, above, kept, comparer, window_kcal, most)
         if reason is None:
             kept.append(one)
         rows.append(_row(one, above, reason, comparer))
@@ -56,22 +58,15 @@ def choose(
     return rows
 
 
-def _reacted(
-    candidates: Sequence[Candidate], symbols: Sequence[str], bonds: Sequence[tuple[int, int]]
+def reacted(
+    candidates: Sequence[Candidate],
+    symbols: Sequence[str],
+    bonds: Sequence[tuple[int, int]],
+    unclear: Sequence[tuple[int, int]] = (),
 ) -> dict[str, str]:
-    """Why, by id, for candidates that became another molecule; none where distances never show the molecule's bonds."""
-    expected = {(min(a, b), max(a, b)) for a, b in bonds}
-    found = {one.id: set(graphs.perceive_bonds(symbols, one.coordinates)) for one in candidates}
-    if expected not in found.values():
-        return {}
-    return {name: _changed(expected, seen, symbols) for name, seen in found.items() if seen != expected}
-
-
-def _changed(expected: set[tuple[int, int]], seen: set[tuple[int, int]], symbols: Sequence[str]) -> str:
-    def listed(pairs: set[tuple[int, int]]) -> str:
-        return ", ".join(f"{symbols[a - 1]}{a}-{symbols[b - 1]}{b}" for a, b in sorted(pairs)[:4]) or "none"
-
-    return f"it became another molecule: bonds broken {listed(expected - seen)}, made {listed(seen - expected)}"
+    """What changed, by id, in candidates that became another molecule (see `topology`)."""
+    found = {one.id: topology.compare(symbols, bonds, one.coordinates, unclear) for one in candidates}
+    return {name: topology.described(change, symbols, bonds) for name, change in found.items() if change}
 
 
 def _why_not(

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner.chemistry import embed as embedding
-from qmrunner.chemistry import report, search, select, shieldings, sources
+from qmrunner.chemistry import report, search, select, shieldings, sources, topology
 from qmrunner.chemistry.embed import Embedded
 from qmrunner.chemistry.xyz import write_xyz
+from qmrunner.errors import JobFailedError
 
 Say = Callable[[float, str], None]
 
@@ -48,7 +49,7 @@ def run_search(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """
     mol = sources.molecule_of(task)
     seed, candidates, most = int(task.get("seed", embedding.SEED)), int(task["candidates"]), int(task["keep"])
-    found = search.search(mol, _bonds(task), candidates, most, seed, say)
+    found = search.search(mol, _bonds(task), candidates, most, seed, say, _bonds(task, "unclear_bonds"))
     say(1.0, f"{len(found.conformers)} conformers among {candidates} structures")
     return {
         "method": "ETKDGv3",
@@ -86,13 +87,22 @@ def run_select(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """`select`: which conformers are kept; see `select.choose`.
 
     Reads `conformers` (`id`, `energy`: a JSON file with `energy_hartree`, `geometry`: an XYZ file) or `ensemble` (an
-    XYZ file of all, energy in hartree in each comment), `symbols`, `bonds`, `window_kcal`, `most`, `temperature_k`.
-    Writes the kept ones as `cN.xyz`, the lowest also as `geometry.xyz`, and all kept as `ensemble.xyz`. Raises
-    JobFailedError `incomplete_input`, `no_conformers`.
-    """
+    XYZ file of all, energy in hartree in each comment), `symbols`, `bonds`, `window_kcal`, `most`, `temperature_k`, and
+    of `unclear_bonds`, `allow_topology_change` and `vacuum` what there is. Writes the kept ones as `cN.xyz`, the lowest
+    also as `geometry.xyz`, and all kept as `ensemble.xyz`. Raises JobFailedError `incomplete_input`, `no_conformers`,
+    `topology_changed` where none is the molecule."""
     symbols = list(task["symbols"])
     candidates = shieldings.read_candidates(task, symbols)
     say(0.2, f"comparing {len(candidates)} conformers")
+    other = select.reacted(candidates, symbols, _bonds(task), _bonds(task, "unclear_bonds"))
+    accepts = bool(task.get("allow_topology_change"))
+    if len(other) == len(candidates) and not accepts:
+        raise JobFailedError(
+            topology.CODE,
+            f"all {len(candidates)} conformers became another molecule",
+            evidence=other[candidates[0].id],
+            remedy=topology.remedy(in_vacuum=bool(task.get("vacuum"))),
+        )
     rows = select.choose(
         candidates,
         symbols,
@@ -100,6 +110,7 @@ def run_select(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
         window_kcal=float(task["window_kcal"]),
         most=task.get("most"),
         temperature_k=float(task["temperature_k"]),
+        refused={} if accepts else other,
     )
     points = {one.id: one.coordinates for one in candidates}
     kept = [row["id"] for row in rows if row["state"] == "kept"]
@@ -115,13 +126,22 @@ def run_select(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
         "window_kcal": task["window_kcal"],
         "most": task.get("most"),
         "rmsd_angstrom": select.SAME_ANGSTROM,
+        "notes": _of_others(other, kept, accepts),
         "files": ["ensemble.xyz", "geometry.xyz", *(f"{name}.xyz" for name in kept)],
         "versions": versions(),
     }
 
 
+def _of_others(other: Mapping[str, str], kept: Sequence[str], accepts: bool) -> list[str]:
+    """Notes on conformers that became another molecule."""
+    if accepts:
+        return [f"{name}: {topology.accepted(text)}" for name, text in other.items() if name in kept]
+    return [f"{name} was dropped, for it became another molecule: {text}" for name, text in other.items()]
+
+
 def run_shifts(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """`shifts`: shieldings and energies of all conformers to shifts, tables and plots. See `report`."""
+    task, changes = report.as_computed(task)
     result = report.evaluate(task)
     say(0.3, f"{len(result['shifts'])} shifts from {len(result['conformers'])} conformer(s)")
     files = report.write(result, task)
@@ -130,7 +150,7 @@ def run_shifts(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
     drawn, notes = report.show(result, task)
     files += drawn
     say(1.0, "wrote " + ", ".join(files))
-    return {**result, "files": files, "notes": [*result["notes"], *notes], "versions": versions()}
+    return {**result, "files": files, "notes": [*changes, *result["notes"], *notes], "versions": versions()}
 
 
 TASKS: dict[str, Callable[[Mapping[str, Any], Say], dict[str, Any]]] = {
@@ -141,8 +161,8 @@ TASKS: dict[str, Callable[[Mapping[str, Any], Say], dict[str, Any]]] = {
 }
 
 
-def _bonds(task: Mapping[str, Any]) -> list[tuple[int, int]]:
-    return [(int(a), int(b)) for a, b in task["bonds"]]
+def _bonds(task: Mapping[str, Any], name: str = "bonds") -> list[tuple[int, int]]:
+    return [(int(a), int(b)) for a, b in task.get(name) or ()]
 
 
 def versions() -> dict[str, str | None]:

@@ -25,6 +25,9 @@ Wait = Annotated[bool, typer.Option("--wait", help="Follow the job to its end; e
 Altering = Annotated[
     bool, typer.Option("--allow-altering", help="Remedies of this job may alter the answer; each is on record.")
 ]
+Changing = Annotated[
+    bool, typer.Option("--allow-topology-change", help="Keep structures that became another molecule, with a note.")
+]
 Require = Annotated[
     list[str] | None, typer.Option("--require", metavar="LABEL", help="Run only where QMRUNNER_LABELS has this label.")
 ]
@@ -70,6 +73,7 @@ def nmr(
     charge: Charge = None,
     mult: Mult = None,
     temperature: Temperature = 298.15,
+    allow_topology_change: Changing = False,
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
@@ -92,6 +96,7 @@ def nmr(
         max_lost_weight=max_lost_weight,
         max_atoms=max_atoms or opened.settings.max_atoms,
         crest_installed=_has_crest(opened, conformers),
+        allow_topology_change=allow_topology_change,
         charge=charge,
         multiplicity=mult,
         temperature_k=temperature,
@@ -113,6 +118,7 @@ def conformers(
     charge: Charge = None,
     mult: Mult = None,
     temperature: Temperature = 298.15,
+    allow_topology_change: Changing = False,
     name: Name = None,
     priority: Priority = 0,
     key: Key = None,
@@ -134,6 +140,7 @@ def conformers(
         max_lost_weight=max_lost_weight,
         max_atoms=max_atoms or opened.settings.max_atoms,
         crest_installed=_has_crest(opened, conformers),
+        allow_topology_change=allow_topology_change,
         charge=charge,
         multiplicity=mult,
         temperature_k=temperature,

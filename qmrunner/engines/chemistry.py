@@ -45,7 +45,12 @@ _OWN_LINES = 20_000  # at the end of the log: where our own error line is looked
 _ERROR = re.compile(r"^error (?P<code>[a-z][a-z0-9_]*): (?P<message>.*)$")
 _PROGRESS = re.compile(r"^progress (?P<fraction>[01]\.\d+) (?P<text>.*)$")
 # Deterministic code: the same input fails the same way, unless the machine is to blame.
-_CLASSES: dict[str, FailureClass] = {"scratch_full": "resource", "rdkit_missing": "operator", "embed_failed": "method"}
+_CLASSES: dict[str, FailureClass] = {
+    "scratch_full": "resource",
+    "rdkit_missing": "operator",
+    "embed_failed": "method",
+    "topology_changed": "method",
+}
 
 
 class Chemistry:

@@ -43,7 +43,12 @@ def stopped(reason: str, catalogue: Catalogue, log: Path) -> Outcome:
 
 
 def crashed_behind(outcome: Outcome, exit: Exit) -> Outcome:
-    """A success whose program ended badly behind its end mark and its complete result: such an end changes nothing."""
+    """A success whose program ended badly behind its end mark and its complete result: such an end changes nothing.
+
+    Nor does it change what a check of that result found: an outcome that is no success is given back as it is.
+    """
+    if outcome.state != "succeeded":
+        return outcome
     note = f"{signatures.describe(exit)}, but only after the result was complete"
     notes = [*outcome.result.get("notes", ()), note]
     summary = f"{outcome.summary}; {note}" if outcome.summary else note

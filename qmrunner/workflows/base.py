@@ -14,6 +14,11 @@ _HELPERS = {
     "preopt": "the DFT optimisation starts from the structure as it was",
     "hessian": "the DFT optimisation starts with NWChem's own guess of the Hessian",
 }
+# Code of a structure whose bonds are not those of the input any more, and the stages that can find one. After the
+# Hessian's optimisation the structure before it is used.
+TOPOLOGY_CHANGED = "topology_changed"
+_OPTIMISING = frozenset({"preopt", "optimise"})
+_TELLING = frozenset({*_HELPERS, "optimise", "select"})
 _NOT_STARTED = frozenset({StepState.WAITING, StepState.READY})
 
 
@@ -60,18 +65,29 @@ def broken(steps: Sequence[Step]) -> Plan | None:
 
 
 def failed_helper(step: Step) -> bool:
-    """Whether this is a step that only saves time, and failed: what comes after does without it."""
-    return step.stage in _HELPERS and step.state == StepState.FAILED
+    """Whether this is a step that only saves time, and failed: what comes after does without it.
+
+    A structure that became another molecule is not left to the next program, which may well make the same of it.
+    """
+    return step.stage in _HELPERS and step.state == StepState.FAILED and not became_another(step)
 
 
-def helper_notes(steps: Sequence[Step]) -> list[str]:
-    """What people must know of helpers: which one failed and what was done instead, or what it says itself."""
+def became_another(step: Step) -> bool:
+    """Whether a step failed because its structure became another molecule."""
+    return step.stage in _OPTIMISING and step.state == StepState.FAILED and step.code == TOPOLOGY_CHANGED
+
+
+def step_notes(steps: Sequence[Step]) -> list[str]:
+    """What people must know of the steps before the answer: which helper failed and what was done instead, which
+    conformer became another molecule, or what a step says itself."""
     there, found = by_name(steps), []
     for step in steps:
         optimised = there.get(f"optimise-{step.name.partition('-')[2]}")
         if failed_helper(step) and optimised is not None:
             found.append(f"{step.name} failed ({step.code or 'no code'}): {_HELPERS[step.stage]}")
-        elif step.stage in _HELPERS and step.state == StepState.SUCCEEDED:
+        elif became_another(step):
+            found.append(f"{step.name} dropped its conformer: {step.summary or TOPOLOGY_CHANGED}")
+        elif step.stage in _TELLING and step.state == StepState.SUCCEEDED:
             found += [f"{step.name}: {note}" for note in step.result.get("notes") or ()]
     return found
 

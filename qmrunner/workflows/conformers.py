@@ -42,7 +42,7 @@ class ConformersWorkflow:
         answer["solvent"] = job.params["solvent"]
         answer["conformers"] = ensemble.rows(job, steps)
         answer["provenance"]["conformers"] = account(job, steps)
-        answer["notes"] = list(job.params.get("notes") or ())
+        answer["notes"] = [*(job.params.get("notes") or ()), *base.step_notes(steps)]
         return answer
 
     def progress(self, job: Job, steps: Sequence[Step]) -> dict[str, Any]:

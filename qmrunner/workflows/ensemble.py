@@ -4,7 +4,9 @@ conformers → one xTB optimisation each → `select-xtb` → for each kept one 
 `select-dft` → one shielding each → shifts. A stage is planned when the one before it is over. A conformer whose step
 failed is dropped on record; the job fails when those dropped so held more than `max_lost_weight` of the Boltzmann
 weight, judged by the best energies known at that stage. Failures are judged before the next stage is planned, so that
-`retry` can still mend them. Where a remedy gave up CREST's search, RDKit's takes its place.
+`retry` can still mend them. A conformer that became another molecule (`topology_changed`) is dropped, too, but held no
+weight of this one: the job fails only when none is left. Where a remedy gave up CREST's search, RDKit's takes its
+place.
 """
 
 from __future__ import annotations
@@ -214,10 +216,16 @@ def _stage(
     alive = [one.id for one in members if states[one.id] == StepState.SUCCEEDED]
     if not alive:
         return own, None, _all_failed(stage, [there[f"{stage}-{one.id}"] for one in lost])
+    another = [one for one in members if base.became_another(there[f"{stage}-{one.id}"])]
+    members, lost = _without(members, another), _without(lost, another)
     share, limit = lost_weight(members, lost, float(job.params["temperature_k"])), float(job.params["max_lost_weight"])
     if share > limit:
         return own, None, _too_much_lost(stage, lost, share, limit, there)
     return own, alive, None
+
+
+def _without(members: Sequence[Member], some: Sequence[Member]) -> list[Member]:
+    return [one for one in members if one not in some]
 
 
 _NONE_LEFT = "there is no conformer: submit with --conformers none, or give a three-dimensional structure"
@@ -238,6 +246,9 @@ def lost_weight(members: Sequence[Member], lost: Sequence[Member], temperature_k
 
 def _all_failed(stage: str, failed: Sequence[Step]) -> JobEnd:
     first = failed[0]
+    if all(map(base.became_another, failed)):
+        text = f"all {len(failed)} conformers failed in {stage}, the first: {first.summary or first.code}"
+        return JobEnd("failed", base.TOPOLOGY_CHANGED, text)
     said = first.summary or (first.evidence.text if first.evidence else None) or first.code or "no reason recorded"
     text = (
         f"all {len(failed)} conformers failed in {stage}, the first: {said}. Check structure, charge and multiplicity"

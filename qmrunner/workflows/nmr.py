@@ -56,7 +56,7 @@ class NmrWorkflow:
         answer["solvent"], answer["level"] = job.params["solvent"], job.params["level"]
         answer["energy_hartree"] = base.energy(said)
         answer["shifts"] = said.get("shifts") or []
-        answer["notes"] = [*(job.params.get("notes") or ()), *(said.get("notes") or ()), *base.helper_notes(steps)]
+        answer["notes"] = [*(job.params.get("notes") or ()), *(said.get("notes") or ()), *base.step_notes(steps)]
         if _single(job):
             answer["conformers"] = said.get("conformers") or [_unfinished(steps)]
         else:

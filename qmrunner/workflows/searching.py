@@ -30,6 +30,7 @@ class Options:
     max_lost_weight: float
     temperature_k: float
     crest_installed: bool
+    allow_topology_change: bool = False
 
 
 def check(options: Options) -> None:
@@ -113,12 +114,25 @@ def plan(options: Options, molecules: Sequence[Molecule], source: Source) -> tup
     if used == "given":
         names = [f"structure-{number}.xyz" for number in range(1, len(molecules) + 1)]
         params["structures"] = [_store(one, source, files, name) for one, name in zip(molecules, names, strict=True)]
+    if unclear := _unclear(first, source):
+        params["unclear_bonds"] = [list(pair) for pair in unclear]
+    if options.allow_topology_change:
+        params["allow_topology_change"] = True
     if first.isotopes:
         params["isotopes"] = [list(pair) for pair in first.isotopes]
     if first.notes:
         params["notes"] = list(first.notes)
     params["files"] = sorted(files)
     return params, files
+
+
+def _unclear(molecule: Molecule, source: Source) -> Sequence[tuple[int, int]]:
+    """Pairs of atoms whose bond was perceived from an XYZ and is not clear there."""
+    if molecule.coordinates is None or not source.origin.get("file", "").lower().endswith(".xyz"):
+        return ()
+    from qmrunner.chemistry import topology
+
+    return topology.unclear_pairs(molecule.symbols, molecule.bonds or (), molecule.coordinates)
 
 
 def _settle(options: Options, molecules: Sequence[Molecule], source: Source) -> tuple[str, str | None]:

@@ -15,6 +15,7 @@ SELECT_XTB, SELECT_DFT = "select-xtb", "select-dft"
 CONFORMERS, CONFORMERS_INSTEAD = "conformers", "conformers-rdkit"
 # CREST searches less thoroughly, and several times faster, for a draft.
 CREST_QUICK = {"draft": "quick", "production": None}
+ALLOW = "allow_topology_change"
 _JOIN = ("atoms", "bonds", "charge", "multiplicity", "smiles", "solvent", "level", "temperature_k")
 
 
@@ -28,8 +29,8 @@ def embed(job: Job) -> StepSpec:
 def search(job: Job, name: str = CONFORMERS) -> StepSpec:
     """Conformers by RDKit."""
     params, inputs = _source(job)
-    keys = ("atoms", "bonds", "charge", "candidates")
-    params |= {key: job.params[key] for key in keys} | {"keep": job.params["candidates_kept"]}
+    keys = ("atoms", "charge", "candidates")
+    params |= {key: job.params[key] for key in keys} | {"keep": job.params["candidates_kept"]} | _same_molecule(job)
     return StepSpec(name, "conformers", "chemistry", "search", params=params, inputs=inputs)
 
 
@@ -94,7 +95,7 @@ def optimise(job: Job, conformer: str, source: str, start: str | None = None) ->
     With the path of a `start` structure it does without `source`, should that fail.
     """
     level, solvent = find_level(job.params["level"]), by_key(job.params["solvent"])
-    params = _dft(job, level, level.optimise_basis, solvent, level.optimise_steps)
+    params = _dft(job, level, level.optimise_basis, solvent, level.optimise_steps) | _same_molecule(job)
     after, inputs = source, {"geometry": f"{source}/geometry.xyz", "hessian": f"{OPTIONAL}{source}/hessian"}
     if source == SELECT_XTB:
         inputs = {"geometry": f"{source}/{conformer}.xyz"}
@@ -131,7 +132,7 @@ def shifts(job: Job, conformers: Sequence[Mapping[str, Any]]) -> StepSpec:
         inputs[f"optimise-{one}"] = f"optimise-{one}/result.json"
         inputs[f"geometry-{one}"] = f"optimise-{one}/geometry.xyz"
     source = job.params["input"]
-    params: dict[str, Any] = {key: job.params[key] for key in _JOIN}
+    params: dict[str, Any] = {key: job.params[key] for key in _JOIN} | _same_molecule(job)
     if job.params.get("isotopes"):
         params["isotopes"] = job.params["isotopes"]
     if "smiles" in source:
@@ -151,6 +152,7 @@ def shifts(job: Job, conformers: Sequence[Mapping[str, Any]]) -> StepSpec:
 
 def _xtb(job: Job, stage: str, conformer: str, geometry: str, after: Sequence[str], hessian: bool) -> StepSpec:
     params = {**_electrons(job), "alpb": by_key(job.params["solvent"]).alpb, "atoms": job.params["atoms"]}
+    params |= _same_molecule(job)
     if hessian and len(job.params["atoms"]) > 1:
         params["hessian"] = True
     name, inputs = f"{stage}-{conformer}", {"geometry": geometry}
@@ -164,13 +166,26 @@ def _source(job: Job) -> tuple[dict[str, Any], dict[str, str]]:
     return {}, {"structure": f"input/{source['file']}"}
 
 
+def _same_molecule(job: Job) -> dict[str, Any]:
+    """What tells the molecule of the job from others: its bonds, and whether another one is accepted."""
+    told = {"bonds": job.params["bonds"]}
+    return told | {key: job.params[key] for key in ("unclear_bonds", ALLOW) if job.params.get(key)}
+
+
 def _electrons(job: Job) -> dict[str, int]:
     return {"charge": job.params["charge"], "multiplicity": job.params["multiplicity"]}
 
 
 def _choice(job: Job, window_kcal: float, most: int | None) -> dict[str, Any]:
-    keys = ("atoms", "bonds", "temperature_k")
-    return {**{key: job.params[key] for key in keys}, "window_kcal": window_kcal, "most": most}
+    keys = ("atoms", "temperature_k")
+    vacuum = by_key(job.params["solvent"]).alpb is None
+    return {
+        **{key: job.params[key] for key in keys},
+        **_same_molecule(job),
+        "vacuum": vacuum,
+        "window_kcal": window_kcal,
+        "most": most,
+    }
 
 
 def _dft(job: Job, level: Level, basis: str, solvent: Solvent, max_iterations: int) -> dict[str, Any]:

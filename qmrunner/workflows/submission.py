@@ -40,6 +40,7 @@ def nmr(
     max_lost_weight: float = MAX_LOST_WEIGHT,
     max_atoms: int | None = None,
     crest_installed: bool = False,
+    allow_topology_change: bool = False,
     charge: int | None = None,
     multiplicity: int | None = None,
     temperature_k: float = TEMPERATURE_K,
@@ -50,11 +51,14 @@ def nmr(
     """An NMR prediction of a SMILES or of the molecule in an .xyz, .mol or .sdf file.
 
     `conformers` is ``none``, ``rdkit``, ``crest`` or ``auto`` (CREST where `crest_installed`, else RDKit); a file of
-    several structures is an ensemble of its own. Raises UsageError with what is wrong with the molecule (see
+    several structures is an ensemble of its own. `allow_topology_change`: a structure that became another molecule is
+    kept with a note instead of dropped. Raises UsageError with what is wrong with the molecule (see
     `chemistry.structures`, `reading`) or the options: `unknown_solvent`, `unknown_level`, and what `searching` raises.
     """
     medium, theory = find_solvent(solvent), find_level(level)
-    options = searching.Options(conformers, max_conformers, max_lost_weight, temperature_k, crest_installed)
+    options = searching.Options(
+        conformers, max_conformers, max_lost_weight, temperature_k, crest_installed, allow_topology_change
+    )
     searching.check(options)
     found = reading.read(source)
     limit = max_atoms or MAX_ATOMS
@@ -73,6 +77,7 @@ def conformers(
     max_lost_weight: float = MAX_LOST_WEIGHT,
     max_atoms: int | None = None,
     crest_installed: bool = False,
+    allow_topology_change: bool = False,
     charge: int | None = None,
     multiplicity: int | None = None,
     temperature_k: float = TEMPERATURE_K,
@@ -82,7 +87,9 @@ def conformers(
 ) -> Submission:
     """A conformer ensemble, with the energies of xTB. Arguments and errors as those of `nmr`."""
     medium = find_solvent(solvent)
-    options = searching.Options(conformers, max_conformers, max_lost_weight, temperature_k, crest_installed)
+    options = searching.Options(
+        conformers, max_conformers, max_lost_weight, temperature_k, crest_installed, allow_topology_change
+    )
     searching.check(options)
     found = reading.read(source)
     limit = max_atoms or 2 * MAX_ATOMS

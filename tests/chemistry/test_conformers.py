@@ -174,16 +174,17 @@ def test_a_conformer_that_became_another_molecule_is_dropped_and_sets_no_window(
     candidates, symbols, bonds = butane()
     torn = tuple((x + 3.0, y, z) if at == 5 else (x, y, z) for at, (x, y, z) in enumerate(candidates[0].coordinates))
     rows = select.choose(
-        [*candidates[:2], Candidate("c9", -11.0, torn)],
+        three := [*candidates[:2], Candidate("c9", -11.0, torn)],
         symbols,
         bonds,
         window_kcal=6.0,
         most=None,
         temperature_k=298.15,
+        refused=select.reacted(three, symbols, bonds),
     )
     found = {row["id"]: row for row in rows}
     assert found["c9"]["state"] == "dropped"
-    assert "bonds broken C1-H6" in found["c9"]["reason"]
+    assert "the bond C1-H6 broke" in found["c9"]["reason"]
     assert (found["c1"]["state"], found["c2"]["state"]) == ("kept", "kept")
     assert found["c1"]["relative_kcal_mol"] == 0.0
 

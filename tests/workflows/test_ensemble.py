@@ -392,3 +392,35 @@ def test_steps_side_by_side_shorten_the_estimate(propanol: Job) -> None:
     assert progress.in_words(720) == "about 12 minutes left"
     assert progress.in_words(20) == "less than a minute left"
     assert progress.in_words(7200) == "about 2.0 hours left"
+
+
+class Reacting(Play):
+    """Those that fail became another molecule."""
+
+    def finish(self, step: Step) -> None:
+        if step.name in self.failing:
+            changed = replace(
+                step, code="topology_changed", summary="it became another molecule: H8 moved from N1 to O5"
+            )
+            self.steps = [changed if one.id == step.id else one for one in self.steps]
+        super().finish(next(one for one in self.steps if one.id == step.id))
+
+
+@pytest.mark.parametrize("stage", ["preopt", "optimise"])
+def test_conformers_that_became_another_molecule_are_dropped_however_much_they_weigh(propanol: Job, stage: str) -> None:
+    lost = [f"{stage}-c1", f"{stage}-c2", f"{stage}-c3"]
+    played = Reacting(propanol, failing=lost).run()
+    assert played.end.state == "succeeded"
+    result = workflow("nmr").result(propanol, played.steps)
+    rows = {row["id"]: row for row in result["conformers"]}
+    assert [rows[one]["state"] for one in ("c1", "c2", "c3", "c4")] == ["dropped"] * 3 + ["kept"]
+    assert "H8 moved from N1 to O5" in rows["c1"]["reason"]
+    assert sum("H8 moved from N1 to O5" in note for note in result["notes"]) == 3
+    assert not any(step.name == "optimise-c1" for step in played.steps if stage == "preopt")
+
+
+@pytest.mark.parametrize("stage", ["preopt", "optimise"])
+def test_when_every_conformer_became_another_molecule_the_job_fails_as_such(propanol: Job, stage: str) -> None:
+    played = Reacting(propanol, failing=[f"{stage}-c{number}" for number in range(1, 5)]).run()
+    assert (played.end.state, played.end.code) == ("failed", "topology_changed")
+    assert "H8 moved from N1 to O5" in played.end.summary

@@ -19,6 +19,18 @@ NOW = datetime(2026, 1, 2, tzinfo=UTC)
 XYZ = b"3\n\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
 CHAIN = ["embed", "preopt-c1", "optimise-c1", "shielding-c1", "shifts"]
 
+DIBORANE = """8
+diborane: two hydrogens bridge
+B 0.885 0 0
+B -0.885 0 0
+H 0 0 0.974
+H 0 0 -0.974
+H 1.46 1.04 0
+H 1.46 -1.04 0
+H -1.46 1.04 0
+H -1.46 -1.04 0
+"""
+
 
 def job_of(submitted: Submission) -> Job:
     # As the store gives it back: through JSON.
@@ -128,6 +140,7 @@ def test_the_engines_are_told_charge_basis_and_solvent(ethanol: Job) -> None:
         "multiplicity": 1,
         "alpb": "chcl3",
         "atoms": ["C", "C", "O", *"HHHHHH"],
+        "bonds": [[1, 2], [1, 4], [1, 5], [1, 6], [2, 3], [2, 7], [2, 8], [3, 9]],
         "hessian": True,
     }
     optimise = by_name["optimise-c1"]
@@ -349,3 +362,28 @@ def test_every_kind_of_job_has_a_workflow() -> None:
 )
 def test_what_a_job_will_need_is_known_before_it_is_planned(kind: str, search: str, engines: set[str]) -> None:
     assert set(engines_needed(kind, {"conformers": search})) == engines
+
+
+def test_a_pre_optimisation_that_made_another_molecule_is_not_done_without(ethanol: Job, water: Job) -> None:
+    for job in (ethanol, water):
+        steps = [
+            replace(step, code="topology_changed") if step.name == "preopt-c1" else step
+            for step in steps_of(job, {"preopt-c1": StepState.FAILED, "optimise-c1": StepState.READY})
+        ]
+        plan = workflow("nmr").plan(job, steps)
+        assert plan.end is not None
+        assert (plan.end.state, plan.end.code) == ("failed", "topology_changed")
+        assert "optimise-c1" in plan.skip
+
+
+def test_steps_that_move_atoms_know_the_bonds_and_what_is_accepted(tmp_path: Any) -> None:
+    accepting = job_of(submission.nmr("CCO", allow_topology_change=True))
+    (tmp_path / "b2h6.xyz").write_text(DIBORANE)
+    bridged = job_of(submission.nmr(str(tmp_path / "b2h6.xyz")))
+    for job, key in ((accepting, "allow_topology_change"), (bridged, "unclear_bonds")):
+        for spec in workflow("nmr").plan(job, ()).add:
+            if spec.task in ("optimise", "shifts"):
+                assert spec.params["bonds"] == job.params["bonds"]
+                assert spec.params[key]
+    plain = job_of(submission.nmr("CCO"))
+    assert not {"allow_topology_change", "unclear_bonds"}.intersection(plain.params)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qmrunner import untrusted
-from qmrunner.engines import endings, leftovers, qcschema
+from qmrunner.engines import endings, leftovers, qcschema, same_molecule
 from qmrunner.engines.nwchem import asked, deck, errquit, molecule, reader, restart, rtdb, schema, unconverged
 from qmrunner.engines.nwchem.asked import Asked
 from qmrunner.engines.nwchem.numbers import MOST_ATOMS
@@ -235,6 +235,12 @@ def _success(run: _Run) -> Outcome:
         result["shieldings"] = _shieldings(step, report) if step.task == "shielding" else report.shieldings.complete()
     geometry = step.task != "shielding" and _write_geometry(run)
     as_schema = step.task == "deck" and _write_schema(run, result)
+    if geometry and step.task == "optimise":
+        problem, notes = same_molecule.changed(step.params, directory / _GEOMETRY)
+        if problem is not None:
+            return replace(endings.failed(problem), result=result)
+        if notes:
+            result["notes"] = [*result.get("notes", ()), *notes]
     if step.task == "deck":
         own = {run.log.name} if run.log.parent == directory else set()
         kept, left_out = leftovers.results(directory, own, _SCRATCH)

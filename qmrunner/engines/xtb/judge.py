@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner import untrusted
-from qmrunner.engines import endings, leftovers, qcschema
+from qmrunner.engines import endings, leftovers, qcschema, same_molecule
 from qmrunner.engines.openmp import integer, value_of
 from qmrunner.engines.signatures import Finding, load
 from qmrunner.engines.xtb import quantities, schema, trace
@@ -69,7 +69,7 @@ def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit:
         return _complete(run, step) or _before_the_end(run, step) or endings.ended(CATALOGUE, log, exit, trace.refine)
     finding = _hidden_failure(run) or _wrong_atoms(run, step)
     if finding is None:
-        return _optimised(run) if step.task == "optimise" else _computed(run, step)
+        return _optimised(run, step) if step.task == "optimise" else _computed(run, step)
     if exit.stop_reason is not None:
         return endings.stopped(exit.stop_reason, CATALOGUE, log)
     return endings.failed(finding)
@@ -82,7 +82,9 @@ def _complete(run: _Run, step: Step) -> Outcome | None:
         return None
     if _hidden_failure(calm) or _wrong_atoms(calm, step):
         return None
-    return endings.crashed_behind(_optimised(calm) if step.task == "optimise" else _computed(calm, step), run.exit)
+    return endings.crashed_behind(
+        _optimised(calm, step) if step.task == "optimise" else _computed(calm, step), run.exit
+    )
 
 
 def _before_the_end(run: _Run, step: Step) -> Outcome | None:
@@ -100,7 +102,7 @@ def _before_the_end(run: _Run, step: Step) -> Outcome | None:
     if energy is None or not isinstance(atoms, Sequence) or _damaged_file(run) or _wrong_atoms(run, step):
         return None
     run.summary.energy_hartree = run.summary.energy_hartree or energy
-    return endings.crashed_behind(_optimised(run), run.exit)
+    return endings.crashed_behind(_optimised(run, step), run.exit)
 
 
 def _crashed(exit: Exit) -> bool:
@@ -204,12 +206,16 @@ def _wrong_atoms(run: _Run, step: Step) -> Finding | None:
     )
 
 
-def _optimised(run: _Run) -> Outcome:
-    """Success of `optimise`. The geometry gets its plain name here, by a rename that cannot leave half a file."""
+def _optimised(run: _Run, step: Step) -> Outcome:
+    """Success of `optimise`, if the structure still is the molecule. The geometry gets its plain name here, by a rename
+    that cannot leave half a file."""
+    problem, notes = same_molecule.changed(step.params, run.directory / "xtbopt.xyz")
+    if problem is not None:
+        return endings.failed(problem)
     partial = run.directory / "geometry.xyz.part"
     untrusted.copy(run.directory / "xtbopt.xyz", partial)
     partial.replace(run.directory / "geometry.xyz")
-    result = _result(run.summary)
+    result = _result(run.summary) | ({"notes": list(notes)} if notes else {})
     if not run.asked(_FREQUENCIES):
         return Outcome("succeeded", "ok", result=result, publish=("geometry.xyz",))
     result["lowest_wavenumber_cm1"] = lowest = lowest_wavenumber(run.file("vibspectrum"))
