@@ -209,6 +209,7 @@ def _program(
 ) -> Submission:
     own, files = inputs.collect(structure, with_files)
     inputs.check_arguments(args)
+    _check_flags(kind, args, known_only=not unconfined)
     if not unconfined:
         inputs.confine_arguments(args)
         _confine(kind, args, files, strict)
@@ -237,6 +238,14 @@ def _rewritten(name: str, data: bytes, frames: Sequence[Molecule], params: dict[
         params["notes"] = [*notes, f"{name} was written in plain form for the program; input/{kept} is as it was"]
     text = "".join(write_xyz(one.symbols, one.coordinates or (), without(one.title)) for one in frames)
     return {name: text.encode()} | ({} if kept in params["files"] else {kept: data})
+
+
+def _check_flags(kind: str, args: Sequence[str], *, known_only: bool) -> None:
+    from qmrunner.engines import flags
+    from qmrunner.engines.crest import flags as crest
+    from qmrunner.engines.xtb import flags as xtb
+
+    flags.check({"xtb": xtb, "crest": crest}[kind].FLAGS, args, known_only=known_only)
 
 
 def _confine(kind: str, args: Sequence[str], files: Mapping[str, bytes], strict: bool) -> None:

@@ -28,6 +28,8 @@ _OPTIONS = {
     "xtbiff": _PROGRAM,
     "v1": _PROGRAM,
     "prop": _PROGRAM,
+    "gxtb": _PROGRAM,
+    "gxtb_dev": _PROGRAM,
 }
 # What 2.12 and 3.0.2 know and searches of conformers use; a file behind one of them has to be a plain name.
 _KNOWN = listed(
@@ -38,7 +40,7 @@ _KNOWN = listed(
     " vloose tight gfn gfn1 gfn2 gfn0 gff gfnff gfn2@gfn0 gfn2@gfn1 gfn2@gff gfn2@ff gfn2@gfnff gfn2//gfnff refine rsp"
     " ropt charges dscal dispscal norestart readbias useonly gbsa g alpb chrg uhf len mdlen mdtime mdscal lenscal nmtd"
     " gcmax niceprint origin constrain nocbonds cbonds cbonds_md cbonds_ez cmetal cmetal_md cheavy fixheavy cheavy_md"
-    " clight fixhyd clight_md cfile cinp fc forceconstant nomlo normmd rmsdpot gesc mergebias gescopt gescheavy"
+    " clight fixhyd clight_md cfile cinp C c fc forceconstant nomlo normmd rmsdpot gesc mergebias gescopt gescheavy"
     " heavygesc rthr2 kshift hflip noflip maxflip osdf wscal wpad watoms wat wall wallxl wallxxl T P parallel inplace"
     " cregen maxcomp ewin rthr ethr bthr allrot athr pthr eqv zsort metac esort nowr eqan noeqan rot nmr fullcre heavy"
     " temp prsc noprsc subrmsd noopt topo topocheck notopo notopocheck noreftopo ezcheck checkez noezcheck nocheckez"

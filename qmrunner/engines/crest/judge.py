@@ -14,7 +14,7 @@ from pathlib import Path
 
 from qmrunner import untrusted
 from qmrunner.engines import endings, leftovers, xtb
-from qmrunner.engines.crest import salvage
+from qmrunner.engines.crest import flags, salvage
 from qmrunner.engines.crest.read import BrokenEnsembleError, Conformer, Summary, read_ensemble, read_log
 from qmrunner.engines.signatures import Finding, load
 from qmrunner.engines.xtb import trace as xtb_trace
@@ -52,11 +52,11 @@ _OTHER_RUNS: dict[str, tuple[str, ...]] = {
 _RESULTS = (
     ENSEMBLE, _BEST, "crest.energies", "crest_rotamers.xyz", "cre_members", "crest_ensemble.xyz",
     "crestopt.xyz", "protonated.xyz", "deprotonated.xyz", "tautomers.xyz", "crest_clustered.xyz", "crest.engrad",
-    "struc.xyz", "numhess*", "*.sorted",
+    "numhess*", "*.sorted",
 )  # fmt: skip
 # Of a run of the user's all is published but this: snapshots, what a restart would need, copies of the input.
 _SCRATCH = (
-    "crest.restart", "crest_rotamers_[0-9]*.xyz", "coord", "coord.original", "xtbrestart", "gfnff_topo",
+    "crest.restart", "crest_rotamers_[0-9]*.xyz", "struc.xyz", "coord", "coord.original", "xtbrestart", "gfnff_topo",
     "gfnff_adjacency", "tmpcoord*",
 )  # fmt: skip
 # Searches whose answer is more than an ensemble.
@@ -113,7 +113,7 @@ def _judged(step: Step, args: Sequence[str], directory: Path, log: Path, exit: E
         else:
             finding, conformers = _ensemble(step, args, directory, summary)
     if finding is None:
-        return _succeeded(step, directory, summary, conformers)
+        return _succeeded(step, directory, summary, conformers, flags.not_taken(args, log))
     if exit.stop_reason is not None:
         return endings.stopped(exit.stop_reason, CATALOGUE, log)
     return endings.failed(finding)
@@ -208,10 +208,13 @@ def _contradiction(step: Step, conformers: tuple[Conformer, ...], summary: Summa
     return None
 
 
-def _succeeded(step: Step, directory: Path, summary: Summary, conformers: tuple[Conformer, ...]) -> Outcome:
-    notes: list[str] = []
+def _succeeded(
+    step: Step, directory: Path, summary: Summary, conformers: tuple[Conformer, ...], told: tuple[str, ...]
+) -> Outcome:
+    notes = list(told)
     if step.task == "user":
-        files, notes = leftovers.results(directory, frozenset(step.inputs), _SCRATCH)
+        files, left_out = leftovers.results(directory, frozenset(step.inputs), _SCRATCH)
+        notes += left_out
     else:
         found = {hit for pattern in _RESULTS for hit in directory.glob(pattern)}
         files = tuple(sorted(path.name for path in found if _has_bytes(path) and path.name not in step.inputs))

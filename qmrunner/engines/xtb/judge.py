@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ _WITHOUT_ENERGY = frozenset({"--topo", "--wrtopo"})
 # What no one asks for after a run; all else is published. A restart serves a run that goes on, and there is none.
 _SCRATCH = ("xtbrestart", "*.xtbrestart", "xtbhess.coord", "gfnff_topo", "*.gfnff_topo", "gfnff_adjacency")
 # A wavenumber (cm⁻¹) below this is a downhill direction, not the noise of a soft mode: no minimum.
+# What xTB says of flags and files that it leaves out, and then goes on without.
+_UNREAD = re.compile(r"prog_main_parseArguments: Unknown|readin_|userdata_read|set_(?!.*discouraged)")
 _IMAGINARY_BELOW = -20.0
 _FULL = (
     "The scratch volume filled up and cut result files, although xTB says all is well: free or enlarge it, then retry."
@@ -230,7 +233,8 @@ def _computed(run: _Run, step: Step) -> Outcome:
         "gap_ev": run.summary.gap_ev,
         "warnings": list(run.summary.warnings),
     }
-    told = list(found.pop("notes", ()))
+    told = [f"xtb left out what it could not read: {said}" for said in run.summary.warnings if _UNREAD.match(said)]
+    told += found.pop("notes", ())
     result |= found
     text = _schema(run, step, result)
     if text is not None:

@@ -1,0 +1,107 @@
+"""The flags of a command line, as xTB and CREST read them. Both go on without what they do not know or cannot read,
+some of it without a word: so it is refused here, before a run computes something else than it was asked for.
+
+Flags are held without dashes: both programs take one dash or two, and tell capitals from small letters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from qmrunner.errors import UsageError, nearest
+
+Kind = Literal["integer", "number", "length"]
+_FLAG = re.compile(r"-+[A-Za-z]")
+_INTEGER = re.compile(r"[-+]?\d+")
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?")
+_KINDS: dict[Kind, tuple[re.Pattern[str], str]] = {
+    "integer": (_INTEGER, "a whole number"),
+    "number": (_NUMBER, "a number"),
+    "length": (re.compile(rf"[xX]?{_NUMBER.pattern}"), "a number, or x and a factor"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What a program knows: `known` flags, the `kinds` of those that need a number, the `choices` that a word behind a
+    flag has, and how many words each takes at most (`takes`; None where stray words are not looked for)."""
+
+    program: str
+    known: frozenset[str]
+    kinds: Mapping[str, Kind]
+    choices: Mapping[str, Collection[str]] = field(default_factory=dict)
+    takes: Mapping[str, int] | None = None
+
+
+def name_of(word: str) -> str | None:
+    """The flag that `word` is, without its dashes; None for a value, a negative number among them."""
+    return word.lstrip("-") if _FLAG.match(word) else None
+
+
+def check(flags: Flags, args: Sequence[str], *, known_only: bool = True) -> None:
+    """Raise UsageError `unknown_flag` for what the program does not know and would leave out, `bad_flag_value` for a
+    value that it could not read. Without `known_only` flags that this table does not know pass."""
+    room = 0
+    for at, word in enumerate(args):
+        name = name_of(word)
+        following = args[at + 1] if at + 1 < len(args) else None
+        if name is None:
+            room -= 1
+            if room < 0 and flags.takes is not None:
+                raise _stray(flags, word, args[at - 1] if at else None)
+            continue
+        if name in flags.known:
+            _check_value(flags, word, name, following)
+        elif known_only:
+            raise _unknown(flags, word, name)
+        room = (flags.takes or {}).get(name, 0 if name in flags.known else len(args))
+
+
+def _check_value(flags: Flags, word: str, name: str, following: str | None) -> None:
+    if name in flags.kinds:
+        pattern, wanted = _KINDS[flags.kinds[name]]
+        if following is None or not pattern.fullmatch(following):
+            raise _bad_value(flags, word, following, wanted, "")
+    choices = flags.choices.get(name)
+    if choices is not None and following is not None and name_of(following) is None and following not in choices:
+        near = nearest(following, tuple(choices))
+        raise _bad_value(
+            flags, word, following, f"one of {', '.join(choices)}", f"did you mean {near}? " if near else ""
+        )
+
+
+def _bad_value(flags: Flags, word: str, value: str | None, wanted: str, hint: str) -> UsageError:
+    got = "nothing" if value is None else repr(value)
+    return UsageError(
+        "bad_flag_value",
+        f"{flags.program} needs {wanted} after {word}, not {got}",
+        evidence="the program would go on with its default, or with 0",
+        remedy=f"{hint}write {word} and the value behind it, parted by a blank",
+    )
+
+
+def _unknown(flags: Flags, word: str, name: str) -> UsageError:
+    plain = name.split("=")[0]
+    if plain != name and plain in flags.known:
+        hint = f"write --{plain} {name.partition('=')[2]}, without the ="
+    else:
+        near = nearest(name, tuple(flags.known))
+        hint = f"did you mean --{near}?" if near else "leave it out"
+    return UsageError(
+        "unknown_flag",
+        f"{flags.program} does not know {word}",
+        evidence="it would leave the flag out, and the run would succeed all the same",
+        remedy=f"{hint}; on your own machine, --unconfined hands it to a newer {flags.program}",
+    )
+
+
+def _stray(flags: Flags, word: str, before: str | None) -> UsageError:
+    return UsageError(
+        "unknown_flag",
+        f"{flags.program} takes no word {word!r} " + (f"after {before}" if before else "there"),
+        evidence="it would leave the word out without saying so",
+        remedy="leave it out, or put the flag in front of it that it belongs to",
+    )

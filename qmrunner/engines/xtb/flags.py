@@ -1,0 +1,53 @@
+"""The flags of xTB 6.5.1 to 6.7.1 (`src/prog/main.F90`); what 6.5.1 does with wrong ones was seen in runs: an unknown
+flag and a number it cannot read are a warning, a level it does not know, ``--opt=tight`` and stray words nothing at
+all."""
+
+from __future__ import annotations
+
+from qmrunner.engines.confine import listed
+from qmrunner.engines.flags import Flags, Kind
+
+_LEVELS = (
+    "-3",
+    "-2",
+    "-1",
+    "0",
+    "1",
+    "2",
+    "3",
+    "crude",
+    "sloppy",
+    "loose",
+    "lax",
+    "normal",
+    "tight",
+    "verytight",
+    "vtight",
+    "extreme",
+)
+_INTEGERS = listed("P parallel c chrg charge u uhf iterations maxiterations cycles nat")
+_NUMBERS = listed("a acc etemp ewin")
+# How many words each takes at most; those that are not here take none.
+_TAKES = {
+    **dict.fromkeys([*_INTEGERS, *_NUMBERS], 1),
+    **dict.fromkeys(listed("I input namespace vparam efield gfn color driver cpcmx gbe gb"), 1),
+    **dict.fromkeys(
+        listed("opt o ohess bhess path modef metadyn metaopt bias-input gesc wrtopo dipro ceh"),
+        1,
+    ),
+    **dict.fromkeys(listed("g gbsa alpb cosmo tmcosmo cpcmx oniom raman"), 2),
+}
+_ALONE = (
+    "h help citation license version v verbose V very-verbose define restart norestart copy nocopy strict coffee gfn1"
+    " gfn2 gfn0 gfnff gff mcgfnff iff ptb tblite spinpol cut esp stm cma tm enso json ceasefiles orca mopac pop molden"
+    " dipole wbo lmo fod scc sp vip vea vipea vomega vfukui alpha grad hess md omd siman screen gmd mdopt nocellopt"
+)
+_KINDS: dict[str, Kind] = {**dict.fromkeys(_INTEGERS, "integer"), **dict.fromkeys(_NUMBERS, "number")}
+
+FLAGS = Flags(
+    "xtb",
+    frozenset([*_ALONE.split(), *_TAKES]),
+    _KINDS,
+    {**dict.fromkeys(("opt", "o", "ohess", "bhess"), _LEVELS), "gfn": ("0", "1", "2", "ff")},
+    _TAKES,
+)
