@@ -194,7 +194,7 @@ def _steps(
                 "engine_pid": one.engine_pid if one and live else None,
                 "heartbeat_age_s": None if beat is None else round(max(0.0, now - beat), 1),
                 "cores": one.grant.cores if one and live else None,
-                "progress": with_time_left(one.progress, now if live else None) if one else {},
+                "progress": _told(step, with_time_left(one.progress, now if live else None)) if one else {},
                 "needs": needs(step),
                 "reserved": asdict(one.grant) if one and live else None,
                 "usage": one.usage if one else {},
@@ -206,6 +206,13 @@ def _steps(
             }
         )
     return rows
+
+
+def _told(step: Step, progress: dict[str, Any]) -> dict[str, Any]:
+    """Progress with the energy (hartree) of the result once there is one: a log may tell fewer digits on the way."""
+    energy = step.result.get("energy_hartree") if step.state is StepState.SUCCEEDED else None
+    told = energy is not None and progress.get("energy_hartree") is not None
+    return {**progress, "energy_hartree": energy} if told else progress
 
 
 def with_time_left(progress: Mapping[str, Any], now: float | None) -> dict[str, Any]:

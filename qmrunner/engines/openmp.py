@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qmrunner.model.jobs import Grant
+from qmrunner.engines.signatures import Finding
+from qmrunner.model.jobs import Exit, Grant
 
+ENOUGH_STACK_MIB = 256
+_STACK_REMEDY = (
+    "Raise the hard limit of the stack before the worker starts: `ulimit -Hs unlimited`,"
+    " `docker run --ulimit stack=-1`, or `LimitSTACK=infinity`; then `qmrunner retry JOB`."
+)
 _STACK_MIB_LEAST = 64
 _STACK_MIB_MOST = 1024
 
@@ -36,6 +43,16 @@ def stack_mib(grant: Grant) -> int:
     """
     share = grant.memory_mib // max(grant.cores, 1)
     return max(_STACK_MIB_LEAST, min(_STACK_MIB_MOST, share))
+
+
+def stack_limited(finding: Finding | None, exit: Exit) -> Finding | None:
+    """`finding`, named `stack_limit` where a program that died for want of stack had little of it by the machine's
+    limit: neither larger stacks of its threads nor fewer threads help then."""
+    limit = exit.stack_limit_mib
+    if finding is None or finding.code != "openmp_stack" or limit is None or limit >= ENOUGH_STACK_MIB:
+        return finding
+    seen = f"the stack was limited to {limit:g} MiB: {finding.evidence.text.strip()}"
+    return Finding("stack_limit", "operator", replace(finding.evidence, text=seen), _STACK_REMEDY)
 
 
 def without(args: Sequence[str], names: Collection[str]) -> tuple[list[str], list[str]]:

@@ -8,6 +8,7 @@ Params of a step that are read here: `bonds` (pairs of atom numbers from 1; with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from qmrunner import untrusted
 from qmrunner.chemistry import topology
 from qmrunner.chemistry.molecule import Point
 from qmrunner.chemistry.xyz import read_xyz
+from qmrunner.engines import endings
 from qmrunner.engines.signatures import Finding
 from qmrunner.errors import UsageError
-from qmrunner.model.jobs import Evidence
+from qmrunner.model.jobs import Evidence, Outcome
 
 Pairs = Sequence[tuple[int, int]]
 
@@ -38,6 +40,17 @@ def changed(params: Mapping[str, Any], geometry: Path) -> tuple[Finding | None, 
     solvent = params.get("alpb") or params.get("cosmo")
     evidence = Evidence(f"it became another molecule: {text}", geometry.name)
     return Finding(topology.CODE, "method", evidence, topology.remedy(in_vacuum=solvent is None)), ()
+
+
+def refused(params: Mapping[str, Any], geometry: Path, result: dict[str, Any]) -> Outcome | None:
+    """The failure, with what is known in `result`, of a run whose `geometry` is another molecule; None where it is not.
+    What the job accepts is added to the notes of `result`."""
+    problem, notes = changed(params, geometry)
+    if problem is not None:
+        return replace(endings.failed(problem), result=result)
+    if notes:
+        result["notes"] = [*result.get("notes", ()), *notes]
+    return None
 
 
 def pairs(rows: Sequence[Sequence[int]] | None) -> Pairs:

@@ -102,6 +102,7 @@ class Exit:
 
     `returncode` is None and `signal` set when the engine was ended by a signal. `stop_reason` is set when qmrunner
     itself ended it (``drain``, ``cancel``, ``fenced``, ``abandoned``, ``hung``, ``scratch_quota``, ``scratch_low``).
+    `stack_limit_mib` is what the engine's main thread could have at most; None without a limit, or where nobody looked.
     `started_at`/`ended_at` are Unix seconds.
     """
 
@@ -118,6 +119,7 @@ class Exit:
     oom_kills: int | None = None
     disk_full: bool = False
     logs_full: bool = False
+    stack_limit_mib: float | None = None
     started_at: float | None = None
     ended_at: float | None = None
 

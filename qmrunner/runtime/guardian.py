@@ -319,10 +319,17 @@ class Guardian:
             "oom_kills": oom,
             "disk_full": self.meter.usage.disk_full,
             "logs_full": self.meter.usage.logs_full,
+            "stack_limit_mib": stack_limit_mib(),
             "started_at": self.started_at,
             "ended_at": time.time(),
         }
         write_json(self.directory, EXIT, record)
+
+
+def stack_limit_mib() -> float | None:
+    """The hard limit of the stack, with which engines start; None without one."""
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    return None if hard == resource.RLIM_INFINITY else round(hard / 2**20, 3)
 
 
 def write_json(directory: int, name: str, value: Any) -> None:

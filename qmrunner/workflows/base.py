@@ -77,9 +77,9 @@ def became_another(step: Step) -> bool:
     return step.stage in _OPTIMISING and step.state == StepState.FAILED and step.code == TOPOLOGY_CHANGED
 
 
-def step_notes(steps: Sequence[Step]) -> list[str]:
+def step_notes(steps: Sequence[Step], told: Sequence[str] = ()) -> list[str]:
     """What people must know of the steps before the answer: which helper failed and what was done instead, which
-    conformer became another molecule, or what a step says itself."""
+    conformer became another molecule, or what a step says itself, unless it is among what is `told` already."""
     there, found = by_name(steps), []
     for step in steps:
         optimised = there.get(f"optimise-{step.name.partition('-')[2]}")
@@ -88,7 +88,11 @@ def step_notes(steps: Sequence[Step]) -> list[str]:
         elif became_another(step):
             found.append(f"{step.name} dropped its conformer: {step.summary or TOPOLOGY_CHANGED}")
         elif step.stage in _TELLING and step.state == StepState.SUCCEEDED:
-            found += [f"{step.name}: {note}" for note in step.result.get("notes") or ()]
+            found += [
+                f"{step.name}: {note}"
+                for note in step.result.get("notes") or ()
+                if not any(one.endswith(note) for one in (*told, *found))
+            ]
     return found
 
 

@@ -56,7 +56,8 @@ class NmrWorkflow:
         answer["solvent"], answer["level"] = job.params["solvent"], job.params["level"]
         answer["energy_hartree"] = base.energy(said)
         answer["shifts"] = said.get("shifts") or []
-        answer["notes"] = [*(job.params.get("notes") or ()), *(said.get("notes") or ()), *base.step_notes(steps)]
+        told = [*(job.params.get("notes") or ()), *(said.get("notes") or ())]
+        answer["notes"] = [*told, *base.step_notes(steps, told)]
         if _single(job):
             answer["conformers"] = said.get("conformers") or [_unfinished(steps)]
         else:

@@ -209,10 +209,10 @@ def _program(
 ) -> Submission:
     own, files = inputs.collect(structure, with_files)
     inputs.check_arguments(args)
-    _check_flags(kind, args, known_only=not unconfined)
     if not unconfined:
         inputs.confine_arguments(args)
         _confine(kind, args, files, strict)
+    _check_flags(kind, args, known_only=not unconfined)
     params: dict[str, Any] = {"structure": own, "args": list(args), "files": list(files), **_said(unconfined)}
     frames = _frames(own, files[own])
     if frames:

@@ -75,3 +75,16 @@ def test_crest_counts_the_runs_of_every_cycle_and_never_beyond_their_number(name
 def test_readers_take_any_line(line: str) -> None:
     for reader in (XtbReader(), CrestReader()):
         reader.feed(line)
+
+
+def test_2_12_numbers_no_iteration_where_it_makes_only_one() -> None:
+    """``--mquick`` of 2.12, made of the recorded ``--quick`` with the heading of `confscript2_main.f90`."""
+    text = (FIXTURES / "crest/ethanol-v2.12/stdout.txt").read_text().replace("-T 1 --quick", "-T 1 --mquick")
+    first = text.partition("MTD Iteration  2")[0].replace("MTD Iteration  1", "MTD Simulations ")
+    reader = CrestReader()
+    seen = [progress for line in first.splitlines() if (progress := reader.feed(line)) is not None]
+    assert "metadynamics" in phases(seen)
+    shares = [one.done for one in seen if one.phase == "metadynamics" and one.done is not None]
+    assert shares == sorted(shares)
+    assert shares[-1] > 0.5
+    assert reader.feed("           MTD Simulations done         ") is None

@@ -251,3 +251,21 @@ def test_bytes_that_are_no_text_reach_nwchem_as_they_are(tmp_path: Path) -> None
     (tmp_path / "in.nw").write_bytes(data)
     command = prepared(tmp_path, "deck", {"in.nw": tmp_path / "in.nw"}, TWO_CORES, deck="in.nw")
     assert command.files["in.nw"].encode("utf-8", "surrogateescape").startswith(data)
+
+
+@pytest.mark.parametrize(
+    ("tail", "found"),
+    [
+        ("", []),
+        ("# a comment\n\n", []),
+        ("charge 1\n", [(3, "charge 1")]),
+        ("charge 1 ; scf ; uhf ; end\ntask scf\n", []),
+        ("scf\n uhf\nend\n", [(3, "scf"), (4, "uhf"), (5, "end")]),
+    ],
+)
+def test_what_stands_behind_the_last_task_is_found(tail: str, found: list[tuple[int, str]]) -> None:
+    assert list(deck.unused(f"start x\ntask scf\n{tail}")) == found
+
+
+def test_a_deck_without_a_task_has_nothing_behind_it() -> None:
+    assert deck.unused("start x\ncharge 1\n") == ()

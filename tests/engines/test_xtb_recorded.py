@@ -281,3 +281,17 @@ def test_good_input_is_not_refused(folder: Path, tmp_path: Path) -> None:
     )
     command = Xtb().prepare(step("xtb", "user", structure="input.xyz", args=case.args), context)
     assert command.argv[:2] == ("/usr/bin/xtb", "input.xyz")
+
+
+def test_a_crash_under_a_limited_stack_names_the_limit_and_no_remedy_of_threads(tmp_path: Path) -> None:
+    log = tmp_path / "step.1.log"
+    log.write_bytes((FIXTURES / "xtb/stack-64k-segfault/stdout.txt").read_bytes())
+    asked = step("xtb", "user", structure="input.xyz", args=["--gfn", "2", "--opt"])
+    for limit, code in ((8.0, "stack_limit"), (0.0625, "stack_limit"), (512.0, "openmp_stack"), (None, "openmp_stack")):
+        ended = Exit(None, signal.SIGSEGV, stack_limit_mib=limit)
+        outcome = Xtb().interpret(asked, tmp_path, log, ended)
+        assert (outcome.code, outcome.failure_class) == (code, "operator")
+        if code == "stack_limit":
+            assert f"limited to {limit:g} MiB" in (outcome.summary or "")
+            assert "ulimit -Hs unlimited" in (outcome.remedy or "")
+    assert not any("stack_limit" in remedy.codes for remedy in Xtb().remedies("user"))

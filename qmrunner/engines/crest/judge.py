@@ -16,6 +16,7 @@ from qmrunner import untrusted
 from qmrunner.engines import endings, leftovers, xtb
 from qmrunner.engines.crest import flags, salvage
 from qmrunner.engines.crest.read import BrokenEnsembleError, Conformer, Summary, read_ensemble, read_log
+from qmrunner.engines.openmp import stack_limited
 from qmrunner.engines.signatures import Finding, load
 from qmrunner.engines.xtb import trace as xtb_trace
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
@@ -102,7 +103,8 @@ def _judged(step: Step, args: Sequence[str], directory: Path, log: Path, exit: E
             outcome = _judged(step, args, directory, log, calm, salvaged=salvaged)
             if outcome.state == "succeeded":
                 return endings.crashed_behind(outcome, exit)
-        return _from_inner(directory, exit) or endings.ended(CATALOGUE, log, exit)
+        inner = _from_inner(directory, exit)
+        return inner or endings.ended(CATALOGUE, log, exit, lambda found, log: stack_limited(found, exit))
     finding = (
         _HIDDEN.classify(log, exit) or _unfinished(summary, log) or _lost_runs(directory) or _full(exit, directory)
     )

@@ -18,7 +18,8 @@ _PHASES = (
     (re.compile(r"^ *\| +Final Geometry Optimization"), "final optimisation"),
     (re.compile(r"Final Ensemble Information"), "sorting"),
 )
-_ITERATION = re.compile(r"^ *(?:Meta-Dynamics|MTD) Iteration +(\d+)")
+# 2.12 numbers no iteration where it makes only one: ``--mquick``, ``--nomlo`` and the like.
+_ITERATION = re.compile(r"^ *(?:(?:Meta-Dynamics|MTD) Iteration +(\d+)|MTD Simulations *$)")
 _BATCH = re.compile(r"^ *Estimated runtime for a batch of (\d+) MTDs? on \d+ threads?: *(.+?) *$")
 _BIAS = re.compile(r"^\$metadyn ")
 _STARTING = re.compile(r"^Starting Meta-MD +(\d+)")
@@ -64,7 +65,7 @@ class CrestReader:
 
     def _dynamics(self, line: str) -> Progress | None:
         if hit := _ITERATION.match(line):
-            self._phase, self._iteration = "metadynamics", int(hit[1])
+            self._phase, self._iteration = "metadynamics", int(hit[1] or 1)
             self._finished, self._biases, self._passes = set(), 0, 0
             # Later cycles have fewer runs than the first: forget the estimate.
             self._runs = self._runs if self._iteration == 1 else None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from qmrunner import untrusted
@@ -30,12 +30,14 @@ _UNIQUE = "crest_conformers.xyz"
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What a salvaging attempt says of itself in its directory: `iterations` are those that were complete."""
+    """What a salvaging attempt says of itself in its directory: `iterations` are those that were complete, and `merged`
+    says that CREST had merged them, so that its crossing may have added to them."""
 
     iterations: int
     structures: int
     tries: int = 1
     failed: bool = False
+    merged: bool = False
 
     def text(self) -> str:
         return json.dumps(asdict(self)) + "\n"
@@ -51,9 +53,14 @@ class Marker:
         count = f"{self.iterations} metadynamics iteration{'s' if self.iterations != 1 else ''}"
         return (
             f"partial ensemble: the search was cut short, and its {count} completed by then ({self.structures} "
-            "structures) were sorted by crest --cregen; what would have followed (further iterations, crossing, final "
-            "optimisation) is missing"
+            f"structures) were sorted by crest --cregen; {self._lacks} is missing"
         )
+
+    @property
+    def _lacks(self) -> str:
+        if self.merged:
+            return "the final optimisation, and the crossing where it was not done by then,"
+        return "what would have followed (further iterations, crossing, final optimisation)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ def read_marker(directory: Path) -> Marker | None:
 
 def give_up(directory: Path, marker: Marker) -> None:
     """Let no later attempt salvage again what `directory` could not. Raises OSError."""
-    spent = Marker(marker.iterations, marker.structures, marker.tries, failed=True)
+    spent = replace(marker, failed=True)
     untrusted.write_text(directory / MARKER, spent.text())
 
 
@@ -98,14 +105,15 @@ def find(previous: Path) -> Salvage | None:
         found = None if marker.spent else _whole(previous, INPUT)
         if found is None:
             return None
-        again = Marker(marker.iterations, marker.structures, marker.tries + 1)
+        again = replace(marker, tries=marker.tries + 1)
         return Salvage(untrusted.read_text(previous / INPUT, ENSEMBLE_BYTES), found[0].symbols, again, INPUT)
     names, iterations, structures = _completed(previous)
     if not names:
         return None
     symbols = read_ensemble(previous / names[0])[0].symbols
     text = "".join(_ended(untrusted.read_text(previous / name, ENSEMBLE_BYTES)) for name in names)
-    return Salvage(text, symbols, Marker(iterations, structures), ", ".join(names))
+    merged = not _ITERATION.fullmatch(names[0])
+    return Salvage(text, symbols, Marker(iterations, structures, merged=merged), ", ".join(names))
 
 
 def foreign_energy(conformers: Sequence[Conformer], directory: Path) -> float | None:

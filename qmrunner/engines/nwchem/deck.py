@@ -83,6 +83,14 @@ def tasks(text: str) -> tuple[str, ...]:
     return tuple(" ".join(map(reader.lower, said.words[1:])) for said in found)
 
 
+def unused(text: str) -> tuple[tuple[int, str], ...]:
+    """Directives behind the last task, with their line: NWChem reads them, and nothing uses them. None without a
+    task."""
+    said = list(_statements(text))
+    last = max((at for at, one in enumerate(said) if one.directive == "task"), default=len(said))
+    return tuple((one.line, reader.shown(one.text).strip()) for one in said[last + 1 :] if one.words)
+
+
 def includes_files(text: str) -> bool:
     """Whether the deck takes in other files, so that its own lines are not all of it."""
     return any(line.included is not None for line in reader.read(reader.encode(text)))

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from qmrunner import untrusted
 from qmrunner.engines import endings, leftovers, qcschema, same_molecule
-from qmrunner.engines.nwchem import asked, deck, errquit, molecule, reader, restart, rtdb, schema, unconverged
+from qmrunner.engines.nwchem import asked, deck, errquit, molecule, reader, remarks, restart, rtdb, schema, unconverged
 from qmrunner.engines.nwchem.asked import Asked
 from qmrunner.engines.nwchem.numbers import MOST_ATOMS
 from qmrunner.engines.nwchem.quantities import Quantities
@@ -235,20 +235,15 @@ def _success(run: _Run) -> Outcome:
         result["shieldings"] = _shieldings(step, report) if step.task == "shielding" else report.shieldings.complete()
     geometry = step.task != "shielding" and _write_geometry(run)
     as_schema = step.task == "deck" and _write_schema(run, result)
-    if geometry and step.task == "optimise":
-        problem, notes = same_molecule.changed(step.params, directory / _GEOMETRY)
-        if problem is not None:
-            return replace(endings.failed(problem), result=result)
-        if notes:
-            result["notes"] = [*result.get("notes", ()), *notes]
+    if step.task == "optimise" and (other := same_molecule.refused(step.params, directory / _GEOMETRY, result)):
+        return other
     if step.task == "deck":
         own = {run.log.name} if run.log.parent == directory else set()
-        kept, left_out = leftovers.results(directory, own, _SCRATCH)
-        names = list(kept)
-        result["notes"] = [*result.get("notes", ()), *left_out]
+        names, left_out = leftovers.results(directory, own, _SCRATCH)
+        result["notes"] = [*result.get("notes", ()), *left_out, *remarks.made_no_difference(run.text, report.remarks)]
     else:
         orbitals = (f"{molecule.PREFIX}.movecs",) if step.task == "optimise" else ()
-        names = [name for name in (molecule.DECK, *orbitals) if untrusted.is_file(directory / name)]
+        names = tuple(name for name in (molecule.DECK, *orbitals) if untrusted.is_file(directory / name))
     promoted = {_GEOMETRY: geometry, qcschema.FILE: as_schema}
     publish = tuple(dict.fromkeys([*(name for name, there in promoted.items() if there), *names]))
     result["files"] = list(publish)

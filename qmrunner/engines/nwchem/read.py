@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from qmrunner import untrusted
 from qmrunner.engines.nwchem.asked import Asked
 from qmrunner.engines.nwchem.errquit import AbortReader
+from qmrunner.engines.nwchem.remarks import Remarks
 from qmrunner.engines.nwchem.tasks import TaskReader
 
 _STEP = re.compile(r"^@\s+(\d+)\s+-?\d+\.\d+")
@@ -126,7 +127,11 @@ class Report:
         self.optimisation, self.shieldings = Optimisation(), Shieldings()
         self.tasks, self.header, self.marks = TaskReader(asked, log.name), Header(), Marks()
         self.abort = AbortReader(log.name)
-        _read(log, (self.tasks, self.optimisation, self.shieldings, self.header, self.marks, self.abort, *more))
+        self.remarks = Remarks()
+        _read(
+            log,
+            (self.tasks, self.optimisation, self.shieldings, self.header, self.marks, self.abort, self.remarks, *more),
+        )
 
 
 def _read(log: Path, readers: tuple[Reader, ...]) -> None:

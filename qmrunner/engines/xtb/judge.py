@@ -12,7 +12,7 @@ from typing import Any
 
 from qmrunner import untrusted
 from qmrunner.engines import endings, leftovers, qcschema, same_molecule
-from qmrunner.engines.openmp import integer, value_of
+from qmrunner.engines.openmp import integer, stack_limited, value_of
 from qmrunner.engines.signatures import Finding, load
 from qmrunner.engines.xtb import quantities, schema, trace
 from qmrunner.engines.xtb.read import Summary, incomplete, last_frame, lowest_wavenumber, read_log
@@ -69,7 +69,10 @@ def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit:
     """The outcome of an attempt that ran xTB with `args` in `directory`."""
     run = _Run(tuple(args), directory, log, exit, read_log(log))
     if not exit.ok:
-        return _complete(run, step) or _before_the_end(run, step) or endings.ended(CATALOGUE, log, exit, trace.refine)
+        whole = _complete(run, step) or _before_the_end(run, step)
+        return whole or endings.ended(
+            CATALOGUE, log, exit, lambda found, log: stack_limited(trace.refine(found, log), exit)
+        )
     finding = _hidden_failure(run) or _wrong_atoms(run, step)
     if finding is None:
         return _optimised(run, step) if step.task == "optimise" else _computed(run, step)
