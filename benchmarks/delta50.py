@@ -4,13 +4,18 @@
     python benchmarks/delta50.py --level draft --limit 15
 
 Smallest molecules first. Every job is submitted under an idempotency key, so a benchmark that was interrupted goes on
-where it stopped. The draft line of the program was fitted to `data/delta50_draft.json`, which this prints again:
+where it stopped. The answers that the program's figures are from are in `data/`; this prints those of one level again:
 
-    python benchmarks/delta50.py --print benchmarks/data/delta50_draft.json
+    python benchmarks/delta50.py --level draft --print benchmarks/data/delta50_draft.json
 
-Three lines are compared for each nucleus: the one the
-program uses, the TMS reference of the same level (draft only) and a line fitted to these molecules, judged by leaving
-out one molecule at a time.
+and this fits the lines of quick and draft, takes the residuals of all levels by kind of atom, and writes both where the
+program reads them:
+
+    python benchmarks/delta50.py --fit
+
+Three lines are compared for each nucleus: the one the program uses, the TMS reference of the same level (draft only)
+and a line fitted to these molecules, judged by leaving out one molecule at a time. Then the ± by kind of atom, and what
+share of the errors lies within ± and within 2 ±: of molecules, and of whole kinds, kept from line and ± alike.
 """
 
 from __future__ import annotations
@@ -26,28 +31,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import fitting
+from fitting import Point
 
+from qmrunner.chemistry import scaling
 from qmrunner.chemistry.scaling import line_for
 
-DATA = Path(__file__).with_name("data") / "delta50_part.json"
-NUCLEI = ("1H", "13C")
 # Shieldings of TMS, B3LYP/6-31G* in chloroform, ppm.
 TMS = {"1H": 32.15, "13C": 190.34}
-# One atom: molecule, shielding and experimental shift in ppm.
-Point = tuple[str, float, float]
 
 
 def main() -> int:
     """Run what is asked for, print the table. 1 when no molecule came through."""
     options = _options()
-    molecules = json.loads(DATA.read_text(encoding="utf-8"))["molecules"]
+    molecules = fitting.molecules()
+    if options.fit:
+        target = Path(scaling.__file__).with_name("fitted.json")
+        target.write_text(json.dumps(fitting.fitted(), indent=1) + "\n", encoding="utf-8")
+        return 0
     if options.recorded:
-        show(_kept(options.recorded, options.level), molecules, options.level)
+        show(fitting.answers(options.recorded, options.level), molecules, options.level)
         return 0
     chosen = [key for key in molecules if key in (options.only or molecules)]
     order = sorted(chosen, key=lambda key: (len(molecules[key]["xyz_angstrom"]), key))[: options.limit]
-    found = _kept(options.out, options.level)
+    found = fitting.answers(options.out, options.level)
     for key in order:
         if key in found:
             continue
@@ -68,21 +75,14 @@ def main() -> int:
 def show(found: Mapping[str, Any], molecules: Mapping[str, Any], level: str) -> None:
     """Print the figures of both nuclei."""
     print(f"\n{len(found)} molecules, level {level}, chloroform")
-    for nucleus in NUCLEI:
-        report(nucleus, points(nucleus, found, molecules), level)
-
-
-def _kept(path: Path | None, level: str) -> dict[str, dict[str, Any]]:
-    """The answers of an earlier run at this level."""
-    if path is None or not path.is_file():
-        return {}
-    answers: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-    return {key: answer for key, answer in answers.items() if answer["level"] == level}
+    for nucleus in fitting.NUCLEI:
+        report(nucleus, fitting.points(nucleus, found, molecules), level)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--level", default="draft", choices=("draft", "production"))
+    parser.add_argument("--level", default="draft", choices=fitting.LEVELS)
+    parser.add_argument("--fit", action="store_true", help="write what the program uses, from the answers in data/")
     parser.add_argument("--limit", type=int, help="only so many molecules, smallest first")
     parser.add_argument("--only", nargs="+", metavar="COMPOUND", help="only these, as in compound_05 compound_01")
     parser.add_argument("--out", type=Path, help="keep the answers in this JSON file, and go on from it")
@@ -117,54 +117,41 @@ def run(key: str, molecule: Mapping[str, Any], level: str) -> dict[str, Any] | N
     return {name: answer[name] for name in ("id", "level", "energy_hartree", "shifts")}
 
 
-def points(nucleus: str, found: Mapping[str, Any], molecules: Mapping[str, Any]) -> list[Point]:
-    """One point for each atom with an experimental shift."""
-    pairs = []
-    for key, answer in found.items():
-        measured = molecules[key]["shifts_ppm"][nucleus]
-        for row in answer["shifts"]:
-            if row["nucleus"] == nucleus and str(row["atom"]) in measured:
-                pairs.append((key, row["shielding_ppm"], measured[str(row["atom"])]))
-    return pairs
-
-
-def fit(chosen: Sequence[Point]) -> tuple[float, float]:
-    """Slope and intercept (ppm) of the least-squares line from shielding to shift."""
-    slope, intercept = np.polyfit([p[1] for p in chosen], [p[2] for p in chosen], 1)
-    return float(slope), float(intercept)
-
-
-def left_out(chosen: Sequence[Point]) -> list[float]:
-    """Errors in ppm of each molecule's atoms under the line fitted to all other molecules."""
-    errors = []
-    for key in dict.fromkeys(p[0] for p in chosen):
-        slope, intercept = fit([p for p in chosen if p[0] != key])
-        errors += [intercept + slope * p[1] - p[2] for p in chosen if p[0] == key]
-    return errors
-
-
 def report(nucleus: str, chosen: Sequence[Point], level: str) -> None:
-    """Print mean absolute and root mean square errors in ppm."""
-    molecules = len({p[0] for p in chosen})
+    """Print mean absolute and root mean square errors in ppm, and the ± with what it covers."""
+    molecules = len({p.molecule for p in chosen})
     print(f"\n{nucleus}: {len(chosen)} atoms of {molecules} molecules")
     own = line_for(nucleus, "chloroform", level)
-    _say("the program's line", [own.shift(p[1]) - p[2] for p in chosen])
+    _say("the program's line", [own.shift(p.shielding) - p.shift for p in chosen])
     if level == "draft":
-        _say(f"TMS reference {TMS[nucleus]}", [TMS[nucleus] - p[1] - p[2] for p in chosen])
+        _say(f"TMS reference {TMS[nucleus]}", [TMS[nucleus] - p.shielding - p.shift for p in chosen])
     if molecules < 3:
         return
-    slope, intercept = fit(chosen)
-    _say(f"fitted: {intercept:.5f} {slope:+.6f} × shielding", [intercept + slope * p[1] - p[2] for p in chosen])
-    errors = left_out(chosen)
-    _say("fitted, one molecule left out", errors)
-    worst = sorted(zip(map(abs, errors), chosen, strict=True), reverse=True)[:3]
-    print("  worst left out: " + ", ".join(f"{p[0]} {p[2]:.2f} ppm by {error:.2f}" for error, p in worst))
+    slope, intercept = line = fitting.fit(chosen)
+    _say(f"fitted: {intercept:.5f} {slope:+.6f} × shielding", [p.error(line) for p in chosen])
+    errors = fitting.left_out(chosen)
+    _say("fitted, one molecule left out", [error for _, error in errors])
+    worst = sorted(((abs(error), p) for p, error in errors), reverse=True)[:3]
+    print("  worst left out: " + ", ".join(f"{p.molecule} {p.shift:.2f} ppm by {error:.2f}" for error, p in worst))
+    _show_kinds(chosen, fitting.given(nucleus, level))
+
+
+def _show_kinds(chosen: Sequence[Point], line: tuple[fitting.Line, float] | None) -> None:
+    known = fitting.accuracy(chosen, line)
+    print(f"  {'kind':<20s} {'molecules':>9s} {'atoms':>6s} {'RMS':>8s} {'± / ppm':>9s}")
+    for kind, seen in known.kinds.items():
+        atoms = sum(p.kind == kind for p in chosen)
+        print(f"  {kind:<20s} {seen.molecules:9d} {atoms:6d} {seen.rms_ppm:8.3f} {known.uncertainty_ppm(kind):9.3f}")
+    print(f"  {'never seen':<20s} {'':9s} {'':6s} {known.unseen_rms_ppm:8.3f} {known.uncertainty_ppm(None):9.3f}")
+    for what, part in (("molecules", lambda p: p.molecule), ("kinds", lambda p: p.kind)):
+        cases = fitting.missed(chosen, part, line)
+        shares = f"{fitting.coverage(cases):.1%} within ±, {fitting.coverage(cases, 2):.1%} within 2 ±"
+        print(f"  of {len(cases)} errors of {what} kept out: {shares}")
 
 
 def _say(what: str, errors: Sequence[float]) -> None:
-    table = np.asarray(errors)
-    mean, root = np.abs(table).mean(), np.sqrt((table**2).mean())
-    print(f"  {what:<44s} MAE {mean:7.3f}  RMSD {root:7.3f}  largest {np.abs(table).max():7.3f} ppm")
+    mean, root = fitting.figures(errors)
+    print(f"  {what:<44s} MAE {mean:7.3f}  RMSD {root:7.3f}  largest {max(map(abs, errors)):7.3f} ppm")
 
 
 if __name__ == "__main__":

@@ -66,7 +66,7 @@ def nmredata(mol: Any, result: Mapping[str, Any], task: Mapping[str, Any], smile
         "NMREDATA_FORMULA": [formula(task["atoms"] if "atoms" in task else task["symbols"])],
         "NMREDATA_SMILES": [smiles] if smiles else [],
         "NMREDATA_ASSIGNMENT": [
-            f"{_label(rows, atoms)}, {shift:.4f}, {', '.join(map(str, atoms))} ;predicted"
+            f"{_label(rows, atoms)}, {shift:.4f}, {', '.join(map(str, atoms))} ;predicted{_error(rows, atoms)}"
             for shift, atoms in signals(rows)
         ],
     }
@@ -81,6 +81,13 @@ def nmredata(mol: Any, result: Mapping[str, Any], task: Mapping[str, Any], smile
 
 def _tag(name: str, lines: Sequence[str]) -> str:
     return f">  <{name}>\n" + "".join(f"{line}\\\n" for line in lines) + "\n"
+
+
+def _error(rows: Sequence[Mapping[str, Any]], atoms: Sequence[int]) -> str:
+    """The ± of a signal in ppm and its kind of atom, as far as they are known; in ASCII, as a MOL block is."""
+    row = next(row for row in rows if row["atom"] == atoms[0])
+    error = "" if row["uncertainty_ppm"] is None else f", +/- {row['uncertainty_ppm']:.2f} ppm"
+    return error + (f", {row['kind']}" if row["kind"] else "")
 
 
 def _label(rows: Sequence[Mapping[str, Any]], atoms: Sequence[int]) -> str:

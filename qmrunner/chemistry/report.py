@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qmrunner.chemistry import average, equivalence, select, sources, topology
+from qmrunner.chemistry import accuracy, average, equivalence, select, sources, topology
 from qmrunner.chemistry.equivalence import Equivalence
+from qmrunner.chemistry.kinds import HEAVY_HALOGENS, kinds
 from qmrunner.chemistry.scaling import NUCLEI, Line, line_for
 from qmrunner.chemistry.shieldings import Conformer, read_conformer
 from qmrunner.chemistry.xyz import write_xyz
@@ -21,6 +22,13 @@ _EXCHANGE = (
     "{} on N, O or S: the shift is that of a single molecule without hydrogen bonds or exchange; measured ones depend "
     "on solvent and concentration and may differ by several ppm"
 )
+_UNSEEN = "{}: no molecule of the fit has such an atom ({}), so that its ± is that of a kind never seen"
+_HEAVY = (
+    "{}: no ±, for bromine, iodine and several chlorines shift the carbon that bears them by spin-orbit coupling, by "
+    "tens of ppm at times, and this method does not have it"
+)
+_UNKNOWN = "bond orders are not known: the ± of every atom is that of a kind never seen"
+_MOST_NAMED = 12
 _COLUMNS = (
     "atom",
     "symbol",
@@ -30,6 +38,7 @@ _COLUMNS = (
     "shielding_ppm",
     "own_shielding_ppm",
     "equivalent_atoms",
+    "kind",
 )
 
 
@@ -56,9 +65,10 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
 
     Each shift row is one H or C atom: `shielding_ppm` is averaged over conformers (Boltzmann) and over the
     `equivalent_atoms` (itself among them, see `equivalence`), `own_shielding_ppm` over conformers only; an isotope that
-    gives no signal has no row. `uncertainty_ppm` is the line's published RMSD, or None; it does not hold for hydrogens
-    on N, O and S, whose is None. `energy_hartree` is that of the lowest conformer. `notes` are for people. Raises
-    JobFailedError `incomplete_input` when an atom's shielding is missing.
+    gives no signal has no row. `kind` is the kind of atom (see `kinds`), None where bond orders are not known, and
+    `uncertainty_ppm` what is known of that kind (see `accuracy`), None for hydrogens on N, O and S. `energy_hartree` is
+    that of the lowest conformer. `notes` are for people. Raises JobFailedError `incomplete_input` when an atom's
+    shielding is missing.
     """
     symbols: list[str] = list(task["symbols"])
     temperature = float(task["temperature_k"])
@@ -69,9 +79,11 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
     lines = {nucleus: line_for(nucleus, task["solvent"], task["level"]) for nucleus in NUCLEI.values()}
     best = min(conformers, key=lambda c: c.energy_hartree)
     alike = equivalence.settle(task, conformers, best)
+    rows = _rows(symbols, conformers, weights, alike, lines)
+    notes = _judge(rows, task, best)
     return {
         "energy_hartree": best.energy_hartree,
-        "shifts": _rows(symbols, conformers, weights, alike, lines, set(exchangeable(task))),
+        "shifts": rows,
         "conformers": [
             {
                 "id": c.id,
@@ -87,11 +99,12 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
         "lowest": best.id,
         "provenance": {
             "scaling": {nucleus: line.as_dict() for nucleus, line in lines.items()},
+            "uncertainty": accuracy.RULE,
             "temperature_k": temperature,
-            "weights": "Boltzmann, electronic energies of the optimised structures in solvent; mirror images count",
+            "weights": "Boltzmann, DFT energies of the structures in solvent, without vibrations; mirror images count",
             "equivalence": equivalence.RULE,
         },
-        "notes": list(alike.notes),
+        "notes": [*alike.notes, *notes],
     }
 
 
@@ -101,7 +114,6 @@ def _rows(
     weights: Sequence[float],
     alike: Equivalence,
     lines: Mapping[str, Line],
-    unsure: Collection[int],
 ) -> list[dict[str, Any]]:
     wanted = [n for n, symbol in enumerate(symbols, start=1) if symbol in NUCLEI and n not in alike.silent]
     pairs = list(zip(conformers, alike.images, strict=True))
@@ -124,11 +136,40 @@ def _rows(
                 "shift_ppm": round(lines[nucleus].shift(shielding), DIGITS),
                 "shielding_ppm": round(shielding, DIGITS),
                 "own_shielding_ppm": round(float(own[index]), DIGITS),
-                "uncertainty_ppm": None if number in unsure else lines[nucleus].rmsd_ppm,
                 "equivalent_atoms": list(group_of[number]),
             }
         )
     return rows
+
+
+def _judge(rows: Sequence[dict[str, Any]], task: Mapping[str, Any], best: Conformer) -> list[str]:
+    """Give every row `kind` and `uncertainty_ppm`; notes on the atoms of which no molecule of the fit has the like."""
+    mol, unclear = sources.drawable({**task, "atoms": task["symbols"]}, best.coordinates)
+    ends = {frozenset((bond.GetBeginAtomIdx() + 1, bond.GetEndAtomIdx() + 1)) for bond in mol.GetBonds()}
+    clear = unclear is None and ends == {frozenset(pair) for pair in task["bonds"]}
+    kind_of, unsure = kinds(mol) if clear else {}, set(exchangeable(task))
+    unseen: dict[str, list[str]] = {}
+    heavy: list[str] = []
+    for row in rows:
+        known = accuracy.accuracy_of(row["nucleus"], task["solvent"], task["level"])
+        number, kind = row["atom"], kind_of.get(row["atom"])
+        name = f"{row['symbol']}{number}"
+        row["kind"], row["uncertainty_ppm"] = kind, None
+        if kind == HEAVY_HALOGENS and row["nucleus"] == "13C":
+            heavy.append(name)
+        elif number not in unsure:
+            row["uncertainty_ppm"] = known.uncertainty_ppm(kind)
+            if kind is not None and kind not in known.kinds:
+                unseen.setdefault(kind, []).append(name)
+    if not clear:
+        return [_UNKNOWN]
+    told = [_UNSEEN.format(_listed(atoms), kind) for kind, atoms in unseen.items()]
+    return [*told, _HEAVY.format(_listed(heavy))] if heavy else told
+
+
+def _listed(atoms: Sequence[str]) -> str:
+    more = f" and {len(atoms) - _MOST_NAMED} more" if len(atoms) > _MOST_NAMED else ""
+    return ", ".join(atoms[:_MOST_NAMED]) + more
 
 
 def exchangeable(task: Mapping[str, Any]) -> list[int]:

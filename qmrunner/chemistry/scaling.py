@@ -2,22 +2,28 @@
 
 Production: facts published by steinbeck/qm-nmr-calc in its benchmark of DELTA50 (Molecules 2023, 28(6), 2449,
 doi 10.3390/molecules28062449): B3LYP/6-311+G(2d,p) GIAO with COSMO on B3LYP/6-31G* geometries, NWChem 7.0.2,
-against experiment in CDCl3 at 298 K, TMS = 0. Draft: fitted with this program to a part of the same experiment
-(docs/science.md, benchmarks/delta50.py).
+against experiment in CDCl3 at 298 K, TMS = 0. Draft and quick: fitted with this program to a part of the same
+experiment, by `benchmarks/delta50.py --fit`, which writes `fitted.json` (docs/science.md).
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import resources
 from typing import Any
 
 from qmrunner.errors import UsageError
 
 NUCLEI = {"H": "1H", "C": "13C"}
 SOURCE = "steinbeck/qm-nmr-calc, DELTA50 benchmark (Molecules 2023, 28(6), 2449, doi 10.3390/molecules28062449)"
-DRAFT_SOURCE = "DELTA50 (Molecules 2023, 28(6), 2449, doi 10.3390/molecules28062449), computed with qmrunner"
+OWN_SOURCE = "DELTA50 (Molecules 2023, 28(6), 2449, doi 10.3390/molecules28062449), computed with qmrunner"
 PRODUCTION_METHOD = "B3LYP/6-311+G(2d,p) GIAO, COSMO, on B3LYP/6-31G* geometries"
-DRAFT_METHOD = "B3LYP/6-31G* GIAO, COSMO, on B3LYP/6-31G* geometries"
+OWN_METHODS = {
+    "quick": "B3LYP/6-31G* GIAO, COSMO, on GFN2-xTB geometries, ALPB",
+    "draft": "B3LYP/6-31G* GIAO, COSMO, on B3LYP/6-31G* geometries",
+}
 
 # solvent: (1H, 13C), each (slope, intercept ppm, MAE ppm, RMSD ppm, points)
 _LINES: dict[str, tuple[tuple[float, float, float, float, int], tuple[float, float, float, float, int]]] = {
@@ -35,17 +41,11 @@ _LINES: dict[str, tuple[tuple[float, float, float, float, int], tuple[float, flo
     "dmf": ((-0.932522, 29.74112, 0.126, 0.166, 335), (-0.943132, 171.79739, 2.144, 2.906, 219)),
     "vacuum": ((-0.955380, 30.54455, 0.148, 0.193, 336), (-0.972639, 175.71087, 1.739, 2.565, 219)),
 }
-# Draft, chloroform: slope, intercept ppm, MAE and RMSD ppm with each molecule left out of the fit in turn, points.
-_DRAFT = {
-    "1H": (-0.989815, 31.92, 0.090, 0.114, 157),
-    "13C": (-1.044645, 197.7124, 1.664, 2.083, 108),
-}
-_DRAFT_MOLECULES = 25
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """shift = intercept_ppm + slope × shielding. `mae_ppm` and `rmsd_ppm` are None where they are not known."""
+    """shift = intercept_ppm + slope × shielding. Errors are over all `points`, kinds of atom together."""
 
     nucleus: str
     solvent: str
@@ -53,9 +53,9 @@ class Line:
     kind: str
     slope: float
     intercept_ppm: float
-    mae_ppm: float | None
-    rmsd_ppm: float | None
-    points: int | None
+    mae_ppm: float
+    rmsd_ppm: float
+    points: int
     method: str
     source: str
     note: str | None = None
@@ -71,28 +71,38 @@ class Line:
 def line_for(nucleus: str, solvent: str, level: str) -> Line:
     """The line for a nucleus (``1H``, ``13C``), a solvent's key and a level.
 
-    Production uses the published regression for that solvent. Draft uses a line fitted in chloroform, and its note says
-    so for every other solvent. Raises UsageError `no_scaling` when there is none.
+    Production uses the published regression for that solvent. The others use a line fitted in chloroform, and its note
+    says so for every other solvent. Raises UsageError `no_scaling` when there is none.
     """
-    if solvent in _LINES and nucleus in _DRAFT:
-        if level == "draft":
-            return _draft(nucleus, solvent)
+    if solvent in _LINES and nucleus in NUCLEI.values():
+        if level in OWN_METHODS:
+            return _own(nucleus, solvent, level)
         if level == "production":
             return _production(nucleus, solvent)
     raise UsageError(
         "no_scaling",
         f"there is no scaling for {nucleus} in {solvent} at level {level}",
-        remedy=f"choose draft or production, and a solvent among {', '.join(_LINES)}",
+        remedy=f"choose {', '.join(OWN_METHODS)} or production, and a solvent among {', '.join(_LINES)}",
     )
 
 
-def _draft(nucleus: str, solvent: str) -> Line:
-    note = f"MAE and RMSD with each of the {_DRAFT_MOLECULES} molecules left out of the fit in turn"
+@cache
+def fitted() -> dict[str, Any]:
+    """What `benchmarks/delta50.py --fit` wrote: by level and nucleus the line in chloroform, where it is ours, with
+    errors in ppm of each molecule left out of the fit in turn, and the residuals by kind of atom (`accuracy`)."""
+    text = resources.files(__package__).joinpath("fitted.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _own(nucleus: str, solvent: str, level: str) -> Line:
+    row = fitted()[level][nucleus]
+    note = f"MAE and RMSD with each of the {row['molecules']} molecules left out of the fit in turn"
     if solvent != "chloroform":
         note += "; fitted in chloroform and used here for another solvent"
-    numbers = _DRAFT[nucleus]
-    source = f"linear regression over {numbers[-1]} shifts of {_DRAFT_MOLECULES} molecules of {DRAFT_SOURCE}"
-    return Line(nucleus, solvent, "draft", "regression", *numbers, DRAFT_METHOD, source, note)
+    source = f"linear regression over {row['points']} shifts of {row['molecules']} molecules of {OWN_SOURCE}"
+    numbers = {key: row[key] for key in ("slope", "intercept_ppm", "mae_ppm", "rmsd_ppm", "points")}
+    return Line(nucleus, solvent, level, "regression", **numbers, method=OWN_METHODS[level], source=source, note=note)
 
 
 def _production(nucleus: str, solvent: str) -> Line:

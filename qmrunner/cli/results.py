@@ -75,6 +75,9 @@ def _shift_tables(out: Console, result: dict[str, Any]) -> None:
         table = Table(title=f"\n{nucleus} shifts", title_justify="left", box=None, pad_edge=False)
         for heading in ("atom", "shift / ppm", *(["± / ppm"] if with_error else []), "shielding / ppm", "average of"):
             table.add_column(heading, justify="right")
+        with_kind = any(row.get("kind") for row in rows)
+        if with_kind:
+            table.add_column("kind of atom")
         for row in sorted(rows, key=lambda row: -row["shift_ppm"]):
             error, group = row.get("uncertainty_ppm"), row.get("equivalent_atoms") or []
             add_row(
@@ -84,6 +87,7 @@ def _shift_tables(out: Console, result: dict[str, Any]) -> None:
                 *(["-" if error is None else f"{error:.2f}"] if with_error else []),
                 f"{row['shielding_ppm']:.2f}",
                 ", ".join(str(atom) for atom in group) if len(group) > 1 else "",
+                *([row.get("kind") or "-"] if with_kind else []),
             )
         out.print(table)
     _scaling_lines(out, result.get("provenance", {}).get("scaling") or {})
@@ -97,7 +101,7 @@ def _scaling_lines(out: Console, scaling: dict[str, Any]) -> None:
     out.print()
     for nucleus, line in lines.items():
         formula = f"shift = {line['intercept_ppm']:.4f} - {-line['slope']:.6f} x shielding"
-        error = "" if line["rmsd_ppm"] is None else f", RMSD {line['rmsd_ppm']:.2f} ppm"
+        error = "" if line.get("rmsd_ppm") is None else f", RMSD {line['rmsd_ppm']:.2f} ppm"
         count = f" over {line['points']} shifts" if line.get("points") else ""
         out.print(styled(f"{f'{nucleus} line:':<{_INDENT}}{formula}{error}{count}"))
     for key in ("source", "method", "note"):

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from qmrunner.chemistry import structures
-from qmrunner.chemistry.scaling import line_for
+from qmrunner.chemistry.accuracy import accuracy_of
 from qmrunner.chemistry.spectrum import atom_label, signals
 from qmrunner.chemistry.xyz import read_xyz, write_xyz
 
@@ -51,6 +51,7 @@ def shifts_task(conformers: Sequence[Mapping[str, Any]], level: str = "productio
     assert ETHANOL.bonds is not None
     return {
         "symbols": SYMBOLS,
+        "source": {"smiles": "CCO"},
         "bonds": [list(pair) for pair in ETHANOL.bonds],
         "solvent": "chloroform",
         "level": level,
@@ -133,7 +134,10 @@ def test_shifts_follow_the_line_and_equivalent_atoms_are_equal(tmp_path: Path) -
     assert rows[4]["shielding_ppm"] == pytest.approx(30.8)
     assert rows[4]["own_shielding_ppm"] == 30.9
     assert rows[4]["equivalent_atoms"] == [4, 5, 6]
-    assert rows[1]["uncertainty_ppm"] == 2.691
+    known = accuracy_of("13C", "chloroform", "production")
+    assert (rows[1]["kind"], rows[2]["kind"]) == ("alkyl", "sp3 on N or O")
+    assert rows[1]["uncertainty_ppm"] == known.uncertainty_ppm("alkyl") != rows[2]["uncertainty_ppm"]
+    assert rows[4]["kind"] == "alkyl"
     assert result["energy_hartree"] == -154.9
     assert result["conformers"][0]["weight"] == 1.0
     assert result["provenance"]["scaling"]["1H"]["points"] == 335
@@ -173,7 +177,8 @@ def test_the_table_and_the_plots_name_every_atom(tmp_path: Path) -> None:
     with (tmp_path / "shifts.csv").open(newline="") as stream:
         table = list(csv.DictReader(stream))
     assert [row["atom"] for row in table] == ["1", "2", "4", "5", "6", "7", "8", "9"]
-    assert float(table[0]["uncertainty_ppm"]) == line_for("13C", "chloroform", "draft").rmsd_ppm
+    assert float(table[0]["uncertainty_ppm"]) == accuracy_of("13C", "chloroform", "draft").uncertainty_ppm("alkyl")
+    assert [row["kind"] for row in table[:3]] == ["alkyl", "sp3 on N or O", "alkyl"]
     assert table[2]["equivalent_atoms"] == "4 5 6"
     assert [row["atom"] for row in table if not row["uncertainty_ppm"]] == ["9"]
     proton = (tmp_path / "spectrum_1H.svg").read_text()
@@ -237,3 +242,42 @@ def test_labels_are_short_whatever_the_size_of_the_group() -> None:
 def test_signals_run_from_high_shift_to_low() -> None:
     rows = [{"shift_ppm": shift, "equivalent_atoms": [number]} for number, shift in ((1, 1.0), (2, 3.0), (3, 2.0))]
     assert [atoms for _, atoms in signals(rows)] == [(2,), (3,), (1,)]
+
+
+def test_what_no_molecule_of_the_fit_has_is_named_and_heavy_halogens_have_no_uncertainty(tmp_path: Path) -> None:
+    alkyne = {**shifts_task([]), **_molecule(tmp_path, "C#CCBr")}
+    assert run("shifts", alkyne, tmp_path).returncode == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    rows = {row["atom"]: row for row in result["shifts"]}
+    never = accuracy_of("13C", "chloroform", "production").uncertainty_ppm(None)
+    assert (rows[1]["kind"], rows[1]["uncertainty_ppm"]) == ("alkyne", never)
+    assert (rows[3]["kind"], rows[3]["uncertainty_ppm"]) == ("on heavy halogens", None)
+    assert rows[6]["uncertainty_ppm"] == accuracy_of("1H", "chloroform", "production").uncertainty_ppm(None)
+    notes = "\n".join(result["notes"])
+    assert "C1, C2, H5: no molecule of the fit has such an atom (alkyne)" in notes
+    assert "C3: no ±" in notes
+
+
+def test_without_bond_orders_every_atom_counts_as_never_seen(tmp_path: Path) -> None:
+    task = shifts_task([conformer(tmp_path, "c1", -154.9, SHIELDINGS)])
+    del task["source"]
+    assert run("shifts", task, tmp_path).returncode == 0
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert {row["kind"] for row in result["shifts"]} == {None}
+    known = {row["nucleus"]: row["uncertainty_ppm"] for row in result["shifts"] if row["atom"] != 9}
+    for nucleus, value in known.items():
+        assert value == accuracy_of(nucleus, "chloroform", "production").uncertainty_ppm(None)
+    assert any("bond orders are not known" in note for note in result["notes"])
+
+
+def _molecule(directory: Path, smiles: str) -> dict[str, Any]:
+    """What a task says of another molecule, with shieldings of no meaning."""
+    found = structures.read_smiles(smiles)
+    assert found.bonds is not None
+    rows = [{"atom": n, "element": s, "isotropic_ppm": 50.0 + n} for n, s in enumerate(found.symbols, start=1)]
+    (directory / "s.json").write_text(json.dumps({"energy_hartree": -1.0, "shieldings": rows}))
+    points = [(float(n), n % 2 * 0.9, n % 3 * 0.4) for n in range(len(found.symbols))]
+    (directory / "g.xyz").write_text(write_xyz(found.symbols, points))
+    one = {"id": "c1", "shielding": "s.json", "optimise": "s.json", "geometry": "g.xyz"}
+    bonds = [list(pair) for pair in found.bonds]
+    return {"symbols": list(found.symbols), "bonds": bonds, "source": {"smiles": smiles}, "conformers": [one]}

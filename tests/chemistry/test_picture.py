@@ -12,11 +12,14 @@ from qmrunner.chemistry import embed, picture, sources, structures
 ETHANOL = structures.read_smiles("CCO")
 
 
+_JUDGED = {(2,): {"uncertainty_ppm": 2.455, "kind": "sp3 on N or O"}, (4, 5, 6): {"uncertainty_ppm": 0.1, "kind": None}}
+
+
 def rows() -> list[dict[str, Any]]:
     groups = {(1,): ("C", 18.0), (2,): ("C", 58.0), (4, 5, 6): ("H", 1.2), (7, 8): ("H", 3.7), (9,): ("H", 1.5)}
     return [
         {"atom": atom, "symbol": symbol, "nucleus": "13C" if symbol == "C" else "1H", "shift_ppm": shift}
-        | {"equivalent_atoms": list(group)}
+        | {"equivalent_atoms": list(group), **_JUDGED.get(group, {"uncertainty_ppm": None, "kind": None})}
         for group, (symbol, shift) in groups.items()
         for atom in group
     ]
@@ -68,7 +71,8 @@ def test_the_sdf_holds_structure_and_assignment() -> None:
     assert read.GetProp("NMREDATA_VERSION") == "1.1\\"
     lines = read.GetProp("NMREDATA_ASSIGNMENT").split("\n")
     assert all(line.endswith("\\") for line in lines)
-    assert lines[0] == "C2, 58.0000, 2 ;predicted\\"
-    assert "H4, 1.2000, 4, 5, 6 ;predicted\\" in lines
+    assert lines[0] == "C2, 58.0000, 2 ;predicted, +/- 2.46 ppm, sp3 on N or O\\"
+    assert "H4, 1.2000, 4, 5, 6 ;predicted, +/- 0.10 ppm\\" in lines
+    assert "H9, 1.5000, 9 ;predicted\\" in lines
     assert "3.7000, N=2, L=H7\\" in read.GetProp("NMREDATA_1D_1H")
     assert read.GetProp("NMREDATA_FORMULA") == "C2H6O\\"

@@ -84,11 +84,26 @@ def test_the_lines_that_scale_are_told_with_their_errors_and_where_they_are_from
     assert "over 15" in text or level == "production"
 
 
-def test_a_shift_without_a_known_error_has_none_and_notes_are_told() -> None:
-    told = result(notes=["H9 on N, O or S: said of it"])
+def test_a_shift_without_a_known_error_has_none() -> None:
+    told = result()
     told["shifts"].append({**told["shifts"][0], "atom": 9, "equivalent_atoms": [9], "uncertainty_ppm": None})
     lines = shown(told, terminal=False)
     assert any(line.split()[:3] == ["H9", "1.23", "-"] for line in lines)
+    assert not any("kind of atom" in line for line in lines)
+
+
+def test_the_kind_of_an_atom_stands_beside_its_error() -> None:
+    told = result()
+    told["shifts"][0] |= {"kind": "sp3 on N or O"}
+    told["shifts"].append({**told["shifts"][0], "atom": 9, "equivalent_atoms": [9], "kind": None})
+    lines = shown(told, terminal=False)
+    assert any("± / ppm" in line and line.rstrip().endswith("kind of atom") for line in lines)
+    assert any(line.startswith("  H4") and line.rstrip().endswith("4, 5, 6  sp3 on N or O") for line in lines)
+    assert any(line.startswith("  H9") and line.rstrip().endswith("-") for line in lines)
+
+
+def test_notes_are_told() -> None:
+    lines = shown(result(notes=["H9 on N, O or S: said of it"]), terminal=False)
     assert "note:     H9 on N, O or S: said of it" in lines
 
 
