@@ -73,11 +73,12 @@ def _shift_tables(out: Console, result: dict[str, Any]) -> None:
             continue
         with_error = any(row.get("uncertainty_ppm") is not None for row in rows)
         table = Table(title=f"\n{nucleus} shifts", title_justify="left", box=None, pad_edge=False)
-        for heading in ("atom", "shift / ppm", *(["± / ppm"] if with_error else []), "shielding / ppm", "average of"):
+        for heading in ("atom", "shift / ppm", *(["± / ppm"] if with_error else []), "shielding / ppm"):
             table.add_column(heading, justify="right")
         with_kind = any(row.get("kind") for row in rows)
         if with_kind:
             table.add_column("kind of atom")
+        table.add_column("average of")
         for row in sorted(rows, key=lambda row: -row["shift_ppm"]):
             error, group = row.get("uncertainty_ppm"), row.get("equivalent_atoms") or []
             add_row(
@@ -86,8 +87,8 @@ def _shift_tables(out: Console, result: dict[str, Any]) -> None:
                 f"{row['shift_ppm']:.2f}",
                 *(["-" if error is None else f"{error:.2f}"] if with_error else []),
                 f"{row['shielding_ppm']:.2f}",
-                ", ".join(str(atom) for atom in group) if len(group) > 1 else "",
                 *([row.get("kind") or "-"] if with_kind else []),
+                ", ".join(str(atom) for atom in group) if len(group) > 1 else "",
             )
         out.print(table)
     _scaling_lines(out, result.get("provenance", {}).get("scaling") or {})

@@ -81,7 +81,6 @@ def test_the_lines_that_scale_are_told_with_their_errors_and_where_they_are_from
     assert f"RMSD {line.rmsd_ppm:.2f} ppm over {line.points} shifts" in text
     assert text.count("source:") == 1
     assert "doi 10.3390/molecules28062449" in text
-    assert "over 15" in text or level == "production"
 
 
 def test_a_shift_without_a_known_error_has_none() -> None:
@@ -97,9 +96,9 @@ def test_the_kind_of_an_atom_stands_beside_its_error() -> None:
     told["shifts"][0] |= {"kind": "sp3 on N or O"}
     told["shifts"].append({**told["shifts"][0], "atom": 9, "equivalent_atoms": [9], "kind": None})
     lines = shown(told, terminal=False)
-    assert any("± / ppm" in line and line.rstrip().endswith("kind of atom") for line in lines)
-    assert any(line.startswith("  H4") and line.rstrip().endswith("4, 5, 6  sp3 on N or O") for line in lines)
-    assert any(line.startswith("  H9") and line.rstrip().endswith("-") for line in lines)
+    assert any("± / ppm" in line and "  kind of atom" in line for line in lines)
+    assert any(line.startswith("  H4") and line.rstrip().endswith("  sp3 on N or O  4, 5, 6") for line in lines)
+    assert row_of(lines, "H9")[4:] == ["-"]
 
 
 def test_notes_are_told() -> None:
