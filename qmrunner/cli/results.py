@@ -78,7 +78,7 @@ def _shift_tables(out: Console, result: dict[str, Any]) -> None:
         with_kind = any(row.get("kind") for row in rows)
         if with_kind:
             table.add_column("kind of atom")
-        table.add_column("average of")
+        table.add_column("average of", justify="right")
         for row in sorted(rows, key=lambda row: -row["shift_ppm"]):
             error, group = row.get("uncertainty_ppm"), row.get("equivalent_atoms") or []
             add_row(
