@@ -33,6 +33,7 @@ from qmrunner.model.packing import Capacity  # noqa: E402
 from qmrunner.runtime import folders, tree  # noqa: E402
 from qmrunner.store import claims, workers  # noqa: E402
 from qmrunner.store import jobs as job_store  # noqa: E402
+from qmrunner.store.advance import accept  # noqa: E402
 from qmrunner.store.tables import attempts, steps  # noqa: E402
 from tests.support import Daemon, Home, ended_daemons, wait_for  # noqa: E402
 
@@ -132,7 +133,7 @@ def restart(rows: int) -> dict[str, float]:
                 job = job_store.new_id()
                 (home.settings.jobs_root / job / "input").mkdir(parents=True)
                 (home.settings.jobs_root / job / "input" / "water.xyz").write_text(WATER)
-                job_store.accept(connection, time.time(), job, Submission("xtb", params), app.plan)
+                accept(connection, time.time(), job, Submission("xtb", params), app.plan)
             while claim := claims.claim(connection, time.time(), worker, capacity, folders.paths(home.settings)):
                 claims.start(
                     connection, time.time(), step_id=claim.step.id, number=1,

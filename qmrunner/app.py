@@ -26,6 +26,7 @@ from qmrunner.settings import load as load_settings
 from qmrunner.store import artifacts as artifact_store
 from qmrunner.store import jobs as job_store
 from qmrunner.store import schema
+from qmrunner.store.advance import accept
 from qmrunner.store.inputs import write_inputs
 from qmrunner.store.session import Store, StoreUnavailable
 
@@ -147,7 +148,7 @@ class App:
             files = {f"input/{name}": folder / "input" / name for name in submission.files}
             sent = self.artifacts.put(files) if self.artifacts else {}
             with store.write() as connection:
-                job_store.accept(connection, store.now(), job_id, submission, self.plan)
+                accept(connection, store.now(), job_id, submission, self.plan)
                 rows = artifact_store.rows_of(job_id, artifact_store.JOB, "", 0, sent)
                 artifact_store.add(connection, store.now(), rows)
         except BaseException as problem:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from qmrunner.runtime.environment import why_dropped
@@ -18,6 +19,10 @@ from qmrunner.store.session import Store
 from tests import lanes, postgres, support, surroundings
 
 surroundings.take_over()
+
+# A busy machine makes an example slow, not wrong.
+hypothesis.settings.register_profile("qmrunner", deadline=None)
+hypothesis.settings.load_profile("qmrunner")
 
 _lock = pytest.StashKey[str]()
 _LOCK = "lock"  # where the workers of one run find the one they share

@@ -18,6 +18,7 @@ from qmrunner.api.forms import PRINTABLE
 from qmrunner.api.service import Service, service_of
 from qmrunner.api.submitting import hand_in
 from qmrunner.store import jobs as job_store
+from qmrunner.store import operator_actions
 
 _DOWNLOAD_WAIT_S = 20.0
 
@@ -114,7 +115,7 @@ async def download(request: Request, job_id: str, name: str, _: Reader) -> Strea
 @router.post("/{job_id}/cancel", response_model=schemas.Moved, responses=errors(409))
 async def cancel(request: Request, job_id: str, _: Writer) -> Json:
     """End a job: waiting steps at once, running engines by TERM and, after a grace, KILL."""
-    return await _move(request, job_store.cancel, job_id)
+    return await _move(request, operator_actions.cancel, job_id)
 
 
 @router.post("/{job_id}/retry", response_model=schemas.Moved, responses=errors(409))
@@ -125,19 +126,19 @@ async def retry(
     allow_altering: Annotated[bool, Query(description="Remedies of this job may alter the answer.")] = False,
 ) -> Json:
     """Run the unsuccessful steps of a failed or cancelled job again; finished steps are kept."""
-    return await _move(request, job_store.retry, job_id, allow_altering)
+    return await _move(request, operator_actions.retry, job_id, allow_altering)
 
 
 @router.post("/{job_id}/hold", response_model=schemas.Moved, responses=errors(409))
 async def hold(request: Request, job_id: str, _: Writer) -> Json:
     """Start no more steps of a job; running ones go on to their end."""
-    return await _move(request, job_store.hold, job_id)
+    return await _move(request, operator_actions.hold, job_id)
 
 
 @router.post("/{job_id}/release", response_model=schemas.Moved, responses=errors(409))
 async def release(request: Request, job_id: str, _: Writer) -> Json:
     """Let a held job go on."""
-    return await _move(request, job_store.release, job_id)
+    return await _move(request, operator_actions.release, job_id)
 
 
 async def look(request: Request, ask: Callable[..., Any], job_id: str, *more: Any) -> Any:

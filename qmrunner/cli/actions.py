@@ -44,13 +44,13 @@ def release(job: JobId, as_json: AsJson = False) -> None:
 
 
 def _move(job_id: str, as_json: bool, verb: str, **more: bool) -> None:
-    from qmrunner.store import jobs
+    from qmrunner.store import operator_actions
 
     verbs: dict[str, Callable[..., Any]] = {
-        "cancel": jobs.cancel,
-        "retry": jobs.retry,
-        "hold": jobs.hold,
-        "release": jobs.release,
+        "cancel": operator_actions.cancel,
+        "retry": operator_actions.retry,
+        "hold": operator_actions.hold,
+        "release": operator_actions.release,
     }
     app = open_app(busy_seconds=30.0)
     with app.store.write() as connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qmrunner.model import space
@@ -62,51 +62,111 @@ class Earlier:
     said: str
 
 
-def judge(
-    outcome: Outcome,
-    *,
-    stop_reason: str | None,
-    cancel_requested: bool,
-    retries: int,
-    max_retries: int,
-    retry_delay_s: float,
-    jitter: float,
-    remedied: Remedied | None = None,
-    earlier: Earlier | None = None,
-) -> Verdict:
-    """The verdict on a finished attempt.
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The engine ended, or could not start: what that attempt came to.
 
-    `retries` is what the step has spent so far, `jitter` a random number in [0, 1). A stop by qmrunner itself spends
-    no retry; an engine failure is tried again as it is only when the same run may well succeed (class transient), and
-    else once more with what a remedy changed. `earlier` is the newest attempt before that failed: a failure that says
-    the same is deterministic, and the step never runs as it is a third time.
+    `stop_reason` is why qmrunner asked for the end, if it did; `remedied` what a remedy would change for the next one.
+    `began`: a guardian was forked. Only then do equal words of two attempts prove that a failure is deterministic.
     """
-    common: dict[str, Any] = {
-        "code": outcome.code,
-        "failure_class": outcome.failure_class,
-        "evidence": outcome.evidence,
-        "remedy": outcome.remedy,
-        "summary": outcome.summary,
-        "result": outcome.result,
-    }
-    if outcome.state == "succeeded":
-        return Verdict("succeed", AttemptState.SUCCEEDED, **common)
-    if cancel_requested or stop_reason == "cancel":
-        return cancelled()
+
+    outcome: Outcome
+    stop_reason: str | None = None
+    began: bool = True
+    remedied: Remedied | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """The attempt did not begin, through no fault of the step: it will be claimed again."""
+
+    code: str
+    summary: str
+    delay_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The guardian, worker, machine or claim that carried the attempt is gone, and no process of it is left."""
+
+    owner: str
+
+
+# Every way in which an attempt can end.
+Ending = Finished | Deferred | Lost
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the store knows of the step at the moment in which its attempt ends.
+
+    `retries` the step has spent so far. `deaths` within POISON_WINDOW_S took its guardian or worker down, this one not
+    counted. `earlier` is the newest attempt before that failed: a failure with the same words is deterministic.
+    """
+
+    cancel_requested: bool = False
+    retries: int = 0
+    deaths: int = 0
+    earlier: Earlier | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is tried again. `jitter` is a random number in [0, 1)."""
+
+    max_retries: int
+    retry_delay_s: float
+    poison_deaths: int
+    jitter: float = 0.0
+
+
+def decide(ending: Ending, history: History, limits: Limits) -> Verdict:
+    """The verdict on an attempt that has ended. A cancel request beats everything but success."""
+    if isinstance(ending, Finished) and ending.outcome.state == "succeeded":
+        return _of_outcome("succeed", AttemptState.SUCCEEDED, ending.outcome)
+    if history.cancel_requested or (isinstance(ending, Finished) and ending.stop_reason == "cancel"):
+        return Verdict("cancel", AttemptState.CANCELLED, "cancelled", summary="cancelled by request")
+    if isinstance(ending, Deferred):
+        return Verdict("requeue", AttemptState.STOPPED, ending.code, delay_s=ending.delay_s, summary=ending.summary)
+    if isinstance(ending, Lost):
+        return _lost(ending.owner, history.deaths + 1, limits.poison_deaths)
+    return _failed(ending, history, limits)
+
+
+def _failed(ending: Finished, history: History, limits: Limits) -> Verdict:
+    """A stop by qmrunner itself spends no retry. An engine failure is tried again as it is only when the same run may
+    well succeed (class transient), else once more with what a remedy changed; the step never runs unchanged a third
+    time when two attempts failed with the same words."""
+    outcome, stop_reason, earlier = ending.outcome, ending.stop_reason, history.earlier
     if outcome.state == "stopped" and stop_reason is not None and stop_reason != "hung":
         why = space.REASONS.get(stop_reason)
         said = f"stopped for {stop_reason}" + (f": {why}" if why else "")
         return Verdict("requeue", AttemptState.STOPPED, "stopped", summary=f"{said}; will go on")
-    again = earlier is not None and same_failure(outcome, earlier)
-    if earlier is not None and again and outcome.failure_class == "transient":
-        common["summary"] = f"{outcome.summary}{SAME_AGAIN}{earlier.number}, so it is not tried again as it is"
-    elif outcome.failure_class == "transient" and retries < max_retries:
-        delay = retry_delay(retries, retry_delay_s, jitter)
-        return Verdict("requeue", AttemptState.FAILED, delay_s=delay, spends_retry=True, **common)
-    if remedied is not None:
-        move = "fail" if remedied.instead else "requeue"
-        return Verdict(move, AttemptState.FAILED, remedied=remedied, **common)
-    return Verdict("fail", AttemptState.FAILED, **common)
+    if outcome.failure_class == "transient":
+        if earlier is not None and same_failure(outcome, earlier):
+            told = f"{outcome.summary}{SAME_AGAIN}{earlier.number}, so it is not tried again as it is"
+            outcome = replace(outcome, summary=told)
+        elif history.retries < limits.max_retries:
+            delay = retry_delay(history.retries, limits.retry_delay_s, limits.jitter)
+            return _of_outcome("requeue", AttemptState.FAILED, outcome, delay_s=delay, spends_retry=True)
+    if ending.remedied is not None:
+        move = "fail" if ending.remedied.instead else "requeue"
+        return _of_outcome(move, AttemptState.FAILED, outcome, remedied=ending.remedied)
+    return _of_outcome("fail", AttemptState.FAILED, outcome)
+
+
+def _of_outcome(move: str, state: AttemptState, outcome: Outcome, **more: Any) -> Verdict:
+    return Verdict(
+        move,
+        state,
+        outcome.code,
+        failure_class=outcome.failure_class,
+        evidence=outcome.evidence,
+        remedy=outcome.remedy,
+        summary=outcome.summary,
+        result=outcome.result,
+        **more,
+    )
 
 
 def same_failure(outcome: Outcome, earlier: Earlier) -> bool:
@@ -121,19 +181,15 @@ def _constant(said: str) -> str:
     return " ".join(_VARIES.sub("#", said.partition(SAME_AGAIN)[0]).split())
 
 
-def cancelled() -> Verdict:
-    return Verdict("cancel", AttemptState.CANCELLED, "cancelled", summary="cancelled by request")
+def put_off(code: str, what: str) -> Deferred:
+    """The ending of an attempt that could not begin because `what` is missing, which will be back."""
+    return Deferred(code, f"{what}; will be tried again", PUT_OFF_S)
 
 
-def put_off(code: str, what: str) -> Verdict:
-    """The verdict on an attempt that could not begin for want of `what`, which will be back: not the step's fault."""
-    return Verdict("requeue", AttemptState.STOPPED, code, delay_s=PUT_OFF_S, summary=f"{what}; will be tried again")
-
-
-def wait_for_same(other: str) -> Verdict:
-    """The verdict on an attempt that did not begin, because the step `other` is computing the very same: ready, but not
-    to be claimed until that one has ended, in whichever way."""
-    return Verdict("requeue", AttemptState.STOPPED, SAME_RUNNING, summary=f"{other}, which computes the same")
+def wait_for_same(other: str) -> Deferred:
+    """The ending of an attempt that did not begin because the step `other` computes the very same: the step is ready,
+    but is not claimed until that one has ended, in whichever way."""
+    return Deferred(SAME_RUNNING, f"{other}, which computes the same")
 
 
 def retry_delay(retries: int, base_s: float, jitter: float) -> float:
@@ -142,18 +198,15 @@ def retry_delay(retries: int, base_s: float, jitter: float) -> float:
     return bounded * (1.0 + 0.25 * jitter)
 
 
-def lost(deaths_in_window: int, what: str, poison_deaths: int) -> Verdict:
-    """The verdict on an attempt whose owner was proven dead. `deaths_in_window` counts this one.
-
-    A step that takes its worker down `poison_deaths` times is held for a person to look at.
-    """
-    if what in _HELD_AGAINST and deaths_in_window >= poison_deaths:
+def _lost(owner: str, deaths: int, poison_deaths: int) -> Verdict:
+    """A step that takes its guardian or worker down `poison_deaths` times is held for a person to look at."""
+    if owner in _HELD_AGAINST and deaths >= poison_deaths:
         return Verdict(
             "hold",
             AttemptState.LOST,
             "poison",
             failure_class="operator",
-            summary=f"this step took its {what} down {deaths_in_window} times",
+            summary=f"this step took its {owner} down {deaths} times",
             remedy="look at the log and the machine's memory, then `qmrunner release JOB` or `qmrunner cancel JOB`",
         )
-    return Verdict("requeue", AttemptState.LOST, f"{what}_lost", summary=f"its {what} died; will go on")
+    return Verdict("requeue", AttemptState.LOST, f"{owner}_lost", summary=f"its {owner} died; will go on")

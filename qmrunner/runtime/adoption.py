@@ -6,8 +6,6 @@ records are committed, and attempts that are proven dead are requeued, all of th
 
 from __future__ import annotations
 
-import signal
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,18 +14,19 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from qmrunner.model import policy
 from qmrunner.model.identity import Identity
 from qmrunner.model.jobs import Grant, Job, Step
+from qmrunner.model.policy import Lost
 from qmrunner.runtime import tree
 from qmrunner.runtime.attempt import Live, who
+from qmrunner.runtime.conclusions import limits
 from qmrunner.runtime.folders import AttemptFolder
 from qmrunner.runtime.guarded import try_to_start
 from qmrunner.runtime.worker import Worker
-from qmrunner.store import claims, workers
 from qmrunner.store import jobs as job_store
+from qmrunner.store import workers
+from qmrunner.store.finish import end
 
-_SURVIVOR_DEADLINE_S = 10.0
 _NAMED = 20
 
 
@@ -61,7 +60,7 @@ def _go_on(worker: Worker, found: list[Live]) -> None:
     if not found:
         return
     # A spawn that the dead consumer asked for is answered before this question.
-    worker.spawner_settled()
+    worker.runner.spawner_settled()
     dead: list[Live] = []
     for live in found:
         state = _state_of(live)
@@ -106,22 +105,22 @@ def _carry(worker: Worker, live: Live) -> None:
 
 
 def _release(worker: Worker, dead: list[Live]) -> None:
-    """Requeue attempts whose guardians are gone: one look for survivors of all, one transaction for all."""
+    """Requeue attempts whose guardians are gone: one search for survivors of all, one transaction for all."""
     if not dead:
         return
-    _end_marked({live.marker for live in dead}, worker)
+    if not tree.end_marked(*(live.marker for live in dead)):
+        worker.log.error("survivors", remedy="processes of dead attempts cannot be killed; see ps")
     now = worker.app.store.now()
     boot = tree.boot_id()
     with worker.app.store.write() as connection:
         for live in dead:
-            deaths = claims.deaths_since(connection, live.step.id, now - policy.POISON_WINDOW_S)
-            verdict = policy.lost(deaths + 1, _lost_with(live, boot), worker.settings.poison_deaths)
-            claims.finish(
+            end(
                 connection,
                 now,
                 step_id=live.step.id,
                 number=live.number,
-                verdict=policy.cancelled() if live.job.cancel_requested else verdict,
+                ending=Lost(_owner_lost(live, boot)),
+                limits=limits(worker.settings),
                 usage={},
                 planner=worker.app.plan,
                 ended=worker.conclusions.write_result,
@@ -133,27 +132,12 @@ def _release(worker: Worker, dead: list[Live]) -> None:
     worker.log.info("dead_attempts_released", count=len(dead), attempts=shown)
 
 
-def _lost_with(live: Live, boot: str) -> str:
+def _owner_lost(live: Live, boot: str) -> str:
     """What took the attempt down. A reboot, or a death before the engine began, is not held against the step."""
     identity = live.folder.guardian_identity()
     if identity is None:
         return "worker" if live.begun else "claim"
     return "worker" if identity.boot_id == boot else "machine"
-
-
-def _end_marked(markers: set[str], worker: Worker) -> None:
-    """KILL every process of these attempts until two looks in a row find none."""
-    end = time.monotonic() + _SURVIVOR_DEADLINE_S
-    clean = 0
-    while clean < 2 and time.monotonic() < end:
-        living = 0
-        for pid, marker in tree.marked().items():
-            identity = tree.identity_of(pid) if marker in markers else None
-            if identity is not None and tree.is_alive(identity):
-                living += tree.send(identity, signal.SIGKILL)
-        clean = 0 if living else clean + 1
-    if clean < 2:
-        worker.log.error("survivors", remedy="processes of dead attempts cannot be killed; see ps")
 
 
 def _from_row(row: Mapping[str, Any], job: Job, step: Step) -> Live:

@@ -1,4 +1,4 @@
-"""The end of an attempt: the verdict on its outcome, and the commit that makes it durable."""
+"""The end of an attempt: the commit that makes its ending durable, and what follows from it on this machine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from qmrunner import logs
 from qmrunner.app import App
 from qmrunner.artifacts.blobs import ArtifactsUnavailable
 from qmrunner.errors import QmrunnerError
-from qmrunner.model import policy, remedies
+from qmrunner.model import remedies
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.model.packing import Capacity
-from qmrunner.model.policy import Verdict
+from qmrunner.model.policy import Deferred, Ending, Finished, Limits, Verdict
 from qmrunner.model.space import REASONS
 from qmrunner.runtime import reuse
 from qmrunner.runtime.attempt import Live, who
@@ -24,16 +24,18 @@ from qmrunner.runtime.handover import Handover
 from qmrunner.runtime.publish import Publication, write_job_result
 from qmrunner.runtime.removal import remove_tree
 from qmrunner.runtime.shrink import shrink
+from qmrunner.settings import Settings
 from qmrunner.store import artifacts as artifact_store
-from qmrunner.store import claims, events
-from qmrunner.store import jobs as job_store
-from qmrunner.store.attempts import last_failure
+from qmrunner.store import events
+from qmrunner.store.finish import end
 from qmrunner.store.session import StoreUnavailable
 
-# From "was the job cancelled meanwhile?" to the verdict on its attempt.
-VerdictFor = Callable[[bool], Verdict]
-
 _COMMIT_RETRY_S = (0.2, 5.0)
+
+
+def limits(settings: Settings) -> Limits:
+    """How much is tried again here."""
+    return Limits(settings.max_retries, settings.retry_delay_seconds, settings.poison_deaths, random.random())
 
 
 class LeftForSuccessor(Exception):
@@ -66,63 +68,18 @@ class Conclusions:
         self.capacity = capacity
         self.log = logs.get()
 
-    def conclude(self, live: Live, outcome: Outcome, stop_reason: str | None, usage: Mapping[str, Any]) -> None:
-        """Commit what came of an attempt. Raises LeftForSuccessor."""
-        publication = None
-        if outcome.state == "succeeded":
-            publication = Publication(self.settings.jobs_root / live.job.id, live, outcome, self.artifacts)
-            live.content_key = live.content_key or reuse.key_of(self.app, live)  # an adopted attempt has none yet
-        elif self.handover is not None and stop_reason not in ("cancel", "fenced"):
-            self.handover.leave(live)
+    def commit(self, live: Live, ending: Ending, usage: Mapping[str, Any]) -> None:
+        """Write how an attempt ended. Waits for the store as long as it takes: the ending is safe in the exit record.
 
-        remedied = self._remedied(live, outcome) if outcome.state != "succeeded" else None
-
-        def verdict_for(cancelled: bool) -> Verdict:
-            earlier = None
-            if outcome.failure_class == "transient" and live.begun:
-                with self.app.store.read() as connection:
-                    earlier = last_failure(connection, live.step.id, live.number)
-            return policy.judge(
-                outcome,
-                stop_reason=stop_reason,
-                cancel_requested=cancelled,
-                retries=live.step.retries,
-                max_retries=self.settings.max_retries,
-                retry_delay_s=self.settings.retry_delay_seconds,
-                jitter=random.random(),
-                remedied=remedied,
-                earlier=earlier,
-            )
-
-        self.commit(live, verdict_for, usage, publication)
-
-    def _remedied(self, live: Live, outcome: Outcome) -> remedies.Remedied | None:
-        failure = remedies.Failure(replace(live.step, attempt=live.number), outcome, live.grant, self.capacity())
-        known = self.app.engine(live.step.engine).remedies(live.step.task)
-        return remedies.propose(failure, known, remedies.allowed(self.settings.remedies, live.job.params))
-
-    def lose(self, live: Live, what: str) -> None:
-        """Record that an attempt was lost with its guardian, worker or machine; its tree is proven empty."""
-        if self.handover is not None:
-            self.handover.leave(live)
-
-        def verdict_for(cancelled: bool) -> Verdict:
-            if cancelled:
-                return policy.cancelled()
-            with self.app.store.read() as connection:
-                deaths = claims.deaths_since(connection, live.step.id, self.app.store.now() - policy.POISON_WINDOW_S)
-            return policy.lost(deaths + 1, what, self.settings.poison_deaths)
-
-        self.commit(live, verdict_for, {}, None)
-
-    def commit(
-        self, live: Live, verdict_for: VerdictFor, usage: Mapping[str, Any], publication: Publication | None
-    ) -> None:
-        """Write the verdict, waiting for the store as long as it takes: the outcome is safe in the exit record."""
+        Raises LeftForSuccessor.
+        """
+        publication = self._prepare(live, ending)
+        if isinstance(ending, Finished) and ending.outcome.state != "succeeded":
+            ending = replace(ending, remedied=self._remedied(live, ending.outcome))
         delay = _COMMIT_RETRY_S[0]
         while True:
             try:
-                ready, verdict = self._try_commit(live, verdict_for, usage, publication)
+                ready, verdict = self._try_commit(live, ending, usage, publication)
                 break
             except (StoreUnavailable, ArtifactsUnavailable, OSError, MemoryError) as problem:
                 detail = problem.evidence if isinstance(problem, QmrunnerError) else str(problem) or repr(problem)
@@ -140,6 +97,21 @@ class Conclusions:
         if ready > 1 or (ready and self.stopping.is_set()):
             self.app.queue.ring()
 
+    def _prepare(self, live: Live, ending: Ending) -> Publication | None:
+        """What is published with a success; of other endings the checkpoint is handed over first."""
+        if isinstance(ending, Finished) and ending.outcome.state == "succeeded":
+            live.content_key = live.content_key or reuse.key_of(self.app, live)  # an adopted attempt has none yet
+            return Publication(self.settings.jobs_root / live.job.id, live, ending.outcome, self.artifacts)
+        given_up = isinstance(ending, Finished) and ending.stop_reason in ("cancel", "fenced")
+        if self.handover is not None and not isinstance(ending, Deferred) and not given_up:
+            self.handover.leave(live)
+        return None
+
+    def _remedied(self, live: Live, outcome: Outcome) -> remedies.Remedied | None:
+        failure = remedies.Failure(replace(live.step, attempt=live.number), outcome, live.grant, self.capacity())
+        known = self.app.engine(live.step.engine).remedies(live.step.task)
+        return remedies.propose(failure, known, remedies.allowed(self.settings.remedies, live.job.params))
+
     def _tell_fenced(self, live: Live) -> None:
         """For people, and for whoever counts what is thrown away."""
         self.log.warning("attempt_fenced", **who(live))
@@ -153,12 +125,12 @@ class Conclusions:
             self.log.warning("history_incomplete", **who(live), evidence=problem.evidence)
 
     def _try_commit(
-        self, live: Live, verdict_for: VerdictFor, usage: Mapping[str, Any], publication: Publication | None
+        self, live: Live, ending: Ending, usage: Mapping[str, Any], publication: Publication | None
     ) -> tuple[int | None, Verdict]:
         if publication is not None:
             publication.stage()
 
-        def publish() -> None:
+        def publish(verdict: Verdict) -> None:
             if publication is not None:
                 publication.record(connection, self.app.store.now())
                 publication.commit()
@@ -166,21 +138,19 @@ class Conclusions:
                 artifact_store.forget(connection, live.job.id, artifact_store.CHECKPOINT, live.step.name)
 
         with self.app.store.write() as connection:
-            job = job_store.get(connection, live.job.id)
-            verdict = verdict_for(job.cancel_requested)
-            ready = claims.finish(
+            return end(
                 connection,
                 self.app.store.now(),
                 step_id=live.step.id,
                 number=live.number,
-                verdict=verdict,
+                ending=ending,
+                limits=limits(self.settings),
                 usage=usage,
                 planner=self.app.plan,
                 content_key=live.content_key,
                 publish=publish,
                 ended=self.write_result,
             )
-        return ready, verdict
 
     def write_result(self, job: Job, steps: list[Step]) -> None:
         """The job's result.json, written inside the commit that ends the job."""

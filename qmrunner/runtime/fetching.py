@@ -10,7 +10,7 @@ from qmrunner.app import App
 from qmrunner.artifacts.blobs import ArtifactsUnavailable
 from qmrunner.model import policy
 from qmrunner.model.jobs import OPTIONAL, Evidence, Outcome, Step
-from qmrunner.model.policy import Verdict
+from qmrunner.model.policy import Deferred
 from qmrunner.runtime.attempt import Live
 from qmrunner.runtime.handover import bring_checkpoint
 from qmrunner.store.artifacts import JOB, File
@@ -31,7 +31,7 @@ def bring_inputs(artifacts: Artifacts, step: Step, job_folder: Path) -> list[Fil
     return [file for file in lacking if file.path not in optional]
 
 
-def bring(app: App, live: Live) -> Verdict | Outcome | None:
+def bring(app: App, live: Live) -> Deferred | Outcome | None:
     """Have what an attempt needs on this machine. None: it is here; else how the attempt ends.
 
     Raises OSError when it cannot be written here.

@@ -16,10 +16,9 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from qmrunner import __version__, logs
 from qmrunner.app import App
@@ -27,11 +26,13 @@ from qmrunner.artifacts.blobs import ArtifactsUnavailable
 from qmrunner.errors import QmrunnerError
 from qmrunner.queue import bind_short
 from qmrunner.runtime import machine, spawner, tree
+from qmrunner.runtime.child import ChildProcess, last_words
 from qmrunner.runtime.exits import ExitStatus
 from qmrunner.runtime.guarded import Guard, try_to_start
 from qmrunner.runtime.home import STATE_FILE, SUPERVISOR_FILE, HomeLock, write_state
 from qmrunner.runtime.lifeline import PULSE
 from qmrunner.runtime.notify import Notifier
+from qmrunner.runtime.orphans import Orphans
 from qmrunner.runtime.pilot import Pilot
 from qmrunner.runtime.schedule import Schedule
 from qmrunner.runtime.sharing import refuse_other_machines
@@ -39,29 +40,10 @@ from qmrunner.runtime.tail import Tailer, Writer
 from qmrunner.store import workers
 
 _LOOP_S = 5.0
-_BACKOFF_S = (0.1, 30.0)
-_HEALTHY_AFTER_S = 30.0
 _SILENT_CONSUMER_S = 90.0
 _STALE_LOOKS = 3
 _PAUSE_S = 1.0  # after a round that failed
 _FOR_EVER = Pilot()
-
-
-@dataclass
-class Child:
-    """One process that the supervisor keeps running."""
-
-    name: str
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    restarts: int = 0
-    delay: float = _BACKOFF_S[0]
-    next_try: float = 0.0
-    last_exit: int | None = None
-    pidfd: int | None = field(default=None)
-
-    def ended(self) -> bool:
-        return self.process is None or self.process.poll() is not None
 
 
 class Supervisor:
@@ -75,7 +57,8 @@ class Supervisor:
         self._opening = opening
         self.settings = app.settings
         self.worker_id = 0
-        self.children = {"spawner": Child("spawner"), "consumer": Child("consumer")}
+        self.children = {"spawner": ChildProcess("spawner"), "consumer": ChildProcess("consumer")}
+        self._orphans = Orphans(self._own_pids)
         self.listener: socket.socket | None = None
         self.fatal = False
         self._fenced = False
@@ -114,7 +97,7 @@ class Supervisor:
                     break
                 schedule.worker_is(self.worker_id)
                 self._watch_consumer()
-                self._reap()
+                self._orphans.reap()
                 write_state(self.settings.run_root / SUPERVISOR_FILE, self._state())
                 self._pulse()
                 self.manager.say("READY=1\nWATCHDOG=1")
@@ -156,8 +139,7 @@ class Supervisor:
     def _keep_running(self) -> None:
         for child in self.children.values():
             if not child.ended():
-                if child.restarts and time.monotonic() - child.started > _HEALTHY_AFTER_S:
-                    child.delay = _BACKOFF_S[0]
+                child.forget_old_deaths()
                 continue
             if child.process is not None:
                 self._note_end(child)
@@ -165,10 +147,10 @@ class Supervisor:
                 try:
                     self._start(child)
                 except OSError as problem:  # no process, no descriptor, no memory to be had now
-                    self._put_off(child)
+                    child.put_off()
                     self.log.error(f"{child.name}_not_started", error=str(problem), next_try_in_s=round(child.delay, 2))
 
-    def _may_start(self, child: Child) -> bool:
+    def _may_start(self, child: ChildProcess) -> bool:
         """Whether the child has what it needs: a consumer that was fenced off needs a new worker, from the store."""
         if child.name != "consumer" or not self._fenced:
             return True
@@ -182,14 +164,9 @@ class Supervisor:
         self._fenced = False
         return True
 
-    def _note_end(self, child: Child) -> None:
+    def _note_end(self, child: ChildProcess) -> None:
         assert child.process is not None
-        child.last_exit = child.process.returncode
-        if child.process.stdin:
-            child.process.stdin.close()
-        if child.pidfd is not None:
-            os.close(child.pidfd)
-        child.process, child.pidfd = None, None
+        child.collect()
         if child.name == "consumer" and child.last_exit == ExitStatus.IDLE:
             self.idle = True
             self.log.info("daemon_idle")
@@ -201,25 +178,21 @@ class Supervisor:
             exit=child.last_exit,
             restart_in_s=round(child.delay, 2),
             restarts=child.restarts,
-            said=_last_words(self._diary(child)),
+            said=last_words(self._stderr_of(child)),
         )
         if child.name == "consumer":
             try_to_start("record", partial(self._record_death, child.last_exit))
             self._fenced = child.last_exit == ExitStatus.FENCED
-        child.delay = min(child.delay * 2, _BACKOFF_S[1])
+        child.lengthen_delay()
         if child.name == "consumer" and child.last_exit == ExitStatus.STORE_UNUSABLE:
             self.fatal = True
-
-    def _put_off(self, child: Child) -> None:
-        child.delay = min(child.delay * 2, _BACKOFF_S[1])
-        child.next_try = time.monotonic() + child.delay
 
     def _record_death(self, status: int | None) -> None:
         """The consumer's death as a row, from a thread: a store that stalls must not stall the restart."""
         with suppress(QmrunnerError), self.app.store.write() as connection:
             workers.consumer_died(connection, self.app.store.now(), self.worker_id, status)
 
-    def _start(self, child: Child) -> None:
+    def _start(self, child: ChildProcess) -> None:
         argv = [sys.executable, "-m", f"qmrunner.runtime.{child.name}"]
         passed: tuple[int, ...] = ()
         if child.name == "spawner":
@@ -228,16 +201,9 @@ class Supervisor:
             passed = (self.listener.fileno(),)
         else:
             argv += [str(self.worker_id), *self.pilot.words()]
-        with _diary_of(self._diary(child)) as diary:
-            child.process = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=diary, stderr=diary, pass_fds=passed, start_new_session=True
-            )
-        assert child.process.stdin is not None
-        os.set_blocking(child.process.stdin.fileno(), False)
-        child.started = time.monotonic()
-        child.pidfd = os.pidfd_open(child.process.pid)
+        child.start(argv, passed, self._stderr_of(child))
 
-    def _diary(self, child: Child) -> Path:
+    def _stderr_of(self, child: ChildProcess) -> Path:
         return self.settings.run_root / f"{child.name}.err"
 
     # -- the loop's parts -------------------------------------------------------------------------------------------
@@ -292,29 +258,10 @@ class Supervisor:
         if self._stale_looks >= _STALE_LOOKS:
             self._stale_looks = 0
             self.log.error("consumer_silent", age_s=round(age, 1))
-            self._signal(consumer, signal.SIGKILL)
+            consumer.signal(signal.SIGKILL)
 
-    def _reap(self) -> None:
-        """Collect zombies that are nobody else's, and end what fell to us from a dead guardian."""
-        owned = {child.process.pid for child in self.children.values() if child.process}
-        while True:
-            try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                break
-            if found is None or found.si_pid in owned:
-                break  # its own Popen collects it
-            os.waitpid(found.si_pid, os.WNOHANG)
-        leftovers = [pid for pid in self._foreign_children() if not _is_guardian(pid)]
-        if leftovers:
-            self.log.warning("leftovers_ended", pids=leftovers)
-            tree.end_subtrees(
-                leftovers, lambda: [pid for pid in self._foreign_children() if not _is_guardian(pid)], 5.0
-            )
-
-    def _foreign_children(self) -> list[int]:
-        owned = {child.process.pid for child in self.children.values() if child.process}
-        return [pid for pid in tree.children_of(os.getpid()) if pid not in owned]
+    def _own_pids(self) -> set[int]:
+        return {child.process.pid for child in self.children.values() if child.process}
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -341,21 +288,21 @@ class Supervisor:
         self.log.info("stop_requested", grace_s=self.settings.stop_grace_seconds, **reason)
         deadline = time.monotonic() + self.settings.stop_grace_seconds * 0.9
         consumer = self.children["consumer"]
-        self._signal(consumer, signal.SIGTERM)
+        consumer.signal(signal.SIGTERM)
         while not consumer.ended() and time.monotonic() < deadline:
             self._poll_briefly(wake, consumer)
             if self._stop_wanted(wake):
-                self._signal(consumer, signal.SIGTERM)  # the second one: no more grace
-            self._reap()
+                consumer.signal(signal.SIGTERM)  # the second one: no more grace
+            self._orphans.reap()
         if not consumer.ended():
             self.log.error("consumer_killed", reason="it did not drain within the grace")
-            self._signal(consumer, signal.SIGKILL)
+            consumer.signal(signal.SIGKILL)
             assert consumer.process is not None
             consumer.process.wait(2.0)
         self._end_spawner()
-        self._end_guardians(deadline)
+        self._orphans.end_guardians(deadline)
 
-    def _poll_briefly(self, wake: int, child: Child) -> None:
+    def _poll_briefly(self, wake: int, child: ChildProcess) -> None:
         poller = select.poll()
         poller.register(wake, select.POLLIN)
         if child.pidfd is not None:
@@ -373,23 +320,6 @@ class Supervisor:
                 child.process.kill()
                 child.process.wait(2.0)
 
-    def _end_guardians(self, deadline: float) -> None:
-        """Guardians that outlived consumer and spawner are our children now: they end their trees, or we do."""
-        for pid in self._foreign_children():
-            identity = tree.identity_of(pid)
-            if identity:
-                tree.send(identity, signal.SIGTERM)
-        while self._foreign_children() and time.monotonic() < deadline:
-            self._reap()
-            time.sleep(0.02)
-        rest = self._foreign_children()
-        if rest:
-            tree.end_subtrees(rest, self._foreign_children, 3.0)
-
-    def _signal(self, child: Child, number: int) -> None:
-        if child.process is not None and child.process.poll() is None:
-            child.process.send_signal(number)
-
     def _say_goodbye(self) -> None:
         if not self.fatal:  # a store that cannot be trusted is left as it is
             with suppress(QmrunnerError):
@@ -399,27 +329,6 @@ class Supervisor:
                 quick.close()
         self.log.info("daemon_stopped")
         self.app.close()
-
-
-def _diary_of(path: Path) -> IO[bytes]:
-    """Where a child's last words go; nowhere where the disk has no room for the file."""
-    try:
-        return open(path, "wb")
-    except OSError:
-        return open(os.devnull, "wb")
-
-
-def _is_guardian(pid: int) -> bool:
-    stat = tree.stat_of(pid)
-    return stat is None or stat.comm == tree.GUARDIAN_NAME or stat.state in "ZX"
-
-
-def _last_words(path: Path) -> str | None:
-    try:
-        text = path.read_text(errors="replace").strip()
-    except OSError:
-        return None
-    return text[-500:] or None
 
 
 def _catch_signals() -> int:

@@ -207,8 +207,8 @@ def marked(marker: str | None = None) -> dict[int, str]:
     return found
 
 
-def end_marked(marker: str, deadline_s: float = 10.0) -> bool:
-    """KILL everything that carries this attempt's marker until two looks in a row find nothing.
+def end_marked(*markers: str, deadline_s: float = 10.0) -> bool:
+    """KILL everything that carries one of these attempt markers until two scans in a row find nothing.
 
     The second net, for trees whose guardian was killed. False when something outlived `deadline_s` (a process in
     uninterruptible sleep).
@@ -216,7 +216,8 @@ def end_marked(marker: str, deadline_s: float = 10.0) -> bool:
     end = time.monotonic() + deadline_s
     clean = 0
     while clean < 2:
-        living = [i for pid in marked(marker) if (i := identity_of(pid)) is not None and is_alive(i)]
+        pids = [pid for pid, marker in marked().items() if marker in markers]
+        living = [i for pid in pids if (i := identity_of(pid)) is not None and is_alive(i)]
         if not living:
             clean += 1
             continue

@@ -1,4 +1,4 @@
-"""Claim, start, finish: the protocol by which an attempt owns a step.
+"""Claim and start: the protocol by which an attempt owns a step. How it ends: `finish`.
 
 Whoever holds the newest attempt number may finish the step, once. Every statement from `claim` on names that number.
 """
@@ -9,22 +9,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from qmrunner.model import labels, remedies
 from qmrunner.model.estimates import learned, within
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.model.packing import PATIENCE, Candidate, Capacity, Free, can_ever_fit, choose
-from qmrunner.model.policy import SAME_RUNNING, Verdict
 from qmrunner.model.shortage import never_fits, shortages, waits_for
-from qmrunner.model.space import REASONS, Room, after_stop_mib
-from qmrunner.model.states import JOB_FINAL, AttemptState, StepState
+from qmrunner.model.space import Room
+from qmrunner.model.states import AttemptState, StepState
 from qmrunner.store import candidates, events, locks, molding, peaks
 from qmrunner.store import jobs as job_store
-from qmrunner.store.jobs import Planner
 from qmrunner.store.moves import move_job, move_step
 from qmrunner.store.reserved import Left, left_of, lock
-from qmrunner.store.rows import evidence_json, to_step
 from qmrunner.store.tables import attempts, control, jobs, reservations, steps, workers
 
 MORE_CORES = "cores that are about to come back: with more of them it ends sooner"
@@ -33,16 +30,12 @@ _UNMEASURED = Room()
 # Statements of every claim and end are built once: building one costs more than executing it on SQLite.
 _ACTIVE = select(workers.c.id).where(workers.c.id == bindparam("worker"), workers.c.state == "active")
 _PAUSED = select(control.c.value).where(control.c.name == "paused")
-_OWNER = select(steps.c.job_id).where(steps.c.id == bindparam("step"))
-_STEP = select(steps).where(steps.c.id == bindparam("step"))
-_THIS = (attempts.c.step_id == bindparam("step")) & (attempts.c.number == bindparam("attempt"))
-_WHOLE = 0.95
-_OFFER = (workers.c.slots, workers.c.cores, workers.c.memory_mib, workers.c.scratch_mib, workers.c.shm_mib)
-_GRANTED = select(attempts.c.granted).where(_THIS)
+THIS = (attempts.c.step_id == bindparam("step")) & (attempts.c.number == bindparam("attempt"))
+OFFER = (workers.c.slots, workers.c.cores, workers.c.memory_mib, workers.c.scratch_mib, workers.c.shm_mib)
 _ADD, _RESERVE = attempts.insert(), reservations.insert()
 _STARTED = (
     update(attempts)
-    .where(_THIS)
+    .where(THIS)
     .values(
         state=AttemptState.RUNNING,
         guardian=bindparam("guard"),
@@ -50,20 +43,6 @@ _STARTED = (
         notes=bindparam("noted"),
         started_at=bindparam("at"),
     )
-)
-_ENDED = (
-    update(attempts)
-    .where(_THIS)
-    .values(
-        state=bindparam("ended"),
-        usage=bindparam("used"),
-        code=bindparam("why"),
-        summary=bindparam("text"),
-        finished_at=bindparam("at"),
-    )
-)
-_GIVE_BACK = delete(reservations).where(
-    reservations.c.step_id == bindparam("step"), reservations.c.attempt == bindparam("attempt")
 )
 
 
@@ -187,7 +166,7 @@ def _sized(connection: Connection, now: float, waiting: list[Step], here: Capaci
     found = [step if step.demand == (need := demands[step.id]) else replace(step, demand=need) for step in waiting]
     if all(can_ever_fit(step.demand, idle) for step in found):
         return found
-    active = connection.execute(select(*_OFFER, workers.c.labels).where(workers.c.state == "active")).all()
+    active = connection.execute(select(*OFFER, workers.c.labels).where(workers.c.state == "active")).all()
     asking = job_store.get_all(connection, {step.job_id for step in found})
     kept = []
     for plain, step in zip(waiting, found, strict=True):
@@ -302,123 +281,6 @@ def start(
     running = {"guard": dict(guardian), "engine": engine_pid, "noted": list(notes), "at": now}
     connection.execute(_STARTED, {"step": step_id, "attempt": number, **running})
     return True
-
-
-def finish(
-    connection: Connection,
-    now: float,
-    *,
-    step_id: int,
-    number: int,
-    verdict: Verdict,
-    usage: Mapping[str, Any],
-    planner: Planner,
-    content_key: str | None = None,
-    publish: Callable[[], None] | None = None,
-    ended: Callable[[Job, list[Step]], None] | None = None,
-) -> int | None:
-    """End an attempt and let its job go on, in one commit.
-
-    `content_key` is kept with a success, so that an identical step finds it, and with a step that waits for one.
-    `publish` runs once the fence is passed; `ended` with the job and its steps when this was the job's end.
-
-    Returns how many steps are ready now, or None when this attempt has been fenced off: nothing was changed then.
-    """
-    owner = connection.execute(_OWNER, {"step": step_id}).scalar_one()
-    locks.hold_job(connection, owner)
-    row = connection.execute(_STEP, {"step": step_id}).one()
-    values: dict[str, Any] = {
-        "code": None if verdict.move == "succeed" else verdict.code,
-        "failure_class": verdict.failure_class,
-        "evidence": evidence_json(verdict.evidence),
-        "remedy": verdict.remedy,
-        "summary": verdict.summary,
-        "worker_id": None if verdict.move == "requeue" else row.worker_id,
-        "not_before": now + verdict.delay_s if verdict.delay_s else None,
-        "retries": row.retries + verdict.spends_retry,
-    }
-    if verdict.move == "succeed" or verdict.code == SAME_RUNNING:
-        values |= {"content_key": content_key}
-    elif verdict.move != "requeue" or verdict.remedied is not None:
-        values |= {"content_key": None}  # else it goes on with the same, and identical ones wait on
-    if verdict.move == "succeed":
-        values |= {"result": dict(verdict.result)}
-    if verdict.code == SAME_RUNNING:
-        values |= {"code": None, "summary": None, "waits_for": verdict.summary}  # nothing is wrong with it
-    if verdict.remedied is not None:
-        values |= {"params": dict(verdict.remedied.params), "demand": asdict(verdict.remedied.demand)}
-    if verdict.move == "requeue" and usage.get("stop_reason") in REASONS:
-        held = _granted(connection, step_id, number)
-        needed = after_stop_mib(held["scratch_mib"], usage.get("peak_scratch_mib") or 0.0)
-        offered = _offered(connection, row.worker_id)
-        # All of the volume first, before it is called too little; but for what earlier attempts left there.
-        whole = None if offered is None or offered.scratch_mib is None else int(_WHOLE * offered.scratch_mib)
-        if whole is not None and held["scratch_mib"] < whole:
-            needed = min(needed, whole)
-        values["demand"] = {**row.demand, "scratch_least_mib": needed}
-    if not move_step(connection, now, step_id, verdict.move, fence=number, **values):
-        return None
-    this = {"step": step_id, "attempt": number}
-    ended_as = {"ended": verdict.attempt_state, "used": dict(usage), "why": verdict.code, "text": verdict.summary}
-    connection.execute(_ENDED, {**this, **ended_as, "at": now})
-    connection.execute(_GIVE_BACK, this)
-    if verdict.move == "succeed":
-        cores = _granted(connection, step_id, number)["cores"]
-        peaks.record(connection, to_step(row), cores, usage, _offered(connection, row.worker_id))
-    if publish is not None:
-        publish()
-    events.append(
-        connection,
-        now,
-        f"attempt_{verdict.attempt_state}",
-        job_id=row.job_id,
-        step=row.name,
-        attempt=number,
-        worker_id=row.worker_id,
-        code=verdict.code,
-        next=verdict.move,
-        delay_s=verdict.delay_s or None,
-        survivors=usage.get("survivors_ended") or None,
-    )
-    if verdict.remedied is not None:
-        record = verdict.remedied.record
-        told = {name: record[name] for name in ("remedy", "neutral", "code", "change")}
-        events.append(connection, now, "step_remedied", job_id=row.job_id, step=row.name, attempt=number, **told)
-    if verdict.move == "requeue" and not _winding_down(connection, row.job_id):
-        return 1  # nothing about the job has changed: no need to ask its workflow
-    ready = job_store.advance(connection, now, row.job_id, planner)
-    job = job_store.get(connection, row.job_id)
-    if ended is not None and job.state in JOB_FINAL:
-        ended(job, job_store.of_job(connection, row.job_id))
-    return ready + (verdict.move == "requeue")
-
-
-def _offered(connection: Connection, worker_id: int) -> Capacity | None:
-    row = connection.execute(select(*_OFFER).where(workers.c.id == worker_id)).first()
-    return None if row is None else Capacity(*row)
-
-
-def _granted(connection: Connection, step_id: int, number: int) -> dict[str, int]:
-    granted: dict[str, int] = connection.execute(_GRANTED, {"step": step_id, "attempt": number}).scalar_one()
-    return granted
-
-
-def _winding_down(connection: Connection, job_id: str) -> bool:
-    """Whether some step of the job has ended without success, so that the job may be coming to its end."""
-    bad = (StepState.FAILED, StepState.CANCELLED, StepState.HELD, StepState.SKIPPED)
-    query = select(steps.c.id).where(steps.c.job_id == job_id, steps.c.state.in_(bad)).limit(1)
-    return connection.execute(query).first() is not None
-
-
-def deaths_since(connection: Connection, step_id: int, since: float) -> int:
-    """How many running attempts of a step were lost with their guardian or worker since then (Unix seconds)."""
-    query = select(func.count()).where(
-        attempts.c.step_id == step_id,
-        attempts.c.state == AttemptState.LOST,
-        attempts.c.code.in_(("guardian_lost", "worker_lost")),
-        attempts.c.finished_at >= since,
-    )
-    return connection.execute(query).scalar() or 0
 
 
 def is_paused(connection: Connection) -> bool:

@@ -17,9 +17,10 @@ from qmrunner.runtime.attempt import LiveSet
 from qmrunner.runtime.folders import SNAPSHOTS, AttemptFolder
 from qmrunner.runtime.handover import Handover, bring_checkpoint
 from qmrunner.runtime.publish import Publication
-from qmrunner.store import claims, schema
+from qmrunner.store import schema
 from qmrunner.store.artifacts import CHECKPOINT, JOB, LOG
 from qmrunner.store.claims import Claim
+from qmrunner.store.finish import finish
 from qmrunner.store.session import Store
 from tests.artifacts.conftest import Place
 from tests.engines.test_nwchem_resume import ATOMS, fill
@@ -67,7 +68,7 @@ class Lab:
 
     def commit(self, claim: Claim, publication: Publication) -> int | None:
         with self.store.write() as connection:
-            return claims.finish(
+            return finish(
                 connection, self.work.now, step_id=claim.step.id, number=claim.number, verdict=SUCCEED, usage={},
                 planner=ONE, publish=lambda: publication.record(connection, self.work.now),
             )  # fmt: skip

@@ -23,7 +23,7 @@ from qmrunner.app import App
 from qmrunner.errors import QmrunnerError
 from qmrunner.model.states import JOB_FINAL
 from qmrunner.runtime import tree
-from qmrunner.store import jobs as job_store
+from qmrunner.store import operator_actions
 from qmrunner.store.tables import jobs
 from qmrunner.workflows import submission
 from tests.chaos.checker import COUNTERS, check
@@ -248,7 +248,7 @@ class Storm:
         with suppress(QmrunnerError), self.app.store.write() as connection:
             open_ones = connection.execute(select(jobs.c.id).where(jobs.c.state.not_in(JOB_FINAL))).scalars().all()
             if open_ones:
-                job_store.cancel(connection, time.time(), self.dice.choice(sorted(open_ones)))
+                operator_actions.cancel(connection, time.time(), self.dice.choice(sorted(open_ones)))
                 self.counts["cancelled"] += 1
 
     def _fill_disk(self) -> None:

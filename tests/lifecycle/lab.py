@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from qmrunner.app import App
 from qmrunner.model.identity import Identity
 from qmrunner.runtime import tree
-from qmrunner.store import jobs as job_store
+from qmrunner.store import operator_actions
 from qmrunner.store.session import Store
 from qmrunner.store.tables import attempts, jobs, reservations, steps
 from qmrunner.workflows import submission
@@ -58,7 +58,7 @@ class Lab:
     def move(self, verb: str, job: str) -> None:
         """`cancel`, `retry`, `hold` or `release`, as the command line does it."""
         with self.store.write() as connection:
-            getattr(job_store, verb)(connection, time.time(), job)
+            getattr(operator_actions, verb)(connection, time.time(), job)
         self.app.queue.ring()
 
     def state(self, job: str) -> str:

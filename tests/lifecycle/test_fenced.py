@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from qmrunner.model import policy
-from qmrunner.store import claims, events
+from qmrunner.model.policy import Limits, Lost
+from qmrunner.store import events
+from qmrunner.store.finish import end
 from tests.lifecycle.lab import Lab
 from tests.support import wait_for
 
@@ -16,9 +17,9 @@ def test_an_outcome_that_comes_too_late_is_thrown_away_and_counted(lab: Lab) -> 
     lab.running(job)
     step = lab.step(job)
     with lab.store.write() as connection:  # as a judge elsewhere does that takes this machine for lost
-        done = claims.finish(
-            connection, time.time(), step_id=step.id, number=1, verdict=policy.lost(0, "machine", 1), usage={},
-            planner=lab.app.plan,
+        done, _ = end(
+            connection, time.time(), step_id=step.id, number=1, ending=Lost("machine"), limits=Limits(2, 5.0, 3),
+            usage={}, planner=lab.app.plan,
         )  # fmt: skip
     assert done is not None
 

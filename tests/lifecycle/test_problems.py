@@ -20,7 +20,7 @@ LOOPS = {
     ("qmrunner.runtime.passes.leases", "Leases.run_once"): "judge_failed",
     ("qmrunner.runtime.passes", "plan_all"): "sweep_failed",
     ("qmrunner.runtime.tail", "Tailer._rotate_events"): "tail_failed",
-    ("qmrunner.runtime.supervisor", "Supervisor._reap"): "supervisor_round_failed",
+    ("qmrunner.runtime.orphans", "Orphans.reap"): "supervisor_round_failed",
     ("qmrunner.runtime.conclusions", "Conclusions._try_commit"): None,  # `commit_waits` or `internal_error`
     ("qmrunner.runtime.worker", "Worker._claim"): "claim_broken",
 }

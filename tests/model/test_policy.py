@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qmrunner.model import policy
 from qmrunner.model.jobs import Evidence, Outcome
-from qmrunner.model.policy import Earlier, Verdict
+from qmrunner.model.policy import Deferred, Earlier, Ending, Finished, History, Limits, Lost, Verdict
 from qmrunner.model.states import STEP_LIVE, STEP_MOVES, AttemptState
 
 FAILED = Outcome(
@@ -20,16 +20,15 @@ CRASHED = Outcome("failed", "crash", failure_class="transient")
 STOPPED = Outcome("stopped", "terminated", failure_class="transient")
 
 
-def judged(outcome: Outcome, **more: Any) -> Verdict:
-    asked: dict[str, Any] = {
-        "stop_reason": None,
-        "cancel_requested": False,
-        "retries": 0,
-        "max_retries": 2,
-        "retry_delay_s": 5.0,
-        "jitter": 0.0,
-    }
-    return policy.judge(outcome, **(asked | more))
+def judged(outcome: Outcome, stop_reason: str | None = None, max_retries: int = 2, **history: Any) -> Verdict:
+    limits = Limits(max_retries, retry_delay_s=5.0, poison_deaths=3)
+    return policy.decide(Finished(outcome, stop_reason), History(**history), limits)
+
+
+def lost(deaths: int, owner: str, poison_deaths: int, cancel_requested: bool = False) -> Verdict:
+    """The verdict when this is the `deaths`-th death."""
+    history = History(cancel_requested, deaths=deaths - 1)
+    return policy.decide(Lost(owner), history, Limits(2, 5.0, poison_deaths))
 
 
 def test_a_success_is_recorded_with_its_result() -> None:
@@ -87,8 +86,27 @@ def test_a_cancelled_attempt_is_never_tried_again_nor_called_a_failure(outcome: 
         assert (got.move, got.attempt_state, got.code) == ("cancel", AttemptState.CANCELLED, "cancelled")
 
 
+@pytest.mark.parametrize(
+    "ending",
+    [
+        *(Finished(outcome) for outcome in (FAILED, CRASHED, STOPPED)),
+        Finished(STOPPED, "drain"),
+        policy.put_off("store_unavailable", "the store"),
+        policy.wait_for_same("j2/xtb"),
+        Deferred("x", "y"),
+        *(Lost(owner) for owner in ("guardian", "worker", "machine", "claim")),
+    ],
+)
+def test_a_cancel_request_beats_every_ending_but_success(ending: Ending) -> None:
+    for deaths in (0, 99):
+        got = policy.decide(ending, History(cancel_requested=True, deaths=deaths), Limits(2, 5.0, 3))
+        assert (got.move, got.attempt_state) == ("cancel", AttemptState.CANCELLED)
+        plain = policy.decide(ending, History(deaths=deaths), Limits(2, 5.0, 3))
+        assert plain.move != "cancel"
+
+
 def test_a_lost_attempt_goes_on_without_spending_a_retry_until_it_has_killed_three_times() -> None:
-    first, second, third = (policy.lost(n, "guardian", 3) for n in (1, 2, 3))
+    first, second, third = (lost(n, "guardian", 3) for n in (1, 2, 3))
     assert (first.move, first.attempt_state, first.code) == ("requeue", AttemptState.LOST, "guardian_lost")
     assert not first.spends_retry
     assert second.move == "requeue"
@@ -190,4 +208,4 @@ def test_a_delay_doubles_up_to_its_cap_with_at_most_a_quarter_of_jitter(
 
 def test_a_reboot_or_a_death_before_the_engine_began_is_never_held_against_a_step() -> None:
     for what in ("machine", "claim"):
-        assert policy.lost(99, what, 3).move == "requeue"
+        assert lost(99, what, 3).move == "requeue"

@@ -129,8 +129,9 @@ def test_there_are_at_least_twelve_remedies_and_every_altering_one_is_marked() -
 
 
 def judged(outcome: Outcome, remedied: Remedied | None, **more: Any) -> policy.Verdict:
-    asked: dict[str, Any] = {"stop_reason": None, "cancel_requested": False, "retries": 0, "max_retries": 2}
-    return policy.judge(outcome, **(asked | more), retry_delay_s=5.0, jitter=0.0, remedied=remedied)
+    stop_reason = more.pop("stop_reason", None)
+    limits = policy.Limits(more.pop("max_retries", 2), retry_delay_s=5.0, poison_deaths=3)
+    return policy.decide(policy.Finished(outcome, stop_reason, remedied=remedied), policy.History(**more), limits)
 
 
 def test_a_remedied_step_runs_again_at_once_and_spends_no_retry() -> None:

@@ -29,6 +29,7 @@ from qmrunner.model.states import ATTEMPT_LIVE, JOB_FINAL, STEP_LIVE, AttemptSta
 from qmrunner.store import jobs as job_store
 from qmrunner.store import workers
 from qmrunner.store.claims import Claim
+from qmrunner.store.finish import end
 from qmrunner.store.session import Store
 from qmrunner.store.tables import attempts, jobs, metadata, reservations, steps
 from tests.store.work import CHAIN, FAIL, HOLD, ONE, REQUEUE, SUCCEED, Lazy, Work, Workflow, spec
@@ -41,9 +42,10 @@ WORKFLOWS = {
     "wide": Workflow(spec("a"), spec("b"), spec("c", ["a", "b"])),
 }
 LATER = Verdict("requeue", AttemptState.FAILED, "crash", delay_s=5.0, spends_retry=True, failure_class="transient")
+LIMITS = policy.Limits(9, 5.0, poison_deaths=3)
 VERDICTS = {
     "succeed": SUCCEED, "fail": FAIL, "requeue": REQUEUE, "later": LATER, "hold": HOLD,
-    "lost": policy.lost(1, "guardian", 3),
+    "lost": policy.decide(policy.Lost("guardian"), policy.History(), LIMITS),
 }  # fmt: skip
 
 
@@ -116,7 +118,7 @@ class Protocol(RuleBasedStateMachine):
         with self.store.read() as connection:
             cancelled = job_store.get(connection, claim.job.id).cancel_requested
         if cancelled and verdict.move != "succeed":
-            verdict = policy.cancelled()
+            verdict = policy.decide(policy.Lost("worker"), policy.History(cancel_requested=True), LIMITS)
         owned = self.owns(claim, STEP_LIVE)
         before = None if owned and not broken else self.work.everything()
         published: list[int] = []
@@ -226,13 +228,9 @@ class Protocol(RuleBasedStateMachine):
     def release(self, left: list[dict]) -> None:
         for row in left:
             with self.store.write() as connection:
-                job = job_store.get(connection, row["job_id"])
-                verdict = policy.cancelled() if job.cancel_requested else policy.lost(0, "machine", 1)
-                from qmrunner.store import claims
-
-                claims.finish(
-                    connection, self.work.now, step_id=row["step_id"], number=row["number"], verdict=verdict, usage={},
-                    planner=self.planners[row["job_id"]],
+                end(
+                    connection, self.work.now, step_id=row["step_id"], number=row["number"],
+                    ending=policy.Lost("machine"), limits=LIMITS, usage={}, planner=self.planners[row["job_id"]],
                 )  # fmt: skip
 
     def every_job_can_reach_its_end(self) -> None:

@@ -19,8 +19,9 @@ from qmrunner.runtime import folders, guardian, passes, publish, tree
 from qmrunner.runtime.passes import processes, publications, scratch, shm
 from qmrunner.runtime.passes.base import Context
 from qmrunner.store import claims, workers
-from qmrunner.store import jobs as job_store
+from qmrunner.store.advance import accept
 from qmrunner.store.claims import Claim
+from qmrunner.store.finish import finish
 from tests.support import Home
 
 CAPACITY = Capacity(slots=8, cores=8, memory_mib=8000)
@@ -49,7 +50,7 @@ class World:
 
     def accept(self, job: str) -> None:
         with self.app.store.write() as connection:
-            job_store.accept(connection, time.time(), job, Submission("xtb", {}), one_step)
+            accept(connection, time.time(), job, Submission("xtb", {}), one_step)
 
     def claim(self) -> Claim:
         with self.app.store.write() as connection:
@@ -62,7 +63,7 @@ class World:
 
     def finish(self, claim: Claim, move: str, state: AttemptState) -> None:
         with self.app.store.write() as connection:
-            claims.finish(
+            finish(
                 connection, time.time(), step_id=claim.step.id, number=claim.number,
                 verdict=Verdict(move, state, "ok"), usage={}, planner=one_step,
             )  # fmt: skip

@@ -15,15 +15,16 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from qmrunner.errors import QmrunnerError
-from qmrunner.model import policy
-from qmrunner.model.jobs import Submission
+from qmrunner.model.jobs import Outcome, Submission
 from qmrunner.model.leases import LeaseJudge
 from qmrunner.model.packing import Capacity
-from qmrunner.model.policy import Verdict
-from qmrunner.model.states import ATTEMPT_LIVE, JOB_FINAL, AttemptState, StepState
-from qmrunner.store import candidates, claims, workers
+from qmrunner.model.policy import Deferred, Ending, Finished, Limits, Lost, Verdict
+from qmrunner.model.states import ATTEMPT_LIVE, JOB_FINAL, StepState
+from qmrunner.store import candidates, claims, operator_actions, workers
 from qmrunner.store import jobs as job_store
+from qmrunner.store.advance import accept
 from qmrunner.store.claims import Claim
+from qmrunner.store.finish import end
 from qmrunner.store.tables import attempts, jobs, reservations, steps
 from tests.store.work import CHAIN, ONE, PATHS, Lazy, Workflow, spec
 
@@ -31,6 +32,8 @@ LEASE_S, HEARTBEAT_S, TICK_S = 4.0, 1.0, 1.0
 SLOTS = Capacity(slots=2, cores=2, memory_mib=4000)
 WORKFLOWS: tuple[Workflow, ...] = (ONE, CHAIN, Lazy(spec("a"), spec("b", ["a"])), Workflow(spec("a"), spec("b")))
 HOUR_S = 3600.0
+LIMITS = Limits(max_retries=1000, retry_delay_s=2.0, poison_deaths=1000)
+POISON = Limits(max_retries=1000, retry_delay_s=2.0, poison_deaths=1)
 
 
 class Crash(Exception):
@@ -43,7 +46,8 @@ class Engine:
 
     claim: Claim
     ends_at: float
-    verdict: Verdict
+    ending: Ending
+    limits: Limits = LIMITS
     started: bool = False
 
 
@@ -118,7 +122,7 @@ class World:
         job = f"job{len(self.planners)}"
         self.planners[job] = self.dice.choice(WORKFLOWS)
         with self.act() as connection:
-            job_store.accept(connection, self.now, job, Submission("xtb", {}), self.planners[job])
+            accept(connection, self.now, job, Submission("xtb", {}), self.planners[job])
 
     def _fault(self) -> None:
         machine = self.dice.choice(self.machines)
@@ -146,7 +150,7 @@ class World:
     def _ask(self, verb: str) -> None:
         try:
             with self.act() as connection:
-                getattr(job_store, verb)(connection, self.now, self.dice.choice(sorted(self.planners)))
+                getattr(operator_actions, verb)(connection, self.now, self.dice.choice(sorted(self.planners)))
         except QmrunnerError:
             return  # not in this state
 
@@ -179,7 +183,7 @@ class World:
         held = self.connection.execute(select(jobs.c.id).where(jobs.c.state == "held")).scalars().all()
         for job in held:
             with self.act() as connection:
-                job_store.release(connection, self.now, job)
+                operator_actions.release(connection, self.now, job)
 
     def _live(self, machine: Machine) -> None:
         """What a worker does in one beat's time, in any order: threads know none."""
@@ -221,8 +225,7 @@ class World:
         machine.engines = {key: engine for key, engine in machine.engines.items() if key in mine}
         for row in rows:
             if (row["step_id"], row["number"]) not in machine.engines:
-                verdict = policy.lost(1, "worker", 1000)
-                self._end(machine, row["job_id"], row["step_id"], row["number"], verdict)
+                self._end(machine, row["job_id"], row["step_id"], row["number"], Lost("worker"))
 
     def _beat(self, machine: Machine) -> None:
         assert machine.worker is not None
@@ -237,7 +240,7 @@ class World:
         self.beaten[machine.worker] = self.now
         for (step, _), engine in machine.engines.items():
             if step in cancelled:
-                engine.ends_at, engine.verdict = self.now, policy.cancelled()
+                engine.ends_at, engine.ending = self.now, Finished(Outcome("stopped", "stopped"), "cancel")
 
     def _claim(self, machine: Machine) -> None:
         assert machine.worker is not None
@@ -250,25 +253,27 @@ class World:
             return
         self._maybe_crash(0.03)
         machine.engines[(claim.step.id, claim.number)] = Engine(
-            claim, self.now + self.dice.choice((0.0, 1.0, 2.0, 5.0)), self._verdict()
+            claim, self.now + self.dice.choice((0.0, 1.0, 2.0, 5.0)), *self._ending()
         )
         self._maybe_crash(0.03)
 
-    def _verdict(self) -> Verdict:
+    def _ending(self) -> tuple[Ending, Limits]:
         if not self.calm:
             if self.dice.random() < 0.08:
-                return Verdict("fail", AttemptState.FAILED, "crash", failure_class="permanent")
+                return Finished(Outcome("failed", "crash", failure_class="permanent")), LIMITS
             if self.dice.random() < 0.08:
-                return Verdict("requeue", AttemptState.FAILED, "crash", delay_s=2.0, spends_retry=True)
+                return Finished(Outcome("failed", "crash", failure_class="transient")), LIMITS
             if self.dice.random() < 0.05:
-                return Verdict("hold", AttemptState.LOST, "poison")
-        return Verdict("succeed", AttemptState.SUCCEEDED, "ok", result={"e": 1.0})
+                return Lost("guardian"), POISON
+            if self.dice.random() < 0.05:
+                return Deferred("artifacts_unavailable", "no artifact store", 2.0), LIMITS
+        return Finished(Outcome("succeeded", "ok", {"e": 1.0})), LIMITS
 
     def _finish(self, machine: Machine) -> None:
         assert machine.worker is not None
         while machine.lost:
             claim = machine.lost.pop().claim
-            self._end(machine, claim.job.id, claim.step.id, claim.number, policy.lost(1, "guardian", 1000))
+            self._end(machine, claim.job.id, claim.step.id, claim.number, Lost("guardian"))
         for key, engine in list(machine.engines.items()):
             if not engine.started:
                 engine.started = True
@@ -278,22 +283,20 @@ class World:
                         notes=(),
                     )  # fmt: skip
             if engine.ends_at <= self.now:
-                self._end(machine, engine.claim.job.id, *key, engine.verdict)
+                self._end(machine, engine.claim.job.id, *key, engine.ending, engine.limits)
                 machine.engines.pop(key, None)
 
-    def _end(self, machine: Machine, job: str, step: int, number: int, verdict: Verdict) -> None:
+    def _end(self, machine: Machine, job: str, step: int, number: int, ending: Ending, limits: Limits = LIMITS) -> None:
         """The finishing commit, with a crash before, in the middle of, or right after it."""
         self.changed = True
         self._maybe_crash(0.02)
         newest, state = self._newest(step)
         before = dict(self.files)
-        publish = (lambda: self._publish(step, number)) if verdict.move == "succeed" else None
         with self.act() as connection:
-            if job_store.get(connection, job).cancel_requested and verdict.move not in ("succeed", "cancel"):
-                verdict = policy.cancelled()
-            ready = claims.finish(
-                connection, self._wall(machine), step_id=step, number=number, verdict=verdict, usage={},
-                planner=self.planners[job], publish=publish,
+            cancelled = job_store.get(connection, job).cancel_requested
+            ready, verdict = end(
+                connection, self._wall(machine), step_id=step, number=number, ending=ending, limits=limits, usage={},
+                planner=self.planners[job], publish=lambda verdict: self._publish(step, number, verdict),
             )  # fmt: skip
             self._maybe_crash(0.03)
         if newest != number or state not in ("claimed", "running"):
@@ -302,12 +305,15 @@ class World:
             )
         if ready is None:
             assert self.files == before, f"seed {self.seed}: a fenced attempt published"
-        elif verdict.move == "succeed":
+        elif cancelled:
+            assert verdict.move in ("succeed", "cancel"), f"seed {self.seed}: {verdict.move} in spite of a cancel"
+        if ready is not None and verdict.move == "succeed":
             self.commits.setdefault(step, []).append(number)
         self._maybe_crash(0.02)
 
-    def _publish(self, step: int, number: int) -> None:
-        self.files[step] = number  # a rename stays, whatever becomes of the transaction
+    def _publish(self, step: int, number: int, verdict: Verdict) -> None:
+        if verdict.move == "succeed":
+            self.files[step] = number  # a rename stays, whatever becomes of the transaction
 
     def _judge(self, machine: Machine) -> None:
         assert machine.worker is not None
@@ -327,7 +333,7 @@ class World:
         with self.act() as connection:
             left = workers.live_attempts(connection, workers.dead_with_attempts(connection))
         for row in left:
-            self._end(machine, row["job_id"], row["step_id"], row["number"], policy.lost(0, "machine", 1))
+            self._end(machine, row["job_id"], row["step_id"], row["number"], Lost("machine"))
 
     def _maybe_crash(self, chance: float) -> None:
         if not self.calm and self.dice.random() < chance:

@@ -11,6 +11,7 @@ from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
 from qmrunner.model.states import AttemptState
 from qmrunner.store import candidates, claims, workers
+from qmrunner.store.finish import deaths_since
 from qmrunner.store.tables import control
 from tests.store.work import BIG, CANCEL, CHAIN, FAIL, HOLD, ONE, PATHS, REQUEUE, SUCCEED, Work, Workflow, spec
 
@@ -286,9 +287,9 @@ def test_deaths_are_counted_by_step_and_window(work: Work) -> None:
         work.now += 100
         claim = work.claimed(claim.worker_id)
     with work.store.read() as connection:
-        assert claims.deaths_since(connection, claim.step.id, work.now - 1000) == 2
-        assert claims.deaths_since(connection, claim.step.id, work.now - 150) == 1
-        assert claims.deaths_since(connection, claim.step.id + 1, 0) == 0
+        assert deaths_since(connection, claim.step.id, work.now - 1000) == 2
+        assert deaths_since(connection, claim.step.id, work.now - 150) == 1
+        assert deaths_since(connection, claim.step.id + 1, 0) == 0
 
 
 def test_nothing_is_claimed_while_the_store_is_paused(work: Work) -> None:

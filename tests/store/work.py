@@ -13,8 +13,10 @@ from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
 from qmrunner.model.space import Room
 from qmrunner.model.states import AttemptState, JobState, StepState
-from qmrunner.store import claims, jobs, workers
+from qmrunner.store import claims, jobs, operator_actions, workers
+from qmrunner.store.advance import accept
 from qmrunner.store.claims import Claim, Paths
+from qmrunner.store.finish import finish
 from qmrunner.store.session import Store
 from qmrunner.store.tables import attempts, metadata, reservations
 
@@ -97,7 +99,7 @@ class Work:
         job_id = f"job{next(_numbers):05d}"
         submission = Submission("xtb", {}, {}, None, priority, key, owner, requires)
         with self.store.write() as connection:
-            jobs.accept(connection, self.now, job_id, submission, workflow)
+            accept(connection, self.now, job_id, submission, workflow)
         return job_id
 
     def claim(self, worker: int, capacity: Capacity = BIG, room: Room = Room()) -> Claim | None:  # noqa: B008 frozen
@@ -120,7 +122,7 @@ class Work:
         self, claim: Claim, verdict: Verdict = SUCCEED, workflow: Workflow = ONE, usage: Any = None, **more: Any
     ) -> int | None:
         with self.store.write() as connection:
-            return claims.finish(
+            return finish(
                 connection, self.now, step_id=claim.step.id, number=claim.number, verdict=verdict,
                 usage={"wall_s": 1.5, **(usage or {})}, planner=workflow, **more,
             )  # fmt: skip
@@ -133,7 +135,7 @@ class Work:
     def ask(self, verb: str, job_id: str) -> Job:
         """What a person does: cancel, retry, hold, release."""
         with self.store.write() as connection:
-            moved: Job = getattr(jobs, verb)(connection, self.now, job_id)
+            moved: Job = getattr(operator_actions, verb)(connection, self.now, job_id)
             return moved
 
     def state(self, job_id: str) -> tuple[JobState, dict[str, StepState]]:

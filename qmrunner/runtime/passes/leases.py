@@ -15,16 +15,16 @@ from typing import Any
 
 from qmrunner.app import App
 from qmrunner.logs import get as get_logger
-from qmrunner.model import policy
 from qmrunner.model.identity import Identity
 from qmrunner.model.leases import LeaseJudge
+from qmrunner.model.policy import Lost
 from qmrunner.runtime import tree
+from qmrunner.runtime.conclusions import limits
 from qmrunner.runtime.folders import AttemptFolder
 from qmrunner.runtime.publish import write_job_result
-from qmrunner.store import claims, workers
-from qmrunner.store import jobs as job_store
-
-_TREE_DEADLINE_S = 10.0
+from qmrunner.runtime.teardown import end_tree
+from qmrunner.store import workers
+from qmrunner.store.finish import end
 
 
 class Leases:
@@ -74,14 +74,13 @@ class Leases:
             get_logger().error("survivors", attempt=attempt["marker"])
             return 0
         with self.app.store.write() as connection:
-            job = job_store.get(connection, attempt["job_id"])
-            verdict = policy.cancelled() if job.cancel_requested else policy.lost(0, "machine", 1)
-            done = claims.finish(
+            done, _ = end(
                 connection,
                 self.app.store.now(),
                 step_id=attempt["step_id"],
                 number=attempt["number"],
-                verdict=verdict,
+                ending=Lost("machine"),
+                limits=limits(self.app.settings),
                 usage={},
                 planner=self.app.plan,
                 ended=partial(write_job_result, self.app.settings.jobs_root),
@@ -94,12 +93,4 @@ class Leases:
         """End guardian and tree of an attempt on this machine; True once both are proven gone."""
         known = Identity.from_dict(attempt["guardian"]) if attempt["guardian"] else None
         folder = AttemptFolder(Path(attempt["directory"]), known)
-        folder.fence()
-        guardian = folder.guardian_identity()
-        if guardian is not None:
-            tree.send(guardian, signal.SIGTERM, signal.SIGCONT)
-        end = time.monotonic() + _TREE_DEADLINE_S
-        gone = tree.end_marked(attempt["marker"])
-        while folder.guardian_lives() and time.monotonic() < end:
-            gone = tree.end_marked(attempt["marker"])
-        return gone and not folder.guardian_lives()
+        return end_tree(folder, attempt["marker"], signal.SIGTERM, signal.SIGCONT)

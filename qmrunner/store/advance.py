@@ -1,0 +1,138 @@
+"""Accept a job, and let it go on: ask its workflow what comes next, and write that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+
+from sqlalchemy import Connection
+
+from qmrunner.model import labels
+from qmrunner.model.jobs import Demand, Job, Plan, Step, StepSpec, Submission, may_start
+from qmrunner.model.states import STEP_LIVE, JobState, StepState
+from qmrunner.store import events, locks
+from qmrunner.store.jobs import get, of_job
+from qmrunner.store.moves import move_job, move_step
+from qmrunner.store.tables import jobs, steps
+
+# A workflow, with every step's demand filled in: from a job and its steps so far to what comes next.
+Planner = Callable[[Job, Sequence[Step]], Plan]
+
+_ADD = steps.insert()  # built once: it is executed at every step's end
+
+
+def accept(connection: Connection, now: float, job_id: str, submission: Submission, planner: Planner) -> None:
+    """Insert the job with its first steps. The id may be told to the user once this is committed."""
+    connection.execute(
+        jobs.insert().values(
+            id=job_id,
+            kind=submission.kind,
+            state=JobState.QUEUED,
+            params=dict(submission.params),
+            name=submission.name,
+            priority=submission.priority,
+            key=submission.key,
+            owner=submission.owner,
+            requires=labels.stored(submission.requires) or None,
+            request_digest=submission.request_digest,
+            cancel_requested=False,
+            created_at=now,
+        )
+    )
+    events.append(connection, now, "job_accepted", job_id=job_id, kind=submission.kind, name=submission.name)
+    advance(connection, now, job_id, planner)
+
+
+def advance(connection: Connection, now: float, job_id: str, planner: Planner) -> int:
+    """Ask the workflow what comes next and do it. Returns how many steps became ready."""
+    locks.hold_job(connection, job_id)
+    job = get(connection, job_id)
+    if job.state not in (JobState.QUEUED, JobState.RUNNING, JobState.HELD):
+        return 0
+    known = of_job(connection, job_id)
+    plan = planner(job, known)
+    if job.cancel_requested and not (plan.end and plan.end.state == "succeeded"):
+        _add(connection, now, job, plan.add, {step.name for step in known})
+        give_up(connection, now, job_id)
+        return 0
+    _add(connection, now, job, plan.add, {step.name for step in known})
+    for step in known:
+        if step.name in plan.skip:
+            move_step(connection, now, step.id, "skip")
+    if plan.end is not None:
+        _wind_down(connection, now, job, known, plan)
+        return 0
+    if any(step.state is StepState.HELD for step in known):
+        held = next(step for step in known if step.state is StepState.HELD)
+        if move_job(connection, now, job_id, "hold", code=held.code, summary=held.summary):
+            events.append(connection, now, "job_held", job_id=job_id, step=held.name, code=held.code)
+    return _promote(connection, now, job_id)
+
+
+def _add(connection: Connection, now: float, job: Job, specs: Sequence[StepSpec], known: set[str]) -> None:
+    for spec in specs:
+        if spec.name in known:
+            continue
+        demand = spec.demand or Demand()
+        row = {
+            "job_id": job.id,
+            "name": spec.name,
+            "stage": spec.stage,
+            "engine": spec.engine,
+            "task": spec.task,
+            "params": dict(spec.params),
+            "inputs": dict(spec.inputs),
+            "after": list(spec.after),
+            "demand": asdict(demand),
+            "state": StepState.WAITING,
+            "priority": job.priority,
+            "result": {},
+            "attempt": 0,
+            "retries": 0,
+            "created_at": now,
+        }
+        connection.execute(_ADD, row)
+
+
+def _promote(connection: Connection, now: float, job_id: str) -> int:
+    """Waiting steps become ready once nothing is missing that they come after."""
+    known = of_job(connection, job_id)
+    states = {step.name: step.state for step in known}
+    promoted = 0
+    for step in known:
+        if step.state is StepState.WAITING and may_start(step.after, states):
+            promoted += move_step(connection, now, step.id, "ready")
+    return promoted
+
+
+def _wind_down(connection: Connection, now: float, job: Job, known: Sequence[Step], plan: Plan) -> None:
+    """End the job, or, while attempts of it still run, ask those to stop first."""
+    assert plan.end is not None
+    for step in known:
+        if step.state in (StepState.WAITING, StepState.READY):
+            move_step(connection, now, step.id, "skip")
+    if any(step.state in STEP_LIVE for step in known) and plan.end.state != "succeeded":
+        return
+    move = {"succeeded": "succeed", "failed": "fail", "cancelled": "cancel", "held": "hold"}[plan.end.state]
+    _end(connection, now, job.id, move, code=plan.end.code, summary=plan.end.summary)
+
+
+def give_up(connection: Connection, now: float, job_id: str) -> None:
+    """Cancel what has not started, and the job once nothing runs. What the workflow would have done next is among
+    the cancelled steps, so that `retry` finds where to go on.
+    """
+    known = of_job(connection, job_id)
+    for step in known:
+        if step.state in (StepState.WAITING, StepState.READY, StepState.HELD):
+            move_step(connection, now, step.id, "cancel", code="cancelled")
+    if not any(step.state in STEP_LIVE for step in known):
+        _end(connection, now, job_id, "cancel", code="cancelled", summary="cancelled by request")
+
+
+def _end(connection: Connection, now: float, job_id: str, move: str, *, code: str | None, summary: str | None) -> None:
+    if move_job(connection, now, job_id, move, code=code, summary=summary):
+        events.append(connection, now, f"job_{_past(move)}", job_id=job_id, code=code, summary=summary)
+
+
+def _past(move: str) -> str:
+    return {"succeed": "succeeded", "fail": "failed", "cancel": "cancelled", "hold": "held"}[move]

@@ -1,0 +1,95 @@
+"""What people do to jobs: cancel, retry, hold, release."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, update
+
+from qmrunner.errors import UsageError
+from qmrunner.model import remedies
+from qmrunner.model.jobs import Job, may_start
+from qmrunner.model.states import JobState, StepState
+from qmrunner.store import events, locks
+from qmrunner.store.advance import give_up
+from qmrunner.store.jobs import get, of_job
+from qmrunner.store.moves import move_job, move_step
+from qmrunner.store.tables import jobs
+
+
+def cancel(connection: Connection, now: float, job_id: str) -> Job:
+    """Ask for the end of a job. Waiting steps end now; running ones are stopped by their workers."""
+    locks.hold_job(connection, job_id)
+    job = get(connection, job_id)
+    _refuse(job, (JobState.QUEUED, JobState.RUNNING, JobState.HELD), "cancel")
+    connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
+    events.append(connection, now, "cancel_requested", job_id=job_id)
+    give_up(connection, now, job_id)
+    return get(connection, job_id)
+
+
+def retry(connection: Connection, now: float, job_id: str, allow_altering: bool = False) -> Job:
+    """Put the unsuccessful steps of a failed or cancelled job back, as they were planned. What succeeded is kept.
+
+    `allow_altering`: from now on remedies of this job may alter the answer.
+    """
+    locks.hold_job(connection, job_id)
+    job = get(connection, job_id)
+    _refuse(job, (JobState.FAILED, JobState.CANCELLED), "retry")
+    if allow_altering:
+        connection.execute(
+            update(jobs).where(jobs.c.id == job_id).values(params={**job.params, "allow_altering": True})
+        )
+    known = of_job(connection, job_id)
+    # All that did not succeed is put back, so nothing of it is over.
+    states = {step.name: step.state for step in known if step.state is StepState.SUCCEEDED}
+    fresh: dict[str, Any] = {"finished_at": None, "code": None, "failure_class": None, "evidence": None}
+    fresh |= {"remedy": None, "summary": None, "not_before": None, "retries": 0}
+    for step in known:
+        if remedies.replaced(step) and any(one.stage == step.stage and one.id != step.id for one in known):
+            continue  # another step does its work
+        params, demand = remedies.undone(step.params, step.demand)
+        fresh |= {"params": params, "demand": asdict(demand)}
+        if step.state in (StepState.CANCELLED, StepState.SKIPPED) and not may_start(step.after, states):
+            move_step(connection, now, step.id, "rewait", **fresh)
+        elif step.state is StepState.SKIPPED:
+            move_step(connection, now, step.id, "rewait", **fresh)
+            move_step(connection, now, step.id, "ready")
+        else:
+            move_step(connection, now, step.id, "retry", **fresh)
+    move_job(connection, now, job_id, "retry")
+    events.append(connection, now, "job_retried", job_id=job_id)
+    return get(connection, job_id)
+
+
+def hold(connection: Connection, now: float, job_id: str) -> Job:
+    """Start no more steps of this job. Running ones go on to their end."""
+    locks.hold_job(connection, job_id)
+    job = get(connection, job_id)
+    _refuse(job, (JobState.QUEUED, JobState.RUNNING), "hold")
+    move_job(connection, now, job_id, "hold", code="held_by_operator", summary="held by an operator")
+    events.append(connection, now, "job_held", job_id=job_id, code="held_by_operator")
+    return get(connection, job_id)
+
+
+def release(connection: Connection, now: float, job_id: str) -> Job:
+    """Let a held job go on, its held steps included."""
+    locks.hold_job(connection, job_id)
+    job = get(connection, job_id)
+    _refuse(job, (JobState.HELD,), "release")
+    for step in of_job(connection, job_id):
+        if step.state is StepState.HELD:
+            move_step(connection, now, step.id, "release", code=None, summary=None, remedy=None, not_before=None)
+    move_job(connection, now, job_id, "release")
+    events.append(connection, now, "job_released", job_id=job_id)
+    return get(connection, job_id)
+
+
+def _refuse(job: Job, allowed: tuple[JobState, ...], verb: str) -> None:
+    if job.state not in allowed:
+        raise UsageError(
+            "wrong_state",
+            f"job {job.id} is {job.state}; {verb} needs it to be {' or '.join(allowed)}",
+            remedy=f"`qmrunner status {job.id}` shows where it stands",
+        )
