@@ -6,9 +6,16 @@ import pytest
 
 from tests.simulation.schedules import run
 
-SCHEDULES = 2000
+SCHEDULES = 500
+MORE = 3000
 
 
 @pytest.mark.timeout(600)
 def test_no_schedule_of_faults_breaks_the_protocol() -> None:
     assert run(1, SCHEDULES) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_no_longer_series_of_schedules_breaks_the_protocol() -> None:
+    assert run(1 + SCHEDULES, MORE) == []
