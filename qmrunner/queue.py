@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner.errors import NotReadyError, UsageError
+from qmrunner.host.sockets import bind_short
 
 # Huey loads the clients of Redis and PostgreSQL wherever they are installed: 17 MiB in every process of the daemon that
 # the embedded queue never uses, and a queue on Redis needs nothing of Huey's for it.
@@ -279,22 +280,3 @@ def listen_for_wake(run_root: Path) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     bind_short(listener, run_root, WAKE_SOCKET)
     return listener
-
-
-def bind_short(listener: socket.socket, folder: Path, name: str) -> None:
-    """Bind in a folder whose path may be longer than the 107 bytes that a socket's address holds."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        with suppress(FileNotFoundError):
-            os.unlink(name, dir_fd=handle)
-        listener.bind(f"/proc/self/fd/{handle}/{name}")
-    finally:
-        os.close(handle)
-
-
-def connect_short(client: socket.socket, folder: Path, name: str) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        client.connect(f"/proc/self/fd/{handle}/{name}")
-    finally:
-        os.close(handle)

@@ -26,10 +26,10 @@ from qmrunner.doctor.finding import Finding, ask, fail, ok
 from qmrunner.doctor.places import existing
 from qmrunner.engines import ENGINES
 from qmrunner.engines.base import Installed
+from qmrunner.host.sockets import bind_short
 from qmrunner.model.jobs import Demand, Exit, Grant, Job, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.states import JobState, StepState
-from qmrunner.queue import bind_short
 from qmrunner.runtime import spawner, tree
 from qmrunner.runtime.attempt import Live, engine_grace_s
 from qmrunner.runtime.folders import AttemptFolder, paths

@@ -208,19 +208,3 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 def _is_plain(value: object) -> bool:
     """Whether a value is one of an exit record: nothing nested, no number that is not finite."""
     return value is None or isinstance(value, str) or (isinstance(value, int | float) and math.isfinite(value))
-
-
-def unfinished(path: Path) -> Path:
-    """Where `write_atomically` writes before the rename."""
-    return path.with_name(f".{path.name}.new")
-
-
-def write_atomically(path: Path, text: str, *, durable: bool = False) -> None:
-    """The whole file or none of it, under its name. One writer at a time: what a killed one left is written over."""
-    temporary = unfinished(path)
-    with untrusted.overwrite(temporary) as file:
-        file.write(text.encode())
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    os.replace(temporary, path)

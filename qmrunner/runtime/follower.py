@@ -16,8 +16,8 @@ from typing import Any
 
 from qmrunner import untrusted
 from qmrunner.engines.base import Engine
+from qmrunner.host.sockets import connect_short
 from qmrunner.logs import get as get_logger
-from qmrunner.queue import connect_short
 from qmrunner.runtime import guardian, hangs, peers
 from qmrunner.runtime.attempt import Live
 from qmrunner.runtime.feed import Feed

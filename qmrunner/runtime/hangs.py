@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qmrunner import untrusted
+from qmrunner.host.files import write_atomically
 from qmrunner.logs import get as get_logger
 from qmrunner.model.jobs import Evidence, Outcome
 from qmrunner.model.stillness import (
@@ -27,7 +28,6 @@ from qmrunner.model.stillness import (
     sentence,
 )
 from qmrunner.runtime.autopsy import write_report
-from qmrunner.runtime.folders import write_atomically
 from qmrunner.settings import Settings
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner.errors import NotReadyError
+from qmrunner.host.files import write_atomically
 from qmrunner.runtime import tree
-from qmrunner.runtime.folders import write_atomically
 
 LOCK = "daemon.lock"
 STATE_FILE = "state.json"  # what the consumer last said of itself

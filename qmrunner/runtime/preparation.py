@@ -15,12 +15,13 @@ from qmrunner.confinement import policy
 from qmrunner.engines.base import Context, Engine, Installed
 from qmrunner.engines.confine import refuse
 from qmrunner.errors import NotReadyError, QmrunnerError
+from qmrunner.host.files import write_atomically
 from qmrunner.model.jobs import OPTIONAL, Command, Step
 from qmrunner.model.space import hard_mark_mib
 from qmrunner.runtime import guardian, machine
 from qmrunner.runtime.attempt import Live, engine_grace_s
 from qmrunner.runtime.environment import compose
-from qmrunner.runtime.folders import AttemptFolder, make_log, write_atomically
+from qmrunner.runtime.folders import AttemptFolder, make_log
 from qmrunner.settings import Settings
 
 _PREALLOCATED_LOG_BYTES = 4 << 20

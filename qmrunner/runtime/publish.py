@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from qmrunner import untrusted
+from qmrunner.host.files import write_atomically
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.runtime.attempt import Live
-from qmrunner.runtime.folders import write_atomically
 from qmrunner.runtime.reuse import RESULT, write_manifest
 from qmrunner.store import artifacts as artifact_store
 

@@ -22,11 +22,11 @@ from qmrunner.runtime import fetching, reuse, teardown, tree
 from qmrunner.runtime.attempt import Live, engine_grace_s, who
 from qmrunner.runtime.follower import Follower
 from qmrunner.runtime.hangs import HangWatch
+from qmrunner.runtime.log_registry import TailRegister
 from qmrunner.runtime.outcomes import outcome_of, outcome_of_loss, outcome_of_problem, read_exit
 from qmrunner.runtime.preparation import prepare
 from qmrunner.runtime.removal import remove_tree
 from qmrunner.runtime.spawning import NotForked, SpawnerClient
-from qmrunner.runtime.tail import TailRegister
 from qmrunner.store import claims
 from qmrunner.store.reuse import being_computed, computed_before
 from qmrunner.store.session import StoreUnavailable

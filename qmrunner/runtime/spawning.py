@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from qmrunner.queue import connect_short
+from qmrunner.host.sockets import connect_short
 from qmrunner.runtime import spawner
 from qmrunner.runtime.folders import AttemptFolder
 

@@ -24,7 +24,7 @@ from qmrunner import __version__, logs
 from qmrunner.app import App
 from qmrunner.artifacts.blobs import ArtifactsUnavailable
 from qmrunner.errors import QmrunnerError
-from qmrunner.queue import bind_short
+from qmrunner.host.sockets import bind_short
 from qmrunner.runtime import machine, spawner, tree
 from qmrunner.runtime.child import ChildProcess, last_words
 from qmrunner.runtime.exits import ExitStatus

@@ -14,18 +14,16 @@ import queue
 import stat
 import threading
 import time
-from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qmrunner import untrusted
+from qmrunner.host.files import unfinished, write_atomically
 from qmrunner.model import visible
-from qmrunner.runtime.folders import unfinished, write_atomically
 from qmrunner.runtime.guarded import Guard
+from qmrunner.runtime.log_registry import TAILS
 
-TAILS = "tails"
 RECORD_BYTES = 15_000  # docker's json-file driver splits at 16,384
 _LAG_BYTES = 4 << 20
 _KEEP_BYTES = 64 << 10
@@ -33,41 +31,6 @@ _EVENTS_BYTES = 64 << 20
 _CHUNK_BYTES = 256 << 10
 _FULL_PAUSE_S = 1.0
 _POLL_S, _IDLE_POLL_S = 0.1, 0.25  # with and without a log to forward
-
-
-class TailRegister:
-    """Which logs are to be forwarded: a small folder that the consumer fills and the tailer empties."""
-
-    def __init__(self, run_root: Path) -> None:
-        self.folder = run_root / TAILS
-
-    def add(self, label: str, number: int, log: Path) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        entry = self.folder / _entry_name(label, number)
-        if not entry.exists():
-            write_atomically(entry, json.dumps({"label": label, "log": str(log)}))
-
-    def finish(self, label: str, number: int) -> None:
-        """Nothing more will come: forward the rest, then forget it."""
-        self._finish(self.folder / _entry_name(label, number))
-
-    def finish_all_but(self, living: Collection[tuple[str, int]]) -> None:
-        """What a killed consumer left unfinished: everything but the given labels and numbers."""
-        kept = {_entry_name(label, number) for label, number in living}
-        for entry in self.folder.glob("*~*.tail"):
-            if entry.name not in kept:
-                self._finish(entry)
-        for begun in self.folder.glob(f"{unfinished(Path('*~*.tail'))}"):
-            begun.unlink(missing_ok=True)
-
-    def _finish(self, entry: Path) -> None:
-        with suppress(OSError):
-            if entry.exists():
-                entry.with_name(f"{entry.name}.done").touch()
-
-
-def _entry_name(label: str, number: int) -> str:
-    return f"{label.replace('/', '~')}~{number}.tail"
 
 
 @dataclass

@@ -24,10 +24,10 @@ from qmrunner.runtime.conclusions import Conclusions, LeftForSuccessor
 from qmrunner.runtime.folders import AttemptFolder
 from qmrunner.runtime.guarded import Guard
 from qmrunner.runtime.handover import Handover
+from qmrunner.runtime.log_registry import TailRegister
 from qmrunner.runtime.outcomes import outcome_of_problem
 from qmrunner.runtime.pilot import Pilot
 from qmrunner.runtime.runner import AttemptRunner
-from qmrunner.runtime.tail import TailRegister
 from qmrunner.store import candidates, claims
 from qmrunner.store.claims import Claim
 from qmrunner.store.molding import expected_s

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from qmrunner.host.sockets import bind_short, connect_short
 from qmrunner.model.identity import Identity
-from qmrunner.queue import bind_short, connect_short
 from qmrunner.runtime import guardian, spawner, tree
 from qmrunner.runtime.folders import AttemptFolder
 from qmrunner.runtime.spawning import SpawnerClient

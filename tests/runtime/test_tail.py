@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from qmrunner.runtime.tail import RECORD_BYTES, Tailer, TailRegister, Writer
+from qmrunner.runtime.log_registry import TailRegister
+from qmrunner.runtime.tail import RECORD_BYTES, Tailer, Writer
 from tests.support import wait_for
 
 LABEL = "j1/xtb"

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from qmrunner.queue import bind_short, listen_for_wake, send_wake
+from qmrunner.host.sockets import bind_short
+from qmrunner.queue import listen_for_wake, send_wake
 from qmrunner.runtime import peers, spawner, tree
 from tests.runtime.conftest import Spawner
 from tests.support import ROOT, missing, wait_for

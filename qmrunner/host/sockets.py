@@ -1,0 +1,27 @@
+"""Unix sockets below folders with long paths: an address holds 107 bytes."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
+
+def bind_short(listener: socket.socket, folder: Path, name: str) -> None:
+    """Bind in a folder whose path may be longer than the 107 bytes that a socket's address holds."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=handle)
+        listener.bind(f"/proc/self/fd/{handle}/{name}")
+    finally:
+        os.close(handle)
+
+
+def connect_short(client: socket.socket, folder: Path, name: str) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        client.connect(f"/proc/self/fd/{handle}/{name}")
+    finally:
+        os.close(handle)
