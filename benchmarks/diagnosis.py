@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from qmrunner.engines.nwchem import NWChem  # noqa: E402
-from qmrunner.engines.nwchem.errquit import Abort, finding  # noqa: E402
+from qmrunner.engines.nwchem.output.errquit import Abort, finding  # noqa: E402
 from qmrunner.model.jobs import Evidence, Exit, Outcome  # noqa: E402
 from tests.engines.errquit_blocks import block  # noqa: E402
 from tests.engines.recorded import recordings  # noqa: E402

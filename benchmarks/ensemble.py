@@ -31,13 +31,13 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from qmrunner.attempt.environment import compose  # noqa: E402
 from qmrunner.engines.base import Context  # noqa: E402  # the checkout must be on the path first
 from qmrunner.engines.nwchem import NWChem  # noqa: E402
-from qmrunner.engines.probing import probe  # noqa: E402
-from qmrunner.model import molding  # noqa: E402
+from qmrunner.host.probe import probe  # noqa: E402
+from qmrunner.model import core_allocation  # noqa: E402
+from qmrunner.model.core_allocation import Busy, Speedup, Stage  # noqa: E402
 from qmrunner.model.jobs import Exit, Grant, Outcome  # noqa: E402
-from qmrunner.model.molding import Busy, Speedup, Stage  # noqa: E402
-from qmrunner.runtime.environment import compose  # noqa: E402
 from tests.engines.support import step  # noqa: E402
 from tests.support import Home, ended_daemons  # noqa: E402
 
@@ -194,7 +194,7 @@ def _moment(text: str) -> datetime:
 
 def curve(on_two: float | None) -> Speedup:
     """The speed-up carried on from what two cores bring."""
-    return molding.amdahl if on_two is None else molding.measured({1: [on_two] * 2, 2: [1.0] * 2})
+    return core_allocation.amdahl if on_two is None else core_allocation.measured({1: [on_two] * 2, 2: [1.0] * 2})
 
 
 def makespan(steps: int, cores: int, speedup: Speedup, seed: int, spread: float = 0.15) -> float:
@@ -209,9 +209,11 @@ def makespan(steps: int, cores: int, speedup: Speedup, seed: int, spread: float 
     now, free = 0.0, cores
     while todo or running:
         while todo:
-            busy = [Busy(used, molding.remaining_s(1.0 / speedup(used), now - since)) for _, used, since in running]
+            busy = [
+                Busy(used, core_allocation.remaining_s(1.0 / speedup(used), now - since)) for _, used, since in running
+            ]
             stage = Stage(len(todo), 1, min(32, cores), 1.0)
-            wanted = molding.cores_now(stage, free, busy, cores - len(running), speedup)
+            wanted = core_allocation.cores_now(stage, free, busy, cores - len(running), speedup)
             if not wanted:
                 break
             heapq.heappush(running, (now + todo.pop() / speedup(wanted), wanted, now))

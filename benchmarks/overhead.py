@@ -224,16 +224,17 @@ class Daemon:
             raise
 
     def _healthy(self) -> bool:
-        from qmrunner.runtime.health import examine
+        from qmrunner.supervisor.health import examine
 
         assert self.process.poll() is None, "the daemon has ended"
         report = examine(self.app.settings)
         return bool(report["healthy"]) and report["pid"] == self.process.pid
 
     def submit(self) -> str:
-        from qmrunner.workflows import submission
+        from qmrunner.submission import kinds
+        from qmrunner.submission.submit import submit
 
-        return self.app.submit(submission.xtb(str(self.water), FLAGS, []))
+        return submit(self.app, kinds.xtb(str(self.water), FLAGS, [])).job_id
 
     def attempt(self, job: str) -> dict[str, Any]:
         """The row of a job's attempt, once the job has succeeded; with the time at which the job was accepted."""

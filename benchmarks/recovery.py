@@ -28,9 +28,10 @@ sys.path.insert(0, str(ROOT))
 from sqlalchemy import func, select  # noqa: E402  # the checkout must be on the path first
 
 from qmrunner.app import App  # noqa: E402
+from qmrunner.attempt import directory  # noqa: E402
+from qmrunner.guardian import process_tree  # noqa: E402
 from qmrunner.model.jobs import Submission  # noqa: E402
 from qmrunner.model.packing import Capacity  # noqa: E402
-from qmrunner.runtime import folders, tree  # noqa: E402
 from qmrunner.store import claims, workers  # noqa: E402
 from qmrunner.store import jobs as job_store  # noqa: E402
 from qmrunner.store.advance import accept  # noqa: E402
@@ -121,7 +122,7 @@ def restart(rows: int) -> dict[str, float]:
         home = Home(Path(folder) / "home", {**DEFAULTS, **LATE})
         app = App(home.settings)
         app.open_store(create=True)
-        dead = tree.myself().as_dict() | {"pid": 1, "start_ticks": 1}
+        dead = process_tree.myself().as_dict() | {"pid": 1, "start_ticks": 1}
         capacity = Capacity(slots=rows, cores=rows, memory_mib=rows * 4096)
         params = {"structure": "water.xyz", "args": [], "files": ["water.xyz"], "atoms": ["O", "H", "H"]}
         with app.store.write() as connection:
@@ -134,7 +135,7 @@ def restart(rows: int) -> dict[str, float]:
                 (home.settings.jobs_root / job / "input").mkdir(parents=True)
                 (home.settings.jobs_root / job / "input" / "water.xyz").write_text(WATER)
                 accept(connection, time.time(), job, Submission("xtb", params), app.plan)
-            while claim := claims.claim(connection, time.time(), worker, capacity, folders.paths(home.settings)):
+            while claim := claims.claim(connection, time.time(), worker, capacity, directory.paths(home.settings)):
                 claims.start(
                     connection, time.time(), step_id=claim.step.id, number=1,
                     guardian=dead, engine_pid=1, notes=(),
@@ -172,7 +173,7 @@ def silence() -> float:
             row = wait_for(watched.running, 60.0, "a running attempt")
             start(on=second)
             silent = watched.daemon.pid
-            for pid in (silent, *tree.children_of(silent)):
+            for pid in (silent, *process_tree.children_of(silent)):
                 os.kill(pid, signal.SIGSTOP)
             return until(lambda: watched.ended(row.number), 120.0)
 

@@ -24,11 +24,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from qmrunner.app import App  # noqa: E402  # the checkout must be on the path first
+from qmrunner.guardian import process_tree  # noqa: E402
 from qmrunner.model.estimates import expected, kind_of  # noqa: E402
-from qmrunner.runtime import tree  # noqa: E402
 from qmrunner.store import jobs as job_store  # noqa: E402
-from qmrunner.store import peaks, workers  # noqa: E402
-from tests.runtime.conftest import Spawner  # noqa: E402
+from qmrunner.store import usage_peaks, workers  # noqa: E402
+from tests.processes import Spawner  # noqa: E402
 from tests.support import Home, ended_daemons, wait_for  # noqa: E402
 
 LOOK_EVERY_S = 0.5
@@ -84,7 +84,7 @@ def _run(home: Home, app: App, path: Path, level: str) -> list[dict[str, Any]]:
             for step in job_store.of_job(connection, job):
                 if step.engine == "nwchem" and step.name not in known:
                     kind = kind_of(step.engine, step.task, step.params)
-                    known[step.name] = peaks.seen(connection, [kind])[str(kind)]
+                    known[step.name] = usage_peaks.seen(connection, [kind])[str(kind)]
             state = job_store.get(connection, job).state
         if state in ("failed", "held", "cancelled"):
             raise SystemExit(f"{path.name} is {state}: {home.json('why', job)}")
@@ -126,7 +126,7 @@ def sampler(seconds: float) -> dict[str, float]:
             script = f"{quiet} & {quiet} & {quiet}"
             guarded = [spawner.guard("sh", "-c", script, adoption_s=1e6) for _ in range(ATTEMPTS)]
             for attempt in guarded:
-                wait_for(lambda one=attempt: len(tree.descendants(one.pid)) >= 4, 30, "its processes")
+                wait_for(lambda one=attempt: len(process_tree.descendants(one.pid)) >= 4, 30, "its processes")
             time.sleep(5)  # imports, and the first and closer looks
             before, began = _cpu_s(guarded), time.monotonic()
             time.sleep(seconds)
@@ -137,8 +137,8 @@ def sampler(seconds: float) -> dict[str, float]:
 
 
 def _cpu_s(guarded: list[Any]) -> float:
-    stats = [tree.stat_of(attempt.pid) for attempt in guarded]
-    return sum(stat.utime + stat.stime for stat in stats if stat) / tree.TICKS_PER_SECOND
+    stats = [process_tree.stat_of(attempt.pid) for attempt in guarded]
+    return sum(stat.utime + stat.stime for stat in stats if stat) / process_tree.TICKS_PER_SECOND
 
 
 def show(found: dict[str, Any]) -> None:

@@ -30,11 +30,11 @@ sys.path.insert(0, str(ROOT))
 
 from sqlalchemy import text  # noqa: E402  # the checkout must be on the path first
 
-from qmrunner import views  # noqa: E402
 from qmrunner.app import App  # noqa: E402
+from qmrunner.maintenance import scratch  # noqa: E402
+from qmrunner.maintenance.base import Context  # noqa: E402
 from qmrunner.queue import Queue  # noqa: E402
-from qmrunner.runtime.passes import scratch  # noqa: E402
-from qmrunner.runtime.passes.base import Context  # noqa: E402
+from qmrunner.reports import status  # noqa: E402
 from qmrunner.store import schema, workers  # noqa: E402
 from qmrunner.store.session import Store  # noqa: E402
 from tests import postgres, redis  # noqa: E402
@@ -232,14 +232,14 @@ def lists(url: str, finished: int, home: Home) -> dict[str, Any]:
     fill(app.store, finished, "succeeded")
     for _ in range(20):
         work.job()
-    views.overview(app)
+    status.overview(app)
     looks: dict[str, Callable[[], Any]] = {
-        "status": lambda: views.overview(app),
-        "status_job": lambda: views.job_view(app, "su7"),
-        "list": lambda: views.page(app, 50),
-        "list_states": lambda: views.page(app, 50, states=("failed", "running")),
-        "list_middle": lambda: views.page(app, 50, before=finished // 2),
-        "list_named": lambda: views.page(app, 50, name="caffeine"),
+        "status": lambda: status.overview(app),
+        "status_job": lambda: status.job_view(app, "su7"),
+        "list": lambda: status.page(app, 50),
+        "list_states": lambda: status.page(app, 50, states=("failed", "running")),
+        "list_middle": lambda: status.page(app, 50, before=finished // 2),
+        "list_named": lambda: status.page(app, 50, name="caffeine"),
     }
     found = {name: _ms(look) for name, look in looks.items()}
     app.close()

@@ -18,9 +18,10 @@ from types import FrameType
 
 from qmrunner import app as composition
 from qmrunner.errors import NotReadyError, QmrunnerError
-from qmrunner.runtime import tree
-from qmrunner.runtime.home import holder_of
+from qmrunner.guardian import process_tree
+from qmrunner.host.home import holder_of
 from qmrunner.settings import load as load_settings
+from qmrunner.submission.submit import missing_engine
 
 MOLECULE = ("CCO", "--solvent", "chloroform", "--level", "draft", "--conformers", "none")
 DEFAULT_HOME = "qmrunner-demo"
@@ -34,7 +35,7 @@ STOP_S = 40.0
 def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
-    tree.become_subreaper()
+    process_tree.become_subreaper()
     began = time.monotonic()
     daemon: subprocess.Popen[bytes] | None = None
     try:
@@ -80,7 +81,7 @@ def _require_engines() -> None:
         name for name in ENGINES if opened.engine(name).locate(opened.settings.programs(), shutil.which).path is None
     ]
     if missing:
-        fixes = [composition.missing_engine(name).remedy or name for name in missing]
+        fixes = [missing_engine(name).remedy or name for name in missing]
         raise NotReadyError(
             "engine_missing", f"the demo needs {', '.join(missing)}, not installed here", remedy="; ".join(fixes)
         )
@@ -167,9 +168,9 @@ def _left_over() -> list[str]:
                 continue  # had ended already
         except ChildProcessError:
             return found
-        children = [stat for stat in tree.descendants(os.getpid()) if stat.state not in "ZX"]
+        children = [stat for stat in process_tree.descendants(os.getpid()) if stat.state not in "ZX"]
         found += [f"{stat.pid} {stat.comm}" for stat in children]
-        tree.end_subtrees(tree.children_of(os.getpid()), lambda: tree.children_of(os.getpid()))
+        process_tree.end_subtrees(process_tree.children_of(os.getpid()), lambda: process_tree.children_of(os.getpid()))
 
 
 def _qmrunner() -> list[str]:

@@ -10,25 +10,18 @@ import shutil
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import IntegrityError
-
 from qmrunner import private
 from qmrunner.errors import NotReadyError
-from qmrunner.model.jobs import Job, Plan, Step, Submission
-from qmrunner.model.states import JobState
+from qmrunner.model.jobs import Job, Plan, Step
 from qmrunner.settings import Settings
 from qmrunner.settings import load as load_settings
 from qmrunner.store import artifacts as artifact_store
-from qmrunner.store import jobs as job_store
 from qmrunner.store import schema
-from qmrunner.store.advance import accept
-from qmrunner.store.inputs import write_inputs
-from qmrunner.store.session import Store, StoreUnavailable
+from qmrunner.store.session import Store
 
 if TYPE_CHECKING:
     from qmrunner.artifacts.files import Artifacts
@@ -110,7 +103,7 @@ class App:
 
     def installed(self, name: str) -> Installed:
         """What of this engine is on this machine; probed once per program file."""
-        from qmrunner.engines.probing import probe
+        from qmrunner.host.probe import probe
 
         return probe(self.engine(name), self.settings.programs())
 
@@ -125,93 +118,9 @@ class App:
         )
         return replace(plan, add=sized)
 
-    def submit(self, submission: Submission) -> str:
-        """Accept a checked job: its files and rows are durable when the id is returned.
-
-        Raises QmrunnerError, having stored nothing, when an engine it needs is missing or the store is not usable, and
-        UsageError `key_in_use`.
-        """
-        return self.hand_in(submission)[0]
-
-    def hand_in(self, submission: Submission) -> tuple[str, bool]:
-        """`submit`, and whether the job is new: False when one with its key was there."""
-        _ = self.artifacts  # what it lacks is told before anything is made
-        store = self.open_store(create=True)
-        if submission.key and (known := self._known(submission)) is not None:
-            return known, False
-        job_id = job_store.new_id()
-        self._require_engines(job_id, submission)
-        folder = self.settings.jobs_root / job_id
-        self.meet_artifacts()
-        try:
-            write_inputs(folder / "input", submission.files)
-            files = {f"input/{name}": folder / "input" / name for name in submission.files}
-            sent = self.artifacts.put(files) if self.artifacts else {}
-            with store.write() as connection:
-                accept(connection, store.now(), job_id, submission, self.plan)
-                rows = artifact_store.rows_of(job_id, artifact_store.JOB, "", 0, sent)
-                artifact_store.add(connection, store.now(), rows)
-        except BaseException as problem:
-            stored = self._stored(job_id) if isinstance(problem, StoreUnavailable) else False
-            if stored:
-                self.queue.ring()
-                return job_id, True  # it was the answer that got lost
-            if stored is False:
-                shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(problem, IntegrityError) and submission.key:
-                known = self._known(submission)  # somebody else handed it in at the same moment
-                assert known is not None
-                return known, False
-            if isinstance(problem, OSError):
-                raise NotReadyError(
-                    "home_unwritable",
-                    f"the input of the job could not be stored in {self.settings.jobs_root}",
-                    evidence=str(problem),
-                    remedy="free space there, or make it writable; nothing was stored",
-                ) from problem
-            raise
-        self.queue.ring()
-        return job_id, True
-
-    def _stored(self, job_id: str) -> bool | None:
-        """Whether a commit without an answer got through. None: the store does not tell, and the files are kept."""
-        try:
-            with self.store.read() as connection:
-                return bool(job_store.get_all(connection, {job_id}))
-        except StoreUnavailable:
-            return None
-
-    def _known(self, submission: Submission) -> str | None:
-        with self.store.read() as connection:
-            return job_store.known(connection, submission)
-
     def located(self, engine: str) -> bool:
         """Whether the programs of this engine are installed here, or set."""
         return self.engine(engine).locate(self.settings.programs(), shutil.which).path is not None
-
-    def require_engines(self, submission: Submission) -> None:
-        """Refuse what this machine cannot finish, with NotReadyError `engine_missing`; where workers share a store,
-        others may have what it lacks."""
-        from qmrunner.workflows import engines_needed
-
-        if not self.settings.store.startswith("sqlite"):
-            return
-        for engine in engines_needed(submission.kind, submission.params):
-            if not self.located(engine):
-                raise missing_engine(engine)
-
-    def _require_engines(self, job_id: str, submission: Submission) -> None:
-        """With the embedded store this machine does the work, so what is missing here is missing for good."""
-        if not self.store.is_sqlite:
-            return
-        job = Job(
-            id=job_id, seq=0, kind=submission.kind, state=JobState.QUEUED, params=submission.params,
-            name=submission.name, priority=0, key=None, code=None, summary=None,
-            created_at=datetime.now(UTC), started_at=None, finished_at=None,
-        )  # fmt: skip
-        for name in sorted({spec.engine for spec in self.plan(job, []).add}):
-            if not self.located(name):
-                raise missing_engine(name)
 
     def make_home(self) -> None:
         """Create the folders of this installation, for nobody but us. Raises NotReadyError that names the one that
@@ -252,20 +161,6 @@ class App:
             self.artifacts.blobs.close()  # type: ignore[union-attr]
         if "store" in self.__dict__:
             self.store.close()
-
-
-_INSTALL = {
-    "nwchem": "install it (Debian: `apt-get install nwchem-openmpi openmpi-bin`) or set QMRUNNER_NWCHEM to its path",
-    "xtb": "install it (Debian: `apt-get install xtb`) or set QMRUNNER_XTB to its path",
-    "crest": "install CREST 3 and set QMRUNNER_CREST to its path (for an ensemble, --conformers rdkit does without)",
-    "chemistry": "install the optional part: `pip install 'qmrunner[nmr]'`",
-}
-
-
-def missing_engine(name: str) -> NotReadyError:
-    return NotReadyError(
-        "engine_missing", f"this job needs {name}, which is not installed here", remedy=_INSTALL.get(name)
-    )
 
 
 def build(settings: Settings | None = None, *, busy_seconds: float = 30.0) -> App:

@@ -13,7 +13,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from qmrunner.runtime.environment import why_dropped
+from qmrunner.attempt.environment import why_dropped
 from qmrunner.store import schema
 from qmrunner.store.session import Store
 from tests import lanes, postgres, support, surroundings

@@ -36,7 +36,7 @@ _LOADED = (
     "qmrunner.app",
     "qmrunner.cli.main",
     "qmrunner.store.schema",
-    "qmrunner.views",
+    "qmrunner.reports.status",
 )
 _MESSAGE_BYTES = 1 << 17
 

@@ -15,8 +15,8 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
-from qmrunner import views
 from qmrunner.app import App
+from qmrunner.reports import status
 from qmrunner.settings import Settings, load
 from tests.prefork import commands
 
@@ -151,7 +151,7 @@ class Home:
         app = App(self.settings)
         try:
             app.open_store(create=False)
-            found: dict[str, Any] = json.loads(json.dumps(views.job_view(app, job_id)["job"], default=str))
+            found: dict[str, Any] = json.loads(json.dumps(status.job_view(app, job_id)["job"], default=str))
             return found
         finally:
             app.close()
@@ -218,7 +218,7 @@ class Daemon:
 
     def wait_ready(self, deadline_s: float = 20.0) -> Daemon:
         """Until supervisor and consumer of this very daemon have reported."""
-        from qmrunner.runtime.health import examine
+        from qmrunner.supervisor.health import examine
 
         def ready() -> bool:
             assert self.running(), f"the daemon ended with {self.process.returncode}:\n{self.text()}"

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from qmrunner.api.answers import rate_limited
+from qmrunner.api.errors import rate_limited
 from qmrunner.api.service import Service
 from qmrunner.api.shares import CLIENT
 from qmrunner.errors import UsageError

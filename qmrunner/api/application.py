@@ -11,16 +11,17 @@ from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse
 
 from qmrunner import __version__
-from qmrunner.api import answers, docpage, jobs, operations, streams
+from qmrunner.api import docpage, errors
 from qmrunner.api.access import needs
-from qmrunner.api.answers import Json
-from qmrunner.api.children import Children
-from qmrunner.api.forms import EXAMPLES, FORM
+from qmrunner.api.errors import Json
 from qmrunner.api.gate import Gate, ways
 from qmrunner.api.metrics import Metrics
 from qmrunner.api.middleware import Outermost
+from qmrunner.api.routes import jobs, operations, streams
 from qmrunner.api.service import Service
-from qmrunner.api.submitting import sweep
+from qmrunner.api.upload.forms import EXAMPLES, FORM
+from qmrunner.api.upload.request import sweep
+from qmrunner.api.upload.sandbox import Children
 
 _ABOUT = """Quantum chemistry jobs: hand in, watch, fetch. The same checks as on the command line.
 
@@ -59,7 +60,7 @@ def build(service: Service) -> FastAPI:
     rooms.append(own)
     for room in rooms:
         api.include_router(room)
-    answers.register(api)
+    errors.register(api)
     api.state.ways = ways(route for room in rooms for route in room.routes)
     api.add_middleware(Gate, service=service, table=api.state.ways)
     api.add_middleware(Outermost, service=service)

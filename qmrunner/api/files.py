@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from qmrunner import published
-from qmrunner.api.names import published_name
+from qmrunner.api.upload.names import published_name
 from qmrunner.app import App
 from qmrunner.errors import NotFoundError
+from qmrunner.reports import files
 from qmrunner.store import jobs as job_store
 
 _CHUNK = 1 << 16
@@ -42,7 +42,7 @@ def published_files(app: App, job_id: str) -> list[tuple[str, int]]:
     with app.store.read() as connection:
         job = job_store.get(connection, job_id)
     if app.artifacts is not None:
-        return published.listed(app, job.id)
+        return files.listed(app, job.id)
     folder = app.settings.jobs_root / job.id
     found = []
     for root, folders, names in os.walk(folder):  # links to folders are not followed
@@ -68,7 +68,7 @@ def published_file(app: App, job_id: str, name: str) -> Opened:
     if wanted not in dict(published_files(app, job_id)):
         raise _unknown(job_id, wanted)
     if app.artifacts is not None:
-        published.published_file(app, job_id, wanted)
+        files.published_file(app, job_id, wanted)
     try:
         return open_below(app.settings.jobs_root, (job_id, *wanted.split("/")))
     except OSError:

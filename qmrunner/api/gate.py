@@ -16,10 +16,10 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from qmrunner.api import bodies, wellformed
 from qmrunner.api.access import Needs, admit
-from qmrunner.api.answers import MethodNotAllowed, refusal
+from qmrunner.api.errors import MethodNotAllowed, refusal
 from qmrunner.api.service import Service
+from qmrunner.api.upload import bodies, wellformed
 from qmrunner.errors import NotFoundError, QmrunnerError
 
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qmrunner import published
 from qmrunner.api.files import Opened, open_below, published_file
 from qmrunner.app import App
 from qmrunner.errors import NotFoundError
 from qmrunner.model.jobs import Attempt, Job, Step
 from qmrunner.model.states import ATTEMPT_LIVE, JOB_FINAL, STEP_FINAL, StepState
+from qmrunner.reports import files
 from qmrunner.store import jobs as job_store
 from qmrunner.store import workers
 
@@ -103,7 +103,7 @@ def _open(app: App, step: Step, attempt: Attempt) -> Opened | None:
     except OSError:
         pass  # on another machine, removed by its retention, or not there yet
     if app.artifacts is not None and attempt.state not in ATTEMPT_LIVE:
-        brought = published.log(app, step, attempt)
+        brought = files.log(app, step, attempt)
         if brought is not None and brought.is_file():
             for root in (app.settings.logs_root, app.settings.jobs_root):
                 if brought.is_relative_to(root):

@@ -10,9 +10,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from qmrunner.api.event_counters import Tally
 from qmrunner.api.service import Service
-from qmrunner.api.tally import Tally
-from qmrunner.store import events, figures, reserved, workers
+from qmrunner.store import counts, events, reservations, workers
 
 _EVENTS_AT_ONCE = 50_000
 # Rows of other workers' transactions may become visible out of order: those this young wait for the next scrape.
@@ -43,9 +43,9 @@ class Metrics:
             before = None if store.is_sqlite else now - _SETTLED_AFTER_S
             self._tally.add(events.all_since(connection, self._tally.last, _EVENTS_AT_ONCE, before))
             unread = events.newest(connection) - self._tally.last
-            found = figures.now(connection)
+            found = counts.now(connection)
             rows = workers.all_workers(connection)
-            held = reserved.by_worker(connection)
+            held = reservations.by_worker(connection)
         yield _gauge("queue_depth", "Steps that are ready to be claimed.", found.steps.get("ready", 0))
         yield _gauge("jobs", "Unfinished jobs by state.", found.jobs, "state")
         yield _gauge("steps", "Unfinished steps by state.", found.steps, "state")

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from qmrunner.api.answers import unexpected
+from qmrunner.api.errors import unexpected
 from qmrunner.api.service import Service
 from qmrunner.logs import get as get_logger
 

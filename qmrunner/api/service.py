@@ -13,7 +13,7 @@ from anyio import CapacityLimiter, to_thread
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 from starlette.requests import HTTPConnection
 
-from qmrunner.api.rate import Rate
+from qmrunner.api.rate_limit import Rate
 from qmrunner.api.shares import Shares
 from qmrunner.app import App
 from qmrunner.store.session import StoreUnavailable

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
-from qmrunner.api.answers import TooMany
+from qmrunner.api.errors import TooMany
 from qmrunner.errors import NotReadyError, QmrunnerError
 
 # Whose share this request uses: a token, or an address where no token is needed. The gate sets it.

@@ -12,7 +12,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from qmrunner.api.answers import refusal
+from qmrunner.api.errors import refusal
 from qmrunner.errors import UsageError
 
 MOST_CONNECTIONS = 500

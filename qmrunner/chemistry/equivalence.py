@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from qmrunner.chemistry import sources, stiff
+from qmrunner.chemistry import stiff, task_molecule
 from qmrunner.chemistry.exchange import Frame, Groups
 from qmrunner.chemistry.scaling import NUCLEI
-from qmrunner.chemistry.shieldings import Conformer
+from qmrunner.chemistry.step_results import Conformer
 
 RULE = (
     "atoms that a symmetry of the computed structure exchanges; single bonds turn, rings flip and nitrogen inverts; "
@@ -40,7 +40,7 @@ def settle(task: Mapping[str, Any], conformers: Sequence[Conformer], lowest: Con
     symbols = list(task["symbols"])
     isotopes = {int(number): int(mass) for number, mass in task.get("isotopes") or ()}
     frame = Frame(symbols, [(int(a), int(b)) for a, b in task["bonds"]], isotopes)
-    mol, _ = sources.drawable({**task, "atoms": symbols}, lowest.coordinates)
+    mol, _ = task_molecule.drawable({**task, "atoms": symbols}, lowest.coordinates)
     slow = stiff.slow(mol)
     shapes = [frame.shape(np.asarray(one.coordinates), slow) for one in conformers]
     chosen = shapes[next(at for at, one in enumerate(conformers) if one.id == lowest.id)]

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qmrunner.chemistry import accuracy, average, equivalence, select, sources, topology
+from qmrunner.chemistry import accuracy, average, equivalence, select, task_molecule, topology
 from qmrunner.chemistry.equivalence import Equivalence
 from qmrunner.chemistry.kinds import HEAVY_HALOGENS, kinds
 from qmrunner.chemistry.scaling import NUCLEI, Line, line_for
-from qmrunner.chemistry.shieldings import Conformer, read_conformer
+from qmrunner.chemistry.step_results import Conformer, read_conformer
 from qmrunner.chemistry.xyz import write_xyz
 from qmrunner.errors import JobFailedError
 
@@ -144,7 +144,7 @@ def _rows(
 
 def _judge(rows: Sequence[dict[str, Any]], task: Mapping[str, Any], best: Conformer) -> list[str]:
     """Give every row `kind` and `uncertainty_ppm`; notes on the atoms of which no molecule of the fit has the like."""
-    mol, unclear = sources.drawable({**task, "atoms": task["symbols"]}, best.coordinates)
+    mol, unclear = task_molecule.drawable({**task, "atoms": task["symbols"]}, best.coordinates)
     ends = {frozenset((bond.GetBeginAtomIdx() + 1, bond.GetEndAtomIdx() + 1)) for bond in mol.GetBonds()}
     clear = unclear is None and ends == {frozenset(pair) for pair in task["bonds"]}
     kind_of, unsure = kinds(mol) if clear else {}, set(exchangeable(task))
@@ -241,13 +241,13 @@ def draw(result: Mapping[str, Any]) -> list[str]:
 
 def show(result: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Write `structure.svg` and `nmredata.sdf`; their names, and notes on what could not be shown as it is."""
-    from qmrunner.chemistry import picture
+    from qmrunner.chemistry import drawing
 
     entry = next(entry for entry in task["conformers"] if entry["id"] == result["lowest"])
     lowest = read_conformer(entry, task["symbols"])
-    mol, note = sources.drawable({**task, "atoms": task["symbols"]}, lowest.coordinates)
-    Path("structure.svg").write_text(picture.draw_structure(mol), encoding="utf-8")
-    Path("nmredata.sdf").write_text(picture.nmredata(mol, result, task, task.get("smiles")), encoding="utf-8")
+    mol, note = task_molecule.drawable({**task, "atoms": task["symbols"]}, lowest.coordinates)
+    Path("structure.svg").write_text(drawing.draw_structure(mol), encoding="utf-8")
+    Path("nmredata.sdf").write_text(drawing.nmredata(mol, result, task, task.get("smiles")), encoding="utf-8")
     acidic = ", ".join(f"H{number}" for number in exchangeable(task))
     notes = [_EXCHANGE.format(acidic)] if acidic else []
     return ["structure.svg", "nmredata.sdf"], [*notes, note] if note else notes

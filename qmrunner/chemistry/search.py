@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qmrunner.chemistry import alike, embed, topology
+from qmrunner.chemistry import duplicates, embed, topology
 from qmrunner.chemistry.embed import Embedded
 from qmrunner.chemistry.graphs import load_rdkit
 from qmrunner.chemistry.select import SAME_ANGSTROM
@@ -55,7 +55,7 @@ def search(
             evidence=topology.described(change, symbols, bonds),
             remedy="give a three-dimensional structure with --conformers crest or none",
         )
-    comparer = alike.Comparer(symbols, bonds, mirrors=not alike.has_stereocentres(symbols, bonds))
+    comparer = duplicates.Comparer(symbols, bonds, mirrors=not duplicates.has_stereocentres(symbols, bonds))
     kept: list[Embedded] = []
     outside = same = surplus = 0
     for one in found:

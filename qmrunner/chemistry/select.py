@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qmrunner.chemistry import alike, average, topology
+from qmrunner.chemistry import average, duplicates, topology
 from qmrunner.chemistry.molecule import Point
 
 KCAL_PER_HARTREE = 627.5094740631
@@ -41,7 +41,7 @@ def choose(
     lowest; the same as a lower one; more than `most`. A mirror image is the same conformer of a molecule without
     stereocentres; it counts as `degeneracy` 2 in the weight. The result does not depend on the order of the candidates.
     """
-    comparer = alike.Comparer(symbols, bonds, mirrors=not alike.has_stereocentres(symbols, bonds))
+    comparer = duplicates.Comparer(symbols, bonds, mirrors=not duplicates.has_stereocentres(symbols, bonds))
     # Rounded: which of two equal ones comes first must not hang on the last digits of a restarted calculation.
     order = sorted(candidates, key=lambda one: (round(one.energy_hartree, 6), one.id))
     other = {name: f"{_OTHER}: {text}" for name, text in (refused or {}).items()}
@@ -70,7 +70,12 @@ def reacted(
 
 
 def _why_not(
-    one: Candidate, above: float, kept: Sequence[Candidate], comparer: alike.Comparer, window: float, most: int | None
+    one: Candidate,
+    above: float,
+    kept: Sequence[Candidate],
+    comparer: duplicates.Comparer,
+    window: float,
+    most: int | None,
 ) -> str | None:
     if above > window:
         return f"{above:.2f} kcal/mol above the lowest, outside the window of {window:g}"
@@ -83,7 +88,7 @@ def _why_not(
     return None
 
 
-def _row(one: Candidate, above: float, reason: str | None, comparer: alike.Comparer) -> dict[str, Any]:
+def _row(one: Candidate, above: float, reason: str | None, comparer: duplicates.Comparer) -> dict[str, Any]:
     twofold = comparer.mirrors and not comparer.is_own_mirror(one.coordinates, SAME_ANGSTROM)
     return {
         "id": one.id,

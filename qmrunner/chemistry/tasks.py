@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner.chemistry import embed as embedding
-from qmrunner.chemistry import report, search, select, shieldings, sources, topology
+from qmrunner.chemistry import report, search, select, step_results, task_molecule, topology
 from qmrunner.chemistry.embed import Embedded
 from qmrunner.chemistry.xyz import write_xyz
 from qmrunner.errors import JobFailedError
@@ -25,7 +25,7 @@ def run_embed(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
     `keep` and `seed`. Writes `c1.xyz` … `cN.xyz`, lowest force-field energy first, and `geometry.xyz`, which equals
     `c1.xyz`. Raises JobFailedError `embed_failed`, `atoms_changed`.
     """
-    mol = sources.molecule_of(task)
+    mol = task_molecule.molecule_of(task)
     seed, candidates = int(task.get("seed", embedding.SEED)), int(task.get("candidates", 10))
     field, found = embedding.embed(mol, candidates, seed, say)
     kept = found[: int(task.get("keep", 1))]
@@ -47,7 +47,7 @@ def run_search(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
 
     Also reads `bonds`; `structure` may be an XYZ file, with its `charge`. The result counts what was dropped and why.
     """
-    mol = sources.molecule_of(task)
+    mol = task_molecule.molecule_of(task)
     seed, candidates, most = int(task.get("seed", embedding.SEED)), int(task["candidates"]), int(task["keep"])
     found = search.search(mol, _bonds(task), candidates, most, seed, say, _bonds(task, "unclear_bonds"))
     say(1.0, f"{len(found.conformers)} conformers among {candidates} structures")
@@ -92,7 +92,7 @@ def run_select(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
     also as `geometry.xyz`, and all kept as `ensemble.xyz`. Raises JobFailedError `incomplete_input`, `no_conformers`,
     `topology_changed` where none is the molecule."""
     symbols = list(task["symbols"])
-    candidates = shieldings.read_candidates(task, symbols)
+    candidates = step_results.read_candidates(task, symbols)
     say(0.2, f"comparing {len(candidates)} conformers")
     other = select.reacted(candidates, symbols, _bonds(task), _bonds(task, "unclear_bonds"))
     accepts = bool(task.get("allow_topology_change"))

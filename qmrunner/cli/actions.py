@@ -108,12 +108,12 @@ def sweep(
     as_json: AsJson = False,
 ) -> None:
     """Remove leftovers: processes, scratch, shared memory and old files of attempts that are over."""
-    from qmrunner.runtime import passes
-    from qmrunner.runtime.passes.base import Context
+    from qmrunner import maintenance
+    from qmrunner.maintenance.base import Context
 
     context = Context(open_app(busy_seconds=30.0), time.time())
-    plan = passes.plan_all(context)
-    done = [(action, None) for action in plan] if dry_run else passes.apply_all(context, plan)
+    plan = maintenance.plan_all(context)
+    done = [(action, None) for action in plan] if dry_run else maintenance.apply_all(context, plan)
     if as_json:
         print_json([{**action.as_dict(), "done": not dry_run, "problem": problem} for action, problem in done])
         return

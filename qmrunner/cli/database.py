@@ -54,13 +54,13 @@ def copy(
     from dataclasses import asdict
 
     from qmrunner import app, masking
-    from qmrunner.store import copying
+    from qmrunner.store import copy_store
     from qmrunner.store.session import Store
 
     opened = app.build()
     masking.know([to], also=True)
     target = Store(to)
-    copied = copying.copy(opened.existing_store(), target, lease_s=opened.settings.lease_seconds)
+    copied = copy_store.copy(opened.existing_store(), target, lease_s=opened.settings.lease_seconds)
     if as_json:
         print_json({"store": target.url, "tables": [asdict(one) for one in copied]})
         return

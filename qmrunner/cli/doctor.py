@@ -69,7 +69,7 @@ def doctor(
 
 
 def _findings(found: Settings | None, problem: QmrunnerError | None, smoke: bool) -> Iterator[Finding]:
-    from qmrunner.doctor.examination import examine
+    from qmrunner.doctor.checks import examine
 
     yield from examine(found, problem)
     if smoke and found is not None:
@@ -99,10 +99,10 @@ def _wrapped(text: str, terminal: bool) -> str:
 
 
 def _print_environment(name: str, found: Settings, as_json: bool) -> None:
-    from qmrunner.doctor.examination import installed
-    from qmrunner.doctor.variables import environment_of, report
+    from qmrunner.doctor.checks import installed
+    from qmrunner.doctor.environment import environment_of, report
     from qmrunner.engines import ENGINES, NAMES
-    from qmrunner.runtime.machine import capacity
+    from qmrunner.host.capacity import capacity
 
     if name not in ENGINES:
         near = nearest(name, NAMES)

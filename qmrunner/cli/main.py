@@ -15,7 +15,8 @@ import click
 import typer
 
 from qmrunner import __version__
-from qmrunner.cli import actions, daemon, database, doctor, reports, scratch, serve, submit, tokens
+from qmrunner.cli import actions, database, doctor, run, scratch, serve, submit, tokens
+from qmrunner.cli import status as cli_status
 from qmrunner.cli.common import print_json, say
 from qmrunner.errors import ExitCode, QmrunnerError, UsageError
 from qmrunner.model import visible
@@ -31,7 +32,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (daemon, submit, reports, actions, scratch, doctor, database, serve, tokens):
+for module in (run, submit, cli_status, actions, scratch, doctor, database, serve, tokens):
     module.register(cli)
 
 

@@ -32,7 +32,8 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Volume, memory and shared memory that such jobs need, and the compose lines to paste."""
-    from qmrunner import app, forecast
+    from qmrunner import app
+    from qmrunner.reports import scratch as forecast
 
     found = forecast.plan(
         app.build(), jobs=jobs, conformers=conformers, atoms=atoms, level=level, slots=slots, cores=cores
@@ -90,7 +91,7 @@ def _needs_table(found: dict[str, Any]) -> Table:
 
 
 def _size(mib: float) -> str:
-    from qmrunner.model.shortage import size
+    from qmrunner.model.wait_reasons import size
 
     return size(mib)
 
@@ -98,7 +99,7 @@ def _size(mib: float) -> str:
 @_scratch.command()
 def usage(as_json: AsJson = False) -> None:
     """Who uses the scratch volume by job, what is free, and what comes next."""
-    from qmrunner import forecast
+    from qmrunner.reports import scratch as forecast
 
     found = forecast.usage(open_app())
     if as_json:

@@ -84,7 +84,7 @@ def nmr(
     as_json: AsJson = False,
 ) -> None:
     """Predict 1H and 13C NMR shifts."""
-    from qmrunner.workflows import submission
+    from qmrunner.submission import kinds as submission
 
     opened = _app()
     prediction = submission.nmr(
@@ -129,7 +129,7 @@ def conformers(
     as_json: AsJson = False,
 ) -> None:
     """Search conformers and rank them with xTB."""
-    from qmrunner.workflows import submission
+    from qmrunner.submission import kinds as submission
 
     opened = _app()
     search = submission.conformers(
@@ -166,7 +166,7 @@ def nwchem(
     as_json: AsJson = False,
 ) -> None:
     """Run an NWChem deck of your own."""
-    from qmrunner.workflows import submission
+    from qmrunner.submission import kinds as submission
 
     found = submission.nwchem(deck, with_files or [], unconfined=unconfined, name=name, priority=priority, key=key)
     _hand_in(_told(found, require, fresh, allow_altering), wait, as_json)
@@ -188,7 +188,7 @@ def xtb(
     as_json: AsJson = False,
 ) -> None:
     """Run xTB with flags of your own: submit xtb mol.xyz -- --opt tight --alpb chcl3"""
-    from qmrunner.workflows import submission
+    from qmrunner.submission import kinds as submission
 
     found = submission.xtb(
         structure, args or [], with_files or [], unconfined=unconfined, name=name, priority=priority, key=key
@@ -212,7 +212,7 @@ def crest(
     as_json: AsJson = False,
 ) -> None:
     """Run CREST with flags of your own: submit crest mol.xyz -- --quick"""
-    from qmrunner.workflows import submission
+    from qmrunner.submission import kinds as submission
 
     found = submission.crest(
         structure, args or [], with_files or [], unconfined=unconfined, name=name, priority=priority, key=key
@@ -233,7 +233,7 @@ def _has_crest(opened: App, conformers: str) -> bool:
 
 def _told(submission: Submission, require: list[str] | None, fresh: bool, allow_altering: bool) -> Submission:
     """The submission with what every kind of job may be told, who hands it in, and what its key stands for."""
-    from qmrunner.workflows.submission import told
+    from qmrunner.submission.kinds import told
 
     made = told(submission, fresh=fresh, allow_altering=allow_altering, require=require or ())
     return replace(made, owner=_login_name(), request_digest=None if made.key is None else _digest(made))
@@ -241,7 +241,7 @@ def _told(submission: Submission, require: list[str] | None, fresh: bool, allow_
 
 def _digest(submission: Submission) -> str:
     """Of what was typed. Every option counts but those that leave the job as it is, so that a new one does, too."""
-    from qmrunner.workflows import requests
+    from qmrunner.submission import digest
 
     context = click.get_current_context()
     fields: dict[str, Any] = {"kind": submission.kind}
@@ -252,7 +252,7 @@ def _digest(submission: Submission) -> str:
     if "smiles" in submission.params.get("input", {}):
         fields["smiles"] = submission.params["input"]["smiles"]
     files = ((name, hashlib.sha256(data).hexdigest()) for name, data in submission.files.items())
-    return requests.digest(fields, files)
+    return digest.digest(fields, files)
 
 
 def _login_name() -> str:
@@ -268,21 +268,21 @@ def _login_name() -> str:
 
 
 def _hand_in(submission: Submission, wait: bool, as_json: bool, opened: App | None = None) -> None:
-    from qmrunner.runtime.home import holder_of
+    from qmrunner.host.home import holder_of
+    from qmrunner.submission.submit import submit
 
     opened = opened or _app()
-    opened.require_engines(submission)
-    job_id = opened.submit(submission)
+    job_id = submit(opened, submission).job_id
     if not wait:
         if as_json:
-            from qmrunner import views
+            from qmrunner.reports import status
 
-            print_json(views.submitted_view(opened, job_id))
+            print_json(status.submitted_view(opened, job_id))
         else:
             say(job_id)
             if holder_of(opened.settings.run_root) is None and opened.store.is_sqlite:
                 say(f"no daemon runs on {opened.settings.home}: start `qmrunner run`", err=True)
         return
-    from qmrunner.cli.waiting import follow
+    from qmrunner.cli.follow import follow
 
     raise typer.Exit(follow(opened, job_id, as_json))

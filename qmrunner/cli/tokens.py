@@ -43,9 +43,9 @@ def listing(as_json: AsJson = False) -> None:
     from rich.table import Table
 
     from qmrunner.cli.common import console, duration
+    from qmrunner.reports.status import iso
     from qmrunner.store import tokens
     from qmrunner.store.rows import moment
-    from qmrunner.views import iso
 
     store = open_app().store
     with store.read() as connection:

@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from qmrunner.confinement import landlock, seccomp
+from qmrunner.guardian import landlock, seccomp
 from qmrunner.model.jobs import Reach
 from qmrunner.settings import Settings
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from qmrunner.confinement.landlock import SIGNALS_ABI, TCP_ABI
 from qmrunner.confinement.policy import Kernel
 from qmrunner.doctor.finding import Finding, fail, ok, warn
+from qmrunner.guardian.landlock import SIGNALS_ABI, TCP_ABI
 
 _NAME = "confinement"
 _CALLS = '"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"'

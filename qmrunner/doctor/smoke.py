@@ -21,25 +21,25 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner import logs
-from qmrunner.doctor.examination import installed
+from qmrunner.attempt.active import Live, engine_grace_s
+from qmrunner.attempt.directory import AttemptFolder, paths
+from qmrunner.attempt.hang_watch import HangWatch
+from qmrunner.attempt.interpret import outcome_of, read_exit
+from qmrunner.attempt.monitor import Follower
+from qmrunner.attempt.prepare import prepare
+from qmrunner.attempt.spawner_client import SpawnerClient
+from qmrunner.doctor.checks import installed
 from qmrunner.doctor.finding import Finding, ask, fail, ok
-from qmrunner.doctor.places import existing
+from qmrunner.doctor.folders import existing
 from qmrunner.engines import ENGINES
 from qmrunner.engines.base import Installed
+from qmrunner.guardian import process_tree, spawner
+from qmrunner.host.capacity import capacity
+from qmrunner.host.remove_tree import remove_tree
 from qmrunner.host.sockets import bind_short
 from qmrunner.model.jobs import Demand, Exit, Grant, Job, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.states import JobState, StepState
-from qmrunner.runtime import spawner, tree
-from qmrunner.runtime.attempt import Live, engine_grace_s
-from qmrunner.runtime.folders import AttemptFolder, paths
-from qmrunner.runtime.follower import Follower
-from qmrunner.runtime.hangs import HangWatch
-from qmrunner.runtime.machine import capacity
-from qmrunner.runtime.outcomes import outcome_of, read_exit
-from qmrunner.runtime.preparation import prepare
-from qmrunner.runtime.removal import remove_tree
-from qmrunner.runtime.spawning import SpawnerClient
 from qmrunner.settings import Settings
 
 _PREFIX = ".qmrunner-smoke-"
@@ -149,7 +149,7 @@ def _workshop(settings: Settings) -> Iterator[_Workshop]:
             bind_short(listener, own.run_root, spawner.SOCKET)
             listener.listen(4)
             process = subprocess.Popen(
-                [sys.executable, "-m", "qmrunner.runtime.spawner", str(listener.fileno())],
+                [sys.executable, "-m", "qmrunner.guardian.spawner", str(listener.fileno())],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 pass_fds=(listener.fileno(),), start_new_session=True,
             )  # fmt: skip
@@ -166,7 +166,7 @@ def _close(shop: _Workshop, process: subprocess.Popen[bytes]) -> None:
     """End whatever may still run, then the spawner."""
     end = time.monotonic() + _SETTLED_S
     for live in shop.lives:
-        tree.end_marked(live.marker)
+        process_tree.end_marked(live.marker)
         while live.folder.guardian_lives() and time.monotonic() < end:
             time.sleep(0.01)  # it writes its exit record
     assert process.stdin is not None
@@ -196,7 +196,7 @@ def _one(shop: _Workshop, case: Case, found: Installed, what: Capacity, number: 
         outcome = outcome_of(live, ENGINES[case.engine], exit)
     finally:
         live.close()
-    left = not tree.end_marked(live.marker)
+    left = not process_tree.end_marked(live.marker)
     energy = outcome.result.get("energy_hartree")
     data = {"ran": True, "energy_hartree": energy, "seconds": exit.wall_s, "cores": cores}
     # A dry run of CREST ends before the line that ends a search.

@@ -16,7 +16,7 @@ _CLASSES = {
     "nwchem": ("qmrunner.engines.nwchem.engine", "NWChem"),
     "xtb": ("qmrunner.engines.xtb.engine", "Xtb"),
     "crest": ("qmrunner.engines.crest.engine", "Crest"),
-    "chemistry": ("qmrunner.engines.chemistry", "Chemistry"),
+    "chemistry": ("qmrunner.engines.chemistry.engine", "Chemistry"),
 }
 NAMES = tuple(_CLASSES)
 # The names under which a program is looked for on PATH, best first.

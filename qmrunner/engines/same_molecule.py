@@ -16,7 +16,7 @@ from qmrunner import untrusted
 from qmrunner.chemistry import topology
 from qmrunner.chemistry.molecule import Point
 from qmrunner.chemistry.xyz import read_xyz
-from qmrunner.engines import endings
+from qmrunner.engines import failures
 from qmrunner.engines.signatures import Finding
 from qmrunner.errors import UsageError
 from qmrunner.model.jobs import Evidence, Outcome
@@ -47,7 +47,7 @@ def refused(params: Mapping[str, Any], geometry: Path, result: dict[str, Any]) -
     What the job accepts is added to the notes of `result`."""
     problem, notes = changed(params, geometry)
     if problem is not None:
-        return replace(endings.failed(problem), result=result)
+        return replace(failures.failed(problem), result=result)
     if notes:
         result["notes"] = [*result.get("notes", ()), *notes]
     return None

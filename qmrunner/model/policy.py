@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from qmrunner.model import space
+from qmrunner.model import disk_space
 from qmrunner.model.jobs import Evidence, Outcome
 from qmrunner.model.remedies import Remedied
 from qmrunner.model.states import AttemptState
@@ -139,7 +139,7 @@ def _failed(ending: Finished, history: History, limits: Limits) -> Verdict:
     time when two attempts failed with the same words."""
     outcome, stop_reason, earlier = ending.outcome, ending.stop_reason, history.earlier
     if outcome.state == "stopped" and stop_reason is not None and stop_reason != "hung":
-        why = space.REASONS.get(stop_reason)
+        why = disk_space.REASONS.get(stop_reason)
         said = f"stopped for {stop_reason}" + (f": {why}" if why else "")
         return Verdict("requeue", AttemptState.STOPPED, "stopped", summary=f"{said}; will go on")
     if outcome.failure_class == "transient":

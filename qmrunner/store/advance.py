@@ -12,8 +12,8 @@ from qmrunner.model.jobs import Demand, Job, Plan, Step, StepSpec, Submission, m
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
 from qmrunner.store import events, locks
 from qmrunner.store.jobs import get, of_job
-from qmrunner.store.moves import move_job, move_step
 from qmrunner.store.tables import jobs, steps
+from qmrunner.store.transitions import move_job, move_step
 
 # A workflow, with every step's demand filled in: from a job and its steps so far to what comes next.
 Planner = Callable[[Job, Sequence[Step]], Plan]

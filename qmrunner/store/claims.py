@@ -12,17 +12,17 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from qmrunner.model import labels, remedies
+from qmrunner.model.disk_space import Room
 from qmrunner.model.estimates import learned, within
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.model.packing import PATIENCE, Candidate, Capacity, Free, can_ever_fit, choose
-from qmrunner.model.shortage import never_fits, shortages, waits_for
-from qmrunner.model.space import Room
 from qmrunner.model.states import AttemptState, StepState
-from qmrunner.store import candidates, events, locks, molding, peaks
+from qmrunner.model.wait_reasons import never_fits, shortages, waits_for
+from qmrunner.store import events, locks, ready_steps, step_durations, usage_peaks
 from qmrunner.store import jobs as job_store
-from qmrunner.store.moves import move_job, move_step
-from qmrunner.store.reserved import Left, left_of, lock
+from qmrunner.store.reservations import Left, left_of, lock
 from qmrunner.store.tables import attempts, control, jobs, reservations, steps, workers
+from qmrunner.store.transitions import move_job, move_step
 
 MORE_CORES = "cores that are about to come back: with more of them it ends sooner"
 TOO_LATE = "a worker with more time left: the wall time ends before it would be done"
@@ -96,14 +96,14 @@ def claim(
     lock(connection, worker_id, capacity)
     if connection.execute(_ACTIVE, {"worker": worker_id}).first() is None or is_paused(connection):
         return None
-    waiting = candidates.best(connection, now, capacity.labels)
+    waiting = ready_steps.best(connection, now, capacity.labels)
     left = left_of(connection, worker_id, capacity, room)
     found = _sized(connection, now, waiting, capacity, left.idle)
     # What cannot fit even when all that runs has ended must not hold up the others.
     here = [step for step in found if room.blocked is None and can_ever_fit(step.demand, left.idle)]
     in_time = here if worth is None else [step for step in here if worth(connection, step)]
     here, too_late = in_time, bool(here) and not in_time
-    wanted = molding.cores_wanted(connection, now, worker_id, here, left.now)
+    wanted = step_durations.cores_wanted(connection, now, worker_id, here, left.now)
     picked = _pick(connection, here, left.now, wanted)
     blocked = MORE_CORES if wanted == 0 and not room.blocked else room.blocked
     blocked = TOO_LATE if too_late else blocked
@@ -162,7 +162,7 @@ def _pick(
 def _sized(connection: Connection, now: float, waiting: list[Step], here: Capacity, idle: Free) -> list[Step]:
     """The steps with what earlier attempts teach that they need. Held, with the numbers, is what no worker of this
     store with the labels for it could ever run by its rule alone: what was learned keeps no step from running."""
-    demands = peaks.demands(connection, waiting)
+    demands = usage_peaks.demands(connection, waiting)
     found = [step if step.demand == (need := demands[step.id]) else replace(step, demand=need) for step in waiting]
     if all(can_ever_fit(step.demand, idle) for step in found):
         return found

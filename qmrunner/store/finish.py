@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 
+from qmrunner.model.disk_space import REASONS, after_stop_mib
 from qmrunner.model.jobs import Job, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import (
@@ -25,16 +26,15 @@ from qmrunner.model.policy import (
     Verdict,
     decide,
 )  # fmt: skip
-from qmrunner.model.space import REASONS, after_stop_mib
 from qmrunner.model.states import JOB_FINAL, AttemptState, StepState
-from qmrunner.store import events, locks, peaks
+from qmrunner.store import events, locks, usage_peaks
 from qmrunner.store import jobs as job_store
 from qmrunner.store.advance import Planner, advance
 from qmrunner.store.attempts import last_failure
 from qmrunner.store.claims import OFFER, THIS
-from qmrunner.store.moves import move_step
 from qmrunner.store.rows import evidence_json, to_step
 from qmrunner.store.tables import attempts, jobs, reservations, steps, workers
+from qmrunner.store.transitions import move_step
 
 # Statements of every end are built once: building one costs more than executing it on SQLite.
 _OWNER = select(steps.c.job_id).where(steps.c.id == bindparam("step"))
@@ -133,7 +133,7 @@ def _write(
     connection.execute(_GIVE_BACK, this)
     if verdict.move == "succeed":
         cores = _granted(connection, row.id, number)["cores"]
-        peaks.record(connection, to_step(row), cores, usage, _offered(connection, row.worker_id))
+        usage_peaks.record(connection, to_step(row), cores, usage, _offered(connection, row.worker_id))
     if publish is not None:
         publish()
     _record_events(connection, now, row, number, verdict, usage)

@@ -14,8 +14,8 @@ from qmrunner.model.states import JobState, StepState
 from qmrunner.store import events, locks
 from qmrunner.store.advance import give_up
 from qmrunner.store.jobs import get, of_job
-from qmrunner.store.moves import move_job, move_step
 from qmrunner.store.tables import jobs
+from qmrunner.store.transitions import move_job, move_step
 
 
 def cancel(connection: Connection, now: float, job_id: str) -> Job:

@@ -19,8 +19,8 @@ from sqlalchemy import URL, Connection, create_engine, event, exc
 from sqlalchemy.engine import make_url
 
 from qmrunner.errors import NotReadyError, UsageError
-from qmrunner.store import server
-from qmrunner.store.filesystems import refuse_unsafe
+from qmrunner.store import postgres
+from qmrunner.store.sqlite_filesystems import refuse_unsafe
 
 
 class StoreUnavailable(NotReadyError):
@@ -39,7 +39,7 @@ class Store:
         self.is_sqlite = self._parsed.get_backend_name() == "sqlite"
         self.path: Path | None = None
         self._inode: int | None = None
-        self._clock: server.Clock | None = None
+        self._clock: postgres.Clock | None = None
         if self.is_sqlite:
             self._check_sqlite(create)
             self.engine = create_engine(url, connect_args={"timeout": busy_seconds})
@@ -49,8 +49,8 @@ class Store:
         else:
             if self._parsed.drivername == "postgresql":
                 self._parsed = self._parsed.set(drivername="postgresql+psycopg")
-            self.engine = server.engine(self._parsed, busy_seconds, connections)
-            self._clock = server.Clock(self.engine)
+            self.engine = postgres.engine(self._parsed, busy_seconds, connections)
+            self._clock = postgres.Clock(self.engine)
         snapshot = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         self._reader = self.engine.execution_options(qmrunner_read=True, **snapshot)
 

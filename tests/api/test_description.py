@@ -18,8 +18,8 @@ from schemathesis.checks import CHECKS, load_all_checks
 from schemathesis.generation import GenerationMode
 
 from qmrunner.api.application import build
-from qmrunner.api.forms import EXAMPLES
 from qmrunner.api.service import Service
+from qmrunner.api.upload.forms import EXAMPLES
 from qmrunner.app import App
 from qmrunner.settings import Settings
 from tests.api.lab import Server, refused, served

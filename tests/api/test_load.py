@@ -18,8 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
-from qmrunner.api import checking
-from qmrunner.runtime import tree
+from qmrunner.api.upload import sandbox_worker
+from qmrunner.guardian import process_tree
 from tests.api.lab import WATER, XTB, Server, refused, served
 from tests.support import Home, ended, wait_for
 
@@ -44,8 +44,8 @@ class Shared:
 
     def children(self) -> list[int]:
         """The parent of those that check, and its children."""
-        parents = tree.children_of(self.server.process.pid)
-        return [pid for parent in parents for pid in (parent, *tree.children_of(parent))]
+        parents = process_tree.children_of(self.server.process.pid)
+        return [pid for parent in parents for pid in (parent, *process_tree.children_of(parent))]
 
     def memory_mib(self) -> int:
         """The most that the server or a child of it has had resident."""
@@ -227,10 +227,10 @@ def test_what_reads_strangers_bytes_has_no_secret_in_its_environment_and_bounds(
     secrets = {"AWS_SECRET_ACCESS_KEY": "hidden", "PGPASSWORD": "hidden", "QMRUNNER_XTB": "/bin/true"}
     with served(home, **secrets) as server:
         server.submit()
-        (parent,) = tree.children_of(server.process.pid)
+        (parent,) = process_tree.children_of(server.process.pid)
         assert b"hidden" not in Path(f"/proc/{parent}/environ").read_bytes()
         limits = Path(f"/proc/{parent}/limits").read_text()
-        assert f"Max address space         {checking.MEMORY_BYTES}" in limits
+        assert f"Max address space         {sandbox_worker.MEMORY_BYTES}" in limits
         assert "Max core file size        0" in limits
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from qmrunner.api.rate import Rate
-from qmrunner.api.tally import Tally
+from qmrunner.api.event_counters import Tally
+from qmrunner.api.rate_limit import Rate
 from qmrunner.app import App
 from qmrunner.model.policy import Verdict
 from qmrunner.model.states import AttemptState

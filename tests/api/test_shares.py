@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmrunner.api.answers import TooMany
+from qmrunner.api.errors import TooMany
 from qmrunner.api.shares import CLIENT, Shares
 from qmrunner.errors import NotReadyError, QmrunnerError
 

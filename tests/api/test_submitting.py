@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from qmrunner.api.children import Children
+from qmrunner.api.upload.sandbox import Children
 from qmrunner.confinement import interpreter, policy
 from qmrunner.errors import NotReadyError, UsageError
-from qmrunner.runtime import tree
+from qmrunner.guardian import process_tree
 from qmrunner.settings import Settings
 from tests.api.lab import WATER, XTB, Server, refused, served
 from tests.support import Home, wait_for
@@ -208,8 +208,8 @@ def test_input_that_crashes_or_never_ends_costs_a_child_and_not_the_server(tmp_p
 
     def parent() -> int:
         (found,) = [
-            pid for pid in tree.children_of(os.getpid())
-            if b"qmrunner.api.checking" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            pid for pid in process_tree.children_of(os.getpid())
+            if b"qmrunner.api.upload.sandbox_worker" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         ]  # fmt: skip
         return found
 
@@ -223,7 +223,7 @@ def test_input_that_crashes_or_never_ends_costs_a_child_and_not_the_server(tmp_p
         assert check() == "xtb"
         with ThreadPoolExecutor(1) as beside:
             for number in (signal.SIGSEGV, signal.SIGKILL, signal.SIGXCPU):
-                wait_for(lambda: not tree.children_of(parent()), 30.0, "the end of the child before")
+                wait_for(lambda: not process_tree.children_of(parent()), 30.0, "the end of the child before")
                 sent = beside.submit(check, **slow)
                 child = wait_for(working, 30.0, "the child")
                 if policy.kernel().abi is not None:
@@ -236,7 +236,7 @@ def test_input_that_crashes_or_never_ends_costs_a_child_and_not_the_server(tmp_p
         with pytest.raises(UsageError) as caught:
             check(**slow)
         assert caught.value.code == "input_too_slow"
-        wait_for(lambda: not tree.children_of(parent()), 5.0, "the end of the slow child")
+        wait_for(lambda: not process_tree.children_of(parent()), 5.0, "the end of the slow child")
         children.seconds = 60.0
         os.kill(parent(), signal.SIGKILL)
         wait_for(lambda: children._parent is not None and children._parent.ended, 5.0, "the end of the parent")

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from qmrunner.artifacts.files import Artifacts
+from qmrunner.attempt.active import LiveSet
+from qmrunner.attempt.checkpoints import Handover, bring_checkpoint
+from qmrunner.attempt.directory import SNAPSHOTS, AttemptFolder
+from qmrunner.attempt.publish import Publication
 from qmrunner.engines.nwchem import NWChem, restart
 from qmrunner.model.jobs import Outcome
-from qmrunner.runtime.attempt import LiveSet
-from qmrunner.runtime.folders import SNAPSHOTS, AttemptFolder
-from qmrunner.runtime.handover import Handover, bring_checkpoint
-from qmrunner.runtime.publish import Publication
 from qmrunner.store import schema
 from qmrunner.store.artifacts import CHECKPOINT, JOB, LOG
 from qmrunner.store.claims import Claim

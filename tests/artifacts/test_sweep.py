@@ -12,16 +12,17 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from qmrunner import maintenance
 from qmrunner.app import App
 from qmrunner.artifacts.files import Artifacts
+from qmrunner.maintenance import artifacts as sweep
+from qmrunner.maintenance.base import Action, Context
 from qmrunner.model.states import JobState
-from qmrunner.runtime import passes
-from qmrunner.runtime.passes import artifacts as sweep
-from qmrunner.runtime.passes.base import Action, Context
 from qmrunner.store import artifacts as rows
 from qmrunner.store import jobs as job_store
 from qmrunner.store.tables import jobs
-from qmrunner.workflows import submission
+from qmrunner.submission import kinds
+from qmrunner.submission.submit import submit
 from tests.artifacts.conftest import STAND_IN, WATER, Place
 from tests.support import Home
 
@@ -40,7 +41,7 @@ class World:
         self.days = 0.0
         source = home.path.parent / "water.xyz"
         source.write_text(WATER)
-        self.job = self.app.submit(submission.xtb(str(source), [], []))
+        self.job = submit(self.app, kinds.xtb(str(source), [], [])).job_id
 
     @property
     def artifacts(self) -> Artifacts:
@@ -90,7 +91,7 @@ def test_only_what_is_old_and_has_no_file_is_planned(world: World) -> None:
     world.refer(used)
     assert world.targets(world.context(days=0.9)) == set()
     assert world.targets(world.context(days=1.1)) == {unused.sha256}
-    done = passes.apply_all(world.context(days=1.1), sweep.plan(world.context(days=1.1)))
+    done = maintenance.apply_all(world.context(days=1.1), sweep.plan(world.context(days=1.1)))
     assert [problem for _, problem in done] == [None]
     assert world.blob(used.sha256).is_file()
     assert not world.blob(unused.sha256).exists()
@@ -110,7 +111,7 @@ def test_what_was_sent_again_or_referred_to_after_the_plan_stays(world: World) -
     assert {action.target for action in plan} == {again.sha256, named.sha256}
     world.put("again")
     world.refer(named)
-    done = passes.apply_all(world.context(), plan)
+    done = maintenance.apply_all(world.context(), plan)
     assert {problem for _, problem in done} == {"it was sent again meanwhile", "a file has it meanwhile"}
     assert world.blob(again.sha256).is_file()
     assert world.blob(named.sha256).is_file()
@@ -126,7 +127,7 @@ def test_files_of_old_jobs_are_forgotten_by_the_retention_settings(world: World)
     world.end_job(days_ago=31)
     plan = [action for action in sweep.plan(world.context()) if action.verb == "forget"]
     assert [(action.target, action.detail["place"]) for action in plan] == [(world.job, "job")]
-    passes.apply_all(world.context(), plan)
+    maintenance.apply_all(world.context(), plan)
     assert world.artifacts.files(world.job, rows.JOB) == []
     assert len(world.artifacts.files(world.job, rows.LOG)) == 1  # 90 days
 
@@ -137,7 +138,7 @@ def test_halves_of_uploads_are_cleared_when_they_are_old(world: World) -> None:
     assert world.targets(world.context()) == set()
     plan = sweep.plan(world.context(days=2))
     assert Action("artifacts", "clear", "abc", "an upload was interrupted") in plan
-    passes.apply_all(world.context(days=2), plan)
+    maintenance.apply_all(world.context(days=2), plan)
     assert not half.exists()
 
 
@@ -153,7 +154,7 @@ def test_object_storage_is_swept_by_its_own_times(home: Home, bucket: Place) -> 
     app.open_store(create=True)
     source = home.path.parent / "water.xyz"
     source.write_text(WATER)
-    job = app.submit(submission.xtb(str(source), [], []))
+    job = submit(app, kinds.xtb(str(source), [], [])).job_id
     assert app.artifacts is not None
     sent = app.artifacts.put({"used": source, "unused": Path(__file__)})
     used, unused = sent["used"].sha256, sent["unused"].sha256
@@ -163,8 +164,8 @@ def test_object_storage_is_swept_by_its_own_times(home: Home, bucket: Place) -> 
     assert sweep.plan(today) == []
     plan = sweep.plan(later)
     assert [(action.verb, action.target) for action in plan] == [("remove", unused)]
-    assert [problem for _, problem in passes.apply_all(today, plan)] == ["it was sent again meanwhile"]
-    assert [problem for _, problem in passes.apply_all(later, plan)] == [None]
+    assert [problem for _, problem in maintenance.apply_all(today, plan)] == ["it was sent again meanwhile"]
+    assert [problem for _, problem in maintenance.apply_all(later, plan)] == [None]
     assert [blob.sha256 for blob in app.artifacts.blobs.every()] == [used]
     app.close()
 
@@ -213,9 +214,9 @@ def test_whatever_happens_no_content_that_a_file_has_is_ever_removed(world: Worl
         elif act == "plan":
             plan = sweep.plan(world.context())
         elif act == "apply":
-            passes.apply_all(world.context(), plan)
+            maintenance.apply_all(world.context(), plan)
         elif act == "sweep":
-            passes.apply_all(world.context(), sweep.plan(world.context()))
+            maintenance.apply_all(world.context(), sweep.plan(world.context()))
         named = world.artifacts.files(world.job, rows.JOB)
         assert [file.path for file in named if not world.blob(file.sha256).is_file()] == [], act
     with world.app.store.write() as connection:

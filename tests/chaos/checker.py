@@ -10,8 +10,8 @@ from pathlib import Path
 from sqlalchemy import select
 
 from qmrunner.app import App
+from qmrunner.guardian import process_tree
 from qmrunner.model.states import ATTEMPT_LIVE, JOB_FINAL
-from qmrunner.runtime import tree
 from qmrunner.store.tables import attempts, events, jobs, reservations, steps
 from tests.support import Home
 
@@ -55,7 +55,9 @@ def check(home: Home, acknowledged: Iterable[str], harmed: Iterable[str]) -> dic
     for row in job_rows:
         if row.state == "succeeded" and not (home.settings.jobs_root / row.id / "result.json").is_file():
             found["incomplete"].append(f"{row.id}: result.json is missing")
-    found["surviving"] += [f"{pid} {marker}" for pid, marker in tree.marked().items() if marker.split("/")[0] in known]
+    found["surviving"] += [
+        f"{pid} {marker}" for pid, marker in process_tree.marked().items() if marker.split("/")[0] in known
+    ]
     found["surviving"] += [f"{pid} of this home" for pid in home.processes()]
     found["leaked"] += _leaks(home, {row.id for row in job_rows if row.state in ("succeeded", "cancelled")})
     return found

@@ -21,11 +21,12 @@ from sqlalchemy import func, select
 
 from qmrunner.app import App
 from qmrunner.errors import QmrunnerError
+from qmrunner.guardian import process_tree
 from qmrunner.model.states import JOB_FINAL
-from qmrunner.runtime import tree
 from qmrunner.store import operator_actions
 from qmrunner.store.tables import jobs
-from qmrunner.workflows import submission
+from qmrunner.submission import kinds
+from qmrunner.submission.submit import submit
 from tests.chaos.checker import COUNTERS, check
 from tests.chaos.windows import NAMES, WINDOWS
 from tests.support import ROOT, Daemon, Home, wait_for
@@ -123,7 +124,7 @@ class Storm:
             if not self.commands and self.dice.random() < 0.3:
                 self._submit_by_command(path)
             try:
-                self.acknowledged.append(self.app.submit(submission.xtb(str(path))))
+                self.acknowledged.append(submit(self.app, kinds.xtb(str(path))).job_id)
             except QmrunnerError:
                 return  # the store is locked or the disk is full: nothing was promised
 
@@ -161,11 +162,11 @@ class Storm:
     def _victims(self, kind: str) -> list[tuple[int, str]]:
         """(pid, job or nothing) of the processes of one kind."""
         if kind == "engine":
-            return [(pid, marker.split("/")[0]) for pid, marker in tree.marked().items() if self._is_ours(pid)]
+            return [(pid, marker.split("/")[0]) for pid, marker in process_tree.marked().items() if self._is_ours(pid)]
         names = {"guardian": "qm-guardian", "spawner": "qm-spawner", "consumer": "qm-consumer"}
         if kind == "supervisor":
             return [(self.daemon.pid, "")] if self._settled_in() else []
-        stats = [(pid, tree.stat_of(pid)) for pid in self.home.processes()]
+        stats = [(pid, process_tree.stat_of(pid)) for pid in self.home.processes()]
         return [(pid, "") for pid, stat in stats if stat is not None and stat.comm == names[kind]]
 
     def _is_ours(self, pid: int) -> bool:
@@ -177,8 +178,8 @@ class Storm:
         if not victims:
             return None
         pid, job = self.dice.choice(victims)
-        identity = tree.identity_of(pid)
-        if identity is None or not tree.send(identity, number):
+        identity = process_tree.identity_of(pid)
+        if identity is None or not process_tree.send(identity, number):
             return None
         if job:
             self.harmed.add(job)
@@ -193,11 +194,11 @@ class Storm:
         if pid is None:
             return
         self.counts[f"freeze_{kind}"] += 1
-        identity = tree.identity_of(pid)
+        identity = process_tree.identity_of(pid)
 
         def thaw() -> None:
             if identity is not None:
-                tree.send(identity, signal.SIGCONT)
+                process_tree.send(identity, signal.SIGCONT)
 
         # Now and then for longer than the lease of 3 s.
         self.later.append((time.monotonic() + self.dice.choice((0.1, 0.5, 1.5, 4.0)), thaw))
@@ -290,7 +291,7 @@ class Storm:
         took = time.monotonic() - began
         self._keep_jobs_acknowledged()
         with suppress(AssertionError):
-            wait_for(lambda: not tree.marked() or not self._engines(), 10.0)
+            wait_for(lambda: not process_tree.marked() or not self._engines(), 10.0)
         assert self.daemon is not None
         if self.daemon.running():
             self.daemon.process.terminate()
@@ -307,7 +308,7 @@ class Storm:
         return self._unfinished() == 0
 
     def _engines(self) -> list[int]:
-        return [pid for pid in tree.marked() if self._is_ours(pid)]
+        return [pid for pid in process_tree.marked() if self._is_ours(pid)]
 
     def _keep_jobs_acknowledged(self) -> None:
         for process in self.commands:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmrunner.chemistry import alike, graphs, rotors, search, select, structures
+from qmrunner.chemistry import duplicates, graphs, rotors, search, select, structures
 from qmrunner.chemistry.select import KCAL_PER_HARTREE, Candidate
 from qmrunner.chemistry.xyz import read_xyz, write_xyz
 
@@ -28,9 +28,9 @@ def found_for(smiles: str, candidates: int = 60, most: int = 100) -> search.Foun
     return search.search(mol, graphs.molecule_from_mol(mol).bonds or (), candidates, most, SEED, lambda f, t: None)
 
 
-def comparer(smiles: str, mirrors: bool = False) -> alike.Comparer:
+def comparer(smiles: str, mirrors: bool = False) -> duplicates.Comparer:
     molecule = structures.read_smiles(smiles)
-    return alike.Comparer(molecule.symbols, molecule.bonds or (), mirrors)
+    return duplicates.Comparer(molecule.symbols, molecule.bonds or (), mirrors)
 
 
 def points(smiles: str) -> np.ndarray[Any, Any]:
@@ -134,7 +134,7 @@ def test_mirror_images_are_the_same_only_where_asked() -> None:
 )
 def test_stereocentres_are_seen_in_the_bare_graph(smiles: str, has: bool) -> None:
     molecule = structures.read_smiles(smiles)
-    assert alike.has_stereocentres(molecule.symbols, molecule.bonds or ()) is has
+    assert duplicates.has_stereocentres(molecule.symbols, molecule.bonds or ()) is has
 
 
 def butane() -> tuple[list[Candidate], list[str], list[tuple[int, int]]]:

@@ -13,13 +13,13 @@ import pytest
 
 from qmrunner.chemistry.__main__ import END_MARKER
 from qmrunner.chemistry.scaling import line_for
-from qmrunner.engines import chemistry
 from qmrunner.engines.base import Context, Installed
+from qmrunner.engines.chemistry import engine
 from qmrunner.errors import QmrunnerError
 from qmrunner.model.jobs import Demand, Exit, Grant, Step
 from qmrunner.model.states import StepState
 
-ENGINE = chemistry.Chemistry()
+ENGINE = engine.Chemistry()
 _KINDS = {"energy": "e.json", "geometry": "g.xyz"}
 EMBED = {"smiles": "O", "atoms": ["O", "H", "H"], "candidates": 2, "keep": 1}
 
@@ -81,7 +81,7 @@ def finished(directory: Path, result: Any, marker: str = END_MARKER) -> Path:
 
 
 def test_the_marker_is_the_one_the_program_prints() -> None:
-    assert chemistry.END_MARKER == END_MARKER
+    assert engine.END_MARKER == END_MARKER
 
 
 def test_this_interpreter_and_its_packages_are_found() -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from qmrunner.chemistry import graphs, report, stiff
+from qmrunner.chemistry.drawing import nmredata
 from qmrunner.chemistry.exchange import Frame
 from qmrunner.chemistry.molecule import Molecule
-from qmrunner.chemistry.picture import nmredata
-from qmrunner.chemistry.sources import drawable
+from qmrunner.chemistry.task_molecule import drawable
 from qmrunner.chemistry.xyz import write_xyz
 
 # SMILES → groups of more than one atom among hydrogens and carbons.

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from qmrunner.chemistry.scaling import line_for
-from qmrunner.cli.results import show_result
+from qmrunner.cli.render import show_result
 
 REASON = "select-dft: 3.31 kcal/mol above the lowest, outside the window of 3, said at some length"
 

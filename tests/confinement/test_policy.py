@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from qmrunner.confinement import interpreter, landlock, policy
+from qmrunner.confinement import interpreter, policy
+from qmrunner.guardian import landlock
 from qmrunner.model.jobs import Reach
 from qmrunner.settings import Settings
 from tests.support import ROOT, missing
@@ -23,7 +24,7 @@ from tests.support import ROOT, missing
 CHILD = """
 import json, os, sys
 from qmrunner.confinement import landlock
-from qmrunner.confinement.enforce import enforce
+from qmrunner.guardian.confine import enforce
 order, abi, what = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 newest = landlock.abi()
 landlock.abi = lambda: min(newest, abi) if abi else newest

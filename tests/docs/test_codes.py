@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 ENGINES = ROOT / "qmrunner" / "engines"
 FILES = {
     "all engines": ("common.toml",),
-    "NWChem": ("nwchem/signatures.toml", "nwchem/errquit.toml"),
+    "NWChem": ("nwchem/signatures.toml", "nwchem/output/errquit.toml"),
     "xTB": ("xtb/signatures.toml", "xtb/trace.toml"),
     "CREST": ("crest/signatures.toml",),
 }

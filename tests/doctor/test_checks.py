@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from qmrunner.doctor import machine, places, programs, services
+from qmrunner.doctor import engines, folders, machine, services
 from qmrunner.doctor.finding import Finding, ask, ok
+from qmrunner.doctor.folders import Trial
 from qmrunner.doctor.machine import Space
-from qmrunner.doctor.places import Trial
 from qmrunner.engines.base import Installed
 from qmrunner.errors import NotReadyError
 from qmrunner.model.packing import Capacity
@@ -143,7 +143,7 @@ def test_time_zones_by_name_need_a_file_and_rules_do_not(tmp_path: Path) -> None
     ],
 )
 def test_a_folder_that_cannot_be_written_is_told_with_the_step_and_its_cure(number: int, words: str) -> None:
-    found = places.folder("home", Path("/data"), Trial(Path("/data"), "fsync", number, "that's why"), (0, 0))
+    found = folders.folder("home", Path("/data"), Trial(Path("/data"), "fsync", number, "that's why"), (0, 0))
     assert word(found) == "fail home_unwritable"
     assert found.text == "/data: fsync failed: that's why"
     assert words in str(found.remedy)
@@ -151,10 +151,10 @@ def test_a_folder_that_cannot_be_written_is_told_with_the_step_and_its_cure(numb
 
 def test_owners() -> None:
     here = Path("/data")
-    assert word(places.owners([], ME, ME)) == "ok"
-    assert word(places.owners([(here, ME, ME, True)], ME, ME)) == "ok"
-    assert word(places.owners([(here, 0, 0, True)], ME, ME)) == "warn owner_foreign"
-    found = places.owners([(here, ME, ME, True), (here / "store.db", 0, 0, False)], ME, ME)
+    assert word(folders.owners([], ME, ME)) == "ok"
+    assert word(folders.owners([(here, ME, ME, True)], ME, ME)) == "ok"
+    assert word(folders.owners([(here, 0, 0, True)], ME, ME)) == "warn owner_foreign"
+    found = folders.owners([(here, ME, ME, True), (here / "store.db", 0, 0, False)], ME, ME)
     assert word(found) == "fail owner_wrong"
     assert "chown -R 1000:1000 /data/store.db" in str(found.remedy)
 
@@ -176,22 +176,22 @@ def test_owners() -> None:
     ],
 )
 def test_scratch(space: Space | None, kind: str | None, expected: str) -> None:
-    assert word(places.scratch(Path("/scratch"), space, kind)) == expected
+    assert word(folders.scratch(Path("/scratch"), space, kind)) == expected
 
 
 def test_scratch_is_judged_by_the_mark_below_which_this_worker_starts_nothing() -> None:
     space = Space(99999, 9000, 99999)
-    assert word(places.scratch(Path("/scratch"), space, "ext4", 8000)) == "ok"
-    found = places.scratch(Path("/scratch"), space, "ext4", 9500)
+    assert word(folders.scratch(Path("/scratch"), space, "ext4", 8000)) == "ok"
+    found = folders.scratch(Path("/scratch"), space, "ext4", 9500)
     assert word(found) == "fail scratch_low"
     assert "QMRUNNER_SCRATCH_SOFT_MIB" in str(found.remedy)
 
 
 def test_a_long_path_hurts_only_where_sockets_lie_below_it() -> None:
     long = Path("/", "x" * 200)
-    assert places.path_length(long, "openmpi4").result == "ok"
-    assert word(places.path_length(long, "openmpi5")) == "warn path_too_long"
-    assert word(places.path_length(Path("/", "x" * 3100), "openmpi4")) == "warn path_too_long"
+    assert folders.path_length(long, "openmpi4").result == "ok"
+    assert word(folders.path_length(long, "openmpi5")) == "warn path_too_long"
+    assert word(folders.path_length(Path("/", "x" * 3100), "openmpi4")) == "warn path_too_long"
 
 
 def _mounted_as(kind: str) -> str:
@@ -200,7 +200,7 @@ def _mounted_as(kind: str) -> str:
 
 def test_a_store_on_a_share_is_a_fault_and_on_a_containers_own_disk_a_warning() -> None:
     store = Path("/data/store.db")
-    look = places.store_place
+    look = folders.store_place
     assert word(look(store, _mounted_as("ext4"))) == "ok"
     assert word(look(store, _mounted_as("overlay"))) == "warn store_volatile"
     assert word(look(None, "")) == "ok"
@@ -239,18 +239,18 @@ def elf(machine: int, big: bool = False) -> bytes:
     ],
 )
 def test_the_machine_of_a_program(header: bytes, expected: str | None) -> None:
-    assert programs.machine_of(header) == expected
+    assert engines.machine_of(header) == expected
 
 
 def test_the_machine_is_that_of_the_kernel_and_of_this_python() -> None:
-    assert os.uname().machine in programs.machines_here()
+    assert os.uname().machine in engines.machines_here()
 
 
 def test_programs_that_cannot_be_started(tmp_path: Path) -> None:
     def seen(content: bytes, *here: str) -> str:
         path = tmp_path / "program"
         path.write_bytes(content)
-        return word(programs.located("xtb", str(path), None, here or ("x86_64",)))
+        return word(engines.located("xtb", str(path), None, here or ("x86_64",)))
 
     assert seen(elf(62)) == "ok"
     assert seen(elf(3)) == "ok"  # 32 bits run on 64
@@ -264,7 +264,7 @@ def test_programs_that_cannot_be_started(tmp_path: Path) -> None:
 
 def test_what_a_program_says_of_itself() -> None:
     def seen(version: str | None, **facts: object) -> Finding:
-        return programs.answers("nwchem", Installed("nwchem", "/usr/bin/nwchem", version, facts))
+        return engines.answers("nwchem", Installed("nwchem", "/usr/bin/nwchem", version, facts))
 
     assert word(seen("7.0.2")) == "ok"
     assert word(seen("7.0.2", libraries_missing=["libmpi.so.40"])) == "fail library_broken"
@@ -279,14 +279,14 @@ def test_a_basis_library_is_found_in_nwchems_own_order(tmp_path: Path, monkeypat
     there.mkdir()
     empty.mkdir()
     (there / "6-31gs").touch()
-    assert word(programs.basis(f"{there}/", None, [rc])) == "ok"
-    assert word(programs.basis(str(empty), str(there), [rc])) == "fail basis_library_missing"
-    assert word(programs.basis(None, str(there), [rc])) == "ok"
-    assert word(programs.basis(None, None, [rc])) == "warn basis_library_unknown"
+    assert word(engines.basis(f"{there}/", None, [rc])) == "ok"
+    assert word(engines.basis(str(empty), str(there), [rc])) == "fail basis_library_missing"
+    assert word(engines.basis(None, str(there), [rc])) == "ok"
+    assert word(engines.basis(None, None, [rc])) == "warn basis_library_unknown"
     rc.write_text("ffield amber\nnwchem_basis_library there/\n")
-    assert word(programs.basis(None, str(empty), [rc])) == "ok"
+    assert word(engines.basis(None, str(empty), [rc])) == "ok"
     rc.write_text("nwchem_basis_library there\n")
-    assert word(programs.basis(None, str(there), [rc])) == "fail basis_library_missing"
+    assert word(engines.basis(None, str(there), [rc])) == "fail basis_library_missing"
 
 
 def test_one_broken_check_hides_no_other() -> None:
@@ -304,6 +304,6 @@ def test_one_broken_check_hides_no_other() -> None:
 
 def test_a_folder_is_tried_by_many_at_once_as_by_the_daemons_of_several_containers(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
-        trials = list(pool.map(lambda _: places.try_folder(tmp_path), range(200)))
+        trials = list(pool.map(lambda _: folders.try_folder(tmp_path), range(200)))
     assert [trial.words for trial in trials if trial.step is not None] == []
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""What NWChem prints when it aborts, made from a message: see `engines/nwchem/errquit.py` for the shape."""
+"""What NWChem prints when it aborts, made from a message: see `engines/nwchem/output/errquit.py` for the shape."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qmrunner.engines import get
-from qmrunner.engines.nwchem import reader
-from qmrunner.engines.nwchem.reader import Statement
-from qmrunner.engines.probing import probe
+from qmrunner.engines.nwchem.input import reader
+from qmrunner.engines.nwchem.input.reader import Statement
+from qmrunner.host.probe import probe
 
 HEAD = b"start w\nprint rtdbvalues\n"
 _LONGEST_VALUE = 255

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from qmrunner.attempt.environment import compose
 from qmrunner.engines.base import Context, Engine
-from qmrunner.engines.probing import probe
+from qmrunner.host.probe import probe
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.remedies import Allowed, Failure, applied, propose
-from qmrunner.runtime.environment import compose
 
 CAPACITY = Capacity(slots=2, cores=2, memory_mib=4000)
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
+from qmrunner.attempt.prepare import as_run
 from qmrunner.confinement import policy
-from qmrunner.confinement.enforce import enforce
 from qmrunner.engines import get
 from qmrunner.engines.base import Context
 from qmrunner.engines.nwchem import findings
-from qmrunner.engines.probing import probe
 from qmrunner.errors import UsageError
+from qmrunner.guardian import process_tree
+from qmrunner.guardian.confine import enforce
+from qmrunner.host.probe import probe
 from qmrunner.model.jobs import Grant
-from qmrunner.runtime import tree
-from qmrunner.runtime.preparation import as_run
 from qmrunner.settings import Settings
 from tests.engines import canaries, nwchem_echo
 from tests.engines.canaries import DECK, WAYS, Canary, Place
@@ -82,7 +82,7 @@ def run(files: Mapping[str, bytes], work: Path, *, checked: bool, confined: bool
     for name, text in command.files.items():
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_bytes(text.encode("utf-8", "surrogateescape"))
-    environment, hold = {**os.environ, **command.env, tree.MARKER: str(work)}, None
+    environment, hold = {**os.environ, **command.env, process_tree.MARKER: str(work)}, None
     if confined:
         # The home is a folder beside: with it the canaries, too, lie outside.
         home = Settings(home=work.with_name("home"))
@@ -107,7 +107,7 @@ def run(files: Mapping[str, bytes], work: Path, *, checked: bool, confined: bool
     except subprocess.TimeoutExpired as late:
         return (late.stdout or b"") + (late.stderr or b"")
     finally:
-        assert tree.end_marked(str(work))  # ranks outlive a launcher that was killed
+        assert process_tree.end_marked(str(work))  # ranks outlive a launcher that was killed
     return ended.stdout + ended.stderr
 
 

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmrunner.engines import confine
+from qmrunner.engines import confinement
 from qmrunner.engines.crest import confine as crest
-from qmrunner.engines.nwchem import allowed, findings
+from qmrunner.engines.nwchem import findings
+from qmrunner.engines.nwchem.input import allowed
 from qmrunner.engines.xtb import confine as xtb
 from qmrunner.errors import UsageError
-from qmrunner.workflows import submission
+from qmrunner.submission import kinds
 from tests.engines.hostile import ACTS, HEAD, REFUSED
 from tests.engines.support import FIXTURES
 
@@ -26,7 +27,7 @@ WATER = b"3\nwater, from /home/me/water.log\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 
 MORE = b"title more\n"
 
 
-def of_deck(text: str, **others: bytes) -> list[confine.Finding]:
+def of_deck(text: str, **others: bytes) -> list[confinement.Finding]:
     return findings("deck.nw", {"deck.nw": text.encode(), **others})
 
 
@@ -35,7 +36,7 @@ def test_a_hostile_deck_is_refused_with_its_line_a_reason_and_a_remedy(name: str
     found = of_deck(HOSTILE[name], **{"more.nw": MORE})
     assert found
     with pytest.raises(UsageError) as refused:
-        confine.refuse(found)
+        confinement.refuse(found)
     assert refused.value.code == "deck_escapes"
     assert re.search(r"deck\.nw line \d+: ", str(refused.value.evidence))
     assert found[0].reason in refused.value.message
@@ -138,7 +139,7 @@ def test_a_database_handed_in_is_refused_for_it_names_files_itself() -> None:
 
 def test_a_repeated_finding_is_cut_short() -> None:
     with pytest.raises(UsageError) as refused:
-        confine.refuse(of_deck(HONEST + 'task shell "id"\n' * 40))
+        confinement.refuse(of_deck(HONEST + 'task shell "id"\n' * 40))
     assert "and 35 more" in str(refused.value.evidence)
 
 
@@ -323,13 +324,13 @@ def test_honest_orders_to_crest_pass() -> None:
 )  # fmt: skip
 def test_file_names_that_leave_the_folder_or_mean_something_are_refused(name: str) -> None:
     with pytest.raises(UsageError) as refused:
-        confine.check_names([name])
+        confinement.check_names([name])
     assert refused.value.code == "bad_file_name"
 
 
 @pytest.mark.parametrize("name", ["water.xyz", "water (1).xyz", "Ätznatron.nw", ".CHRG", ".UHF", "w.movecs", "a+b=c"])
 def test_ordinary_file_names_pass(name: str) -> None:
-    confine.check_names([name])
+    confinement.check_names([name])
 
 
 def test_submissions_are_confined_unless_the_owner_of_the_machine_says_otherwise(tmp_path: Path) -> None:
@@ -337,17 +338,17 @@ def test_submissions_are_confined_unless_the_owner_of_the_machine_says_otherwise
     deck.write_text(HOSTILE["a shell task"])
     structure.write_bytes(WATER)
     for refused in (
-        lambda: submission.nwchem(str(deck)),
-        lambda: submission.xtb(str(structure), ["--driver", "id"]),
-        lambda: submission.crest(str(structure), ["-xnam", "id"]),
+        lambda: kinds.nwchem(str(deck)),
+        lambda: kinds.xtb(str(structure), ["--driver", "id"]),
+        lambda: kinds.crest(str(structure), ["-xnam", "id"]),
     ):
         with pytest.raises(UsageError) as error:
             refused()
         assert error.value.code == "deck_escapes"
-    assert submission.nwchem(str(deck), unconfined=True).params["unconfined"] is True
-    assert submission.xtb(str(structure), ["--driver", "/bin/id"], unconfined=True).params["unconfined"] is True
+    assert kinds.nwchem(str(deck), unconfined=True).params["unconfined"] is True
+    assert kinds.xtb(str(structure), ["--driver", "/bin/id"], unconfined=True).params["unconfined"] is True
     deck.write_text(HONEST)
-    assert "unconfined" not in submission.nwchem(str(deck)).params
+    assert "unconfined" not in kinds.nwchem(str(deck)).params
 
 
 @pytest.mark.parametrize("strict", [False, True])

@@ -12,7 +12,7 @@ import pytest
 from qmrunner.engines import get
 from qmrunner.engines.base import Context
 from qmrunner.engines.nwchem import findings
-from qmrunner.engines.probing import probe
+from qmrunner.host.probe import probe
 from qmrunner.model.jobs import Grant
 from tests.engines.hostile import ACTS, HEAD
 from tests.engines.support import step

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qmrunner.engines import families
-from qmrunner.engines.nwchem import NWChem, errquit
-from qmrunner.engines.nwchem.errquit import Abort, AbortReader
+from qmrunner.engines.nwchem import NWChem
+from qmrunner.engines.nwchem.output import errquit
+from qmrunner.engines.nwchem.output.errquit import Abort, AbortReader
 from qmrunner.model.jobs import Evidence, Exit, Outcome
 from tests.engines.errquit_blocks import HYDRA, OPEN_MPI_4, OPEN_MPI_5, RULE, SENTENCES, block
 from tests.engines.support import step

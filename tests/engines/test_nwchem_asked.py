@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from qmrunner.engines.nwchem import asked, reader
-from qmrunner.engines.nwchem.asked import Asked
+from qmrunner.engines.nwchem.input import asked, reader
+from qmrunner.engines.nwchem.input.asked import Asked
 
 
 def of(text: str) -> tuple[Asked, ...]:

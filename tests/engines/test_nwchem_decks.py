@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from qmrunner.engines.base import Context, Installed
-from qmrunner.engines.nwchem import NWChem, check_deck, deck, molecule, sizes
+from qmrunner.engines.nwchem import NWChem, check_deck, resources
+from qmrunner.engines.nwchem.input import generated_deck, user_deck
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Command, Grant
 from tests.engines.support import FIXTURES, step
@@ -66,14 +67,14 @@ def test_every_recorded_deck_that_ran_is_accepted() -> None:
 
 def test_tasks_are_found_behind_semicolons_comments_continuations_and_carriage_returns() -> None:
     text = "start a; TASK  dft \\\r\n optimize # first\r\n# task scf\r\n  task dft property ignore\r\n"
-    assert deck.tasks(text) == ("dft optimize", "dft property ignore")
+    assert user_deck.tasks(text) == ("dft optimize", "dft property ignore")
 
 
 def test_atoms_are_counted_only_where_the_block_alone_tells_their_number() -> None:
-    assert deck.atoms_in_deck("geometry\n O 0 0 0.1\n H 1 2 3\nend\n") == 2
-    assert deck.atoms_in_deck("geometry\n symmetry c2v\n O 0 0 0.1\nend\n") is None
-    assert deck.atoms_in_deck("geometry\n load wat.xyz\nend\n") is None
-    assert deck.atoms_in_deck("restart wat\ntask scf\n") is None
+    assert user_deck.atoms_in_deck("geometry\n O 0 0 0.1\n H 1 2 3\nend\n") == 2
+    assert user_deck.atoms_in_deck("geometry\n symmetry c2v\n O 0 0 0.1\nend\n") is None
+    assert user_deck.atoms_in_deck("geometry\n load wat.xyz\nend\n") is None
+    assert user_deck.atoms_in_deck("restart wat\ntask scf\n") is None
 
 
 def test_a_deck_is_bound_to_its_attempt_and_every_change_is_noted(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_integrals_are_cached_in_memory_where_they_fit_and_never_on_disk(tmp_pat
     assert re.search(r"^ semidirect memsize [1-9]\d+ filesize 0$", small.files["calc.nw"], re.MULTILINE)
     scarce = molecule_command(tmp_path, "optimise", Grant(1, 300, 500, 500))
     assert "\n direct\n" in scarce.files["calc.nw"]
-    assert sizes.cached_integrals_mib(["C"] * 30 + ["H"] * 40, "6-31G*") == 0
+    assert resources.cached_integrals_mib(["C"] * 30 + ["H"] * 40, "6-31G*") == 0
 
 
 @pytest.mark.parametrize("params", [{"basis": "sto-3g\ntask scf"}, {"cosmo": 'a"b'}, {"functional": "b3lyp; task scf"}])
@@ -170,7 +171,7 @@ def test_nothing_can_be_smuggled_into_a_deck(params: dict[str, str], tmp_path: P
 def test_a_geometry_that_is_incomplete_not_finite_or_of_other_atoms_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "g.xyz").write_text(text)
     with pytest.raises(QmrunnerError) as refused:
-        molecule.read_xyz(tmp_path / "g.xyz", ["O", "H", "H"])
+        generated_deck.read_xyz(tmp_path / "g.xyz", ["O", "H", "H"])
     assert refused.value.code == "geometry_bad"
 
 
@@ -189,7 +190,7 @@ def test_ranks_never_exceed_the_granted_cores_and_their_memory_the_grant(
     ranks = int(command.argv[2])
     match = re.search(r"memory heap (\d+) mb stack (\d+) mb global (\d+) mb", command.files["calc.nw"])
     assert match is not None
-    asked = ranks * (sum(map(int, match.groups())) + sizes.BASE_MIB_PER_RANK)
+    asked = ranks * (sum(map(int, match.groups())) + resources.BASE_MIB_PER_RANK)
     assert 1 <= ranks <= cores
     assert asked <= memory_mib or ranks == 1
 
@@ -212,8 +213,8 @@ def test_the_demand_grows_with_the_molecule_and_fits_what_prepare_then_asks_for(
     assert large.cores_max == 32
     # 72 * atoms * nbf**2 bytes, the largest array of a shielding.
     assert large.shm_mib >= 72 * 40 * (20 * 27 + 20 * 6) ** 2 // 2**20
-    need = sizes.arenas("shielding", atoms, "6-311+G(2d,p)", cosmo=True)
-    assert sizes.ranks_that_fit(4, large.memory_mib(4), need) == 4
+    need = resources.arenas("shielding", atoms, "6-311+G(2d,p)", cosmo=True)
+    assert resources.ranks_that_fit(4, large.memory_mib(4), need) == 4
 
 
 def test_basis_functions_agree_with_recorded_runs() -> None:
@@ -223,17 +224,17 @@ def test_basis_functions_agree_with_recorded_runs() -> None:
         atoms = re.findall(r"^\s+\d+ ([A-Z][a-z]?)\s+\d+\.\d{4}(?:\s+-?\d+\.\d{8}){3}", text, re.MULTILINE)
         basis = re.search(r"\* library (\S+)", (path.parent / "input.nw").read_text())
         if printed and basis and path.parent.name != "ok-nmr-open-shell-oh":
-            assert sizes.basis_functions(atoms, basis[1]) == int(printed[1]), path.parent.name
+            assert resources.basis_functions(atoms, basis[1]) == int(printed[1]), path.parent.name
 
 
 def test_only_whole_lines_are_replaced_and_nothing_comes_to_life() -> None:
     text = "memory total 100 mb \\\n#restart w rtdb base\nscratch_dir x \\ # c\ntask scf\n"
     more = {"memory_arena": "global"}
-    lines = deck.rewrite(text, 1, 464, more).text.split("\n")
+    lines = user_deck.rewrite(text, 1, 464, more).text.split("\n")
     assert lines[0] == "#"
     assert lines[1] == "memory heap 25 mb stack 25 mb global 150 mb"
     assert lines[2:] == ["# qmrunner: scratch_dir x", "task scf", ""]
-    several = deck.rewrite("title a;memory 100 mb;set k \\#\\;\\ # c\ntask scf\n", 1, 464, more).text
+    several = user_deck.rewrite("title a;memory 100 mb;set k \\#\\;\\ # c\ntask scf\n", 1, 464, more).text
     assert re.fullmatch(
         r"title a ; memory heap 25 mb stack 25 mb global 150 mb ; set k \\#\\;\\ #\ntask scf\n", several
     )
@@ -241,7 +242,7 @@ def test_only_whole_lines_are_replaced_and_nothing_comes_to_life() -> None:
 
 @pytest.mark.parametrize("end", [".\n", "eof\n", "title x \\", "title x \\\n"])
 def test_a_memory_line_is_added_where_nwchem_reads_it(end: str) -> None:
-    lines = deck.rewrite(MINIMAL + end, 1, 400).text.split("\n")
+    lines = user_deck.rewrite(MINIMAL + end, 1, 400).text.split("\n")
     assert re.fullmatch(r"memory total \d+ mb ; start wat", lines[0])
     assert "\n".join(lines[1:]).startswith(MINIMAL.split("\n", 1)[1] + end.rstrip())
 
@@ -264,8 +265,8 @@ def test_bytes_that_are_no_text_reach_nwchem_as_they_are(tmp_path: Path) -> None
     ],
 )
 def test_what_stands_behind_the_last_task_is_found(tail: str, found: list[tuple[int, str]]) -> None:
-    assert list(deck.unused(f"start x\ntask scf\n{tail}")) == found
+    assert list(user_deck.unused(f"start x\ntask scf\n{tail}")) == found
 
 
 def test_a_deck_without_a_task_has_nothing_behind_it() -> None:
-    assert deck.unused("start x\ncharge 1\n") == ()
+    assert user_deck.unused("start x\ncharge 1\n") == ()

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from qmrunner.engines.base import Context
-from qmrunner.engines.nwchem import NWChem, check_deck, deck, memory, sizes
+from qmrunner.engines.nwchem import NWChem, check_deck, resources
+from qmrunner.engines.nwchem.input import memory, user_deck
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Command, Evidence, Grant, Outcome
 from qmrunner.model.packing import Capacity
 from qmrunner.model.remedies import Failure, Remedied, propose
-from qmrunner.workflows import submission
+from qmrunner.submission import kinds
 from tests.engines import nwchem_echo
 from tests.engines.support import step
 from tests.engines.test_nwchem_decks import INSTALLED
@@ -146,23 +147,23 @@ def test_nwchem_itself_gives_the_same_or_stops(line: str, tmp_path: Path) -> Non
 
 def test_what_the_line_asks_for_is_reserved_for_each_rank(tmp_path: Path) -> None:
     (tmp_path / "in.nw").write_text(f"start w\nmemory total 2400 mb global 2000 mb\n{REST}")
-    made = submission.nwchem(str(tmp_path / "in.nw"))
+    made = kinds.nwchem(str(tmp_path / "in.nw"))
     demand = NWChem().demand("deck", made.params)
     assert made.params["memory_mib_per_rank"] == 2400
-    assert demand.memory_mib(1) == 2400 + sizes.BASE_MIB_PER_RANK + 64
-    assert demand.memory_mib(3) - demand.memory_mib(2) == 2400 + sizes.BASE_MIB_PER_RANK
+    assert demand.memory_mib(1) == 2400 + resources.BASE_MIB_PER_RANK + 64
+    assert demand.memory_mib(3) - demand.memory_mib(2) == 2400 + resources.BASE_MIB_PER_RANK
 
 
 def test_a_deck_without_a_line_is_planned_by_the_rule(tmp_path: Path) -> None:
     (tmp_path / "in.nw").write_text(f"start w\n{REST}")
-    made = submission.nwchem(str(tmp_path / "in.nw"))
+    made = kinds.nwchem(str(tmp_path / "in.nw"))
     assert "memory_mib_per_rank" not in made.params
-    assert NWChem().demand("deck", made.params) == sizes.demand_of_deck(None)
+    assert NWChem().demand("deck", made.params) == resources.demand_of_deck(None)
 
 
 def prepared(folder: Path, line: str, cores: int, **params: object) -> Command:
     (folder / "in.nw").write_text(f"start w\n{line}\n{REST}")
-    demand = sizes.demand_of_deck(asked(line).total_mib)
+    demand = resources.demand_of_deck(asked(line).total_mib)
     grant = Grant(cores, demand.memory_mib(cores), 500, 500)
     context = Context(folder, {"in.nw": folder / "in.nw"}, grant, INSTALLED)
     return NWChem().prepare(step("nwchem", "deck", deck="in.nw", **params), context)
@@ -185,13 +186,13 @@ def test_an_amount_that_is_no_whole_number_is_written_so_that_every_version_read
 
 def test_a_grant_that_cannot_carry_the_line_is_refused_with_the_numbers(tmp_path: Path) -> None:
     with pytest.raises(QmrunnerError) as refused:
-        deck.rewrite(f"start w\nmemory total 90 gb\n{REST}", 1, 1264)
+        user_deck.rewrite(f"start w\nmemory total 90 gb\n{REST}", 1, 1264)
     assert refused.value.code == "never_fits"
     assert "92160 MiB on each of 1 rank(s), granted are 1000" in refused.value.message
 
 
 def remedied(line: str, evidence: str, *, has_mib: int, cores: int = 1) -> Remedied:
-    demand = sizes.demand_of_deck(asked(line).total_mib if line else None)
+    demand = resources.demand_of_deck(asked(line).total_mib if line else None)
     failed = Outcome("failed", "memory_exhausted", failure_class="resource", evidence=Evidence(evidence))
     grant = Grant(cores, demand.memory_mib(cores), 500, 500)
     named = replace(step("nwchem", "deck", deck="in.nw"), demand=demand)
@@ -222,7 +223,7 @@ def test_more_memory_goes_to_the_arena_that_was_too_small(evidence: str, line: s
 
 def test_an_arena_that_was_raised_before_stays_so() -> None:
     failed = Outcome("failed", "memory_exhausted", failure_class="resource", evidence=Evidence("MA_push_get failed"))
-    named = replace(step("nwchem", "deck", memory_arena="global"), demand=sizes.demand_of_deck(600))
+    named = replace(step("nwchem", "deck", memory_arena="global"), demand=resources.demand_of_deck(600))
     grant = Grant(1, named.demand.memory_mib(1), 500, 500)
     found = propose(Failure(named, failed, grant, Capacity(1, 1, 9000)), NWChem().remedies("deck"), "neutral")
     assert found is not None
@@ -235,16 +236,16 @@ def test_without_more_memory_half_the_ranks_get_that_of_all_in_the_arena_that_wa
     full = remedied(line, "createfile: failed ga_create", has_mib=64 + 800, cores=2)
     assert full.record["remedy"] == "fewer-ranks"
     assert full.params["memory_arena"] == "global"
-    written = deck.rewrite(f"start w\n{line}\n{REST}", 1, full.demand.memory_mib(1), full.params)
+    written = user_deck.rewrite(f"start w\n{line}\n{REST}", 1, full.demand.memory_mib(1), full.params)
     assert "memory heap 100 mb stack 100 mb global 1200 mb" in written.text
 
 
 def test_the_arena_of_a_deck_without_a_line_and_of_an_included_one_is_raised_too() -> None:
     text = f"start w\n{REST}"
-    written = deck.rewrite(text, 1, 64 + 1200, {"memory_arena": "stack"})
+    written = user_deck.rewrite(text, 1, 64 + 1200, {"memory_arena": "stack"})
     assert written.text.endswith("memory heap 100 mb stack 700 mb global 200 mb\n")
     beside = {"more.nw": b"memory 400 mb\n"}.get
-    included = deck.rewrite(f"include more.nw\n{text}", 1, 64 + 1200, {"memory_arena": "heap"}, beside)
+    included = user_deck.rewrite(f"include more.nw\n{text}", 1, 64 + 1200, {"memory_arena": "heap"}, beside)
     assert included.beside == {"more.nw": "memory heap 700 mb stack 100 mb global 200 mb\n"}
     assert included.text == f"include more.nw\n{text}"
     assert included.notes[0].startswith("more.nw: deck: `memory 400 mb` replaced")

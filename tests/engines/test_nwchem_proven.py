@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from qmrunner.engines.nwchem import elements, rtdb
-from qmrunner.engines.nwchem.tables import GeometryReader
+from qmrunner.engines.nwchem.output import elements, rtdb
+from qmrunner.engines.nwchem.output.tables import GeometryReader
 from tests.engines.nwchem_outputs import (
     ENERGY,
     STEP,

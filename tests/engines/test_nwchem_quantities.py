@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from qmrunner.cli.results import show_result
+from qmrunner.cli.render import show_result
 from qmrunner.engines.nwchem import NWChem
-from qmrunner.engines.nwchem.numbers import Table, number
-from qmrunner.engines.nwchem.quantities import Quantities
+from qmrunner.engines.nwchem.output.numbers import Table, number
+from qmrunner.engines.nwchem.output.quantities import Quantities
 from qmrunner.model.jobs import Exit, Outcome
 from tests.engines.support import FIXTURES, step
 

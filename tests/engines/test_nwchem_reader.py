@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmrunner.engines import get
-from qmrunner.engines.nwchem import reader
-from qmrunner.engines.nwchem.deck import rewrite
+from qmrunner.engines.nwchem.input import reader
+from qmrunner.engines.nwchem.input.user_deck import rewrite
 from qmrunner.errors import UsageError
 from tests.engines import nwchem_echo
 

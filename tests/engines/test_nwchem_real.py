@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from qmrunner.attempt.environment import compose
 from qmrunner.engines.base import Context
 from qmrunner.engines.nwchem import NWChem
-from qmrunner.engines.probing import probe
+from qmrunner.host.probe import probe
 from qmrunner.model.jobs import Command, Exit, Grant, Outcome, Step
-from qmrunner.runtime.environment import compose
 from tests.engines.remedied import carry
 from tests.engines.support import step
 from tests.support import ended

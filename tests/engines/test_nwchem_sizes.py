@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmrunner.engines.nwchem import NWChem, remedies, sizes
+from qmrunner.engines.nwchem import NWChem, remedies, resources
 from qmrunner.model.jobs import Evidence, Grant, Outcome
 from qmrunner.model.packing import Capacity
 from qmrunner.model.remedies import Failure, propose
@@ -55,7 +55,7 @@ def asked(line: str) -> tuple[int, int, int]:
 @pytest.mark.parametrize("seen", MEASURED, ids=lambda seen: f"{sum(seen.atoms.values())}-{seen.basis}-{seen.cosmo}")
 @pytest.mark.parametrize("task", TASKS)
 def test_what_was_measured_fits_what_is_planned(seen: Seen, task: str) -> None:
-    need = sizes.arenas(task, symbols(seen.atoms), seen.basis, seen.cosmo)
+    need = resources.arenas(task, symbols(seen.atoms), seen.basis, seen.cosmo)
     assert need.heap * 2**20 >= seen.heap * 0.99
     assert need.stack * 2**20 >= seen.stack
     assert need.stack * 2**20 <= 2.5 * seen.stack, "planned for more than it is worth"
@@ -70,11 +70,11 @@ def test_more_atoms_and_a_solvent_never_need_less(
     carbons: int, hydrogens: int, more: int, basis: str, task: str, cosmo: bool
 ) -> None:
     small, large = ["C"] * carbons + ["H"] * hydrogens, ["C"] * (carbons + more) + ["H"] * hydrogens
-    one, other = (sizes.arenas(task, atoms, basis, cosmo) for atoms in (small, large))
+    one, other = (resources.arenas(task, atoms, basis, cosmo) for atoms in (small, large))
     assert (one.heap, one.stack, one.shared) <= (other.heap, other.stack, other.shared)
-    assert one.stack <= sizes.arenas(task, small, basis, True).stack
-    assert one.shared <= sizes.arenas("shielding", small, basis, cosmo).shared
-    lesser, greater = (sizes.demand_of_molecule(task, atoms, basis, cosmo) for atoms in (small, large))
+    assert one.stack <= resources.arenas(task, small, basis, True).stack
+    assert one.shared <= resources.arenas("shielding", small, basis, cosmo).shared
+    lesser, greater = (resources.demand_of_molecule(task, atoms, basis, cosmo) for atoms in (small, large))
     assert lesser.memory_mib_per_core <= greater.memory_mib_per_core
     assert lesser.shm_mib <= greater.shm_mib
 
@@ -88,21 +88,21 @@ def test_reservation_and_memory_line_agree(
     heavy: int, hydrogens: int, cores: int, extra: int, basis: str, task: str, cosmo: bool, cached: bool
 ) -> None:
     atoms = ["C"] * heavy + ["H"] * hydrogens
-    demand, need = sizes.demand_of_molecule(task, atoms, basis, cosmo), sizes.arenas(task, atoms, basis, cosmo)
+    demand, need = resources.demand_of_molecule(task, atoms, basis, cosmo), resources.arenas(task, atoms, basis, cosmo)
     granted = demand.memory_mib(cores) + extra
-    ranks = sizes.ranks_that_fit(cores, granted, need)
+    ranks = resources.ranks_that_fit(cores, granted, need)
     assert ranks == cores
-    integrals = sizes.cached_integrals_mib(atoms, basis) if cached else 0
-    heap, stack, shared = asked(sizes.memory_directive(ranks, granted, need, integrals))
+    integrals = resources.cached_integrals_mib(atoms, basis) if cached else 0
+    heap, stack, shared = asked(resources.memory_directive(ranks, granted, need, integrals))
     assert heap >= need.heap
-    assert stack * 2**20 >= need.stack * 2**20 + 8 * sizes.cached_words(ranks, integrals)
+    assert stack * 2**20 >= need.stack * 2**20 + 8 * resources.cached_words(ranks, integrals)
     assert shared * ranks * 4 >= need.shared * 5
-    assert ranks * (heap + stack + shared + sizes.BASE_MIB_PER_RANK) <= granted
+    assert ranks * (heap + stack + shared + resources.BASE_MIB_PER_RANK) <= granted
 
 
 def test_a_small_molecule_asks_for_no_more_than_before() -> None:
     for atoms in (["O", "H", "H"], ["C", "C", "O"] + ["H"] * 6, ["C"] * 6 + ["H"] * 6):
-        demand = sizes.demand_of_molecule("optimise", atoms, "6-31G*", True)
+        demand = resources.demand_of_molecule("optimise", atoms, "6-31G*", True)
         assert demand.memory_mib_per_core == 300
 
 
@@ -129,9 +129,9 @@ def test_a_remedy_raises_the_arena_that_was_too_small(task: str, line: str, aren
     found = propose(failure, known, "neutral")
     assert found is not None
     assert found.record["remedy"] == "more-memory"
-    need = sizes.arenas(task, atoms, "6-31G*", True)
-    before = asked(sizes.memory_directive(1, grant.memory_mib, need))
-    raised = asked(sizes.memory_directive(1, found.demand.memory_mib(1), need, 0, found.params["memory_arena"]))
+    need = resources.arenas(task, atoms, "6-31G*", True)
+    before = asked(resources.memory_directive(1, grant.memory_mib, need))
+    raised = asked(resources.memory_directive(1, found.demand.memory_mib(1), need, 0, found.params["memory_arena"]))
     assert found.params["memory_arena"] == arena
     index = ("heap", "stack", "global").index(arena)
     assert raised[index] >= before[index] + 100

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmrunner.engines.nwchem import NWChem, asked, reader
-from qmrunner.engines.nwchem.tasks import TaskReader
+from qmrunner.engines.nwchem import NWChem
+from qmrunner.engines.nwchem.input import asked, reader
+from qmrunner.engines.nwchem.output.tasks import TaskReader
 from tests.engines.nwchem_outputs import (
     ENERGY,
     ORDER,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qmrunner.engines.nwchem import unconverged
+from qmrunner.engines.nwchem.output import unconverged
 from qmrunner.model.jobs import Exit
 from tests.engines.nwchem_outputs import (
     END,

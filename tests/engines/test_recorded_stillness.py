@@ -10,7 +10,7 @@ from statistics import median
 import pytest
 
 from qmrunner.engines.nwchem.progress import NWChemReader
-from qmrunner.model.stillness import Bounds, Observation, Seen, Stillness, Verdict
+from qmrunner.model.hang_detection import Bounds, Observation, Seen, Stillness, Verdict
 from tests.engines.support import FIXTURES
 
 NWCHEM = FIXTURES / "nwchem"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from qmrunner.cli.results import show_result
+from qmrunner.cli.render import show_result
 from qmrunner.engines import leftovers
 from qmrunner.engines.xtb.engine import Xtb
 from qmrunner.model.jobs import Exit, Outcome

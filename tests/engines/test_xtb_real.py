@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from qmrunner.attempt.environment import compose
 from qmrunner.engines.base import Context
-from qmrunner.engines.probing import probe
 from qmrunner.engines.xtb.engine import Xtb
+from qmrunner.host.probe import probe
 from qmrunner.model.jobs import Exit, Grant, Outcome, Step
-from qmrunner.runtime.environment import compose
 from tests.engines.support import FIXTURES, step
 
 WATER = "3\nwater\nO 0.0 0.0 0.117\nH 0.0 0.757 -0.469\nH 0.0 -0.757 -0.469\n"

@@ -14,11 +14,12 @@ from pathlib import Path
 from sqlalchemy import func, select
 
 from qmrunner.app import App
+from qmrunner.guardian import process_tree
+from qmrunner.host.home import STATE_FILE
 from qmrunner.model.states import JOB_FINAL
-from qmrunner.runtime import tree
-from qmrunner.runtime.home import STATE_FILE
 from qmrunner.store.tables import attempts, jobs, workers
-from qmrunner.workflows import submission
+from qmrunner.submission import kinds
+from qmrunner.submission.submit import submit
 from tests.chaos.checker import check
 from tests.faults.network import POSTGRES, REDIS, Network
 from tests.support import ROOT, Home, wait_for
@@ -76,10 +77,10 @@ class Machine:
     def signal(self, number: int) -> None:
         """To the daemon, which is process 1 there."""
         assert self._process is not None
-        for pid in tree.children_of(self._process.pid):
-            identity = tree.identity_of(pid)
+        for pid in process_tree.children_of(self._process.pid):
+            identity = process_tree.identity_of(pid)
             if identity is not None:
-                tree.send(identity, number)
+                process_tree.send(identity, number)
 
     def clock(self) -> float:
         """What time it is there, by the state file of its daemon, Unix seconds."""
@@ -87,8 +88,10 @@ class Machine:
 
     def consumers(self) -> list[int]:
         """Living consumers of this machine."""
-        stats = [(pid, tree.stat_of(pid)) for pid in self.home.processes()]
-        return [pid for pid, stat in stats if stat and stat.comm == tree.CONSUMER_NAME and stat.state not in "ZX"]
+        stats = [(pid, process_tree.stat_of(pid)) for pid in self.home.processes()]
+        return [
+            pid for pid, stat in stats if stat and stat.comm == process_tree.CONSUMER_NAME and stat.state not in "ZX"
+        ]
 
     def die_for_good(self) -> None:
         """Everything that runs there at once; nothing of it comes back."""
@@ -159,7 +162,7 @@ class Site:
         for _ in range(count):
             text = f"seconds={seconds} number={len(self.acknowledged)}"
             path.write_text(f"3\n{text}\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n")
-            new.append(self.app.submit(submission.xtb(str(path))))
+            new.append(submit(self.app, kinds.xtb(str(path))).job_id)
             self.acknowledged.append(new[-1])
         return new
 

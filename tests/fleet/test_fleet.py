@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 
-from qmrunner.runtime import tree
+from qmrunner.guardian import process_tree
 from qmrunner.store.tables import events
 from tests.lifecycle.lab import Lab
 from tests.postgres import Server as Postgres
@@ -66,9 +66,11 @@ def test_postgresql_restarted_while_engines_compute_loses_nothing_and_commits_on
     jobs = [lab.submit(gate=1), lab.submit(gate=1)]
     engines = [lab.running(job, _DEADLINE_S) for job in jobs]
     database.stop()
-    assert all(tree.is_alive(engine) for engine in engines)
+    assert all(process_tree.is_alive(engine) for engine in engines)
     lab.open_gate()  # both end while there is no store
-    wait_for(lambda: not any(tree.is_alive(engine) for engine in engines), _DEADLINE_S, "the end of the engines")
+    wait_for(
+        lambda: not any(process_tree.is_alive(engine) for engine in engines), _DEADLINE_S, "the end of the engines"
+    )
     wait_for(lambda: daemon.events("store_lost"), _DEADLINE_S, "the outage to be noticed")
     database.start()
     for job in jobs:

@@ -13,12 +13,13 @@ from typing import Any
 from sqlalchemy import func, select
 
 from qmrunner.app import App
-from qmrunner.model.identity import Identity
-from qmrunner.runtime import tree
+from qmrunner.guardian import process_tree
+from qmrunner.guardian.process_identity import Identity
 from qmrunner.store import operator_actions
 from qmrunner.store.session import Store
 from qmrunner.store.tables import attempts, jobs, reservations, steps
-from qmrunner.workflows import submission
+from qmrunner.submission import kinds
+from qmrunner.submission.submit import submit
 from tests.support import Daemon, Home, wait_for
 
 STAND_IN = Path(__file__).parents[1] / "stand_ins" / "xtb"
@@ -53,7 +54,7 @@ class Lab:
         path = self.home.path.parent / f"mol{self._structures}.xyz"
         words = " ".join(f"{name}={value}" for name, value in behaviour.items())
         path.write_text(f"3\n{words}\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n")
-        return self.app.submit(submission.xtb(str(path), [], []))
+        return submit(self.app, kinds.xtb(str(path), [], [])).job_id
 
     def move(self, verb: str, job: str) -> None:
         """`cancel`, `retry`, `hold` or `release`, as the command line does it."""
@@ -88,7 +89,7 @@ class Lab:
                 row = connection.execute(
                     select(attempts.c.engine_pid).where(attempts.c.job_id == job, attempts.c.state == "running")
                 ).first()
-            return tree.identity_of(row.engine_pid) if row and row.engine_pid else None
+            return process_tree.identity_of(row.engine_pid) if row and row.engine_pid else None
 
         engine = wait_for(found, deadline_s, f"a running attempt of {job}")
         assert engine is not None
@@ -120,7 +121,7 @@ class Lab:
         def found() -> Identity | None:
             state = json.loads((self.home.settings.run_root / "supervisor.json").read_text())
             pid = state["children"][name]["pid"]
-            return tree.identity_of(pid) if pid else None
+            return process_tree.identity_of(pid) if pid else None
 
         identity = wait_for(found, 5.0, f"a {name}")
         assert identity is not None
@@ -128,7 +129,7 @@ class Lab:
 
     def marked(self, job: str) -> list[int]:
         """Living processes that carry the marker of one of the job's attempts."""
-        return [pid for pid, marker in tree.marked().items() if marker.startswith(f"{job}/")]
+        return [pid for pid, marker in process_tree.marked().items() if marker.startswith(f"{job}/")]
 
     def nothing_left(self, *some: str) -> None:
         """No process, reservation or scratch of these jobs."""
@@ -139,11 +140,11 @@ class Lab:
 
 
 def kill(identity: Identity, number: int = signal.SIGKILL) -> None:
-    assert tree.send(identity, number), identity
+    assert process_tree.send(identity, number), identity
 
 
 def gone(identity: Identity, deadline_s: float = 5.0) -> None:
-    wait_for(lambda: not tree.is_alive(identity), deadline_s, f"the end of process {identity.pid}")
+    wait_for(lambda: not process_tree.is_alive(identity), deadline_s, f"the end of process {identity.pid}")
 
 
 def freeze(pids: list[int]) -> None:

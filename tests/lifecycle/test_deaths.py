@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from qmrunner.runtime import tree
+from qmrunner.guardian import process_tree
 from tests.lifecycle.lab import Lab, gone, kill
 from tests.support import wait_for
 
@@ -55,7 +55,10 @@ def test_a_killed_guardian_takes_its_tree_along_and_the_step_is_tried_again(lab:
     lab.start()
     job = lab.submit(gate=1, litter=1)
     engine = lab.running(job)
-    below = [lab.guardian(job), *(i for stat in tree.descendants(engine.pid) if (i := tree.identity_of(stat.pid)))]
+    below = [
+        lab.guardian(job),
+        *(i for stat in process_tree.descendants(engine.pid) if (i := process_tree.identity_of(stat.pid))),
+    ]
     began = time.monotonic()
     kill(lab.guardian(job))
     for one in below:
@@ -105,9 +108,9 @@ def test_a_killed_supervisor_costs_no_attempt_when_it_is_started_again(lab: Lab)
     first.kill()
     gone(consumer)
     gone(spawner)
-    assert tree.is_alive(engine)
+    assert process_tree.is_alive(engine)
     lab.start()
-    assert tree.is_alive(engine)
+    assert process_tree.is_alive(engine)
     lab.open_gate()
     assert lab.ended(job) == "succeeded"
     assert lab.attempts(job) == DONE
@@ -135,7 +138,7 @@ def test_a_whole_tree_killed_at_once_is_tried_again_by_the_next_daemon(lab: Lab)
     engines = [lab.running(job) for job in jobs]
     first.kill()
     lab.home.end_processes()
-    assert not any(tree.is_alive(engine) for engine in engines)
+    assert not any(process_tree.is_alive(engine) for engine in engines)
     began = time.monotonic()
     lab.start()
     for job in jobs:
@@ -181,12 +184,12 @@ def test_what_an_engine_leaves_running_ends_with_it(lab: Lab) -> None:
     engine = lab.running(job)
 
     def sleepers() -> list[int]:
-        return [stat.pid for stat in tree.descendants(lab.guardian(job).pid) if stat.comm == "sleep"]
+        return [stat.pid for stat in process_tree.descendants(lab.guardian(job).pid) if stat.comm == "sleep"]
 
     litter = wait_for(lambda: [pid for pid in sleepers() if os.getsid(pid) not in (engine.pid, os.getsid(0))])
     lab.open_gate()
     assert lab.ended(job) == "succeeded"
-    assert [tree.stat_of(pid) for pid in litter] == [None] * len(litter)
+    assert [process_tree.stat_of(pid) for pid in litter] == [None] * len(litter)
     lab.nothing_left(job)
 
 
@@ -199,7 +202,7 @@ def test_a_frozen_consumer_is_carried_through(lab: Lab) -> None:
     lab.open_gate()
     end = time.monotonic() + 3.0  # longer than the lease of 2 s
     wait_for(lambda: time.monotonic() > end, 5.0)
-    tree.send(consumer, signal.SIGCONT)
+    process_tree.send(consumer, signal.SIGCONT)
     assert lab.ended(job) == "succeeded"
     assert lab.attempts(job) == DONE
     assert lab.published_attempt(job) == 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qmrunner.runtime.health import examine
+from qmrunner.supervisor.health import examine
 from tests.lifecycle.lab import STAND_IN, Lab
 from tests.support import Daemon, Home, ended_daemons, tmpfs, wait_for
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from qmrunner import why
-from qmrunner.model.identity import Identity
-from qmrunner.runtime import tree
+from qmrunner.guardian import process_tree
+from qmrunner.guardian.process_identity import Identity
+from qmrunner.reports import why
 from tests.lifecycle.lab import STAND_IN, Lab, gone
 from tests.support import wait_for
 
@@ -53,8 +53,8 @@ def compute(engine: Identity, cpu_s: float) -> None:
     """Until the engine has used so much CPU."""
 
     def used() -> bool:
-        stat = tree.stat_of(engine.pid)
-        return stat is not None and (stat.utime + stat.stime) / tree.TICKS_PER_SECOND >= cpu_s
+        stat = process_tree.stat_of(engine.pid)
+        return stat is not None and (stat.utime + stat.stime) / process_tree.TICKS_PER_SECOND >= cpu_s
 
     wait_for(used, 60.0, f"{cpu_s:g} s of CPU")
 
@@ -112,7 +112,7 @@ def test_a_step_that_stands_still_is_shown_so_before_it_is_called_hung(lab: Lab)
     engine = lab.running(job)
     still_until(lab, job, "stopped")
     assert "nothing moves" in lab.home.json("why", job)["summary"]
-    assert tree.send(engine, signal.SIGCONT)
+    assert process_tree.send(engine, signal.SIGCONT)
     assert lab.ended(job) == "succeeded"
     assert lab.attempts(job) == [(1, "succeeded", "ok")]
 
@@ -131,7 +131,7 @@ def test_the_watch_can_be_switched_off(lab: Lab) -> None:
     engine = lab.running(job)
     other = lab.submit(still="busy")
     compute(lab.running(other), 4.0)
-    assert tree.is_alive(engine)
+    assert process_tree.is_alive(engine)
     assert running.events("step_hung") == []
 
 
@@ -144,9 +144,9 @@ def test_a_consumer_that_was_frozen_for_longer_than_the_bound_condemns_nobody(la
     lab.running(job)
     still_until(lab, job, "idle")
     consumer = lab.child("consumer")
-    assert tree.send(consumer, signal.SIGSTOP)
+    assert process_tree.send(consumer, signal.SIGSTOP)
     passed(9.0)
-    assert tree.send(consumer, signal.SIGCONT)
+    assert process_tree.send(consumer, signal.SIGCONT)
     passed(4.0)  # two looks of the guardian
     lab.open_gate()
     left_alone(lab, job)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qmrunner.runtime import tree
+from qmrunner.guardian import process_tree
 from tests.support import Daemon, Home, wait_for
 
 STAND_INS = Path(__file__).parents[1] / "stand_ins"
@@ -44,7 +44,7 @@ def running(home: Home, job: str) -> dict[str, Any] | None:
 
 def family(daemon: Daemon) -> list[int]:
     """Supervisor, spawner and consumer, without the guardians."""
-    return [daemon.pid, *tree.children_of(daemon.pid)]
+    return [daemon.pid, *process_tree.children_of(daemon.pid)]
 
 
 def test_a_worker_frozen_past_its_lease_commits_nothing_when_thawed_and_its_tree_is_ended(
@@ -61,7 +61,7 @@ def test_a_worker_frozen_past_its_lease_commits_nothing_when_thawed_and_its_tree
         os.kill(pid, signal.SIGSTOP)
     try:
         done = wait_for(lambda: home_done(second, job), 60.0, "the second attempt's success")
-        engine_lives = tree.stat_of(old["engine_pid"])
+        engine_lives = process_tree.stat_of(old["engine_pid"])
         assert engine_lives is None or engine_lives.state in "ZX"
         result = Path(second.settings.jobs_root, job, "result.json").read_bytes()
     finally:
@@ -103,8 +103,8 @@ def test_a_worker_whose_consumer_keeps_dying_is_not_taken_for_lost(
 
 
 def consumer_of(daemon: Daemon) -> int | None:
-    for pid in tree.children_of(daemon.pid):
-        stat = tree.stat_of(pid)
+    for pid in process_tree.children_of(daemon.pid):
+        stat = process_tree.stat_of(pid)
         if stat is not None and stat.comm == "qm-consumer":
             return pid
     return None

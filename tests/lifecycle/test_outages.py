@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
-from qmrunner.runtime import tree
+from qmrunner.guardian import process_tree
 from qmrunner.store.tables import attempts, events, jobs, reservations, steps, workers
 from tests.lifecycle.lab import Lab
 from tests.support import wait_for
@@ -72,7 +72,7 @@ def test_a_store_locked_for_longer_than_the_lease_condemns_nobody_and_commits_on
         end = time.monotonic() + 3.0  # the lease is 2 s
         wait_for(lambda: time.monotonic() > end, 8.0)
         assert lab.state(job) == "running"
-        assert not tree.is_alive(engine)
+        assert not process_tree.is_alive(engine)
         assert daemon.running()
     assert lab.ended(job) == "succeeded"
     assert lab.attempts(job) == DONE
@@ -88,7 +88,7 @@ def test_a_daemon_killed_while_the_store_is_locked_commits_the_outcome_later(lab
     engine = lab.running(job)
     with locked(lab):
         lab.open_gate()
-        wait_for(lambda: not tree.is_alive(engine), 8.0)
+        wait_for(lambda: not process_tree.is_alive(engine), 8.0)
         first.kill()
     lab.start()
     assert lab.ended(job) == "succeeded"
@@ -104,7 +104,7 @@ def test_a_stop_while_the_store_is_locked_ends_in_time_and_loses_nothing(lab: La
         began = time.monotonic()
         first.stop()
         assert time.monotonic() - began < 8.0
-        assert not tree.is_alive(engine)
+        assert not process_tree.is_alive(engine)
         assert lab.home.processes() == []
     lab.open_gate()
     lab.start()
@@ -143,7 +143,7 @@ def test_scratch_deleted_under_a_running_job_ends_in_a_clear_state(lab: Lab) -> 
     lab.open_gate()
     state = lab.ended(job, 25.0)
     assert state in ("succeeded", "failed")
-    assert not tree.is_alive(engine)
+    assert not process_tree.is_alive(engine)
     wait_for(lambda: not lab.marked(job), 5.0)
     assert lab.reserved() == 0
     if state == "succeeded":
@@ -166,7 +166,7 @@ def thousand(lab: Lab) -> Any:
     lab.submit(seconds=0)
     now = time.time()
     with lab.store.write() as connection:
-        me = tree.myself().as_dict() | {"pid": 4_000_000, "start_ticks": 1}
+        me = process_tree.myself().as_dict() | {"pid": 4_000_000, "start_ticks": 1}
         worker = connection.execute(
             insert(workers).values(
                 name="gone", host="here", home_id=lab.app.home_id(), home=str(lab.home.path), state="active",

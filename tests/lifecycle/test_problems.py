@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from qmrunner.runtime.health import examine
+from qmrunner.supervisor.health import examine
 from tests.lifecycle.lab import STAND_IN, Lab
 from tests.support import ROOT, Home, ended_daemons, wait_for
 
 INJECT = Path(__file__).with_name("inject")
 # One function of each loop, the event that tells of it, and how often it must have been met.
 LOOPS = {
-    ("qmrunner.runtime.beat", "Beat._tick"): "beat_failed",
-    ("qmrunner.runtime.spacewatch", "SpaceWatch.look"): "space_watch_failed",
-    ("qmrunner.runtime.passes.leases", "Leases.run_once"): "judge_failed",
-    ("qmrunner.runtime.passes", "plan_all"): "sweep_failed",
-    ("qmrunner.runtime.tail", "Tailer._rotate_events"): "tail_failed",
-    ("qmrunner.runtime.orphans", "Orphans.reap"): "supervisor_round_failed",
-    ("qmrunner.runtime.conclusions", "Conclusions._try_commit"): None,  # `commit_waits` or `internal_error`
-    ("qmrunner.runtime.worker", "Worker._claim"): "claim_broken",
+    ("qmrunner.worker.heartbeat", "Beat._tick"): "beat_failed",
+    ("qmrunner.worker.disk_watch", "SpaceWatch.look"): "space_watch_failed",
+    ("qmrunner.maintenance.leases", "Leases.run_once"): "judge_failed",
+    ("qmrunner.maintenance", "plan_all"): "sweep_failed",
+    ("qmrunner.supervisor.log_forwarder", "Tailer._rotate_events"): "tail_failed",
+    ("qmrunner.supervisor.orphans", "Orphans.reap"): "supervisor_round_failed",
+    ("qmrunner.attempt.commit", "Conclusions._try_commit"): None,  # `commit_waits` or `internal_error`
+    ("qmrunner.worker.claim_loop", "Worker._claim"): "claim_broken",
 }
 
 

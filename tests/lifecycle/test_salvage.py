@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from qmrunner.model.identity import Identity
-from qmrunner.runtime import tree
+from qmrunner.guardian import process_tree
+from qmrunner.guardian.process_identity import Identity
 from tests.lifecycle.lab import kill
 from tests.support import Daemon, Home, wait_for
 
@@ -45,7 +45,7 @@ def engine(home: Home, job: str) -> Identity:
             if step["engine"] == "crest" and step["state"] == "running" and step["engine_pid"]:
                 log = Path(step["log"])
                 if log.exists() and "MTD Simulations done" in log.read_text():
-                    return tree.identity_of(step["engine_pid"])
+                    return process_tree.identity_of(step["engine_pid"])
         return None
 
     identity = wait_for(found, 30.0, "a search at its gate")
@@ -55,7 +55,7 @@ def engine(home: Home, job: str) -> Identity:
 
 def guardian(home: Home, job: str) -> Identity:
     (step,) = [step for step in home.job(job)["steps"] if step["engine"] == "crest"]
-    identity = tree.identity_of(step["guardian_pid"])
+    identity = process_tree.identity_of(step["guardian_pid"])
     assert identity is not None
     return identity
 
@@ -99,7 +99,7 @@ def test_after_a_kill_the_completed_iterations_are_the_ensemble_and_the_result_s
     assert "partial ensemble" in shown
     assert "submit the job again" in shown
     assert "of a partial search" in home.job(job)["summary"]
-    wait_for(lambda: not tree.is_alive(crest), 5.0, "the end of the killed search")
+    wait_for(lambda: not process_tree.is_alive(crest), 5.0, "the end of the killed search")
 
 
 def test_all_completed_iterations_survive_a_restart_of_the_daemon(home: Home, daemon: Callable[..., Daemon]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qmrunner import why
+from qmrunner.reports import why
 from tests.lifecycle.lab import Lab
 
 

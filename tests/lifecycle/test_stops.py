@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
-from qmrunner.runtime import tree
+from qmrunner.guardian import process_tree
 from tests.lifecycle.lab import Lab, gone
 from tests.support import wait_for
 
@@ -17,7 +17,7 @@ def test_a_stop_in_mid_job_leaves_no_process_and_spends_no_retry(lab: Lab) -> No
     began = time.monotonic()
     assert first.stop() == 0
     assert time.monotonic() - began < 5.0  # the stop grace
-    assert not tree.is_alive(engine)
+    assert not process_tree.is_alive(engine)
     assert lab.home.processes() == []
     assert lab.attempts(job) == [(1, "stopped", "stopped")]
     step = lab.step(job)
@@ -40,7 +40,7 @@ def test_a_stop_ends_an_engine_that_ignores_term_within_the_grace(lab: Lab) -> N
     began = time.monotonic()
     assert first.stop() == 0
     assert time.monotonic() - began < 5.5
-    assert not tree.is_alive(engine)
+    assert not process_tree.is_alive(engine)
     assert lab.home.processes() == []
     assert lab.attempts(job) == [(1, "stopped", "stopped")]
 
@@ -52,7 +52,7 @@ def test_a_second_term_does_not_wait_for_the_grace(lab: Lab) -> None:
     wait_for(lambda: "cycle" in (lab.home.settings.logs_root / job / "xtb.1.log").read_text())
     first.signal(signal.SIGTERM)
     wait_for(lambda: first.events("drain_started"), 5.0)
-    assert tree.is_alive(engine)
+    assert process_tree.is_alive(engine)
     began = time.monotonic()
     first.signal(signal.SIGTERM)
     assert first.process.wait(10) == 0
@@ -94,11 +94,11 @@ def test_a_stop_with_a_frozen_consumer_still_ends_everything(lab: Lab) -> None:
     first = lab.start()
     job = lab.submit(gate=1)
     engine = lab.running(job)
-    assert tree.send(lab.child("consumer"), signal.SIGSTOP)
+    assert process_tree.send(lab.child("consumer"), signal.SIGSTOP)
     began = time.monotonic()
     first.stop()
     assert time.monotonic() - began < 9.0
-    assert not tree.is_alive(engine)
+    assert not process_tree.is_alive(engine)
     assert lab.home.processes() == []
     lab.start()
     wait_for(lambda: len(lab.attempts(job)) == 2, 15.0, "the next attempt")

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import select
 
+from qmrunner.model.disk_space import QUOTA, Room
 from qmrunner.model.jobs import Demand
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
-from qmrunner.model.space import QUOTA, Room
 from qmrunner.model.states import AttemptState
-from qmrunner.store import reserved
+from qmrunner.store import reservations as store_reservations
 from qmrunner.store.claims import Claim
 from qmrunner.store.session import Store
 from qmrunner.store.tables import metadata, reservations
@@ -97,7 +97,7 @@ class Machine(RuleBasedStateMachine):
         key = data.draw(st.sampled_from(sorted(self.live)))
         claim = self.live[key]
         with self.store.write() as connection:
-            granted = reserved.grow(
+            granted = store_reservations.grow(
                 connection, step_id=key[0], number=key[1], worker_id=claim.worker_id,
                 scratch_mib=self.held[key] + more, capacity=HERE, room=self.room,
             )  # fmt: skip

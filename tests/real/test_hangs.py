@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from qmrunner.model.identity import Stat
-from qmrunner.runtime import tree
+from qmrunner.guardian import process_tree
+from qmrunner.guardian.process_identity import Stat
 from tests.support import Daemon, Home, wait_for
 
 DECK = """start methanol
@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 
 
 def ranks(engine_pid: int) -> list[Stat]:
-    return [one for one in tree.descendants(engine_pid) if one.comm.startswith("nwchem")]
+    return [one for one in process_tree.descendants(engine_pid) if one.comm.startswith("nwchem")]
 
 
 def running(home: Home, job: str) -> dict[str, Any] | None:

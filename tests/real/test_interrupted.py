@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from qmrunner.app import App
-from qmrunner.runtime import tree
+from qmrunner.guardian import process_tree
 from qmrunner.store.tables import events
 from tests.support import Daemon, Home, wait_for
 
@@ -58,14 +58,14 @@ class Interrupted:
             step = self.dice.choice(running)
             pid = {
                 "engine": step["engine_pid"],
-                "rank": next(iter(tree.children_of(step["engine_pid"])), step["engine_pid"]),
+                "rank": next(iter(process_tree.children_of(step["engine_pid"])), step["engine_pid"]),
                 "guardian": step["guardian_pid"],
                 "consumer": step["worker_pid"],
             }[kind]
             if kind == "consumer":
                 pid = self.home.json("status")["workers"][0]["consumer_pid"]
-        identity = None if pid is None else tree.identity_of(pid)
-        if identity is not None and tree.send(identity, signal.SIGKILL):
+        identity = None if pid is None else process_tree.identity_of(pid)
+        if identity is not None and process_tree.send(identity, signal.SIGKILL):
             self.kills.append(kind)
 
 

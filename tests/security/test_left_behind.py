@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from qmrunner.model.identity import Identity
-from qmrunner.runtime import tree
+from qmrunner.guardian import process_tree
+from qmrunner.guardian.process_identity import Identity
 from tests.lifecycle.lab import STAND_IN, Lab, kill
 from tests.support import Daemon, Home, wait_for
 
@@ -186,7 +186,7 @@ def test_whatever_an_engine_does_comes_to_an_outcome(lab: Lab, name: str) -> Non
     assert lab.attempts(job)[-1][2] == case.code, (step, lab.attempts(job))
     assert lab.state(job) == ("succeeded" if case.code == "ok" else "failed")
     assert len(lab.attempts(job)) <= 3
-    assert not tree.is_alive(engine)
+    assert not process_tree.is_alive(engine)
     wait_for(lambda: not lab.marked(job), 5.0, "no process of it left")
     assert lab.reserved() == 0
     if case.code != "ok":
@@ -206,9 +206,9 @@ def test_whatever_an_engine_does_comes_to_an_outcome(lab: Lab, name: str) -> Non
 
 
 def _resident_mib(process: Identity) -> float:
-    stat = tree.stat_of(process.pid)
+    stat = process_tree.stat_of(process.pid)
     assert stat is not None
-    return stat.rss_pages * tree.PAGE_BYTES / 2**20
+    return stat.rss_pages * process_tree.PAGE_BYTES / 2**20
 
 
 @pytest.mark.parametrize("name", ["the attempt removed", "work a pipe", "the log a pipe", "the log a link"])
@@ -225,7 +225,7 @@ def test_a_consumer_that_starts_meanwhile_comes_to_the_same_outcome(lab: Lab, na
     spoil_all(lab, job, case)
     assert case.code in [code for _, _, code in lab.attempts(job)]
     assert len(lab.attempts(job)) <= 4
-    assert not tree.is_alive(engine)
+    assert not process_tree.is_alive(engine)
     wait_for(lambda: not lab.marked(job), 5.0, "no process of it left")
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from qmrunner import private, untrusted
+from qmrunner.attempt.directory import AttemptFolder, LogProblem, make_log
 from qmrunner.errors import NotReadyError
-from qmrunner.runtime.folders import AttemptFolder, LogProblem, make_log
 from tests.support import ROOT, Daemon, Home, ended_daemons, missing
 
 NOBODY = 65534

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from qmrunner.guardian import peers, process_tree, spawner
 from qmrunner.host.sockets import bind_short
 from qmrunner.queue import listen_for_wake, send_wake
-from qmrunner.runtime import peers, spawner, tree
-from tests.runtime.conftest import Spawner
+from tests.processes import Spawner
 from tests.support import ROOT, missing, wait_for
 
 _DEEP = 30_000
@@ -171,7 +171,7 @@ def test_a_directory_that_is_no_attempt_gives_a_guardian_nothing_to_run(spawning
     """Who may speak to the spawner may hand over any folder: without an order in it nothing is started."""
     (tmp_path / "a" / "b" / "empty").mkdir(parents=True)
     pid = spawning.client.guard(tmp_path / "a" / "b" / "empty")
-    wait_for(lambda: tree.identity_of(pid) is None, 5.0, "the end of the guardian")
+    wait_for(lambda: process_tree.identity_of(pid) is None, 5.0, "the end of the guardian")
     assert spawning.guard("true").exit()["returncode"] == 0
 
 
@@ -188,8 +188,8 @@ def test_no_junk_ends_a_guardian(spawning: Spawner) -> None:
     for name, data in JUNK.items():
         say(socket.SOCK_STREAM, path, data + b"\n")
         say(socket.SOCK_STREAM, path, data, descriptors=3)
-        assert tree.is_alive(identity), name
-    assert tree.is_alive(engine)
+        assert process_tree.is_alive(identity), name
+    assert process_tree.is_alive(engine)
     wait_for(lambda: open_files(identity.pid) <= before, 10.0, "all connections given back")
     attempt.stop("cancel", 0.3)
     assert attempt.exit()["stop_reason"] == "cancel"
@@ -224,7 +224,7 @@ def test_a_guardian_hears_no_other_user(spawning: Spawner, open_to_all: None) ->
     for level in (path, *path.parents[:2]):
         os.chmod(level, 0o777)
     assert as_nobody("SOCK_STREAM", path, '{"op":"stop","reason":"cancel","grace_s":0}\n') == b""
-    assert tree.is_alive(engine)
+    assert process_tree.is_alive(engine)
 
 
 @pytest.mark.parametrize("name", ["exit.json", "exit.json.new", "guardian.json.new"])
@@ -245,7 +245,7 @@ def test_what_lies_in_place_of_a_record_is_none(
     folder = tmp_path / "a" / "b" / "1"
     (folder / "work").mkdir(parents=True)
     put(folder / name)
-    from qmrunner.runtime.folders import AttemptFolder
+    from qmrunner.attempt.directory import AttemptFolder
 
     attempt = AttemptFolder(folder)
     assert attempt.exit_record() is None
@@ -282,8 +282,8 @@ def test_what_listens_in_place_of_a_guardian_is_not_believed(tmp_path: Path) -> 
     """An engine that put a socket of its own there; the guardian is known by who forked it."""
     from types import SimpleNamespace
 
-    from qmrunner.runtime.folders import AttemptFolder
-    from qmrunner.runtime.follower import Follower
+    from qmrunner.attempt.directory import AttemptFolder
+    from qmrunner.attempt.monitor import Follower
 
     folder = tmp_path / "job" / "step" / "1"
     (folder / "work").mkdir(parents=True)
@@ -292,7 +292,7 @@ def test_what_listens_in_place_of_a_guardian_is_not_believed(tmp_path: Path) -> 
     listener.listen(4)
     other = subprocess.Popen(["sleep", "60"])
     try:
-        known = tree.identity_of(other.pid)
+        known = process_tree.identity_of(other.pid)
         live = SimpleNamespace(folder=AttemptFolder(folder, known), log=tmp_path / "log", engine_pid=None, bell=0)
         engine = SimpleNamespace(reader=lambda _: None)
         live.step = None

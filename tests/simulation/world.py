@@ -20,7 +20,7 @@ from qmrunner.model.leases import LeaseJudge
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Deferred, Ending, Finished, Limits, Lost, Verdict
 from qmrunner.model.states import ATTEMPT_LIVE, JOB_FINAL, StepState
-from qmrunner.store import candidates, claims, operator_actions, workers
+from qmrunner.store import claims, operator_actions, ready_steps, workers
 from qmrunner.store import jobs as job_store
 from qmrunner.store.advance import accept
 from qmrunner.store.claims import Claim
@@ -244,7 +244,7 @@ class World:
 
     def _claim(self, machine: Machine) -> None:
         assert machine.worker is not None
-        if len(machine.engines) >= SLOTS.slots or not candidates.any_ready(self.connection, self._wall(machine)):
+        if len(machine.engines) >= SLOTS.slots or not ready_steps.any_ready(self.connection, self._wall(machine)):
             return
         with self.act() as connection:
             claim = claims.claim(connection, self._wall(machine), machine.worker, SLOTS, PATHS)

@@ -10,7 +10,7 @@ from qmrunner.model.jobs import Demand, Job, Plan, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
 from qmrunner.model.states import AttemptState
-from qmrunner.store import candidates, claims, workers
+from qmrunner.store import claims, ready_steps, workers
 from qmrunner.store.finish import deaths_since
 from qmrunner.store.tables import control
 from tests.store.work import BIG, CANCEL, CHAIN, FAIL, HOLD, ONE, PATHS, REQUEUE, SUCCEED, Work, Workflow, spec
@@ -200,8 +200,8 @@ def test_a_delayed_step_is_left_alone_until_its_time(work: Work) -> None:
     work.now += 29
     assert work.claim(claim.worker_id) is None
     with work.store.read() as connection:
-        assert not candidates.any_ready(connection, work.now)
-        assert candidates.next_ready_at(connection, work.now) == work.now + 1
+        assert not ready_steps.any_ready(connection, work.now)
+        assert ready_steps.next_ready_at(connection, work.now) == work.now + 1
     work.now += 1
     again = work.claimed(claim.worker_id)
     assert again.step.retries == 1

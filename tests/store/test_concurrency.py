@@ -14,7 +14,7 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 
 from qmrunner.model.jobs import Job, Plan, Step
-from qmrunner.store import candidates, claims, schema
+from qmrunner.store import claims, ready_steps, schema
 from qmrunner.store.session import Store, StoreUnavailable
 from tests.store.work import BIG, CHAIN, ONE, PATHS, SUCCEED, Work, Workflow, spec
 from tests.support import together, wait_for
@@ -150,7 +150,7 @@ def test_a_look_at_what_is_ready_in_a_new_store_reads_no_table_again_and_again(
     asked: list[tuple[str, Any]] = []
     event.listen(work.store.engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
     with work.store.read() as connection:
-        assert len(candidates.best(connection, time.time())) == 64
+        assert len(ready_steps.best(connection, time.time())) == 64
         statement, values = next(one for one in asked if "passed_over" in one[0])
         plan = [row[0] for row in connection.exec_driver_sql(f"EXPLAIN ANALYZE {statement}", values)]
     scans = [line for line in plan if "Seq Scan" in line and "never executed" not in line]

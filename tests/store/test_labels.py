@@ -9,7 +9,7 @@ import pytest
 from qmrunner.model import labels
 from qmrunner.model.jobs import Demand
 from qmrunner.model.packing import Capacity
-from qmrunner.store import candidates, workers
+from qmrunner.store import ready_steps, workers
 from tests.store.work import BIG, ONE, Work, Workflow, spec
 
 PLAIN = Capacity(slots=2, cores=2, memory_mib=1000)
@@ -47,9 +47,9 @@ def test_more_steps_for_others_than_a_claim_looks_at_hide_nothing(work: Work) ->
 def test_the_cheap_look_before_a_claim_sees_only_what_this_worker_may_take(work: Work) -> None:
     work.job(requires=("ssd",))
     with work.store.read() as connection:
-        assert not candidates.any_ready(connection, work.now)
-        assert not candidates.any_ready(connection, work.now, ("gpu",))
-        assert candidates.any_ready(connection, work.now, LARGE.labels)
+        assert not ready_steps.any_ready(connection, work.now)
+        assert not ready_steps.any_ready(connection, work.now, ("gpu",))
+        assert ready_steps.any_ready(connection, work.now, LARGE.labels)
 
 
 def test_a_step_whose_label_no_worker_has_waits_and_is_not_held(work: Work) -> None:

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
+from qmrunner.model.disk_space import Room
 from qmrunner.model.jobs import Demand
 from qmrunner.model.packing import Capacity, can_ever_fit
-from qmrunner.model.space import Room
 from qmrunner.model.states import JobState
 from qmrunner.store import workers
 from qmrunner.store.claims import Claim

@@ -10,14 +10,16 @@ import pytest
 from sqlalchemy import Connection
 
 from qmrunner.app import App
-from qmrunner.runtime import machine, tree
-from qmrunner.runtime import worker as worker_module
-from qmrunner.runtime.adoption import reclaim
-from qmrunner.runtime.pilot import Pilot
-from qmrunner.runtime.worker import Worker
+from qmrunner.guardian import process_tree
+from qmrunner.host import capacity as host_capacity
 from qmrunner.store import workers
 from qmrunner.store.session import StoreUnavailable
-from qmrunner.workflows import submission
+from qmrunner.submission import kinds
+from qmrunner.submission.submit import submit
+from qmrunner.worker import claim_loop as worker_module
+from qmrunner.worker.adoption import reclaim
+from qmrunner.worker.claim_loop import Worker
+from qmrunner.worker.lifetime import Pilot
 from tests.support import ROOT, Home
 
 WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
@@ -57,7 +59,7 @@ def lose_answer(app: App, monkeypatch: pytest.MonkeyPatch, *, taken: bool) -> No
 def water(app: App) -> str:
     path = app.settings.home.parent / "water.xyz"
     path.write_text(WATER)
-    return app.submit(submission.xtb(str(path)))
+    return submit(app, kinds.xtb(str(path))).job_id
 
 
 def test_a_job_whose_commit_got_through_is_acknowledged_and_keeps_its_files(
@@ -81,10 +83,10 @@ def test_a_claim_whose_answer_got_lost_is_found_and_the_step_is_ready_again(
     home: Home, app: App, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = water(app)
-    capacity = machine.capacity(home.settings)
+    capacity = host_capacity.capacity(home.settings)
     with app.store.write() as connection:
         number = workers.register(
-            connection, 1.0, name="here", host="here", identity=tree.myself().as_dict(), home_id=app.home_id(),
+            connection, 1.0, name="here", host="here", identity=process_tree.myself().as_dict(), home_id=app.home_id(),
             home=str(home.path), capacity=capacity, version="0",
         )  # fmt: skip
     worker = Worker(app, number, capacity, Pilot())

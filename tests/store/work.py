@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import select
 
+from qmrunner.model.disk_space import Room
 from qmrunner.model.jobs import Demand, Job, JobEnd, Plan, Step, StepSpec, Submission
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
-from qmrunner.model.space import Room
 from qmrunner.model.states import AttemptState, JobState, StepState
 from qmrunner.store import claims, jobs, operator_actions, workers
 from qmrunner.store.advance import accept

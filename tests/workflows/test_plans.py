@@ -13,7 +13,8 @@ import pytest
 from qmrunner.errors import UsageError
 from qmrunner.model.jobs import KINDS, Demand, Evidence, Job, JobEnd, Plan, Step, StepSpec, Submission, may_start
 from qmrunner.model.states import JobState, StepState
-from qmrunner.workflows import WORKFLOWS, engines_needed, submission, workflow
+from qmrunner.submission import kinds
+from qmrunner.workflows import WORKFLOWS, engines_needed, workflow
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 XYZ = b"3\n\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
@@ -94,20 +95,20 @@ def names(specs: Sequence[StepSpec]) -> list[str]:
 
 @pytest.fixture
 def ethanol() -> Job:
-    return job_of(submission.nmr("CCO"))
+    return job_of(kinds.nmr("CCO"))
 
 
 @pytest.fixture
 def water(tmp_path: Any) -> Job:
     (tmp_path / "w.xyz").write_bytes(XYZ)
-    return job_of(submission.nmr(str(tmp_path / "w.xyz"), solvent="vacuum", level="production"))
+    return job_of(kinds.nmr(str(tmp_path / "w.xyz"), solvent="vacuum", level="production"))
 
 
 @pytest.fixture
 def user_run(tmp_path: Any) -> Job:
     (tmp_path / "w.xyz").write_bytes(XYZ)
     (tmp_path / "x.inp").write_text("$end\n")
-    return job_of(submission.xtb(str(tmp_path / "w.xyz"), ["--opt"], [str(tmp_path / "x.inp")]))
+    return job_of(kinds.xtb(str(tmp_path / "w.xyz"), ["--opt"], [str(tmp_path / "x.inp")]))
 
 
 def test_an_nmr_job_shows_all_its_steps_at_submission(ethanol: Job) -> None:
@@ -377,13 +378,13 @@ def test_a_pre_optimisation_that_made_another_molecule_is_not_done_without(ethan
 
 
 def test_steps_that_move_atoms_know_the_bonds_and_what_is_accepted(tmp_path: Any) -> None:
-    accepting = job_of(submission.nmr("CCO", allow_topology_change=True))
+    accepting = job_of(kinds.nmr("CCO", allow_topology_change=True))
     (tmp_path / "b2h6.xyz").write_text(DIBORANE)
-    bridged = job_of(submission.nmr(str(tmp_path / "b2h6.xyz")))
+    bridged = job_of(kinds.nmr(str(tmp_path / "b2h6.xyz")))
     for job, key in ((accepting, "allow_topology_change"), (bridged, "unclear_bonds")):
         for spec in workflow("nmr").plan(job, ()).add:
             if spec.task in ("optimise", "shifts"):
                 assert spec.params["bonds"] == job.params["bonds"]
                 assert spec.params[key]
-    plain = job_of(submission.nmr("CCO"))
+    plain = job_of(kinds.nmr("CCO"))
     assert not {"allow_topology_change", "unclear_bonds"}.intersection(plain.params)

@@ -12,7 +12,8 @@ from qmrunner.model.jobs import Evidence, Grant, Job, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.remedies import Failure, propose
 from qmrunner.model.states import StepState
-from qmrunner.workflows import submission, workflow
+from qmrunner.submission import kinds
+from qmrunner.workflows import workflow
 from tests.workflows.test_ensemble import Play, job_of
 
 SUMMARY = "Change in topology detected"
@@ -38,7 +39,7 @@ class GivenUp(Play):
 
 
 def prediction(kind: str = "nmr") -> Job:
-    make = submission.nmr if kind == "nmr" else submission.conformers
+    make = kinds.nmr if kind == "nmr" else kinds.conformers
     return job_of(make("CCO", conformers="crest"))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from qmrunner.engines.confine import Finding, arguments, escapes, listed, words
+from qmrunner.engines.confinement import Finding, arguments, escapes, listed, words
 from qmrunner.engines.xtb import confine as xtb
 
 _PROGRAM = "starts another program"

@@ -20,10 +20,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qmrunner.engines import openmp, structure
+from qmrunner.engines import openmp, structure_checks
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
-from qmrunner.engines.confine import Finding
-from qmrunner.engines.crest import confine, judge, remedies, salvage
+from qmrunner.engines.confinement import Finding
+from qmrunner.engines.crest import confine, remedies, salvage
+from qmrunner.engines.crest import interpret as crest_interpret
 from qmrunner.engines.crest.progress import CrestReader
 from qmrunner.engines.crest.salvage import Salvage
 from qmrunner.engines.xtb.engine import checked_args, plain_name
@@ -94,7 +95,7 @@ class Crest:
                 "input_missing", f"{name} is not among the files of this job", remedy="submit it with the job"
             )
         charge = openmp.value_of(args, ("--chrg", "-chrg"))
-        symbols = structure.check(
+        symbols = structure_checks.check(
             source,
             name,
             charge=0 if charge is None else openmp.integer(charge),
@@ -133,7 +134,7 @@ class Crest:
 
     def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
         """See Engine. Conformers come in the order of `crest_conformers.xyz`, lowest energy first."""
-        return judge.interpret(step, self._arguments(step), directory, log, exit)
+        return crest_interpret.interpret(step, self._arguments(step), directory, log, exit)
 
     def remedies(self, task: str) -> Sequence[Remedy]:
         """What may help, best first."""
@@ -187,7 +188,7 @@ def _resume(
     step: Step, args: Sequence[str], previous: Path | None, symbols: Sequence[str]
 ) -> tuple[Salvage | None, tuple[str, ...]]:
     """What to sort instead of searching, if anything, and the note that says so."""
-    if not judge.searches(args):
+    if not crest_interpret.searches(args):
         return None, ()
     if previous is None:
         # A step in hand still has the number of the attempt before this one.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qmrunner import untrusted
-from qmrunner.engines.confine import listed
+from qmrunner.engines.confinement import listed
 from qmrunner.engines.flags import Flags, Kind, name_of
 
 _KNOWN = (

@@ -13,10 +13,10 @@ import re
 from collections.abc import Mapping
 from itertools import takewhile
 
-from qmrunner.engines.confine import Finding, escapes, words
-from qmrunner.engines.nwchem import reader
-from qmrunner.engines.nwchem.allowed import Modules
-from qmrunner.engines.nwchem.reader import FOLDERS, Line, Statement, lower
+from qmrunner.engines.confinement import Finding, escapes, words
+from qmrunner.engines.nwchem.input import reader
+from qmrunner.engines.nwchem.input.allowed import Modules
+from qmrunner.engines.nwchem.input.reader import FOLDERS, Line, Statement, lower
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _END = re.compile(rb"\r\n|\r|\n")

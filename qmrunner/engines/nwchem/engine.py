@@ -9,20 +9,10 @@ from typing import Any
 
 from qmrunner import untrusted
 from qmrunner.engines.base import Context, Installed, Which
-from qmrunner.engines.confine import Finding
-from qmrunner.engines.nwchem import (
-    confine,
-    deck,
-    hessian,
-    launch,
-    memory,
-    molecule,
-    outcome,
-    reader,
-    remedies,
-    restart,
-    sizes,
-)
+from qmrunner.engines.confinement import Finding
+from qmrunner.engines.nwchem import confine, hessian, launch, remedies, resources, restart
+from qmrunner.engines.nwchem import interpret as nwchem_interpret
+from qmrunner.engines.nwchem.input import generated_deck, memory, reader, user_deck
 from qmrunner.engines.nwchem.progress import NWChemReader
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
@@ -61,9 +51,9 @@ class NWChem:
     def demand(self, task: str, params: Mapping[str, Any]) -> Demand:
         """The reservation by rule; needs `atoms` and `basis` for a molecule."""
         if task == "deck":
-            return sizes.demand_of_deck(params.get("memory_mib_per_rank"))
+            return resources.demand_of_deck(params.get("memory_mib_per_rank"))
         basis, cosmo = str(params.get("basis", "6-31G*")), params.get("cosmo") is not None
-        return sizes.demand_of_molecule(task, params["atoms"], basis, cosmo)
+        return resources.demand_of_molecule(task, params["atoms"], basis, cosmo)
 
     def prepare(self, step: Step, context: Context) -> Command:
         """The attempt's command. Raises QmrunnerError when an input is missing or NWChem cannot be started."""
@@ -89,7 +79,7 @@ class NWChem:
 
     def reader(self, step: Step, directory: Path | None = None) -> NWChemReader:
         """A fresh reader of the output; the deck in `directory` tells whose energy each task's is."""
-        tasks = outcome.deck_of(step, directory).tasks if directory is not None else ()
+        tasks = nwchem_interpret.deck_of(step, directory).tasks if directory is not None else ()
         return NWChemReader(known_work=step.task != "deck", asked=tasks)
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:
@@ -98,7 +88,7 @@ class NWChem:
 
     def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
         """What the attempt came to; writes ``geometry.xyz`` into `directory` when there is an optimised geometry."""
-        return outcome.interpret(step, directory, log, exit)
+        return nwchem_interpret.interpret(step, directory, log, exit)
 
     def remedies(self, task: str) -> Sequence[Remedy]:
         """What may help, best first."""
@@ -110,10 +100,10 @@ def _ranks(step: Step, context: Context) -> int:
     grant = context.grant
     if step.task == "deck":
         asked = memory.asked(_deck_text(step, context)[1], _beside(context))
-        per_rank = sizes.BASE_MIB_PER_RANK + (asked.total_mib if asked else sizes.LOCAL_MIB_PER_RANK)
-        ranks = max(1, min(grant.cores, (grant.memory_mib - sizes.LAUNCHER_MIB) // per_rank))
+        per_rank = resources.BASE_MIB_PER_RANK + (asked.total_mib if asked else resources.LOCAL_MIB_PER_RANK)
+        ranks = max(1, min(grant.cores, (grant.memory_mib - resources.LAUNCHER_MIB) // per_rank))
     else:
-        ranks = sizes.ranks_that_fit(grant.cores, grant.memory_mib, _arenas(step))
+        ranks = resources.ranks_that_fit(grant.cores, grant.memory_mib, _arenas(step))
     if not context.installed.facts.get("progress_rank"):
         return ranks
     if grant.cores < 2:
@@ -125,10 +115,10 @@ def _ranks(step: Step, context: Context) -> int:
     return max(2, ranks)
 
 
-def _arenas(step: Step) -> sizes.Arenas:
+def _arenas(step: Step) -> resources.Arenas:
     """What our own deck for this step needs."""
-    method = molecule.Method.from_params(step.params)
-    return sizes.arenas(step.task, step.params.get("atoms") or (), method.basis, method.cosmo is not None)
+    method = generated_deck.Method.from_params(step.params)
+    return resources.arenas(step.task, step.params.get("atoms") or (), method.basis, method.cosmo is not None)
 
 
 def _deck_text(step: Step, context: Context) -> tuple[str, str]:
@@ -155,8 +145,8 @@ def _deck_work(step: Step, context: Context, ranks: int) -> Command:
         if other in (".", "..") or "/" in other or "\0" in other:
             raise UsageError("input_error", f"{other!r} cannot be the name of an input file.")
     beside = _beside(context)
-    asked = deck.check_deck(text, beside)
-    rewritten = deck.rewrite(text, ranks, context.grant.memory_mib, step.params, beside)
+    asked = user_deck.check_deck(text, beside)
+    rewritten = user_deck.rewrite(text, ranks, context.grant.memory_mib, step.params, beside)
     notes = [*rewritten.notes]
     if asked is not None:
         each = f"{asked.total_mib} MiB for each of {ranks} rank{'s' if ranks > 1 else ''}, as the deck asks"
@@ -175,15 +165,15 @@ def _molecule_work(step: Step, context: Context, ranks: int) -> Command:
         raise UsageError(
             "input_error", f"NWChem has no task {step.task!r}.", remedy=f"Choose one of {', '.join(TASKS)}."
         )
-    method = molecule.Method.from_params(step.params)
+    method = generated_deck.Method.from_params(step.params)
     source = context.inputs.get("geometry") or context.inputs.get("start")
     if source is None:
         raise QmrunnerError("input_missing", f"The step {step.name} has no geometry.")
-    geometry = molecule.read_xyz(source, step.params.get("atoms"))
+    geometry = generated_deck.read_xyz(source, step.params.get("atoms"))
     cached = _cached_mib(step.task, context.grant, ranks, geometry, method)
-    words = sizes.cached_words(ranks, cached)
-    need = sizes.arenas(step.task, geometry.atoms, method.basis, method.cosmo is not None)
-    memory = sizes.memory_directive(ranks, context.grant.memory_mib, need, cached, step.params.get("memory_arena"))
+    words = resources.cached_words(ranks, cached)
+    need = resources.arenas(step.task, geometry.atoms, method.basis, method.cosmo is not None)
+    memory = resources.memory_directive(ranks, context.grant.memory_mib, need, cached, step.params.get("memory_arena"))
     compose = _shielding if step.task == "shielding" else _optimisation
     # A remedy may have found the step's own input, or anything but orbitals, the better place to go on from.
     resume_from = step.params.get("resume_from")
@@ -193,8 +183,8 @@ def _molecule_work(step: Step, context: Context, ranks: int) -> Command:
         notes = ("geometry: the structure as it was, for no better one is there", *notes)
     notes = (f"memory: `{memory}` per rank", f"integrals: {_INTEGRALS[bool(words)]}", *notes)
     return Command(
-        argv=(molecule.DECK,),
-        files={molecule.DECK: text, restart.MARKER: point.marker, **files},
+        argv=(generated_deck.DECK,),
+        files={generated_deck.DECK: text, restart.MARKER: point.marker, **files},
         copies=point.copies,
         notes=(*notes, *_resume_notes(point, context.previous)),
     )
@@ -209,30 +199,44 @@ _INTEGRALS = {
 
 
 def _shielding(
-    context: Context, orbitals: bool, method: molecule.Method, geometry: molecule.Geometry, memory: str, words: int
+    context: Context,
+    orbitals: bool,
+    method: generated_deck.Method,
+    geometry: generated_deck.Geometry,
+    memory: str,
+    words: int,
 ) -> _Composed:
     point = restart.resume_shielding(context.previous if orbitals else None)
     notes: tuple[str, ...] = ()
     vectors = context.inputs.get("vectors") if orbitals else None
     if point is restart.FRESH and vectors is not None and restart.records_ok(vectors):
         # Measured (ethanol, 6-31G*): 3 SCF iterations instead of 9, shieldings equal within 0.0003 ppm.
-        point = replace(point, copies={molecule.GUESS: vectors})
+        point = replace(point, copies={generated_deck.GUESS: vectors})
         notes = ("guess: orbitals of the optimisation, at this geometry and in this basis",)
-    start = molecule.Start(guess=molecule.GUESS in point.copies, response=point.rung == "response", cached_words=words)
-    return point, molecule.shielding_deck(method, geometry, memory, start), {}, notes
+    start = generated_deck.Start(
+        guess=generated_deck.GUESS in point.copies, response=point.rung == "response", cached_words=words
+    )
+    return point, generated_deck.shielding_deck(method, geometry, memory, start), {}, notes
 
 
 def _optimisation(
-    context: Context, orbitals: bool, method: molecule.Method, geometry: molecule.Geometry, memory: str, words: int
+    context: Context,
+    orbitals: bool,
+    method: generated_deck.Method,
+    geometry: generated_deck.Geometry,
+    memory: str,
+    words: int,
 ) -> _Composed:
     # A database keeps the internal coordinates that it was made with, and Cartesian ones are asked for instead of them.
     point = restart.resume_optimisation(context.previous, geometry.atoms, orbitals, database=not method.cartesian)
     if point.rung == "restart":
-        return point, molecule.continue_deck(method, memory), {}, ()
+        return point, generated_deck.continue_deck(method, memory), {}, ()
     given = context.inputs.get("hessian")
     found = hessian.from_xtb(given, len(geometry.atoms)) if given is not None else None
-    start = molecule.Start(guess=molecule.GUESS in point.copies, hessian=found is not None, cached_words=words)
-    text = molecule.optimise_deck(method, point.geometry or geometry, memory, start)
+    start = generated_deck.Start(
+        guess=generated_deck.GUESS in point.copies, hessian=found is not None, cached_words=words
+    )
+    text = generated_deck.optimise_deck(method, point.geometry or geometry, memory, start)
     files = {hessian.FILE: found} if found is not None else {}
     return point, text, files, (f"hessian: {'of xTB' if found else 'NWChem guesses it'}",)
 
@@ -243,7 +247,11 @@ def _resume_notes(point: restart.ResumePoint, previous: Path | None) -> tuple[st
     return ("resume: nothing usable was left, started afresh",) if previous is not None else ()
 
 
-def _cached_mib(task: str, grant: Grant, ranks: int, geometry: molecule.Geometry, method: molecule.Method) -> int:
+def _cached_mib(
+    task: str, grant: Grant, ranks: int, geometry: generated_deck.Geometry, method: generated_deck.Method
+) -> int:
     """Memory for two-electron integrals, where the grant has it."""
-    wanted = sizes.demand_of_molecule(task, geometry.atoms, method.basis, method.cosmo is not None).memory_mib(ranks)
-    return sizes.cached_integrals_mib(geometry.atoms, method.basis) if grant.memory_mib >= wanted else 0
+    wanted = resources.demand_of_molecule(task, geometry.atoms, method.basis, method.cosmo is not None).memory_mib(
+        ranks
+    )
+    return resources.cached_integrals_mib(geometry.atoms, method.basis) if grant.memory_mib >= wanted else 0

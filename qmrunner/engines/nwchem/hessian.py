@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 
 from qmrunner import untrusted
-from qmrunner.engines.nwchem.molecule import PREFIX
+from qmrunner.engines.nwchem.input.generated_deck import PREFIX
 
 FILE = f"{PREFIX}.hess"
 

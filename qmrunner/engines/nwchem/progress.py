@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from qmrunner.engines.nwchem import shares
-from qmrunner.engines.nwchem.asked import Asked
-from qmrunner.engines.nwchem.tasks import TaskReader
+from qmrunner.engines.nwchem import progress_shares
+from qmrunner.engines.nwchem.input.asked import Asked
+from qmrunner.engines.nwchem.output.tasks import TaskReader
 from qmrunner.model.jobs import Progress
 
 _STEP = re.compile(r"^@\s+(\d+)\s+(-?\d+\.\d+)\s+\S+\s+(\d+\.\d+)(?:\s+\d+\.\d+){2}\s+(\d+\.\d+)")
@@ -43,7 +43,7 @@ class NWChemReader:
     def __init__(self, known_work: bool = True, asked: Sequence[Asked] = ()) -> None:
         self._step: int | None = None
         self._phase: str | None = None
-        self._work = shares.Work() if known_work else None
+        self._work = progress_shares.Work() if known_work else None
         self._tasks = TaskReader(asked, "")
         self._number = 0
         self._energy: float | None = None

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from qmrunner import untrusted
-from qmrunner.engines.nwchem.asked import Asked
-from qmrunner.engines.nwchem.errquit import AbortReader
-from qmrunner.engines.nwchem.remarks import Remarks
-from qmrunner.engines.nwchem.tasks import TaskReader
+from qmrunner.engines.nwchem.input.asked import Asked
+from qmrunner.engines.nwchem.input.remarks import Remarks
+from qmrunner.engines.nwchem.output.errquit import AbortReader
+from qmrunner.engines.nwchem.output.tasks import TaskReader
 
 _STEP = re.compile(r"^@\s+(\d+)\s+-?\d+\.\d+")
 _SHIELDED = re.compile(r"Atom:\s+(\d+)\s+([A-Z][a-z]?)")

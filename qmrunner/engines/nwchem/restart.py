@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qmrunner import untrusted
-from qmrunner.engines.nwchem import rtdb
-from qmrunner.engines.nwchem.molecule import GUESS, PREFIX, Geometry, read_xyz
+from qmrunner.engines.nwchem.input.generated_deck import GUESS, PREFIX, Geometry, read_xyz
+from qmrunner.engines.nwchem.output import rtdb
 from qmrunner.errors import QmrunnerError
 
 SNAPSHOTS = "checkpoint"  # beside the work folder

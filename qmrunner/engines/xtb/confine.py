@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from qmrunner.engines.confine import Finding, arguments, escapes, lines_of, listed, words
+from qmrunner.engines.confinement import Finding, arguments, escapes, lines_of, listed, words
 
 _PROGRAM = "starts another program"
 _OPTIONS = {"driver": _PROGRAM, "orca": _PROGRAM, "mopac": _PROGRAM, "tm": _PROGRAM, "screen": _PROGRAM}

@@ -17,10 +17,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from qmrunner.engines import openmp, structure
+from qmrunner.engines import openmp, structure_checks
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
-from qmrunner.engines.confine import Finding
-from qmrunner.engines.xtb import confine, judge, remedies
+from qmrunner.engines.confinement import Finding
+from qmrunner.engines.xtb import confine, remedies
+from qmrunner.engines.xtb import interpret as xtb_interpret
 from qmrunner.engines.xtb.progress import XtbReader
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Reach, Step
@@ -79,7 +80,7 @@ class Xtb:
             raise UsageError(
                 "input_missing", f"{name} is not among the files of this job", remedy="submit it with the job"
             )
-        structure.check(source, name, **_electrons(args, context.inputs))
+        structure_checks.check(source, name, **_electrons(args, context.inputs))
         inputs = {name: source} if step.task == "optimise" else dict(context.inputs)
         args, notes = _own_options(args, inputs, context.grant)
         return Command(
@@ -105,7 +106,7 @@ class Xtb:
 
     def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
         """See Engine. Where `optimise` succeeded, `geometry.xyz` is in `directory` afterwards."""
-        return judge.interpret(step, self._arguments(step), directory, log, exit)
+        return xtb_interpret.interpret(step, self._arguments(step), directory, log, exit)
 
     def remedies(self, task: str) -> Sequence[Remedy]:
         """What may help, best first."""
@@ -177,12 +178,12 @@ def checked_args(args: Sequence[str], refused: Sequence[str]) -> list[str]:
 
 def _electrons(args: Sequence[str], inputs: Mapping[str, Path]) -> dict[str, int | None]:
     """Charge and unpaired electrons to check the structure with; none where a file may say otherwise."""
-    if any(name in inputs or name in args for name in judge.CONTROL_FILES):
+    if any(name in inputs or name in args for name in xtb_interpret.CONTROL_FILES):
         return {}
-    charge = openmp.value_of(args, judge.CHARGE)
+    charge = openmp.value_of(args, xtb_interpret.CHARGE)
     return {
         "charge": 0 if charge is None else openmp.integer(charge),
-        "unpaired": openmp.integer(openmp.value_of(args, judge.UHF)),
+        "unpaired": openmp.integer(openmp.value_of(args, xtb_interpret.UHF)),
     }
 
 

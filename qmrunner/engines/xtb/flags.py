@@ -4,7 +4,7 @@ all."""
 
 from __future__ import annotations
 
-from qmrunner.engines.confine import listed
+from qmrunner.engines.confinement import listed
 from qmrunner.engines.flags import Flags, Kind
 
 _LEVELS = (

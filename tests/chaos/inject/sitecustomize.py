@@ -45,8 +45,8 @@ class Chaos:
         """supervisor, consumer, spawner, guardian or command: told by the command line once that is there."""
         if self.role is None:
             words = " ".join(sys.argv[:2])
-            known = ("consumer", "spawner")
-            self.role = next((name for name in known if f"runtime/{name}" in words), None) or (
+            known = {"consumer": "worker/process", "spawner": "guardian/spawner"}
+            self.role = next((name for name, module in known.items() if module in words), None) or (
                 "supervisor" if words.endswith(" run") else "command"
             )
         return self.role

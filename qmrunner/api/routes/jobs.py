@@ -1,0 +1,168 @@
+"""Routes of jobs: hand in, list, look, move."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import StreamingResponse
+
+from qmrunner.api import schemas
+from qmrunner.api.access import Caller, needs
+from qmrunner.api.errors import Json, errors
+from qmrunner.api.files import Opened, published_file, published_files
+from qmrunner.api.service import Service, service_of
+from qmrunner.api.upload.forms import PRINTABLE
+from qmrunner.api.upload.request import receive
+from qmrunner.reports import status, why
+from qmrunner.store import jobs as job_store
+from qmrunner.store import operator_actions
+
+_DOWNLOAD_WAIT_S = 20.0
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=errors(400, 401, 403, 404, 422, 429, 503))
+Reader = Annotated[Caller, Depends(needs("read"))]
+Writer = Annotated[Caller, Depends(needs("write"))]
+Sender = Annotated[Caller, Depends(needs("write", None))]
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=schemas.Accepted,
+    responses={
+        200: {"model": schemas.Accepted, "description": "The job that was handed in with this key before."},
+        **errors(408, 409, 413, 415),
+    },
+)
+async def submit(request: Request, caller: Sender) -> Json:
+    """Hand in a job. It is stored durably when its id is answered.
+
+    As JSON, or as multipart/form-data with the JSON in a part `job` and each file in a part `file`, the input first.
+    With an `Idempotency-Key`, the same request again answers 200 and the same id, and another one with that key 409.
+    """
+    service = service_of(request)
+    accepted = await receive(service, request.app.state.children, request, caller)
+    location = {"Location": f"/v1/jobs/{accepted.job_id}"}
+    return Json({"id": accepted.job_id}, 201 if accepted.new else 200, location)
+
+
+@router.get("", response_model=schemas.JobPage)
+async def listing(
+    request: Request,
+    _: Reader,
+    state: Annotated[list[schemas.JobState], Query(description="Only these states.")] = [],  # noqa: B006
+    kind: Annotated[list[schemas.Kind], Query(description="Only these kinds.")] = [],  # noqa: B006
+    name: Annotated[str | None, Query(max_length=200, pattern=PRINTABLE, description="A part of the name.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,15}$", description="`next` of the page before.")] = None,
+) -> Json:
+    """Jobs, the newest first."""
+    service = service_of(request)
+    before = None if cursor is None else int(cursor)
+    return Json(
+        await service.ask(lambda: status.page(service.app, limit, before=before, states=state, kinds=kind, name=name))
+    )
+
+
+@router.get("/{job_id}", response_model=schemas.JobAnswer)
+async def job(request: Request, job_id: str, _: Reader) -> Json:
+    """One job with its steps and their progress."""
+    return Json(_without(await look(request, status.job_view, job_id), "log"))
+
+
+@router.get("/{job_id}/why", response_model=schemas.WhyAnswer)
+async def explain(request: Request, job_id: str, _: Reader) -> Json:
+    """What is happening or went wrong, the line of evidence, and what to do next."""
+    return Json(_without(await look(request, why.view, job_id), "log"))
+
+
+@router.get("/{job_id}/result", response_model=schemas.ResultAnswer, responses=errors(409))
+async def result(request: Request, job_id: str, _: Reader) -> Json:
+    """Shifts, energies and files of a job that succeeded; 409 before that."""
+    return Json(_without(await look(request, status.result_view, job_id), "folder"))
+
+
+@router.get("/{job_id}/files", response_model=schemas.FileList)
+async def files(request: Request, job_id: str, _: Reader) -> Json:
+    """What the job has published so far, its input included."""
+    found = await look(request, published_files, job_id)
+    return Json({"files": [{"name": name, "bytes": size} for name, size in found]})
+
+
+@router.get(
+    "/{job_id}/files/{name:path}",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/octet-stream": {}}, "description": "The file, byte for byte."},
+    },
+)
+async def download(request: Request, job_id: str, name: str, _: Reader) -> StreamingResponse:
+    """One published file."""
+    await request.state.held.enter_async_context(service_of(request).downloads.place(_DOWNLOAD_WAIT_S))
+    opened: Opened = await look(request, published_file, job_id, name)
+    headers = {
+        "Content-Length": str(opened.size),
+        "Content-Disposition": "attachment",  # an SVG or HTML of somebody's job is not to run as a page of ours
+        "X-Content-Type-Options": "nosniff",
+    }
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    request.state.held.callback(opened.file.close)
+    return StreamingResponse(opened.chunks(), headers=headers, media_type=kind)
+
+
+@router.post("/{job_id}/cancel", response_model=schemas.Moved, responses=errors(409))
+async def cancel(request: Request, job_id: str, _: Writer) -> Json:
+    """End a job: waiting steps at once, running engines by TERM and, after a grace, KILL."""
+    return await _move(request, operator_actions.cancel, job_id)
+
+
+@router.post("/{job_id}/retry", response_model=schemas.Moved, responses=errors(409))
+async def retry(
+    request: Request,
+    job_id: str,
+    _: Writer,
+    allow_altering: Annotated[bool, Query(description="Remedies of this job may alter the answer.")] = False,
+) -> Json:
+    """Run the unsuccessful steps of a failed or cancelled job again; finished steps are kept."""
+    return await _move(request, operator_actions.retry, job_id, allow_altering)
+
+
+@router.post("/{job_id}/hold", response_model=schemas.Moved, responses=errors(409))
+async def hold(request: Request, job_id: str, _: Writer) -> Json:
+    """Start no more steps of a job; running ones go on to their end."""
+    return await _move(request, operator_actions.hold, job_id)
+
+
+@router.post("/{job_id}/release", response_model=schemas.Moved, responses=errors(409))
+async def release(request: Request, job_id: str, _: Writer) -> Json:
+    """Let a held job go on."""
+    return await _move(request, operator_actions.release, job_id)
+
+
+async def look(request: Request, ask: Callable[..., Any], job_id: str, *more: Any) -> Any:
+    """What `ask(app, job_id, *more)` finds. Raises NotFoundError before that for an id that no job can have."""
+    service = service_of(request)
+    checked = job_store.checked_id(job_id)
+    return await service.ask(lambda: ask(service.app, checked, *more))
+
+
+async def _move(request: Request, verb: Callable[..., Any], job_id: str, *more: Any) -> Json:
+    service, checked = service_of(request), job_store.checked_id(job_id)
+    return Json(await service.ask(lambda: _moved(service, verb, checked, *more)))
+
+
+def _moved(service: Service, verb: Callable[..., Any], job_id: str, *more: Any) -> dict[str, Any]:
+    with service.app.store.write() as connection:
+        found = verb(connection, service.app.store.now(), job_id, *more)
+    service.app.queue.ring()
+    return {"id": found.id, "state": found.state, "cancel_requested": found.cancel_requested}
+
+
+def _without(value: Any, name: str) -> Any:
+    """A copy in which nothing is called `name`: paths of the server are nobody's business."""
+    if isinstance(value, dict):
+        return {key: _without(one, name) for key, one in value.items() if key != name}
+    return [_without(one, name) for one in value] if isinstance(value, list) else value

@@ -1,0 +1,1 @@
+"""What strangers upload: read, checked and parsed beside the server, never in it."""

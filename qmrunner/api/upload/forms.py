@@ -1,0 +1,111 @@
+"""What can be handed in, as JSON: one form for each kind of job, with the defaults of the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from qmrunner.submission.conformers import MAX_LOST_WEIGHT, TEMPERATURE_K
+from qmrunner.submission.molecule import MAX_ATOMS
+
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
+_WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
+_DECK = "start water\ngeometry\n load format xyz water.xyz\nend\nbasis\n * library 6-31g*\nend\ntask scf energy\n"
+
+
+class InlineFile(BaseModel):
+    """A text file in the request itself."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str = Field(min_length=1, max_length=4096, examples=["water.xyz"])
+    text: str = Field(examples=[_WATER])
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str | None = Field(None, max_length=200, pattern=PRINTABLE, description="A name for people.")
+    priority: int = Field(0, ge=-1000, le=1000, description="Higher runs first.")
+    fresh: bool = Field(False, description="Compute every step, also those computed before.")
+    allow_altering: bool = Field(False, description="Remedies of this job may alter the answer; each is on record.")
+    require: list[str] = Field([], max_length=20, description="Run only on workers that have these labels.")
+    files: list[InlineFile] = Field(
+        [],
+        max_length=100,
+        description="The input, and behind it what lies beside it. Multipart parts `file` come first.",
+    )
+
+
+class _Molecule(_Form):
+    smiles: str | None = Field(None, max_length=10_000, description="Instead of a file (.xyz, .mol or .sdf).")
+    solvent: str = Field("chloroform", max_length=100, description="One of 13 solvents, or vacuum.")
+    max_conformers: int | None = Field(None, le=10_000, description="Keep at most this many.")
+    max_lost_weight: float = Field(MAX_LOST_WEIGHT, description="Fail when failed conformers hold more of the weight.")
+    charge: int | None = Field(None, ge=-1000, le=1000, description="Total charge.")
+    multiplicity: int | None = Field(None, ge=-1000, le=1000, description="Spin multiplicity.")
+    temperature_k: float = Field(TEMPERATURE_K, description="For Boltzmann weights, kelvin.")
+    allow_topology_change: bool = Field(False, description="Keep structures that became another molecule, with a note.")
+
+
+class NmrForm(_Molecule):
+    """Predict 1H and 13C NMR shifts."""
+
+    kind: Literal["nmr"]
+    level: str = Field("draft", max_length=100, description="draft (6-31G*) or production (6-311+G(2d,p)).")
+    conformers: str = Field("none", max_length=100, description="auto, rdkit, crest or none.")
+    max_atoms: int = Field(MAX_ATOMS, ge=1, le=100_000, description="Refuse larger molecules.")
+
+
+class ConformersForm(_Molecule):
+    """Search conformers and rank them with xTB."""
+
+    kind: Literal["conformers"]
+    conformers: str = Field("auto", max_length=100, description="auto, rdkit, crest or none.")
+    max_atoms: int = Field(2 * MAX_ATOMS, ge=1, le=100_000, description="Refuse larger molecules.")
+
+
+class NwchemForm(_Form):
+    """Run an NWChem deck of your own: the first file."""
+
+    kind: Literal["nwchem"]
+
+
+class _Program(_Form):
+    args: list[Annotated[str, Field(max_length=4096)]] = Field(
+        [], max_length=200, description="Flags for the program.", examples=[["--opt", "tight"]]
+    )
+
+
+class XtbForm(_Program):
+    """Run xTB with flags of your own on the first file."""
+
+    kind: Literal["xtb"]
+
+
+class CrestForm(_Program):
+    """Run CREST with flags of your own on the first file."""
+
+    kind: Literal["crest"]
+
+
+Form = Annotated[NmrForm | ConformersForm | NwchemForm | XtbForm | CrestForm, Field(discriminator="kind")]
+FORM: TypeAdapter[NmrForm | ConformersForm | NwchemForm | XtbForm | CrestForm] = TypeAdapter(Form)
+
+EXAMPLES: dict[str, Any] = {
+    "nmr": {"summary": "Shifts of ethanol", "value": {"kind": "nmr", "smiles": "CCO", "solvent": "chloroform"}},
+    "xtb": {
+        "summary": "xTB optimises water",
+        "value": {"kind": "xtb", "args": ["--opt", "tight"], "files": [{"name": "water.xyz", "text": _WATER}]},
+    },
+    "nwchem": {
+        "summary": "A deck and the file it names",
+        "value": {
+            "kind": "nwchem",
+            "files": [{"name": "water.nw", "text": _DECK}, {"name": "water.xyz", "text": _WATER}],
+        },
+    },
+    "conformers": {
+        "summary": "Conformers of butane",
+        "value": {"kind": "conformers", "smiles": "CCCC", "conformers": "rdkit", "max_conformers": 3},
+    },
+}

@@ -1,0 +1,93 @@
+"""From a request to a stored job: received into a file, read and checked in a child, handed in once for each key."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from anyio import CancelScope, to_thread
+from starlette.requests import Request
+
+from qmrunner.api.access import Caller
+from qmrunner.api.service import Service
+from qmrunner.api.upload import bodies
+from qmrunner.api.upload.sandbox import Children
+from qmrunner.confinement import interpreter, policy
+from qmrunner.errors import UsageError
+from qmrunner.submission.submit import Accepted, submit
+
+_LONGEST_KEY = 100
+_LONGEST_WAIT_S = 60.0
+_PREFIX = "upload-"
+_LEFT_BEHIND_S = 3600.0  # no upload and its checks take so long
+
+
+async def receive(service: Service, children: Children, request: Request, caller: Caller) -> Accepted:
+    """Receive, check and store the job of a request. Raises QmrunnerError; nothing is stored then."""
+    key = _key(request, caller)
+    app = service.app
+    settings = app.settings
+    async with service.uploads.place(_LONGEST_WAIT_S), _folder(settings.run_root) as folder:
+        await bodies.to_file(request.receive, settings.api_max_body_mib << 20, folder / "body")
+        crest = await service.ask(lambda: app.located("crest"))
+        made, digest = await children.check(
+            folder,
+            content_type=request.headers.get("content-type", ""),
+            max_atoms=settings.max_atoms,
+            crest_installed=crest,
+            # The text of an input is all that holds it where no kernel does.
+            strict=not policy.holds(settings),
+            confinement=policy.order(interpreter.reach(), folder, settings),
+        )
+        made = replace(made, owner=caller.name)
+        if key is not None:
+            made = replace(made, key=key, request_digest=digest)
+        return await service.ask(lambda: submit(app, made))
+
+
+def sweep(root: Path) -> None:
+    """Remove what a server that was killed has left below `root`."""
+    for folder in root.glob(f"{_PREFIX}*"):
+        try:
+            if time.time() - folder.lstat().st_mtime > _LEFT_BEHIND_S:
+                shutil.rmtree(folder)
+        except OSError:
+            continue  # another server of this home was faster, or it is no folder of ours
+
+
+@asynccontextmanager
+async def _folder(root: Path) -> AsyncIterator[Path]:
+    """A folder of this request's own, in the home: /tmp is memory in a container."""
+
+    def make() -> Path:
+        os.makedirs(root, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=_PREFIX, dir=root))
+
+    try:
+        made = await to_thread.run_sync(make)
+    except OSError as problem:
+        raise bodies.no_room(problem.strerror) from None
+    try:
+        yield made
+    finally:
+        with CancelScope(shield=True):
+            await to_thread.run_sync(lambda: shutil.rmtree(made, ignore_errors=True))
+
+
+def _key(request: Request, caller: Caller) -> str | None:
+    """The idempotency key as the store has it: each token has keys of its own."""
+    given = request.headers.get("idempotency-key")
+    if given is None:
+        return None
+    if not given or len(given) > _LONGEST_KEY or not (given.isascii() and given.isprintable()):
+        raise UsageError(
+            "bad_header", f"an Idempotency-Key has 1 to {_LONGEST_KEY} printable ASCII characters",
+            remedy="a UUID is a good one",
+        )  # fmt: skip
+    return given if caller.name is None else f"{caller.name}/{given}"

@@ -1,0 +1,194 @@
+"""The processes that read and check what was handed in: one for each request, ended when it takes too long."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from anyio import CapacityLimiter, to_thread
+
+from qmrunner.api.shares import Shares
+from qmrunner.api.upload import bodies
+from qmrunner.errors import NotReadyError, UsageError
+from qmrunner.model.jobs import Submission
+
+_CHILDREN = 4
+_SHARE = 2
+_ANSWER_BYTES = 1 << 26
+_LONGEST_WAIT_S = 60.0
+_START_S = 30.0
+# What takes longer than most lets others go first: engines of this machine, and the next children.
+_QUICK_S = 1.0
+_SLOW_NICE = 10
+# No secret of the server is in the environment of what reads strangers' bytes.
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHON", "VIRTUAL_ENV")
+
+
+class Children:
+    """A child may work for `seconds` on one input. A parent that is kept warm forks them: a child is there at once."""
+
+    def __init__(self, seconds: float = 20.0) -> None:
+        self.seconds = seconds
+        self.places = Shares("checks", _CHILDREN, _SHARE, waiting=100)
+        self._limiter = CapacityLimiter(_CHILDREN)
+        self._lock = threading.Lock()
+        self._parent: _Parent | None = None
+        self._working: set[_Child] = set()
+        self._closed = False
+
+    async def check(self, folder: Path, **asked: Any) -> tuple[Submission, str]:
+        """The checked job of the body in `folder`, and the digest of all that decides it; `asked` is the rest of what
+        `checking._answer` needs. Its files are read into memory.
+
+        Raises UsageError as `checking.check` and `parsing.read` do, and `input_too_slow`, `input_crashed`; as
+        `Shares.place` does; NotReadyError `busy`, `upload_failed`.
+        """
+        async with self.places.place(_LONGEST_WAIT_S):
+            return await to_thread.run_sync(lambda: self.check_now(folder, asked), limiter=self._limiter)
+
+    def check_now(self, folder: Path, asked: Mapping[str, Any]) -> tuple[Submission, str]:
+        """The same, in this thread."""
+        child = self._child()
+        try:
+            answer = child.ask({**asked, "folder": str(folder), "seconds": self.seconds}, self.seconds)
+        finally:
+            with self._lock:
+                self._working.remove(child)
+                child.end()
+        if "failed" in answer:
+            raise bodies.no_room(answer["failed"])
+        if "error" in answer:
+            told = answer["error"]
+            raise UsageError(told["code"], told["message"], evidence=told["evidence"], remedy=told["remedy"])
+        files = {name: (folder / "made" / str(number)).read_bytes() for number, name in enumerate(answer["files"])}
+        made = Submission(answer["kind"], answer["params"], files, requires=tuple(answer["requires"]))
+        return replace(made, name=answer["name"], priority=answer["priority"]), str(answer["digest"])
+
+    def keep_warm(self) -> None:
+        """Start the parent where there is none. It takes a second to load what reads molecules."""
+        with self._lock:
+            if self._parent is not None and self._parent.ended:
+                self._parent.end()
+                self._parent = None
+            if self._parent is None and not self._closed:
+                self._parent = _Parent()
+
+    def close(self) -> None:
+        """End them all; what one works on is told as crashed."""
+        with self._lock:
+            self._closed = True
+            for child in self._working:
+                child.kill()
+            if self._parent is not None:
+                self._parent.end()
+
+    def _child(self) -> _Child:
+        self.keep_warm()
+        with self._lock:
+            if self._closed or self._parent is None:
+                raise _busy("the server stops")
+            child = self._parent.child()
+            self._working.add(child)
+            return child
+
+
+class _Parent:
+    def __init__(self) -> None:
+        self._orders, theirs = socket.socketpair()
+        with theirs:
+            environment = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
+            environment["OPENBLAS_NUM_THREADS"] = "1"  # a process with threads cannot be forked safely
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "qmrunner.api.upload.sandbox_worker", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL, env=environment,
+            )  # fmt: skip
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def child(self) -> _Child:
+        ours, theirs = Pipe()
+        with theirs:
+            try:
+                socket.send_fds(self._orders, [b"."], [theirs.fileno()])
+            except OSError:
+                pass  # the parent has just ended: the end of the connection says so
+        return _Child(ours)
+
+    def end(self) -> None:
+        self._orders.close()
+        self._process.kill()
+        self._process.wait()
+
+
+class _Child:
+    def __init__(self, connection: Connection[Any, Any]) -> None:
+        self._connection = connection
+        self._pid: int | None = None
+
+    def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Its answer. Raises UsageError `input_too_slow`, `input_crashed`; NotReadyError `busy`."""
+        try:
+            if not self._connection.poll(_START_S):
+                raise _busy("the process that reads inputs does not start")
+            self._pid = int(self._connection.recv_bytes(20))
+            self._connection.send_bytes(json.dumps(request).encode())
+            if not self._connection.poll(min(seconds, _QUICK_S)):
+                self._lower(self._pid)
+            if not self._connection.poll(max(0.0, seconds - _QUICK_S)):
+                self.kill()
+                raise _too_slow(seconds)
+            answer: dict[str, Any] = json.loads(self._connection.recv_bytes(_ANSWER_BYTES))
+        except (EOFError, OSError):
+            if self._pid is None:
+                raise _busy("the process that reads inputs could not be started") from None
+            raise UsageError(
+                "input_crashed",
+                "reading this input ended the process that reads inputs",
+                remedy="write the structure again with another program",
+            ) from None
+        return answer
+
+    def kill(self) -> None:
+        """From any thread, while the connection is open: its other end is held by this process, so it is alive."""
+        if self._pid is not None:
+            try:
+                os.kill(self._pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # it has just ended
+
+    def end(self) -> None:
+        self._connection.close()
+
+    def _lower(self, pid: int) -> None:
+        try:
+            os.setpriority(os.PRIO_PROCESS, pid, _SLOW_NICE)
+        except ProcessLookupError:
+            pass  # it has just ended, and its answer is there
+
+
+def _busy(evidence: str) -> NotReadyError:
+    return NotReadyError(
+        "busy", "this server cannot read inputs now", evidence=evidence, remedy="hand it in again later"
+    )
+
+
+def _too_slow(seconds: float) -> UsageError:
+    return UsageError(
+        "input_too_slow",
+        f"the input could not be read within {seconds:g} s",
+        remedy="cut the molecule down, or give a MOL or SDF file with bonds in place of an XYZ",
+    )

@@ -1,0 +1,205 @@
+"""What strangers hand in meets the checks of the command line, in a process for each request.
+
+RDKit and our readers see bytes from anybody here: what makes them crash or take for ever costs this child, not the
+server, and nothing of it is left for the next request. It reads the whole body, too: parsing holds the interpreter,
+and in the server that would be everybody's. `children.py` starts the parent, which forks the children and is warm.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NoReturn
+
+from qmrunner.api.upload import parsing
+from qmrunner.api.upload.forms import ConformersForm, Form, NmrForm, NwchemForm, XtbForm
+from qmrunner.errors import QmrunnerError, UsageError
+from qmrunner.guardian.confine import enforce
+from qmrunner.model.jobs import Submission
+from qmrunner.submission import kinds
+from qmrunner.submission.digest import digest
+
+MEMORY_BYTES = 2 * 2**30
+
+
+def check(form: Form, paths: Sequence[str], crest_installed: bool, strict: bool) -> Submission:
+    """The checked job of a form and its files (the input first). Raises UsageError as the command line does.
+
+    Every job from a request comes through here and nowhere else. Its source is untrusted: this is the place to say so
+    to `workflows.submission`, and nothing here may ever lift a check that holds for strangers. `strict`: no kernel will
+    confine what it runs, so that what is not known to be harmless is refused.
+    """
+    common: dict[str, Any] = {"name": form.name, "priority": form.priority}
+    if isinstance(form, NmrForm | ConformersForm):
+        molecule: dict[str, Any] = {
+            "solvent": form.solvent,
+            "conformers": form.conformers,
+            "max_conformers": form.max_conformers,
+            "max_lost_weight": form.max_lost_weight,
+            "max_atoms": form.max_atoms,
+            "crest_installed": crest_installed,
+            "allow_topology_change": form.allow_topology_change,
+            "charge": form.charge,
+            "multiplicity": form.multiplicity,
+            "temperature_k": form.temperature_k,
+        }
+        source = _source(form, paths)
+        if isinstance(form, NmrForm):
+            made = kinds.nmr(source, level=form.level, **molecule, **common)
+        else:
+            made = kinds.conformers(source, **molecule, **common)
+    elif not paths:
+        raise _input_missing(f"a job of kind {form.kind} needs its input as the first file")
+    elif isinstance(form, NwchemForm):
+        made = kinds.nwchem(paths[0], paths[1:], strict=strict, **common)
+    else:
+        program = kinds.xtb if isinstance(form, XtbForm) else kinds.crest
+        made = program(paths[0], form.args, paths[1:], strict=strict, **common)
+    words: dict[str, Any] = {"fresh": form.fresh, "allow_altering": form.allow_altering, "require": form.require}
+    return kinds.told(made, network=True, **words)
+
+
+def _source(form: NmrForm | ConformersForm, paths: Sequence[str]) -> str:
+    """SMILES or path, told apart here: a text in the field `smiles` must never be looked for among our files."""
+    from qmrunner.chemistry import structures
+
+    if (form.smiles is None) != (len(paths) == 1) or len(paths) > 1:
+        raise _input_missing(f"a job of kind {form.kind} needs either `smiles` or one file")
+    if form.smiles is None:
+        if not structures.is_structure_file(paths[0]):
+            raise UsageError(
+                "unknown_format",
+                f"{Path(paths[0]).name}: the ending is not known",
+                remedy=f"give a file that ends in {', '.join(structures.SUFFIXES)}",
+            )
+        return paths[0]
+    if structures.is_structure_file(form.smiles):
+        raise UsageError(
+            "invalid_smiles", "this names a file, and is no SMILES", evidence=form.smiles[:200],
+            remedy="send the file itself, as a multipart part `file` or in `files`",
+        )  # fmt: skip
+    structures.read_smiles(form.smiles)
+    return form.smiles
+
+
+def _input_missing(message: str) -> UsageError:
+    return UsageError("input_missing", message, remedy="/docs has an example for each kind of job")
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    """What became of the request in the folder `request["folder"]`: its body lies there in `body`, the files of the
+    checked job are written there below `made`."""
+    try:
+        return _checked(request, Path(request["folder"]))
+    except QmrunnerError as problem:
+        return {"error": problem.as_dict()}
+    except MemoryError:
+        return {"error": _too_much().as_dict()}
+    except OSError as problem:
+        return {"failed": problem.strerror}
+
+
+def _checked(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+    form, paths = parsing.read(request["content_type"], folder / "body", _new(folder / "files"))
+    fields = form.model_dump(exclude={"files"}, exclude_defaults=True)
+    cap = request["max_atoms"]
+    if cap is not None and isinstance(form, NmrForm | ConformersForm):
+        form = form.model_copy(update={"max_atoms": min(form.max_atoms, cap)})
+        fields["max_atoms"] = form.max_atoms  # who asks from elsewhere cannot lift the operator's limit
+    made = check(form, [str(path) for path in paths], request["crest_installed"], request["strict"])
+    place = _new(folder / "made")
+    for number, data in enumerate(made.files.values()):
+        (place / str(number)).write_bytes(data)
+    return {
+        "kind": made.kind, "params": dict(made.params), "requires": made.requires, "name": made.name,
+        "priority": made.priority, "files": list(made.files), "digest": digest(fields, parsing.hashed(paths)),
+    }  # fmt: skip
+
+
+def _too_much() -> UsageError:
+    return UsageError(
+        "input_crashed", "reading this input takes more memory than it may", remedy="cut the molecule or the files down"
+    )
+
+
+def _new(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+@contextmanager
+def _ended_with(server: int) -> Iterator[None]:
+    """Meanwhile the end of the server, seen at this descriptor, ends this process, by SIGIO and whatever it does."""
+    flags = fcntl.fcntl(server, fcntl.F_GETFL)
+    fcntl.fcntl(server, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(server, fcntl.F_SETFL, flags | os.O_ASYNC)
+    try:
+        yield
+    finally:
+        fcntl.fcntl(server, fcntl.F_SETFL, flags)
+
+
+def _serve(descriptor: int) -> NoReturn:
+    """One request on one connection, in a process that ends with it."""
+    status = 1
+    try:
+        with Connection(descriptor) as connection:
+            connection.send_bytes(str(os.getpid()).encode())
+            request = json.loads(connection.recv_bytes())
+            most = math.ceil(request["seconds"]) + 1
+            resource.setrlimit(resource.RLIMIT_CPU, (most, most))
+            if request["confinement"] is not None:
+                enforce(request["confinement"])
+            with _ended_with(descriptor):
+                answer = json.dumps(_answer(request)).encode()
+            connection.send_bytes(answer)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _warm_up() -> None:
+    """Load what reads molecules, so that no child has to."""
+    from qmrunner.chemistry import structures
+
+    try:
+        structures.read_smiles("C")
+    except QmrunnerError:
+        pass  # not installed here: each child says so to who needs it
+
+
+def main() -> None:
+    """The parent of all children: for each descriptor that comes with an order, a child that serves it."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.umask(0o077)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel forgets children that end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
+    _warm_up()
+    with socket.socket(fileno=int(sys.argv[1])) as orders:
+        while True:
+            _, descriptors, _, _ = socket.recv_fds(orders, 1, 1)
+            if not descriptors:
+                return  # the server has gone
+            try:
+                child = os.fork()
+            except OSError:
+                child = -1  # too many processes: the server sees the end of the connection
+            if child == 0:
+                orders.close()
+                _serve(descriptors[0])
+            os.close(descriptors[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One attempt of a step, from the claim to the commit."""

@@ -1,0 +1,98 @@
+"""Whether a failed attempt failed because the kernel refused it something, and what that was.
+
+The kernel answers a confined engine with EACCES or EPERM and reports nothing to us. The engine's own words are the
+evidence: a path or program in a line about permissions, which the attempt's policy does not allow.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from qmrunner.engines.confinement import UNCONFINED
+from qmrunner.engines.confinement import Finding as Refused
+from qmrunner.model.jobs import Evidence, Outcome
+
+CODE = "confined"
+_TAIL_BYTES = 256 << 10
+_SAID = re.compile(rb"permission denied|operation not permitted", re.IGNORECASE)
+_PATH = re.compile(r"(?:~|\.{1,2})?/[^\s'\"`:;,()<>|]*")
+_PROGRAM = re.compile(r"(?:^|: )([\w.+-]+): (?:cannot execute: )?permission denied", re.IGNORECASE)
+_ALLOW = "QMRUNNER_CONFINE_ALLOW opens a folder or program of this site to all engines"
+_REMEDY = f"hand the file in with the job (--with FILE) and name it without its folder; {UNCONFINED}; {_ALLOW}"
+
+
+def explain(outcome: Outcome, log: Path, policy: Mapping[str, Any] | None, refused: Sequence[Refused]) -> Outcome:
+    """The outcome of an attempt, as `confined` where the kernel's refusal made it fail.
+
+    `policy` is that of its guardian's order, None where the kernel did not hold it. `refused` is what the
+    check of inputs says of the attempt's inputs.
+    """
+    if policy is None or outcome.state != "failed":
+        return outcome
+    evidence = next(_denied(log, policy), None)
+    if evidence is None and refused:
+        said = outcome.evidence.text.strip() if outcome.evidence else "the program failed"
+        evidence = Evidence(f"{refused[0].shown()}: {said}", refused[0].file, refused[0].line)
+    if evidence is None:
+        return outcome
+    return replace(
+        outcome,
+        code=CODE,
+        failure_class="permanent",
+        evidence=evidence,
+        remedy=_REMEDY,
+        summary=f"the kernel refused the program something outside its folder: {evidence.text}",
+    )
+
+
+def _denied(log: Path, policy: Mapping[str, Any]) -> Iterator[Evidence]:
+    """Lines at the end of the log in which something that the policy forbids was refused, last first."""
+    lines, first = _tail(log)
+    for at in range(len(lines) - 1, -1, -1):
+        if not _SAID.search(lines[at]):
+            continue
+        text = lines[at].decode("utf-8", "replace").strip()
+        if any(_forbidden(path, policy) for path in _named(text, policy)):
+            yield Evidence(text[:400], log.name, None if first is None else first + at)
+
+
+def _tail(log: Path) -> tuple[list[bytes], int | None]:
+    """The last lines, and the number of the first of them; None where the log is too long to count."""
+    try:
+        descriptor = os.open(log, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return [], None
+    with open(descriptor, "rb") as file:
+        size = os.fstat(descriptor).st_size
+        file.seek(max(0, size - _TAIL_BYTES))
+        return file.read(_TAIL_BYTES).splitlines(), 1 if size <= _TAIL_BYTES else None
+
+
+def _named(text: str, policy: Mapping[str, Any]) -> Iterator[str]:
+    """Paths and programs in a line. A relative one is meant from the engine's folder."""
+    work = str(policy["write"][0])
+    for path in _PATH.findall(text):
+        yield os.path.join(work, os.path.expanduser(path))
+    program = _PROGRAM.search(text)
+    found = shutil.which(program[1]) if program else None
+    if found:
+        yield found
+
+
+def _forbidden(path: str, policy: Mapping[str, Any]) -> bool:
+    """Whether the policy refuses to read, or to execute, what is at `path`."""
+    real = os.path.realpath(path)
+    if _below(real, (*policy["write"], *policy["devices"])):
+        return False
+    executable = os.path.isfile(real) and os.access(real, os.X_OK)
+    return not _below(real, policy["execute"] if executable else policy["read"])
+
+
+def _below(path: str, folders: Sequence[str]) -> bool:
+    return any(path == folder or path.startswith(f"{os.path.realpath(folder)}/") for folder in folders)

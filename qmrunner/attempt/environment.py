@@ -1,0 +1,135 @@
+"""The environment of an engine, composed in one place: the daemon's, less what would disturb, plus what is wanted.
+
+Engines say what they want as values (`Engine.environment`). Whatever the daemon inherited that says otherwise is
+replaced or dropped here, with the reason, and the attempt's notes tell of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+from qmrunner.guardian.process_tree import MARKER
+from qmrunner.settings import PREFIX
+
+# What never reaches an engine unless the engine itself asks for it: beginnings of names, and why.
+_DROPPED: tuple[tuple[str, tuple[str, ...]], ...] = (
+    (
+        "a launcher or scheduler above us would be taken for the engine's own",
+        (
+            "OMPI_", "PMIX_", "PMI_", "PRTE_", "HYDRA_", "MPIEXEC_", "I_MPI_PIN", "SLURM_", "PBS_", "LSB_", "SGE_",
+            "PE_HOSTFILE",
+        ),
+    ),
+    ("cores and threads are those of the grant", ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_")),
+    ("output reaches the log line by line, scratch files do not", ("GFORTRAN_",)),
+    (
+        "memory and folders are those of the attempt",
+        ("NWCHEM_MEMORY_TOTAL", "NWCHEM_PERMANENT_DIR", "NWCHEM_SCRATCH_DIR"),
+    ),
+)  # fmt: skip
+# Where the operator's own value stands. NWChem puts a file name right behind it.
+FOLDERS = ("NWCHEM_BASIS_LIBRARY", "NWCHEM_NWPW_LIBRARY")
+# Whoever does not count threads gets one.
+_BASE = {"TZ": "UTC", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+_STORAGE = "AWS_"
+_WANTED = "set by qmrunner"
+_SLASH = "NWChem needs the slash at its end"
+_SECRET = re.compile(r"TOKEN|SECRET|PASS|KEY|JWT|CREDENTIAL|COOKIE|AUTH|PROXY", re.IGNORECASE)
+_URL_WITH_PASSWORD = re.compile(r"://[^/\s]*:[^/\s]*@")
+_LONGEST_VALUE = 60
+_FEW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One variable that differs from the daemon's. `was` is None where the daemon has none, `now` where it is dropped.
+
+    `was` never holds what looks like a secret.
+    """
+
+    name: str
+    was: str | None
+    now: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """The variables of an attempt, and everything about them that differs from those of the daemon."""
+
+    variables: Mapping[str, str]
+    changes: tuple[Change, ...]
+
+    @property
+    def conflicts(self) -> tuple[Change, ...]:
+        """Changes of what the daemon had inherited."""
+        return tuple(change for change in self.changes if change.was is not None)
+
+    def notes(self) -> tuple[str, ...]:
+        """The conflicts in one line for the attempt's notes; none where there were none."""
+        replaced = [f"{c.name} {c.was} replaced by {c.now}" for c in self.conflicts if c.now is not None]
+        told = [*replaced, *dropped_in_words(c for c in self.conflicts if c.now is None)]
+        return (f"environment: {'; '.join(told)}",) if told else ()
+
+
+def compose(inherited: Mapping[str, str], wanted: Mapping[str, str], directory: Path, marker: str) -> Composed:
+    """The environment of an attempt that works in `directory`.
+
+    Settings, which may hold a database password, are not passed on, nor is anything else that looks like a secret.
+    """
+    daemon = {name: value for name, value in inherited.items() if not _is_private(name, value)}
+    folders = {name: _with_slash(daemon[name]) for name in FOLDERS if daemon.get(name)}
+    given = {"TMPDIR": str(directory), **_BASE, **wanted, **folders}
+    kept = {name: value for name, value in daemon.items() if name not in given and not why_dropped(name)}
+    changes = [
+        Change(name, _shown(name, daemon.get(name)), value, _SLASH if name in folders else _WANTED)
+        for name, value in given.items()
+        if daemon.get(name) != value
+    ]
+    changes += [
+        Change(name, _shown(name, value), None, why)
+        for name, value in daemon.items()
+        if name not in given and (why := why_dropped(name))
+    ]
+    return Composed({**kept, **given, MARKER: marker}, tuple(sorted(changes, key=lambda change: change.name)))
+
+
+def _is_private(name: str, value: str) -> bool:
+    return name.startswith((PREFIX, _STORAGE)) or _looks_secret(name, value)
+
+
+def _looks_secret(name: str, value: str) -> bool:
+    return bool(_SECRET.search(name) or _URL_WITH_PASSWORD.search(value))
+
+
+def why_dropped(name: str) -> str | None:
+    """Why an inherited variable of this name is not passed on; None when it is."""
+    return next((why for why, names in _DROPPED if name.startswith(names)), None)
+
+
+def dropped_in_words(changes: Iterable[Change]) -> list[str]:
+    """`dropped OMP_PLACES=cores`; where a family has many members, only their number."""
+    words = []
+    for family, group in groupby(sorted(changes, key=lambda c: c.name), lambda c: c.name.partition("_")[0]):
+        members = list(group)
+        if len(members) > _FEW:
+            words.append(f"dropped {len(members)} variables {family}_*")
+        else:
+            words += [f"dropped {member.name}={member.was}" for member in members]
+    return words
+
+
+def _with_slash(folder: str) -> str:
+    return folder if folder.endswith("/") else f"{folder}/"
+
+
+def _shown(name: str, value: str | None) -> str | None:
+    if value is None:
+        return None
+    if _looks_secret(name, value):
+        return "(not shown)"
+    return value if len(value) <= _LONGEST_VALUE else f"{value[:_LONGEST_VALUE]}…"

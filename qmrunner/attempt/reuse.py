@@ -1,0 +1,93 @@
+"""A step that was computed before is not computed again: its published files are taken, once their hashes agree.
+
+What decides a result is hashed: program and version, task, parameters, and the bytes of every input that is not merely
+there to save time. Ranks, memory and the machine are not: they change the answer by less than its tolerance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from qmrunner import __version__, untrusted
+from qmrunner.app import App
+from qmrunner.attempt.active import Live
+from qmrunner.attempt.prepare import inputs_of
+from qmrunner.engines.base import Installed
+from qmrunner.errors import QmrunnerError
+from qmrunner.model.jobs import Outcome, Step
+
+MANIFEST = ".manifest.json"  # in a step's published folder: SHA-256 of every file, and what the job's folder got
+RESULT = "result.json"
+_AT_ONCE = 1 << 20
+
+
+def content_key(step: Step, installed: Installed, job_folder: Path) -> str:
+    """SHA-256 (hex) of all that decides the step's result. Raises QmrunnerError `input_missing`, OSError."""
+    inputs = inputs_of(step, job_folder, optional=False)
+    content = {
+        "qmrunner": __version__,
+        "engine": [step.engine, installed.version],
+        "task": step.task,
+        "params": dict(step.params),
+        "inputs": {name: digest(path) for name, path in sorted(inputs.items())},
+        # An engine may see the names its inputs have in the job's folder.
+        "names": {name: os.path.basename(step.inputs[name]) for name in sorted(inputs)},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def key_of(app: App, live: Live) -> str | None:
+    """The content key of an attempt's step; None when an input is missing, which its preparation says."""
+    try:
+        return content_key(live.step, app.installed(live.step.engine), app.settings.jobs_root / live.job.id)
+    except (QmrunnerError, OSError):
+        return None
+
+
+def digest(path: Path) -> str:
+    """SHA-256 (hex) of a file. Raises OSError."""
+    found = hashlib.sha256()
+    with untrusted.open_file(path) as file:
+        while block := file.read(_AT_ONCE):
+            found.update(block)
+    return found.hexdigest()
+
+
+def write_manifest(folder: Path, promote: tuple[str, ...]) -> None:
+    """Say of every file in `folder` what it holds. Raises OSError."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    content = {"files": {str(path.relative_to(folder)): digest(path) for path in files}, "promote": list(promote)}
+    (folder / MANIFEST).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def recover(folder: Path, work: Path) -> Outcome | None:
+    """The outcome that was published in `folder`, its files copied into the empty folder `work`; None when a file is
+    missing or is not what it was, and for a partial result, which a full run may better. Raises OSError when nothing
+    can be written to `work`.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        result: dict[str, Any] = json.loads((folder / RESULT).read_text())
+    except (OSError, ValueError):
+        return None
+    if result.get("partial"):
+        return None
+    for name, expected in manifest["files"].items():
+        source, target = folder / name, work / name
+        if not source.is_file() or source.is_symlink():
+            return None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        untrusted.copy(source, target)
+        if digest(target) != expected:
+            return None
+    return Outcome(
+        "succeeded",
+        "ok",
+        result=result,
+        publish=tuple(name for name in manifest["files"] if name != RESULT),
+        promote=tuple(manifest["promote"]),
+    )

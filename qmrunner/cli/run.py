@@ -1,0 +1,64 @@
+"""run, health."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from qmrunner.cli.common import AsJson, print_json, say
+from qmrunner.masking import mask_all
+from qmrunner.model import visible
+
+
+def register(cli: typer.Typer) -> None:
+    cli.command()(run)
+    cli.command()(health)
+
+
+def run(
+    until_idle: Annotated[bool, typer.Option(help="End with status 0 when nothing is ready or running.")] = False,
+    walltime: Annotated[
+        str | None,
+        typer.Option(help="Stop in time for this: 90m, 4h, HH:MM:SS. What cannot end by then is not begun."),
+    ] = None,
+) -> None:
+    """Run the daemon in the foreground: the main process of a worker container. Ends on SIGTERM."""
+    from qmrunner import app, settings
+    from qmrunner.doctor import checks
+    from qmrunner.errors import UsageError
+    from qmrunner.model.walltime import parse
+    from qmrunner.supervisor.process import Supervisor
+    from qmrunner.worker.lifetime import Pilot
+
+    try:
+        seconds = None if walltime is None else parse(walltime)
+        pilot = Pilot.lasting(until_idle, seconds, settings.load().stop_grace_seconds)
+    except ValueError as wrong:
+        remedy = "ask the scheduler for more time, or write --walltime as it does"
+        raise UsageError("walltime_invalid", f"--walltime: {wrong}", remedy=remedy) from None
+    built, began = app.build(), time.monotonic()
+    findings = checks.startup(built.settings)
+    told = checks.events(findings, time.monotonic() - began)
+    problem = checks.refusal(findings)
+    if problem is not None:
+        for level, event, fields in told:  # there may be no place for the events file
+            now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            say(visible.dumps({"time": now, "level": level, "event": event, **mask_all(fields)}))
+        raise problem
+    raise typer.Exit(Supervisor(built, told, pilot).run())
+
+
+def health(as_json: AsJson = False) -> None:
+    """Whether the daemon of this home does its work: exit status 0, or 4 with the reason."""
+    from qmrunner import settings
+    from qmrunner.supervisor.health import examine
+
+    report = examine(settings.load())
+    if as_json:
+        print_json(report)
+    else:
+        say("healthy" if report["healthy"] else f"unhealthy: {report['reason']}")
+    raise typer.Exit(0 if report["healthy"] else 4)

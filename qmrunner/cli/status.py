@@ -1,0 +1,294 @@
+"""status, logs, result, why: what people look at."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qmrunner import untrusted
+from qmrunner.cli.common import (
+    AsJson,
+    JobId,
+    add_row,
+    coloured,
+    console,
+    duration,
+    elapsed,
+    open_app,
+    print_json,
+    progress_text,
+    say,
+    step_text,
+    styled,
+    table,
+)
+from qmrunner.model import visible
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Group
+
+    from qmrunner.app import App
+
+_FOLLOW_EVERY_S = 0.2
+_CHUNK_BYTES = 1 << 16
+
+
+def register(cli: typer.Typer) -> None:
+    for command in (status, logs, result, why):
+        cli.command()(command)
+
+
+def status(
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Id of a job; all when left out.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing until the job ends or Ctrl-C.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Workers, jobs, steps, progress, heartbeats, disk. Works while the daemon is stuck or down."""
+    from qmrunner.reports import status as reports_status
+
+    app = _open_even_when_stuck()
+
+    def look() -> dict[str, Any]:
+        return reports_status.job_view(app, job) if job else reports_status.overview(app)
+
+    if as_json:
+        print_json(look())
+        return
+    out = console()
+    if not watch:
+        out.print(_render(look()))
+        return
+    from rich.live import Live
+
+    with Live(_render(look()), console=out, refresh_per_second=2) as live:
+        while True:
+            time.sleep(0.5)
+            seen = look()
+            live.update(_render(seen))
+            if job and seen["job"]["state"] in ("succeeded", "failed", "cancelled", "held"):
+                return
+
+
+def _open_even_when_stuck() -> App:
+    """The app, even when its store does not answer: then the daemon's state file has to do."""
+    from qmrunner import app
+    from qmrunner.store.session import StoreUnavailable
+
+    opened = app.build(busy_seconds=2.0)
+    try:
+        opened.open_store(create=False)
+    except StoreUnavailable:
+        pass  # told by what is shown
+    return opened
+
+
+def _render(seen: dict[str, Any]) -> Group:
+    from rich.console import Group
+
+    seen = visible.fields(seen)
+    if "job" in seen:
+        return Group(*_job_lines(seen["job"]))
+    if "store" in seen:
+        return Group(*_stuck_lines(seen))
+    return Group(*_overview_lines(seen))
+
+
+def _overview_lines(seen: dict[str, Any]) -> list[Any]:
+    people = table("worker", "state", "pid", "slots", "cores", "mem GiB", "scratch GiB", "shm GiB", "last beat")
+    for row in seen["workers"]:
+        age = f"{row['heartbeat_age_s']} s" + (" (stale)" if row["stale"] else "")
+        add_row(
+            people, f"{row['id']} {row['name']}", coloured(row["state"]), str(row["pid"]), str(row["slots"]),
+            _handed_out(row, "cores"), *(_handed_out(row, name) for name in ("memory_mib", "scratch_mib", "shm_mib")),
+            age,
+        )  # fmt: skip
+    jobs = table("job", "kind", "state", "progress", "elapsed", "name")
+    for row in seen["jobs"]:
+        text = row["summary"] if row["state"] in ("failed", "held", "cancelled") else row["progress"].get("text")
+        add_row(
+            jobs, row["id"], row["kind"], coloured(row["state"]), text or "",
+            duration(elapsed(row["started_at"], row["finished_at"])), row["name"] or "",
+        )  # fmt: skip
+    lines: list[Any] = [
+        people if seen["workers"] else "no worker is running: start `qmrunner run`",
+        "",
+        jobs if seen["jobs"] else "no jobs yet: hand one in, as in `qmrunner submit nmr CCO`",
+    ]
+    if seen["queue"]["paused"]:
+        lines.append(styled(("paused: nothing new is started; `qmrunner resume`", "yellow")))
+    if seen["artifacts"]:
+        lost = seen["artifacts"]["lost_s"]
+        away = "" if lost is None else f"  has not answered for {duration(lost)}"
+        lines.append(styled(f"artifacts: {seen['artifacts']['url']}", (away, "red")))
+    return [*lines, "", _disk_line(seen["disk"])]
+
+
+def _handed_out(row: dict[str, Any], name: str) -> str:
+    """What is reserved of what a worker has: 2/8 cores, 1.2/15.1 GiB."""
+    total, held = row[name], row["reserved"][name]
+    if total is None:
+        return "-"
+    return f"{held}/{total}" if name == "cores" else f"{held / 1024:.1f}/{total / 1024:.1f}"
+
+
+def _disk_line(disk: dict[str, Any]) -> str:
+    parts = [
+        f"{name} {space['free_mib'] / 1024:.1f} of {space['total_mib'] / 1024:.1f} GiB free"
+        for name, space in disk.items()
+        if space
+    ]
+    return "disk: " + ", ".join(parts)
+
+
+def _stuck_lines(seen: dict[str, Any]) -> list[Any]:
+    state = seen["state_file"]
+    lines: list[Any] = [styled(("the store does not answer", "red"), f": {seen['store']['evidence']}")]
+    if state is None:
+        return [*lines, "and no daemon of this home has left a state file"]
+    lines.append(f"the daemon wrote {state['age_s']} s ago:")
+    live = table("job/step", "attempt", "engine pid", "progress")
+    for one in state["attempts"]:
+        name, progress = f"{one['job']}/{one['step']}", progress_text(one["progress"])
+        add_row(live, name, str(one["attempt"]), str(one["engine_pid"]), progress)
+    return [*lines, live, _disk_line(seen["disk"])]
+
+
+def _job_lines(job: dict[str, Any]) -> list[Any]:
+    took = duration(elapsed(job["started_at"], job["finished_at"]))
+    head = styled(
+        (job["id"], "bold"), f" {job['kind']} ", coloured(job["state"]), f"  {job['progress'].get('text', '')}  {took}"
+    )
+    steps = table("step", "state", "try", "pid", "cores", "beat", "memory", "scratch", "progress")
+    for step in job["steps"]:
+        beat = step["heartbeat_age_s"]
+        add_row(
+            steps, step["id"], coloured(step["state"]), str(step["attempt"] or ""), str(step["engine_pid"] or ""),
+            str(step["cores"] or ""), "" if beat is None else f"{beat} s",
+            _used(step, "memory"), _used(step, "scratch"), step_text(step),
+        )  # fmt: skip
+    lines: list[Any] = [head, steps]
+    if any(step["reserved"] for step in job["steps"]):
+        lines.append(styled(("memory, scratch: used/reserved (estimated), MiB", "dim")))
+    if job["summary"] and job["state"] != "succeeded":
+        lines.append(styled(f"{job['summary']}; `qmrunner why {job['id']}`"))
+    return lines
+
+
+def _used(step: dict[str, Any], what: str) -> str:
+    """Used, reserved and estimated of a live step, MiB."""
+    if not step["reserved"]:
+        return ""
+    used = step["usage"].get(f"{what}_mib")
+    seen = "-" if used is None else f"{used:.0f}"
+    return f"{seen}/{step['reserved'][f'{what}_mib']} ({step['estimate'][f'{what}_mib']})"
+
+
+def logs(
+    job: JobId,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    step: Annotated[str | None, typer.Option("--step", help="Only this step.")] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Byte for byte, as the engine wrote it; not onto a terminal.")
+    ] = False,
+) -> None:
+    """The engine output; characters that would move a terminal's cursor or hide are written out, as in \\x1b."""
+    from qmrunner.reports import status as reports_status
+
+    app = open_app()
+    if raw and sys.stdout.isatty():
+        say("a terminal gets control characters written out; for the bytes, redirect into a file or a pipe", err=True)
+        raw = False
+    shown: dict[Path, int] = {}
+    while True:
+        over = not follow or reports_status.job_view(app, job)["job"]["state"] in (
+            "succeeded",
+            "failed",
+            "cancelled",
+            "held",
+        )
+        for path in reports_status.log_files(app, job, step):
+            shown[path] = _copy_out(path, shown.get(path, 0), raw=raw, last=over)
+        sys.stdout.buffer.flush()
+        if over:
+            return
+        time.sleep(_FOLLOW_EVERY_S)
+
+
+def _copy_out(path: Path, offset: int, *, raw: bool, last: bool) -> int:
+    """Print what has come since `offset`; returns where it ends now. Half a character waits for the rest, unless this
+    is the `last` look."""
+    try:
+        with untrusted.open_file(path) as file:
+            file.seek(offset)
+            while chunk := file.read(_CHUNK_BYTES):
+                if not raw:
+                    chunk = chunk[: visible.whole(chunk)] or (chunk if last else b"")
+                    if not chunk:
+                        break
+                    file.seek(offset + len(chunk))
+                sys.stdout.buffer.write(chunk if raw else visible.log(chunk))
+                offset += len(chunk)
+    except (FileNotFoundError, untrusted.Refused):
+        pass  # claimed, not started: it will come; of another thing in its place the step's outcome tells
+    return offset
+
+
+def result(
+    job: JobId,
+    out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Copy the result files there.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Shifts, energies and files of a finished job."""
+    from qmrunner.cli.render import show_result
+    from qmrunner.reports import files
+    from qmrunner.reports import status as reports_status
+
+    app = open_app()
+    found = reports_status.result_view(app, job)
+    if out:
+        files.bring_all(app, job)
+        _copy_files(found, out)
+    if as_json:
+        print_json(found)
+    else:
+        show_result(console(), found)
+
+
+def _copy_files(found: dict[str, Any], out: str) -> None:
+    import shutil
+    from pathlib import Path
+
+    from qmrunner import private
+    from qmrunner.errors import UsageError
+
+    target = Path(out)
+    try:
+        with private.as_started():
+            for name in found["files"]:
+                place = target / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(Path(found["folder"]) / name, place)
+    except OSError as problem:
+        raise UsageError(
+            "cannot_copy",
+            f"the files could not be copied to {target}",
+            evidence=str(problem),
+            remedy="choose another --out",
+        ) from None
+
+
+def why(job: JobId, as_json: AsJson = False) -> None:
+    """What is happening or went wrong, the line of evidence, and what to do next."""
+    from qmrunner.cli.render import show_why
+    from qmrunner.reports import why as explained
+
+    found = explained.view(open_app(), job)
+    if as_json:
+        print_json(found)
+    else:
+        show_why(console(), found)

@@ -1,0 +1,63 @@
+"""What engines inherit: conflicts, and the environment of one engine for `doctor --env`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qmrunner.attempt.directory import AttemptFolder, paths
+from qmrunner.attempt.environment import FOLDERS, Change, Composed, compose, dropped_in_words, why_dropped
+from qmrunner.doctor.finding import Finding, ok, warn
+from qmrunner.engines.base import Context, Engine, Installed
+from qmrunner.guardian.process_tree import MARKER
+from qmrunner.model.jobs import Grant
+from qmrunner.model.packing import Capacity
+from qmrunner.settings import Settings
+
+# Ids as they look, for folders as long as they get.
+_EXAMPLE = ("abcdefgh", "shielding-c10", 10)
+
+
+def conflicts(environment: Mapping[str, str]) -> Finding:
+    """Variables of this process that disagree with what engines need, and what becomes of them."""
+    lost = [Change(name, environment[name], None, why) for name in environment if (why := why_dropped(name))]
+    path = environment.get("XTBPATH")
+    words = dropped_in_words(lost)
+    if path:
+        words.append(f"XTBPATH={path} counts only where no parameters lie beside xtb")
+    words += [f"{name} gets the slash it lacks" for name in FOLDERS if environment.get(name, "/")[-1:] not in ("/", "")]
+    data = {"names": sorted(change.name for change in lost)}
+    if words:
+        remedy = "unset them; what engines get instead: `qmrunner doctor --env nwchem`"
+        return warn(
+            "environment", "environment_conflict", f"engines get it otherwise: {'; '.join(words)}", remedy, **data
+        )
+    return ok("environment", "nothing that disagrees with the engines' own", **data)
+
+
+def example_folder(settings: Settings) -> AttemptFolder:
+    """The folder of an attempt as long as such paths get."""
+    return AttemptFolder(Path(paths(settings).directory(*_EXAMPLE)))
+
+
+def environment_of(
+    engine: Engine, installed: Installed, settings: Settings, capacity: Capacity, inherited: Mapping[str, str]
+) -> Composed:
+    """What an attempt of this engine would get from a daemon with the environment `inherited`, and all its cores."""
+    job, step, number = _EXAMPLE
+    work = example_folder(settings).work
+    grant = Grant(capacity.cores, capacity.memory_mib, 0, 0)
+    wanted = engine.environment(Context(work, {}, grant, installed))
+    return compose(inherited, wanted, work, f"{job}/{step}/{number}")
+
+
+def report(engine: str, composed: Composed) -> dict[str, Any]:
+    """For `--json`: all that is set, what was changed, and the names of what is passed on."""
+    changed = {change.name for change in composed.changes}
+    return {
+        "engine": engine,
+        "set": {c.name: c.now for c in composed.changes if c.now is not None},
+        "changes": [{"name": c.name, "was": c.was, "now": c.now, "why": c.why} for c in composed.changes],
+        "passed_on": sorted(set(composed.variables) - changed - {MARKER}),
+    }

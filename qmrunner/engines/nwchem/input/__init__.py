@@ -1,0 +1,1 @@
+"""Decks: read as NWChem reads them, checked, and written."""

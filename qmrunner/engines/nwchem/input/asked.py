@@ -1,0 +1,243 @@
+"""What a deck asks for, task by task: theory, operation, and the settings in force that its energy is named by.
+
+Facts of NWChem 7.0.2 (task_input.F): the words of a task line come in any order; the first that is neither an operation
+nor an option is the theory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from itertools import takewhile
+
+from qmrunner.engines.nwchem.input import reader
+from qmrunner.engines.nwchem.input.reader import Statement, lower
+
+Load = Callable[[str], bytes | None]
+
+_OPERATIONS = frozenset({
+    "energy", "gradient", "optimize", "saddle", "hessian", "freq", "frequencies", "property", "raman", "neb",
+    "string", "dynamics", "qmd", "lst", "mepgs", "thermodynamics", "vscf", "rfcf", "et", "rt_tddft", "gw", "bse",
+    "fcidump", "abc", "fep", "dntmc", "aoints", "grdtrc", "nadtrc", "steepest_descent", "espcharge",
+    "car-parrinello", "born-oppenheimer", "metropolis", "nwpw-optimize", "aimd_properties", "exafs",
+    "conjugate_gradient", "wavefunction_initializer", "v_wavefunction_initializer", "wavefunction_expander",
+    "psp_formatter", "psp_generator", "cell_optimize", "stress", "noit_energy", "pspw_dplot", "band_dplot",
+    "wannier", "pspw_et", "expand_cell", "ionize", "convert_restricted", "structure", "dos", "dos_dplot", "rdf",
+    "lcao", "pauls_matrix_diag", "translate",
+})  # fmt: skip
+_OPTIONS = frozenset({"numerical", "analytic", "ignore", "debug", "rism", "mm", "qmmm", "fragment", "smd", "pes"})
+# Theories that are an operation of their own; every other one alone computes an energy.
+_ALONE = frozenset({
+    "python", "shell", "esp", "dplot", "nbo", "md", "cphf", "prepare", "analysis", "analyze", "moints", "argos",
+    "diana", "version", "checksum", "rtdbprint", "lucia", "drdy", "dirdyvtst", "drdy_nwchem", "test",
+})  # fmt: skip
+# Directives of one line (input_parse.F); all others begin a block that ends with `end`.
+_LINES = frozenset({
+    "start", "restart", "continue", "title", "echo", "charge", "qcharge", "memory", "scratch_dir", "permanent_dir",
+    "set", "unset", "stop", "pause", "speech", "time", "task", "ecce_print", "print", "noprint",
+})  # fmt: skip
+# Blocks within blocks that have an `end` of their own.
+_PLANE_WAVE_PARTS = frozenset({
+    "simulation_cell", "steepest_descent", "car-parrinello", "conjugate_gradient", "brillouin_zone", "pseudopotentials",
+    "dplot", "wannier", "apc", "efield", "metropolis", "cell_optimize", "psp_generator",
+})  # fmt: skip
+_PARTS = {
+    "geometry": frozenset({"zmatrix", "zmt", "zcoord", "system"}),
+    "tddft": frozenset({"grad"}),
+    "rt_tddft": frozenset({"field", "visualization"}),
+    **dict.fromkeys(("nwpw", "pspw", "band", "paw", "plnwv"), _PLANE_WAVE_PARTS),
+}
+_METHODS = {
+    "lccd": "LCCD", "ccd": "CCD", "lccsd": "LCCSD", "ccsd": "CCSD", "ccsd_act": "CCSD_ACT", "lr-ccsd": "LR-CCSD",
+    "cc2": "CC2", "ccsdt": "CCSDT", "ccsdta": "CCSDTA", "ccsdtq": "CCSDTQ", "ccsd(t)": "CCSD(T)", "ccsd[t]": "CCSD[T]",
+    "ccsd(2)_t": "CCSD(2)_T", "ccsd(2)": "CCSD(2)", "ccsdt(2)_q": "CCSDT(2)_Q", "cr-ccsd[t]": "CR-CCSD[T]",
+    "cr-ccsd(t)": "CR-CCSD(T)", "lr-ccsd(t)": "LR-CCSD(T)", "qcisd": "QCISD", "cisd": "CISD", "cisdt": "CISDT",
+    "cisdtq": "CISDTQ", "mbpt2": "MBPT(2)", "mbpt3": "MBPT(3)", "mbpt4": "MBPT(4)", "mp2": "MBPT(2)", "mp3": "MBPT(3)",
+    "mp4": "MBPT(4)",
+}  # fmt: skip
+_UNRESTRICTED = {
+    "uccd": "CCD", "ulccd": "LCCD", "uccsd": "CCSD", "ulccsd": "LCCSD", "uqcisd": "QCISD", "uccsdt": "CCSDT",
+    "uccsdtq": "CCSDTQ", "ucisd": "CISD", "ucisdt": "CISDT", "ucisdtq": "CISDTQ", "ump2": "MBPT(2)", "ump3": "MBPT(3)",
+    "ump4": "MBPT(4)", "umbpt2": "MBPT(2)", "umbpt3": "MBPT(3)", "umbpt4": "MBPT(4)",
+}  # fmt: skip
+_LEVELS = {"none": 0, "low": 1, "medium": 2, "default": 2, "high": 3, "debug": 4}
+_LOW, _DEFAULT = 1, 2
+_TASK_TIME = "task time"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One task line with what holds for it, words in lower case.
+
+    `operation` is empty for `shell`, `python`, `esp` and the like. `functional` is the only word of the xc line, else
+    None; `method` that of the tce block. `root` is the target state, with its `symmetry`, of tddft and of tce's
+    equation of motion. `named` and `timed`: whether the print level lets NWChem print its input banner and its times
+    behind this task. `geometries` is how many geometry blocks the deck had so far.
+    """
+
+    theory: str
+    operation: str
+    ignore: bool = False
+    functional: str | None = None
+    dftmp2: bool = False
+    bsse: bool = False
+    method: str | None = None
+    root: int | None = None
+    symmetry: str | None = None
+    named: bool = True
+    timed: bool = True
+    geometries: int = 0
+
+    @property
+    def title(self) -> str:
+        """As a task line says it: ``dft optimize``."""
+        return f"{self.theory} {self.operation}".strip()
+
+
+def of_deck(statements: Iterable[Statement], functional: str | None = None) -> tuple[Asked, ...]:
+    """The tasks of a deck in order, up to where NWChem stops reading. `functional` is an xc line in force before it."""
+    state = _State(xc=tuple(lower(word) for word in (functional or "").split()))
+    read = takewhile(lambda said: not said.broken, statements)
+    return tuple(task for said in read if (task := state.take(said)) is not None)
+
+
+def with_included(data: bytes, load: Load, depth: int = 8) -> tuple[Statement, ...] | None:
+    """The statements of a deck with those of the files that it includes in their places.
+
+    `load` gives a file's bytes by the name in the deck. None when a file cannot be had.
+    """
+    found: list[Statement] = []
+    for line in reader.read(data):
+        if line.included is None:
+            found += line.statements
+            continue
+        inner = load(line.included) if depth else None
+        part = None if inner is None else with_included(inner, load, depth - 1)
+        if part is None:
+            return None
+        found += part
+    return tuple(found)
+
+
+def geometry_blocks(statements: Iterable[Statement]) -> int:
+    """How many geometry blocks a deck has."""
+    return sum(said.directive == "geometry" for said in statements)
+
+
+def restarts(statements: Iterable[Statement]) -> bool:
+    """Whether a deck goes on from a database, which may have set what it leaves out."""
+    return any(said.directive == "restart" for said in statements)
+
+
+@dataclass(slots=True)
+class _State:
+    """What the lines read so far have set."""
+
+    block: str = ""
+    nested: int = 0
+    level: int = _DEFAULT
+    shown: set[str] = field(default_factory=set)
+    hidden: set[str] = field(default_factory=set)
+    xc: tuple[str, ...] = ()
+    dftmp2: bool = False
+    bsse: bool = False
+    method: str = "CCSD"
+    roots: int = 0
+    targets: dict[str, int] = field(default_factory=dict)
+    symmetries: dict[str, str | None] = field(default_factory=dict)
+    geometries: int = 0
+
+    def take(self, said: Statement) -> Asked | None:
+        word = said.directive
+        if word == "task":  # stands in no block: whatever was taken for one ended before
+            self.block, self.nested = "", 0
+            return self._task([lower(one) for one in said.words[1:]])
+        if self.block:
+            self._inside(said)
+        elif word in ("print", "noprint"):
+            self._print([lower(one) for one in said.words])
+        elif word and word not in _LINES:
+            self._open(word)
+        return None
+
+    def _open(self, word: str) -> None:
+        self.block, self.nested = word, 0
+        self.geometries += word == "geometry"
+        self.bsse |= word == "bsse"
+        if word == "tce":
+            self.roots = 0
+        self.targets.pop(word, None)
+        self.symmetries.pop(word, None)
+
+    def _inside(self, said: Statement) -> None:
+        words = [lower(one) for one in said.words]
+        word = words[0] if words else ""
+        if word == "end":
+            self.nested -= 1
+            if self.nested < 0:
+                self.block = ""
+        elif word in _PARTS.get(self.block, ()):
+            self.nested += 1
+        elif self.block == "dft":
+            self._dft(words)
+        elif self.block in ("tce", "tddft") and not self.nested:
+            self._states(words)
+        elif self.block == "bsse" and word in ("on", "off"):
+            self.bsse = word == "on"
+
+    def _dft(self, words: list[str]) -> None:
+        if words[0] == "xc":
+            self.xc = tuple(words[1:])
+        elif words[0] == "dftmp2":
+            self.dftmp2 = words[1:2] != ["off"]
+
+    def _states(self, words: list[str]) -> None:
+        number = int(words[1]) if len(words) > 1 and words[1].isdigit() else None
+        if self.block == "tce" and words[0] in _METHODS:
+            self.method = _METHODS[words[0]]
+        elif self.block == "tce" and words[0] == "nroots" and number is not None:
+            self.roots = number
+        elif words[0] == "target" and number is not None:
+            self.targets[self.block] = number
+        elif words[0] == "targetsym" and len(words) > 1:
+            self.symmetries[self.block] = None if words[1] == "none" else words[1]
+
+    def _print(self, words: list[str]) -> None:
+        names = words[1:]
+        if words[0] == "print" and names and names[0] in _LEVELS:
+            self.level = _LEVELS[names.pop(0)]
+        more, less = (self.shown, self.hidden) if words[0] == "print" else (self.hidden, self.shown)
+        more.update(names)
+        less.difference_update(names)
+
+    def _task(self, words: list[str]) -> Asked:
+        theory = next((one for one in words if one not in _OPERATIONS | _OPTIONS), "")
+        operation = next((one for one in words if one in _OPERATIONS), "")
+        if theory in ("shell", "python"):
+            operation = ""
+        elif not operation and theory not in _ALONE:
+            operation = "energy"
+        names = [one for one in self.xc if not _number(one)]
+        excited = theory == "tddft" or (theory == "tce" and self.roots > 0)
+        return Asked(
+            theory,
+            {"frequencies": "freq"}.get(operation, operation),
+            "ignore" in words,
+            names[0].upper() if len(names) == 1 else None,
+            self.dftmp2,
+            self.bsse and operation in ("energy", "gradient", "optimize"),
+            _UNRESTRICTED.get(theory, self.method if theory == "tce" else None),
+            self.targets.get(theory, 1) if excited else None,
+            self.symmetries.get(theory) if excited else None,
+            self.level >= _LOW,
+            _TASK_TIME not in self.hidden and (self.level >= _DEFAULT or _TASK_TIME in self.shown),
+            self.geometries,
+        )
+
+
+def _number(word: str) -> bool:
+    try:
+        float(word.replace("d", "e"))
+    except ValueError:
+        return False
+    return True

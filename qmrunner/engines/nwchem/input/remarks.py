@@ -1,0 +1,39 @@
+"""What of a user's deck made no difference although the run succeeded, as far as that can be told."""
+
+from __future__ import annotations
+
+from qmrunner.engines.nwchem.input import user_deck
+
+_MOST_NOTES = 10
+# NWChem 7.0.2, seen in runs that succeeded.
+_LEFT_OUT = (
+    (
+        "solvname_long:  unknown",
+        "NWChem does not know the name behind `solvent` in the cosmo block, and took the dielectric constant given"
+        " there, or that of water",
+    ),
+    (
+        "spin multiplicity value not found; ignoring option",
+        "NWChem could not read the number behind `mult` in the dft block, and took a singlet",
+    ),
+)
+
+
+class Remarks:
+    """What NWChem says of input that it leaves out, and then goes on without."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def feed(self, line: str, number: int) -> None:
+        note = next((note for said, note in _LEFT_OUT if said in line), None)
+        if note is not None and note not in self.notes:
+            self.notes.append(note)
+
+
+def made_no_difference(text: str | None, said: Remarks) -> list[str]:
+    """Notes: what NWChem said, and the directives of the deck `text` behind its last task."""
+    # An included file may hold tasks of its own.
+    behind = user_deck.unused(text) if text is not None and not user_deck.includes_files(text) else ()
+    notes = [f"line {line} of the deck comes after the last task, and nothing uses it: {what}" for line, what in behind]
+    return [*said.notes, *notes[:_MOST_NOTES]]

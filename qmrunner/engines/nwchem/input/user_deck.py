@@ -1,0 +1,277 @@
+"""A user's deck: checked before it is accepted, and made to live inside its attempt's directory and grant.
+
+Text is what `nwchem.reader.decode` makes of a deck's bytes; lines and words are those that `nwchem.reader` finds in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile, zip_longest
+from typing import Any
+
+from qmrunner.engines.nwchem.input import memory, reader
+from qmrunner.engines.nwchem.input.memory import Asked, Beside
+from qmrunner.engines.nwchem.input.reader import Line, Statement
+from qmrunner.engines.nwchem.resources import DECK_MIB_PER_RANK, deck_memory_mib
+from qmrunner.errors import QmrunnerError, UsageError
+
+# What stands in a geometry block and is no atom, so that its lines are not its atoms (geom_input.F).
+_NOT_AN_ATOM = frozenset(
+    ["symmetry", "load", "file", "source", "carfile", "system", "zcoord", "zmt", "zmat", "zmatr", "zmatri", "zmatrix"]
+)
+_NO_NUCLEUS = ("bq", "x")
+_OURS = "# qmrunner: "
+_LONGEST_COMMENT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Rewritten:
+    """A deck as it will run (as `reader.decode` has it), and a note for every line that is not the user's. `beside` are
+    included files that are not as they were handed in, by name.
+    """
+
+    text: str
+    notes: tuple[str, ...]
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+
+def _nothing(_name: str) -> None:
+    """No file lies beside the deck."""
+
+
+def check_deck(text: str, beside: Beside = _nothing) -> Asked | None:
+    """Refuse a deck that cannot compute anything; what its memory line asks for, None without one.
+
+    Raises UsageError: `no_task` when the deck is empty or has no task line (NWChem would exit 0 having done nothing),
+    `input_error` when it is not text, or a quote that is not closed hides its tasks, `memory_spec_invalid` when NWChem
+    would stop at its memory line. `beside` has the files that the deck may include.
+    """
+    if "\0" in text:
+        raise UsageError(
+            "input_error", "The deck is not a text file.", remedy="Hand in the NWChem input as plain text."
+        )
+    if not text.strip():
+        raise UsageError("no_task", "The deck is empty.", remedy="Hand in an NWChem input with at least one task line.")
+    if not tasks(text) and not includes_files(text):
+        _refuse_open_quote(text)
+        last = re.split(r"[\r\n]+", text.strip(" \t\r\n"))[-1].strip(" \t")
+        raise UsageError(
+            "no_task",
+            "The deck has no task line: NWChem would read it, compute nothing and report success.",
+            evidence="last line: " + "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in last),
+            remedy="Add a line such as `task dft energy`.",
+        )
+    return memory.asked(text, beside)
+
+
+def _refuse_open_quote(text: str) -> None:
+    said = next((said for said in reader.statements(reader.encode(text)) if said.broken), None)
+    if said is not None:
+        raise UsageError(
+            "input_error",
+            "A double quote is not closed, and NWChem reads nothing behind it.",
+            evidence=f"line {said.line}: {reader.shown(said.text.strip())}",
+            remedy="Close it on its line. A `;` or `#` ends a text in quotes, too: write `\\;` or `\\#`.",
+        )
+
+
+def tasks(text: str) -> tuple[str, ...]:
+    """What each task line asks for, in order, in lower case: ``("dft optimize", "dft property")``."""
+    found = (said for said in _statements(text) if said.directive == "task")
+    return tuple(" ".join(map(reader.lower, said.words[1:])) for said in found)
+
+
+def unused(text: str) -> tuple[tuple[int, str], ...]:
+    """Directives behind the last task, with their line: NWChem reads them, and nothing uses them. None without a
+    task."""
+    said = list(_statements(text))
+    last = max((at for at, one in enumerate(said) if one.directive == "task"), default=len(said))
+    return tuple((one.line, reader.shown(one.text).strip()) for one in said[last + 1 :] if one.words)
+
+
+def includes_files(text: str) -> bool:
+    """Whether the deck takes in other files, so that its own lines are not all of it."""
+    return any(line.included is not None for line in reader.read(reader.encode(text)))
+
+
+def atoms_in_deck(text: str) -> int | None:
+    """Number of atoms in the deck's only geometry block; None when that cannot be told from the block alone.
+
+    NWChem drops an atom that coincides with another without a word, so the count is compared with the output's.
+    """
+    count, blocks, inside = 0, 0, False
+    if includes_files(text):
+        return None
+    for said in _statements(text):
+        if said.directive == "geometry":
+            blocks, inside = blocks + 1, True
+        elif inside and said.directive == "end":
+            inside = False
+        elif inside and (said.directive in _NOT_AN_ATOM or said.directive.startswith(_NO_NUCLEUS)):
+            return None
+        elif inside and said.directive:
+            count += 1
+    return count if blocks == 1 and count and not inside else None
+
+
+def rewrite(
+    text: str, ranks: int, memory_mib: int, remedied: Mapping[str, Any] | None = None, beside: Beside = _nothing
+) -> Rewritten:
+    """The deck bound to its attempt: working directories dropped, memory within `memory_mib` for all `ranks`, and what
+    the params `remedied` ask for (see `nwchem.remedies`). `beside` has the files that the deck may include.
+
+    A memory line of the deck's own stays as it is, but for a remedy, or where versions of NWChem read it differently.
+    Only whole lines with their continuations are replaced, and lines keep their numbers, so that NWChem's "input error
+    at line" still fits the user's file. Raises QmrunnerError: `never_fits` when the line asks for more than there is,
+    `deck_rewrite_failed` should NWChem read anything else of the result than of the deck with these changes.
+    """
+    params = remedied or {}
+    asked = memory.asked(text, beside)
+    put = _memory_line(asked, ranks, deck_memory_mib(ranks, memory_mib), params.get("memory_arena"))
+    if put is None or asked is None or asked.file is None:
+        return _rewritten(text, put, params)
+    deck, data = _rewritten(text, None, params), beside(asked.file) or b""
+    changed = _rewritten(reader.decode(data), put, {})
+    notes = (*deck.notes, *(f"{asked.file}: {note}" for note in changed.notes))
+    return Rewritten(deck.text, notes, {asked.file: changed.text})
+
+
+def _rewritten(text: str, put: str | None, params: Mapping[str, Any]) -> Rewritten:
+    """With the memory line `put` in the place of its own, or added to it; None leaves memory as it is."""
+    data = reader.encode(text)
+    lines = reader.read(data)
+    own = memory.first(lines)
+    change = _Change(put, own, params, [])
+    changed = [change.line(line) for line in lines]
+    result, expected = _put(data, lines, changed), _said(lines, changed)
+    if put is not None and own is None:
+        change.notes.append(f"deck: `{put}` added from the grant")
+        added = result + put.encode() + b"\n"
+        if _said(reader.read(added)) == [*expected, put]:
+            result, expected = added, [*expected, put]
+        else:
+            # NWChem does not read as far, or reads on from the last line.
+            changed = _with_first(put, lines, changed)
+            result, expected = _put(data, lines, changed), _said(lines, changed)
+    if _said(reader.read(result)) != expected:
+        raise QmrunnerError(
+            "deck_rewrite_failed",
+            "The deck as it would run is not the one that was checked.",
+            remedy="Write each directive on a line of its own, and report this with the deck.",
+        )
+    return Rewritten(reader.decode(result), tuple(change.notes))
+
+
+def _memory_line(asked: Asked | None, ranks: int, limit_mib: int, raised: str | None) -> str | None:
+    """The memory line that the deck is to have; None where its own stays. `raised` is set by a remedy."""
+    if asked is None:
+        usual = min(limit_mib, DECK_MIB_PER_RANK)
+        return memory.usual(usual).raised(raised, limit_mib) if raised else f"memory total {limit_mib} mb"
+    if asked.total_mib > limit_mib:
+        raise QmrunnerError(
+            "never_fits",
+            f"its memory line asks for {asked.total_mib} MiB on each of {ranks} rank(s), granted are {limit_mib}",
+            remedy="submit the deck again, so that what it asks for is reserved",
+        )
+    if raised:
+        return asked.raised(raised, limit_mib)
+    return None if asked.whole else asked.written()
+
+
+# What stands in the place of a line: statements, or without any the comment; None where the line stays as it is.
+_Said = tuple[list[str], str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What is changed in the lines of one deck, and the notes of it. `memory` takes the place of `own`."""
+
+    memory: str | None
+    own: Statement | None
+    asked: Mapping[str, Any]
+    notes: list[str]
+
+    def line(self, line: Line) -> _Said:
+        """What stands in the place of `line`; None when it stays as it is."""
+        if reader.sets_a_folder(line):
+            was = reader.shown(line.statements[0].text.strip())
+            self.notes.append(f"deck: `{was}` overridden, the attempt's directory is used")
+            return [], _OURS + was
+        said = [part for statement in line.statements for part in self._statement(statement)]
+        return None if said == [statement.text for statement in line.statements] else (said, "")
+
+    def _statement(self, statement: Statement) -> list[str]:
+        was = reader.shown(statement.text.strip())
+        words = " ".join(word for word in ("noautoz", "noautosym") if self.asked.get(word))
+        if statement.broken:
+            return [statement.text]
+        if statement is self.own and self.memory:
+            self.notes.append(f"deck: `{was}` replaced by `{self.memory}`")
+            return [self.memory]
+        if statement.directive == "geometry" and words:
+            self.notes.append(f"deck: {words} added to `{was}`")
+            return [f"{statement.text.rstrip()} {words}"]
+        if statement.directive == "task" and len(statement.words) > 1:
+            blocks = _blocks(reader.lower(statement.words[1]), self.asked)
+            if blocks:
+                self.notes.append(f"deck: `{'; '.join(blocks)}` put before `{was}`")
+            return [*blocks, statement.text]
+        return [statement.text]
+
+
+def _with_first(statement: str, lines: list[Line], changed: list[_Said]) -> list[_Said]:
+    """The changes with `statement` before all others."""
+    at = next((number for number, line in enumerate(lines) if line.statements), None)
+    if at is None:
+        return changed
+    said, comment = changed[at] or ([other.text for other in lines[at].statements], "")
+    return [*changed[:at], ([statement, *said], comment), *changed[at + 1 :]]
+
+
+def _said(lines: list[Line], changed: Sequence[_Said] = ()) -> list[str]:
+    """What NWChem reads, statement by statement, with what is changed in it."""
+    found: list[str] = []
+    for line, said in zip_longest(lines, changed):
+        texts = [statement.text for statement in line.statements] if said is None else said[0]
+        found += [f"include {line.included}"] if line.included is not None else [text.strip(" \t") for text in texts]
+    return found
+
+
+def _put(data: bytes, lines: list[Line], changed: list[_Said]) -> bytes:
+    """The deck with the changes in their places, and an end to its last line."""
+    out: list[bytes] = []
+    at = 0
+    for line, said in zip(lines, changed, strict=True):
+        if said is not None:
+            replaced = _in_place(data[line.start : line.end], line.last - line.first, *said)
+            out += [data[at : line.start], replaced]
+            at = line.end
+    result = b"".join([*out, data[at:]])
+    return result if result.endswith((b"\n", b"\r")) else result + b"\n"
+
+
+def _in_place(was: bytes, continuations: int, statements: list[str], comment: str) -> bytes:
+    """A line for as many physical lines as it takes the place of. It is the last of them, for that is the one NWChem
+    names in an error; the others are empty comments."""
+    end = b"\r\n" if was.endswith(b"\r\n") else b"\n"
+    plain = "".join(character if character.isprintable() else "?" for character in comment)
+    text = reader.written(statements) if statements else plain[:_LONGEST_COMMENT].rstrip("\\ ").encode()
+    return (b"#" + end) * continuations + text + end
+
+
+def _blocks(theory: str, asked: Mapping[str, Any]) -> list[str]:
+    """Blocks that a remedied task needs before it: the last word on a setting counts."""
+    iterations, steps = asked.get("scf_iterations"), asked.get("max_iterations")
+    scf = ["direct"] if asked.get("direct") else []
+    if iterations:
+        scf.append(f"{'iterations' if theory == 'dft' else 'maxiter'} {iterations}")
+    block = {"dft": "dft", "scf": "scf", "mp2": "scf", "direct_mp2": "scf"}.get(theory)
+    found = [block, *scf, "end"] if block and scf else []
+    return [*found, *(["driver", f"maxiter {steps}", "end"] if steps else [])]
+
+
+def _statements(text: str) -> Iterator[Statement]:
+    """What NWChem takes in of the deck itself: it stops at a quote that is not closed."""
+    return takewhile(lambda said: not said.broken, reader.statements(reader.encode(text)))

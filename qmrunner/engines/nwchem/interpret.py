@@ -1,0 +1,350 @@
+"""What an attempt came to: success only with exit 0, the end marks and the complete, finite result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from qmrunner import untrusted
+from qmrunner.engines import failures, leftovers, qcschema, same_molecule
+from qmrunner.engines.nwchem import qcschema as nwchem_qcschema
+from qmrunner.engines.nwchem import restart
+from qmrunner.engines.nwchem.input import asked, generated_deck, reader, remarks, user_deck
+from qmrunner.engines.nwchem.input.asked import Asked
+from qmrunner.engines.nwchem.output import errquit, rtdb, unconverged
+from qmrunner.engines.nwchem.output.numbers import MOST_ATOMS
+from qmrunner.engines.nwchem.output.quantities import Quantities
+from qmrunner.engines.nwchem.output.tasks import Record, proven
+from qmrunner.engines.nwchem.read import Report
+from qmrunner.engines.signatures import Finding, load
+from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
+
+CATALOGUE = load(Path(__file__).with_name("signatures.toml"))
+# Ended from outside or by plan: no fault of the calculation, which goes on from its checkpoint.
+_STOPPED = frozenset({"time_limit_reached", "terminated", "interrupted", "timed_out", "hung"})
+# What NWChem itself says before it aborts, and may well not say again.
+_OWN_WAY = frozenset({"time_limit_reached", "memory_corrupt"})
+_GEOMETRY = "geometry.xyz"
+# What no one asks for after a run; all else is published. A user's deck starts afresh, so that databases, integrals,
+# grids, amplitudes and solutions of equations serve nothing any more.
+_SCRATCH = (
+    "*.db", "*.zmat", "*.p", "*.c", "*.b", "*.b^-1", "*.cfock", "*.cphf_rhs*", "*.cphf_sol*", "*.shieldcphf",
+    "*.gridpts.*", "*.aoints.*", "*.moints.*", "*.halfints*", "*.ccsdints.*", "*.t2", "*.trials", "*.ramanpol_*",
+    "*.raman_[0-9]*", "*lkain*", f"*{restart.MARKER}*",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What an attempt left, read once: its deck's tasks as far as the deck is there, and what each of them came to."""
+
+    step: Step
+    directory: Path
+    log: Path
+    report: Report
+    text: str | None
+    asked: tuple[Asked, ...]
+    records: tuple[Record, ...]
+    quantities: Quantities
+    database: rtdb.Database | None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {"nwchem": self.report.header.provenance()}
+
+    @property
+    def computed(self) -> Record | None:
+        """The last task that has an energy."""
+        return next((record for record in reversed(self.records) if record.energy is not None), None)
+
+
+def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
+    """The outcome of an attempt whose process tree is gone. A run that was complete before a stop reached it counts."""
+    run = _read(step, directory, log)
+    if exit.ok and not exit.disk_full:
+        problem = _problem(run, exit)
+        if problem is None:
+            return _success(run)
+    else:
+        if _complete(run, exit):
+            return failures.crashed_behind(_success(run), exit)
+        problem = _told(run, exit) or CATALOGUE.unknown(log, exit)
+    if exit.stop_reason is not None:
+        return _stopped(exit, problem, run)
+    state: Literal["stopped", "failed"] = "stopped" if problem.code in _STOPPED else "failed"
+    return Outcome(
+        state=state,
+        code=problem.code,
+        result=_partial(run),
+        failure_class=problem.failure_class,
+        evidence=problem.evidence,
+        remedy=problem.remedy,
+        summary=f"NWChem {state}: {problem.evidence.text.strip()}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Deck:
+    """The deck of an attempt as it runs: its text, its tasks, and its geometry blocks with those of included files.
+
+    Without the file, or with one missing that it includes, the tasks are not known.
+    """
+
+    text: str | None
+    tasks: tuple[Asked, ...]
+    geometries: int | None
+
+
+def deck_of(step: Step, directory: Path) -> Deck:
+    """The deck that lies in the attempt's directory."""
+    name = str(step.params.get("deck", generated_deck.DECK)) if step.task == "deck" else generated_deck.DECK
+    data = _file(directory, name)
+    if data is None:
+        return Deck(None, (), None)
+    text, statements = reader.decode(data), asked.with_included(data, partial(_file, directory))
+    if statements is None:
+        return Deck(text, (), None)
+    tasks = asked.of_deck(statements, _functional_before(step, directory, statements))
+    return Deck(text, tasks, asked.geometry_blocks(statements))
+
+
+def _read(step: Step, directory: Path, log: Path) -> _Run:
+    run_deck = deck_of(step, directory)
+    quantities = Quantities()
+    report = Report(log, run_deck.tasks, *([quantities] if step.task == "deck" else []))
+    name = report.header.database
+    database = rtdb.read(directory / name) if name else None
+    records = proven(report.tasks.records(), database, run_deck.geometries)
+    return _Run(step, directory, log, report, run_deck.text, run_deck.tasks, records, quantities, database)
+
+
+def _functional_before(step: Step, directory: Path, statements: tuple[reader.Statement, ...]) -> str | None:
+    """The xc line that a restarted deck need not repeat."""
+    if step.task != "deck":
+        return generated_deck.Method.from_params(step.params).functional
+    if not asked.restarts(statements):
+        return None
+    databases = [found for path in sorted(directory.glob("*.db")) if (found := rtdb.read(path)) is not None]
+    return databases[0].functional if len(databases) == 1 else None
+
+
+def _complete(run: _Run, exit: Exit) -> bool:
+    """Whether a run that ended badly had printed all it was asked for, its end marks included, before it did so."""
+    if not run.report.marks.ended or run.report.abort.found is not None or exit.disk_full:
+        return False
+    return _problem(run, replace(exit, returncode=0, signal=None)) is None
+
+
+def _told(run: _Run, exit: Exit) -> Finding | None:
+    """Why a run failed: what a signature knows, else the abort that NWChem itself decided on.
+
+    Behind an abort, signals and words of the launcher tell only how the other ranks were ended; and the exit status is
+    the abort's value: 911 looks like SIGTERM (143), 127 like a missing program.
+    """
+    abort, step = run.report.abort.found, run.step
+    if abort is None:
+        return CATALOGUE.classify(run.log, exit)
+    found = CATALOGUE.classify(run.log, exit if exit.oom_kills else replace(exit, returncode=None, signal=None))
+    if found is None or (found.failure_class == "transient" and found.code not in _OWN_WAY):
+        found = _aborted(run, abort)
+    if step.task != "deck" or abort.input_line is None:
+        return found
+    file = step.inputs.get(abort.included or str(step.params.get("deck")))
+    at = replace(found.evidence, input_file=file, input_line=abort.input_line[0]) if file else found.evidence
+    return replace(found, evidence=at)
+
+
+def _aborted(run: _Run, abort: errquit.Abort) -> Finding:
+    """Of a task that did not converge NWChem says only that it failed, some lines behind the one that says why."""
+    last = run.records[-1] if run.records else None
+    if last is not None and last.problem is not None:
+        return last.problem
+    if last is not None and unconverged.FAILED.match(abort.message) and abort.category == "convergence":
+        return unconverged.silent(last.asked, abort.evidence)
+    return errquit.finding(abort)
+
+
+def _problem(run: _Run, exit: Exit) -> Finding | None:
+    """Why an exit 0 is no success, or None."""
+    if not run.report.marks.ended or not _done(run):
+        return _told(run, exit) or _incomplete(run.log, "The run did not come to its end.")
+    failed = next((record.problem for record in run.records if record.problem is not None), None)
+    if failed is not None:
+        return failed
+    if run.report.optimisation.started and not run.report.optimisation.converged:
+        return _told(run, exit) or _incomplete(run.log, "The optimisation did not converge.")
+    return _atoms_lost(run) or _result_missing(run)
+
+
+def _done(run: _Run) -> bool:
+    """Whether every task was done: by the times that the print levels let NWChem print, else by the database."""
+    if run.report.tasks.timed >= (sum(task.timed for task in run.asked) if run.asked else 1):
+        return True
+    database = run.database
+    return bool(run.asked and database and database.succeeded and database.title == run.asked[-1].title)
+
+
+def _atoms_lost(run: _Run) -> Finding | None:
+    expected, found = user_deck.atoms_in_deck(run.text) if run.text else None, run.report.tasks.first_geometry
+    if expected is None or found is None or found[0] >= expected:
+        return None
+    remedy = f"The deck has {expected} atoms, NWChem kept {found[0]}: two atoms coincide. Correct the coordinates."
+    return Finding("geometry_bad", "permanent", found[1], remedy)
+
+
+def _result_missing(run: _Run) -> Finding | None:
+    step, report, log = run.step, run.report, run.log
+    if step.task == "deck":
+        return None
+    if run.computed is None:
+        return _incomplete(log, "There is no total energy.")
+    if step.task == "optimise":
+        found = run.computed.geometry
+        complete = found is not None and len(found.atoms) == len(step.params.get("atoms") or found.atoms)
+        return None if complete and report.optimisation.converged else _incomplete(log, "There is no final geometry.")
+    atoms = [str(atom).capitalize() for atom in step.params.get("atoms") or ()]
+    values = report.shieldings.complete(every_task=True)
+    wanted = _nuclei(step) or list(range(1, 1 + (len(atoms) or len(values))))
+    elements = [atoms[number - 1] for number in wanted] if atoms else [value["element"] for value in values]
+    if values and [value["element"] for value in values] == elements and len(values) == len(wanted):
+        return None
+    return _incomplete(log, f"{len(wanted)} shieldings were asked for, {len(values)} finite ones of them were printed.")
+
+
+def _nuclei(step: Step) -> list[int]:
+    return sorted({int(atom) for atom in step.params.get("nuclei") or ()})
+
+
+def _shieldings(step: Step, report: Report) -> list[dict[str, Any]]:
+    """The shieldings under the step's atom numbers: for chosen nuclei, so for each batch, NWChem counts from 1."""
+    values = report.shieldings.complete(every_task=True)
+    nuclei = _nuclei(step) or range(1, len(values) + 1)
+    return [{**value, "atom": atom} for value, atom in zip(values, nuclei, strict=True)]
+
+
+def _incomplete(log: Path, what: str) -> Finding:
+    evidence = CATALOGUE.last_line(log) or Evidence("the log is empty", log.name)
+    return Finding("truncated_output", "transient", evidence, f"{what} Retry; if it happens again, read the log.")
+
+
+def _success(run: _Run) -> Outcome:
+    step, directory, report = run.step, run.directory, run.report
+    result = _partial(run)
+    if report.shieldings.values:
+        result["shieldings"] = _shieldings(step, report) if step.task == "shielding" else report.shieldings.complete()
+    geometry = step.task != "shielding" and _write_geometry(run)
+    as_schema = step.task == "deck" and _write_schema(run, result)
+    if step.task == "optimise" and (other := same_molecule.refused(step.params, directory / _GEOMETRY, result)):
+        return other
+    if step.task == "deck":
+        own = {run.log.name} if run.log.parent == directory else set()
+        names, left_out = leftovers.results(directory, own, _SCRATCH)
+        result["notes"] = [*result.get("notes", ()), *left_out, *remarks.made_no_difference(run.text, report.remarks)]
+    else:
+        orbitals = (f"{generated_deck.PREFIX}.movecs",) if step.task == "optimise" else ()
+        names = tuple(name for name in (generated_deck.DECK, *orbitals) if untrusted.is_file(directory / name))
+    promoted = {_GEOMETRY: geometry, qcschema.FILE: as_schema}
+    publish = tuple(dict.fromkeys([*(name for name, there in promoted.items() if there), *names]))
+    result["files"] = list(publish)
+    computed = run.computed
+    return Outcome(
+        "succeeded",
+        "ok",
+        result,
+        summary=None if computed is None else f"{computed.energy_hartree:.6f} hartree ({computed.energy_of})",
+        publish=publish,
+        promote=tuple(name for name, there in promoted.items() if there) if step.task == "deck" else (),
+    )
+
+
+def _partial(run: _Run) -> dict[str, Any]:
+    """What is known of energies, tasks, steps and quantities, also of a run that failed."""
+    computed = run.computed
+    by_task = _quantities(run)
+    found = {
+        "energy_hartree": computed.energy_hartree if computed else None,
+        "energy_of": computed.energy_of if computed else None,
+        "tasks": _tasks(run, by_task) if run.step.task == "deck" and run.asked else None,
+        "steps": run.report.optimisation.steps,
+        "provenance": run.provenance,
+    }
+    known = {name: value for name, value in found.items() if value is not None}
+    for quantities in by_task:
+        known |= quantities
+    return known
+
+
+def _quantities(run: _Run) -> list[dict[str, Any]]:
+    """What each task was for, in their order; nothing of our own decks, whose answer is known beforehand."""
+    if run.step.task != "deck":
+        return []
+    return [run.quantities.of(record, run.directory) for record in run.records]
+
+
+def _tasks(run: _Run, by_task: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What each task came to, and was for where there are several."""
+    several = len(by_task) > 1
+    return [record.as_dict() | (found if several else {}) for record, found in zip(run.records, by_task, strict=True)]
+
+
+def _write_geometry(run: _Run) -> bool:
+    """The geometry that the last task which moves atoms ended at, in angstrom; the comment names the task."""
+    moved = next((record for record in reversed(run.records) if record.geometry is not None), None)
+    if moved is None:
+        return False
+    geometry, atoms = moved.geometry, run.step.params.get("atoms")
+    if run.step.task != "deck":
+        geometry = restart.last_geometry(run.directory, tuple(atoms) if atoms else None) or geometry
+    if geometry is None:
+        return False
+    energy = "" if moved.energy is None else f": energy {moved.energy_hartree} hartree ({moved.energy_of})"
+    comment = f"task {moved.number} of {len(run.records)}, {moved.asked.title or 'optimize'}{energy}"
+    untrusted.write_text(run.directory / _GEOMETRY, geometry.as_xyz(comment))
+    return True
+
+
+def _write_schema(run: _Run, result: dict[str, Any]) -> bool:
+    """`qcschema.json` of the last task, at the geometry that was in force."""
+    record = run.records[-1] if run.records else None
+    setting = None if record is None else run.quantities.setting(record)
+    geometry = None if run.database is None else run.database.geometry()
+    if geometry is not None and len(geometry.atoms) <= MOST_ATOMS:
+        result["atoms"] = list(geometry.atoms)
+    if record is None or setting is None or geometry is None:
+        return False
+    told = run.quantities.of(record, run.directory) | {"provenance": result["provenance"]}
+    text = nwchem_qcschema.document(record, setting, geometry, told, run.directory)
+    if text is not None:
+        untrusted.write_text(run.directory / qcschema.FILE, text)
+    return text is not None
+
+
+def _stopped(exit: Exit, problem: Finding, run: _Run) -> Outcome:
+    """qmrunner ended the run. A hang keeps the cause the log tells, such as shared memory that ran out
+    or an abort whose ranks stayed behind."""
+    reason = exit.stop_reason or "stopped"
+    told = problem if reason == "hung" and problem.failure_class != "transient" else None
+    hint = told or replace(problem, code="hung" if reason == "hung" else "terminated", failure_class="transient")
+    last = CATALOGUE.last_line(run.log)
+    return Outcome(
+        state="stopped",
+        code=hint.code,
+        result={"provenance": run.provenance},
+        failure_class=hint.failure_class,
+        evidence=told.evidence if told else last,
+        remedy=told.remedy if told else "Nothing to do: the step goes on from its checkpoint.",
+        summary=f"NWChem was ended by qmrunner ({reason})",
+    )
+
+
+def _file(directory: Path, name: str) -> bytes | None:
+    """A file of the attempt's directory; None where it is not there or lies outside."""
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts:
+        return None
+    try:
+        return untrusted.read_bytes(directory / path)
+    except (OSError, ValueError):
+        return None

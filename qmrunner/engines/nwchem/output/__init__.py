@@ -1,0 +1,1 @@
+"""What a run printed and left: tasks, energies, quantities, aborts. One small reader per quantity."""

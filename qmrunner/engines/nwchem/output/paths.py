@@ -1,0 +1,79 @@
+"""Energies along a path or in time, and of the levels of theory that one task goes through. Checked against 7.0.2."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from qmrunner.engines.nwchem.output.numbers import MOST_ATOMS, Table, number
+
+_MOST_STEPS = 10_000
+_QMD = {
+    "Time elapsed (fs)": "time_fs",
+    "Kin. energy (a.u.)": "kinetic_hartree",
+    "Pot. energy (a.u.)": "potential_hartree",
+    "Tot. energy (a.u.)": "total_hartree",
+    "Current temp. (K)": "temperature_k",
+}
+_TOTAL = re.compile(r"^\s*Total (\S+) energy\s*[=:]?\s*(-?\d+\.\d+)\s*$")
+_TCE = re.compile(r"^\s*(\S+)\s+total energy / hartree\s*=\s*(-?\d+\.\d+)")
+_NAMES = {"SCF": "HF"}
+
+
+class Path:
+    """Energies (hartree) of the beads of the last path, from its start to its end (`neb`, `string`)."""
+
+    def __init__(self) -> None:
+        self._table = Table("Path Energy #", r"^\s*(?:neb|string):\s+\d+\s+(\S+)\s*$", most=MOST_ATOMS)
+
+    def feed(self, line: str) -> None:
+        """One line of the task's output."""
+        self._table.feed(line)
+
+    def found(self) -> dict[str, Any]:
+        """See the class."""
+        energies = self._table.column(0)
+        return {"path_energies_hartree": energies} if energies else {}
+
+
+class Trajectory:
+    """The steps of Born-Oppenheimer dynamics (`qmd`): energies in hartree, times in fs, temperatures in K."""
+
+    def __init__(self) -> None:
+        self._steps: list[dict[str, float]] = []
+
+    def feed(self, line: str) -> None:
+        """One line of the task's output."""
+        name, colon, rest = line.partition(":")
+        key = _QMD.get(name.strip()) if colon else None
+        if key is None or not rest.split():
+            return
+        value = number(rest.split()[-1])
+        if key == "time_fs" and value is not None and len(self._steps) < _MOST_STEPS:
+            self._steps.append({key: value})
+        elif self._steps and value is not None:
+            self._steps[-1].setdefault(key, value)
+
+    def found(self) -> dict[str, Any]:
+        """Its first 10,000 steps."""
+        return {"trajectory": list(self._steps)} if self._steps else {}
+
+
+class Levels:
+    """Total energies (hartree) by level of theory, as a correlated method prints those it goes through."""
+
+    def __init__(self) -> None:
+        self._energies: dict[str, float] = {}
+
+    def feed(self, line: str) -> None:
+        """One line of the task's output."""
+        if "energy" in line and (match := _TOTAL.match(line) or _TCE.match(line)):
+            value = number(match[2])
+            if value is not None and len(self._energies) < MOST_ATOMS:
+                name = _NAMES.get(match[1], match[1])
+                self._energies.pop(name, None)  # its place is where it was printed last
+                self._energies[name] = value
+
+    def found(self) -> dict[str, Any]:
+        """Nothing where there is one level only: that is the energy itself."""
+        return {"energies_hartree": dict(self._energies)} if len(self._energies) > 1 else {}

@@ -1,0 +1,125 @@
+"""What an NWChem deck was for, beside its energies: by task, under names that hold their units.
+
+Each reader keeps what its task said last. A quantity that is not told, or is no number, has no entry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from qmrunner.engines.nwchem.output import electrons, paths, response, vibrations
+from qmrunner.engines.nwchem.output.tasks import Record
+from qmrunner.engines.nwchem.qcschema import Setting
+
+_BANNER = "NWChem Input Module"
+# From here on a task computes displaced geometries or fragments, until its next step.
+_ASTRAY = re.compile(r"^\s*atom:\s+\d+ xyz: \d\([+-]\)|^  output vectors  = \S+\.bsse\.movecs|^\s*ramanpolfile=")
+_STEP = re.compile(r"^@|^ {6,}Step +\d+\s*$")
+# What is kept of a whole output: so many tasks, and so many entries of lists.
+_MOST_TASKS, _MOST_ENTRIES = 1000, 1_000_000
+
+
+class _Reader(Protocol):
+    def feed(self, line: str) -> None: ...
+    def found(self) -> dict[str, Any]: ...
+
+
+class Task:
+    """The quantities of one task, which begins at line `first_line` of the output."""
+
+    def __init__(self, first_line: int) -> None:
+        self.first_line = first_line
+        self.setting = Setting()
+        self._astray = False
+        self._of_structure: tuple[_Reader, ...] = (
+            electrons.Dipole(), electrons.Charges(), electrons.Quadrupole(), electrons.Orbitals(),
+            electrons.Solvation(), response.Excitations(), response.Polarizabilities(), response.Couplings(),
+            paths.Levels(),
+        )  # fmt: skip
+        self._of_task: tuple[_Reader, ...] = (
+            vibrations.Vibrations(), vibrations.Raman(), paths.Path(), paths.Trajectory(),
+        )  # fmt: skip
+
+    def feed(self, line: str) -> None:
+        """One line of its output."""
+        self.setting.feed(line)
+        if _STEP.match(line):
+            self._astray = False
+        elif _ASTRAY.match(line):
+            self._astray = True
+        if not self._astray:
+            for reader in self._of_structure:
+                reader.feed(line)
+        for reader in self._of_task:
+            reader.feed(line)
+
+    def found(self) -> dict[str, Any]:
+        """Its quantities, as they stand now."""
+        found: dict[str, Any] = {}
+        for reader in self._of_task:
+            found |= reader.found()
+        if "path_energies_hartree" in found:
+            return found  # all else is of the bead that happened to be the last
+        for reader in self._of_structure:
+            found |= reader.found()
+        return found
+
+
+class Quantities:
+    """Reads a whole output, line by line (a `read.Reader`)."""
+
+    def __init__(self) -> None:
+        self._ended: list[tuple[int, dict[str, Any], Setting]] = []
+        self._task = Task(1)
+        self._entries = 0
+
+    def feed(self, line: str, number: int) -> None:
+        """A line, and its number from 1."""
+        if _BANNER in line:
+            self._close()
+            self._task = Task(number)
+        else:
+            self._task.feed(line)
+
+    def _close(self) -> None:
+        found = self._task.found()
+        self._entries += sum(len(value) for value in found.values() if isinstance(value, list))
+        if len(self._ended) < _MOST_TASKS and self._entries < _MOST_ENTRIES:
+            self._ended.append((self._task.first_line, found, self._task.setting))
+
+    def of(self, record: Record, directory: Path) -> dict[str, Any]:
+        """The quantities of a task, with what its energy and the files in `directory` add."""
+        found: dict[str, Any] = {}
+        for line, one, _ in self._all():
+            found |= one if _within(record, line) else {}
+        return completed(found, record.energy_hartree, directory)
+
+    def setting(self, record: Record) -> Setting | None:
+        """How a task computed."""
+        within = (one for line, _, one in self._all() if _within(record, line) and one.charge is not None)
+        return next(within, None)
+
+    def _all(self) -> Iterator[tuple[int, dict[str, Any], Setting]]:
+        yield from self._ended
+        yield self._task.first_line, self._task.found(), self._task.setting
+
+
+def _within(record: Record, line: int) -> bool:
+    """Whether a task that begins at `line` is this one. The banner of the next task is the last line of a record."""
+    return record.first_line <= line < record.last_line
+
+
+def completed(found: dict[str, Any], energy_hartree: float | None, directory: Path) -> dict[str, Any]:
+    """The quantities of a task with those that need its energy (hartree), or are in a file that its output names."""
+    whole = {name: value for name, value in found.items() if name != "raman_file"}
+    whole |= vibrations.at_one_temperature(found, energy_hartree)
+    if "raman_file" in found:
+        try:
+            whole |= vibrations.raman_activities(directory / found["raman_file"])
+        except OSError as problem:
+            why = f"{found['raman_file']}: {problem.strerror}"
+            whole["notes"] = [f"the Raman activities could not be read: {why}"]
+    return whole

@@ -1,0 +1,471 @@
+"""The guardian: owns one attempt's process tree, its log and its exit record.
+
+It is forked from the small `spawner` process, imports the standard library only, and knows neither store nor engine.
+Being a child subreaper it inherits every orphan of its tree, so `waitpid` answering ECHILD *proves* the tree empty.
+
+Files in the attempt directory:
+
+    command.json    written by the consumer: what to run (`Order`)
+    guardian.json   who the guardian and the engine are, written before the engine's first instruction
+    guardian.sock   where a consumer connects; JSON lines both ways
+    guardian.lock   locked as long as the guardian lives: seen across pid namespaces, gone with the process
+    fenced          if it is there once the lock is held, this attempt is over: nothing is started
+    exit.json       how it ended, written once, by rename, after the tree was proven empty
+
+Messages in: {"op": "stop", "reason", "grace_s"}, {"op": "quota", "scratch_mib"}. Messages out: {"event":
+"hello"|"usage"|"exit", ...}; "usage" comes with each look at the tree, as `at_s` (monotonic) and `tree` (pid, name,
+state, CPU seconds of each process).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import stat
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from qmrunner.guardian import peers, process_tree
+from qmrunner.guardian.cgroup import oom_kills
+from qmrunner.guardian.confine import enforce
+from qmrunner.guardian.usage import Meter
+
+COMMAND, RECORD, SOCKET, EXIT = "command.json", "guardian.json", "guardian.sock", "exit.json"
+LOCK, FENCED = "guardian.lock", "fenced"
+SNAPSHOTS = "checkpoint"  # beside the engine's folder, where it does not write; filled by the consumer
+_FALLOC_FL_KEEP_SIZE = 1
+_LEFTOVER_GRACE_S = 1.0  # for what an engine leaves behind after it ended by itself
+_KILL_EVERY_S = 0.02
+OOM_SCORE = 500  # of -1000 to 1000: half the memory there is, added to the size of an engine's process
+_CLIENTS = 16  # of one consumer, and of one that is being replaced
+_LONGEST_GRACE_S = 86400.0
+_QUOTA_LOOKS = 2  # above the quota in a row: whoever may raise it has had its time
+
+
+@dataclass(frozen=True)
+class Order:
+    """command.json: everything a guardian is told."""
+
+    argv: list[str]
+    env: dict[str, str]
+    cwd: str
+    log: str
+    marker: str
+    grace_s: float
+    adoption_s: float
+    preallocate_bytes: int
+    scratch_quota_mib: int = 0  # 0: none
+    file_limit_bytes: int = 0  # 0: none
+    confinement: dict[str, Any] | None = None  # see `confinement.policy.as_order`; None: not confined
+
+
+@dataclass
+class Guardian:
+    """State of the one loop. Times are monotonic seconds unless named `_at` (Unix seconds)."""
+
+    directory: int
+    order: Order
+    engine_pid: int = 0
+    engine_status: int | None = None
+    exec_error: str | None = None
+    stop_reason: str | None = None
+    kill_after: float | None = None
+    survivors: int = 0
+    unkillable_since: float | None = None
+    clients: list[socket.socket] = field(default_factory=list)
+    alone_since: float = field(default_factory=time.monotonic)
+    started_at: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
+    oom_before: int | None = field(default_factory=oom_kills)
+    over_quota: int = 0
+    meter: Meter = field(init=False)
+
+    def __post_init__(self) -> None:
+        snapshots = os.path.join(os.path.dirname(self.order.cwd), SNAPSHOTS)
+        self.meter = Meter(self.order.cwd, self.order.log, snapshots)
+
+    def run(self) -> None:
+        wake = _catch_signals()
+        listener = self._listen()
+        log = self._open_log()
+        self._start_engine(log)
+        poller = select.poll()
+        poller.register(wake, select.POLLIN)
+        poller.register(listener, select.POLLIN)
+        while not self._reap():
+            for descriptor, _ in poller.poll(self._timeout_ms()):
+                if descriptor == wake:
+                    self._read_signals(wake)
+                elif descriptor == listener.fileno():
+                    self._welcome(listener, poller)
+                else:
+                    self._listen_to(descriptor, poller)
+            self._act()
+        self.meter.look_at_what_is_left()
+        _release_tail(log)
+        self._write_exit()
+        self._tell({"event": "exit"})
+
+    # -- starting ---------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> socket.socket:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        # Through the descriptor: a socket's path may have 107 bytes, an attempt directory's more.
+        path = f"/proc/self/fd/{self.directory}/{SOCKET}"
+        if os.path.lexists(path):
+            os.unlink(path)
+        listener.bind(path)
+        listener.listen(4)
+        listener.setblocking(False)
+        return listener
+
+    def _open_log(self) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        log = os.open(self.order.log, flags, 0o666)
+        if not stat.S_ISREG(os.fstat(log).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", self.order.log)
+        os.set_blocking(log, True)
+        if self.order.preallocate_bytes:
+            # Blocks now, size unchanged: a disk that fills up later cannot cut the log short in silence.
+            libc = ctypes.CDLL(None, use_errno=True)
+            size = os.fstat(log).st_size
+            libc.fallocate(log, _FALLOC_FL_KEEP_SIZE, ctypes.c_long(size), ctypes.c_long(self.order.preallocate_bytes))
+        return log
+
+    def _start_engine(self, log: int) -> None:
+        problem_out, problem_in = os.pipe2(os.O_CLOEXEC)
+        go_out, go_in = os.pipe2(os.O_CLOEXEC)
+        me = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            os.close(go_in)
+            # Until its exec it bears our name and not yet its mark: no search would find it, so it dies with us. Looked
+            # at our life afterwards, for we may have died before.
+            process_tree.die_with_parent()
+            # Not before the record of who we are is on disk, and never without a guardian.
+            if os.getppid() != me or not os.read(go_out, 1):
+                os._exit(127)
+            _become_engine(self.order, log, problem_in)
+        os.close(problem_in)
+        os.close(go_out)
+        self.engine_pid = pid
+        engine = process_tree.identity_of(pid)
+        record = {
+            "marker": self.order.marker,
+            "guardian": process_tree.myself().as_dict(),
+            "engine": engine.as_dict() if engine else None,
+            "started_at": self.started_at,
+        }
+        write_json(self.directory, RECORD, record)
+        os.write(go_in, b"x")
+        os.close(go_in)
+        with os.fdopen(problem_out, "rb") as file:
+            problem = file.read().decode(errors="replace")
+        if problem:
+            self.exec_error = problem
+            os.write(log, f"qmrunner: cannot execute {self.order.argv[0]}: {problem}\n".encode())
+
+    # -- the loop's parts -------------------------------------------------------------------------------------------
+
+    def _timeout_ms(self) -> int:
+        now = time.monotonic()
+        due = [self.meter.next_due]
+        if self.kill_after is not None:
+            due.append(max(self.kill_after, now + _KILL_EVERY_S) if now < self.kill_after else now + _KILL_EVERY_S)
+        if not self.clients and self.stop_reason is None:
+            due.append(self.alone_since + self.order.adoption_s)
+        return max(1, int((min(due) - now) * 1000) + 1)
+
+    def _read_signals(self, wake: int) -> None:
+        if signal.SIGTERM in os.read(wake, 4096):
+            self.stop("terminated", self.order.grace_s)
+
+    def _reap(self) -> bool:
+        """Collect every ended child. True once there is none left at all: the proof."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return True
+            if pid == 0:
+                return False
+            if pid == self.engine_pid:
+                self.engine_status = status
+                if self.kill_after is None:
+                    self._begin_ending(_LEFTOVER_GRACE_S)
+
+    def _begin_ending(self, grace_s: float) -> None:
+        reached = process_tree.signal_tree(os.getpid(), signal.SIGTERM, signal.SIGCONT)
+        if self.engine_status is not None:
+            self.survivors += reached
+        self.kill_after = time.monotonic() + grace_s
+
+    def stop(self, reason: str, grace_s: float) -> None:
+        """TERM and CONT now, KILL after the grace until nothing is left. The first reason stands."""
+        if self.stop_reason is None and self.engine_status is None:
+            self.stop_reason = reason
+            self._begin_ending(grace_s)
+        elif self.kill_after is not None:
+            self.kill_after = min(self.kill_after, time.monotonic() + grace_s)
+
+    def _act(self) -> None:
+        now = time.monotonic()
+        if self.kill_after is not None and now >= self.kill_after:
+            process_tree.signal_tree(os.getpid(), signal.SIGKILL)
+        if not self.clients and self.stop_reason is None and now - self.alone_since >= self.order.adoption_s:
+            self.stop("abandoned", self.order.grace_s)
+        if self.meter.is_due(now):
+            self._sample()
+
+    # -- consumers --------------------------------------------------------------------------------------------------
+
+    def _welcome(self, listener: socket.socket, poller: select.poll) -> None:
+        try:
+            client, _ = listener.accept()
+        except OSError:
+            return
+        if len(self.clients) >= _CLIENTS or not _is_consumer(client):
+            client.close()
+            return
+        client.setblocking(False)
+        self.clients.append(client)
+        poller.register(client, select.POLLIN)
+        hello = {"event": "hello", "engine_pid": self.engine_pid, "exec_error": self.exec_error}
+        self._tell(hello | {"usage": self.meter.usage.as_dict()})
+
+    def _listen_to(self, descriptor: int, poller: select.poll) -> None:
+        client = next(c for c in self.clients if c.fileno() == descriptor)
+        try:
+            data = client.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            poller.unregister(client)
+            self.clients.remove(client)
+            client.close()
+            self.alone_since = time.monotonic()
+            return
+        for line in data.splitlines():
+            try:
+                message = json.loads(line)
+                if message["op"] == "stop":
+                    self.stop(str(message["reason"])[:40], _number(message["grace_s"], _LONGEST_GRACE_S))
+                elif message["op"] == "quota":
+                    self.order = replace(self.order, scratch_quota_mib=int(_number(message["scratch_mib"], 2.0**40)))
+            except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+                continue  # a consumer that died before it had said all, or no consumer
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        data = json.dumps(message).encode() + b"\n"
+        for client in self.clients:
+            try:
+                client.send(data)
+            except OSError:
+                continue  # a stuck or gone reader: it reads exit.json, or the next message
+
+    # -- what it uses -----------------------------------------------------------------------------------------------
+
+    def _sample(self) -> None:
+        walked = self.meter.look()
+        if walked:
+            self._mind_quota()
+        self._tell(
+            {
+                "event": "usage",
+                "usage": self.meter.usage.as_dict(),
+                "at_s": self.meter.looked_at,
+                "tree": self.meter.living,
+            }
+        )
+
+    def _mind_quota(self) -> None:
+        """Stop what stays above its quota. Without a consumer nobody could raise it: then twice as much will do."""
+        quota = self.order.scratch_quota_mib if self.clients else 2 * self.order.scratch_quota_mib
+        self.over_quota = self.over_quota + 1 if 0 < quota < self.meter.usage.scratch_mib else 0
+        if self.over_quota >= _QUOTA_LOOKS:
+            self.stop("scratch_quota", self.order.grace_s)
+
+    def _write_exit(self) -> None:
+        status = self.engine_status
+        code = None if status is None else os.waitstatus_to_exitcode(status)
+        oom_after = oom_kills()
+        oom = None if oom_after is None or self.oom_before is None else oom_after - self.oom_before
+        wall_s = time.monotonic() - self.started
+        record = {
+            "marker": self.order.marker,
+            "returncode": code if code is not None and code >= 0 else None,
+            "signal": -code if code is not None and code < 0 else None,
+            "exec_error": self.exec_error,
+            "stop_reason": self.stop_reason,
+            "wall_s": round(wall_s, 4),
+            "cpu_s": round(self.meter.usage.cpu_s, 4),
+            "cores": round(self.meter.usage.cpu_s / max(wall_s, 1e-3), 2),
+            "peak_rss_mib": round(self.meter.usage.peak_rss_mib, 2),
+            "peak_memory_mib": round(self.meter.usage.peak_memory_mib, 2) or None,
+            "peak_shm_mib": round(self.meter.usage.peak_shm_mib, 2),
+            "peak_scratch_mib": round(self.meter.usage.peak_scratch_mib, 2),
+            "survivors_ended": self.survivors,
+            "oom_kills": oom,
+            "disk_full": self.meter.usage.disk_full,
+            "logs_full": self.meter.usage.logs_full,
+            "stack_limit_mib": stack_limit_mib(),
+            "started_at": self.started_at,
+            "ended_at": time.time(),
+        }
+        write_json(self.directory, EXIT, record)
+
+
+def stack_limit_mib() -> float | None:
+    """The hard limit of the stack, with which engines start; None without one."""
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    return None if hard == resource.RLIM_INFINITY else round(hard / 2**20, 3)
+
+
+def write_json(directory: int, name: str, value: Any) -> None:
+    """Write a file of the attempt directory so that it is there whole or not at all."""
+    unique = os.urandom(6).hex()  # an engine may have put something under any name that it knows
+    temporary = f".{name}.{unique}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(temporary, flags, 0o666, dir_fd=directory)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(json.dumps(value))  # in one piece: `dump` takes the encoder written in Python
+    try:
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except IsADirectoryError:
+        os.rename(name, f".{name}.{unique}.foreign", src_dir_fd=directory, dst_dir_fd=directory)
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _is_consumer(client: socket.socket) -> bool:
+    """Whether the other end is one to be heard: our own user, and no engine."""
+    peer = peers.peer_of(client)
+    return peer is not None and peers.is_ours(peer[1]) and not process_tree.is_guarded(peer[0])
+
+
+def _number(value: Any, most: float) -> float:
+    """A number from 0 to `most`. Raises ValueError, TypeError."""
+    number = float(value)
+    if not 0.0 <= number <= most:
+        raise ValueError(f"not within 0 and {most}: {number}")
+    return number
+
+
+def _catch_signals() -> int:
+    """Handlers that only wake the loop; the wake-up pipe carries the numbers."""
+    out, into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    for number in (signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    signal.set_wakeup_fd(into, warn_on_full_buffer=False)
+    return out
+
+
+def _become_engine(order: Order, log: int, problem: int) -> None:
+    """In the forked child: clean signals, limits and descriptors, then exec. Never returns."""
+    try:
+        signal.set_wakeup_fd(-1)
+        for number in signal.valid_signals():
+            if number not in (signal.SIGKILL, signal.SIGSTOP):
+                try:
+                    signal.signal(number, signal.SIG_DFL)
+                except OSError:
+                    continue  # reserved by libc
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        # Before exec: a Fortran program cannot raise its own stack once it runs.
+        hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+        resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
+        if order.file_limit_bytes:
+            # No single file may fill the volume between two samples; it ends loudly, by SIGXFSZ.
+            most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+            limit = order.file_limit_bytes if most == resource.RLIM_INFINITY else min(most, order.file_limit_bytes)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        _be_first_when_memory_ends()
+        os.chdir(order.cwd)
+        null = os.open("/dev/null", os.O_RDONLY)
+        for source, target in ((null, 0), (log, 1), (log, 2)):
+            os.dup2(source, target)
+        os.setsid()
+        if order.confinement is not None:
+            enforce(order.confinement)
+        os.execvpe(order.argv[0], order.argv, order.env)
+    except OSError as error:
+        os.write(problem, (error.strerror or str(error)).encode())
+        os._exit(126 if error.errno in (errno.EACCES, errno.ENOEXEC) else 127)
+    except BaseException as error:
+        os.write(problem, repr(error).encode())
+        os._exit(127)
+
+
+def _be_first_when_memory_ends() -> None:
+    """A consumer is as large as a small rank: without this the kernel may end it instead, and every slot waits."""
+    path = "/proc/self/oom_score_adj"
+    try:
+        with open(path) as file:
+            now = int(file.read())
+        if now < OOM_SCORE:
+            with open(path, "w") as file:
+                file.write(str(OOM_SCORE))
+    except OSError:
+        pass  # the kernel chooses by size then
+
+
+def _release_tail(log: int) -> None:
+    """Give back the blocks that were preallocated behind the end of the log."""
+    try:
+        os.ftruncate(log, os.fstat(log).st_size)
+    except OSError:
+        pass  # the log stays complete; only its reserve is not given back
+
+
+def guard(handle: int) -> None:
+    """The life of a guardian, from just after the fork to its end; `handle` is a descriptor of the attempt's directory.
+
+    What goes wrong with the attempt is in its record; raises OSError when the directory cannot be used at all.
+    """
+    os.setsid()
+    process_tree.become_subreaper()
+    process_tree.name_process(process_tree.GUARDIAN_NAME)
+    safely = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    diary = os.open("guardian.err", os.O_WRONLY | os.O_APPEND | safely, 0o666, dir_fd=handle)
+    null = os.open("/dev/null", os.O_RDWR)
+    for source, target in ((null, 0), (diary, 1), (diary, 2)):
+        os.dup2(source, target)
+    os.close(diary)
+    os.close(null)
+    lock = os.open(LOCK, os.O_RDWR | safely, 0o666, dir_fd=handle)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return  # this attempt has its guardian, or is being judged
+    # Lock first, look second; who judges an attempt writes `fenced` first and tries the lock second.
+    if _is_there(FENCED, handle):
+        return
+    try:
+        with open(os.open(COMMAND, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)) as file:
+            order = Order(**json.load(file))
+        Guardian(handle, order).run()
+    except BaseException as error:
+        print(f"guardian failed: {error!r}", file=sys.stderr)
+        process_tree.signal_tree(os.getpid(), signal.SIGKILL)
+        raise
+
+
+def _is_there(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

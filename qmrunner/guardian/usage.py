@@ -1,0 +1,142 @@
+"""What the tree of one guardian uses, looked at again and again. Standard library only: it is beside every engine."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from qmrunner.guardian import process_tree, sampling
+from qmrunner.guardian.process_identity import Stat
+
+_FIRST_S, _LAST_S = 0.25, 2.0
+_GLANCE_S = 0.5  # the array of a shielding lives for about a second, and looks are further apart
+_GROWN_BYTES = 1 << 20
+_TOLD_PROCESSES = 256  # of a larger tree: these many, so that a message stays one write
+_WALK_LEAST_S = 1.0  # well below the last interval, which it would otherwise miss every other time
+_WALK_SHARE = 50
+_MAPS_SHARE = 500  # reading all mappings may take this part of the time,
+_GROWN_SHARE = 50  # and this one while /dev/shm grows: what is there then may not be there for long
+
+
+@dataclass
+class Usage:
+    """What the tree uses and its peaks so far. MiB are 2**20 bytes.
+
+    RSS counts shared pages once per process; memory is what belongs to one process alone, plus shm.
+    """
+
+    cpu_s: float = 0.0
+    rss_mib: float = 0.0
+    peak_rss_mib: float = 0.0
+    memory_mib: float = 0.0
+    peak_memory_mib: float = 0.0
+    shm_mib: float = 0.0
+    peak_shm_mib: float = 0.0
+    scratch_mib: float = 0.0
+    peak_scratch_mib: float = 0.0
+    processes: int = 0
+    disk_full: bool = False  # a volume that it writes to
+    logs_full: bool = False  # that of its log, and not that of its folder
+
+    def as_dict(self) -> dict[str, Any]:
+        return {k: round(v, 3) if isinstance(v, float) else v for k, v in vars(self).items()}
+
+
+class Meter:
+    """Looks at the descendants of this process, often at first, and less often where looking is dear.
+
+    Between looks it glances at the free space of /dev/shm, one call of the system: when that shrinks, whoever did it, a
+    look is due at once. Times are monotonic seconds. `living` is (pid, name, state, CPU seconds) of each process at the
+    last look. Scratch is what lies in `folder`, and `beside` it in the folder of its snapshots.
+    """
+
+    def __init__(self, folder: str, log: str, beside: str | None = None) -> None:
+        self.usage = Usage()
+        self.living: list[tuple[int, str, str, float]] = []
+        self.looked_at = 0.0
+        self.next_due = 0.0
+        self._folder, self._log = folder, log
+        self._scratch = [folder] + ([beside] if beside else [])
+        self._every = _FIRST_S
+        self._next_look = 0.0
+        self._shm_free: int | None = None
+        self._scratch_was_full = self._logs_were_full = False
+        self._next_walk = 0.0
+        self._maps_at = self._maps_cost_s = 0.0
+        self._grown = False
+
+    def is_due(self, now: float) -> bool:
+        """Whether to look now; it glances when it is time for that. Ask again at `next_due`."""
+        if now >= self._next_look:
+            return True
+        if now < self.next_due:
+            return False
+        self.next_due = min(self._next_look, now + _GLANCE_S)
+        free, before = sampling.shm_free_bytes(), self._shm_free
+        if free is None or before is None:
+            return False
+        self._shm_free = max(free, before)  # what went away and came again is seen, too
+        self._grown = before - free > _GROWN_BYTES
+        return self._grown
+
+    def look(self) -> bool:
+        """Measure now. Whether scratch was measured, too."""
+        now = time.monotonic()
+        stats = process_tree.descendants(os.getpid())
+        self._count(stats)
+        self._weigh([one.pid for one in stats], now)
+        walked = now >= self._next_walk
+        if walked:
+            self._walk(now)
+        self._look_for_full_disks()
+        self._every = min(_LAST_S, self._every * 1.5)
+        self.looked_at, self._next_look = now, now + self._every
+        self.next_due = min(self._next_look, now + _GLANCE_S)
+        living = [one for one in stats if one.state not in "ZX"][:_TOLD_PROCESSES]
+        self.living = [
+            (one.pid, one.comm, one.state, (one.utime + one.stime) / process_tree.TICKS_PER_SECOND) for one in living
+        ]
+        return walked
+
+    def look_at_what_is_left(self) -> None:
+        """Once the tree is empty: what its ended processes had used, and its files."""
+        self._count([])
+        self._walk(time.monotonic())
+        self._look_for_full_disks()
+
+    def _count(self, stats: Sequence[Stat]) -> None:
+        usage = self.usage
+        ticks = sum(one.utime + one.stime + one.cutime + one.cstime for one in stats)
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        usage.cpu_s = max(usage.cpu_s, ticks / process_tree.TICKS_PER_SECOND + ended.ru_utime + ended.ru_stime)
+        usage.rss_mib = sum(one.rss_pages for one in stats) * process_tree.PAGE_BYTES / 2**20
+        usage.peak_rss_mib = max(usage.peak_rss_mib, usage.rss_mib, ended.ru_maxrss / 1024)
+        usage.processes = sum(one.state not in "ZX" for one in stats)
+
+    def _weigh(self, pids: list[int], now: float) -> None:
+        usage = self.usage
+        if now >= self._maps_at + self._maps_cost_s * (_GROWN_SHARE if self._grown else _MAPS_SHARE):
+            began = time.thread_time()
+            self._shm_free = sampling.shm_free_bytes()
+            usage.shm_mib = sampling.shm_bytes(pids) / 2**20
+            usage.peak_shm_mib = max(usage.peak_shm_mib, usage.shm_mib)
+            self._maps_at, self._maps_cost_s, self._grown = now, time.thread_time() - began, False
+        usage.memory_mib = sampling.private_bytes(pids) / 2**20 + usage.shm_mib
+        usage.peak_memory_mib = max(usage.peak_memory_mib, usage.memory_mib)
+
+    def _walk(self, since: float) -> None:
+        usage = self.usage
+        usage.scratch_mib = sum(map(sampling.tree_bytes, self._scratch)) / 2**20
+        usage.peak_scratch_mib = max(usage.peak_scratch_mib, usage.scratch_mib)
+        ended = time.monotonic()
+        self._next_walk = ended + max(_WALK_LEAST_S, _WALK_SHARE * (ended - since))
+
+    def _look_for_full_disks(self) -> None:
+        self._scratch_was_full = self._scratch_was_full or sampling.is_full(self._folder)
+        self._logs_were_full = self._logs_were_full or sampling.is_full(self._log)
+        self.usage.disk_full = self._scratch_was_full or self._logs_were_full
+        self.usage.logs_full = self._logs_were_full and not self._scratch_was_full

@@ -1,0 +1,104 @@
+"""What this machine offers to a worker, in total and right now."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+from qmrunner.guardian import process_tree
+from qmrunner.guardian.cgroup import cores_allowed, memory_limit_bytes, tasks_left
+from qmrunner.model.disk_space import Room, hard_mark_mib, shm_mark_mib, soft_mark_mib
+from qmrunner.model.packing import Capacity
+from qmrunner.settings import Settings
+
+SHM = Path("/dev/shm")
+# An attempt makes some hundred files and, with mpirun and its threads, some ten processes per core.
+_LEAST_FILES = 500
+_LEAST_TASKS = 64
+_LEAST_STACK_MIB = 64
+
+
+class Volume:
+    """One filesystem as a user without privileges sees it. Raises OSError when the path is not there."""
+
+    def __init__(self, path: Path) -> None:
+        found = os.statvfs(path)
+        self.path = path
+        self._device = os.stat(path).st_dev
+        # f_bavail, not f_bfree: on a machine with a quota they differed by a factor of three (measured).
+        self.free_mib = found.f_bavail * found.f_frsize // 2**20
+        self.total_mib = (found.f_blocks - found.f_bfree + found.f_bavail) * found.f_frsize // 2**20
+        self.free_files = found.f_favail if found.f_files else None
+
+    @property
+    def name(self) -> str:
+        """The same for all who share it: boot and device number."""
+        return f"{process_tree.boot_id()} {self._device}"
+
+
+def volume(path: Path) -> Volume | None:
+    """None when it is not there."""
+    try:
+        return Volume(path)
+    except OSError:
+        return None
+
+
+def capacity(settings: Settings) -> Capacity:
+    """What this worker may hand out: the least of machine, cgroup and settings, less the floors of the volumes."""
+    cores = cores_allowed(settings.cores)
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limit = memory_limit_bytes()
+    memory = min(total, limit) if limit else total
+    usable = int(memory * 0.9) // 2**20  # the rest is for the daemon, the kernel and page cache
+    scratch, shm = volume(settings.scratch_root), volume(SHM)
+    return Capacity(
+        slots=settings.slots or cores,
+        cores=cores,
+        memory_mib=min(usable, settings.memory_mib) if settings.memory_mib else usable,
+        scratch_mib=scratch.total_mib - _floor_mib(scratch, settings) if scratch else None,
+        shm_mib=shm.total_mib - shm_mark_mib(shm.total_mib) if shm else None,
+        scratch_volume=scratch.name if scratch else None,
+        shm_volume=shm.name if shm else None,
+        labels=settings.labels,
+    )
+
+
+def _floor_mib(scratch: Volume, settings: Settings) -> int:
+    return soft_mark_mib(scratch.total_mib, settings.scratch_soft_mib)
+
+
+def room(settings: Settings) -> Room:
+    """What is really free at this moment."""
+    scratch, shm = volume(settings.scratch_root), volume(SHM)
+    return Room(
+        scratch_mib=scratch.free_mib - _floor_mib(scratch, settings) if scratch else None,
+        shm_mib=shm.free_mib - shm_mark_mib(shm.total_mib) if shm else None,
+        blocked=_blocked(settings, scratch),
+    )
+
+
+def _blocked(settings: Settings, scratch: Volume | None) -> str | None:
+    """Why nothing may start, whatever it needs."""
+    left = tasks_left()
+    if left is not None and left < _LEAST_TASKS:
+        return f"processes: the container may have {left} more (--pids-limit)"
+    if scratch and scratch.free_files is not None and scratch.free_files < _LEAST_FILES:
+        return f"files: {scratch.free_files} inodes are free on {settings.scratch_root}"
+    for path in (settings.home, settings.logs_root):
+        found = volume(path)
+        # Logs are preallocated and the store must be able to commit: neither is to meet a full disk.
+        if found and found.free_mib < hard_mark_mib(found.total_mib):
+            return f"disk: {found.free_mib} MiB are free on {path}"
+    return None
+
+
+def stack_note() -> str | None:
+    """A warning where the hard limit keeps the guardian from giving engines the stack they want."""
+    hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+    if hard == resource.RLIM_INFINITY or hard >= _LEAST_STACK_MIB * 2**20:
+        return None
+    return (
+        f"stack: limited to {hard // 2**20} MiB, larger molecules may crash: run the container with --ulimit stack=-1"
+    )

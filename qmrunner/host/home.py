@@ -1,0 +1,79 @@
+"""The lock of a home: one daemon per home, known even across containers that share the volume."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from qmrunner.errors import NotReadyError
+from qmrunner.guardian import process_tree
+from qmrunner.host.files import write_atomically
+
+LOCK = "daemon.lock"
+STATE_FILE = "state.json"  # what the consumer last said of itself
+SUPERVISOR_FILE = "supervisor.json"
+
+
+def write_state(path: Path, state: Mapping[str, Any]) -> OSError | None:
+    """Write what a process says of itself, and return what kept it from that.
+
+    Where the disk is full the old file is marked as of now: whoever looks at its time sees that the process lives.
+    """
+    try:
+        write_atomically(path, json.dumps(state))
+    except OSError as problem:
+        with suppress(OSError):
+            os.utime(path)
+        return problem
+    return None
+
+
+class HomeLock:
+    """Held by the supervisor as long as it lives; the kernel lets go of it with the process."""
+
+    def __init__(self, run_root: Path) -> None:
+        self._path = run_root / LOCK
+        self._descriptor: int | None = None
+
+    def take(self) -> None:
+        """Raises NotReadyError that names the daemon which has it."""
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = holder_of(self._path.parent)
+            os.close(descriptor)
+            raise NotReadyError(
+                "home_in_use",
+                f"another daemon runs on {self._path.parent.parent}",
+                evidence=f"process {holder['pid']} holds {self._path}" if holder else str(self._path),
+                remedy="stop that daemon, or give this one a QMRUNNER_HOME of its own",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(process_tree.myself().as_dict()).encode(), 0)
+        self._descriptor = descriptor
+
+
+def holder_of(run_root: Path) -> dict[str, Any] | None:
+    """The identity of the daemon that holds this home, or None when nobody does."""
+    try:
+        descriptor = os.open(run_root / LOCK, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        try:
+            holder: dict[str, Any] = json.loads(os.pread(descriptor, 4096, 0))
+        except ValueError:
+            return {"pid": None}  # it has just taken the lock
+        return holder
+    else:
+        return None
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,103 @@
+"""Scratch directories that nobody will want again. Never a live or resumable one, never outside the scratch root."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from qmrunner.attempt.directory import AttemptFolder
+from qmrunner.host.remove_tree import remove_tree
+from qmrunner.maintenance.base import Action, Context
+from qmrunner.store import attempts as attempt_store
+from qmrunner.store.attempts import StepFate
+
+NAME = "scratch"
+# A resumed attempt may have to go back one more, when the last one left nothing usable.
+_ATTEMPTS_KEPT = 2
+_DAY_S = 86400.0
+
+
+def plan(context: Context) -> list[Action]:
+    """Removal of attempts of finished steps at once, of failed ones after the retention, of superseded ones."""
+    root = context.app.settings.scratch_root
+    seen = _look(root)
+    with context.app.store.read() as connection:
+        fates = attempt_store.fates(connection, seen.jobs)
+    of_job: dict[str, list[tuple[str, StepFate]]] = {}
+    for (job, step), one in fates.items():
+        of_job.setdefault(job, []).append((step, one))
+    gone = [root.joinpath(*inside) for inside in seen.interrupted]
+    for job, *below in seen.empty:
+        concerned = [one for step, one in of_job.get(job, ()) if below in ([], [step])]
+        if concerned and all(one.over for one in concerned):
+            gone.append(root.joinpath(job, *below))
+    actions = [Action(NAME, "remove", str(path), "a removal was interrupted") for path in gone]
+    for job, step, number in seen.attempts:
+        fate = fates.get((job, step))
+        reason = None if fate is None else _why_remove(fate, int(number), context)
+        if reason is not None and not AttemptFolder(path := root / job / step / number).guardian_lives():
+            actions.append(Action(NAME, "remove", str(path), reason))
+    return actions
+
+
+def _why_remove(fate: StepFate, number: int, context: Context) -> str | None:
+    if fate.failed:
+        age_s = context.now - (fate.ended_at or context.now)
+        days = context.app.settings.retention_days
+        return f"the step failed more than {days:g} days ago" if age_s > days * _DAY_S else None
+    if fate.over:
+        return "the step is over"
+    if number > fate.attempt or (fate.live and number == fate.attempt):
+        return None
+    return "newer attempts supersede it" if number <= fate.attempt - _ATTEMPTS_KEPT else None
+
+
+def apply(context: Context, action: Action) -> str | None:
+    root = context.app.settings.scratch_root
+    path = Path(action.target)
+    # Locked since the plan was made: it lives after all.
+    if AttemptFolder(path).guardian_lives():
+        return "a guardian lives there"
+    left = remove_tree(path, root)
+    for folder in (path.parent, path.parent.parent):
+        if root in folder.parents:
+            with suppress(OSError):
+                folder.rmdir()  # only when empty
+    return "; ".join(left[:5]) or None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is below the scratch root, as names below it: jobs, attempts, folders with nothing in them."""
+
+    jobs: list[str] = field(default_factory=list)
+    attempts: list[tuple[str, str, str]] = field(default_factory=list)
+    empty: list[tuple[str, ...]] = field(default_factory=list)
+    interrupted: list[tuple[str, ...]] = field(default_factory=list)
+
+
+def _look(root: Path) -> _Seen:
+    """One walk, each folder read once: there may be a hundred thousand."""
+    seen = _Seen()
+    for job in _folders(root, (), seen):
+        seen.jobs.append(job)
+        for step in _folders(root, (job,), seen):
+            seen.attempts += [(job, step, name) for name in _folders(root, (job, step), seen) if name.isdigit()]
+    return seen
+
+
+def _folders(root: Path, inside: tuple[str, ...], seen: _Seen) -> list[str]:
+    """Names of the real folders there; links are not followed. Notes what is empty, and what was being removed."""
+    try:
+        with os.scandir(os.path.join(root, *inside)) as entries:
+            found = [(one.name, one.is_dir(follow_symlinks=False)) for one in entries]
+    except OSError:
+        return []
+    if not found and inside:
+        seen.empty.append(inside)
+    names = sorted(name for name, is_folder in found if is_folder)
+    if len(inside) < 2:
+        seen.interrupted += [(*inside, name) for name in names if name.startswith(".removing-")]
+    return [name for name in names if not name.startswith(".")]

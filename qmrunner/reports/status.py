@@ -1,0 +1,311 @@
+"""What people and programs see of the store: the JSON of `status` and `result`; `why` has that of `why`.
+
+Field names are the outside contract (docs/operating.md). Times are ISO 8601 UTC.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from qmrunner import workflows
+from qmrunner.app import App
+from qmrunner.errors import NotFoundError, NotReadyError
+from qmrunner.model import eta, labels
+from qmrunner.model.estimates import Ratios, expected, kind_of
+from qmrunner.model.jobs import Attempt, Grant, Job, Step
+from qmrunner.model.states import STEP_LIVE, JobState, StepState
+from qmrunner.reports import files as reports_files
+from qmrunner.store import claims, reservations, usage_peaks, workers
+from qmrunner.store import jobs as job_store
+from qmrunner.store.session import StoreUnavailable
+
+_LEASES_UNTIL_STALE = 1.0
+
+
+def overview(app: App, limit: int = 50) -> dict[str, Any]:
+    """`qmrunner status`: workers, jobs, queue and disk; from the daemon's state file when the store does not answer."""
+    try:
+        with app.store.read() as connection:
+            found = job_store.listing(connection, limit)
+            steps = job_store.of_jobs(connection, [job.id for job in found])
+            counted = job_store.counts(connection)
+            ages = {row["id"]: row for row in workers.all_workers(connection)}
+            paused = claims.is_paused(connection)
+            held = reservations.by_worker(connection)
+    except StoreUnavailable as problem:
+        return {"store": problem.as_dict(), "state_file": state_file(app), "workers": [], "jobs": [], "disk": disk(app)}
+    return {
+        "workers": [_worker(app, row, held.get(row["id"])) for row in ages.values()],
+        "jobs": [{**_job(job), "progress": _progress(job, steps[job.id])} for job in found],
+        "queue": {"paused": paused, "jobs": counted["jobs"], "steps": counted["steps"]},
+        "artifacts": artifacts(app),
+        "disk": disk(app),
+    }
+
+
+def page(
+    app: App,
+    limit: int,
+    *,
+    before: int | None = None,
+    states: Collection[str] = (),
+    kinds: Collection[str] = (),
+    name: str | None = None,
+) -> dict[str, Any]:
+    """Jobs, the newest first, with ``next``: the `before` of the page that follows, None when there is none."""
+    with app.store.read() as connection:
+        found = job_store.page(connection, limit + 1, before=before, states=states, kinds=kinds, name=name)
+        shown = found[:limit]
+        steps = job_store.of_jobs(connection, [job.id for job in shown])
+    return {
+        "jobs": [{**_job(job), "progress": _progress(job, steps[job.id])} for job in shown],
+        "next": str(shown[-1].seq) if len(found) > limit else None,
+    }
+
+
+def workers_view(app: App) -> list[dict[str, Any]]:
+    """The workers of `qmrunner status`: those that have not ended."""
+    with app.store.read() as connection:
+        rows, held = workers.all_workers(connection), reservations.by_worker(connection)
+    return [_worker(app, row, held.get(row["id"])) for row in rows]
+
+
+def job_view(app: App, job_id: str) -> dict[str, Any]:
+    """`qmrunner status JOB`. Raises NotFoundError."""
+    job, steps, tries, everyone = _load(app, job_id)
+    nobody = None if taken_by_any(app, job, everyone) else labels.waits_for(job.requires)
+    with app.store.read() as connection:
+        seen = usage_peaks.seen(connection, {kind_of(step.engine, step.task, step.params) for step in steps})
+    rows = [
+        {**row, "estimate": _estimate(step, row["cores"], seen)}
+        for row, step in zip(_steps(steps, tries, everyone, nobody, app.store.now()), steps, strict=True)
+    ]
+    return {"job": {**_job(job), "progress": _progress(job, steps), "steps": rows}}
+
+
+def submitted_view(app: App, job_id: str) -> dict[str, Any]:
+    """`qmrunner submit --json`: the job, and what each of its steps will have reserved."""
+    _, steps, _, _ = _load(app, job_id)
+    return {"id": job_id, "steps": [{"id": step.name, "needs": needs(step)} for step in steps]}
+
+
+def needs(step: Step) -> dict[str, int]:
+    """What a step asks for: cores, MiB for each of them and beside them."""
+    demand = step.demand
+    return {
+        "cores_min": demand.cores_min,
+        "cores_max": demand.cores_max,
+        "memory_mib_per_core": demand.memory_mib_per_core,
+        "memory_mib_base": demand.memory_mib_base,
+        "scratch_mib": demand.scratch_mib,
+        "shm_mib": demand.shm_mib,
+    }
+
+
+def result_view(app: App, job_id: str) -> dict[str, Any]:
+    """`qmrunner result JOB`. Raises NotReadyError while there is none."""
+    job, steps, _, _ = _load(app, job_id)
+    if job.state is not JobState.SUCCEEDED:
+        over = job.state in (JobState.FAILED, JobState.CANCELLED)
+        raise NotReadyError(
+            "no_result",
+            f"job {job.id} is {job.state}" + (f": {job.summary}" if job.summary else ""),
+            remedy=f"`qmrunner why {job.id}` says why" if over else f"`qmrunner status {job.id} --watch` follows it",
+        )
+    folder = app.settings.jobs_root / job.id
+    files = {"files": reports_files.names(app, job.id), "files_missing": reports_files.bring_own(app, job.id)}
+    return {**workflows.workflow(job.kind).result(job, steps), "folder": str(folder), **files}
+
+
+def beats(app: App, worker: Mapping[str, Any], now: float) -> bool:
+    """Whether a worker's row speaks for one that lives."""
+    # Between hosts the two clocks may differ: only a beat that is long gone speaks for a worker that is, too.
+    return bool(now - worker["beat_at"] < max(60.0, 2 * app.settings.lease_seconds))
+
+
+def taken_by_any(app: App, job: Job, everyone: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a running worker has the labels that the job requires; when none runs at all there is more amiss."""
+    now = app.store.now()
+    alive = [row for row in everyone if row["state"] in ("active", "draining") and beats(app, row, now)]
+    return not alive or any(labels.met(job.requires, row["labels"] or ()) for row in alive)
+
+
+def _load(app: App, job_id: str) -> tuple[Job, list[Step], list[Attempt], list[dict[str, Any]]]:
+    with app.store.read() as connection:
+        job = job_store.get(connection, job_id)
+        steps = job_store.of_job(connection, job_id)
+        tries = workers.attempts_of_job(connection, job_id)
+        everyone = workers.all_workers(connection, ended=True)
+    return job, steps, tries, everyone
+
+
+def _job(job: Job) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "name": job.name,
+        "state": job.state,
+        "code": job.code,
+        "summary": job.summary,
+        "priority": job.priority,
+        "owner": job.owner,
+        "requires": list(job.requires),
+        "cancel_requested": job.cancel_requested,
+        "created_at": iso(job.created_at),
+        "started_at": iso(job.started_at),
+        "finished_at": iso(job.finished_at),
+    }
+
+
+def _progress(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
+    return workflows.workflow(job.kind).progress(job, steps)
+
+
+def _steps(
+    steps: Sequence[Step],
+    tries: Sequence[Attempt],
+    everyone: Sequence[Mapping[str, Any]],
+    nobody: str | None,
+    now: float,
+) -> list[dict[str, Any]]:
+    beat_at = {row["id"]: row["beat_at"] for row in everyone}
+    newest = {one.step_id: one for one in tries}
+    rows = []
+    for step in steps:
+        one = newest.get(step.id)
+        live = step.state in STEP_LIVE
+        beat = beat_at.get(one.worker_id) if one and live else None
+        rows.append(
+            {
+                "id": step.name,
+                "stage": step.stage,
+                "engine": step.engine,
+                "state": step.state,
+                "attempt": step.attempt,
+                "worker": one.worker_id if one and live else None,
+                "worker_pid": one.worker_pid if one and live else None,
+                "guardian_pid": one.guardian_pid if one and live else None,
+                "engine_pid": one.engine_pid if one and live else None,
+                "heartbeat_age_s": None if beat is None else round(max(0.0, now - beat), 1),
+                "cores": one.grant.cores if one and live else None,
+                "progress": _told(step, with_time_left(one.progress, now if live else None)) if one else {},
+                "needs": needs(step),
+                "reserved": asdict(one.grant) if one and live else None,
+                "usage": one.usage if one else {},
+                "waits_for": nobody or step.waits_for if step.state is StepState.READY else None,
+                "code": step.code,
+                "log": one.log if one else None,
+                "started_at": iso(one.started_at) if one else None,
+                "finished_at": iso(step.finished_at),
+            }
+        )
+    return rows
+
+
+def _told(step: Step, progress: dict[str, Any]) -> dict[str, Any]:
+    """Progress with the energy (hartree) of the result once there is one: a log may tell fewer digits on the way."""
+    energy = step.result.get("energy_hartree") if step.state is StepState.SUCCEEDED else None
+    told = energy is not None and progress.get("energy_hartree") is not None
+    return {**progress, "energy_hartree": energy} if told else progress
+
+
+def with_time_left(progress: Mapping[str, Any], now: float | None) -> dict[str, Any]:
+    """Progress with ``left``, the forecast in words, and ``seconds_left``, as of `now` (Unix s); None: it has ended."""
+    found = {name: value for name, value in progress.items() if name != "ends_at"}
+    if now is not None and "ends_at" in progress:
+        low, high = progress["ends_at"]
+        found["left"] = eta.in_words(eta.Ending(low, high), now)
+        found["seconds_left"] = [round(max(0.0, low - now), 1), round(max(0.0, high - now), 1)]
+    return found
+
+
+def _estimate(step: Step, cores: int | None, seen: Mapping[str, Sequence[Ratios]]) -> dict[str, Any]:
+    """The peaks to expect, MiB, and from how many attempts of the kind; 0: by the engine's rule alone."""
+    measured = seen.get(kind_of(step.engine, step.task, step.params) or "", ())
+    return {**expected(step.demand, cores or step.demand.cores_min, measured), "attempts": len(measured)}
+
+
+def _worker(app: App, row: dict[str, Any], held: Grant | None) -> dict[str, Any]:
+    age = max(0.0, app.store.now() - row["beat_at"])
+    return {
+        "id": row["id"],
+        "name": row["name"],
+        "host": row["host"],
+        "pid": row["pid"],
+        "consumer_pid": row["consumer_pid"],
+        "state": row["state"],
+        "slots": row["slots"],
+        "cores": row["cores"],
+        "memory_mib": row["memory_mib"],
+        "scratch_mib": row["scratch_mib"],
+        "shm_mib": row["shm_mib"],
+        "reserved": asdict(held or Grant(0, 0, 0, 0)),
+        "heartbeat_age_s": round(age, 1),
+        "stale": age > _LEASES_UNTIL_STALE * app.settings.lease_seconds,
+        "labels": row["labels"] or [],
+        "version": row["version"],
+        "started_at": iso(datetime.fromtimestamp(row["created_at"], UTC)),
+    }
+
+
+def artifacts(app: App) -> dict[str, Any] | None:
+    """Where files reach other machines, and since when the daemon of this home has not reached it. None: not set."""
+    if app.settings.artifacts is None:
+        return None
+    return {"url": app.settings.artifacts, "lost_s": (state_file(app) or {}).get("artifacts_lost_s")}
+
+
+def disk(app: App) -> dict[str, Any]:
+    """Free and total space of the data folders, MiB. None where a folder is not there."""
+    s = app.settings
+    folders = {"home": s.home, "scratch": s.scratch_root, "logs": s.logs_root}
+    return {name: _space(path) for name, path in folders.items()}
+
+
+def _space(path: Path) -> dict[str, Any] | None:
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return None
+    # f_bavail, not f_bfree: the difference was a factor of three on a real machine.
+    return {
+        "path": str(path),
+        "free_mib": found.f_bavail * found.f_frsize // 2**20,
+        "total_mib": found.f_blocks * found.f_frsize // 2**20,
+        "free_files": found.f_favail,
+    }
+
+
+def state_file(app: App) -> dict[str, Any] | None:
+    """What the consumer last wrote about itself, with its age in seconds; None when it never did."""
+    try:
+        state: dict[str, Any] = json.loads((app.settings.run_root / "state.json").read_text())
+    except (OSError, ValueError):
+        return None
+    state["age_s"] = round(max(0.0, time.time() - state["at"]), 1)
+    return state
+
+
+def log_files(app: App, job_id: str, step: str | None) -> list[Path]:
+    """The raw logs of a job's attempts in order. Raises NotFoundError for an unknown job or step."""
+    _, steps, tries, _ = _load(app, job_id)
+    names = {one.id: one.name for one in steps}
+    if step is not None and step not in names.values():
+        raise NotFoundError(
+            "step_unknown", f"job {job_id} has no step {step!r}", remedy=f"its steps are {', '.join(names.values())}"
+        )
+    known = {one.id: one for one in steps}
+    wanted = [one for one in tries if step in (None, names[one.step_id])]
+    found = (reports_files.log(app, known[one.step_id], one) for one in wanted)
+    return [path for path in found if path is not None]
+
+
+def iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

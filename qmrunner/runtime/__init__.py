@@ -1,1 +1,0 @@
-"""Processes: the supervisor, the consumer, the guardians, and what they know of the machine."""

@@ -1,0 +1,153 @@
+"""The molecule a user hands in: read, and checked for what a kind of job can do with it. Raises UsageError only."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from qmrunner.errors import UsageError
+from qmrunner.submission import files as inputs
+from qmrunner.workflows.levels import SMALL_BASIS, Level
+
+if TYPE_CHECKING:
+    from qmrunner.chemistry.molecule import Molecule
+
+MAX_ATOMS = 100
+# GFN2-xTB ends at radon.
+XTB_LAST_ELEMENT = "Rn"
+# Core seconds of an optimisation and of a shielding with 100 basis functions, and how they grow: measured with
+# NWChem 7.0.2 on molecules of 6 to 12 atoms (docs/science.md), so that it is an order of magnitude for large ones.
+_OPTIMISE_CORE_S, _SHIELDING_CORE_S, _EXPONENT = 250.0, 120.0, 2.7
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What was read: the molecules, where they are from (``{"smiles": …}`` or ``{"file": …}``), the files by name."""
+
+    molecules: tuple[Molecule, ...]
+    origin: dict[str, str]
+    files: dict[str, bytes]
+
+
+def read(source: str) -> Source:
+    """The molecules of a SMILES or file. Raises UsageError as the readers do, `file_not_found`, `structures_differ`."""
+    from qmrunner.chemistry import structures
+
+    if not structures.is_structure_file(source):
+        try:
+            return Source((structures.read_smiles(source),), {"smiles": source.split()[0]}, {})
+        except UsageError as error:
+            if error.code == "invalid_smiles":
+                inputs.refuse_file_of_unknown_format(source, structures.SUFFIXES)
+            raise
+    name, data = inputs.read(source)
+    found = structures.read_structures(data, name)
+    if not found:
+        raise UsageError("empty_file", f"{name} holds no structure", remedy="export the structure again")
+    _refuse_mixture(found, name)
+    # Names of our own are fixed; a user's file of that name steps aside.
+    stored = f"original-{name}" if name.startswith("structure") and name.endswith(".xyz") else name
+    return Source(found, {"file": stored}, {stored: data})
+
+
+def _refuse_mixture(found: tuple[Molecule, ...], name: str) -> None:
+    first = found[0]
+    for number, other in enumerate(found[1:], start=2):
+        if other.symbols != first.symbols or other.bonds != first.bonds or other.charge != first.charge:
+            raise UsageError(
+                "structures_differ",
+                f"{name}: structure {number} is not a conformer of structure 1: other atoms, bonds or order",
+                evidence=f"{len(first.symbols)} and {len(other.symbols)} atoms",
+                remedy="submit different molecules in files of their own; conformers need the same order of atoms",
+            )
+        if other.coordinates is None or first.coordinates is None:
+            raise UsageError(
+                "several_structures",
+                f"{name} holds {len(found)} structures, not all of them three-dimensional",
+                remedy="submit each flat structure in a file of its own",
+            )
+
+
+def settle_for_nmr(
+    molecule: Molecule, charge: int | None, multiplicity: int | None, level: Level, max_atoms: int
+) -> Molecule:
+    """The molecule with charge and bonds settled. Raises UsageError for one that NMR cannot be predicted for."""
+    from qmrunner.chemistry import elements, structures
+    from qmrunner.chemistry.scaling import NUCLEI
+
+    # First the elements: without basis functions nothing else matters.
+    remedy = "leave the element out, or use another program for this molecule"
+    if level.key != "draft":
+        remedy = f"try --level draft, whose basis {SMALL_BASIS} reaches further, or leave the element out"
+    structures.check_elements(molecule, elements.up_to(level.last_element), level.shielding_basis, remedy)
+    structures.check_charge(molecule, charge)
+    refuse_radicals(molecule, charge, multiplicity)
+    molecule = structures.complete(molecule, charge, multiplicity)
+    structures.check_one_fragment(molecule)
+    heavy = {number for number, mass in molecule.isotopes if mass not in (1, 13)}
+    if not any(symbol in NUCLEI and n not in heavy for n, symbol in enumerate(molecule.symbols, start=1)):
+        raise UsageError(
+            "no_nmr_nuclei",
+            "this molecule has neither hydrogen (1H) nor carbon (13C), and only their shifts are predicted",
+            evidence=" ".join(molecule.symbols[:20]),
+            remedy="submit a molecule with hydrogen or carbon",
+        )
+    if len(molecule.symbols) > max_atoms:
+        hours = core_hours(molecule.symbols, level)
+        raise _too_many(len(molecule.symbols), max_atoms, f"about {hours:,.0f} core hours for each conformer")
+    return molecule
+
+
+def settle_for_xtb(molecule: Molecule, charge: int | None, multiplicity: int | None, max_atoms: int) -> Molecule:
+    """The molecule with charge, multiplicity and bonds settled. Raises UsageError for one xTB cannot treat."""
+    from qmrunner.chemistry import elements, structures
+
+    allowed = elements.up_to(XTB_LAST_ELEMENT)
+    structures.check_elements(molecule, allowed, "set of GFN2-xTB", "use a program that knows this element")
+    structures.check_charge(molecule, charge)
+    molecule = structures.complete(molecule, charge, multiplicity)
+    structures.check_one_fragment(molecule)
+    if len(molecule.symbols) > max_atoms:
+        raise _too_many(len(molecule.symbols), max_atoms, "hundreds of xTB optimisations")
+    return molecule
+
+
+def core_hours(symbols: tuple[str, ...], level: Level) -> float:
+    """About what one conformer costs: optimisation and shielding."""
+    from qmrunner.engines.nwchem.resources import basis_functions
+
+    parts = ((_OPTIMISE_CORE_S, level.optimise_basis), (_SHIELDING_CORE_S, level.shielding_basis))
+    return sum(s * math.pow(basis_functions(symbols, basis) / 100, _EXPONENT) for s, basis in parts) / 3600
+
+
+def _too_many(atoms: int, limit: int, cost: str) -> UsageError:
+    return UsageError(
+        "too_many_atoms",
+        f"{atoms} atoms are more than the limit of {limit}: estimated cost {cost}",
+        evidence=f"{atoms} atoms",
+        remedy=f"if you mean it, give --max-atoms {atoms}; else cut the molecule down to the part you ask about",
+    )
+
+
+def refuse_radicals(molecule: Molecule, charge: int | None, multiplicity: int | None) -> None:
+    """Open shells, told apart from a multiplicity that is impossible: that one is for `structures.complete`."""
+    from qmrunner.chemistry.molecule import electron_count, formula, possible_multiplicities
+
+    electrons = electron_count(molecule.symbols, molecule.charge if charge is None else charge)
+    odd = electrons % 2 == 1
+    possible = electrons > 0 and (multiplicity is None or (multiplicity > 0 and (multiplicity % 2 == 0) == odd))
+    if not possible or not (odd or molecule.radical_electrons or (multiplicity or 1) > 1):
+        return
+    listed = ", ".join(map(str, possible_multiplicities(electrons)))
+    why = f"multiplicity {multiplicity} was asked for"
+    if multiplicity is None:
+        why = f"multiplicity 1 is impossible with {electrons} electrons, possible are {listed} (--mult 2)"
+        if not odd:
+            why = f"the structure itself has {molecule.radical_electrons} unpaired electrons"
+    raise UsageError(
+        "radical",
+        f"{why}: this is a radical or open shell, and NMR of those is unsupported in this version",
+        evidence=f"{formula(molecule.symbols)} with {electrons} electrons",
+        remedy="check the hydrogens and give the right --charge, so that all electrons are paired",
+    )

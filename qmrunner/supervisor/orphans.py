@@ -1,0 +1,59 @@
+"""Processes that fell to the supervisor because their parent died: reaped when they end, ended when they stay."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+from qmrunner import logs
+from qmrunner.guardian import process_tree
+
+
+class Orphans:
+    """All children of this process but those that `own_pids` names."""
+
+    def __init__(self, own_pids: Callable[[], set[int]]) -> None:
+        self._own_pids = own_pids
+
+    def reap(self) -> None:
+        """Collect zombies that are nobody else's, and end what fell to us from a dead guardian."""
+        owned = self._own_pids()
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                break
+            if found is None or found.si_pid in owned:
+                break  # its own Popen collects it
+            os.waitpid(found.si_pid, os.WNOHANG)
+        leftovers = self._leftovers()
+        if leftovers:
+            logs.get().warning("leftovers_ended", pids=leftovers)
+            process_tree.end_subtrees(leftovers, self._leftovers, 5.0)
+
+    def _leftovers(self) -> list[int]:
+        return [pid for pid in self._children() if not _is_guardian(pid)]
+
+    def _children(self) -> list[int]:
+        owned = self._own_pids()
+        return [pid for pid in process_tree.children_of(os.getpid()) if pid not in owned]
+
+    def end_guardians(self, deadline: float) -> None:
+        """Guardians that outlived consumer and spawner are our children now: they end their trees, or we do."""
+        for pid in self._children():
+            identity = process_tree.identity_of(pid)
+            if identity:
+                process_tree.send(identity, signal.SIGTERM)
+        while self._children() and time.monotonic() < deadline:
+            self.reap()
+            time.sleep(0.02)
+        rest = self._children()
+        if rest:
+            process_tree.end_subtrees(rest, self._children, 3.0)
+
+
+def _is_guardian(pid: int) -> bool:
+    stat = process_tree.stat_of(pid)
+    return stat is None or stat.comm == process_tree.GUARDIAN_NAME or stat.state in "ZX"

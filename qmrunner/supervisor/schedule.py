@@ -1,0 +1,106 @@
+"""The periodic work of the supervisor: the lease judge and the sweeps, on an APScheduler of their own threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from qmrunner import maintenance
+from qmrunner.app import App
+from qmrunner.errors import QmrunnerError
+from qmrunner.host.threads import Guard
+from qmrunner.logs import get as get_logger
+from qmrunner.maintenance.base import Context
+from qmrunner.maintenance.leases import Leases
+from qmrunner.store import workers
+
+_LOOKS_PER_LEASE = 6
+_PAUSE_S = 1.0
+_FIRST_SWEEP_S = 2.0
+_LIST_EVERY_S = 6 * 3600.0  # all contents of the artifact store: object storage counts each request
+
+
+class _Scheduler(BackgroundScheduler):  # type: ignore[misc]  # apscheduler has no types
+    """APScheduler's thread, which must not end by a look at its jobs that failed."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._guard = Guard("schedule_failed")
+
+    def _process_jobs(self) -> float | None:
+        with self._guard:
+            seconds: float | None = super()._process_jobs()
+            return seconds
+        return _PAUSE_S
+
+
+class Schedule:
+    def __init__(self, app: App, worker_id: int, consumer_beats: Callable[[], bool]) -> None:
+        """`consumer_beats` tells whether the consumer is up and beats for itself."""
+        self._app = app
+        self._consumer_beats = consumer_beats
+        self._leases = Leases(app, worker_id)
+        self._listed_at: float | None = None
+        self._guards = {name: Guard(f"{name}_failed") for name in ("judge", "stand_in", "sweep")}
+        self._scheduler = _Scheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
+
+    def start(self) -> None:
+        settings = self._app.settings
+        look_every = min(3.0, settings.lease_seconds / _LOOKS_PER_LEASE)
+        self._scheduler.add_job(self._judge, "interval", seconds=look_every, misfire_grace_time=None)
+        self._scheduler.add_job(
+            self._sweep,
+            "interval",
+            seconds=settings.sweep_seconds,
+            next_run_time=datetime.now(UTC) + timedelta(seconds=_FIRST_SWEEP_S),
+            misfire_grace_time=None,
+        )
+        self._scheduler.add_job(self._stand_in, "interval", seconds=settings.heartbeat_seconds, misfire_grace_time=None)
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        self._scheduler.shutdown(wait=False)
+
+    def worker_is(self, worker_id: int) -> None:
+        """After this worker was fenced off it has a new row, and judges as that one."""
+        if self._leases.own != worker_id:
+            self._leases = Leases(self._app, worker_id)
+
+    def _judge(self) -> None:
+        with self._guards["judge"]:
+            try:
+                self._leases.run_once()
+            except QmrunnerError as problem:
+                get_logger().debug("judge_waits", evidence=problem.evidence)
+
+    def _stand_in(self) -> None:
+        """Beat for a consumer that is being restarted: its engines live on, and must not be called lost."""
+        if self._consumer_beats():
+            return
+        with self._guards["stand_in"]:
+            try:
+                with self._app.store.write() as connection:
+                    workers.beat(connection, self._app.store.now(), self._leases.own, None)
+            except QmrunnerError as problem:
+                get_logger().debug("stand_in_waits", evidence=problem.evidence)
+
+    def _sweep(self) -> None:
+        with self._guards["sweep"]:
+            self._sweep_once()
+
+    def _sweep_once(self) -> None:
+        contents = self._listed_at is None or time.monotonic() - self._listed_at > _LIST_EVERY_S
+        context = Context(self._app, time.time(), contents)
+        if contents:
+            self._listed_at = time.monotonic()
+        try:
+            done = maintenance.apply_all(context, maintenance.plan_all(context))
+        except QmrunnerError as problem:
+            get_logger().warning("sweep_waits", evidence=problem.evidence)
+            return
+        for action, problem_text in done:
+            get_logger().info("swept", **{**action.as_dict(), "detail": None}, problem=problem_text)

@@ -1,0 +1,1 @@
+"""The consumer process: claims steps, runs their attempts, writes the heartbeat."""
