@@ -25,7 +25,7 @@ def test_the_table_names_every_code_under_its_class_and_no_other() -> None:
             data = tomllib.loads((ENGINES / name).read_text())
             for entry in [*data.get("signature", []), *data.get("family", {}).values()]:
                 known[engine, entry["class"]].add(entry["code"])
-    marks = tomllib.loads((ENGINES / "nwchem" / "unconverged.toml").read_text())
+    marks = tomllib.loads((ENGINES / "nwchem" / "output" / "unconverged.toml").read_text())
     known["NWChem", "method"] |= {entry["code"] for entry in marks["mark"]} | {"task_failed"}
     told = {
         (engine, kind): set(re.findall(r"`(\w+)`", codes))
