@@ -14,6 +14,8 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from qmrunner.guardian.syscall import syscall
+
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION = 1 << 0
 _RULE_PATH, _RULE_PORT = 1, 2
@@ -59,7 +61,7 @@ class Policy:
 def abi() -> int:
     """The newest Landlock ABI of this kernel. Raises OSError: ENOSYS (not built in), EOPNOTSUPP (not switched on at
     boot), EPERM (a seccomp filter above refuses the call)."""
-    return _syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)
+    return syscall("landlock", _CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)
 
 
 def restrict(policy: Policy) -> None:
@@ -72,7 +74,7 @@ def restrict(policy: Policy) -> None:
     network = _BIND_TCP | _CONNECT_TCP if version >= TCP_ABI and policy.ports is not None else 0
     scoped = _SCOPE_ABSTRACT_SOCKETS | _SCOPE_SIGNALS if version >= SIGNALS_ABI else 0
     attributes = struct.pack("=QQQ", files, network, scoped)[: 8 if version < TCP_ABI else 16 if not scoped else 24]
-    ruleset = _syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
+    ruleset = syscall("landlock", _CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0)
     try:
         for paths, rights in (
             (policy.read, _READ),
@@ -83,9 +85,9 @@ def restrict(policy: Policy) -> None:
         ):
             _allow_paths(ruleset, paths, rights & files)
         for port in (policy.ports or ()) if network else ():
-            _syscall(_ADD_RULE, ruleset, _RULE_PORT, struct.pack("=QQ", network, port), 0)
+            syscall("landlock", _ADD_RULE, ruleset, _RULE_PORT, struct.pack("=QQ", network, port), 0)
         forbid_new_privileges()
-        _syscall(_RESTRICT_SELF, ruleset, 0)
+        syscall("landlock", _RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
@@ -108,15 +110,6 @@ def _allow_paths(ruleset: int, paths: Iterable[str], rights: int) -> None:
         try:
             allowed = rights if stat.S_ISDIR(os.fstat(descriptor).st_mode) else rights & _OF_FILES
             if allowed:
-                _syscall(_ADD_RULE, ruleset, _RULE_PATH, struct.pack("=Qi", allowed, descriptor), 0)
+                syscall("landlock", _ADD_RULE, ruleset, _RULE_PATH, struct.pack("=Qi", allowed, descriptor), 0)
         finally:
             os.close(descriptor)
-
-
-def _syscall(number: int, *arguments: object) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    answer = int(libc.syscall(ctypes.c_long(number), *arguments))
-    if answer < 0:
-        problem = ctypes.get_errno()
-        raise OSError(problem, f"landlock: {os.strerror(problem)}")
-    return answer

@@ -15,6 +15,8 @@ import os
 import struct
 from dataclasses import dataclass
 
+from qmrunner.guardian.syscall import syscall
+
 _SET_MODE_FILTER = 1
 # Without this flag older kernels switch off speculation for the process: numerical code then loses several percent.
 _SPEC_ALLOW = 1 << 2
@@ -99,7 +101,7 @@ def restrict(*, network: bool, local_ipc: bool, truncate: bool = True) -> None:
     program = _program(architecture, column, sockets, truncate)
     code = ctypes.create_string_buffer(b"".join(program))
     header = struct.pack("@HP", len(program), ctypes.addressof(code))
-    _syscall(_SECCOMP[column], _SET_MODE_FILTER, _SPEC_ALLOW, header)
+    syscall("seccomp", _SECCOMP[column], _SET_MODE_FILTER, _SPEC_ALLOW, header)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +170,4 @@ def _instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) -
 
 def _drop_capabilities(column: int) -> None:
     header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
-    _syscall(_CAPSET[column], header, bytes(24))
-
-
-def _syscall(number: int, *arguments: object) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
-    answer = int(libc.syscall(ctypes.c_long(number), *arguments))
-    if answer < 0:
-        problem = ctypes.get_errno()
-        raise OSError(problem, f"seccomp: {os.strerror(problem)}")
-    return answer
+    syscall("seccomp", _CAPSET[column], header, bytes(24))
