@@ -14,6 +14,7 @@ from typing import Any
 
 from qmrunner import __version__, untrusted
 from qmrunner.app import App
+from qmrunner.artifacts.blobs import digest
 from qmrunner.attempt.active import Live
 from qmrunner.attempt.prepare import inputs_of
 from qmrunner.engines.base import Installed
@@ -22,7 +23,6 @@ from qmrunner.model.jobs import Outcome, Step
 
 MANIFEST = ".manifest.json"  # in a step's published folder: SHA-256 of every file, and what the job's folder got
 RESULT = "result.json"
-_AT_ONCE = 1 << 20
 
 
 def content_key(step: Step, installed: Installed, job_folder: Path) -> str:
@@ -33,7 +33,7 @@ def content_key(step: Step, installed: Installed, job_folder: Path) -> str:
         "engine": [step.engine, installed.version],
         "task": step.task,
         "params": dict(step.params),
-        "inputs": {name: digest(path) for name, path in sorted(inputs.items())},
+        "inputs": {name: digest(path).sha256 for name, path in sorted(inputs.items())},
         # An engine may see the names its inputs have in the job's folder.
         "names": {name: os.path.basename(step.inputs[name]) for name in sorted(inputs)},
     }
@@ -48,19 +48,13 @@ def key_of(app: App, live: Live) -> str | None:
         return None
 
 
-def digest(path: Path) -> str:
-    """SHA-256 (hex) of a file. Raises OSError."""
-    found = hashlib.sha256()
-    with untrusted.open_file(path) as file:
-        while block := file.read(_AT_ONCE):
-            found.update(block)
-    return found.hexdigest()
-
-
 def write_manifest(folder: Path, promote: tuple[str, ...]) -> None:
     """Say of every file in `folder` what it holds. Raises OSError."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    content = {"files": {str(path.relative_to(folder)): digest(path) for path in files}, "promote": list(promote)}
+    content = {
+        "files": {str(path.relative_to(folder)): digest(path).sha256 for path in files},
+        "promote": list(promote),
+    }
     (folder / MANIFEST).write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -82,7 +76,7 @@ def recover(folder: Path, work: Path) -> Outcome | None:
             return None
         target.parent.mkdir(parents=True, exist_ok=True)
         untrusted.copy(source, target)
-        if digest(target) != expected:
+        if digest(target).sha256 != expected:
             return None
     return Outcome(
         "succeeded",

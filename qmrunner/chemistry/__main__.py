@@ -8,8 +8,8 @@ goes to `traceback.txt` instead.
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -71,11 +71,11 @@ def _complain(error: QmrunnerError) -> None:
 
 
 def _unexpected(error: Exception) -> QmrunnerError:
-    if isinstance(error, OSError) and error.errno is not None and os.strerror(error.errno) == "No space left on device":
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return JobFailedError("scratch_full", "the disk is full", evidence=str(error), remedy="free some space")
     return JobFailedError(
         "chemistry_failed",
-        "the chemistry step failed in a way nobody foresaw",
+        "the chemistry step failed unexpectedly",
         evidence=f"{type(error).__name__}: {error}",
         remedy="see traceback.txt in the attempt's directory, and report it with the input",
     )

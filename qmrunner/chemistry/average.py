@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-# CODATA 2018: k_B / E_h.
-BOLTZMANN_HARTREE_PER_K = 3.166811563e-6
+from qmrunner.model.units import BOLTZMANN_HARTREE_PER_K
 
 
 def boltzmann_weights(

@@ -16,6 +16,7 @@ from qmrunner.chemistry.scaling import NUCLEI, Line, line_for
 from qmrunner.chemistry.step_results import Conformer, read_conformer
 from qmrunner.chemistry.xyz import write_xyz
 from qmrunner.errors import JobFailedError
+from qmrunner.model.units import KCAL_PER_HARTREE
 
 DIGITS = 4
 _EXCHANGE = (
@@ -88,7 +89,7 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
             {
                 "id": c.id,
                 "energy_hartree": c.energy_hartree,
-                "relative_kcal_mol": round((c.energy_hartree - best.energy_hartree) * select.KCAL_PER_HARTREE, 6),
+                "relative_kcal_mol": round((c.energy_hartree - best.energy_hartree) * KCAL_PER_HARTREE, 6),
                 "weight": weight,
                 "degeneracy": degeneracy,
                 "state": "kept",

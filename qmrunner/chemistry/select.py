@@ -8,8 +8,8 @@ from typing import Any
 
 from qmrunner.chemistry import average, duplicates, topology
 from qmrunner.chemistry.molecule import Point
+from qmrunner.model.units import KCAL_PER_HARTREE
 
-KCAL_PER_HARTREE = 627.5094740631
 # Closer than this, two structures are one conformer.
 SAME_ANGSTROM = 0.2
 _OTHER = "it became another molecule"

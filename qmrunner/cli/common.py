@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qmrunner.masking import mask, mask_all
-from qmrunner.model import visible
+from qmrunner.model import text, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -109,15 +109,7 @@ def coloured(state: str) -> Text:
 
 def duration(seconds: float | None) -> str:
     """For people: 8.2 s, 3 min 05 s, 2 h 10 min."""
-    if seconds is None:
-        return "-"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min"
+    return "-" if seconds is None else text.duration(seconds, 1)
 
 
 def elapsed(started_at: str | None, finished_at: str | None) -> float | None:

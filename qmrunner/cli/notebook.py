@@ -8,6 +8,7 @@ from typing import Any
 from rich.table import Table
 
 from qmrunner.cli.common import add_row
+from qmrunner.model.units import KCAL_PER_HARTREE
 
 # Name in `result` → what it is called, digits, unit.
 _VALUES: dict[str, tuple[str, int, str]] = {
@@ -75,7 +76,6 @@ _BY_ATOM = {
 }
 _FUKUI = {"f_plus": "f(+)", "f_minus": "f(-)", "f_zero": "f(0)"}
 _MOST_ROWS = 100
-_KCAL_PER_HARTREE = 627.5094740631
 
 
 def tables(found: Mapping[str, Any], symbols: Sequence[str]) -> Iterator[Table]:
@@ -133,7 +133,7 @@ def _path(energies: Sequence[float]) -> Table:
     for heading in ("bead", "energy / Eh", "relative / kcal/mol"):
         table.add_column(heading, justify="right")
     for number, value in enumerate(energies[:_MOST_ROWS], start=1):
-        relative = (value - energies[0]) * _KCAL_PER_HARTREE
+        relative = (value - energies[0]) * KCAL_PER_HARTREE
         add_row(table, str(number), f"{value:.6f}", f"{relative:.2f}")
     return _cut(table, len(energies))
 

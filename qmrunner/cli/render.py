@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from qmrunner.cli.common import add_row, styled
 from qmrunner.model import visible
+from qmrunner.model.units import KCAL_PER_HARTREE
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-_KCAL_PER_HARTREE = 627.5094740631
 _INDENT = 10
 _PIPED_WIDTH = 1000
 # A line's source tells the number of its shifts, which stands beside its formula.
@@ -158,7 +158,7 @@ def _above(row: dict[str, Any], energies: Sequence[float]) -> float | None:
         return float(row["relative_kcal_mol"])
     if row.get("energy_hartree") is None or row.get("state") == "dropped":
         return None
-    return float(row["energy_hartree"] - min(energies)) * _KCAL_PER_HARTREE
+    return float(row["energy_hartree"] - min(energies)) * KCAL_PER_HARTREE
 
 
 def _search_lines(out: Console, search: dict[str, Any]) -> None:

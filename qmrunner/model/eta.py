@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qmrunner.model import text
+
 # Nothing is said of a run that has hardly begun.
 _LEAST_DONE, _LEAST_S = 0.04, 0.05
 # Relative uncertainty of the time left: of a run that is nearly over, and more of one at its start.
@@ -28,7 +30,7 @@ class Forecast:
     def __init__(self, begun_at: float | None = None) -> None:
         self._begun_at = begun_at
 
-    def tell(self, at: float, done: float | None) -> Ending | None:
+    def update(self, at: float, done: float | None) -> Ending | None:
         """The forecast after a line of progress that came `at` (Unix seconds) with this share of the work done."""
         if self._begun_at is None:
             self._begun_at = at
@@ -42,16 +44,4 @@ class Forecast:
 
 def in_words(ending: Ending, now: float) -> str:
     """``about 4 to 7 minutes left``."""
-    low, high = max(0.0, ending.low_at - now), ending.high_at - now
-    if high <= 0.0:
-        return "expected to have ended by now"
-    for unit, seconds, digits in (("hours", 3600.0, 1), ("minutes", 60.0, 0), ("seconds", 1.0, 0)):
-        if high >= 1.5 * seconds or unit == "seconds":
-            step = 5.0 if unit == "seconds" and high >= 30.0 else 1.0  # no more digits than it deserves
-            few, many = (f"{round(value / seconds / step, digits) * step:.{digits}f}" for value in (low, high))
-            if float(many) < 1.0:
-                return "about a second left"
-            if float(few) == 0.0:
-                return f"at most {many} {unit if many != '1' else unit[:-1]} left"
-            return f"about {many} {unit} left" if few == many else f"about {few} to {many} {unit} left"
-    raise AssertionError("seconds always fit")
+    return text.time_left_between(ending.low_at - now, ending.high_at - now)

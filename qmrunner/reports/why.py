@@ -17,6 +17,7 @@ from qmrunner.model import labels, policy, remedies
 from qmrunner.model.jobs import Attempt, Job, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
+from qmrunner.model.text import duration
 from qmrunner.reports import status
 from qmrunner.store import claims, ready_steps, workers
 from qmrunner.store import jobs as job_store
@@ -203,7 +204,7 @@ def _at_work(app: App, known: _Known, live: Sequence[Step]) -> _Said:
     row = _running(app, known, step)
     more = f"; {len(live) - 1} more step{'s' if len(live) > 2 else ''} running" if len(live) > 1 else ""
     quiet = "" if row["output_age_s"] is None else f"; last output {_ago(row['output_age_s'])}"
-    since = "" if row["elapsed_s"] is None else f" for {_time(row['elapsed_s'])}"
+    since = "" if row["elapsed_s"] is None else f" for {duration(row['elapsed_s'])}"
     text = f"step {step.name} is {step.state}{since}: {row['progress']}{quiet}{more}"
     return _Said(text, f"qmrunner logs {known.job.id} --step {step.name} --follow", step)
 
@@ -275,7 +276,7 @@ def _what_for(known: _Known, step: Step) -> tuple[str, str]:
         return labels.waits_for(known.job.requires), "qmrunner status"
     if step.not_before is not None and step.not_before.timestamp() > known.now:
         left = step.not_before.timestamp() - known.now
-        return f"{_time(left)} before it is tried again", watch
+        return f"{duration(left)} before it is tried again", watch
     if step.waits_for:
         return step.waits_for, watch
     needs = f"{step.demand.cores_min} core{'s' if step.demand.cores_min > 1 else ''}"
@@ -317,13 +318,4 @@ def _attempt(known: _Known, one: Attempt) -> dict[str, Any]:
 
 
 def _ago(seconds: float) -> str:
-    return f"{_time(seconds)} ago"
-
-
-def _time(seconds: float) -> str:
-    """For people: 8 s, 3 min 05 s, 2 h 10 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{duration(seconds)} ago"

@@ -19,10 +19,9 @@ from typing import Any
 from qmrunner.model import remedies
 from qmrunner.model.jobs import Job, JobEnd, Plan, Step, StepSpec
 from qmrunner.model.states import StepState
+from qmrunner.model.units import BOLTZMANN_HARTREE_PER_K, HARTREE_PER_KCAL
 from qmrunner.workflows import base, specs
 
-_HARTREE_PER_KCAL = 1 / 627.5094740631
-_BOLTZMANN_HARTREE_PER_K = 3.166811563e-6
 # Conformers may fail in these; every other step is needed. Without its Hessian a conformer only takes longer.
 CONFORMER_STAGES = ("preopt", "hessian", "optimise", "shielding")
 _OVER = frozenset({StepState.SUCCEEDED, StepState.FAILED, StepState.SKIPPED})
@@ -157,7 +156,7 @@ def candidates(job: Job, steps: Sequence[Step]) -> list[Member] | None:
     found = []
     for number, row in enumerate(step.result.get("conformers") or (), start=1):
         kcal = row.get("energy_kcal_mol")
-        energy = base.energy(row) if kcal is None else float(kcal) * _HARTREE_PER_KCAL
+        energy = base.energy(row) if kcal is None else float(kcal) * HARTREE_PER_KCAL
         found.append(Member(str(row.get("id") or f"c{number}"), energy))
     return found
 
@@ -235,7 +234,7 @@ def lost_weight(members: Sequence[Member], lost: Sequence[Member], temperature_k
     """The part of the Boltzmann weight that `lost` holds among `members`; an unknown energy counts as the lowest."""
     known = [one.energy_hartree for one in members if one.energy_hartree is not None]
     lowest = min(known, default=0.0)
-    scale = _BOLTZMANN_HARTREE_PER_K * temperature_k
+    scale = BOLTZMANN_HARTREE_PER_K * temperature_k
     shares = {
         one.id: one.degeneracy
         * math.exp(-((lowest if one.energy_hartree is None else one.energy_hartree) - lowest) / scale)

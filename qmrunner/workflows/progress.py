@@ -7,6 +7,7 @@ from typing import Any
 
 from qmrunner.model.jobs import Step
 from qmrunner.model.states import STEP_LIVE, StepState
+from qmrunner.model.text import time_left
 from qmrunner.workflows import base
 
 _DONE = frozenset({StepState.SUCCEEDED, StepState.FAILED})
@@ -38,16 +39,6 @@ def _duration(step: Step) -> float | None:
     return (step.finished_at - step.started_at).total_seconds()
 
 
-def in_words(seconds: float) -> str:
-    """``about 12 minutes left``."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return "less than a minute left"
-    if minutes < 90:
-        return f"about {minutes} minute{'s' if minutes > 1 else ''} left"
-    return f"about {minutes / 60:.1f} hours left"
-
-
 def describe(steps: Sequence[Step], counted: Sequence[tuple[str, str]], named: int = 2) -> dict[str, Any]:
     """``text`` and ``seconds_left`` from `counted`: pairs of a word and the stage it counts.
 
@@ -64,7 +55,7 @@ def describe(steps: Sequence[Step], counted: Sequence[tuple[str, str]], named: i
     left = seconds_left(steps, stages)
     if left:
         open_ones = [word for word, stage in counted if base.count(steps, stage)[1] == 0]
-        parts.append(in_words(left) + (f" before {' and '.join(open_ones)}" if open_ones else ""))
+        parts.append(time_left(left) + (f" before {' and '.join(open_ones)}" if open_ones else ""))
     running = base.active(steps)
     if running:
         more = f" and {len(running) - named} more" if len(running) > named else ""

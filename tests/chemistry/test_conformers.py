@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmrunner.chemistry import duplicates, graphs, rotors, search, select, structures
-from qmrunner.chemistry.select import KCAL_PER_HARTREE, Candidate
+from qmrunner.chemistry.select import Candidate
 from qmrunner.chemistry.xyz import read_xyz, write_xyz
+from qmrunner.model.units import KCAL_PER_HARTREE
 
 CREST = Path(__file__).parents[1] / "fixtures" / "crest"
 SEED = 7

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from qmrunner.model.jobs import Demand, Evidence, Job, Plan, Step, StepSpec, Submission
 from qmrunner.model.states import JobState, StepState
+from qmrunner.model.text import time_left
 from qmrunner.submission import kinds
 from qmrunner.workflows import progress, workflow
 from qmrunner.workflows.ensemble import Member, lost_weight
@@ -390,9 +391,9 @@ def test_steps_side_by_side_shorten_the_estimate(propanol: Job) -> None:
     assert progress.seconds_left(play.steps, ["preopt"]) == 120
     assert progress.seconds_left(running, ["preopt"]) == 30
     assert progress.seconds_left(running, ["shielding"]) == 0
-    assert progress.in_words(720) == "about 12 minutes left"
-    assert progress.in_words(20) == "less than a minute left"
-    assert progress.in_words(7200) == "about 2.0 hours left"
+    assert time_left(720) == "about 12 minutes left"
+    assert time_left(20) == "less than a minute left"
+    assert time_left(7200) == "about 2.0 hours left"
 
 
 class Reacting(Play):
