@@ -1,6 +1,6 @@
-"""Events as JSON lines. Every process appends to one file; the supervisor's tailer forwards it to stdout.
+"""Events as JSON lines. Every process appends to one file, which the supervisor's log forwarder copies to stdout.
 
-So no event ever waits for a reader of stdout, and `docker logs` still shows all of them in order.
+So no process ever waits for a reader of stdout, and `docker logs` still shows all events in order.
 """
 
 from __future__ import annotations
@@ -18,19 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import structlog
+
 from qmrunner.masking import mask, mask_all
 from qmrunner.model import visible
-
-# structlog loads rich wherever it is installed, for colours that nothing here prints: 4 MiB and 30 ms. An entry of None
-# means: not installed.
-_HIDE_RICH = "rich" not in sys.modules
-if _HIDE_RICH:
-    sys.modules["rich"] = None  # type: ignore[assignment]
-try:
-    import structlog
-finally:
-    if _HIDE_RICH:
-        del sys.modules["rich"]
 
 EVENTS_FILE = "events.jsonl"
 _OURS = frozenset({"time", "level", "event"})
@@ -39,8 +30,8 @@ _RECORD_BYTES = 15_000  # docker's json-file driver splits at 16,384
 
 
 class _Stdout:
-    """One line for each event, written by a thread: a reader that is stuck stops no request. What does not fit into the
-    queue meanwhile is counted, and the count is told once there is room."""
+    """Writes one line per event from a thread, so that a blocked reader of stdout blocks no request. Events that do not
+    fit into the queue are counted, and the count is written as `events_skipped` as soon as there is space."""
 
     def __init__(self) -> None:
         self._waiting: queue.Queue[str | None] = queue.Queue(_WAITING_EVENTS)
@@ -57,7 +48,7 @@ class _Stdout:
     debug = info = warning = error = critical = msg
 
     def close(self, seconds: float) -> None:
-        """Write what waits, for that long at most."""
+        """Write the queued events, for at most that many seconds."""
         try:
             self._waiting.put(None, timeout=seconds)
         except queue.Full:
@@ -70,16 +61,16 @@ class _Stdout:
             try:
                 lines = [message, *([json.dumps({"event": "events_skipped", "count": skipped})] if skipped else [])]
                 os.write(1, "".join(f"{line[:_RECORD_BYTES]}\n" for line in lines).encode(errors="replace"))
-            except Exception:  # nobody reads any more, or the disk is full: the work goes on
+            except Exception:  # the reader is gone, or the disk is full: the process keeps running
                 self._skipped += 1 + skipped
 
 
 class _AppendFile:
     """One write(2) per event on an O_APPEND descriptor: events of several processes never mix.
 
-    Never raises: this is where everybody tells what went wrong. What a full or vanished disk does not take goes to
-    stderr; what that does not take either is counted, and the count is told once there is room. The store has the
-    history.
+    Never raises, because callers report their errors here. An event that cannot be written (disk full or gone) goes to
+    stderr. If that fails too, it is counted, and the count is written as `events_skipped` as soon as there is space.
+    The store has the history.
     """
 
     def __init__(self, path: Path) -> None:
@@ -93,13 +84,13 @@ class _AppendFile:
             data = _record(message)
             if self._append(data) or _written(2, data):
                 return
-        except Exception:  # no memory, or the file was replaced by something strange
+        except Exception:  # no memory, or the path is no longer a regular file
             pass
         self._skipped += 1
 
     def _append(self, data: bytes) -> bool:
         try:
-            if self._descriptor is None or not self._still_there():
+            if self._descriptor is None or not self._still_open():
                 self._open()
             assert self._descriptor is not None
         except OSError:
@@ -118,7 +109,7 @@ class _AppendFile:
 
     debug = info = warning = error = critical = msg
 
-    def _still_there(self) -> bool:
+    def _still_open(self) -> bool:
         assert self._descriptor is not None
         try:
             return os.stat(self._path).st_ino == os.fstat(self._descriptor).st_ino
@@ -142,7 +133,7 @@ def _written(descriptor: int, data: bytes) -> bool:
 
 
 def _write(descriptor: int, data: bytes) -> int:
-    """How many bytes were taken; 0 where none could be."""
+    """How many bytes were written; 0 on failure."""
     try:
         return os.write(descriptor, data)
     except OSError:
@@ -150,14 +141,14 @@ def _write(descriptor: int, data: bytes) -> int:
 
 
 def configure(run_root: Path, level: str, **bound: Any) -> None:
-    """Send structlog, and warnings of libraries, to the events file. `bound` stands on every event."""
+    """Send structlog events and warnings of libraries to the events file. `bound` fields are added to every event."""
     _configure(_AppendFile(run_root / EVENTS_FILE), level, bound)
 
 
 def to_stdout(level: str, **bound: Any) -> Callable[[float], None]:
-    """Like `configure`, for a process that no daemon forwards.
+    """Like `configure`, for a process whose events no daemon forwards: they go to stdout.
 
-    Returns what writes the rest, in so many seconds at most.
+    Returns a function that writes the queued events, within the given number of seconds.
     """
     sink = _Stdout()
     _configure(sink, level, bound)
@@ -183,18 +174,18 @@ def _configure(sink: Any, level: str, bound: Mapping[str, Any]) -> None:
     )
     handler = _LibraryHandler(level=logging.WARNING)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    sys.excepthook = _tell_crash
-    threading.excepthook = lambda crash: _tell_crash(crash.exc_type, crash.exc_value, crash.exc_traceback)
+    sys.excepthook = _print_crash
+    threading.excepthook = lambda crash: _print_crash(crash.exc_type, crash.exc_value, crash.exc_traceback)
 
 
 def configured() -> bool:
-    """Whether events go to the events file: in the daemon. Elsewhere they would mix with what a command prints."""
+    """Whether events are configured, as in the daemon. In a command they would mix with its output."""
     return bool(structlog.is_configured())
 
 
 class _Rendered:
-    """Runs the processors. An event that cannot be rendered (a value without text, no memory) loses its fields and not
-    its name: whoever logs is never the one who fails."""
+    """Runs the processors. An event that cannot be rendered (a value without text, no memory) is logged without its
+    fields: logging never raises in the caller."""
 
     def __init__(self, *processors: Any) -> None:
         self._processors = processors
@@ -210,7 +201,7 @@ class _Rendered:
 
 
 class _Bound:
-    """Adds the same fields to the events of every thread (context variables stop at a thread's border)."""
+    """Adds the same fields to the events of every thread (context variables are per thread)."""
 
     def __init__(self, fields: Mapping[str, Any]) -> None:
         self._fields = fields
@@ -220,7 +211,7 @@ class _Bound:
 
 
 class _LibraryHandler(logging.Handler):
-    """Warnings of Huey, APScheduler and SQLAlchemy as events of ours."""
+    """Turns warnings of Huey, APScheduler and SQLAlchemy into events."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -237,12 +228,12 @@ def _ordered(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mut
 
 
 def _masked(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Whatever an event tells, no password is in it, also not in the message of a library or a traceback."""
+    """Masks passwords in every field, including messages of libraries and tracebacks."""
     return {key: value if key in _OURS else mask_all(value) for key, value in event.items()}
 
 
-def _tell_crash(kind: type[BaseException], problem: BaseException | None, where: TracebackType | None) -> None:
-    """The traceback of what nothing caught, on stderr, as a terminal may have it."""
+def _print_crash(kind: type[BaseException], problem: BaseException | None, where: TracebackType | None) -> None:
+    """Print the traceback of an uncaught exception to stderr, safe for a terminal."""
     if not issubclass(kind, SystemExit):
         text = visible.lines(mask("".join(traceback.format_exception(kind, problem, where))))
         with suppress(OSError):

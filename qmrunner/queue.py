@@ -1,8 +1,13 @@
-"""The queue: Huey, carrying hints only. A hint says "something may be ready"; the store says what.
+"""The queue: Huey, used to wake idle consumer threads. The store alone decides which step runs.
 
-Losing any or all of it loses nothing, and whoever may write to it may ring and nothing more: what was left there is
-never looked into, only that it was there. A waiting thread is woken by a datagram, too (Huey's polling backs off to
-seconds), and a file that was deleted or damaged is replaced by a fresh one.
+What Huey is for: a process that has made a step ready puts a hint into Huey's queue, and one waiting consumer thread on
+any machine of the store takes it and asks the store for a step. Huey supplies the consumer (its threads and their
+loop), the SQLite file that holds the hints of one machine, and the task that a hint stands for. Huey does not hold
+jobs, results, schedules, retries or locks. A lost hint costs only time: every worker also asks the store at each beat.
+
+A hint has no content, so a process with write access to the queue can wake a worker and do nothing else: the bytes
+that it leaves there are never decoded. Because Huey polls less and less often (up to every few seconds), a waiting
+thread is also woken by a datagram. A queue file that was deleted or damaged is replaced by a new one.
 """
 
 from __future__ import annotations
@@ -11,27 +16,18 @@ import logging
 import os
 import socket
 import sqlite3
-import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from huey import storage
+from huey.api import Huey
+from huey.serializer import Serializer
+
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.host.sockets import bind_short
-
-# Huey loads the clients of Redis and PostgreSQL wherever they are installed: 17 MiB in every process of the daemon that
-# the embedded queue never uses, and a queue on Redis needs nothing of Huey's for it.
-_UNUSED = [name for name in ("redis", "psycopg") if name not in sys.modules]
-sys.modules.update(dict.fromkeys(_UNUSED))  # type: ignore[arg-type]  # an entry of None: as if it were not installed
-try:
-    from huey import storage
-    from huey.api import Huey
-    from huey.serializer import Serializer
-finally:
-    for _name in _UNUSED:
-        del sys.modules[_name]
 
 WAKE_SOCKET = "wake.sock"
 HINT = b"ring"
@@ -43,13 +39,13 @@ _REDIS_CONNECT_S = 2
 
 
 class Wake:
-    """A doorbell for the threads of one process, and, through a datagram socket, for other processes."""
+    """Wakes the threads of one process that wait for a hint. Other processes reach it through a datagram socket."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._count = 0
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         with self._condition:
             self._count += 1
             self._condition.notify_all()
@@ -59,13 +55,13 @@ class Wake:
         return self._count
 
     def wait(self, seen: int, timeout_s: float) -> bool:
-        """Until somebody rang since `seen` was read, at most `timeout_s`."""
+        """Wait for a `notify` after `count` was `seen`, at most `timeout_s`. False on timeout."""
         with self._condition:
             return self._condition.wait_for(lambda: self._count != seen, timeout_s)
 
 
 class _Mute(Serializer):  # type: ignore[misc]  # huey has no types
-    """Huey's own unpickles, which runs what the bytes say: with this one nothing that Huey reads becomes a value."""
+    """Decodes nothing. Huey's own serializer unpickles, and unpickling can execute code from the queue."""
 
     def _serialize(self, data: Any) -> bytes:
         return HINT
@@ -75,26 +71,26 @@ class _Mute(Serializer):  # type: ignore[misc]  # huey has no types
 
 
 class _Hints(Huey):  # type: ignore[misc]
-    """Huey for which every element of the queue is the same task, whatever its bytes are."""
+    """A Huey that takes every element of the queue for the same task, whatever its bytes are."""
 
-    ring: Any
+    hint_task: Any
 
     def deserialize_task(self, data: Any) -> Any:
-        return self.ring.s()
+        return self.hint_task.s()
 
 
-class Bell(storage.BlackHoleStorage):  # type: ignore[misc]
-    """What Huey has for a storage: hints are left and taken; all else that it keeps there is neither written nor read.
+class HintStorage(storage.BlackHoleStorage):  # type: ignore[misc]
+    """Huey's storage, reduced to hints. Everything else that Huey stores is neither written nor read.
 
-    So no revocation, schedule, lock or result that somebody else wrote there is heard of. While the place of the hints
-    cannot be used, rings on this machine still count.
+    So a revocation, schedule, lock or result that another program wrote there has no effect. While the place of the
+    hints cannot be used, notifications on this machine still wake a thread.
     """
 
     blocking = True
 
     def __init__(self, name: str, *, place: SqliteHints | RedisHints, wake: Wake) -> None:
         super().__init__(name)
-        self._place, self._wake, self._lost = place, wake, False
+        self._place, self._wake, self._unusable = place, wake, False
 
     def enqueue(self, data: Any, priority: float | None = None) -> None:
         self._place.leave()
@@ -102,25 +98,25 @@ class Bell(storage.BlackHoleStorage):  # type: ignore[misc]
     def dequeue(self) -> bytes | None:
         seen = self._wake.count
         try:
-            rung = self._place.take(self._wake, seen)
+            woken = self._place.take(self._wake, seen)
             self._note(None)
-        except Exception as problem:  # full, locked, unreachable, refused, of another type: the beat rings all the same
+        except Exception as problem:  # full, locked, unreachable, refused: the heartbeat finds ready steps
             self._note(problem)
-            rung = self._wake.wait(seen, _REDIS_READ_S)
-        return HINT if rung else None
+            woken = self._wake.wait(seen, _REDIS_READ_S)
+        return HINT if woken else None
 
     def close(self) -> None:
         self._place.close()
 
     def _note(self, problem: Exception | None) -> None:
-        if (problem is not None) != self._lost:
-            self._lost = problem is not None
-            told = "back" if problem is None else f"lost: {problem}; ready steps are found by the beat"
-            logging.getLogger("qmrunner.queue").warning("the queue %s is %s", self._place.where, told)
+        if (problem is not None) != self._unusable:
+            self._unusable = problem is not None
+            state = "back" if problem is None else f"lost: {problem}; ready steps are found by the beat"
+            logging.getLogger("qmrunner.queue").warning("the queue %s is %s", self._place.where, state)
 
 
 class SqliteHints(storage.SqliteStorage):  # type: ignore[misc]
-    """Hints in Huey's SQLite file; one that is deleted or damaged is replaced."""
+    """Hints in Huey's SQLite file. A deleted or damaged file is replaced."""
 
     def __init__(self, path: str) -> None:
         self.where = f"in {path}"
@@ -131,13 +127,13 @@ class SqliteHints(storage.SqliteStorage):  # type: ignore[misc]
         except sqlite3.DatabaseError as problem:
             if _is_damage(problem):
                 self._discard()
-            # Otherwise it cannot be used now: hints get lost, and the next look tries again.
+            # Otherwise the file cannot be used now: hints are lost, and the next `take` tries again.
 
     def leave(self) -> None:
         self.enqueue(HINT)
 
     def take(self, wake: Wake, seen: int) -> bool:
-        """Whether there was a hint; waits for the doorbell to be rung since `seen`. Raises sqlite3.Error."""
+        """Whether there was a hint. Waits for a notification later than `seen`. Raises sqlite3.Error."""
         try:
             self._replace_if_broken()
             if self.dequeue() is not None:
@@ -163,7 +159,7 @@ class SqliteHints(storage.SqliteStorage):  # type: ignore[misc]
             self._inode = self._inode_now()
 
     def _discard(self) -> None:
-        """A damaged queue holds nothing that the store does not know: start a fresh one."""
+        """Start a new file. The damaged one holds nothing that the store does not know."""
         self.close()
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
@@ -173,7 +169,7 @@ class SqliteHints(storage.SqliteStorage):  # type: ignore[misc]
 
 
 def _is_damage(problem: sqlite3.DatabaseError) -> bool:
-    """Whether the file is no queue (any more), as opposed to locked, unwritable or on a full disk."""
+    """Whether the file is not (or no longer) a queue, as opposed to locked, unwritable or on a full disk."""
     if not isinstance(problem, sqlite3.OperationalError):
         return True
     return any(words in str(problem) for words in ("no such table", "no such column", "disk I/O error"))
@@ -194,8 +190,8 @@ class RedisHints:
         self._server.lpush(REDIS_KEY, HINT)
 
     def take(self, wake: Wake, seen: int) -> bool:
-        """Whether there was a hint within a second, or a ring on this machine since `seen`: a server that lost it looks
-        like one that never had it."""
+        """Whether there was a hint within a second, or a notification on this machine after `seen`: the server may have
+        lost that hint."""
         return self._server.brpop(REDIS_KEY, timeout=_REDIS_READ_S) is not None or wake.count != seen
 
     def close(self) -> None:
@@ -211,31 +207,31 @@ class Queue:
         self._work: Callable[[], None] = lambda: None
         place = SqliteHints(url.removeprefix("sqlite:///")) if url.startswith("sqlite") else RedisHints(url)
         self.huey: Any = _Hints(
-            _NAME, storage_class=Bell, serializer=_Mute(), results=False, place=place, wake=self.wake
+            _NAME, storage_class=HintStorage, serializer=_Mute(), results=False, place=place, wake=self.wake
         )
-        self.huey.ring = self.huey.task(name="ring")(self._run)
+        self.huey.hint_task = self.huey.task(name="ring")(self._run)
 
     def _run(self) -> None:
         self._work()
 
-    def on_ring(self, work: Callable[[], None]) -> None:
-        """What a consumer thread does with a hint."""
+    def on_notify(self, work: Callable[[], None]) -> None:
+        """Set the function that a consumer thread calls for each hint."""
         self._work = work
 
-    def ring(self) -> bool:
-        """Leave a hint and wake whoever waits. False when the queue did not take it: the sweep will ring again."""
+    def notify(self) -> bool:
+        """Leave a hint and wake a waiting thread. False when the queue did not take it: a heartbeat will notify."""
         try:
-            self.huey.ring()
+            self.huey.hint_task()
             kept = True
-        except Exception:  # any storage failure at all: a hint is never worth failing for
+        except Exception:  # any storage failure: a caller must not fail because of a hint
             kept = False
-        self.wake.ring()
+        self.wake.notify()
         send_wake(self._socket_folder)
         return kept
 
 
 def _redis_pool(url: str) -> Any:
-    """Connections that notice when the server is gone. What the URL says itself is left as it is."""
+    """Connections that notice when the server is gone. Options in the URL take precedence."""
     try:
         import redis
         from redis.backoff import NoBackoff
@@ -254,7 +250,7 @@ def _redis_pool(url: str) -> Any:
             socket_timeout=_REDIS_READ_S + _REDIS_CONNECT_S,
             socket_keepalive=True,
             health_check_interval=30,
-            retry=Retry(NoBackoff(), 0),  # a hint is not worth waiting for: the beat rings again
+            retry=Retry(NoBackoff(), 0),  # do not wait for a hint to be stored: the heartbeat notifies again
         )
     except (ValueError, TypeError) as problem:
         raise UsageError(
@@ -266,7 +262,7 @@ def _redis_pool(url: str) -> Any:
 
 
 def send_wake(run_root: Path) -> None:
-    """Wake the consumer of this home, if there is one."""
+    """Wake the worker process of this home, if there is one."""
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sender:
         folder = os.open(run_root, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -276,7 +272,7 @@ def send_wake(run_root: Path) -> None:
 
 
 def listen_for_wake(run_root: Path) -> socket.socket:
-    """The datagram socket on which this home's consumer is woken."""
+    """The datagram socket on which this home's worker process is woken."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     bind_short(listener, run_root, WAKE_SOCKET)
     return listener

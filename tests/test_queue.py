@@ -39,7 +39,7 @@ class Rung:
     def ring(self) -> float:
         """How long a hint took to arrive, seconds."""
         count, began = len(self.heard), time.monotonic()
-        self.queue.ring()
+        self.queue.notify()
         wait_for(lambda: len(self.heard) > count, 8.0, "the hint")
         return self.heard[-1] - began
 
@@ -48,14 +48,14 @@ class Rung:
         count = len(self.heard)
 
         def heard() -> bool:
-            self.queue.ring()
+            self.queue.notify()
             return len(self.heard) > count + 1
 
         wait_for(heard, 8.0, "a hint")
 
     def close(self) -> None:
         self._stop.set()
-        self.queue.wake.ring()
+        self.queue.wake.notify()
         self.thread.join(8)
         assert not self.thread.is_alive()
         self.storage.close()
@@ -92,8 +92,8 @@ def test_a_queue_replaced_by_another_process_is_the_queue_from_then_on(rung: Run
         path.unlink()
     other = Queue(f"sqlite:///{rung.path}", tmp_path / "nobody-listens")
     count = len(rung.heard)
-    other.ring()
-    rung.queue.wake.ring()
+    other.notify()
+    rung.queue.wake.notify()
     wait_for(lambda: len(rung.heard) > count, 8.0, "the other process's hint")
     other.huey.storage.close()
 
@@ -164,15 +164,15 @@ def test_ringing_never_fails(tmp_path: Path) -> None:
     for path in tmp_path.glob("queue.db*"):
         path.unlink()
     (tmp_path / "queue.db").mkdir()
-    assert queue.ring() is False
+    assert queue.notify() is False
     # The same when it is broken from the start, as for a job that has just been accepted.
-    assert Queue(f"sqlite:///{tmp_path / 'queue.db'}", tmp_path).ring() is False
+    assert Queue(f"sqlite:///{tmp_path / 'queue.db'}", tmp_path).notify() is False
 
 
 def test_a_ring_between_looking_and_waiting_is_not_missed() -> None:
     wake = Wake()
     seen = wake.count
-    wake.ring()
+    wake.notify()
     began = time.monotonic()
     assert wake.wait(seen, 5.0)
     assert time.monotonic() - began < 1.0
@@ -181,7 +181,7 @@ def test_a_ring_between_looking_and_waiting_is_not_missed() -> None:
 
 def test_hints_wait_for_a_consumer_that_is_not_there_yet(tmp_path: Path) -> None:
     first = Queue(f"sqlite:///{tmp_path / 'queue.db'}", tmp_path)
-    assert first.ring()
+    assert first.notify()
     first.huey.storage.close()
     later = Rung(tmp_path)
     try:

@@ -95,7 +95,7 @@ class Conclusions:
         self._announce(live, verdict)
         self._clean(live, verdict, usage.get("stop_reason"))
         if ready > 1 or (ready and self.stopping.is_set()):
-            self.app.queue.ring()
+            self.app.queue.notify()
 
     def _prepare(self, live: Live, ending: Ending) -> Publication | None:
         """What is published with a success; of other endings the checkpoint is handed over first."""

@@ -55,7 +55,7 @@ def _move(job_id: str, as_json: bool, verb: str, **more: bool) -> None:
     app = open_app(busy_seconds=30.0)
     with app.store.write() as connection:
         job = verbs[verb](connection, app.store.now(), job_id, **more)
-    app.queue.ring()
+    app.queue.notify()
     if as_json:
         print_json({"id": job.id, "state": job.state, "cancel_requested": job.cancel_requested})
     elif verb == "cancel" and job.state != "cancelled":
@@ -78,7 +78,7 @@ def resume() -> None:
     app = open_app(busy_seconds=30.0)
     with app.store.write() as connection:
         workers.set_drain(connection, app.store.now(), app.home_id(), draining=False)
-    app.queue.ring()
+    app.queue.notify()
     say("resumed")
 
 

@@ -63,7 +63,7 @@ def submit(app: App, submission: Submission) -> Accepted:
     except BaseException as problem:
         stored = _stored(app, job_id) if isinstance(problem, StoreUnavailable) else False
         if stored:
-            app.queue.ring()
+            app.queue.notify()
             return Accepted(job_id, new=True)  # it was the answer that got lost
         if stored is False:
             shutil.rmtree(folder, ignore_errors=True)
@@ -79,7 +79,7 @@ def submit(app: App, submission: Submission) -> Accepted:
                 remedy="free space there, or make it writable; nothing was stored",
             ) from problem
         raise
-    app.queue.ring()
+    app.queue.notify()
     return Accepted(job_id, new=True)
 
 

@@ -116,7 +116,7 @@ class Worker:
             return
         with suppress(StoreUnavailable), self.app.store.read() as connection:
             if ready_steps.any_ready(connection, self.app.store.now(), self.capacity.labels):
-                self.app.queue.ring()
+                self.app.queue.notify()
 
     # -- one attempt ------------------------------------------------------------------------------------------------
 

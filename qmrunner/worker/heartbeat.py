@@ -107,7 +107,7 @@ class Beat:
     def _ring(self) -> None:
         """Beside the beat: a queue that is cut off answers after seconds, and no beat may be late for a hint."""
         try:
-            self._worker.app.queue.ring()
+            self._worker.app.queue.notify()
         finally:
             self._ringing.release()
 

@@ -71,7 +71,7 @@ def run(app: App, worker: Worker, lifeline: Lifeline) -> int:
     if worker.handover is not None:
         worker.handover.start()
     adopt(worker)
-    app.queue.on_ring(worker.work)
+    app.queue.on_notify(worker.work)
     huey = app.queue.huey.create_consumer(
         workers=worker.capacity.slots,
         worker_type="thread",
@@ -138,7 +138,7 @@ def _announce(worker: Worker) -> None:
 def _hear_wake(listener: socket.socket, app: App, beat: Beat) -> None:
     if peers.receive(listener, 16) is None:
         return  # of another user
-    app.queue.wake.ring()
+    app.queue.wake.notify()
     beat.nudge()
 
 

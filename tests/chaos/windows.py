@@ -6,7 +6,7 @@ from importlib import import_module
 
 # (window, role of the process that dies, module, function, before or after it)
 WINDOWS: tuple[tuple[str, str, str, str, str], ...] = (
-    ("committed-before-ring", "command", "qmrunner.queue", "Queue.ring", "before"),
+    ("committed-before-ring", "command", "qmrunner.queue", "Queue.notify", "before"),
     ("hint-taken-unclaimed", "consumer", "qmrunner.worker.claim_loop", "Worker._claim", "before"),
     ("claimed-unprepared", "consumer", "qmrunner.attempt.runner", "AttemptRunner._launch", "before"),
     ("prepared-unspawned", "consumer", "qmrunner.attempt.spawner_client", "SpawnerClient.guard", "before"),

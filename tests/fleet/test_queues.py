@@ -62,7 +62,7 @@ class Consumer:
         self.queue = queue
         self.count = 0
         self._stop = threading.Event()
-        queue.on_ring(self._work)
+        queue.on_notify(self._work)
         self._threads = [threading.Thread(target=self._take, daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
@@ -84,14 +84,14 @@ class Consumer:
         before = self.count
 
         def rung() -> bool:
-            self.queue.ring()
+            self.queue.notify()
             return self.count > before
 
         wait_for(rung, 30.0, "a hint")
 
     def close(self) -> None:
         self._stop.set()
-        self.queue.wake.ring()
+        self.queue.wake.notify()
         for thread in self._threads:
             thread.join(20)
             assert not thread.is_alive()
@@ -105,24 +105,24 @@ def consumer(place: Place, tmp_path: Path) -> Iterator[Consumer]:
 
 
 def test_a_hint_wakes_a_waiting_thread(consumer: Consumer) -> None:
-    assert consumer.queue.ring()
+    assert consumer.queue.notify()
     wait_for(lambda: consumer.count, 20.0, "the hint")
 
 
 def test_a_hint_of_another_process_is_heard(place: Place, consumer: Consumer, tmp_path: Path) -> None:
     other = Queue(place.url, tmp_path / "elsewhere")
-    assert other.ring()
+    assert other.notify()
 
     # The embedded queue is woken through the home's socket, which the daemon listens to.
     def heard() -> bool:
-        consumer.queue.wake.ring()
+        consumer.queue.wake.notify()
         return consumer.count > 0
 
     wait_for(heard, 20.0, "the hint")
 
 
 def test_hints_wait_for_a_consumer_that_is_not_there_yet(place: Place, tmp_path: Path) -> None:
-    assert Queue(place.url, tmp_path).ring()
+    assert Queue(place.url, tmp_path).notify()
     later = Consumer(Queue(place.url, tmp_path))
     wait_for(lambda: later.count, 20.0, "the hint")
     later.close()
@@ -141,8 +141,8 @@ def test_without_the_queue_ringing_fails_quietly_and_comes_right_when_it_is_back
 ) -> None:
     consumer.hears()
     place.away()
-    consumer.queue.ring()
-    assert Queue(place.url, tmp_path).ring() is False
+    consumer.queue.notify()
+    assert Queue(place.url, tmp_path).notify() is False
     place.back()
     wait_for(consumer.queue.ring, 20.0, "the queue to take hints again")
     consumer.hears()
@@ -163,13 +163,13 @@ def test_without_redis_this_machine_still_hears_itself(tmp_path: Path, tls: bool
 
 def test_a_certificate_of_a_stranger_is_refused(tmp_path: Path) -> None:
     with redis.server(tmp_path / "redis", tls=True) as server:
-        assert Queue(server.url.partition("?")[0], tmp_path).ring() is False
-        assert Queue(server.url, tmp_path).ring()
+        assert Queue(server.url.partition("?")[0], tmp_path).notify() is False
+        assert Queue(server.url, tmp_path).notify()
 
 
 def test_a_wrong_password_rings_nowhere_and_harms_nothing(tmp_path: Path) -> None:
     with redis.server(tmp_path / "redis") as server:
-        assert Queue(server.url.replace("c%40ret", "wrong"), tmp_path).ring() is False
+        assert Queue(server.url.replace("c%40ret", "wrong"), tmp_path).notify() is False
 
 
 def test_a_url_that_is_none_is_refused_with_an_example(tmp_path: Path) -> None:
@@ -229,14 +229,14 @@ def write_everywhere(url: str, element: bytes) -> None:
 def huey_consumer(place: Place, tmp_path: Path) -> Iterator[tuple[Queue, list[int]]]:
     """Huey's own consumer with two workers and its scheduler, and a list that grows with each ring."""
     queue, heard = Queue(place.url, tmp_path), []
-    queue.on_ring(lambda: heard.append(1))
+    queue.on_notify(lambda: heard.append(1))
     consumer = queue.huey.create_consumer(workers=2, worker_type="thread", periodic=True, scheduler_interval=1)
     consumer.scheduler.start()
     for _, thread in consumer.worker_threads:
         thread.start()
     yield queue, heard
     consumer.stop_flag.set()
-    queue.wake.ring()
+    queue.wake.notify()
     for thread in (consumer.scheduler, *(thread for _, thread in consumer.worker_threads)):
         thread.join(20)
         assert not thread.is_alive()
@@ -260,7 +260,7 @@ def rung(queue: Queue, heard: list[int]) -> None:
     """Wait until the worker has been set off; for the embedded queue wake it, as the daemon does by its socket."""
 
     def set_off() -> bool:
-        queue.wake.ring()
+        queue.wake.notify()
         return bool(heard)
 
     wait_for(set_off, 20.0, "the element to ring")
@@ -295,7 +295,7 @@ def test_no_pickle_in_any_place_that_huey_reads_is_loaded(
     assert not any(seen)
     assert not canary.exists()
     before = len(heard)
-    queue.ring()
+    queue.notify()
     wait_for(lambda: len(heard) > before, 20.0, "a hint of our own")
     assert not canary.exists()
 

@@ -60,7 +60,7 @@ class Lab:
         """`cancel`, `retry`, `hold` or `release`, as the command line does it."""
         with self.store.write() as connection:
             getattr(operator_actions, verb)(connection, time.time(), job)
-        self.app.queue.ring()
+        self.app.queue.notify()
 
     def state(self, job: str) -> str:
         with self.store.read() as connection:

@@ -157,7 +157,7 @@ async def _move(request: Request, verb: Callable[..., Any], job_id: str, *more: 
 def _moved(service: Service, verb: Callable[..., Any], job_id: str, *more: Any) -> dict[str, Any]:
     with service.app.store.write() as connection:
         found = verb(connection, service.app.store.now(), job_id, *more)
-    service.app.queue.ring()
+    service.app.queue.notify()
     return {"id": found.id, "state": found.state, "cancel_requested": found.cancel_requested}
 
 

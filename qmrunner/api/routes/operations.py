@@ -136,14 +136,14 @@ def _drain(service: Service, worker_id: str, *, draining: bool) -> dict[str, Any
                 "worker_unknown", f"no worker {worker_id[:40]!r} is running", remedy="/v1/workers lists them"
             )
         workers.set_drain(connection, service.app.store.now(), homes[worker_id], draining=draining)
-    service.app.queue.ring()
+    service.app.queue.notify()
     return next(row for row in status.workers_view(service.app) if str(row["id"]) == worker_id)
 
 
 def _pause(service: Service, *, paused: bool) -> dict[str, Any]:
     with service.app.store.write() as connection:
         workers.set_paused(connection, service.app.store.now(), paused)
-    service.app.queue.ring()
+    service.app.queue.notify()
     return _workers(service)
 
 
