@@ -131,9 +131,9 @@ def huey(url: str, folder: Path, threads: int, jobs: int) -> float:
     """Hints per second through Huey alone."""
     queue = Queue(url, folder)
     left = threading.Semaphore(0)
-    queue.on_ring(left.release)
+    queue.on_notify(left.release)
     for _ in range(jobs):
-        queue.ring()
+        queue.notify()
     began = time.monotonic()
     consumer = queue.huey.create_consumer(workers=threads, worker_type="thread", periodic=False)
     consumer.start()

@@ -64,7 +64,7 @@ class Blobs(Protocol):
         """The content in pieces, not verified. Raises FileNotFoundError when it is not there."""
         ...
 
-    def look(self, sha256: str) -> Blob | None:
+    def stat(self, sha256: str) -> Blob | None:
         """What is there under this name."""
         ...
 

@@ -31,13 +31,13 @@ class FolderBlobs:
             self._write(target, content)
 
     def read(self, sha256: str) -> Iterator[bytes]:
-        if self.look(sha256) is None:
+        if self.stat(sha256) is None:
             raise FileNotFoundError(sha256)
         with self._translated(), open(self._place(sha256), "rb") as file:
             while block := file.read(READ_AT_ONCE):
                 yield block
 
-    def look(self, sha256: str) -> Blob | None:
+    def stat(self, sha256: str) -> Blob | None:
         with self._translated():
             self._require_identity()
             try:

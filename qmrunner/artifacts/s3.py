@@ -64,7 +64,7 @@ class S3Blobs:
                 self._s3.put_file(str(source), self._place(sha256))
 
     def read(self, sha256: str) -> Iterator[bytes]:
-        found = self.look(sha256)
+        found = self.stat(sha256)
         if found is None:
             raise FileNotFoundError(sha256)
         start = 0
@@ -76,7 +76,7 @@ class S3Blobs:
             start += len(piece)
             yield piece
 
-    def look(self, sha256: str) -> Blob | None:
+    def stat(self, sha256: str) -> Blob | None:
         with self._translated():
             try:
                 found = self._s3.info(self._place(sha256))

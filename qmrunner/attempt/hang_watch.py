@@ -18,10 +18,10 @@ from qmrunner.host.files import write_atomically
 from qmrunner.logs import get as get_logger
 from qmrunner.model.hang_detection import (
     Bounds,
+    HangDetector,
     Observation,
     Pace,
-    Seen,
-    Stillness,
+    ProcessSample,
     Verdict,
     pace_from,
     remedy,
@@ -47,7 +47,7 @@ class HangWatch:
         self._on = settings.hang_watch == "on"
         past, survived = _past(live)
         bounds = Bounds(settings.hang_floor_seconds, settings.hang_quiet_seconds, settings.hang_busy_seconds)
-        self._judge = Stillness(bounds, past, survived)
+        self._judge = HangDetector(bounds, past, survived)
         self._saved: dict[str, Any] = {}
         self._next_save = 0.0
 
@@ -55,7 +55,7 @@ class HangWatch:
         """Judge a look of the guardian, once; what follows from it is done when this returns."""
         if not self._on or self._live.stop_request is not None:
             return
-        verdict = self._judge.look(seen)
+        verdict = self._judge.observe(seen)
         self._save_pace()
         self._tell(verdict)
         if verdict.state == "hung":
@@ -118,7 +118,7 @@ def observation(message: dict[str, Any], **told: Any) -> Observation:
         at_s=message["at_s"],
         cpu_s=usage["cpu_s"],
         scratch_mib=usage["scratch_mib"],
-        processes=tuple(Seen(*one) for one in message["tree"]),
+        processes=tuple(ProcessSample(*one) for one in message["tree"]),
         **told,
     )
 

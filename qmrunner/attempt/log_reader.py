@@ -57,7 +57,7 @@ class Feed:
         self._iterating = progress.iteration is not None
         self._iterations += progress.iteration is not None or progress.fraction is not None
         told = progress.as_dict()
-        ending = self._forecast.tell(written_at, progress.done)
+        ending = self._forecast.update(written_at, progress.done)
         if ending is not None:
             told["ends_at"] = [round(ending.low_at, 1), round(ending.high_at, 1)]
         self._live.progress = _merged(self._live.progress, told)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qmrunner.guardian import process_tree
 from qmrunner.guardian.cgroup import cores_allowed, memory_limit_bytes, tasks_left
-from qmrunner.model.disk_space import Room, hard_mark_mib, shm_mark_mib, soft_mark_mib
+from qmrunner.model.disk_space import FreeSpace, hard_mark_mib, shm_mark_mib, soft_mark_mib
 from qmrunner.model.packing import Capacity
 from qmrunner.settings import Settings
 
@@ -69,10 +69,10 @@ def _floor_mib(scratch: Volume, settings: Settings) -> int:
     return soft_mark_mib(scratch.total_mib, settings.scratch_soft_mib)
 
 
-def room(settings: Settings) -> Room:
+def room(settings: Settings) -> FreeSpace:
     """What is really free at this moment."""
     scratch, shm = volume(settings.scratch_root), volume(SHM)
-    return Room(
+    return FreeSpace(
         scratch_mib=scratch.free_mib - _floor_mib(scratch, settings) if scratch else None,
         shm_mib=shm.free_mib - shm_mark_mib(shm.total_mib) if shm else None,
         blocked=_blocked(settings, scratch),

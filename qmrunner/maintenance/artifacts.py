@@ -100,7 +100,7 @@ def apply(context: Context, action: Action) -> str | None:
 
 
 def _remove(context: Context, artifacts: Artifacts, sha256: str) -> str | None:
-    found = artifacts.blobs.look(sha256)
+    found = artifacts.blobs.stat(sha256)
     if found is not None and context.now - found.modified_at <= YOUNG_S:
         return "it was sent again meanwhile"
     with context.app.store.read() as connection:

@@ -21,7 +21,7 @@ from qmrunner.attempt.teardown import end_tree
 from qmrunner.guardian import process_tree
 from qmrunner.guardian.process_identity import Identity
 from qmrunner.logs import get as get_logger
-from qmrunner.model.leases import LeaseJudge
+from qmrunner.model.leases import FailureDetector
 from qmrunner.model.policy import Lost
 from qmrunner.store import workers
 from qmrunner.store.finish import end
@@ -33,7 +33,7 @@ class Leases:
     def __init__(self, app: App, own_worker_id: int) -> None:
         self.app = app
         self.own = own_worker_id
-        self.judge = LeaseJudge(app.settings.lease_seconds, app.settings.heartbeat_seconds)
+        self.judge = FailureDetector(app.settings.lease_seconds, app.settings.heartbeat_seconds)
 
     def run_once(self, monotonic: float | None = None) -> int:
         """Judge all others. Returns how many attempts were released. Raises QmrunnerError when the store is away."""
@@ -60,7 +60,7 @@ class Leases:
 
     def _bury(self, row: Mapping[str, Any], beat: int) -> int:
         with self.app.store.write() as connection:
-            if not workers.condemn(connection, self.app.store.now(), row["id"], beat):
+            if not workers.declare_lost(connection, self.app.store.now(), row["id"], beat):
                 return 0  # it beat at the last moment
             left = workers.live_attempts(connection, [row["id"]])
         get_logger().warning(
@@ -86,7 +86,7 @@ class Leases:
                 ended=partial(write_job_result, self.app.settings.jobs_root),
             )
         if done:
-            self.app.queue.ring()
+            self.app.queue.notify()
         return int(done is not None)
 
     def _ended_here(self, attempt: Mapping[str, Any]) -> bool:

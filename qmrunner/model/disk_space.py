@@ -24,7 +24,7 @@ _GROW_ABOVE, _GROW_BY = 0.8, 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class FreeSpace:
     """What is really free now, less the floor below which nothing new starts. None: could not be told, no limit.
 
     `blocked` says why nothing may start at all, whatever it needs.

@@ -120,14 +120,14 @@ def learned(rule: Demand, seen: Sequence[Ratios]) -> Demand:
     )
 
 
-def within(wanted: Demand, rule: Demand, room: Capacity | Free) -> Demand:
-    """`wanted` (see `learned`) cut to what `room` has, but not below the rule. Cores are the rule's in both."""
-    per_core = (room.memory_mib - rule.memory_mib_base) // max(1, rule.cores_min)
+def within(wanted: Demand, rule: Demand, offered: Capacity | Free) -> Demand:
+    """`wanted` (see `learned`) cut to what is `offered`, but not below the rule. Cores are the rule's in both."""
+    per_core = (offered.memory_mib - rule.memory_mib_base) // max(1, rule.cores_min)
     return replace(
         wanted,
         memory_mib_per_core=_cut(wanted.memory_mib_per_core, rule.memory_mib_per_core, per_core),
-        scratch_mib=_cut(wanted.scratch_mib, rule.scratch_mib, room.scratch_mib),
-        shm_mib=_cut(wanted.shm_mib, rule.shm_mib, room.shm_mib),
+        scratch_mib=_cut(wanted.scratch_mib, rule.scratch_mib, offered.scratch_mib),
+        shm_mib=_cut(wanted.shm_mib, rule.shm_mib, offered.shm_mib),
     )
 
 

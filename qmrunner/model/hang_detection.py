@@ -45,7 +45,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ProcessSample:
     """One process of the tree as the guardian saw it. `state` is the letter of `/proc/PID/stat`."""
 
     pid: int
@@ -70,7 +70,7 @@ class Observation:
     caught_up: bool = True
     cpu_s: float = 0.0
     scratch_mib: float = 0.0
-    processes: tuple[Seen, ...] = ()
+    processes: tuple[ProcessSample, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Verdict:
     still_s: float = 0.0
     bound_s: float = 0.0
     cpu_s: float = 0.0
-    culprits: tuple[Seen, ...] = ()
+    culprits: tuple[ProcessSample, ...] = ()
 
 
 @dataclass
@@ -108,7 +108,7 @@ class _Gaps:
         self.longest_s = max(self.longest_s, seconds)
 
 
-class Stillness:
+class HangDetector:
     """Judges one attempt. `past` is the pace of earlier attempts by phase; `survived_s` is, by kind of stillness, the
     longest after which a step went on by itself: of earlier attempts at first, then of this one too."""
 
@@ -122,15 +122,15 @@ class Stillness:
         self._last: Observation | None = None
         self._clock_s = 0.0
         self._gap_since: float | None = None
-        self._begin_anew(0.0)
+        self._reset(0.0)
 
-    def _begin_anew(self, cpu_s: float) -> None:
+    def _reset(self, cpu_s: float) -> None:
         self._still_s: dict[Kind, float] = {}
-        self._stopped: dict[int, Seen] = {}
-        self._blocked: dict[int, Seen] = {}
+        self._stopped: dict[int, ProcessSample] = {}
+        self._blocked: dict[int, ProcessSample] = {}
         self._cpu_before_s = cpu_s
 
-    def look(self, now: Observation) -> Verdict:
+    def observe(self, now: Observation) -> Verdict:
         """Take in one observation; the same look again changes nothing."""
         before = self._last
         span = 0.0 if before is None else now.at_s - before.at_s
@@ -139,7 +139,7 @@ class Stillness:
         self._last = now
         if before is None or span > _PAUSE_S:
             self._gap_since = None
-            self._begin_anew(now.cpu_s)
+            self._reset(now.cpu_s)
             return Verdict("living")
         counted = span if span <= _WITNESSED_S else 0.0
         self._clock_s += counted
@@ -147,7 +147,7 @@ class Stillness:
         if _signs(now) != _signs(before):
             for kind in self._still_s:
                 self._survive(kind)
-            self._begin_anew(now.cpu_s)
+            self._reset(now.cpu_s)
             return Verdict("living")
         self._count(before, now, counted, span)
         return self._verdict(now)
@@ -212,7 +212,7 @@ class Stillness:
             found = found or verdict
         return found or Verdict("living")
 
-    def _culprits(self, kind: Kind, now: Observation) -> tuple[Seen, ...]:
+    def _culprits(self, kind: Kind, now: Observation) -> tuple[ProcessSample, ...]:
         if kind == "stopped":
             return tuple(self._stopped.values())
         if kind == "blocked":
@@ -241,7 +241,9 @@ def _signs(look: Observation) -> tuple[int, int, float]:
     return look.output_bytes, look.iterations, look.scratch_mib
 
 
-def _held(state: str, same: list[Seen], before: Mapping[int, Seen]) -> tuple[dict[int, Seen], bool]:
+def _held(
+    state: str, same: list[ProcessSample], before: Mapping[int, ProcessSample]
+) -> tuple[dict[int, ProcessSample], bool]:
     """Processes in this state that used no CPU since the last look, and whether one of them was so even before."""
     now = {one.pid: one for one in same if one.state == state}
     kept = {pid: one for pid, one in now.items() if pid in before}

@@ -276,7 +276,7 @@ class Step:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    passed_over: int = 0
+    skips: int = 0
     waits_for: str | None = None
 
 

@@ -22,7 +22,7 @@ class Sighting:
     own_beat: int
 
 
-class LeaseJudge:
+class FailureDetector:
     """Watches the beats of other workers. One per judging process."""
 
     def __init__(self, lease_s: float, heartbeat_s: float) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qmrunner.model.jobs import Demand, Grant
 
 # A step that could run here but for steps that started ahead of it this often: from then on it goes first.
-PATIENCE = 8
+MAX_SKIPS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Candidate:
 
     step_id: int
     demand: Demand
-    passed_over: int = 0
+    skips: int = 0
 
 
 def choose(candidates: Sequence[Candidate], free: Free, wanted: int | None = None) -> tuple[Candidate, Grant] | None:
@@ -53,7 +53,7 @@ def choose(candidates: Sequence[Candidate], free: Free, wanted: int | None = Non
 
     Cores are moldable. `wanted` of them were found best (see `molding`; 0: to wait for more); else the free cores are
     divided among the steps that could run now, so that many get few cores each and a lone one all that it can use.
-    Behind a candidate that was passed over `PATIENCE` times nothing is chosen: what runs ends, until that one fits. So
+    Behind a candidate that was passed over `MAX_SKIPS` times nothing is chosen: what runs ends, until that one fits. So
     every candidate must be one that fits once nothing else runs.
     """
     if free.slots < 1 or wanted == 0:
@@ -64,7 +64,7 @@ def choose(candidates: Sequence[Candidate], free: Free, wanted: int | None = Non
         if cores is not None:
             demand = candidate.demand
             return candidate, Grant(cores, demand.memory_mib(cores), demand.scratch_mib, demand.shm_mib)
-        if candidate.passed_over >= PATIENCE:
+        if candidate.skips >= MAX_SKIPS:
             return None
     return None
 
@@ -81,10 +81,10 @@ def grant_cores(demand: Demand, free: Free, share: int) -> int | None:
     return cores
 
 
-def has_space(demand: Demand, room: Capacity | Free) -> bool:
+def has_space(demand: Demand, offered: Capacity | Free) -> bool:
     """Whether scratch and shared memory suffice."""
-    return (room.scratch_mib is None or demand.scratch_mib <= room.scratch_mib) and (
-        room.shm_mib is None or demand.shm_mib <= max(0, room.shm_mib)
+    return (offered.scratch_mib is None or demand.scratch_mib <= offered.scratch_mib) and (
+        offered.shm_mib is None or demand.shm_mib <= max(0, offered.shm_mib)
     )
 
 

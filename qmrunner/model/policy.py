@@ -55,11 +55,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """How an earlier attempt of the same step failed, as it is on record: `said` is its summary."""
+    """How an earlier attempt of the same step failed, as recorded."""
 
     number: int
     code: str
-    said: str
+    summary: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +174,7 @@ def same_failure(outcome: Outcome, earlier: Earlier) -> bool:
     the same, the same words."""
     if outcome.code != earlier.code or outcome.code in _FROM_OUTSIDE or not outcome.summary:
         return False
-    return _constant(outcome.summary) == _constant(earlier.said)
+    return _constant(outcome.summary) == _constant(earlier.summary)
 
 
 def _constant(said: str) -> str:

@@ -36,12 +36,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a remedy makes of a step: params to set, another demand, and `said`, the sentence on record.
+    """What a remedy makes of a step: params to set, another demand, and `sentence`, the sentence on record.
 
     With `instead` the step stays failed, and its workflow puts another in its place (see `replaced`).
     """
 
-    said: str
+    sentence: str
     params: Mapping[str, Any] = field(default_factory=dict)
     demand: Demand | None = None
     instead: bool = False
@@ -68,7 +68,7 @@ class Remedied:
     record: Mapping[str, Any]
 
     @property
-    def said(self) -> str:
+    def sentence(self) -> str:
         return str(self.record["change"])
 
     @property
@@ -149,7 +149,7 @@ def _changed(failure: Failure, remedy: Remedy, change: Change) -> Remedied:
         "neutral": remedy.neutral,
         "code": failure.outcome.code,
         "after": step.attempt,
-        "change": change.said,
+        "change": change.sentence,
         "instead": change.instead,
         "before": {
             "params": {name: step.params.get(name) for name in change.params},

@@ -45,13 +45,13 @@ def flag_size(mib: float) -> str:
     return f"{power}m"
 
 
-def shortages(demand: Demand, room: Capacity | Free) -> list[Shortage]:
+def shortages(demand: Demand, offered: Capacity | Free) -> list[Shortage]:
     """What the step lacks when it takes as few cores as it can."""
     wanted = [
-        ("cores", demand.cores_min, room.cores),
-        ("memory", demand.memory_mib(demand.cores_min), room.memory_mib),
-        ("scratch", demand.scratch_mib, room.scratch_mib),
-        ("shm", demand.shm_mib, None if room.shm_mib is None else max(0, room.shm_mib)),
+        ("cores", demand.cores_min, offered.cores),
+        ("memory", demand.memory_mib(demand.cores_min), offered.memory_mib),
+        ("scratch", demand.scratch_mib, offered.scratch_mib),
+        ("shm", demand.shm_mib, None if offered.shm_mib is None else max(0, offered.shm_mib)),
     ]
     return [Shortage(what, needs, max(0, has)) for what, needs, has in wanted if has is not None and needs > has]
 

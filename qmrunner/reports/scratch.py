@@ -267,7 +267,7 @@ def _others(volume: host_capacity.Volume | None, rows: list[dict[str, Any]]) -> 
 
 def _would_start(ready: list[Step], demands: Mapping[int, Demand], left: Free) -> int:
     """How many of the steps that wait would start at once on what is left."""
-    waiting, started = [Candidate(step.id, demands[step.id], step.passed_over) for step in ready], 0
+    waiting, started = [Candidate(step.id, demands[step.id], step.skips) for step in ready], 0
     while picked := choose(waiting, left):
         chosen, grant = picked
         waiting = [one for one in waiting if one is not chosen]

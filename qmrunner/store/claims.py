@@ -12,10 +12,10 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from qmrunner.model import labels, remedies
-from qmrunner.model.disk_space import Room
+from qmrunner.model.disk_space import FreeSpace
 from qmrunner.model.estimates import learned, within
 from qmrunner.model.jobs import Grant, Job, Step
-from qmrunner.model.packing import PATIENCE, Candidate, Capacity, Free, can_ever_fit, choose
+from qmrunner.model.packing import MAX_SKIPS, Candidate, Capacity, Free, can_ever_fit, choose
 from qmrunner.model.states import AttemptState, StepState
 from qmrunner.model.wait_reasons import never_fits, shortages, waits_for
 from qmrunner.store import events, locks, ready_steps, step_durations, usage_peaks
@@ -26,7 +26,7 @@ from qmrunner.store.transitions import move_job, move_step
 
 MORE_CORES = "cores that are about to come back: with more of them it ends sooner"
 TOO_LATE = "a worker with more time left: the wall time ends before it would be done"
-_UNMEASURED = Room()
+_UNMEASURED = FreeSpace()
 # Statements of every claim and end are built once: building one costs more than executing it on SQLite.
 _ACTIVE = select(workers.c.id).where(workers.c.id == bindparam("worker"), workers.c.state == "active")
 _PAUSED = select(control.c.value).where(control.c.name == "paused")
@@ -85,36 +85,36 @@ def claim(
     worker_id: int,
     capacity: Capacity,
     paths: Paths,
-    room: Room = _UNMEASURED,
+    free_space: FreeSpace = _UNMEASURED,
     worth: Callable[[Connection, Step], bool] | None = None,
 ) -> Claim | None:
     """Take the best ready step that fits, with its resources, in this transaction; None when there is none.
 
-    `room` is what the worker has just found really free; a worker with little time left says by `worth` what it still
-    begins. Why a ready step does not start is written to it.
+    `free_space` is what the worker has just measured. A worker with little time left passes `worth`, which is False for
+    a step that is not worth starting. The reason why a ready step does not start is written to the step.
     """
     lock(connection, worker_id, capacity)
     if connection.execute(_ACTIVE, {"worker": worker_id}).first() is None or is_paused(connection):
         return None
     waiting = ready_steps.best(connection, now, capacity.labels)
-    left = left_of(connection, worker_id, capacity, room)
+    left = left_of(connection, worker_id, capacity, free_space)
     found = _sized(connection, now, waiting, capacity, left.idle)
     # What cannot fit even when all that runs has ended must not hold up the others.
-    here = [step for step in found if room.blocked is None and can_ever_fit(step.demand, left.idle)]
+    here = [step for step in found if free_space.blocked is None and can_ever_fit(step.demand, left.idle)]
     in_time = here if worth is None else [step for step in here if worth(connection, step)]
     here, too_late = in_time, bool(here) and not in_time
     wanted = step_durations.cores_wanted(connection, now, worker_id, here, left.now)
     picked = _pick(connection, here, left.now, wanted)
-    blocked = MORE_CORES if wanted == 0 and not room.blocked else room.blocked
+    blocked = MORE_CORES if wanted == 0 and not free_space.blocked else free_space.blocked
     blocked = TOO_LATE if too_late else blocked
     _note_waits(connection, found, left, worker_id, blocked, picked[0].step_id if picked else None)
     if picked is None:
         return None
     candidate, grant = picked
     step = next(step for step in found if step.id == candidate.step_id)
-    passed = _passed_over(connection, here, step)
+    passed = _skipped_by(connection, here, step)
     if passed:
-        counted = update(steps).where(steps.c.id.in_(locks.at_hand(passed)))
+        counted = update(steps).where(steps.c.id.in_(locks.unlocked(passed)))
         connection.execute(counted.values(passed_over=steps.c.passed_over + 1))
     number = step.attempt + 1
     taken = move_step(
@@ -152,7 +152,7 @@ def _pick(
     """The best step that fits and that no other claim is taking at this moment."""
     steps_by_id = {step.id: step for step in here}
     while True:
-        asking = [Candidate(step.id, step.demand, step.passed_over) for step in steps_by_id.values()]
+        asking = [Candidate(step.id, step.demand, step.skips) for step in steps_by_id.values()]
         picked = choose(asking, free, wanted)
         if picked is None or locks.take(connection, steps_by_id[picked[0].step_id]):
             return picked
@@ -192,7 +192,7 @@ def _sized(connection: Connection, now: float, waiting: list[Step], here: Capaci
     return kept
 
 
-def _passed_over(connection: Connection, here: Sequence[Step], chosen: Step) -> list[int]:
+def _skipped_by(connection: Connection, here: Sequence[Step], chosen: Step) -> list[int]:
     """What `chosen` starts ahead of: the steps before it, which do not fit now, and of each other user the first step,
     where that is older and only behind it for its user's share."""
     place = here.index(chosen)
@@ -225,10 +225,10 @@ def _note_waits(
             text = waits_for(short, worker_id)
         else:
             text = f"{patient.job_id}/{patient.name}, which goes first: others have passed it" if patient else None
-        if patient is None and short and step.passed_over >= PATIENCE and can_ever_fit(step.demand, left.idle):
+        if patient is None and short and step.skips >= MAX_SKIPS and can_ever_fit(step.demand, left.idle):
             patient = step
         if text != step.waits_for:
-            noted = update(steps).where(steps.c.id.in_(locks.at_hand([step.id])))
+            noted = update(steps).where(steps.c.id.in_(locks.unlocked([step.id])))
             connection.execute(noted.values(waits_for=text))
 
 

@@ -42,7 +42,7 @@ def take(connection: Connection, step: Step, *, alone: bool = False) -> bool:
     return connection.execute(own.with_for_update(key_share=True, skip_locked=True)).first() is not None
 
 
-def at_hand(step_ids: Sequence[int]) -> Any:
+def unlocked(step_ids: Sequence[int]) -> Any:
     """A subquery: those of the ready steps that no other transaction is at."""
     ready = select(steps.c.id).where(steps.c.id.in_(step_ids), steps.c.state == StepState.READY)
     return ready.with_for_update(key_share=True, skip_locked=True)

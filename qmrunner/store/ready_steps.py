@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, exist
 
 from qmrunner.model import labels
 from qmrunner.model.jobs import Step
-from qmrunner.model.packing import PATIENCE
+from qmrunner.model.packing import MAX_SKIPS
 from qmrunner.model.policy import RETRY_DELAY_CAP_S
 from qmrunner.model.states import JobState, StepState
 from qmrunner.store.rows import to_step
@@ -104,7 +104,7 @@ def _in_order(query: Select[Any]) -> Select[Any]:
     share = cores.group_by(owner).subquery("share")
     keys = (
         -steps.c.priority,
-        case((steps.c.passed_over >= PATIENCE, 0), else_=1),
+        case((steps.c.passed_over >= MAX_SKIPS, 0), else_=1),
         func.coalesce(share.c.cores, 0),
         jobs.c.seq,
         steps.c.id,

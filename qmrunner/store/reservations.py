@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, or_, select, update
 
-from qmrunner.model.disk_space import Room, Use, left_mib
+from qmrunner.model.disk_space import FreeSpace, Use, left_mib
 from qmrunner.model.jobs import Grant
 from qmrunner.model.packing import Capacity, Free
 from qmrunner.store.tables import attempts, reservations, workers
@@ -21,7 +21,7 @@ class Left:
     idle: Free
 
 
-def left_of(connection: Connection, worker_id: int, capacity: Capacity, room: Room) -> Left:
+def left_of(connection: Connection, worker_id: int, capacity: Capacity, free_space: FreeSpace) -> Left:
     """What may be handed out by this worker. Scratch and shared memory are counted over all workers of the volume."""
     rows = _rows(connection, worker_id, capacity)
     own = [row for row in rows if row.worker_id == worker_id]
@@ -37,15 +37,15 @@ def left_of(connection: Connection, worker_id: int, capacity: Capacity, room: Ro
             capacity.slots - len(own),
             capacity.cores - sum(row.cores for row in own),
             capacity.memory_mib - sum(row.memory_mib for row in own),
-            left_mib(capacity.scratch_mib, scratch, room.scratch_mib),
-            left_mib(capacity.shm_mib, shm, room.shm_mib),
+            left_mib(capacity.scratch_mib, scratch, free_space.scratch_mib),
+            left_mib(capacity.shm_mib, shm, free_space.shm_mib),
         ),
         idle=Free(
             capacity.slots,
             capacity.cores,
             capacity.memory_mib,
-            _once_idle(capacity.scratch_mib, scratch, room.scratch_mib),
-            _once_idle(capacity.shm_mib, shm, room.shm_mib),
+            _once_idle(capacity.scratch_mib, scratch, free_space.scratch_mib),
+            _once_idle(capacity.shm_mib, shm, free_space.shm_mib),
         ),
     )
 
@@ -109,7 +109,7 @@ def grow(
     worker_id: int,
     scratch_mib: int,
     capacity: Capacity,
-    room: Room,
+    free_space: FreeSpace,
 ) -> int | None:
     """Raise the scratch reservation of a live attempt to what it wants, or to as much of that as is free.
 
@@ -120,7 +120,7 @@ def grow(
     row = connection.execute(select(reservations).where(mine)).first()
     if row is None:
         return None
-    left = left_of(connection, worker_id, capacity, room).now.scratch_mib
+    left = left_of(connection, worker_id, capacity, free_space).now.scratch_mib
     more = scratch_mib - row.scratch_mib if left is None else min(scratch_mib - row.scratch_mib, left)
     if more <= 0:
         return None

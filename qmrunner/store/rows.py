@@ -69,7 +69,7 @@ def to_step(row: Row[Any]) -> Step:
         created_at=_moment(row.created_at),
         started_at=moment(row.started_at),
         finished_at=moment(row.finished_at),
-        passed_over=row.passed_over,
+        skips=row.passed_over,
         waits_for=row.waits_for,
     )
 

@@ -115,7 +115,7 @@ def retire(connection: Connection, worker_id: int, now: float) -> None:
     events.append(connection, now, "worker_dead", worker_id=worker_id)
 
 
-def condemn(connection: Connection, now: float, worker_id: int, beat: int) -> bool:
+def declare_lost(connection: Connection, now: float, worker_id: int, beat: int) -> bool:
     """Declare a worker dead whose beat is still what its judge saw. False: it has beaten since, or is dead already."""
     statement = (
         update(workers)

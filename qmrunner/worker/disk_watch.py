@@ -97,7 +97,7 @@ class SpaceWatch:
                     worker_id=self._worker.worker_id,
                     scratch_mib=wanted,
                     capacity=self._worker.capacity,
-                    room=capacity.room(self._settings),
+                    free_space=capacity.room(self._settings),
                 )
         except QmrunnerError as problem:
             self._worker.log.warning("reservation_waits", **who(one), evidence=problem.evidence)

@@ -146,7 +146,7 @@ def test_attempts_of_a_dead_worker_are_orphaned_until_somebody_releases_them(own
     work.job()
     claim = work.claimed(worker)
     with work.store.write() as connection:
-        assert workers.condemn(connection, work.now, worker, 0)
+        assert workers.declare_lost(connection, work.now, worker, 0)
     seen = scraped(server)
     assert (seen["qmrunner_orphaned_attempts"], seen["qmrunner_workers_lost_total"]) == (1, 1)
     work.finish(claim, LOST)

@@ -87,7 +87,7 @@ def test_a_content_sent_again_mends_a_damaged_one(
 def test_a_content_that_is_gone_is_missing(artifacts: Artifacts, kept: File, tmp_path: Path) -> None:
     artifacts.blobs.remove(kept.sha256)
     artifacts.blobs.remove(kept.sha256)  # nothing to remove is no error
-    assert artifacts.blobs.look(kept.sha256) is None
+    assert artifacts.blobs.stat(kept.sha256) is None
     assert artifacts.bring([kept], tmp_path / "there") == [kept]
 
 

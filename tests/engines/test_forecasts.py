@@ -50,7 +50,7 @@ def forecast(lines: list[tuple[float, str]], reader: ProgressReader, until: floa
     for at, line in lines:
         progress = reader.feed(line) if at <= until else None
         if progress is not None:
-            newest = made.tell(at, progress.done) or newest
+            newest = made.update(at, progress.done) or newest
     return newest
 
 

@@ -228,7 +228,10 @@ def test_an_arena_that_was_raised_before_stays_so() -> None:
     found = propose(Failure(named, failed, grant, Capacity(1, 1, 9000)), NWChem().remedies("deck"), "neutral")
     assert found is not None
     assert found.params["memory_arena"] == "stack global"
-    assert found.said == "1600 MiB for each core instead of 800, the difference for the stack and for the global arrays"
+    assert (
+        found.sentence
+        == "1600 MiB for each core instead of 800, the difference for the stack and for the global arrays"
+    )
 
 
 def test_without_more_memory_half_the_ranks_get_that_of_all_in_the_arena_that_was_too_small() -> None:

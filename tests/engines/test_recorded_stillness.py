@@ -10,7 +10,7 @@ from statistics import median
 import pytest
 
 from qmrunner.engines.nwchem.progress import NWChemReader
-from qmrunner.model.hang_detection import Bounds, Observation, Seen, Stillness, Verdict
+from qmrunner.model.hang_detection import Bounds, HangDetector, Observation, ProcessSample, Verdict
 from tests.engines.support import FIXTURES
 
 NWCHEM = FIXTURES / "nwchem"
@@ -44,7 +44,7 @@ class Replay:
                         self.iteration_times.append(self.times[shown])
             offset = size
             states_now = "RR" if at <= self.times[-1] else states
-            ranks = tuple(Seen(pid, "nwchem", s, at if s == "R" else 0.0) for pid, s in enumerate(states_now))
+            ranks = tuple(ProcessSample(pid, "nwchem", s, at if s == "R" else 0.0) for pid, s in enumerate(states_now))
             yield Observation(at, offset, iterations, phase, iterating, cpu_s=2 * at, processes=ranks)
             at += LOOK_S
 
@@ -53,8 +53,8 @@ class Replay:
 @pytest.mark.parametrize("folder", LIVING, ids=lambda path: path.name)
 def test_no_successful_run_is_called_hung_however_slow(folder: Path, slower: float) -> None:
     replay = Replay(folder, NWChemReader(), slower)
-    judge = Stillness(Bounds())
-    states = {judge.look(look).state for look in replay.looks("RR", replay.times[-1])}
+    judge = HangDetector(Bounds())
+    states = {judge.observe(look).state for look in replay.looks("RR", replay.times[-1])}
     assert states <= {"living", "quiet"}
 
 
@@ -77,9 +77,9 @@ def test_a_recorded_deadlock_for_want_of_shared_memory_is_caught() -> None:
 
 
 def first_hang(replay: Replay, states: str, until: float) -> tuple[Verdict, float]:
-    judge = Stillness(Bounds())
+    judge = HangDetector(Bounds())
     for look in replay.looks(states, until):
-        verdict = judge.look(look)
+        verdict = judge.observe(look)
         if verdict.state == "hung":
             return verdict, look.at_s
     raise AssertionError("not called hung")

@@ -11,34 +11,34 @@ from qmrunner.model.eta import Ending, Forecast, in_words
 
 def test_nothing_is_said_before_there_is_a_history() -> None:
     forecast = Forecast()
-    assert forecast.tell(100.0, 0.5) is None  # work begins with the first line of progress
-    assert forecast.tell(150.0, None) is None
-    assert forecast.tell(150.0, 0.01) is None
-    assert forecast.tell(150.0, 0.5) is not None
+    assert forecast.update(100.0, 0.5) is None  # work begins with the first line of progress
+    assert forecast.update(150.0, None) is None
+    assert forecast.update(150.0, 0.01) is None
+    assert forecast.update(150.0, 0.5) is not None
 
 
 def test_half_of_the_work_in_a_minute_leaves_about_a_minute() -> None:
     forecast = Forecast()
-    forecast.tell(100.0, 0.0)
-    ending = forecast.tell(160.0, 0.5)
+    forecast.update(100.0, 0.0)
+    ending = forecast.update(160.0, 0.5)
     assert ending is not None
     assert (ending.low_at + ending.high_at) / 2 == pytest.approx(220.0)
     assert 160.0 < ending.low_at < 220.0 < ending.high_at
 
 
 def test_an_attempt_that_was_taken_over_is_timed_from_its_own_start() -> None:
-    ending = Forecast(begun_at=40.0).tell(100.0, 0.5)
+    ending = Forecast(begun_at=40.0).update(100.0, 0.5)
     assert ending is not None
     assert (ending.low_at + ending.high_at) / 2 == pytest.approx(160.0)
 
 
 def test_done_work_leaves_no_time() -> None:
-    assert Forecast(begun_at=0.0).tell(60.0, 1.0) == Ending(60.0, 60.0)
+    assert Forecast(begun_at=0.0).update(60.0, 1.0) == Ending(60.0, 60.0)
 
 
 @given(st.floats(0.05, 1.0), st.floats(0.05, 1.0), st.floats(1.0, 1e6))
 def test_the_more_is_done_the_narrower_the_range(one: float, other: float, took: float) -> None:
-    less, more = (Forecast(begun_at=0.0).tell(took, done) for done in sorted((one, other)))
+    less, more = (Forecast(begun_at=0.0).update(took, done) for done in sorted((one, other)))
     assert less is not None
     assert more is not None
     assert took <= less.low_at <= less.high_at

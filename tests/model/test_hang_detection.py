@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from qmrunner.model.hang_detection import (
     Bounds,
+    HangDetector,
     Observation,
     Pace,
-    Seen,
-    Stillness,
+    ProcessSample,
     Verdict,
     pace_from,
     remedy,
@@ -22,20 +22,20 @@ from qmrunner.model.hang_detection import (
 )
 
 BOUNDS = Bounds(floor_s=60.0, quiet_s=600.0, busy_s=21600.0)
-MPIRUN = Seen(10, "mpirun", "S", 0.1)
+MPIRUN = ProcessSample(10, "mpirun", "S", 0.1)
 
 
 class Run:
     """A step as the guardian sees it every two seconds."""
 
     def __init__(self, **judge: object) -> None:
-        self.judge = Stillness(BOUNDS, **judge)  # type: ignore[arg-type]
+        self.judge = HangDetector(BOUNDS, **judge)  # type: ignore[arg-type]
         self.now = Observation(0.0, 100, processes=(MPIRUN,))
-        self.verdict = self.judge.look(self.now)
+        self.verdict = self.judge.observe(self.now)
 
     def look(self, every_s: float = 2.0, **changed: object) -> Verdict:
         self.now = replace(self.now, at_s=self.now.at_s + every_s, **changed)  # type: ignore[arg-type]
-        self.verdict = self.judge.look(self.now)
+        self.verdict = self.judge.observe(self.now)
         return self.verdict
 
     def tree(self, states: str, share: float = 1.0, every_s: float = 2.0) -> dict[str, object]:
@@ -44,7 +44,7 @@ class Run:
         ranks = []
         for pid, state in enumerate(states, 20):
             before = old[pid].cpu_s if pid in old else 0.0
-            ranks.append(Seen(pid, "nwchem", state, before + (share * every_s if state == "R" else 0.0)))
+            ranks.append(ProcessSample(pid, "nwchem", state, before + (share * every_s if state == "R" else 0.0)))
         used = sum(one.cpu_s for one in ranks)
         return {"processes": (MPIRUN, *ranks), "cpu_s": max(self.now.cpu_s, used)}
 
@@ -190,7 +190,7 @@ def test_time_that_was_not_witnessed_counts_nothing() -> None:
 
 def test_the_same_look_again_adds_nothing() -> None:
     run = Run()
-    assert all(run.judge.look(run.now).state != "hung" for _ in range(5000))
+    assert all(run.judge.observe(run.now).state != "hung" for _ in range(5000))
 
 
 def test_a_tree_that_was_not_seen_condemns_nobody_before_the_busy_bound() -> None:
@@ -226,7 +226,7 @@ def test_the_pace_of_earlier_attempts_counts_until_there_is_an_own_one() -> None
 
 @pytest.mark.parametrize("kind", ["stopped", "idle", "blocked", "spinning"])
 def test_a_verdict_names_the_processes_and_what_can_be_done(kind: str) -> None:
-    ranks = tuple(Seen(pid, "nwchem", "S", 1.0) for pid in range(40, 45))
+    ranks = tuple(ProcessSample(pid, "nwchem", "S", 1.0) for pid in range(40, 45))
     said = sentence(Verdict("hung", kind, 70.0, 60.0, 140.0, ranks))  # type: ignore[arg-type]
     assert said.startswith(kind)
     assert "40 (nwchem), 41 (nwchem), 42 (nwchem) and 2 more" in said

@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmrunner.model.leases import STARTING_S, LeaseJudge
+from qmrunner.model.leases import STARTING_S, FailureDetector
 
 LEASE, BEAT = 10.0, 1.0
 
 
-def judge() -> LeaseJudge:
-    return LeaseJudge(LEASE, BEAT)
+def judge() -> FailureDetector:
+    return FailureDetector(LEASE, BEAT)
 
 
 def test_a_worker_that_beats_is_never_lost() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmrunner.model.jobs import Demand, Grant
-from qmrunner.model.packing import PATIENCE, Candidate, Capacity, Free, can_ever_fit, choose, grant_cores, has_space
+from qmrunner.model.packing import MAX_SKIPS, Candidate, Capacity, Free, can_ever_fit, choose, grant_cores, has_space
 
 demands = st.builds(
     lambda least, more, per_core, base, scratch, shm: Demand(least, least + more, per_core, base, scratch, shm),
@@ -117,9 +117,9 @@ def test_a_step_without_shared_memory_runs_where_others_have_used_it_up() -> Non
 def test_nothing_may_pass_a_step_whose_patience_is_at_its_end() -> None:
     big, small = Demand(8, 8), Demand(1, 1)
     free = Free(4, 4, 1000)
-    assert choose([Candidate(1, big, PATIENCE - 1), Candidate(2, small)], free) is not None
-    assert choose([Candidate(1, big, PATIENCE), Candidate(2, small)], free) is None
-    first = choose([Candidate(3, small), Candidate(1, big, PATIENCE), Candidate(2, small)], free)
+    assert choose([Candidate(1, big, MAX_SKIPS - 1), Candidate(2, small)], free) is not None
+    assert choose([Candidate(1, big, MAX_SKIPS), Candidate(2, small)], free) is None
+    first = choose([Candidate(3, small), Candidate(1, big, MAX_SKIPS), Candidate(2, small)], free)
     assert first is not None
     assert first[0].step_id == 3
 
@@ -153,18 +153,18 @@ def test_a_step_that_needs_a_whole_volume_starts_after_few_others_whatever_keeps
         while running and (picked := choose(queue, free)):  # it arrives when something runs already
             chosen, grant = picked
             if chosen.step_id == 1:
-                assert passed <= PATIENCE
+                assert passed <= MAX_SKIPS
                 return
             passed += 1
             queue = [Candidate(1, big, passed), *(one for one in queue[1:] if one is not chosen)]
             running[chosen.step_id] = grant
             free = _less(free, grant, 1)
-        if len(running) > 1 or passed >= PATIENCE:
+        if len(running) > 1 or passed >= MAX_SKIPS:
             free = _less(free, running.pop(sorted(running)[end % len(running)]), -1)
         if not running:
             picked = choose(queue, free)
             assert picked is not None
-            assert (picked[0].step_id, passed) == (1, PATIENCE)
+            assert (picked[0].step_id, passed) == (1, MAX_SKIPS)
             return
     raise AssertionError("it never started")
 

@@ -149,7 +149,7 @@ class Protocol(RuleBasedStateMachine):
         worker = self.workers[who]
         with self.store.write() as connection:
             beat = next(row["beat"] for row in workers.all_workers(connection, ended=True) if row["id"] == worker)
-            workers.condemn(connection, self.work.now, worker, beat)
+            workers.declare_lost(connection, self.work.now, worker, beat)
         self.workers[who] = self.work.worker(SMALL, f"elsewhere{len(self.everybody)}")
         self.everybody.append(self.workers[who])
         if not crash:  # the judge itself lived on

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import select
 
-from qmrunner.model.disk_space import QUOTA, Room
+from qmrunner.model.disk_space import QUOTA, FreeSpace
 from qmrunner.model.jobs import Demand
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
@@ -61,8 +61,8 @@ class Machine(RuleBasedStateMachine):
         return SCRATCH_MIB - self.others - sum(self.written.values())
 
     @property
-    def room(self) -> Room:
-        return Room(scratch_mib=self.free)
+    def room(self) -> FreeSpace:
+        return FreeSpace(scratch_mib=self.free)
 
     @rule(demand=demands)
     def submit(self, demand: Demand) -> None:
@@ -99,7 +99,7 @@ class Machine(RuleBasedStateMachine):
         with self.store.write() as connection:
             granted = store_reservations.grow(
                 connection, step_id=key[0], number=key[1], worker_id=claim.worker_id,
-                scratch_mib=self.held[key] + more, capacity=HERE, room=self.room,
+                scratch_mib=self.held[key] + more, capacity=HERE, free_space=self.room,
             )  # fmt: skip
         if granted is not None:
             assert self.held[key] < granted <= self.held[key] + more

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qmrunner.model.jobs import Demand
-from qmrunner.model.packing import PATIENCE, Capacity
+from qmrunner.model.packing import MAX_SKIPS, Capacity
 from qmrunner.store.claims import Claim
 from qmrunner.store.session import Store
 from qmrunner.store.tables import metadata
@@ -119,7 +119,7 @@ def test_who_holds_fewest_cores_goes_first(before: list[str], data: st.DataObjec
                 work.finish(ended, workflow=Workflow(spec("a")))
             claim = work.claimed(worker, HERE)
             fewest = min(running[owner] for owner in OWNERS if waiting[owner])
-            assert running[claim.job.owner or ""] == fewest or claim.step.passed_over >= PATIENCE
+            assert running[claim.job.owner or ""] == fewest or claim.step.skips >= MAX_SKIPS
             waiting[claim.job.owner or ""] -= 1
             running[claim.job.owner or ""] += 1
             live.append(claim)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 
 from qmrunner.errors import QmrunnerError
 from qmrunner.model.jobs import Outcome, Submission
-from qmrunner.model.leases import LeaseJudge
+from qmrunner.model.leases import FailureDetector
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Deferred, Ending, Finished, Limits, Lost, Verdict
 from qmrunner.model.states import ATTEMPT_LIVE, JOB_FINAL, StepState
@@ -64,7 +64,7 @@ class Machine:
     last_beat: float = 0.0
     engines: dict[tuple[int, int], Engine] = field(default_factory=dict)
     lost: list[Engine] = field(default_factory=list)  # their guardians were killed, and nobody has noticed yet
-    judge: LeaseJudge = field(default_factory=lambda: LeaseJudge(LEASE_S, HEARTBEAT_S))
+    judge: FailureDetector = field(default_factory=lambda: FailureDetector(LEASE_S, HEARTBEAT_S))
 
 
 class World:
@@ -207,7 +207,7 @@ class World:
                 connection, self._wall(machine), name=machine.home, host="h", identity=identity, home_id=machine.home,
                 home="/h", capacity=SLOTS, version="0",
             )  # fmt: skip
-        machine.judge = LeaseJudge(LEASE_S, HEARTBEAT_S)
+        machine.judge = FailureDetector(LEASE_S, HEARTBEAT_S)
         self.beaten[machine.worker] = self.now
         self._adopt(machine)
 
@@ -327,7 +327,7 @@ class World:
             silent = self.now - self.beaten[lost]
             assert silent >= 0.9 * LEASE_S, f"seed {self.seed}: worker {lost} condemned {silent} s after its beat"
             with self.act() as connection:
-                if not workers.condemn(connection, self._wall(machine), lost, beat):
+                if not workers.declare_lost(connection, self._wall(machine), lost, beat):
                     continue
             self._maybe_crash(0.2)
         with self.act() as connection:

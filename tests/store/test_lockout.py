@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete
 
-from qmrunner.model.disk_space import Room
+from qmrunner.model.disk_space import FreeSpace
 from qmrunner.model.jobs import Demand
 from qmrunner.model.packing import Capacity, can_ever_fit
 from qmrunner.model.states import JobState
@@ -95,8 +95,8 @@ def test_others_files_take_from_what_was_learned_and_not_from_the_rule(work: Wor
     work.job(plain())
     ran(work, work.claimed(worker, HERE), 300.0)
     work.job(plain())
-    assert work.claim(worker, HERE, Room(scratch_mib=89)) is None
-    assert work.claimed(worker, HERE, Room(scratch_mib=120)).grant.scratch_mib == 120
+    assert work.claim(worker, HERE, FreeSpace(scratch_mib=89)) is None
+    assert work.claimed(worker, HERE, FreeSpace(scratch_mib=120)).grant.scratch_mib == 120
 
 
 def test_what_no_worker_can_do_by_the_rule_alone_is_held_with_the_rules_figures(work: Work) -> None:

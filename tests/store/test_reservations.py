@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from qmrunner.model.disk_space import LOW, QUOTA, Room
+from qmrunner.model.disk_space import LOW, QUOTA, FreeSpace
 from qmrunner.model.estimates import RULES
 from qmrunner.model.jobs import Demand
-from qmrunner.model.packing import PATIENCE, Capacity
+from qmrunner.model.packing import MAX_SKIPS, Capacity
 from qmrunner.model.policy import Verdict
 from qmrunner.model.states import AttemptState, JobState
 from qmrunner.store import reservations, usage_peaks
@@ -52,9 +52,9 @@ def test_workers_of_one_volume_share_what_is_on_it(work: Work) -> None:
 
 def test_files_of_others_lessen_what_may_be_reserved_until_they_go(work: Work) -> None:
     worker, job = work.worker(VOLUME), work.job(needs(400))
-    assert work.claim(worker, VOLUME, Room(scratch_mib=399)) is None
+    assert work.claim(worker, VOLUME, FreeSpace(scratch_mib=399)) is None
     assert work.step(job, "a").waits_for == f"400 MiB of scratch (399 MiB free) on worker {worker}"
-    assert work.claim(worker, VOLUME, Room(scratch_mib=400))
+    assert work.claim(worker, VOLUME, FreeSpace(scratch_mib=400))
     assert work.step(job, "a").waits_for is None
 
 
@@ -64,13 +64,13 @@ def test_what_a_running_attempt_has_used_of_its_reservation_is_not_counted_twice
     claim = work.claimed(worker, VOLUME)
     work.job(needs(300))
     work.uses(claim, scratch_mib=500.0)
-    assert work.claim(worker, VOLUME, Room(scratch_mib=399)) is None  # 399 - 100 still to come
-    assert work.claim(worker, VOLUME, Room(scratch_mib=400))
+    assert work.claim(worker, VOLUME, FreeSpace(scratch_mib=399)) is None  # 399 - 100 still to come
+    assert work.claim(worker, VOLUME, FreeSpace(scratch_mib=400))
 
 
 def test_a_machine_on_which_nothing_may_start_says_why(work: Work) -> None:
     worker, job = work.worker(VOLUME), work.job()
-    assert work.claim(worker, VOLUME, Room(blocked="disk: 3 MiB are free on /logs")) is None
+    assert work.claim(worker, VOLUME, FreeSpace(blocked="disk: 3 MiB are free on /logs")) is None
     assert work.step(job, "a").waits_for == f"disk: 3 MiB are free on /logs (worker {worker})"
 
 
@@ -89,27 +89,27 @@ def test_a_big_step_is_passed_over_only_so_often(work: Work) -> None:
     work.job(needs(300))
     running = work.claimed(worker, VOLUME)
     big = work.job(needs(1000))
-    for _ in range(PATIENCE):
+    for _ in range(MAX_SKIPS):
         work.job(needs(300))
         one = work.claimed(worker, VOLUME)
         work.finish(running)
         running = one
     later = work.job(needs(300))
     assert work.claim(worker, VOLUME) is None
-    assert work.step(big, "a").passed_over == PATIENCE
+    assert work.step(big, "a").skips == MAX_SKIPS
     assert "goes first" in (work.step(later, "a").waits_for or "")
     work.finish(running)
     assert work.claimed(worker, VOLUME).job.id == big
-    assert work.step(big, "a").passed_over == 0
+    assert work.step(big, "a").skips == 0
 
 
 def test_a_step_that_others_files_keep_out_holds_nobody_up(work: Work) -> None:
     worker = work.worker(VOLUME)
     big = work.job(needs(900))
-    for _ in range(PATIENCE + 3):
+    for _ in range(MAX_SKIPS + 3):
         work.job(needs(100))
-        work.finish(work.claimed(worker, VOLUME, Room(scratch_mib=500)))
-    assert work.step(big, "a").passed_over == 0
+        work.finish(work.claimed(worker, VOLUME, FreeSpace(scratch_mib=500)))
+    assert work.step(big, "a").skips == 0
     assert "500 MiB free" in (work.step(big, "a").waits_for or "")
 
 
@@ -175,5 +175,5 @@ def grown(work: Work, step_id: int, number: int, worker: int, scratch_mib: int) 
     with work.store.write() as connection:
         return reservations.grow(
             connection, step_id=step_id, number=number, worker_id=worker, scratch_mib=scratch_mib, capacity=VOLUME,
-            room=Room(),
+            free_space=FreeSpace(),
         )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from qmrunner.model.disk_space import Room
+from qmrunner.model.disk_space import FreeSpace
 from qmrunner.model.jobs import Demand, Job, JobEnd, Plan, Step, StepSpec, Submission
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
@@ -102,11 +102,11 @@ class Work:
             accept(connection, self.now, job_id, submission, workflow)
         return job_id
 
-    def claim(self, worker: int, capacity: Capacity = BIG, room: Room = Room()) -> Claim | None:  # noqa: B008 frozen
+    def claim(self, worker: int, capacity: Capacity = BIG, room: FreeSpace = FreeSpace()) -> Claim | None:  # noqa: B008 frozen
         with self.store.write() as connection:
             return claims.claim(connection, self.now, worker, capacity, PATHS, room)
 
-    def claimed(self, worker: int, capacity: Capacity = BIG, room: Room = Room()) -> Claim:  # noqa: B008 frozen
+    def claimed(self, worker: int, capacity: Capacity = BIG, room: FreeSpace = FreeSpace()) -> Claim:  # noqa: B008 frozen
         found = self.claim(worker, capacity, room)
         assert found is not None
         return found

@@ -30,12 +30,12 @@ _SCF_ITERATIONS, _STEPS, _RESPONSE_ITERATIONS = 300, 100, 50
 _RESUME_LADDER = ("geometry", "input")
 
 
-def _setting(said: str, **params: Any) -> Callable[[Failure], Change | None]:
+def _setting(sentence: str, **params: Any) -> Callable[[Failure], Change | None]:
     """Set these params, unless the step has them already."""
 
     def change(failure: Failure) -> Change | None:
         known = failure.step.params
-        return None if all(known.get(name) == value for name, value in params.items()) else Change(said, params)
+        return None if all(known.get(name) == value for name, value in params.items()) else Change(sentence, params)
 
     return change
 
@@ -50,10 +50,10 @@ def _said(pattern: re.Pattern[str], change: Callable[[Failure], Change | None]) 
     return checked
 
 
-def _more_iterations(default: int, said: str, factor: int = 2) -> Callable[[Failure], Change | None]:
+def _more_iterations(default: int, sentence: str, factor: int = 2) -> Callable[[Failure], Change | None]:
     def change(failure: Failure) -> Change | None:
         now = int(failure.step.params.get("max_iterations") or default)
-        return Change(said.format(more=now * factor, now=now), {"max_iterations": now * factor})
+        return Change(sentence.format(more=now * factor, now=now), {"max_iterations": now * factor})
 
     return change
 
@@ -69,7 +69,7 @@ def _more_where_missing(failure: Failure) -> Change | None:
     found, arena = more_memory(failure), _arena(failure)
     if found is None or arena is None:
         return found
-    return replace(found, said=f"{found.said}, the difference {_TO[arena]}", params={"memory_arena": arena})
+    return replace(found, sentence=f"{found.sentence}, the difference {_TO[arena]}", params={"memory_arena": arena})
 
 
 def _raised(change: Callable[[Failure], Change | None]) -> Callable[[Failure], Change | None]:
@@ -82,8 +82,8 @@ def _raised(change: Callable[[Failure], Change | None]) -> Callable[[Failure], C
         # What was too small before must not become so again.
         before = str(failure.step.params.get("memory_arena") or "").split()
         arenas = [name for name in _TO if arena is None or name in (arena, *before)]
-        said = f"{found.said}, the difference {' and '.join(_TO[name] for name in arenas)}"
-        return replace(found, said=said, params={"memory_arena": " ".join(arenas)})
+        sentence = f"{found.sentence}, the difference {' and '.join(_TO[name] for name in arenas)}"
+        return replace(found, sentence=sentence, params={"memory_arena": " ".join(arenas)})
 
     return raised
 

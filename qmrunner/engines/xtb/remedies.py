@@ -14,7 +14,7 @@ from qmrunner.model.remedies import Change, Failure, Remedy
 _STACK_MIB = 1024
 
 
-def option(said: str, name: str, value: int, larger: bool = True) -> Callable[[Failure], Change | None]:
+def option(sentence: str, name: str, value: int, larger: bool = True) -> Callable[[Failure], Change | None]:
     """Give an option this value, unless the step has one at least as far in the wanted direction."""
 
     def change(failure: Failure) -> Change | None:
@@ -22,7 +22,7 @@ def option(said: str, name: str, value: int, larger: bool = True) -> Callable[[F
         now = integer(value_of([*(failure.step.params.get("args") or ()), *options], (name,)))
         if now is not None and (now >= value if larger else now <= value):
             return None
-        return Change(said, {"options": [*options, name, str(value)]})
+        return Change(sentence, {"options": [*options, name, str(value)]})
 
     return change
 
