@@ -1,4 +1,4 @@
-"""Where contents are kept, whatever that is: each under the SHA-256 of its bytes, whole or not at all."""
+"""The protocol of artifact storage: each content is stored under the SHA-256 of its bytes, completely or not at all."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from qmrunner import untrusted
 from qmrunner.errors import NotReadyError
 
 OBJECTS = "objects"
-IDENTITY = "qmrunner-artifacts.id"  # which store's contents these are
+IDENTITY = "qmrunner-artifacts.id"  # the id of the job store whose contents these are
 READ_AT_ONCE = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class ArtifactsUnavailable(NotReadyError):
-    """The artifact store does not answer now, or refuses. Try again later."""
+    """The artifact store does not respond now, or refuses access. Retry later."""
 
     def __init__(self, where: str, problem: object) -> None:
         super().__init__(
             "artifacts_unavailable",
             f"the artifact store {where} does not answer",
             evidence=str(problem) or repr(problem),
-            remedy="check that it is there and writable, and that QMRUNNER_ARTIFACTS is right",
+            remedy="check that it exists and is writable, and that QMRUNNER_ARTIFACTS is right",
         )
 
 
@@ -41,7 +41,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """A content that is there. `modified_at` is Unix seconds, by the clock of whoever keeps it."""
+    """A stored content. `modified_at` is Unix seconds, by the clock of the storage server."""
 
     sha256: str
     bytes: int
@@ -49,27 +49,27 @@ class Blob:
 
 
 class Blobs(Protocol):
-    """Raises ArtifactsUnavailable from every method when it does not answer; OSError only for local files."""
+    """Every method raises ArtifactsUnavailable if the storage does not respond, and OSError only for local files."""
 
-    where: str  # for people
+    where: str  # for messages
 
     def put(self, source: Path, sha256: str) -> None:
-        """Keep the content of `source`. Written anew where it is there: that mends a damaged one, and makes it young.
+        """Store the content of `source`. An existing one is overwritten, which repairs damage and renews its time.
 
         Raises OSError when `source` cannot be read.
         """
         ...
 
     def read(self, sha256: str) -> Iterator[bytes]:
-        """The content in pieces, not verified. Raises FileNotFoundError when it is not there."""
+        """The content in pieces, not verified. Raises FileNotFoundError if it does not exist."""
         ...
 
     def stat(self, sha256: str) -> Blob | None:
-        """What is there under this name."""
+        """The stored content with this hash; None if there is none."""
         ...
 
     def remove(self, sha256: str) -> None:
-        """Forget a content; that it is not there is no error."""
+        """Delete a content. A missing one is not an error."""
         ...
 
     def every(self) -> Iterator[Blob]:
@@ -77,24 +77,24 @@ class Blobs(Protocol):
         ...
 
     def leftovers(self) -> Iterator[tuple[str, float]]:
-        """Names of what interrupted uploads left, each with the time of its last change, Unix seconds."""
+        """Leftovers of interrupted uploads: names, with the time of the last change, Unix seconds."""
         ...
 
     def remove_leftover(self, name: str) -> None: ...
 
     def identity(self) -> str | None:
-        """What `set_identity` was told."""
+        """The value that `set_identity` stored."""
         ...
 
     def set_identity(self, identity: str) -> None: ...
 
     def close(self) -> None:
-        """Let go of its connections."""
+        """Close the connections."""
         ...
 
 
 def connect(url: str) -> Blobs:
-    """The place a `file:///…` or `s3://bucket/prefix` URL names; nothing is asked there yet.
+    """The place a `file:///…` or `s3://bucket/prefix` URL names. Nothing is accessed yet.
 
     Raises UsageError `artifacts_driver_missing` where the optional part for S3 is not installed.
     """
@@ -113,10 +113,10 @@ def is_sha256(text: str) -> bool:
 
 
 def digest(path: Path) -> Stored:
-    """What a local file holds. Raises OSError."""
-    found, size = hashlib.sha256(), 0
+    """SHA-256 and size of a local file. Raises OSError."""
+    hasher, size = hashlib.sha256(), 0
     with untrusted.open_file(path) as file:
         while block := file.read(READ_AT_ONCE):
-            found.update(block)
+            hasher.update(block)
             size += len(block)
-    return Stored(found.hexdigest(), size)
+    return Stored(hasher.hexdigest(), size)

@@ -1,5 +1,5 @@
-"""Files of jobs between this machine and the artifact store: sent before the commit that names them, verified on the
-way back, never used when they are not what the store of the jobs says.
+"""Files of jobs between this machine and the artifact store: uploaded before the commit that names them, verified
+after download, and never used if they differ from the store's record.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from qmrunner.store.artifacts import File
 from qmrunner.store.session import Store
 
 _ASK_AGAIN_S = 5.0
-_READS = 2  # what was damaged on its way is whole the second time
+_READS = 2  # a transfer error is repaired by the second read
 
 
 class Artifacts:
-    """The artifact store of a store of jobs, for all threads. Raises ArtifactsUnavailable where it does not answer."""
+    """The artifact store of a job store, for all threads. Raises ArtifactsUnavailable if it does not respond."""
 
     def __init__(self, blobs: Blobs, store: Store) -> None:
         self.blobs = blobs
@@ -39,13 +39,13 @@ class Artifacts:
 
     @property
     def where(self) -> str:
-        """For people."""
+        """Where the files are, for messages."""
         return self.blobs.where
 
     # -- is it there? -----------------------------------------------------------------------------------------------
 
     def meet(self) -> None:
-        """Make sure that this is the place of this store's files; its first use makes it so.
+        """Verify that this artifact store belongs to this job store; the first use pairs them.
 
         Raises NotReadyError `artifacts_foreign` or `artifacts_missing`: another store's sweep would remove our files,
         and in an empty mount point all of them would seem gone.
@@ -68,26 +68,26 @@ class Artifacts:
         raise NotReadyError(
             "artifacts_foreign",
             f"{self.blobs.where} holds the files of another store",
-            evidence=f"{IDENTITY} says {found}, this store expects {known or 'a new place'}",
+            evidence=f"{IDENTITY} contains {found}, this store expects {known or 'a new place'}",
             remedy="set QMRUNNER_ARTIFACTS to an empty place of this store's own, the same on all its machines",
         )
 
     def is_ours(self) -> bool:
-        """Whether the files of this store are there; makes nothing so."""
+        """Whether this artifact store is paired with the job store; changes nothing."""
         with self._noted():
             found = self.blobs.identity()
         with self._store.read() as connection:
             return found is not None and found == rows.identity(connection)
 
     def is_new(self) -> bool:
-        """Whether neither side knows of the other yet."""
+        """Whether neither side is paired yet."""
         with self._store.read() as connection:
             known = rows.identity(connection)
         with self._noted():
             return known is None and self.blobs.identity() is None
 
     def try_out(self) -> None:
-        """Keep a small content, read it back, forget it. Raises ArtifactsUnavailable where one of that fails."""
+        """Write a small content, read it back, delete it. Raises ArtifactsUnavailable if one of these fails."""
         with tempfile.TemporaryDirectory(prefix="qmrunner-") as folder, self._noted():
             path = Path(folder, "trial")
             path.write_text(f"a trial of qmrunner {uuid.uuid4().hex}\n")
@@ -102,7 +102,7 @@ class Artifacts:
                 raise ArtifactsUnavailable(self.where, "what was written did not come back")
 
     def _settle(self, found: str | None) -> tuple[str | None, str | None]:
-        """(What the store expects, what is there) once somebody has made this place the store's."""
+        """(Expected id, id in the artifact store) after pairing, by this or by another machine."""
         if found is not None:
             return None, found
         fresh = uuid.uuid4().hex
@@ -111,12 +111,12 @@ class Artifacts:
                 rows.set_identity(connection, fresh)
                 self.blobs.set_identity(fresh)
             return fresh, fresh
-        except IntegrityError:  # another machine did, at the same moment
+        except IntegrityError:  # another machine paired them at the same moment
             with self._store.read() as connection:
                 return rows.identity(connection), self.blobs.identity()
 
     def answers(self) -> bool:
-        """Whether it answered when it was last asked; what did not is asked again now and then."""
+        """Whether the last access succeeded. After a failure it is tried again from time to time."""
         if self._lost_since is None:
             return True
         if time.monotonic() - self._asked_at < _ASK_AGAIN_S:
@@ -128,13 +128,13 @@ class Artifacts:
         return True
 
     def lost_s(self) -> float | None:
-        """Seconds for which it has not answered; None when it did when it was last asked."""
+        """Seconds since it stopped responding; None if the last access succeeded."""
         since = self._lost_since
         return None if since is None else round(time.monotonic() - since, 1)
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
-        """Tell once that it does not answer, and once that it does again."""
+        """Log once that it does not respond, and once that it responds again."""
         try:
             yield
         except ArtifactsUnavailable as problem:
@@ -153,7 +153,7 @@ class Artifacts:
     # -- to it ------------------------------------------------------------------------------------------------------
 
     def put(self, files: Mapping[str, Path], there: Collection[str] = ()) -> dict[str, Stored]:
-        """Send the files; path → what it holds. `there`: SHA-256 of contents that are surely there and referred to.
+        """Upload the files; returns path → content. `there`: SHA-256 of contents that are certainly stored and in use.
 
         Raises OSError when a file cannot be read.
         """
@@ -173,13 +173,13 @@ class Artifacts:
     def files(
         self, job_id: str, place: str, *, paths: Collection[str] | None = None, step: str | None = None
     ) -> list[File]:
-        """What the store says there is."""
+        """The files that the job store has recorded."""
         with self._store.read() as connection:
             return rows.of_job(connection, job_id, place, paths=paths, step=step)
 
     def bring(self, files: Collection[File], folder: Path) -> list[File]:
-        """Have each file in `folder`, under its path, as the store says it is. Returns those that could not be had:
-        missing or damaged, of which nothing is left there, either.
+        """Download each file into `folder`, under its path, with the recorded content. Returns those that failed:
+        missing or damaged ones, of which nothing is left in `folder`.
 
         Raises OSError when it cannot be written here.
         """
@@ -190,7 +190,7 @@ class Artifacts:
                 continue
             if self._fetch(file, target):
                 continue
-            # Another content under this name belongs to an attempt that was never committed.
+            # A different content under this name belongs to an attempt that was never committed.
             target.unlink(missing_ok=True)
             lacking.append(file)
         return lacking
@@ -212,7 +212,7 @@ class Artifacts:
         return False
 
     def _read(self, sha256: str, target: Path) -> bool:
-        """The content into `target`; False when it is missing or is not what its name says."""
+        """Download a content to `target`; False if it is missing or does not match its hash."""
         found = None
         for _ in range(_READS):
             try:

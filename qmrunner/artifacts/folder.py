@@ -73,7 +73,7 @@ class FolderBlobs:
 
     def identity(self) -> str | None:
         with self._translated():
-            os.stat(self._root)  # a folder that is not there is not a new one: it may not be mounted
+            os.stat(self._root)  # a missing folder is not a new artifact store: the volume may not be mounted
             try:
                 return (self._root / IDENTITY).read_text().strip()
             except FileNotFoundError:
@@ -88,7 +88,7 @@ class FolderBlobs:
             os.replace(temporary, self._root / IDENTITY)
 
     def close(self) -> None:
-        """Nothing is open between two calls."""
+        """Nothing to close: no file stays open between calls."""
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
@@ -96,7 +96,7 @@ class FolderBlobs:
         return self._root / OBJECTS / sha256[:2] / sha256[2:]
 
     def _require_identity(self) -> None:
-        """An empty mount point must not be taken for a place where everything is missing."""
+        """Fail on an empty mount point: its contents are not missing, the volume is not mounted."""
         os.stat(self._root / IDENTITY)
 
     def _write(self, target: Path, content: BinaryIO) -> None:

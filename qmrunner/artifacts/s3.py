@@ -1,4 +1,4 @@
-"""Contents in S3-compatible object storage, by s3fs; imported only where a setting asks for it.
+"""Contents in S3-compatible object storage, by s3fs; imported only if a setting selects it.
 
 Credentials, region and endpoint are those of the AWS_* variables and files, as every S3 client reads them.
 """
@@ -15,14 +15,14 @@ from qmrunner.artifacts.blobs import IDENTITY, OBJECTS, ArtifactsUnavailable, Bl
 from qmrunner.errors import UsageError
 
 _PIECE = 8 << 20
-_AT_ONCE = 64 << 20  # in one PUT; larger ones in parts, which appear together when the last is there
+_AT_ONCE = 64 << 20  # in one PUT; larger ones in parts, which become visible together
 _CONNECT_S, _READ_S = 5, 30
 _RETRIES = 2
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
 class S3Blobs:
-    """See `blobs.Blobs`. An object is there with its whole content or not at all."""
+    """See `blobs.Blobs`. An object appears with its whole content or not at all."""
 
     def __init__(self, bucket: str, prefix: str) -> None:
         self._root = f"{bucket}/{prefix}" if prefix else bucket
@@ -103,7 +103,7 @@ class S3Blobs:
                 yield _blob(sha256, info)
 
     def leftovers(self) -> Iterator[tuple[str, float]]:
-        """None that could be seen: parts of an upload that was cut short are for the bucket's lifecycle rules."""
+        """None are visible: parts of an interrupted upload are removed by the bucket's lifecycle rules."""
         return iter(())
 
     def remove_leftover(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Space that is shared: what of a filesystem may still be handed out, whom to stop, when the ballast goes. Pure.
+"""Shared disk space: how much may still be reserved, which attempt to stop, when to delete the ballast file. Pure.
 
 All sizes are MiB (2**20 bytes).
 """
@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 
-# Stop reasons of attempts that had to make room. None of them is a failure.
+# Stop reasons of attempts that were stopped to free disk space. Neither is a failure.
 QUOTA, LOW = "scratch_quota", "scratch_low"
 REASONS = {
     QUOTA: "it used more scratch than was reserved for it, and no more was free",
@@ -19,15 +19,15 @@ REASONS = {
 }
 _SOFT_SHARE, _SOFT_MOST_MIB = 20, 2048
 _SHM_SOFT_MOST_MIB = 64
-# Below this share of its reservation nobody needs to ask for more.
+# An attempt below this share of its reservation does not ask for more.
 _GROW_ABOVE, _GROW_BY = 0.8, 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class FreeSpace:
-    """What is really free now, less the floor below which nothing new starts. None: could not be told, no limit.
+    """Free space now, less the floor below which no step starts. None: unknown, no limit.
 
-    `blocked` says why nothing may start at all, whatever it needs.
+    `blocked` is the reason why no step may start at all, whatever its demand.
     """
 
     scratch_mib: int | None = None
@@ -37,7 +37,7 @@ class FreeSpace:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """One live attempt on a volume: what it reserved, and what it was last seen to use."""
+    """One live attempt on a volume: its reservation, and its usage when it was last sampled."""
 
     reserved_mib: int
     used_mib: float = 0.0
@@ -48,9 +48,9 @@ class Use:
 
 
 def left_mib(total_mib: int | None, uses: Iterable[Use], really_free_mib: int | None) -> int | None:
-    """What may still be reserved: of the total, and of what is really free, which others' files lessen, too.
+    """What may still be reserved, limited by the total and by the free space (other programs use the volume, too).
 
-    What live attempts have reserved and not yet used is theirs.
+    Space that live attempts have reserved and not yet used stays reserved for them.
     """
     known = list(uses)
     bounds = []
@@ -67,40 +67,40 @@ def soft_mark_mib(total_mib: int, setting: int | None = None) -> int:
 
 
 def hard_mark_mib(total_mib: int, setting: int | None = None, soft_setting: int | None = None) -> int:
-    """Free space below which the greediest attempt is stopped: a quarter of the soft mark."""
+    """Free space below which one attempt (see `greediest`) is stopped: a quarter of the soft mark."""
     return max(1, soft_mark_mib(total_mib, soft_setting) // 4) if setting is None else setting
 
 
 def shm_mark_mib(total_mib: int) -> int:
-    """What is kept free of /dev/shm for others: a twentieth, 64 MiB at most."""
+    """Space in /dev/shm that is left to other programs: a twentieth, 64 MiB at most."""
     return min(total_mib // _SOFT_SHARE, _SHM_SOFT_MOST_MIB)
 
 
 def greediest(uses: Iterable[tuple[Key, Use]]) -> Key | None:
-    """Whom to stop: who is furthest over its reservation, else who uses most; None where nobody uses anything."""
+    """The attempt to stop: the one furthest above its reservation, else the largest; None if no attempt uses space."""
     known = [(use.used_mib - use.reserved_mib, use.used_mib, number, key) for number, (key, use) in enumerate(uses)]
-    over = [one for one in known if one[0] > 0]
-    using = [one for one in known if one[1] > 0]
+    over = [row for row in known if row[0] > 0]
+    using = [row for row in known if row[1] > 0]
     if over:
-        return max(over, key=lambda one: one[0])[3]
-    return max(using, key=lambda one: one[1])[3] if using else None
+        return max(over, key=lambda row: row[0])[3]
+    return max(using, key=lambda row: row[1])[3] if using else None
 
 
 def wanted_mib(use: Use) -> int | None:
-    """The reservation to ask for when an attempt comes near the end of its own, or None while it is well within."""
+    """The larger reservation to request for an attempt that has nearly used up its own, else None."""
     return int(use.used_mib * _GROW_BY) + 1 if use.used_mib > _GROW_ABOVE * use.reserved_mib else None
 
 
 def after_stop_mib(reserved_mib: int, peak_mib: float) -> int:
-    """What the next attempt asks for when one had to be stopped at this peak: more, so that this has an end."""
+    """The reservation for the next attempt after one was stopped at this peak: larger, so that stops do not repeat."""
     return max(reserved_mib, int(peak_mib * _GROW_BY) + 1) if peak_mib > _GROW_ABOVE * reserved_mib else reserved_mib
 
 
-def ballast_move(free_mib: float, ballast_mib: int, there: bool) -> Literal["release", "make"] | None:
-    """What to do with the file that keeps room for the store's own writes.
+def ballast_move(free_mib: float, ballast_mib: int, exists: bool) -> Literal["release", "make"] | None:
+    """What to do with the ballast: a file that is deleted to leave space for the store's own writes.
 
-    It goes when the disk is as good as full, and comes back when it would leave four times its size free.
+    It is deleted when the disk is nearly full, and made again when that leaves four times its size free.
     """
-    if there:
+    if exists:
         return "release" if free_mib < max(1.0, ballast_mib / 4) or ballast_mib == 0 else None
     return "make" if ballast_mib and free_mib > 5 * ballast_mib else None

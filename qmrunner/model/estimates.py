@@ -1,12 +1,12 @@
-"""What earlier attempts of the same kind say about the next one: the engine's rule, corrected by measured peaks. Pure.
+"""Estimates of memory and disk: the engine's rule, corrected by measured peaks of earlier attempts. Pure.
 
-What is learned is the ratio of a measured peak to what the rule had asked for, so that molecules of one size class may
-differ in size. Of memory it is the ratio of what the cores used beyond the rule's base (arrays, integrals kept) to the
-rule's figure for the cores: the base is known well, the room of each rank is generous.
+Only the ratio of a measured peak to the rule's figure is kept, because molecules of one size class differ in size. For
+memory it is the ratio of the use beyond the rule's base (arrays, kept integrals) to the rule's figure for the cores:
+the base is well known, while the figure for each rank is generous.
 
-What one job used must not lock out those that come after it. A peak counts for no more than what its worker can give
-with the margin, what lies above the rule halves with every `_HALVED_AFTER` newer attempts, and where no worker has what
-was learned, a step takes what is there (`within`): only a rule can be too much for all.
+The usage of one job must not prevent later jobs from starting. A peak is cut to what its worker can give with the
+margin; the part above the rule is halved for every `_HALVED_AFTER` newer attempts; and if no worker has as much as the
+estimate, a step takes what a worker has (`within`). So only a demand by rule can be too large for all workers.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Any
 from qmrunner.model.jobs import Demand
 from qmrunner.model.packing import Capacity, Free
 
-# Part of every kind: raise it when an engine's rule, or what a ratio relates to, changes: older ratios are forgotten.
+# Part of every kind. Raise it when an engine's rule or the meaning of a ratio changes: older ratios are then ignored.
 RULES = 4
 ENOUGH = 5  # attempts before an estimate may fall below the rule
 KEPT = 50  # newest attempts of a kind that count
 _QUANTILE, _MARGIN = 0.95, 1.25
 _HALVED_AFTER = 10
-# Memory is looked at after 0, 0.25, 0.6, 1.2, 2 s and so on: the peak of a shorter run is not known.
+# Memory is sampled after 0, 0.25, 0.6, 1.2, 2 s and so on: the peak of a shorter run is unknown.
 _SAMPLED_S = 0.5
 _METHOD = ("functional", "basis", "level", "quick")
 _LEAST_SCRATCH_MIB, _LEAST_SCRATCH_RATIO = 16, 0.05
@@ -34,8 +34,8 @@ _LEAST_SCRATCH_MIB, _LEAST_SCRATCH_RATIO = 16, 0.05
 
 @dataclass(frozen=True, slots=True)
 class Ratios:
-    """Measured peak over the rule's figure; None where it was not measured or the rule asked for nothing. `memory` is
-    without the rule's base, in both.
+    """Measured peak over the rule's figure; None if it was not measured or the rule's figure is zero. `memory` is
+    without the rule's base in both.
     """
 
     memory: float | None = None
@@ -67,28 +67,28 @@ def ratios_of(rule: Demand, cores: int, usage: Mapping[str, Any], offered: Capac
     """
     sampled = (usage.get("wall_s") or 0.0) >= _SAMPLED_S
     memory = usage.get("peak_memory_mib") if sampled else None
-    beyond = None if memory is None else memory - rule.memory_mib_base  # below nothing where the base is generous
+    beyond = None if memory is None else memory - rule.memory_mib_base  # negative if the base is generous
     memory_mib, scratch_mib, shm_mib = None, None, None
     if offered is not None:
         memory_mib = (offered.memory_mib - rule.memory_mib_base) // cores * cores
         scratch_mib, shm_mib = offered.scratch_mib, offered.shm_mib
-    found = Ratios(
+    ratios = Ratios(
         memory=_ratio(beyond, rule.memory_mib_per_core * cores, memory_mib),
         scratch=_ratio(usage.get("peak_scratch_mib"), rule.scratch_mib, scratch_mib),
         shm=_ratio(usage.get("peak_shm_mib") if sampled else None, rule.shm_mib, shm_mib),
     )
-    return None if found == Ratios() else found
+    return None if ratios == Ratios() else ratios
 
 
 def _ratio(peak: float | None, rule: int, offered: int | None) -> float | None:
     if peak is None or rule <= 0:
         return None
-    # A hair less, so that rounding up with the margin ends at what was offered and not above.
+    # Slightly less, so that rounding up with the margin does not exceed the offer.
     return peak / rule if offered is None else min(peak / rule, offered / rule / _MARGIN * (1 - 1e-9))
 
 
 def expected(rule: Demand, cores: int, seen: Sequence[Ratios]) -> dict[str, int]:
-    """The peaks to expect, MiB, without any margin: the high quantile of what was seen, else the rule's figures."""
+    """Expected peaks in MiB, without margin: the high quantile of the measured ones, else the rule's figures."""
     figures = {"memory": rule.memory_mib_per_core * cores, "scratch": rule.scratch_mib, "shm": rule.shm_mib}
     base = {"memory": rule.memory_mib_base}
     return {
@@ -99,15 +99,15 @@ def expected(rule: Demand, cores: int, seen: Sequence[Ratios]) -> dict[str, int]
 
 
 def measured(seen: Sequence[Ratios]) -> frozenset[str]:
-    """Which of memory, scratch and shm any of these attempts measured; of the others `expected` only has the rule."""
+    """Which of memory, scratch and shm were measured; for the others `expected` returns the rule's figure."""
     return frozenset(name for name in ("memory", "scratch", "shm") if _column(seen, name))
 
 
 def learned(rule: Demand, seen: Sequence[Ratios]) -> Demand:
-    """What to reserve: the high quantile of what was seen with a margin of a quarter, the rule as prior.
+    """What to reserve: the high quantile of the measured peaks plus a quarter, with the rule as prior.
 
     A single attempt may raise an estimate, `ENOUGH` of them may lower scratch. Memory and shared memory never fall
-    below the rule: the deck promises the ranks what is reserved, and a short peak escapes the samples.
+    below the rule: the input promises the reserved memory to the ranks, and sampling misses short peaks.
     """
     if not seen and rule.scratch_least_mib <= rule.scratch_mib:
         return rule
@@ -148,8 +148,8 @@ def _factor(ratios: Sequence[float], least: float) -> float:
 
 
 def _column(seen: Sequence[Ratios], name: str) -> list[float]:
-    """Of the newest first; what lies above the rule counts for less the older it is."""
-    values = [value for one in seen if (value := getattr(one, name)) is not None]
+    """One column, newest first. The part above the rule is weighted less the older it is."""
+    values = [value for ratios in seen if (value := getattr(ratios, name)) is not None]
     return [
         value if value <= 1.0 else 1.0 + (value - 1.0) * 0.5 ** (newer / _HALVED_AFTER)
         for newer, value in enumerate(values)

@@ -1,7 +1,7 @@
-"""How long a step still takes, from its own history. Pure: shares of the work and times in, a range out.
+"""When a step will end, from its own progress. Pure: shares of the work and times in, a range out.
 
-Engines tell with each line of progress which share of their work is done (`Progress.done`, by what such runs are known
-to consist of). Time per share is what this very run took so far. The range is wide at first and narrows.
+Each progress line of an engine has the share of the work that is done (`Progress.done`, from the known make-up of such
+runs). The time per share is that of this run so far. The range is wide at first and narrows.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from qmrunner.model import text
 
-# Nothing is said of a run that has hardly begun.
+# No forecast below this share of the work and this run time.
 _LEAST_DONE, _LEAST_S = 0.04, 0.05
-# Relative uncertainty of the time left: of a run that is nearly over, and more of one at its start.
+# Relative uncertainty of the time left: near the end, and what is added at the start.
 _SPREAD_AT_END, _SPREAD_MORE = 0.3, 0.4
 
 
@@ -25,13 +25,13 @@ class Ending:
 
 
 class Forecast:
-    """Of one attempt. `begun_at` is when its work began (Unix seconds); None takes the first progress told."""
+    """The forecast for one attempt. `begun_at` is when its work began (Unix seconds); None: at the first progress."""
 
     def __init__(self, begun_at: float | None = None) -> None:
         self._begun_at = begun_at
 
     def update(self, at: float, done: float | None) -> Ending | None:
-        """The forecast after a line of progress that came `at` (Unix seconds) with this share of the work done."""
+        """The forecast after a progress line written `at` (Unix seconds) with this share of the work done."""
         if self._begun_at is None:
             self._begun_at = at
         took = at - self._begun_at

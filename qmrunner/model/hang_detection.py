@@ -1,18 +1,18 @@
-"""When a running step is called hung. Pure: observations in, verdicts out.
+"""When a running step counts as hung. Pure: observations in, verdicts out.
 
-Signs of life are output, told iterations and growing scratch. Without them a step is judged by what its processes do:
+Signs of life are output, reported iterations and growing scratch. Without them the state of the processes decides:
 
-    stopped   one is stopped (state T): it cannot go on by itself          soon
+    stopped   one is stopped (state T) and cannot resume without SIGCONT    soon
     idle      all sleep and none uses CPU                                   after `quiet_s`
-    blocked   one waits for a disk or a network file (state D), CPU still   after three times `quiet_s`
-    spinning  CPU goes on, nothing else does                                after `busy_s`; sooner between iterations
+    blocked   one waits for a disk or a network file (state D), no CPU used after three times `quiet_s`
+    spinning  CPU is used, and there is no other sign of life               after `busy_s`; sooner between iterations
 
-Each bound also respects the step's own history: how long it took between iterations of this phase, in this attempt and
-in earlier ones, and how long it was ever silent and lived.
+Each bound also takes the step's own history into account: the time between iterations of this phase, in this attempt
+and in earlier ones, and the longest silence after which the step resumed.
 
-Time counts only where it was witnessed. An observation is one look of the guardian; a long gap between two means that
-guardian, consumer or machine stood still: it counts nothing, and after a very long one silence begins anew. So a
-suspended machine condemns nobody, and neither does a store that is away: it is never asked.
+Only observed time counts. An observation is one sample by the guardian. A long gap between two samples means that the
+guardian, the worker or the machine was paused: the gap does not count, and after a very long gap counting starts from
+zero. So a suspended machine never makes a step look hung, nor does an unreachable store, which is not used here.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Any, Literal
 
 Kind = Literal["stopped", "idle", "blocked", "spinning"]
 
-# Looks come every 2 s. Time up to a later one was not witnessed and counts nothing; a pause makes all begin anew.
-_WITNESSED_S, _PAUSE_S = 5.0, 30.0
+# Samples come every 2 s. After a longer gap the time does not count; after a pause counting starts from zero.
+_OBSERVED_S, _PAUSE_S = 5.0, 30.0
 # Share of one core below which a tree that sleeps is called idle: launchers and shells poll.
 _IDLE_SHARE = 0.02
 _ENOUGH_GAPS = 3
@@ -37,7 +37,7 @@ _BLOCKED_QUIETS, _ITERATING_PART = 3.0, 1.0 / 6.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Silence that is tolerated, seconds: at least, of an idle step, of a step that computes."""
+    """Tolerated silence in seconds: the minimum, for an idle step, and for a step that uses CPU."""
 
     floor_s: float = 60.0
     quiet_s: float = 600.0
@@ -46,7 +46,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class ProcessSample:
-    """One process of the tree as the guardian saw it. `state` is the letter of `/proc/PID/stat`."""
+    """One process of the tree as the guardian sampled it. `state` is the letter of `/proc/PID/stat`."""
 
     pid: int
     name: str
@@ -56,10 +56,10 @@ class ProcessSample:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One look at a step. `at_s` is the guardian's monotonic clock.
+    """One sample of a step. `at_s` is the guardian's monotonic clock.
 
-    `iterations` counts what the output told so far, `iterating` is whether its last line told one, `caught_up` whether
-    all output was read.
+    `iterations` counts the iterations in the output so far, `iterating` is whether its last line reported one,
+    `caught_up` whether all output was read.
     """
 
     at_s: float
@@ -75,7 +75,7 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How long it takes between two iterations of a phase: how many were timed, median and longest, seconds."""
+    """Seconds between two iterations of a phase: how many were timed, their median and the longest."""
 
     count: int
     median_s: float
@@ -84,7 +84,8 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`still_s` is how long it has been so, `bound_s` when that is called a hang, `cpu_s` what was used meanwhile."""
+    """`still_s` is how long there was no sign of life, `bound_s` when that is a hang, `cpu_s` the CPU time
+    meanwhile."""
 
     state: Literal["living", "quiet", "still", "hung"]
     kind: Kind | None = None
@@ -109,8 +110,8 @@ class _Gaps:
 
 
 class HangDetector:
-    """Judges one attempt. `past` is the pace of earlier attempts by phase; `survived_s` is, by kind of stillness, the
-    longest after which a step went on by itself: of earlier attempts at first, then of this one too."""
+    """Watches one attempt. `past` is the pace of earlier attempts by phase. `survived_s` has for each kind the longest
+    silence after which the step resumed: in earlier attempts at first, then in this one too."""
 
     def __init__(
         self, bounds: Bounds, past: Mapping[str, Pace] | None = None, survived_s: Mapping[str, float] | None = None
@@ -131,7 +132,7 @@ class HangDetector:
         self._cpu_before_s = cpu_s
 
     def observe(self, now: Observation) -> Verdict:
-        """Take in one observation; the same look again changes nothing."""
+        """The verdict after one more observation. The same observation again changes nothing."""
         before = self._last
         span = 0.0 if before is None else now.at_s - before.at_s
         if before is not None and span <= 0.0:
@@ -141,7 +142,7 @@ class HangDetector:
             self._gap_since = None
             self._reset(now.cpu_s)
             return Verdict("living")
-        counted = span if span <= _WITNESSED_S else 0.0
+        counted = span if span <= _OBSERVED_S else 0.0
         self._clock_s += counted
         self._learn(before, now)
         if _signs(now) != _signs(before):
@@ -155,7 +156,8 @@ class HangDetector:
     # -- what the step has shown --------------------------------------------------------------------------------------
 
     def _learn(self, before: Observation, now: Observation) -> None:
-        """Time the iterations told since the last look. What was read late, as after an adoption, has no times."""
+        """Time the iterations since the last observation. Output that was read late, as after an adoption, has no
+        times."""
         times = now.iterations - before.iterations
         if times <= 0:
             return
@@ -165,7 +167,7 @@ class HangDetector:
         self._gap_since = self._clock_s if now.caught_up else None
 
     def pace(self, phase: str | None) -> Pace | None:
-        """Of this attempt and earlier ones; None while there are too few iterations to tell."""
+        """The pace of a phase in this attempt, else in earlier ones; None if too few iterations were timed."""
         own, past = self._gaps.get(phase or ""), self._past.get(phase or "")
         longest = max(own.longest_s if own else 0.0, past.longest_s if past else 0.0)
         if own is not None and own.count >= _ENOUGH_GAPS:
@@ -173,18 +175,18 @@ class HangDetector:
         return None if past is None or past.count < _ENOUGH_GAPS else Pace(past.count, past.median_s, longest)
 
     def paces(self) -> dict[str, Pace]:
-        """By phase, for the attempts after this one."""
+        """All paces by phase, kept for later attempts."""
         found = ((phase, self.pace(phase)) for phase in {*self._gaps, *self._past})
         return {phase: pace for phase, pace in found if pace is not None}
 
     # -- what it does now ---------------------------------------------------------------------------------------------
 
     def _count(self, before: Observation, now: Observation, counted: float, span: float) -> None:
-        rest = {one.pid: one for one in before.processes}
-        same = [one for one in now.processes if one.pid in rest and one.cpu_s <= rest[one.pid].cpu_s]
+        previous = {process.pid: process for process in before.processes}
+        same = [p for p in now.processes if p.pid in previous and p.cpu_s <= previous[p.pid].cpu_s]
         self._stopped, was_stopped = _held("T", same, self._stopped)
         self._blocked, was_blocked = _held("D", same, self._blocked)
-        working = not now.processes or any(one.state in "RDT" for one in now.processes)
+        working = not now.processes or any(process.state in "RDT" for process in now.processes)
         idle = not working and now.cpu_s - before.cpu_s < _IDLE_SHARE * span
         holds: dict[Kind, bool] = {"stopped": was_stopped, "blocked": was_blocked, "idle": idle, "spinning": True}
         for kind, held in holds.items():
@@ -217,10 +219,10 @@ class HangDetector:
             return tuple(self._stopped.values())
         if kind == "blocked":
             return tuple(self._blocked.values())
-        return tuple(one for one in now.processes if kind == "idle" or one.state == "R")
+        return tuple(process for process in now.processes if kind == "idle" or process.state == "R")
 
     def _bound(self, kind: Kind, now: Observation) -> float:
-        """Seconds of this kind of stillness that are a hang, by the settings and the step's own history."""
+        """After how many seconds this kind is a hang, by the settings and the step's own history."""
         bounds, pace = self._bounds, self.pace(now.phase)
         if kind == "stopped":
             median_s = pace.median_s if pace else 0.0
@@ -230,58 +232,58 @@ class HangDetector:
             return max(bounds.quiet_s, _SURVIVED * survived)
         if kind == "blocked":
             return max(_BLOCKED_QUIETS * bounds.quiet_s, _SURVIVED * survived)
-        # One that computes may be silent for long; less so where iteration followed iteration up to now.
+        # A computing step may be silent for long, but not as long if it has been reporting iterations until now.
         between = now.iterating and pace is not None
         longest = max([survived, *(pace.longest_s for pace in self.paces().values())])
         return max(bounds.floor_s, bounds.busy_s * (_ITERATING_PART if between else 1.0), _SPINNING_LONGEST * longest)
 
 
-def _signs(look: Observation) -> tuple[int, int, float]:
-    """What changes in a step that lives, whatever its processes do."""
-    return look.output_bytes, look.iterations, look.scratch_mib
+def _signs(sample: Observation) -> tuple[int, int, float]:
+    """The values whose change is a sign of life."""
+    return sample.output_bytes, sample.iterations, sample.scratch_mib
 
 
 def _held(
     state: str, same: list[ProcessSample], before: Mapping[int, ProcessSample]
 ) -> tuple[dict[int, ProcessSample], bool]:
-    """Processes in this state that used no CPU since the last look, and whether one of them was so even before."""
-    now = {one.pid: one for one in same if one.state == state}
-    kept = {pid: one for pid, one in now.items() if pid in before}
+    """Processes in this state that used no CPU since the last sample, and whether one was in it before that, too."""
+    now = {process.pid: process for process in same if process.state == state}
+    kept = {pid: process for pid, process in now.items() if pid in before}
     return kept or now, bool(kept)
 
 
 _NAMED = 3
 _WORDS: dict[Kind, str] = {
-    "stopped": "stopped (state T): {who} cannot go on by itself, and nothing has moved for {still}",
+    "stopped": "stopped (state T): {who} cannot resume without SIGCONT, no sign of life for {still}",
     "idle": "idle: {who} wrote nothing and used no CPU for {still}",
-    "blocked": "blocked (state D): {who} waits for a disk or a network file system, and nothing has moved for {still}",
-    "spinning": "spinning: {who} used {cpu:.0f} s of CPU but wrote nothing and told no iteration for {still}",
+    "blocked": "blocked (state D): {who} waits for a disk or a network file system, no sign of life for {still}",
+    "spinning": "spinning: {who} used {cpu:.0f} s of CPU but wrote nothing and reported no iteration for {still}",
 }
 _REMEDIES: dict[Kind, str] = {
     "stopped": "Find out what stopped the process (SIGSTOP, a debugger, job control); the run itself may be sound.",
-    "idle": "Processes wait for each other or for something outside: see their stacks in the file named above.",
-    "blocked": "Look at the disk or file server that the scratch folder is on, then `qmrunner retry`.",
+    "idle": "The processes wait for each other or for an outside event: see their stacks in the file named above.",
+    "blocked": "Check the disk or file server of the scratch folder, then `qmrunner retry`.",
     "spinning": "MPI ranks may be waiting for each other: see their stacks in the file named above, try fewer ranks, "
     "and give them more memory and shared memory.",
 }
 
 
 def sentence(verdict: Verdict) -> str:
-    """What stands still, since when, for people: ``stopped (state T): process 4242 (nwchem) …``."""
+    """The verdict as a sentence: ``stopped (state T): process 4242 (nwchem) …``."""
     if verdict.kind is None:
         return "no sign of a hang"
-    some = ", ".join(f"{one.pid} ({one.name})" for one in verdict.culprits[:_NAMED])
+    some = ", ".join(f"{process.pid} ({process.name})" for process in verdict.culprits[:_NAMED])
     more = len(verdict.culprits) - _NAMED
     who = f"process{'es' if len(verdict.culprits) > 1 else ''} {some}" if some else "the program"
     who += f" and {more} more" if more > 0 else ""
     return _WORDS[verdict.kind].format(who=who, still=f"{verdict.still_s:.0f} s", cpu=verdict.cpu_s)
 
 
-def remedy(said: str) -> str:
-    """What a person can do about a hang that was told by `sentence`."""
-    again = "It was ended and is tried again from its last checkpoint while retries are left. "
-    kind = next((kind for kind in _REMEDIES if said.startswith(kind)), None)
-    return again + (_REMEDIES[kind] if kind else "If it hangs again, look at its input and its log.")
+def remedy(text: str) -> str:
+    """The remedy for a hang that `sentence` describes as `text`."""
+    again = "The attempt was ended; the step is retried from its last checkpoint while retries are left. "
+    kind = next((kind for kind in _REMEDIES if text.startswith(kind)), None)
+    return again + (_REMEDIES[kind] if kind else "If it hangs again, check its input and its log.")
 
 
 def pace_from(value: Any) -> Pace | None:

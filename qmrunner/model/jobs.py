@@ -1,7 +1,7 @@
-"""The values that travel between the rooms: what was asked, what is to run, what came out.
+"""The values that packages exchange: submissions, jobs, steps, commands and outcomes.
 
-Units are in the names: `_mib` (2**20 bytes), `_s` (seconds), `_hartree`, `_ppm`, `_angstrom`. A value that was not
-found is None, never 0.
+Units are in the names: `_mib` (2**20 bytes), `_s` (seconds), `_hartree`, `_ppm`, `_angstrom`. An unknown
+value is None, never 0.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from qmrunner.model.states import AttemptState, JobState, StepState
 
 KINDS = ("nmr", "conformers", "nwchem", "crest", "xtb")
 Kind = Literal["nmr", "conformers", "nwchem", "crest", "xtb"]
-# In front of an input's path: the step does without where no such file is there. In front of a name in `after`: the
-# step waits until that one is over, and does without it where it failed.
+# In front of an input's path: the step starts without the file if it does not exist. In front of a name in `after`: the
+# step waits until that step has ended, and starts even if it failed.
 OPTIONAL = "?"
 FailureClass = Literal["transient", "resource", "method", "permanent", "operator"]
 
@@ -26,7 +26,8 @@ FailureClass = Literal["transient", "resource", "method", "permanent", "operator
 class Demand:
     """What one step needs before it may start. Ranks or threads use one core each.
 
-    `scratch_least_mib` is what an earlier attempt of this very step was stopped for: never less is reserved.
+    `scratch_least_mib`: an earlier attempt of this step was stopped because it needed that much; never less is
+    reserved.
     """
 
     cores_min: int = 1
@@ -43,7 +44,7 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What one attempt got: the reservation it runs under."""
+    """The reservation of one attempt."""
 
     cores: int
     memory_mib: int
@@ -53,13 +54,13 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class StepSpec:
-    """One engine calculation as a workflow wants it.
+    """One engine calculation that a workflow requests.
 
     `name` is unique in the job and names its folder and log (``optimise-c1``); `stage` is its kind in the workflow
     (``optimise``). `inputs` maps a name the engine knows (``geometry``) to a path relative to the job's folder
-    (``input/mol.xyz``, ``preopt/geometry.xyz``); one that begins with ``?`` is optional: the step does without where no
-    such file is there. `after` names steps that must have succeeded first, or, with ``?`` in front, have succeeded or
-    failed. Where `demand` is None the engine's own rule decides.
+    (``input/mol.xyz``, ``preopt/geometry.xyz``); one that begins with ``?`` is optional: the step starts without it if
+    the file does not exist. `after` names steps that must have succeeded first, or, with ``?`` in front, have succeeded
+    or failed. If `demand` is None, the engine's own rule applies.
     """
 
     name: str
@@ -73,7 +74,7 @@ class StepSpec:
 
 
 def may_start(after: Iterable[str], states: Mapping[str, StepState]) -> bool:
-    """Whether a step behind `after` may start, the steps of its job being in these `states`."""
+    """Whether a step with this `after` may start while the steps of its job are in these `states`."""
 
     def over(name: str) -> bool:
         state = states.get(name.removeprefix(OPTIONAL))
@@ -84,9 +85,9 @@ def may_start(after: Iterable[str], states: Mapping[str, StepState]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The line that decides, and where it stands (`line` counts from 1).
+    """The line that proves a finding, and where it is (`line` counts from 1).
 
-    `input_line` of `input_file` (relative to the job's folder) is the line of the input that the engine was at.
+    `input_line` of `input_file` (relative to the job's folder) is the input line that the engine was processing.
     """
 
     text: str
@@ -102,7 +103,7 @@ class Exit:
 
     `returncode` is None and `signal` set when the engine was ended by a signal. `stop_reason` is set when qmrunner
     itself ended it (``drain``, ``cancel``, ``fenced``, ``abandoned``, ``hung``, ``scratch_quota``, ``scratch_low``).
-    `stack_limit_mib` is what the engine's main thread could have at most; None without a limit, or where nobody looked.
+    `stack_limit_mib` is the stack limit of the engine's main thread; None if there is no limit or it was not read.
     `started_at`/`ended_at` are Unix seconds.
     """
 
@@ -130,7 +131,7 @@ class Exit:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What an engine made of its directory after the process tree was gone.
+    """An engine's interpretation of an attempt's directory after the process tree has ended.
 
     `result` is JSON-ready. `publish` lists paths, relative to the attempt directory, that move to the step's folder;
     `promote` those of them that are also copied to the job's folder.
@@ -149,7 +150,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where an attempt stands, for people and for the hang watch. Every field may be unknown.
+    """Progress of an attempt, for display and for the hang watch. Every field may be None.
 
     `fraction` is of the phase. Energies in hartree, gradients in hartree/bohr (xTB: the norm, else the largest).
     """
@@ -161,8 +162,8 @@ class Progress:
     residual: float | None = None
     fraction: float | None = None
     text: str | None = None
-    done: float | None = None  # share of the whole step's work, 0 to 1, by experience with such runs
-    saves: bool = False  # the engine has just written what a later attempt can go on from
+    done: float | None = None  # share of the whole step's work, 0 to 1, from the known make-up of such runs
+    saves: bool = False  # the engine has just written files that a later attempt can resume from
 
     def as_dict(self) -> dict[str, Any]:
         pairs = ((name, getattr(self, name)) for name in self.__slots__)
@@ -171,12 +172,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What an engine needs of the machine, beside the system's libraries and its attempt's own folder.
+    """What an engine may access, in addition to the system's libraries and its attempt's own folder.
 
-    `programs` (paths, or names on PATH) may be executed; `data` may be read; below `listed` only names are seen.
+    `programs` (paths, or names on PATH) may be executed; `data` may be read; below `listed` only names may be read.
     `shared_memory` opens /dev/shm. Each variable of `ports` is set to a free TCP port,
-    which may be used; `any_port` allows all of them, for launchers whose ports cannot be chosen. Without either there
-    is no network. `local_ipc` allows Unix sockets, System V objects and modes of files.
+    which may be used; `any_port` allows all ports, for launchers whose ports cannot be chosen. Without either there is
+    no network. `local_ipc` allows Unix sockets, System V objects and modes of files.
     """
 
     programs: tuple[str, ...] = ()
@@ -193,8 +194,8 @@ class Command:
     """Everything a guardian needs to start an engine, and nothing else.
 
     `files` are written into the attempt directory before the start, `copies` are copied there (target → source).
-    `env` is what the engine wants of its environment; what conflicts with it is dropped when the environment is
-    composed. `notes` records every choice and override for the provenance. `reach` is what confinement leaves open.
+    `env` has the variables that the engine needs; conflicting variables are dropped when the environment is composed.
+    `notes` records every choice and override for the provenance. `reach` is what confinement leaves open.
     """
 
     argv: tuple[str, ...]
@@ -207,11 +208,11 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A job as a user hands it in, already checked. `files` are the input files by name, as bytes.
+    """A checked job that a user submits. `files` are the input files by name, as bytes.
 
-    `owner` is whose share of the machines it counts to, `requires` the labels that a worker must have to run it.
-    `request_digest` tells two requests with the same `key` apart; None, or a job that was stored without one: they are
-    taken for the same.
+    `owner` is the user whose share of the machines the job counts towards, `requires` the labels that a worker must
+    have to run it. `request_digest` distinguishes two requests with the same `key`; without a digest on both sides they
+    count as the same request.
     """
 
     kind: str
@@ -227,7 +228,7 @@ class Submission:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as the store has it."""
+    """A job as stored."""
 
     id: str
     seq: int
@@ -249,7 +250,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step as the store has it. `attempt` is the fencing token: the number of the newest attempt, 0 before any."""
+    """A step as stored. `attempt` is the fencing token: the number of the newest attempt, 0 before any."""
 
     id: int
     job_id: str
@@ -282,7 +283,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at a step, as the store has it."""
+    """One attempt at a step, as stored."""
 
     step_id: int
     number: int
@@ -315,7 +316,7 @@ class JobEnd:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A workflow's answer to "what now?": steps to add, waiting steps that are not needed, or the end of the job."""
+    """What a workflow does next: steps to add, waiting steps to skip, or the end of the job."""
 
     add: tuple[StepSpec, ...] = ()
     skip: tuple[str, ...] = ()

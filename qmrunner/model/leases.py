@@ -1,8 +1,9 @@
-"""When a worker elsewhere is called lost. Pure: observations in, verdicts out.
+"""When a worker on another machine is declared lost. Pure: observations in, verdicts out.
 
-A worker is judged by a counter that only grows, watched by the judge itself on its own monotonic clock. Standing still
-counts only while the judge's own beats went through: a store that answers nobody condemns nobody. No wall clock is
-compared, so no skew and no clock step can condemn a living worker.
+Each worker increments a counter with every heartbeat. The failure detector of another worker watches that counter on
+its own monotonic clock. Time without a change counts only while the detector's own heartbeats succeed, so an
+unreachable store makes no worker look dead. No wall clocks are compared, so neither skew nor a clock step can make a
+living worker look dead.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ STARTING_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """The beat of one worker, and since when (monotonic s, and the judge's own beat then) it has not changed."""
+    """The beat of one worker, and since when it has not changed: monotonic s, and the detector's own beat then."""
 
     beat: int
     since: float
@@ -23,18 +24,18 @@ class Sighting:
 
 
 class FailureDetector:
-    """Watches the beats of other workers. One per judging process."""
+    """Watches the beats of other workers. One per process that watches."""
 
     def __init__(self, lease_s: float, heartbeat_s: float) -> None:
         self._lease_s = lease_s
-        # One beat of ours may be late at either end of the lease.
+        # One of the detector's own beats may be late at either end of the lease.
         self._own_beats = max(1, int(lease_s / heartbeat_s) - 2)
         self._seen: dict[int, Sighting] = {}
 
     def observe(self, beats: Iterable[tuple[int, int]], own_beat: int, now: float) -> list[tuple[int, int]]:
-        """Take in (worker id, beat) of all others; returns those (id, beat) whose lease has run out.
+        """Those of the given (worker id, beat) whose lease has expired. Called with the beats of all other workers.
 
-        A worker that has never beaten is still starting, and has at least `STARTING_S`.
+        A worker without any beat is still starting, and has at least `STARTING_S`.
         """
         current = dict(beats)
         self._seen = {worker: seen for worker, seen in self._seen.items() if current.get(worker) == seen.beat}

@@ -1,22 +1,21 @@
-"""What people and programs may call a job: its name, and the key that makes handing it in twice the same. Pure.
+"""Checks of a job's name and of its key, with which a repeated submission returns the same job. Pure.
 
-Any character may be in them, for every exit shows what is not plain written out (`visible`); what no store can hold or
-index may not.
+Any character is allowed that a database can store and index: every output escapes special characters (`visible`).
 """
 
 from __future__ import annotations
 
-LONGEST = 200  # characters, as the store has columns for
+LONGEST = 200  # characters, the width of the store's columns
 
 
 def check_name(given: str | None) -> None:
-    """Raises ValueError that says what is wrong with it."""
+    """Raise ValueError with the reason if it is not allowed."""
     if given is not None:
         _check(given)
 
 
 def check_key(given: str | None) -> None:
-    """Raises ValueError that says what is wrong with it."""
+    """Raise ValueError with the reason if it is not allowed."""
     if given is not None:
         if not given:
             raise ValueError("it is empty")
@@ -27,4 +26,4 @@ def _check(given: str) -> None:
     if len(given) > LONGEST:
         raise ValueError(f"it has {len(given)} characters, {LONGEST} are allowed")
     if "\0" in given or any("\ud800" <= character <= "\udfff" for character in given):
-        raise ValueError("it holds what is no text: the character NUL, or half of a surrogate pair")
+        raise ValueError("it contains a NUL character or half of a surrogate pair, which cannot be stored as text")

@@ -1,4 +1,4 @@
-"""What fits: choosing a ready step and the size of its grant. Pure."""
+"""Choosing a ready step that fits, and the size of its grant. Pure."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from qmrunner.model.jobs import Demand, Grant
 
-# A step that could run here but for steps that started ahead of it this often: from then on it goes first.
+# Once this many later steps have started ahead of a step that fits an idle worker, that step is started first.
 MAX_SKIPS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What one worker may hand out in total, and its labels. A size that could not be told (None) limits nothing.
+    """What one worker can grant in total, and its labels. An unknown size (None) is no limit.
 
     `scratch_volume` and `shm_volume` name the filesystems: workers with the same name share what is on it.
     """
@@ -30,7 +30,7 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """What is left of it."""
+    """The part of a capacity that is free."""
 
     slots: int
     cores: int
@@ -41,7 +41,7 @@ class Free:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A ready step as packing sees it, in the order of priority. `passed_over`: how often a later one went ahead."""
+    """A ready step as packing sees it, in the order of priority. `skips`: how often a later one started first."""
 
     step_id: int
     demand: Demand
@@ -51,10 +51,10 @@ class Candidate:
 def choose(candidates: Sequence[Candidate], free: Free, wanted: int | None = None) -> tuple[Candidate, Grant] | None:
     """The first candidate that fits, with its grant, or None.
 
-    Cores are moldable. `wanted` of them were found best (see `molding`; 0: to wait for more); else the free cores are
-    divided among the steps that could run now, so that many get few cores each and a lone one all that it can use.
-    Behind a candidate that was passed over `MAX_SKIPS` times nothing is chosen: what runs ends, until that one fits. So
-    every candidate must be one that fits once nothing else runs.
+    Cores are moldable. `wanted` is the best number of them (see `core_allocation`; 0: wait for more); without it
+    the free cores are divided among the steps that could run now: many steps get few cores each, a single one gets all
+    that it can use. No candidate after one with `MAX_SKIPS` skips is chosen: running steps end until that one fits. So
+    every candidate must fit an idle worker.
     """
     if free.slots < 1 or wanted == 0:
         return None
@@ -70,7 +70,7 @@ def choose(candidates: Sequence[Candidate], free: Free, wanted: int | None = Non
 
 
 def grant_cores(demand: Demand, free: Free, share: int) -> int | None:
-    """How many cores the step gets when its share is so many, or None when it does not fit."""
+    """How many cores the step gets if its share is `share` cores, or None if it does not fit."""
     if not has_space(demand, free):
         return None
     cores = max(demand.cores_min, min(demand.cores_max, share))

@@ -15,15 +15,15 @@ from qmrunner.model.states import AttemptState
 RETRY_DELAY_CAP_S = 600.0
 PUT_OFF_S = 5.0
 SAME_RUNNING = "same_running"
-# A reboot, or a death before the engine began, says nothing about the step.
+# A reboot, or a death before the engine started, does not count against the step.
 _HELD_AGAINST = ("guardian", "worker")
-# Ends that come from outside the run, by accident or by plan. They say nothing about what it would do once more.
+# Failures with a cause outside the run. They do not predict how the next attempt ends.
 _FROM_OUTSIDE = frozenset(
     {"killed", "terminated", "interrupted", "timed_out", "time_limit_reached", "hung", "attempt_folder_lost"}
 )
 SAME_AGAIN = "; the same as in attempt "
-# What differs between two runs of the same: addresses, folders, times of day, durations, whole numbers (of processes,
-# ranks, attempts). Numbers with a decimal point are results, and stay.
+# What differs between two runs of the same step: addresses, folders, times of day, durations, whole numbers (of
+# processes, ranks, attempts). Numbers with a decimal point are results, and stay.
 _VARIES = re.compile(
     r"0x[0-9a-fA-F]+|(?:/[^\s/:'\"()]+)+/|(?<!\w)\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?!\d)"
     r"|\d+(?:\.\d+)?(?= ?(?:s|ms|sec|seconds|min)\b)|(?<=\.)\d+(?=\.log\b)|(?<![\d.])\d+(?!\d|\.\d)"
@@ -64,10 +64,10 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The engine ended, or could not start: what that attempt came to.
+    """The engine ended, or could not start: the outcome of the attempt.
 
-    `stop_reason` is why qmrunner asked for the end, if it did; `remedied` what a remedy would change for the next one.
-    `began`: a guardian was forked. Only then do equal words of two attempts prove that a failure is deterministic.
+    `stop_reason` is why qmrunner stopped the attempt, if it did; `remedied` is the step as a remedy would change it.
+    `began`: a guardian was forked. Only then do equal summaries of two attempts prove that a failure is deterministic.
     """
 
     outcome: Outcome
@@ -78,7 +78,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """The attempt did not begin, through no fault of the step: it will be claimed again."""
+    """The attempt did not begin, for a reason outside the step: the step will be claimed again."""
 
     code: str
     summary: str
@@ -87,7 +87,8 @@ class Deferred:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The guardian, worker, machine or claim that carried the attempt is gone, and no process of it is left."""
+    """The `owner` of the attempt (guardian, worker, machine or claim) is gone, and no process of the attempt is
+    left."""
 
     owner: str
 
@@ -98,10 +99,10 @@ Ending = Finished | Deferred | Lost
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the store knows of the step at the moment in which its attempt ends.
+    """What the store knows about the step when its attempt ends.
 
-    `retries` the step has spent so far. `deaths` within POISON_WINDOW_S took its guardian or worker down, this one not
-    counted. `earlier` is the newest attempt before that failed: a failure with the same words is deterministic.
+    `retries` the step has spent so far. `deaths` within POISON_WINDOW_S ended its guardian or worker, not counting this
+    one. `earlier` is the newest failed attempt before this one: the same failure twice is deterministic.
     """
 
     cancel_requested: bool = False
@@ -112,7 +113,7 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much is tried again. `jitter` is a random number in [0, 1)."""
+    """Limits of retrying. `jitter` is a random number in [0, 1)."""
 
     max_retries: int
     retry_delay_s: float
@@ -134,18 +135,18 @@ def decide(ending: Ending, history: History, limits: Limits) -> Verdict:
 
 
 def _failed(ending: Finished, history: History, limits: Limits) -> Verdict:
-    """A stop by qmrunner itself spends no retry. An engine failure is tried again as it is only when the same run may
-    well succeed (class transient), else once more with what a remedy changed; the step never runs unchanged a third
-    time when two attempts failed with the same words."""
+    """A stop by qmrunner itself spends no retry. An engine failure is retried unchanged only if the same run may
+    succeed (class transient), else with the change of a remedy. After two attempts with the same failure the step never
+    runs unchanged a third time."""
     outcome, stop_reason, earlier = ending.outcome, ending.stop_reason, history.earlier
     if outcome.state == "stopped" and stop_reason is not None and stop_reason != "hung":
         why = disk_space.REASONS.get(stop_reason)
-        said = f"stopped for {stop_reason}" + (f": {why}" if why else "")
-        return Verdict("requeue", AttemptState.STOPPED, "stopped", summary=f"{said}; will go on")
+        summary = f"stopped for {stop_reason}" + (f": {why}" if why else "")
+        return Verdict("requeue", AttemptState.STOPPED, "stopped", summary=f"{summary}; will resume")
     if outcome.failure_class == "transient":
         if earlier is not None and same_failure(outcome, earlier):
-            told = f"{outcome.summary}{SAME_AGAIN}{earlier.number}, so it is not tried again as it is"
-            outcome = replace(outcome, summary=told)
+            summary = f"{outcome.summary}{SAME_AGAIN}{earlier.number}, so it is not retried unchanged"
+            outcome = replace(outcome, summary=summary)
         elif history.retries < limits.max_retries:
             delay = retry_delay(history.retries, limits.retry_delay_s, limits.jitter)
             return _of_outcome("requeue", AttemptState.FAILED, outcome, delay_s=delay, spends_retry=True)
@@ -170,25 +171,25 @@ def _of_outcome(move: str, state: AttemptState, outcome: Outcome, **more: Any) -
 
 
 def same_failure(outcome: Outcome, earlier: Earlier) -> bool:
-    """Whether an attempt failed as an earlier one did: with the same code and, but for what differs between two runs of
-    the same, the same words."""
+    """Whether an attempt failed as an earlier one did: with the same code and, apart from parts that always differ
+    between two runs (see `_VARIES`), the same summary."""
     if outcome.code != earlier.code or outcome.code in _FROM_OUTSIDE or not outcome.summary:
         return False
     return _constant(outcome.summary) == _constant(earlier.summary)
 
 
-def _constant(said: str) -> str:
-    return " ".join(_VARIES.sub("#", said.partition(SAME_AGAIN)[0]).split())
+def _constant(summary: str) -> str:
+    return " ".join(_VARIES.sub("#", summary.partition(SAME_AGAIN)[0]).split())
 
 
 def put_off(code: str, what: str) -> Deferred:
-    """The ending of an attempt that could not begin because `what` is missing, which will be back."""
+    """The ending of an attempt that could not begin because `what` is missing for now."""
     return Deferred(code, f"{what}; will be tried again", PUT_OFF_S)
 
 
 def wait_for_same(other: str) -> Deferred:
-    """The ending of an attempt that did not begin because the step `other` computes the very same: the step is ready,
-    but is not claimed until that one has ended, in whichever way."""
+    """The ending of an attempt that did not begin because the step `other` computes the same: the step stays ready, but
+    is not claimed until the other one has ended."""
     return Deferred(SAME_RUNNING, f"{other}, which computes the same")
 
 
@@ -199,14 +200,14 @@ def retry_delay(retries: int, base_s: float, jitter: float) -> float:
 
 
 def _lost(owner: str, deaths: int, poison_deaths: int) -> Verdict:
-    """A step that takes its guardian or worker down `poison_deaths` times is held for a person to look at."""
+    """A step whose guardian or worker died `poison_deaths` times is held for an operator."""
     if owner in _HELD_AGAINST and deaths >= poison_deaths:
         return Verdict(
             "hold",
             AttemptState.LOST,
             "poison",
             failure_class="operator",
-            summary=f"this step took its {owner} down {deaths} times",
-            remedy="look at the log and the machine's memory, then `qmrunner release JOB` or `qmrunner cancel JOB`",
+            summary=f"its {owner} died {deaths} times during this step",
+            remedy="check the log and the machine's memory, then `qmrunner release JOB` or `qmrunner cancel JOB`",
         )
-    return Verdict("requeue", AttemptState.LOST, f"{owner}_lost", summary=f"its {owner} died; will go on")
+    return Verdict("requeue", AttemptState.LOST, f"{owner}_lost", summary=f"its {owner} died; will resume")

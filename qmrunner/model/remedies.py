@@ -1,11 +1,11 @@
 """Remedies: automatic changes to a step that failed. Pure: a failure in, a changed step or nothing out.
 
-A remedy answers failure codes. It is *neutral* when it leaves the equations, thresholds and molecule as they were (more
-iterations, fewer ranks, other coordinates), else *altering*. Engines say which they have; `propose` picks the first
-that still has something to offer. Each is capped, and so is their number per step, so that no step is changed for ever.
+A remedy applies to some failure codes. It is *neutral* if it keeps the equations, thresholds and molecule (more
+iterations, fewer ranks, other coordinates), else *altering*. Each engine lists its remedies; `propose` picks the first
+that offers a change. How often each is applied, and their number per step, are limited.
 
-What was applied stands in the step's params under ``remedies``, with what stood there before. So engines read plain
-params, the result's provenance tells every change, and `undone` gives back the step as it was planned.
+Applied remedies are recorded in the step's params under ``remedies``, together with the values that they replaced. So
+engines read plain params, the result's provenance lists every change, and `undone` restores the step as planned.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Allowed = Literal["off", "neutral", "all"]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a remedy may know. `grant` is what the failed attempt had, `capacity` all its worker has, `times` how often
-    this very remedy was applied to the step before."""
+    """What a remedy may use. `grant` is what the failed attempt had, `capacity` what its worker has in total, `times`
+    how often this remedy was applied to the step before."""
 
     step: Step
     outcome: Outcome
@@ -36,9 +36,9 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a remedy makes of a step: params to set, another demand, and `sentence`, the sentence on record.
+    """The change that a remedy proposes: params to set, a new demand, and the `sentence` that is recorded.
 
-    With `instead` the step stays failed, and its workflow puts another in its place (see `replaced`).
+    With `instead` the step stays failed, and its workflow adds another step in its place (see `replaced`).
     """
 
     sentence: str
@@ -49,8 +49,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Remedy:
-    """One way to help. `change` returns None where it has nothing (more) to offer; `cap` bounds how often a step gets
-    it."""
+    """One automatic change. `change` returns None if there is nothing (more) to change; `cap` limits how often a step
+    gets it."""
 
     name: str
     codes: frozenset[str]
@@ -61,7 +61,7 @@ class Remedy:
 
 @dataclass(frozen=True, slots=True)
 class Remedied:
-    """The step after a remedy: its params with the new record, its demand, and that record by itself."""
+    """The step after a remedy: its params with the new record, its demand, and the new record."""
 
     params: Mapping[str, Any]
     demand: Demand
@@ -84,7 +84,7 @@ def allowed(setting: str, job_params: Mapping[str, Any]) -> Allowed:
 
 
 def propose(failure: Failure, remedies: Sequence[Remedy], allow: Allowed) -> Remedied | None:
-    """The step changed by the first remedy that answers its code and has something to offer; None stops the step."""
+    """The step changed by the first remedy that applies to its code and offers a change; None: there is none."""
     before = applied(failure.step.params)
     if allow == "off" or len(before) >= MOST_PER_STEP:
         return None
@@ -107,7 +107,7 @@ def applied(params: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def replaced(step: Step) -> bool:
-    """Whether a remedy gave up this step in favour of another one, which its workflow adds."""
+    """Whether a remedy replaced this step by another one, which its workflow adds."""
     records = applied(step.params)
     return bool(records and records[-1]["instead"])
 
@@ -118,13 +118,13 @@ def notes(params: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def changed(notes: Sequence[str], number: int) -> list[str]:
-    """Of the notes of attempt `number` the remedies that came with it; earlier ones stay in force unsaid."""
+    """The remedies among the notes of attempt `number` that were new in it; earlier ones stay in force."""
     own = f" of attempt {number - 1}: "
-    return [one.removeprefix("remedy: ") for one in notes if one.startswith("remedy: ") and own in one]
+    return [note.removeprefix("remedy: ") for note in notes if note.startswith("remedy: ") and own in note]
 
 
 def note(record: Mapping[str, Any]) -> str:
-    """One record for people."""
+    """One record as text."""
     kind = "" if record["neutral"] else "; this can alter the answer"
     return f"{record['remedy']} after {record['code']} of attempt {record['after']}: {record['change']}{kind}"
 

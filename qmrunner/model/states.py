@@ -1,8 +1,8 @@
 """The two state machines: jobs and steps.
 
-States are adjectives, moves are verbs. A move is legal when it stands in the table; the store turns each into one
-guarded UPDATE that names the states it may come from and, from `claimed` on, the attempt number. Which part of the
-program takes a job or step out of a state is written beside the state.
+States are adjectives, moves are verbs. A move is legal if it is in the table; the store makes each move one
+guarded UPDATE that names the states it may come from and, from `claimed` on, the attempt number. The comment on each
+state names the part of the program that moves a job or step out of it.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from enum import StrEnum
 class JobState(StrEnum):
     QUEUED = "queued"  # accepted; the first claim of one of its steps moves it on
     RUNNING = "running"  # at least one step was started; the workflow moves it on
-    HELD = "held"  # needs a person: `release` or `cancel`; what still ran may end it
+    HELD = "held"  # waits for an operator: `release` or `cancel`; a step that was still running may end it
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # `retry` moves it back
     CANCELLED = "cancelled"  # `retry` moves it back
 
 
 class StepState(StrEnum):
-    WAITING = "waiting"  # earlier steps are missing; their commit moves it on
+    WAITING = "waiting"  # earlier steps have not ended; their commit moves it on
     READY = "ready"  # may be claimed once `not_before` has passed; a worker moves it on
     CLAIMED = "claimed"  # an attempt owns it and prepares; that attempt moves it on
     RUNNING = "running"  # the engine runs; that attempt moves it on, or a sweep that proved it dead
-    HELD = "held"  # needs a person: `release` or `cancel`
+    HELD = "held"  # waits for an operator: `release` or `cancel`
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # `retry` moves it back
     CANCELLED = "cancelled"  # `retry` moves it back
-    SKIPPED = "skipped"  # the workflow found that it is not needed; `retry` of the job moves it back
+    SKIPPED = "skipped"  # the workflow does not need it; `retry` of the job moves it back
 
 
 class AttemptState(StrEnum):
@@ -37,13 +37,13 @@ class AttemptState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     STOPPED = "stopped"  # drained, restarted or preempted: spends no retry
-    LOST = "lost"  # its owner was proven dead, or its lease ran out
+    LOST = "lost"  # its owner is proven dead, or its lease expired
     CANCELLED = "cancelled"
 
 
 JOB_MOVES: dict[str, tuple[frozenset[JobState], JobState]] = {
     "start": (frozenset({JobState.QUEUED}), JobState.RUNNING),
-    # From `held`, too: a running step goes on to its end there, and that may be the end of the job.
+    # Also from `held`: running steps of a held job run to their end, and that may end the job.
     "succeed": (frozenset({JobState.QUEUED, JobState.RUNNING, JobState.HELD}), JobState.SUCCEEDED),
     "fail": (frozenset({JobState.QUEUED, JobState.RUNNING, JobState.HELD}), JobState.FAILED),
     "cancel": (frozenset({JobState.QUEUED, JobState.RUNNING, JobState.HELD}), JobState.CANCELLED),

@@ -1,8 +1,8 @@
-r"""Text as a terminal, a log or a table may have it. Pure.
+r"""Text that is safe to print to a terminal, a log or a table. Pure.
 
-What would move the cursor, turn the direction of writing, break a line or stand there unseen is written out, as Python
-does: `\x1b`, `\u202e`. Names, keys, messages and engine lines come from strangers; they are stored as they are, and
-shown this way by whatever prints them.
+Characters that would move the cursor, change the direction of writing, break a line or be invisible are escaped as in
+Python: `\x1b`, `\u202e`. Names, keys, messages and engine lines are untrusted input; they are stored unchanged and
+escaped when they are printed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 # Unicode's categories Cc (but newline and tabulator), Cf, Cs, Zl and Zp, and what it calls default ignorable.
-_UNSEEN = (
+_INVISIBLE = (
     "\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5"
     "\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
@@ -23,12 +23,12 @@ _PLAIN_BYTES = bytes((9, 10, *range(32, 127)))
 
 
 class _Escapes(dict[str, str]):
-    """The visible form of a character, made when it is first asked for."""
+    """The escape of each character, made on first use."""
 
     def __missing__(self, character: str) -> str:
         code = ord(character)
         if 0xDC80 <= code <= 0xDCFF:
-            code -= 0xDC00  # a byte that is no UTF-8, as Python decodes it
+            code -= 0xDC00  # a byte that is not UTF-8, as Python decodes it
         form = "\\x{:02x}" if code <= 0xFF else "\\u{:04x}" if code <= 0xFFFF else "\\U{:08x}"
         shown = form.format(code)
         self[character] = shown
@@ -40,44 +40,45 @@ _ESCAPES = _Escapes({"\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 @cache
 def _class(more: str) -> re.Pattern[str]:
-    """What is written out, and `more`. Compiled when first needed: it takes longer than most commands print."""
-    return re.compile(f"[{_UNSEEN}{more}]")
+    """Matches characters to escape, and those in `more`. Compiled on first use: that takes longer than most
+    commands."""
+    return re.compile(f"[{_INVISIBLE}{more}]")
 
 
 def lines(text: str) -> str:
     """A text of several lines: newlines and tabulators stay."""
     if text.isascii() and text.replace("\n", "").isprintable():
         return text
-    return _class("").sub(lambda found: _ESCAPES[found[0]], text)
+    return _class("").sub(lambda match: _ESCAPES[match[0]], text)
 
 
 def line(text: str) -> str:
-    """A text that must not leave its line: a name, a value, a cell of a table."""
+    """A text that must stay on one line: a name, a value, a cell of a table."""
     if text.isascii() and text.isprintable():
         return text
-    return _class("\t\n").sub(lambda found: _ESCAPES[found[0]], text)
+    return _class("\t\n").sub(lambda match: _ESCAPES[match[0]], text)
 
 
 def fields(value: Any) -> Any:
-    """A value as JSON has it, with every text in it as `line` shows it."""
+    """A JSON value with every text in it escaped by `line`."""
     if isinstance(value, str):
         return line(value)
     if isinstance(value, Mapping):
-        return {fields(key): fields(one) for key, one in value.items()}
+        return {fields(key): fields(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [fields(one) for one in value]
+        return [fields(item) for item in value]
     return value
 
 
 def log(data: bytes) -> bytes:
-    """Whole lines, or a whole line, of a log: valid UTF-8, bytes that were none written out. `\\r\\n` ends a line."""
+    """Whole lines, or a whole line, of a log: valid UTF-8, with other bytes escaped. `\\r\\n` ends a line."""
     if not data.translate(None, _PLAIN_BYTES):  # most logs, at the speed of memory
         return data
     return lines(data.replace(b"\r\n", b"\n").decode(errors="surrogateescape")).encode()
 
 
 def whole(data: bytes) -> int:
-    """How many of these bytes can be shown before the next ones are known: no half character, no half line end."""
+    """How many of these bytes can be printed before more arrive: no half character, no half line end."""
     if data.endswith(b"\r"):
         return len(data) - 1
     for back in range(1, min(3, len(data)) + 1):
@@ -91,5 +92,5 @@ def whole(data: bytes) -> int:
 
 
 def dumps(value: Any, **how: Any) -> str:
-    """JSON in printable ASCII: whoever parses it gets every text as it is."""
+    """JSON in printable ASCII: a parser gets every text unchanged."""
     return json.dumps(value, **how).replace("\x7f", "\\u007f")

@@ -1,21 +1,21 @@
-"""A worker whose time is limited: when it stops, and which steps are still worth starting. Pure.
+"""A worker with a wall time: when it stops, and which steps are still worth starting. Pure.
 
-Two rules. A step is worth it when by experience it ends in what is left, or when what it computes until then is kept in
-checkpoints. And in the last twentieth of the time only what surely ends is begun.
+Two rules. A step is worth starting if, by earlier measurements, it ends in the time left, or if its work is kept in
+checkpoints. In the last twentieth of the time only steps that are expected to end are started.
 """
 
 from __future__ import annotations
 
 import re
 
-# Between the end of the stop grace and the wall time itself, for what the scheduler does around us.
+# Between the end of the stop grace and the wall time, for the batch scheduler's own work.
 MARGIN_S = 5.0
 _SLACK = 1.25
 _LAST_PART = 0.05
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _CLOCK = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d\d)")
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
-# Their attempts keep checkpoints; all others begin anew.
+# Attempts of these keep checkpoints; all others start from the beginning.
 _RESUMABLE = frozenset({("nwchem", "optimise"), ("nwchem", "shielding"), ("nwchem", "deck")})
 
 
@@ -24,29 +24,30 @@ def parse(text: str) -> float:
     clock, number = _CLOCK.fullmatch(text), _NUMBER.fullmatch(text)
     if clock:
         days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
-        found: float = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+        total: float = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
     elif number:
-        found = float(number[1]) * _UNITS[number[2] or "s"]
+        total = float(number[1]) * _UNITS[number[2] or "s"]
     else:
         raise ValueError(f"expected a length of time such as 90m, 4h, HH:MM:SS or D-HH:MM:SS, got {text!r}")
-    return found
+    return total
 
 
 def usable_s(walltime_s: float, stop_grace_s: float) -> float:
-    """What of the wall time may be computed in: the rest is for stopping. Raises ValueError when nothing is left."""
+    """The part of the wall time that is left for computing after the time for stopping. Raises ValueError if none
+    is."""
     left = walltime_s - stop_grace_s - MARGIN_S
     if left <= 0:
         raise ValueError(
-            f"{walltime_s:g} s leave nothing beside QMRUNNER_STOP_GRACE_SECONDS={stop_grace_s:g} and {MARGIN_S:g} s"
+            f"{walltime_s:g} s leave no time besides QMRUNNER_STOP_GRACE_SECONDS={stop_grace_s:g} and {MARGIN_S:g} s"
         )
     return left
 
 
 def is_worth_it(left_s: float, usable: float, expected_s: float | None, engine: str, task: str) -> bool:
-    """Whether to start a step with `left_s` of `usable` seconds to go; `expected_s` is None without experience."""
+    """Whether to start a step with `left_s` of `usable` seconds left; `expected_s` is None without measurements."""
     if expected_s is not None and expected_s * _SLACK <= left_s:
         return True
     if expected_s is not None and expected_s <= left_s and left_s >= (1 - _LAST_PART) * usable:
-        return True  # it fitted once, and no worker like this one will ever have more time
+        return True  # a worker like this one never has more time left than now
     kept = expected_s is None or (engine, task) in _RESUMABLE
     return kept and left_s >= _LAST_PART * usable

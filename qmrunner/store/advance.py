@@ -1,4 +1,4 @@
-"""Accept a job, and let it go on: ask its workflow what comes next, and write that."""
+"""Store a new job, and advance a job: its workflow plans the next steps, and the plan is written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ADD = steps.insert()  # built once: it is executed at every step's end
 
 
 def accept(connection: Connection, now: float, job_id: str, submission: Submission, planner: Planner) -> None:
-    """Insert the job with its first steps. The id may be told to the user once this is committed."""
+    """Insert the job with its first steps. The id is valid for the user once this is committed."""
     connection.execute(
         jobs.insert().values(
             id=job_id,
@@ -44,7 +44,7 @@ def accept(connection: Connection, now: float, job_id: str, submission: Submissi
 
 
 def advance(connection: Connection, now: float, job_id: str, planner: Planner) -> int:
-    """Ask the workflow what comes next and do it. Returns how many steps became ready."""
+    """Plan the next steps and write them. Returns how many steps became ready."""
     locks.hold_job(connection, job_id)
     job = get(connection, job_id)
     if job.state not in (JobState.QUEUED, JobState.RUNNING, JobState.HELD):
@@ -95,7 +95,7 @@ def _add(connection: Connection, now: float, job: Job, specs: Sequence[StepSpec]
 
 
 def _promote(connection: Connection, now: float, job_id: str) -> int:
-    """Waiting steps become ready once nothing is missing that they come after."""
+    """Make waiting steps ready whose earlier steps have ended (see `may_start`)."""
     known = of_job(connection, job_id)
     states = {step.name: step.state for step in known}
     promoted = 0
@@ -106,7 +106,7 @@ def _promote(connection: Connection, now: float, job_id: str) -> int:
 
 
 def _wind_down(connection: Connection, now: float, job: Job, known: Sequence[Step], plan: Plan) -> None:
-    """End the job, or, while attempts of it still run, ask those to stop first."""
+    """Skip the steps that have not started, and end the job. While attempts run, only a success ends it at once."""
     assert plan.end is not None
     for step in known:
         if step.state in (StepState.WAITING, StepState.READY):
@@ -118,8 +118,8 @@ def _wind_down(connection: Connection, now: float, job: Job, known: Sequence[Ste
 
 
 def give_up(connection: Connection, now: float, job_id: str) -> None:
-    """Cancel what has not started, and the job once nothing runs. What the workflow would have done next is among
-    the cancelled steps, so that `retry` finds where to go on.
+    """Cancel the steps that have not started, and the job once no step runs. The steps that the workflow planned next
+    are among the cancelled ones, so that `retry` can resume there.
     """
     known = of_job(connection, job_id)
     for step in known:

@@ -1,4 +1,4 @@
-"""Which content each file of a job has. Rows of an attempt change only in transactions that passed its fence."""
+"""The content of each file of a job. Rows of an attempt change only in transactions that passed its fence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAME = "artifacts"
 
 
 class Content(Protocol):
-    """What a file holds."""
+    """The hash and the size of a file."""
 
     @property
     def sha256(self) -> str: ...
@@ -30,7 +30,7 @@ class Content(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One row: a file of a job and what it holds. `step` is "" for what belongs to the job as a whole."""
+    """One row: a file of a job and its content. `step` is "" for files of the whole job."""
 
     job_id: str
     place: str
@@ -42,7 +42,7 @@ class File:
 
 
 def add(connection: Connection, now: float, files: Sequence[File]) -> None:
-    """Write rows; what had the same place and path before is replaced."""
+    """Write rows, replacing those with the same place and path."""
     for file in files:
         connection.execute(
             delete(artifacts).where(
@@ -86,7 +86,7 @@ def of_job(
     paths: Collection[str] | None = None,
     step: str | None = None,
 ) -> list[File]:
-    """Files of a job by path: all of a place, or those named, or those of a step."""
+    """Files of a job by path: all in a place, or only the named ones, or only those of a step."""
     query = select(artifacts).where(artifacts.c.job_id == job_id, artifacts.c.place == place)
     if paths is not None:
         query = query.where(artifacts.c.path.in_(sorted(paths)))
@@ -99,7 +99,7 @@ def of_job(
 
 
 def referenced(connection: Connection, contents: Collection[str]) -> set[str]:
-    """Those of the contents that some file has."""
+    """The given contents that at least one file has."""
     found: set[str] = set()
     for part in _parts(sorted(contents)):
         query = select(artifacts.c.sha256).where(artifacts.c.sha256.in_(part)).distinct()
@@ -108,7 +108,7 @@ def referenced(connection: Connection, contents: Collection[str]) -> set[str]:
 
 
 def jobs_with(connection: Connection, place: str, among: Collection[str]) -> set[str]:
-    """Those of the jobs that have files in this place."""
+    """The given jobs that have files in this place."""
     found: set[str] = set()
     for part in _parts(sorted(among)):
         query = select(artifacts.c.job_id).where(artifacts.c.place == place, artifacts.c.job_id.in_(part)).distinct()
@@ -117,7 +117,7 @@ def jobs_with(connection: Connection, place: str, among: Collection[str]) -> set
 
 
 def checkpoints_over(connection: Connection, before: float) -> set[tuple[str, str]]:
-    """(job, step) of checkpoints whose step ended before that time (Unix s)."""
+    """(job, step) of checkpoints whose step ended before `before` (Unix s)."""
     query = (
         select(artifacts.c.job_id, artifacts.c.step)
         .join(steps, (steps.c.job_id == artifacts.c.job_id) & (steps.c.name == artifacts.c.step))
@@ -129,18 +129,18 @@ def checkpoints_over(connection: Connection, before: float) -> set[tuple[str, st
 
 
 def identity(connection: Connection) -> str | None:
-    """Which artifact store belongs to this store; None before the first use of one."""
+    """The id of the artifact store of this store; None before its first use."""
     return connection.execute(select(control.c.value).where(control.c.name == _NAME)).scalar()
 
 
 def set_identity(connection: Connection, value: str) -> None:
-    """Raises IntegrityError when there is one already."""
+    """Record the artifact store's id. Raises IntegrityError if one is recorded already."""
     connection.execute(control.insert().values(name=_NAME, value=value))
 
 
 def rows_of(job_id: str, place: str, step: str, attempt: int, files: Mapping[str, Content]) -> list[File]:
     """Rows for files given as path → content."""
-    return [File(job_id, place, path, step, attempt, one.sha256, one.bytes) for path, one in files.items()]
+    return [File(job_id, place, path, step, attempt, content.sha256, content.bytes) for path, content in files.items()]
 
 
 def _parts(values: list[str]) -> Iterable[list[str]]:

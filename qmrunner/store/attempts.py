@@ -1,4 +1,4 @@
-"""Questions about attempts that sweeps ask."""
+"""Queries about attempts, for sweeps."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AT_ONCE = 500
 
 
 def ended_markers(connection: Connection, markers: Collection[str]) -> set[str]:
-    """Those of the markers that belong to attempts of this store which have ended. Unknown ones are not among them."""
+    """The given markers that belong to ended attempts of this store. Unknown markers are left out."""
     ended: set[str] = set()
     for part in _parts(sorted(markers)):
         query = select(attempts.c.marker).where(attempts.c.marker.in_(part), attempts.c.state.not_in(ATTEMPT_LIVE))
@@ -25,7 +25,7 @@ def ended_markers(connection: Connection, markers: Collection[str]) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class StepFate:
-    """What a sweep must know of a step: is it over, since when (Unix s), and which attempt is the newest."""
+    """The facts about a step that a sweep needs: has it ended, when (Unix s), and which attempt is the newest."""
 
     over: bool
     failed: bool
@@ -53,7 +53,8 @@ def fates(connection: Connection, job_ids: Iterable[str]) -> Mapping[tuple[str, 
 
 
 def last_failure(connection: Connection, step_id: int, before: int) -> Earlier | None:
-    """How the newest attempt of a step below number `before` that failed did so; stopped and lost ones are none."""
+    """How the newest attempt of a step below number `before` that failed did so. Stopped and lost attempts are not
+    failures."""
     query = (
         select(attempts.c.number, attempts.c.code, attempts.c.summary)
         .where(attempts.c.step_id == step_id, attempts.c.number < before, attempts.c.state == AttemptState.FAILED)
@@ -65,7 +66,7 @@ def last_failure(connection: Connection, step_id: int, before: int) -> Earlier |
 
 
 def unpublished(connection: Connection, since: float) -> list[tuple[str, str, int]]:
-    """(job id, step name, number) of attempts that since then (Unix s) ended with their step taken from them."""
+    """(job id, step name, number) of attempts that have lost their step since then (Unix s)."""
     query = (
         select(attempts.c.job_id, steps.c.name, attempts.c.number)
         .join(steps, steps.c.id == attempts.c.step_id)
@@ -76,7 +77,7 @@ def unpublished(connection: Connection, since: float) -> list[tuple[str, str, in
 
 
 def ended_jobs(connection: Connection, before: float) -> set[str]:
-    """Jobs that came to their end before that time (Unix s)."""
+    """Jobs that ended before that time (Unix s)."""
     query = select(jobs.c.id).where(jobs.c.finished_at.is_not(None), jobs.c.finished_at < before)
     return {row.id for row in connection.execute(query)}
 

@@ -1,6 +1,6 @@
-"""Claim and start: the protocol by which an attempt owns a step. How it ends: `finish`.
+"""Claim and start: the protocol by which an attempt owns a step. `finish` ends the attempt.
 
-Whoever holds the newest attempt number may finish the step, once. Every statement from `claim` on names that number.
+Only the attempt with the newest number may finish the step, once. Every statement from `claim` on names that number.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from qmrunner.store.reservations import Left, left_of, lock
 from qmrunner.store.tables import attempts, control, jobs, reservations, steps, workers
 from qmrunner.store.transitions import move_job, move_step
 
-MORE_CORES = "cores that are about to come back: with more of them it ends sooner"
-TOO_LATE = "a worker with more time left: the wall time ends before it would be done"
+MORE_CORES = "more free cores, which are expected soon: with more cores it ends sooner"
+TOO_LATE = "a worker with more time left: the wall time ends before the step would"
 _UNMEASURED = FreeSpace()
-# Statements of every claim and end are built once: building one costs more than executing it on SQLite.
+# Statements of every claim and end are built once: on SQLite building one costs more than executing it.
 _ACTIVE = select(workers.c.id).where(workers.c.id == bindparam("worker"), workers.c.state == "active")
 _PAUSED = select(control.c.value).where(control.c.name == "paused")
 THIS = (attempts.c.step_id == bindparam("step")) & (attempts.c.number == bindparam("attempt"))
@@ -48,7 +48,7 @@ _STARTED = (
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One attempt, owned. `job` and `step` are as they were in the claiming commit."""
+    """A claimed attempt. `job` and `step` are as of the claiming commit."""
 
     job: Job
     step: Step
@@ -62,7 +62,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where the attempts of a worker live: functions of (job id, step name, attempt number)."""
+    """Paths of a worker's attempts: functions of (job id, step name, attempt number)."""
 
     directory: Callable[[str, str, int], str]
     log: Callable[[str, str, int], str]
@@ -74,9 +74,9 @@ def marker_of(job_id: str, step: str, number: int) -> str:
 
 
 def any_running(connection: Connection) -> bool:
-    """Whether any worker has a step in hand."""
-    in_hand = steps.c.state.in_((StepState.CLAIMED, StepState.RUNNING))
-    return connection.execute(select(steps.c.id).where(in_hand).limit(1)).first() is not None
+    """Whether any step is claimed or running."""
+    live = steps.c.state.in_((StepState.CLAIMED, StepState.RUNNING))
+    return connection.execute(select(steps.c.id).where(live).limit(1)).first() is not None
 
 
 def claim(
@@ -88,7 +88,7 @@ def claim(
     free_space: FreeSpace = _UNMEASURED,
     worth: Callable[[Connection, Step], bool] | None = None,
 ) -> Claim | None:
-    """Take the best ready step that fits, with its resources, in this transaction; None when there is none.
+    """Claim the best ready step that fits, and reserve its resources, in this transaction; None if no step fits.
 
     `free_space` is what the worker has just measured. A worker with little time left passes `worth`, which is False for
     a step that is not worth starting. The reason why a ready step does not start is written to the step.
@@ -98,23 +98,23 @@ def claim(
         return None
     waiting = ready_steps.best(connection, now, capacity.labels)
     left = left_of(connection, worker_id, capacity, free_space)
-    found = _sized(connection, now, waiting, capacity, left.idle)
-    # What cannot fit even when all that runs has ended must not hold up the others.
-    here = [step for step in found if free_space.blocked is None and can_ever_fit(step.demand, left.idle)]
-    in_time = here if worth is None else [step for step in here if worth(connection, step)]
-    here, too_late = in_time, bool(here) and not in_time
-    wanted = step_durations.cores_wanted(connection, now, worker_id, here, left.now)
-    picked = _pick(connection, here, left.now, wanted)
+    sized = _sized(connection, now, waiting, capacity, left.idle)
+    # A step that does not fit even when nothing else runs must not delay the others.
+    fitting = [step for step in sized if free_space.blocked is None and can_ever_fit(step.demand, left.idle)]
+    in_time = fitting if worth is None else [step for step in fitting if worth(connection, step)]
+    fitting, too_late = in_time, bool(fitting) and not in_time
+    wanted = step_durations.cores_wanted(connection, now, worker_id, fitting, left.now)
+    picked = _pick(connection, fitting, left.now, wanted)
     blocked = MORE_CORES if wanted == 0 and not free_space.blocked else free_space.blocked
     blocked = TOO_LATE if too_late else blocked
-    _note_waits(connection, found, left, worker_id, blocked, picked[0].step_id if picked else None)
+    _note_waits(connection, sized, left, worker_id, blocked, picked[0].step_id if picked else None)
     if picked is None:
         return None
     candidate, grant = picked
-    step = next(step for step in found if step.id == candidate.step_id)
-    passed = _skipped_by(connection, here, step)
-    if passed:
-        counted = update(steps).where(steps.c.id.in_(locks.unlocked(passed)))
+    step = next(step for step in sized if step.id == candidate.step_id)
+    skipped = _skipped_by(connection, fitting, step)
+    if skipped:
+        counted = update(steps).where(steps.c.id.in_(locks.unlocked(skipped)))
         connection.execute(counted.values(passed_over=steps.c.passed_over + 1))
     number = step.attempt + 1
     taken = move_step(
@@ -147,39 +147,39 @@ def claim(
 
 
 def _pick(
-    connection: Connection, here: Sequence[Step], free: Free, wanted: int | None
+    connection: Connection, fitting: Sequence[Step], free: Free, wanted: int | None
 ) -> tuple[Candidate, Grant] | None:
-    """The best step that fits and that no other claim is taking at this moment."""
-    steps_by_id = {step.id: step for step in here}
+    """The best step that fits and that no concurrent claim has locked."""
+    steps_by_id = {step.id: step for step in fitting}
     while True:
-        asking = [Candidate(step.id, step.demand, step.skips) for step in steps_by_id.values()]
-        picked = choose(asking, free, wanted)
+        candidates = [Candidate(step.id, step.demand, step.skips) for step in steps_by_id.values()]
+        picked = choose(candidates, free, wanted)
         if picked is None or locks.take(connection, steps_by_id[picked[0].step_id]):
             return picked
         del steps_by_id[picked[0].step_id]
 
 
-def _sized(connection: Connection, now: float, waiting: list[Step], here: Capacity, idle: Free) -> list[Step]:
-    """The steps with what earlier attempts teach that they need. Held, with the numbers, is what no worker of this
-    store with the labels for it could ever run by its rule alone: what was learned keeps no step from running."""
+def _sized(connection: Connection, now: float, waiting: list[Step], capacity: Capacity, idle: Free) -> list[Step]:
+    """The steps with demands corrected by earlier attempts. A step that no active worker with its labels could ever run
+    by the engine's rule is held as unschedulable; a correction alone never prevents a step from running."""
     demands = usage_peaks.demands(connection, waiting)
-    found = [step if step.demand == (need := demands[step.id]) else replace(step, demand=need) for step in waiting]
-    if all(can_ever_fit(step.demand, idle) for step in found):
-        return found
+    sized = [step if step.demand == (need := demands[step.id]) else replace(step, demand=need) for step in waiting]
+    if all(can_ever_fit(step.demand, idle) for step in sized):
+        return sized
     active = connection.execute(select(*OFFER, workers.c.labels).where(workers.c.state == "active")).all()
-    asking = job_store.get_all(connection, {step.job_id for step in found})
+    owners = job_store.get_all(connection, {step.job_id for step in sized})
     kept = []
-    for plain, step in zip(waiting, found, strict=True):
-        required = asking[step.job_id].requires
+    for plain, step in zip(waiting, sized, strict=True):
+        required = owners[step.job_id].requires
         capacities = [Capacity(*row[:5]) for row in active if labels.met(required, row.labels or ())]
         if can_ever_fit(step.demand, idle):
             kept.append(step)
             continue
-        if not can_ever_fit(step.demand, here) and any(can_ever_fit(step.demand, one) for one in capacities):
+        if not can_ever_fit(step.demand, capacity) and any(can_ever_fit(step.demand, other) for other in capacities):
             kept.append(step)  # for a larger worker
             continue
         rule = learned(plain.demand, ())
-        if any(can_ever_fit(rule, one) for one in capacities):
+        if any(can_ever_fit(rule, other) for other in capacities):
             kept.append(replace(step, demand=within(step.demand, rule, idle)))
             continue
         if not locks.take(connection, step, alone=True):
@@ -192,30 +192,30 @@ def _sized(connection: Connection, now: float, waiting: list[Step], here: Capaci
     return kept
 
 
-def _skipped_by(connection: Connection, here: Sequence[Step], chosen: Step) -> list[int]:
-    """What `chosen` starts ahead of: the steps before it, which do not fit now, and of each other user the first step,
-    where that is older and only behind it for its user's share."""
-    place = here.index(chosen)
-    passed = [one.id for one in here[:place]]
-    older = [one for one in here[place + 1 :] if one.priority == chosen.priority and one.id < chosen.id]
+def _skipped_by(connection: Connection, fitting: Sequence[Step], chosen: Step) -> list[int]:
+    """Ids of the steps that `chosen` skips: all steps before it, which do not fit now, and for each other user the
+    first step that is older and comes later only because of its user's share of the cores."""
+    place = fitting.index(chosen)
+    skipped = [step.id for step in fitting[:place]]
+    older = [step for step in fitting[place + 1 :] if step.priority == chosen.priority and step.id < chosen.id]
     if older:
-        named = {chosen.job_id, *(one.job_id for one in older)}
-        asked = connection.execute(select(jobs.c.id, jobs.c.owner).where(jobs.c.id.in_(named)))
-        owners = {row.id: row.owner for row in asked}
+        named = {chosen.job_id, *(step.job_id for step in older)}
+        rows = connection.execute(select(jobs.c.id, jobs.c.owner).where(jobs.c.id.in_(named)))
+        owners = {row.id: row.owner for row in rows}
         first: dict[str | None, int] = {}
-        for one in older:
-            first.setdefault(owners[one.job_id], one.id)
+        for step in older:
+            first.setdefault(owners[step.job_id], step.id)
         first.pop(owners[chosen.job_id], None)
-        passed += first.values()
-    return passed
+        skipped += first.values()
+    return skipped
 
 
 def _note_waits(
-    connection: Connection, found: list[Step], left: Left, worker_id: int, blocked: str | None, chosen: int | None
+    connection: Connection, sized: list[Step], left: Left, worker_id: int, blocked: str | None, chosen: int | None
 ) -> None:
-    """What each ready step lacks that this worker looked at and did not take; written only where it changes."""
-    patient: Step | None = None
-    for step in found:
+    """Record for each ready step that this worker did not claim what it waits for; only changes are written."""
+    first: Step | None = None  # skipped so often that it starts next
+    for step in sized:
         if step.id == chosen:
             break
         short = shortages(step.demand, left.now)
@@ -224,9 +224,9 @@ def _note_waits(
         elif short:
             text = waits_for(short, worker_id)
         else:
-            text = f"{patient.job_id}/{patient.name}, which goes first: others have passed it" if patient else None
-        if patient is None and short and step.skips >= MAX_SKIPS and can_ever_fit(step.demand, left.idle):
-            patient = step
+            text = f"{first.job_id}/{first.name}, which starts next because others have skipped it" if first else None
+        if first is None and short and step.skips >= MAX_SKIPS and can_ever_fit(step.demand, left.idle):
+            first = step
         if text != step.waits_for:
             noted = update(steps).where(steps.c.id.in_(locks.unlocked([step.id])))
             connection.execute(noted.values(waits_for=text))
@@ -246,7 +246,7 @@ def _record_claim(connection: Connection, now: float, claim: Claim) -> None:
         "progress": {},
         "usage": {},
         "granted": grant,
-        "notes": list(remedies.notes(step.params)),  # `start` adds the engine's; a short run may never come to it
+        "notes": list(remedies.notes(step.params)),  # `start` adds the engine's; a short run may end before it
         "created_at": now,
     }
     connection.execute(_ADD, attempt)
@@ -275,7 +275,7 @@ def start(
     notes: tuple[str, ...],
     content_key: str | None = None,
 ) -> bool:
-    """Record the running engine. False: this attempt has been fenced off."""
+    """Record that the engine runs. False: this attempt no longer owns its step."""
     if not move_step(connection, now, step_id, "start", fence=number, content_key=content_key):
         return False
     running = {"guard": dict(guardian), "engine": engine_pid, "noted": list(notes), "at": now}

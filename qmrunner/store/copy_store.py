@@ -1,4 +1,4 @@
-"""A whole store into another, empty one: every row in one transaction, counted and hashed on both sides."""
+"""Copy a whole store into an empty one: every row in one transaction, counted and hashed on both sides."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """One table: how many rows, and the SHA-256 of what is in them in the order of the primary key."""
+    """One table: the number of rows, and the SHA-256 of their content in the order of the primary key."""
 
     table: str
     rows: int
@@ -29,7 +29,7 @@ class Copied:
 
 
 def copy(source: Store, target: Store, *, lease_s: float) -> list[Copied]:
-    """Every table of `source` in `target`, whose rows are there together or not at all.
+    """Copy every table of `source` into `target`, in one transaction.
 
     Raises NotReadyError, having changed nothing in `target`, when a worker beat within the last `lease_s`, when either
     schema is not this program's, and when anything at all went wrong; UsageError when `target` is no server or not
@@ -40,7 +40,7 @@ def copy(source: Store, target: Store, *, lease_s: float) -> list[Copied]:
     schema.require_current(source, create=False)
     schema.require_current(target, create=True)
     try:
-        # The write lock of the source keeps what is copied as it is.
+        # The write lock on the source prevents changes during the copy.
         with source.write() as old, target.write() as new:
             _refuse_running(old, source.now(), lease_s)
             _lock_and_refuse_filled(new, target)
@@ -56,7 +56,7 @@ def copy(source: Store, target: Store, *, lease_s: float) -> list[Copied]:
             "copy_failed",
             f"the database {target.url} did not take the rows; none of them was kept",
             evidence=str(problem.orig).splitlines()[0],
-            remedy="mend what the database says, and copy again",
+            remedy="fix the reported problem, and copy again",
         ) from problem
 
 
@@ -87,10 +87,10 @@ def _copy_table(old: Connection, new: Connection, table: Table) -> Copied:
     rows, digest = 0, hashlib.sha256()
     for part in _parts(old, table):
         values = [[storable(value) for value in row] for row in part]
-        for one in values:
-            digest.update(_bytes(one))
+        for row in values:
+            digest.update(_bytes(row))
         names = [column.name for column in table.columns]
-        new.execute(table.insert(), [dict(zip(names, one, strict=True)) for one in values])
+        new.execute(table.insert(), [dict(zip(names, row, strict=True)) for row in values])
         rows += len(part)
     return Copied(table.name, rows, digest.hexdigest())
 
@@ -104,8 +104,8 @@ def _verify(new: Connection, table: Table, copied: Copied) -> None:
     if (count, digest.hexdigest()) != (copied.rows, copied.sha256):
         raise NotReadyError(
             "copy_differs",
-            f"table {table.name} came out differently; nothing was kept",
-            evidence=f"{copied.rows} rows went in, {count} came out",
+            f"table {table.name} differs after the copy; nothing was kept",
+            evidence=f"{copied.rows} rows were read, {count} were written",
             remedy="report this; the old store is as it was",
         )
 
@@ -121,7 +121,7 @@ def _bytes(values: Sequence[Any]) -> bytes:
 
 
 def _set_sequence(new: Connection, table: Table) -> None:
-    """The next row gets a number above all that are there."""
+    """Make the next row's id larger than all copied ones."""
     column = table.autoincrement_column
     if column is None:
         return

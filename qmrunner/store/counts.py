@@ -1,4 +1,4 @@
-"""What is unfinished, counted: for metrics. Finished rows are not looked at, however many there are."""
+"""Counts of unfinished work, for metrics. Finished rows are not read, however many there are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNFINISHED_STEPS = sorted(set(StepState) - STEP_FINAL)
 @dataclass(frozen=True, slots=True)
 class Figures:
     """Unfinished `jobs` and `steps` by state, `running` steps by engine, `orphaned` attempts of dead workers, and the
-    ids of workers that have attempts in hand."""
+    ids of workers that have live attempts."""
 
     jobs: dict[str, int]
     steps: dict[str, int]

@@ -28,13 +28,13 @@ def append(
 
 
 def since(connection: Connection, job_id: str, after: int, limit: int | None = None) -> list[dict[str, Any]]:
-    """The events of one job behind the id `after`, oldest first."""
+    """The events of one job with ids above `after`, oldest first."""
     query = select(events).where(events.c.job_id == job_id, events.c.id > after).order_by(events.c.id).limit(limit)
     return [dict(row._mapping) for row in connection.execute(query).all()]
 
 
 def all_since(connection: Connection, after: int, limit: int, before: float | None = None) -> list[dict[str, Any]]:
-    """Events of all jobs behind the id `after`, oldest first; up to the first that is not older than `before` (Unix
+    """Events of all jobs with ids above `after`, oldest first, up to the first that is not older than `before` (Unix
     seconds)."""
     query = select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
     found = [dict(row._mapping) for row in connection.execute(query).all()]
@@ -43,7 +43,7 @@ def all_since(connection: Connection, after: int, limit: int, before: float | No
 
 
 def newest(connection: Connection) -> int:
-    """The highest id there is, 0 before any."""
+    """The highest id, 0 if there is no event."""
     return connection.execute(select(func.max(events.c.id))).scalar() or 0
 
 

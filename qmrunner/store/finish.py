@@ -1,6 +1,6 @@
-"""How an attempt ends: one verdict, written once, in one commit with whatever follows from it for its job.
+"""The end of an attempt: one verdict, written once, in one commit with its consequences for the job.
 
-Worker, adoption and the judge of leases all end attempts by `end`.
+The worker, adoption and the failure detector all end attempts with `end`.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from qmrunner.store.rows import evidence_json, to_step
 from qmrunner.store.tables import attempts, jobs, reservations, steps, workers
 from qmrunner.store.transitions import move_step
 
-# Statements of every end are built once: building one costs more than executing it on SQLite.
+# Statements of every end are built once: on SQLite building one costs more than executing it.
 _OWNER = select(steps.c.job_id).where(steps.c.id == bindparam("step"))
 _STEP = select(steps).where(steps.c.id == bindparam("step"))
 _GRANTED = select(attempts.c.granted).where(THIS)
-_ASKED = select(jobs.c.cancel_requested).where(jobs.c.id == bindparam("job"))
+_CANCEL_REQUESTED = select(jobs.c.cancel_requested).where(jobs.c.id == bindparam("job"))
 _ENDED = (
     update(attempts)
     .where(THIS)
@@ -55,7 +55,7 @@ _ENDED = (
 _GIVE_BACK = delete(reservations).where(
     reservations.c.step_id == bindparam("step"), reservations.c.attempt == bindparam("attempt")
 )
-# The share of the scratch volume that a step may ask for before the volume itself counts as too small.
+# The share of the scratch volume that a step may request before the volume itself counts as too small.
 _WHOLE = 0.95
 
 
@@ -73,11 +73,11 @@ def end(
     publish: Callable[[Verdict], None] | None = None,
     ended: Callable[[Job, list[Step]], None] | None = None,
 ) -> tuple[int | None, Verdict]:
-    """Decide what becomes of an attempt that has ended, and write it. Returns what `finish` does, and the verdict."""
+    """Decide on an attempt that has ended, and write the verdict. Returns the result of `finish`, and the verdict."""
     row = _hold(connection, step_id)
     verdict = decide(ending, _history(connection, now, row, number, ending), limits)
-    told = publish and partial(publish, verdict)
-    return _write(connection, now, row, number, verdict, usage, planner, content_key, told, ended), verdict
+    on_fence = publish and partial(publish, verdict)
+    return _write(connection, now, row, number, verdict, usage, planner, content_key, on_fence, ended), verdict
 
 
 def finish(
@@ -93,12 +93,12 @@ def finish(
     publish: Callable[[], None] | None = None,
     ended: Callable[[Job, list[Step]], None] | None = None,
 ) -> int | None:
-    """Write a verdict that has been reached already, and let the job go on.
+    """Write a given verdict, and advance the job.
 
-    `content_key` is kept with a success, so that an identical step finds it, and with a step that waits for one.
-    `publish` runs once the fence is passed; `ended` with the job and its steps when this was the job's end.
+    `content_key` is kept with a success, so that an identical step can reuse it, and with a step that waits for an
+    identical one. `publish` is called once the fence is passed; `ended` with the job and its steps if the job ended.
 
-    Returns how many steps are ready now, or None when this attempt has been fenced off: nothing was changed then.
+    Returns how many steps are ready now, or None if this attempt no longer owns its step: then nothing was changed.
     """
     row = _hold(connection, step_id)
     return _write(connection, now, row, number, verdict, usage, planner, content_key, publish, ended)
@@ -138,7 +138,7 @@ def _write(
         publish()
     _record_events(connection, now, row, number, verdict, usage)
     if verdict.move == "requeue" and not _winding_down(connection, row.job_id):
-        return 1  # nothing about the job has changed: no need to ask its workflow
+        return 1  # the job has not changed: its workflow has nothing to plan
     ready = advance(connection, now, row.job_id, planner)
     job = job_store.get(connection, row.job_id)
     if ended is not None and job.state in JOB_FINAL:
@@ -147,8 +147,8 @@ def _write(
 
 
 def _history(connection: Connection, now: float, row: Row[Any], number: int, ending: Ending) -> History:
-    """What `decide` must know. Earlier failures and deaths are read only where they count."""
-    cancel_requested = bool(connection.execute(_ASKED, {"job": row.job_id}).scalar_one())
+    """The input of `decide`. Earlier failures and deaths are read only when they matter."""
+    cancel_requested = bool(connection.execute(_CANCEL_REQUESTED, {"job": row.job_id}).scalar_one())
     if isinstance(ending, Lost):
         return History(cancel_requested, deaths=deaths_since(connection, row.id, now - POISON_WINDOW_S))
     if not isinstance(ending, Finished) or ending.outcome.failure_class != "transient":
@@ -163,7 +163,7 @@ def _history(connection: Connection, now: float, row: Row[Any], number: int, end
 def columns_of(
     verdict: Verdict, now: float, *, worker_id: int | None, retries: int, content_key: str | None
 ) -> dict[str, Any]:
-    """The columns of a step that a verdict sets, but for its state."""
+    """The columns of a step that a verdict sets, except for its state."""
     values: dict[str, Any] = {
         "code": None if verdict.move == "succeed" else verdict.code,
         "failure_class": verdict.failure_class,
@@ -177,19 +177,19 @@ def columns_of(
     if verdict.move == "succeed" or verdict.code == SAME_RUNNING:
         values["content_key"] = content_key
     elif verdict.move != "requeue" or verdict.remedied is not None:
-        values["content_key"] = None  # else the step goes on with the same content, and identical ones wait for it
+        values["content_key"] = None  # else the step resumes with the same content, and identical ones wait for it
     if verdict.move == "succeed":
         values["result"] = dict(verdict.result)
     if verdict.code == SAME_RUNNING:
-        values |= {"code": None, "summary": None, "waits_for": verdict.summary}  # nothing is wrong with the step
+        values |= {"code": None, "summary": None, "waits_for": verdict.summary}  # the step has not failed
     if verdict.remedied is not None:
         values |= {"params": dict(verdict.remedied.params), "demand": asdict(verdict.remedied.demand)}
     return values
 
 
 def _scratch_least_mib(connection: Connection, row: Row[Any], number: int, usage: Mapping[str, Any]) -> int:
-    """What a step needs at least that was stopped for want of scratch: all of the volume is granted once, before the
-    volume is called too small."""
+    """The least scratch for a step that was stopped because scratch ran out. The whole volume is granted once before
+    the volume counts as too small."""
     held = _granted(connection, row.id, number)
     needed = after_stop_mib(held["scratch_mib"], usage.get("peak_scratch_mib") or 0.0)
     offered = _offered(connection, row.worker_id)
@@ -229,7 +229,7 @@ def _granted(connection: Connection, step_id: int, number: int) -> dict[str, int
 
 
 def _winding_down(connection: Connection, job_id: str) -> bool:
-    """Whether some step of the job has ended without success, so that the job may be coming to its end."""
+    """Whether a step of the job has ended without success, so that the job may be about to end."""
     bad = (StepState.FAILED, StepState.CANCELLED, StepState.HELD, StepState.SKIPPED)
     query = select(steps.c.id).where(steps.c.job_id == job_id, steps.c.state.in_(bad)).limit(1)
     return connection.execute(query).first() is not None

@@ -1,4 +1,4 @@
-"""Finding a step that was computed before, or that is being computed."""
+"""Finding an identical step that has succeeded, or is running."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOOKED_AT = 5
 
 
 def computed_before(connection: Connection, content_key: str) -> list[Step]:
-    """Succeeded steps with this content, the newest first; whether their files are still there is not asked here."""
+    """Succeeded steps with this content, newest first; whether their files still exist is not checked."""
     query = (
         select(steps)
         .where(steps.c.content_key == content_key, steps.c.state == StepState.SUCCEEDED)
@@ -25,7 +25,7 @@ def computed_before(connection: Connection, content_key: str) -> list[Step]:
 
 def being_computed(connection: Connection, content_key: str, but: int) -> Step | None:
     """A running step with this content, other than step `but`."""
-    # Not one that is merely claimed: two of them would each wait for the other.
+    # Not a step that is only claimed: two of them would wait for each other.
     same = (steps.c.content_key == content_key) & (steps.c.state == StepState.RUNNING) & (steps.c.id != but)
     row = connection.execute(select(steps).where(same).order_by(steps.c.id).limit(1)).first()
     return None if row is None else to_step(row)

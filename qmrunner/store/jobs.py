@@ -1,4 +1,4 @@
-"""Jobs and their steps, looked up. What changes them: `advance`, `operator_actions`, `claims`, `finish`."""
+"""Queries for jobs and their steps. They are changed by `advance`, `operator_actions`, `claims` and `finish`."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def new_id() -> str:
 
 
 def known(connection: Connection, submission: Submission) -> str | None:
-    """The id of the job that was handed in with this key; None when there is none.
+    """The id of the job that was submitted with this key; None if there is none.
 
-    Raises UsageError `key_in_use` when that was another request, as far as its digest tells.
+    Raises UsageError `key_in_use` if that was another request, by its digest.
     """
     row = connection.execute(select(jobs.c.id, jobs.c.request_digest).where(jobs.c.key == submission.key)).first()
     if row is None:

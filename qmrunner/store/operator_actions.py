@@ -1,4 +1,4 @@
-"""What people do to jobs: cancel, retry, hold, release."""
+"""Actions of operators on jobs: cancel, retry, hold, release."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qmrunner.store.transitions import move_job, move_step
 
 
 def cancel(connection: Connection, now: float, job_id: str) -> Job:
-    """Ask for the end of a job. Waiting steps end now; running ones are stopped by their workers."""
+    """Request the end of a job. Waiting steps end now; running ones are stopped by their workers."""
     locks.hold_job(connection, job_id)
     job = get(connection, job_id)
     _refuse(job, (JobState.QUEUED, JobState.RUNNING, JobState.HELD), "cancel")
@@ -30,9 +30,9 @@ def cancel(connection: Connection, now: float, job_id: str) -> Job:
 
 
 def retry(connection: Connection, now: float, job_id: str, allow_altering: bool = False) -> Job:
-    """Put the unsuccessful steps of a failed or cancelled job back, as they were planned. What succeeded is kept.
+    """Reset the unsuccessful steps of a failed or cancelled job to what was planned. Succeeded steps are kept.
 
-    `allow_altering`: from now on remedies of this job may alter the answer.
+    `allow_altering`: remedies of this job may alter the result from now on.
     """
     locks.hold_job(connection, job_id)
     job = get(connection, job_id)
@@ -42,13 +42,13 @@ def retry(connection: Connection, now: float, job_id: str, allow_altering: bool 
             update(jobs).where(jobs.c.id == job_id).values(params={**job.params, "allow_altering": True})
         )
     known = of_job(connection, job_id)
-    # All that did not succeed is put back, so nothing of it is over.
+    # Every unsuccessful step is reset, so none of these counts as ended.
     states = {step.name: step.state for step in known if step.state is StepState.SUCCEEDED}
     fresh: dict[str, Any] = {"finished_at": None, "code": None, "failure_class": None, "evidence": None}
     fresh |= {"remedy": None, "summary": None, "not_before": None, "retries": 0}
     for step in known:
         if remedies.replaced(step) and any(one.stage == step.stage and one.id != step.id for one in known):
-            continue  # another step does its work
+            continue  # another step replaces it
         params, demand = remedies.undone(step.params, step.demand)
         fresh |= {"params": params, "demand": asdict(demand)}
         if step.state in (StepState.CANCELLED, StepState.SKIPPED) and not may_start(step.after, states):
@@ -64,7 +64,7 @@ def retry(connection: Connection, now: float, job_id: str, allow_altering: bool 
 
 
 def hold(connection: Connection, now: float, job_id: str) -> Job:
-    """Start no more steps of this job. Running ones go on to their end."""
+    """Start no more steps of this job. Running steps run to their end."""
     locks.hold_job(connection, job_id)
     job = get(connection, job_id)
     _refuse(job, (JobState.QUEUED, JobState.RUNNING), "hold")
@@ -74,7 +74,7 @@ def hold(connection: Connection, now: float, job_id: str) -> Job:
 
 
 def release(connection: Connection, now: float, job_id: str) -> Job:
-    """Let a held job go on, its held steps included."""
+    """Resume a held job, including its held steps."""
     locks.hold_job(connection, job_id)
     job = get(connection, job_id)
     _refuse(job, (JobState.HELD,), "release")

@@ -11,9 +11,9 @@ from sqlalchemy import URL, Engine, create_engine, event
 
 from qmrunner.errors import NotReadyError
 
-# A server that is cut off answers nothing, not even with an error: without these a query waits for two hours.
-# Source: libpq's connection parameters. Bytes that nobody acknowledges count from the first second, silence from the
-# first keepalive on.
+# A disconnected server sends no response, not even an error: without these a query waits for two hours.
+# Source: libpq's connection parameters. Unacknowledged bytes count from the first second, silence from the first
+# keepalive.
 _LIVENESS = {
     "keepalives": 1,
     "keepalives_idle": 5,
@@ -22,26 +22,26 @@ _LIVENESS = {
     "tcp_user_timeout": 12000,
     "application_name": "qmrunner",
 }
-# The same the other way round, or the server keeps the locks of a transaction whose client was cut off.
+# The same on the server's side: else the server keeps the locks of a transaction whose client was disconnected.
 _SERVER_LIVENESS = {
     "tcp_keepalives_idle": 5,
     "tcp_keepalives_interval": 2,
     "tcp_keepalives_count": 3,
     "tcp_user_timeout": 12000,
 }
-# Until PostgreSQL has statistics of a table it takes it for tiny, and reading it whole for each row of another one for
-# cheaper than its index: a look at 600 ready steps of a new store took 19 ms instead of 2 (measured with 15.18). The
-# store is small and in memory, where a page out of order costs hardly more than the next one.
+# Without statistics PostgreSQL assumes that a table is tiny and prefers a full scan per row of another table to its
+# index: reading 600 ready steps of a new store took 19 ms instead of 2 (measured with 15.18). The store is small and in
+# memory, where a random page costs hardly more than the next one.
 _PLANS = {"random_page_cost": 1.1}
 _CONNECT_SECONDS = 10.0
 _STATEMENT_SECONDS = 60.0
 _IDLE_SECONDS = 120.0
-# Clocks of computers part by less than a millisecond in that time.
+# Clocks of computers drift apart by less than a millisecond in that time.
 _CLOCK_SECONDS = 60.0
 
 
 def engine(url: URL, busy_seconds: float, connections: int) -> Engine:
-    """`busy_seconds` is how long a statement waits for others' locks, and a thread for one of the `connections`.
+    """`busy_seconds` is how long a statement waits for a lock, and a thread for one of the `connections`.
 
     Every parameter that the URL sets itself is left as it is. Raises NotReadyError when the driver is not installed.
     """
@@ -78,12 +78,12 @@ def engine(url: URL, busy_seconds: float, connections: int) -> Engine:
 
 
 def storable(value: Any) -> Any:
-    """A value as PostgreSQL can hold it: text without the character NUL, which engines do print."""
+    """A value that PostgreSQL can store: text without the character NUL, which engines do print."""
     return value.replace("\0", "\ufffd") if isinstance(value, str) else value
 
 
 def _allow_nul(connection: Any, _record: Any) -> None:
-    """Text is sent as `storable` makes it. Within JSON the character is written out, and kept."""
+    """Send text through `storable`. In JSON the character is escaped, and kept."""
     connection.adapters.register_dumper(str, _dumper())
 
 
@@ -99,7 +99,8 @@ def _dumper() -> Any:
 
 
 class Clock:
-    """The server's time: asked for when a connection is made or taken, carried on by a clock that nobody sets."""
+    """The server's time: read when a connection is made or taken from the pool, then extrapolated by a clock that is
+    never set."""
 
     def __init__(self, engine: Engine) -> None:
         self._asked: float | None = None
@@ -129,5 +130,5 @@ class Clock:
 
 
 def _steady() -> float:
-    """Goes on while the machine sleeps, and no one sets it."""
+    """A clock that runs during suspend and is never set."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,4 +1,4 @@
-"""Which steps are ready, and in which order they are claimed."""
+"""The ready steps, and the order in which they are claimed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
 
 
 def any_ready(connection: Connection, now: float, has: Sequence[str] = ()) -> bool:
-    """Whether a worker with these labels has anything to claim: a cheap look before the write lock is taken."""
+    """Whether a worker with these labels has a step to claim: a cheap check before the write lock is taken."""
     return connection.execute(_first(tuple(has)), _at(now)).first() is not None
 
 
 def best(connection: Connection, now: float, has: Sequence[str] = ()) -> list[Step]:
-    """The steps that a worker with these labels may claim, the best first; as many as a claim looks at."""
+    """The steps that a worker with these labels may claim, the best first; as many as one claim considers."""
     return [to_step(row) for row in connection.execute(_best(tuple(has)), _at(now))]
 
 
@@ -43,7 +43,7 @@ def next_ready_at(connection: Connection, now: float) -> float | None:
     return connection.execute(query).scalar()
 
 
-# Built once for each set of labels: a worker asks at every turn, and building costs more than the answer on SQLite.
+# Built once for each set of labels: every claim runs it, and on SQLite building costs more than executing.
 @cache
 def _first(has: tuple[str, ...]) -> Select[Any]:
     return _claimable(select(steps.c.id), has).limit(1)
@@ -51,18 +51,19 @@ def _first(has: tuple[str, ...]) -> Select[Any]:
 
 @cache
 def _best(has: tuple[str, ...]) -> Select[Any]:
-    # Sorted by the keys alone: whole rows are wide, and all that are ready would go through the sort.
+    # Only the keys are sorted: rows are wide, and all ready ones go through the sort.
     first = _in_order(_claimable(select(steps.c.id), has)).limit(_CANDIDATES).subquery("first")
     return select(steps).join(first, first.c.id == steps.c.id).order_by(*(key for key in first.c if key.name != "id"))
 
 
 def _at(now: float) -> dict[str, float]:
-    # Further away than any retry delay: the clock was stepped back since.
+    # Later than any retry delay allows: the clock was stepped back since.
     return {"now": now, "too_far": now + 2 * RETRY_DELAY_CAP_S}
 
 
 def _claimable(query: Select[Any], has: Sequence[str] | None) -> Select[Any]:
-    """Ready steps that a worker with these labels may take; with None those of all workers. Asked with `_at`."""
+    """Ready steps that a worker with these labels may take; with None, any worker. Executed with the parameters of
+    `_at`."""
     return query.join(jobs, jobs.c.id == steps.c.job_id).where(
         steps.c.state == StepState.READY,
         jobs.c.state.in_(_UNFINISHED),
@@ -72,21 +73,21 @@ def _claimable(query: Select[Any], has: Sequence[str] | None) -> Select[Any]:
             steps.c.not_before <= bindparam("now"),
             steps.c.not_before > bindparam("too_far"),
         ),
-        or_(steps.c.content_key.is_(None), ~_same_in_hand()),
+        or_(steps.c.content_key.is_(None), ~_same_is_live()),
         *(() if has is None else (_met_by(has),)),
     )
 
 
-def _same_in_hand() -> ColumnElement[bool]:
-    """Whether somebody is at a step with the same content. A ready step has its content noted once it
-    waited or was begun."""
+def _same_is_live() -> ColumnElement[bool]:
+    """Whether a step with the same content is claimed or running. A ready step has its content recorded if it has
+    waited for such a step or was started before."""
     other = steps.alias("other")
-    in_hand = other.c.state.in_((StepState.CLAIMED, StepState.RUNNING))
-    return exists().where(other.c.content_key == steps.c.content_key, in_hand)
+    live = other.c.state.in_((StepState.CLAIMED, StepState.RUNNING))
+    return exists().where(other.c.content_key == steps.c.content_key, live)
 
 
 def _met_by(has: Sequence[str]) -> ColumnElement[bool]:
-    """Whether nothing is left of what the job requires once these labels are taken out of it."""
+    """Whether no required label is left once these labels are removed from the job's."""
     left: ColumnElement[str] = func.coalesce(jobs.c.requires, "")
     for label in has:
         left = func.replace(left, labels.stored([label]), "")
@@ -94,12 +95,12 @@ def _met_by(has: Sequence[str]) -> ColumnElement[bool]:
 
 
 def _in_order(query: Select[Any]) -> Select[Any]:
-    """Priority; then what was passed over too often; then whoever holds fewest cores; then the order of submission.
+    """Order by priority; steps skipped too often; the user with the fewest cores; the order of submission.
 
-    These keys are columns of the answer, too.
+    The keys are columns of the result, too.
     """
     held = reservations.join(steps, steps.c.id == reservations.c.step_id).join(jobs, jobs.c.id == steps.c.job_id)
-    owner = func.coalesce(jobs.c.owner, "")  # jobs whose owner is not known share as one
+    owner = func.coalesce(jobs.c.owner, "")  # jobs without a known owner count as one user's
     cores = select(owner.label("owner"), func.sum(reservations.c.cores).label("cores")).select_from(held)
     share = cores.group_by(owner).subquery("share")
     keys = (

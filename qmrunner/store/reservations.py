@@ -1,4 +1,4 @@
-"""What the live reservations of a machine leave, and which of them may grow."""
+"""What the live reservations of a machine leave free, and how they grow."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from qmrunner.store.tables import attempts, reservations, workers
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """`now` with what runs, `idle` once it has ended: what others' files take is missing from both."""
+    """Free resources `now`, and once all attempts have ended (`idle`). Space used by other programs is in neither."""
 
     now: Free
     idle: Free
 
 
 def left_of(connection: Connection, worker_id: int, capacity: Capacity, free_space: FreeSpace) -> Left:
-    """What may be handed out by this worker. Scratch and shared memory are counted over all workers of the volume."""
+    """What this worker may grant. Scratch and shared memory are counted over all workers of the volume."""
     rows = _rows(connection, worker_id, capacity)
     own = [row for row in rows if row.worker_id == worker_id]
-    # By their numbers: comparing rows with rows took a second of a claim among a thousand.
+    # Rows are compared by number: comparing whole rows took a second per claim with a thousand reservations.
     scratch = [
         use(row, "scratch")
         for row in rows
@@ -51,19 +51,19 @@ def left_of(connection: Connection, worker_id: int, capacity: Capacity, free_spa
 
 
 def _once_idle(total_mib: int | None, uses: list[Use], really_free_mib: int | None) -> int | None:
-    """What is free once these attempts have ended, and others' files are as they are."""
-    given_back = sum(use.used_mib for use in uses)
-    return left_mib(total_mib, [], None if really_free_mib is None else int(really_free_mib + given_back))
+    """What will be free once these attempts have ended, if the files of other programs stay."""
+    released = sum(use.used_mib for use in uses)
+    return left_mib(total_mib, [], None if really_free_mib is None else int(really_free_mib + released))
 
 
 def use(row: Row[Any], what: str) -> Use:
     """From a row of reservations with the attempt's `usage`: of `scratch` or `shm`."""
-    seen = row.usage.get(f"{what}_mib")
-    return Use(getattr(row, f"{what}_mib"), 0.0 if seen is None else float(seen))
+    used = row.usage.get(f"{what}_mib")
+    return Use(getattr(row, f"{what}_mib"), 0.0 if used is None else float(used))
 
 
 def lock(connection: Connection, worker_id: int, capacity: Capacity) -> None:
-    """Keep two threads, or two workers of one volume, from handing out the same; SQLite has one writer anyway."""
+    """Prevent two threads, or two workers of one volume, from granting the same space. SQLite has one writer anyway."""
     if connection.dialect.name == "sqlite":
         return
     query = select(workers.c.id).where(_sharing(worker_id, capacity), workers.c.state.in_(("active", "draining")))
@@ -94,7 +94,7 @@ def _rows(connection: Connection, worker_id: int, capacity: Capacity) -> list[Ro
 
 
 def by_worker(connection: Connection) -> dict[int, Grant]:
-    """What the live attempts of each worker hold together."""
+    """The sum of the live reservations of each worker."""
     held = reservations.c
     columns = [func.sum(column) for column in (held.cores, held.memory_mib, held.scratch_mib, held.shm_mib)]
     query = select(held.worker_id, *columns).group_by(held.worker_id)
@@ -111,9 +111,9 @@ def grow(
     capacity: Capacity,
     free_space: FreeSpace,
 ) -> int | None:
-    """Raise the scratch reservation of a live attempt to what it wants, or to as much of that as is free.
+    """Raise the scratch reservation of a live attempt to `scratch_mib`, or as far as space is free.
 
-    Returns the new reservation, or None when there is nothing to be had or the attempt has been fenced off.
+    Returns the new reservation, or None if no space is free or the attempt no longer owns its step.
     """
     lock(connection, worker_id, capacity)
     mine = (reservations.c.step_id == step_id) & (reservations.c.attempt == number)

@@ -1,4 +1,4 @@
-"""From rows to the values of `qmrunner.model`, and back."""
+"""Conversion of rows to the values of `qmrunner.model`, and back."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The schema's version: created on first use, refused when it is older or newer than this program.
 
-Alembic is imported only to change the schema: it costs 0.3 s, and looking at the version needs one SELECT.
+Alembic is imported only to change the schema: the import costs 0.3 s, and reading the version needs one SELECT.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _config() -> Config:
 
 
 def _alone(connection: Connection) -> None:
-    """On a server: until this transaction ends nobody else changes the schema, however long it takes."""
+    """On a server: no other process changes the schema until this transaction ends, however long it takes."""
     if connection.dialect.name != "sqlite":
         for statement in ("SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"):
             connection.execute(text(statement))

@@ -1,7 +1,7 @@
 """Connections to the store. A write transaction on SQLite is always BEGIN IMMEDIATE.
 
-A deferred BEGIN that upgrades to a write fails at once with "database is locked" whatever the time-out says (783 of
-3,600 updates measured); IMMEDIATE waits its turn. WAL with synchronous=FULL: what was committed survives power loss.
+A deferred BEGIN that upgrades to a write fails at once with "database is locked", whatever the time-out (783 of 3,600
+updates measured); IMMEDIATE waits for the lock. WAL with synchronous=FULL: committed data survives a power loss.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ from qmrunner.store.sqlite_filesystems import refuse_unsafe
 
 
 class StoreUnavailable(NotReadyError):
-    """The store does not answer now: locked for too long, gone, or its disk is full. Try again later."""
+    """The store is not available now: locked for too long, unreachable, or its disk is full. Retry later."""
 
 
 class Store:
     """One database, shared by the threads of one process. Never used across a fork.
 
-    `connections` is how many threads may be in it at once, on a server; `busy_seconds` how long one waits for another.
+    `connections` is how many threads may use a server at the same time, `busy_seconds` how long a thread waits for a
+    lock.
     """
 
     def __init__(self, url: str, *, busy_seconds: float = 30.0, create: bool = True, connections: int = 5) -> None:
         self._parsed = _parse(url)
-        self.url = self._parsed.render_as_string(hide_password=True)  # for people
+        self.url = self._parsed.render_as_string(hide_password=True)  # without the password
         self.is_sqlite = self._parsed.get_backend_name() == "sqlite"
         self.path: Path | None = None
         self._inode: int | None = None
@@ -55,7 +56,7 @@ class Store:
         self._reader = self.engine.execution_options(qmrunner_read=True, **snapshot)
 
     def _before_connect(self, *_: Any) -> None:
-        """A new connection to a replaced file would write the old one's WAL into it."""
+        """Check first: a new connection to a replaced file would write the old file's WAL into it."""
         self.check_file()
 
     def _check_sqlite(self, create: bool) -> None:
@@ -70,7 +71,7 @@ class Store:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A write transaction: all of it is durable when the block ends, or none of it happened."""
+        """A write transaction: durable when the block ends without an exception, else rolled back."""
         with _translated(self), self.engine.begin() as connection:
             yield connection
 
@@ -85,15 +86,15 @@ class Store:
         return time.time() if self._clock is None else self._clock.now()
 
     def check_file(self) -> None:
-        """Raises NotReadyError when the database file was deleted or replaced under us: what we write is lost then."""
+        """Raise NotReadyError if the database file was deleted or replaced while open: writes would be lost."""
         if self.path is None:
             return
         try:
             inode = os.stat(self.path).st_ino
         except OSError:
-            inode = None  # not there, or out of reach: SQLite says which
+            inode = None  # missing or unreachable: the error of SQLite tells them apart
         if self._inode is None:
-            self._inode = inode  # not there before the first connection makes it
+            self._inode = inode  # None until the first connection creates the file
         elif inode != self._inode:
             raise NotReadyError(
                 "store_replaced",
@@ -106,7 +107,7 @@ class Store:
 
 
 def file_of(url: str) -> Path | None:
-    """The file of a SQLite store, None for a server. Raises QmrunnerError for what is no URL or names no file."""
+    """The file of a SQLite store, None for a server. Raises QmrunnerError if it is not a URL or names no file."""
     parsed = _parse(url)
     return _file(parsed) if parsed.get_backend_name() == "sqlite" else None
 
@@ -123,7 +124,7 @@ def _parse(url: str) -> URL:
         if parsed.get_backend_name() in ("sqlite", "postgresql"):
             return parsed
     except (exc.ArgumentError, ValueError):
-        pass  # what the parser says of it may be a piece of the password
+        pass  # the parser's message may contain a piece of the password
     raise _wrong_url("QMRUNNER_STORE_URL is not a database URL")
 
 
@@ -139,16 +140,16 @@ def _translated(store: Store) -> Iterator[None]:
     except exc.TimeoutError as error:
         raise StoreUnavailable(
             "store_unavailable",
-            "all connections to the store are in use, and none came free in time",
+            "all connections to the store are in use, and none became free in time",
             evidence=str(error).splitlines()[0],
-            remedy="look at what the database server is doing; what waits for it goes on by itself",
+            remedy="check the load of the database server; waiting work resumes by itself",
         ) from error
     except exc.DatabaseError as error:
         text = str(error.orig)
         if "malformed" in text or "not a database" in text:
             raise NotReadyError(
                 "store_corrupt",
-                f"the store is damaged and was left as it is: {store.path or store.url}",
+                f"the store is damaged and was not changed: {store.path or store.url}",
                 evidence=text,
                 remedy="stop the daemon, keep a copy of the file, and restore a backup or run `sqlite3 FILE .recover`",
             ) from error
@@ -176,7 +177,7 @@ def _unavailable_remedy(text: str, store: Store) -> str:
 
 def _configure_sqlite(busy_seconds: float, connection: Any, _record: Any) -> None:
     assert isinstance(connection, sqlite3.Connection)
-    connection.isolation_level = None  # transactions are ours to begin
+    connection.isolation_level = None  # `_begin_sqlite` begins transactions
     cursor = connection.cursor()
     _turn_on_wal(cursor, time.monotonic() + busy_seconds)
     cursor.execute("PRAGMA synchronous=FULL")
@@ -185,7 +186,7 @@ def _configure_sqlite(busy_seconds: float, connection: Any, _record: Any) -> Non
 
 
 def _turn_on_wal(cursor: sqlite3.Cursor, deadline: float) -> None:
-    """Of several first connections to a new file SQLite lets one convert it and refuses the others without waiting."""
+    """Retries: of several first connections to a new file SQLite lets one convert it and refuses the others at once."""
     while True:
         try:
             cursor.execute("PRAGMA journal_mode=WAL")

@@ -1,4 +1,5 @@
-"""Where a SQLite file may live. WAL needs shared memory between its users and honest locks: one kernel, local disk.
+"""Filesystems that are safe for a SQLite file. WAL needs memory shared by its users and working locks: one kernel, a
+local disk.
 
 Network and shared-folder filesystems are refused from `/proc/self/mountinfo`, before the file is opened: on some of
 them the damage is silent (facts measured on virtiofs: malformed within a minute, no error raised).
@@ -35,7 +36,7 @@ UNSAFE = (
     "gfs2",
 )
 VOLATILE = ("overlay", "tmpfs", "ramfs", "aufs")
-# FUSE as a block-device driver of this kernel, not a share.
+# FUSE as a driver of a local block device, not a network share.
 LOCAL_FUSE = ("fuseblk",)
 
 
@@ -55,19 +56,19 @@ def mount_of(path: Path, mountinfo: str) -> Mount | None:
     found = (_parse(line) for line in mountinfo.split("\n"))
     mounts = {mount.number: mount for mount in found if mount and path.is_relative_to(mount.point)}
     tops = [mount for mount in mounts.values() if mount.parent not in mounts]
-    here = max(reversed(tops), key=lambda mount: len(mount.point), default=None)
-    while here is not None:
-        below = [mount for mount in mounts.values() if mount.parent == here.number != mount.number]
+    nearest = max(reversed(tops), key=lambda mount: len(mount.point), default=None)
+    while nearest is not None:
+        below = [mount for mount in mounts.values() if mount.parent == nearest.number != mount.number]
         if not below:
             break
-        del mounts[here.number]
-        # Where two lie on the same folder of the same parent, the later line covers the earlier.
-        here = min(reversed(below), key=lambda mount: len(mount.point))
-    return here
+        del mounts[nearest.number]
+        # If two mounts have the same folder and parent, the later line hides the earlier.
+        nearest = min(reversed(below), key=lambda mount: len(mount.point))
+    return nearest
 
 
 def refuse_unsafe(path: Path, mountinfo: str | None = None) -> Mount | None:
-    """The mount of a database file. Raises NotReadyError when SQLite cannot be trusted there."""
+    """The mount of a database file. Raises NotReadyError if SQLite is not safe there."""
     if mountinfo is None:
         mountinfo = os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
     mount = mount_of(Path(os.path.realpath(path)), mountinfo)

@@ -1,4 +1,4 @@
-"""What earlier attempts tell about the next ones of their stage: how long they take, and what more cores bring."""
+"""Durations and speed-ups of the next steps of a stage, estimated from earlier attempts."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from qmrunner.model.packing import Free
 from qmrunner.model.states import ATTEMPT_LIVE, AttemptState
 from qmrunner.store.tables import attempts, steps
 
-# Nothing of the stage has ended yet: all that runs has only just begun, whatever the unit.
+# Used while no step of the stage has ended: then only the ratio of times matters.
 _UNKNOWN_S = 86400.0
-_LOOKED_AT = 200
+_ATTEMPTS_READ = 200
 _ALIKE = 0.2
 
 
 def cores_wanted(connection: Connection, now: float, worker_id: int, ready: Sequence[Step], free: Free) -> int | None:
-    """How many cores the next of the `ready` steps had better get, 0 to wait for more; None where this says nothing.
+    """The best number of cores for the next of the `ready` steps, 0 to wait for more; None without a preference.
 
-    It speaks only when all ready steps are of one stage: then nobody else is kept waiting.
+    There is one only if all ready steps belong to one stage: then no other step is delayed.
     """
-    if not ready or ready[0].demand.cores_max < 2 or len({(one.job_id, one.stage) for one in ready}) > 1:
+    if not ready or ready[0].demand.cores_max < 2 or len({(step.job_id, step.stage) for step in ready}) > 1:
         return None
     first = ready[0]
     if free.slots < 1 or free.cores < first.demand.cores_min:
-        return None  # it could not start anyway, for another reason than this
+        return None  # it cannot start now anyway
     speedup = curve(connection, first)
     done = [_seconds(row) * speedup(row.granted["cores"]) for row in _ended(connection, first.job_id, first.stage)]
     one_core_s = sum(done) / len(done) if done else _UNKNOWN_S
@@ -52,9 +52,9 @@ def curve(connection: Connection, like: Step) -> Speedup:
 
 
 def expected_s(connection: Connection, like: Step, cores: int) -> float | None:
-    """How long whole steps of this kind and size took at most, on so many cores; None where that is not known.
+    """The longest duration of whole steps of this kind and size on so many cores; None if unknown.
 
-    It is not for decks of a user's own, of which nobody knows the size.
+    It is unknown for a user's own input, whose size is unknown.
     """
     if not like.params.get("atoms"):
         return None
@@ -66,7 +66,7 @@ def expected_s(connection: Connection, like: Step, cores: int) -> float | None:
 
 def _alike(connection: Connection, like: Step) -> list[Row[Any]]:
     """Newest first: attempts at steps of this engine, task, basis and user's arguments, of about as many atoms, that
-    ran undisturbed."""
+    ran without interruption."""
     atoms = len(like.params.get("atoms") or ())
     query = (
         select(attempts.c.granted, attempts.c.started_at, attempts.c.finished_at, steps.c.params, steps.c.result)
@@ -74,13 +74,13 @@ def _alike(connection: Connection, like: Step) -> list[Row[Any]]:
         .where(
             steps.c.engine == like.engine,
             steps.c.task == like.task,
-            # Begun once and ended: no time of a part, and nothing that was taken over.
+            # One attempt from start to end: no partial time, and no reused result.
             steps.c.attempt == 1,
             attempts.c.state == AttemptState.SUCCEEDED,
             attempts.c.started_at.is_not(None),
         )
         .order_by(attempts.c.step_id.desc())
-        .limit(_LOOKED_AT)
+        .limit(_ATTEMPTS_READ)
     )
     return [
         row

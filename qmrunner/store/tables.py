@@ -34,7 +34,7 @@ metadata = MetaData(
 
 
 class WorkerColumns(TypedColumns):
-    """One `qmrunner run`. `beat` only grows; who judges a worker watches it on a clock of their own."""
+    """One `qmrunner run`. `beat` only grows; the failure detectors of other workers watch it on their own clocks."""
 
     id: Column[int] = Column(Integer, primary_key=True)
     name: Column[str] = Column(String(200), nullable=False)
@@ -45,7 +45,9 @@ class WorkerColumns(TypedColumns):
     start_ticks: Column[int] = Column(BigInteger, nullable=False)
     consumer_pid: Column[int | None] = Column(Integer)
     state: Column[str] = Column(String(16), nullable=False)  # active, draining, stopped, dead
-    home_id: Column[str] = Column(String(40), nullable=False)  # who holds that home's lock succeeds all before
+    home_id: Column[str] = Column(
+        String(40), nullable=False
+    )  # its lock holder succeeds all earlier workers
     home: Column[str] = Column(String(1000), nullable=False)
     slots: Column[int] = Column(Integer, nullable=False)
     cores: Column[int] = Column(Integer, nullable=False)
@@ -114,12 +116,14 @@ class StepColumns(TypedColumns):
     remedy: Column[str | None] = Column(String)
     summary: Column[str | None] = Column(String)
     result: Column[Any] = Column(JSON, nullable=False)
-    passed_over: Column[int] = Column(Integer, nullable=False, server_default="0")  # how often a later one went ahead
-    waits_for: Column[str | None] = Column(String)  # what a ready step lacked when a worker last looked
+    passed_over: Column[int] = Column(
+        Integer, nullable=False, server_default="0"
+    )  # times a later step started first
+    waits_for: Column[str | None] = Column(String)  # what a ready step lacked at the last claim by a worker
     created_at: Column[float] = Column(Float, nullable=False)
     started_at: Column[float | None] = Column(Float)
     finished_at: Column[float | None] = Column(Float)
-    # Hash of all that decides the result: of a succeeded step, a running one, and a ready one that waited or was begun.
+    # Hash of all that decides the result: of a succeeded, a running, and a ready step that waited or was started.
     content_key: Column[str | None] = Column(String(64))
 
 
@@ -134,7 +138,7 @@ steps = Table(
 
 
 class AttemptColumns(TypedColumns):
-    """One try at a step. `marker` is the value of QMRUNNER_ATTEMPT in its processes."""
+    """One attempt at a step. `marker` is the value of QMRUNNER_ATTEMPT in its processes."""
 
     step_id: Column[int] = Column(Integer, ForeignKey("steps.id"), primary_key=True)
     number: Column[int] = Column(Integer, primary_key=True)
@@ -168,7 +172,7 @@ attempts = Table(
 
 
 class ReservationColumns(TypedColumns):
-    """What a live attempt holds of its machine. Gone in the commit that ends the attempt."""
+    """What a live attempt reserves of its machine. Deleted in the commit that ends the attempt."""
 
     step_id: Column[int] = Column(Integer, ForeignKey("steps.id"), primary_key=True)
     attempt: Column[int] = Column(Integer, primary_key=True)
@@ -183,7 +187,7 @@ reservations = Table("reservations", metadata, ReservationColumns, Index(None, "
 
 
 class PeakColumns(TypedColumns):
-    """What successful attempts used at most, over what their engine's rule had asked for."""
+    """Peak usage of successful attempts, as a ratio to the figures of their engine's rule."""
 
     id: Column[int] = Column(Integer, primary_key=True)
     kind: Column[str] = Column(String(200), nullable=False)  # engine, task, method and size class
@@ -196,12 +200,12 @@ peaks = Table("peaks", metadata, PeakColumns, Index(None, "kind", "id"))
 
 
 class ArtifactColumns(TypedColumns):
-    """A file of a job and what it holds, for machines that do not have it. Empty without QMRUNNER_ARTIFACTS."""
+    """A file of a job and its content, for machines that do not have it. Empty without QMRUNNER_ARTIFACTS."""
 
     job_id: Column[str] = Column(String(32), ForeignKey("jobs.id"), primary_key=True)
     place: Column[str] = Column(String(16), primary_key=True)  # job, checkpoint, log
     path: Column[str] = Column(String(500), primary_key=True)
-    step: Column[str] = Column(String(100), nullable=False)  # "" for what is the whole job's
+    step: Column[str] = Column(String(100), nullable=False)  # "" for files of the whole job
     attempt: Column[int] = Column(Integer, nullable=False)
     sha256: Column[str] = Column(String(64), nullable=False)
     bytes: Column[int] = Column(BigInteger, nullable=False)
@@ -212,7 +216,7 @@ artifacts = Table("artifacts", metadata, ArtifactColumns, Index(None, "sha256"),
 
 
 class EventColumns(TypedColumns):
-    """Append-only history: who moved what, when, and why."""
+    """Append-only history of all moves, with time and reason."""
 
     id: Column[int] = Column(Integer, primary_key=True)
     at: Column[float] = Column(Float, nullable=False)
@@ -228,7 +232,7 @@ events = Table("events", metadata, EventColumns, Index(None, "job_id"))
 
 
 class TokenColumns(TypedColumns):
-    """Who may use the HTTP API. `digest` is the SHA-256 of the secret, which is kept nowhere."""
+    """Tokens for the HTTP API. `digest` is the SHA-256 of the secret; the secret itself is not stored."""
 
     name: Column[str] = Column(String(64), primary_key=True)
     scope: Column[str] = Column(String(8), nullable=False)  # read, write, admin

@@ -1,6 +1,6 @@
-"""Tokens of the HTTP API: random secrets of 256 bits, of which the store knows the hash only.
+"""Tokens of the HTTP API: random secrets of 256 bits, of which only the hash is stored.
 
-A plain SHA-256 is right for secrets that nobody can guess; slow hashes are for passwords.
+A plain SHA-256 suffices for secrets that cannot be guessed; slow hashes are for passwords.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qmrunner.store.tables import tokens
 
 SCOPES = ("read", "write", "admin")  # each includes the ones before it
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_PREFIX = "qmr_"  # so that scanners for leaked secrets can know one
+_PREFIX = "qmr_"  # so that scanners for leaked secrets recognise it
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Token:
 
 
 def add(connection: Connection, now: float, name: str, scope: str) -> str:
-    """A new token. Returns its secret, which cannot be had again.
+    """A new token. Returns its secret, which cannot be read again.
 
     Raises UsageError `bad_token_name`, `unknown_scope`, `token_exists`.
     """
@@ -65,7 +65,7 @@ def unknown(name: str) -> NotFoundError:
 
 
 def find(connection: Connection, secret: str) -> Token | None:
-    """The token with this secret; None when there is none, or none any more."""
+    """The token with this secret; None if it does not exist or was revoked."""
     digest = _digest(secret)
     row = connection.execute(select(tokens).where(tokens.c.digest == digest)).first()
     if row is None or not hmac.compare_digest(row.digest, digest):
@@ -84,7 +84,7 @@ def listing(connection: Connection) -> list[Token]:
 
 
 def revoke(connection: Connection, now: float, name: str) -> None:
-    """From now on its secret opens nothing. Raises NotFoundError `token_unknown`."""
+    """Revoke a token immediately. Raises NotFoundError `token_unknown`."""
     if connection.execute(delete(tokens).where(tokens.c.name == name)).rowcount == 0:
         raise unknown(name)
     events.append(connection, now, "token_revoked", name=name)

@@ -1,6 +1,6 @@
 """One guarded UPDATE per move.
 
-Zero rows changed is an answer: somebody else was first, or the attempt was fenced off.
+Zero changed rows mean: another process was first, or the attempt no longer owns the step.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from qmrunner.store.tables import jobs, steps
 
 
 def move_job(connection: Connection, now: float, job_id: str, move: str, **values: Any) -> bool:
-    """Whether the job was in a state that `move` leads out of, and is now where it leads to."""
+    """Make the move if the job is in a state that allows it. Returns whether it was made."""
     sources, target = JOB_MOVES[move]
     if target in JOB_FINAL:
         values.setdefault("finished_at", now)
@@ -29,7 +29,7 @@ def move_step(
     connection: Connection, now: float, step_id: int, move: str, *, fence: int | None = None, **values: Any
 ) -> bool:
     """Like `move_job` for a step; with `fence`, only while that attempt is the newest and, unless this is the claim
-    itself, still has the step in hand: a requeued step keeps the number of the attempt that let go of it.
+    itself, still owns the step: a requeued step keeps the number of its last attempt.
     """
     if STEP_MOVES[move][1] in STEP_FINAL:
         values.setdefault("finished_at", now)
@@ -38,7 +38,7 @@ def move_step(
     return connection.execute(statement, {"step": step_id, "fence": fence, **given}).rowcount == 1
 
 
-@cache  # few moves set few sets of columns, and building this costs more than executing it on SQLite
+@cache  # there are few combinations, and on SQLite building the statement costs more than executing it
 def _step_move(move: str, fenced: bool, names: tuple[str, ...]) -> Update:
     sources, target = STEP_MOVES[move]
     if fenced and move != "claim":

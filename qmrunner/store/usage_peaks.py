@@ -16,8 +16,8 @@ from qmrunner.store.tables import peaks
 def record(
     connection: Connection, step: Step, cores: int, usage: Mapping[str, Any], offered: Capacity | None = None
 ) -> None:
-    """Keep what a successful attempt with `cores` used on a worker that `offered` so much; the oldest of its kind
-    beyond `KEPT` goes."""
+    """Record the peaks of a successful attempt with `cores` on a worker that `offered` so much. The oldest of its kind
+    beyond `KEPT` are deleted."""
     kind = kind_of(step.engine, step.task, step.params)
     ratios = ratios_of(step.demand, cores, usage, offered)
     if kind is None or ratios is None:
@@ -31,7 +31,7 @@ def record(
 
 
 def seen(connection: Connection, kinds: Iterable[str | None]) -> dict[str, list[Ratios]]:
-    """What was measured of each kind, newest first."""
+    """The measurements of each kind, newest first."""
     found: dict[str, list[Ratios]] = {}
     for kind in sorted({kind for kind in kinds if kind is not None}):
         query = select(peaks).where(peaks.c.kind == kind).order_by(peaks.c.id.desc()).limit(KEPT)
@@ -40,7 +40,7 @@ def seen(connection: Connection, kinds: Iterable[str | None]) -> dict[str, list[
 
 
 def demands(connection: Connection, steps: Iterable[Step]) -> dict[int, Demand]:
-    """What to reserve for each step (by id): its rule, corrected by what attempts of its kind used."""
+    """What to reserve for each step (by id): its rule, corrected by measured peaks of its kind."""
     kinds = {step.id: (kind_of(step.engine, step.task, step.params), step) for step in steps}
     known = seen(connection, (kind for kind, _ in kinds.values()))
     return {

@@ -1,4 +1,4 @@
-"""Workers: registration, the beat, and what each of them has in hand."""
+"""Workers: registration, heartbeats, and their live attempts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qmrunner.store import events
 from qmrunner.store.rows import to_attempt
 from qmrunner.store.tables import attempts, control, jobs, reservations, steps, workers
 
-# Statements of every beat and look are built once: building one costs more than executing it on SQLite.
+# Statements of every heartbeat are built once: on SQLite building one costs more than executing it.
 _BEAT = (
     update(workers)
     .where(workers.c.id == bindparam("worker"), workers.c.state != "dead")
@@ -39,7 +39,7 @@ _LIVE_OF = (
     .where(attempts.c.state.in_(ATTEMPT_LIVE), attempts.c.worker_id.in_(bindparam("workers", expanding=True)))
     .order_by(attempts.c.step_id)
 )
-# Spelled out: an IN with many rows of parameters is refused by SQLAlchemy.
+# Written as OR: SQLAlchemy refuses an IN together with many rows of parameters.
 _LIVE = or_(*(attempts.c.state == state for state in sorted(ATTEMPT_LIVE)))
 _SAVE = update(attempts).where(attempts.c.step_id == bindparam("s"), attempts.c.number == bindparam("n"), _LIVE)
 _SAVE_USAGE = _SAVE.values(usage=bindparam("u"))
@@ -58,7 +58,7 @@ def register(
     capacity: Capacity,
     version: str,
 ) -> int:
-    """A new worker row, active. `identity` is (boot_id, pid_ns, pid, start_ticks) of the supervisor."""
+    """Insert an active worker. `identity` is (boot_id, pid_ns, pid, start_ticks) of the supervisor."""
     result = connection.execute(
         workers.insert().values(
             name=name,
@@ -80,17 +80,17 @@ def register(
 
 
 def set_capacity(connection: Connection, worker_id: int, capacity: Capacity) -> None:
-    """The machine has changed: a volume was mounted or grew, a limit was moved."""
+    """Record a changed capacity: a volume was mounted or grew, a limit was changed."""
     connection.execute(update(workers).where(workers.c.id == worker_id).values(**asdict(capacity)))
 
 
 def beat(connection: Connection, now: float, worker_id: int, consumer_pid: int | None) -> bool:
-    """One more sign of life for the worker and all its attempts. False: it has been declared dead."""
+    """Write a heartbeat for the worker and all its attempts. False: the worker has been declared dead."""
     return connection.execute(_BEAT, {"worker": worker_id, "at": now, "consumer": consumer_pid}).rowcount == 1
 
 
 def consumer_died(connection: Connection, now: float, worker_id: int, status: int | None) -> None:
-    """The worker is without a consumer until the next one beats."""
+    """Record that the consumer process died. The next one registers with its first heartbeat."""
     connection.execute(update(workers).where(workers.c.id == worker_id).values(consumer_pid=None))
     events.append(connection, now, "consumer_died", worker_id=worker_id, exit=status)
 
@@ -100,7 +100,7 @@ def set_state(connection: Connection, worker_id: int, state: str) -> None:
 
 
 def of_home(connection: Connection, home_id: str, *, but: int) -> list[int]:
-    """Earlier workers of this home that are not known to have ended, or that ended with attempts in hand."""
+    """Earlier workers of this home that have not ended, or that ended with live attempts."""
     query = select(workers.c.id).where(
         workers.c.home_id == home_id,
         workers.c.id != but,
@@ -110,13 +110,14 @@ def of_home(connection: Connection, home_id: str, *, but: int) -> list[int]:
 
 
 def retire(connection: Connection, worker_id: int, now: float) -> None:
-    """A worker whose home has a new owner is dead: it will find its beat refused."""
+    """Mark a worker dead because another worker owns its home now. Its next heartbeat is refused."""
     connection.execute(update(workers).where(workers.c.id == worker_id).values(state="dead"))
     events.append(connection, now, "worker_dead", worker_id=worker_id)
 
 
 def declare_lost(connection: Connection, now: float, worker_id: int, beat: int) -> bool:
-    """Declare a worker dead whose beat is still what its judge saw. False: it has beaten since, or is dead already."""
+    """Declare a worker dead if its beat is still the observed one. False: it has changed, or the worker is dead
+    already."""
     statement = (
         update(workers)
         .where(workers.c.id == worker_id, workers.c.beat == beat, workers.c.state.in_(("active", "draining")))
@@ -129,7 +130,7 @@ def declare_lost(connection: Connection, now: float, worker_id: int, beat: int) 
 
 
 def dead_with_attempts(connection: Connection) -> list[int]:
-    """Workers that were declared dead and whose attempts nobody has released yet: their judge may have died then."""
+    """Dead workers with live attempts: the process that declared them dead may have died before it released those."""
     return [row.id for row in connection.execute(_DEAD_WITH_ATTEMPTS)]
 
 
@@ -144,7 +145,7 @@ def set_drain(connection: Connection, now: float, home_id: str, draining: bool) 
 
 
 def set_paused(connection: Connection, now: float, paused: bool) -> None:
-    """Let no worker of this store start anything new, or let them again."""
+    """Stop all workers of this store from starting steps, or allow it again."""
     connection.execute(delete(control).where(control.c.name == "paused"))
     connection.execute(control.insert().values(name="paused", value="yes" if paused else "no"))
     events.append(connection, now, "paused" if paused else "resumed")
@@ -167,21 +168,21 @@ def save_progress(connection: Connection, now: float, rows: Sequence[tuple[int, 
 
 
 def cancelled_steps(connection: Connection, worker_id: int) -> set[int]:
-    """Steps of this worker whose job is to be cancelled, or has ended without them."""
+    """Live steps of this worker whose job has a cancel request."""
     return {row.step_id for row in connection.execute(_CANCELLED, {"worker": worker_id})}
 
 
 def fenced_attempts(connection: Connection, pairs: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
-    """Those of the given (step id, attempt number) that no longer own their step."""
+    """The given (step id, attempt number) that no longer own their step."""
     if not pairs:
         return set()
-    found = connection.execute(_OWNERS, {"steps": [step for step, _ in pairs]})
-    owners = {row.id: (row.attempt if row.state in ("claimed", "running") else None) for row in found}
+    rows = connection.execute(_OWNERS, {"steps": [step for step, _ in pairs]})
+    owners = {row.id: (row.attempt if row.state in ("claimed", "running") else None) for row in rows}
     return {(step, number) for step, number in pairs if owners.get(step) != number}
 
 
 def live_attempts(connection: Connection, worker_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """Rows of attempts that these workers have not ended, with step, job and worker facts beside them."""
+    """Rows of attempts that these workers have not ended, with facts about their step, job and worker."""
     if not worker_ids:
         return []
     return [dict(row._mapping) for row in connection.execute(_LIVE_OF, {"workers": list(worker_ids)})]
@@ -198,7 +199,7 @@ def attempts_of_job(connection: Connection, job_id: str) -> list[Attempt]:
 
 
 def take_over(connection: Connection, old: Sequence[int], new: int) -> None:
-    """Hand everything that dead workers have in hand to their successor."""
+    """Transfer the live attempts, steps and reservations of dead workers to their successor."""
     if not old:
         return
     live = attempts.c.state.in_(ATTEMPT_LIVE)

@@ -231,7 +231,7 @@ def test_a_verdict_names_the_processes_and_what_can_be_done(kind: str) -> None:
     assert said.startswith(kind)
     assert "40 (nwchem), 41 (nwchem), 42 (nwchem) and 2 more" in said
     assert "70 s" in said
-    assert "tried again" in remedy(said)
+    assert "retried" in remedy(said)
     assert remedy(said) != remedy("")
 
 

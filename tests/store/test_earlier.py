@@ -8,8 +8,8 @@ from qmrunner.store.attempts import last_failure
 from tests.store.work import ONE, Work
 
 ODD = Verdict("requeue", AttemptState.FAILED, "unknown", spends_retry=True, failure_class="transient", summary="odd")
-STOPPED = Verdict("requeue", AttemptState.STOPPED, "stopped", summary="stopped for drain; will go on")
-LOST = Verdict("requeue", AttemptState.LOST, "worker_lost", summary="its worker died; will go on")
+STOPPED = Verdict("requeue", AttemptState.STOPPED, "stopped", summary="stopped for drain; will resume")
+LOST = Verdict("requeue", AttemptState.LOST, "worker_lost", summary="its worker died; will resume")
 
 
 def earlier(work: Work, step_id: int, before: int) -> Earlier | None:
