@@ -1,6 +1,6 @@
-"""The composition root: the only place where settings, store, queue, workflows and engines are put together.
+"""The application context: settings, store, queue, artifacts, workflows and engines of one process.
 
-Nothing connects at import. `build` is cheap; the queue, the probes and the schema check happen when they are asked for.
+Nothing connects at import. `build` is cheap; the queue, the probes and the schema check run on first use.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class App:
     @cached_property
     def store(self) -> Store:
         s = self.settings
-        # One for each attempt's thread, and those that beat, judge, sweep and watch space; `serve` asks in twelve.
+        # One per attempt thread, plus heartbeat, failure detector, sweeps and disk watch; `serve` uses twelve.
         threads = max(12, (s.slots or len(os.sched_getaffinity(0))) + 4)
         return Store(s.store, busy_seconds=self._busy_seconds, connections=threads)
 
     def open_store(self, *, create: bool) -> Store:
-        """The store, checked to be of this program's schema. With `create` an empty home is made usable."""
-        store = self.store  # where it may not live is refused before anything is made
+        """The store, after a check of its schema. With `create` the home and the schema are created if missing."""
+        store = self.store  # refuses an unsafe filesystem before anything is created
         if create:
             self.make_home()
         else:
@@ -54,12 +54,12 @@ class App:
         return store
 
     def existing_store(self) -> Store:
-        """The store, of whatever schema. Raises NotReadyError when there is none: looking makes none."""
+        """The store, without a schema check. Raises NotReadyError if there is none; never creates one."""
         if self.store.path is not None and not self.store.path.exists():
             raise NotReadyError(
                 "store_missing",
                 f"there is no store at {self.store.path}",
-                remedy="start `qmrunner run`, or hand in a job, with the same QMRUNNER_HOME first",
+                remedy="start `qmrunner run`, or submit a job, with the same QMRUNNER_HOME first",
             )
         return self.store
 
@@ -71,7 +71,7 @@ class App:
 
     @cached_property
     def artifacts(self) -> Artifacts | None:
-        """Where files reach other machines; None: the folder of jobs does. Raises UsageError for a wrong setting."""
+        """The artifact store; None if machines share the folder of jobs. Raises UsageError for a wrong setting."""
         if self.settings.artifacts is None:
             return None
         from qmrunner.artifacts.blobs import connect
@@ -79,20 +79,20 @@ class App:
 
         return Artifacts(connect(self.settings.artifacts), self.store)
 
-    def meet_artifacts(self) -> None:
-        """Make sure that files go where this store's other machines look for them.
+    def verify_artifacts(self) -> None:
+        """Verify that this machine uses the same artifact store as the other machines of the job store.
 
-        Raises NotReadyError `artifacts_not_set`, and what `Artifacts.meet` raises.
+        Raises NotReadyError `artifacts_not_set`, and the errors of `Artifacts.verify_pairing`.
         """
         if self.artifacts is not None:
-            self.artifacts.meet()
+            self.artifacts.verify_pairing()
             return
         with self.store.read() as connection:
             used = artifact_store.identity(connection) is not None
         if used:
             raise NotReadyError(
                 "artifacts_not_set",
-                "the machines of this store exchange files by way of an artifact store, and none is set here",
+                "the machines of this store exchange files through an artifact store, and none is set here",
                 remedy="set QMRUNNER_ARTIFACTS as on the other machines",
             )
 
@@ -102,7 +102,7 @@ class App:
         return engines.get(name)
 
     def installed(self, name: str) -> Installed:
-        """What of this engine is on this machine; probed once per program file."""
+        """This engine as installed on this machine; probed once per program file."""
         from qmrunner.host.probe import probe
 
         return probe(self.engine(name), self.settings.programs())
@@ -123,8 +123,8 @@ class App:
         return self.engine(engine).locate(self.settings.programs(), shutil.which).path is not None
 
     def make_home(self) -> None:
-        """Create the folders of this installation, for nobody but us. Raises NotReadyError that names the one that
-        cannot be: `home_unwritable`, or `folder_not_private` where other users could write."""
+        """Create the private folders of this installation. Raises NotReadyError that names the folder:
+        `home_unwritable`, or `folder_not_private` if other users could write to it."""
         s = self.settings
         roots = {"HOME": s.home, "JOBS": s.jobs_root, "SCRATCH": s.scratch_root, "LOGS": s.logs_root}
         for name, folder in (*roots.items(), ("HOME", s.run_root)):
@@ -146,7 +146,7 @@ class App:
         private.close_to_others(s.home, s.group_access)
 
     def home_id(self) -> str:
-        """The identity of this home: whoever holds its lock succeeds every earlier worker of it."""
+        """The id of this home. The holder of the home's lock succeeds every earlier worker of it."""
         path = self.settings.home / "home.id"
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
@@ -164,7 +164,8 @@ class App:
 
 
 def build(settings: Settings | None = None, *, busy_seconds: float = 30.0) -> App:
-    """What a command or a process of the daemon works with; from now on all that it makes is ours alone."""
+    """The context of a command or of a process of the daemon. Also sets the umask, so that all its files are
+    private."""
     settings = settings or load_settings()
     private.restrict(settings.group_access)
     return App(settings, busy_seconds=busy_seconds)

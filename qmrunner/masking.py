@@ -1,8 +1,8 @@
-"""Passwords, kept out of what is printed, logged and answered.
+"""Masks passwords in everything that is printed, logged or returned.
 
-Two rules, each for what the other cannot see. One looks for what a text that has to be shown may hold: `//user:word@`
-in however odd a spelling, `password=word`. The other knows the settings of this process, and finds their passwords
-wherever a library repeats them, whole or in the pieces that a parser made of a mistyped URL.
+Two rules complement each other. One finds patterns in any text: `//user:word@` in many spellings, `password=word`. The
+other knows the passwords in the settings of this process, and finds them wherever a library repeats them, whole or in
+the pieces that a parser made of a mistyped URL.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def mask(text: str) -> str:
 
 
 def mask_all(value: Any) -> Any:
-    """A value as JSON has it, with every text in it masked. Keys are ours, and stay."""
+    """A JSON value with every text in it masked. Keys are qmrunner's own, and stay."""
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, Mapping):
@@ -109,7 +109,7 @@ def _beside_the_host(text: str, alone: bool) -> Iterator[str]:
     """`alone`: a word without a user's name before it counts, too."""
     before, at, after = text.rpartition("@")
     if not at:
-        # `user:word#host`, `user:word`: what stands where a port belongs, and is none.
+        # `user:word#host`, `user:word`: text in the place of a port that is not a number.
         host = re.split(r"[/?\s]", re.sub(r"\[[\da-fA-F:.]*\]", "", after), maxsplit=1)[0]
         _, _, port = host.partition(":")
         if port and not port.isdigit():

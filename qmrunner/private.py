@@ -1,7 +1,7 @@
-"""Folders that are ours alone: who owns each level of a path, and who else may write there.
+"""Private folders: checks of the owner and the write permissions of each level of a path.
 
-A folder that somebody else may write to is a folder whose contents somebody else chooses: an attempt's command among
-them. Roots are judged when the daemon or a command starts, the levels below them each time by descriptor.
+A user who may write to a folder controls its contents, including an attempt's command. Roots are checked when the
+daemon or a command starts; the levels below them are checked each time, by descriptor.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _outer: int | None = None
 
 
 class NotOurs(untrusted.Refused):
-    """A level of a path is no folder of ours alone."""
+    """A level of a path is not a private folder of this user."""
 
 
 def umask_of(access: str) -> int:
@@ -39,7 +39,7 @@ def umask_of(access: str) -> int:
 
 
 def restrict(access: str) -> None:
-    """Make all files of this process for us alone, from now on; whoever starts it may have any umask."""
+    """Make all new files of this process private, whatever umask it was started with."""
     global _outer
     before = os.umask(umask_of(access))
     _outer = before if _outer is None else _outer
@@ -59,7 +59,7 @@ def as_started() -> Iterator[None]:
 
 
 def close_to_others(home: Path, access: str) -> None:
-    """Take from others what an earlier umask gave them of the folders and files that we made in a home."""
+    """Remove permissions of other users that an earlier umask left on folders and files of a home."""
     mask = umask_of(access)
     for name in _MADE:
         try:
@@ -77,8 +77,8 @@ def close_to_others(home: Path, access: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Who may own a folder and write to it, ourselves and root apart. With group access: whoever is of its group, if
-    we are."""
+    """Who may own a folder and write to it, besides this user and root. With group access: members of its group, if
+    this process is one."""
 
     uid: int
     groups: frozenset[int] = frozenset()
@@ -90,7 +90,7 @@ class Trust:
         return cls(os.geteuid(), groups)
 
     def objection(self, found: os.stat_result) -> str | None:
-        """Why a folder with this status is not ours alone; None when it is."""
+        """Why a folder with this status is not private; None if it is."""
         ours = found.st_gid in self.groups
         if found.st_uid not in (0, self.uid) and not ours:
             return f"it belongs to user id {found.st_uid}, and this is {self.uid}"
@@ -102,7 +102,7 @@ class Trust:
         return None
 
     def objection_above(self, found: os.stat_result) -> str | None:
-        """The same for a folder above a root: there only who may put another folder in a root's place matters."""
+        """The same for a folder above a root: only the right to replace a root by another folder matters there."""
         if found.st_uid not in (0, self.uid, _unknown_owner()) and found.st_gid not in self.groups:
             return f"it belongs to user id {found.st_uid}, and this is {self.uid}"
         if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
@@ -122,7 +122,7 @@ def private_root(path: Path) -> Path:
 
 
 def make_root(path: Path, access: str, setting: str) -> None:
-    """Make a root folder where it is missing, and judge it and all above it.
+    """Create a root folder if it is missing, and check it and all folders above it.
 
     `setting` is the variable that names it. Raises NotReadyError `folder_not_private`, OSError when it cannot be made.
     """
@@ -140,7 +140,7 @@ def make_root(path: Path, access: str, setting: str) -> None:
 
 
 def _close_if_new(path: Path, access: str) -> None:
-    """Our own folder, open to all and still empty, as a fresh volume is: nobody can miss what is taken from them."""
+    """Close a folder of this user that is open to all and still empty, like a new volume: no one uses it yet."""
     found = os.stat(path)
     if found.st_uid == os.geteuid() and found.st_mode & stat.S_IWOTH and not os.listdir(path):
         os.chmod(path, stat.S_IMODE(found.st_mode) & ~umask_of(access) & ~stat.S_ISVTX)
@@ -152,22 +152,23 @@ def _not_private(path: Path, level: Path, why: str, found: os.stat_result, acces
     if level == path and found.st_uid == uid:
         remedy = f"run `chmod go-w {path}`, or {remedy}"
         if found.st_mode & stat.S_IWGRP and not found.st_mode & stat.S_IWOTH and access != "write":
-            remedy += "; where the whole group is to be trusted, set QMRUNNER_GROUP_ACCESS=write"
+            remedy += "; if the whole group is trusted, set QMRUNNER_GROUP_ACCESS=write"
     elif level == path:
         remedy = f"run `chown -R {uid} {path}` and `chmod go-w {path}`, or {remedy}"
     return NotReadyError(
         "folder_not_private",
-        f"{path} is not safe from other users: what they put there would be run as this user",
+        f"{path} is not safe from other users: a program that they put there would run as this user",
         evidence=f"{level}: {why}",
         remedy=remedy,
     )
 
 
 def open_levels(root: Path, levels: Sequence[str], *, make: bool = False, fresh: bool = False) -> int:
-    """A descriptor of the folder `root/levels`, each level opened from the one above and judged by it.
+    """A descriptor of the folder `root/levels`, each level opened and checked relative to the one above.
 
-    A level may be no more open than the root, and belong to us, to root or to the root's owner. With `make` missing
-    ones are made, and with `fresh` the last one must be made by this call. Raises NotOurs, FileExistsError, OSError.
+    A level must not be more open than the root, and must belong to this user, to root or to the root's owner. With
+    `make` missing ones are created, and with `fresh` the last one must be made by this call. Raises NotOurs,
+    FileExistsError, OSError.
     """
     at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

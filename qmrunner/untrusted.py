@@ -1,7 +1,7 @@
 """Files that an engine left: opened without following a link, without waiting, only if regular, and of bounded size.
 
-An engine may have put anything in place of a file: a link to a secret, a pipe that never answers, a folder, a file of
-3 TiB without one block, a line without an end. Everything that reads an attempt's or a job's files goes through here.
+An engine may have replaced a file by anything: a link to a secret, a pipe that never delivers, a folder, a file of
+3 TiB without one block, a line without an end. All code that reads files of an attempt or a job uses this module.
 Standard library only.
 """
 
@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 
 RECORD_BYTES = 1 << 20  # small JSON: exit records, paces, markers
 TEXT_BYTES = 64 << 20  # structures, Hessians, decks: read as a whole
-LINE_BYTES = 64 << 10  # of a longer line the rest is dropped
+LINE_BYTES = 64 << 10  # the rest of a longer line is dropped
 CUT = b" [qmrunner: the rest of this line was dropped]"
-# A file whose blocks hold less than this part of it is made of holes; so small a file may be what it likes.
+# A file whose blocks hold less than this part of its size counts as hollow, unless it is at most so small.
 _HOLLOW_SHARE, _HOLLOW_BYTES = 64, 16 << 20
 _AT_ONCE = 1 << 20
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -29,7 +29,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Refused(OSError):
-    """There is something, and it is no regular file of a size that is read."""
+    """The path exists, but is not a regular file of an accepted size."""
 
 
 def _refused(path: Path, why: str) -> Refused:
@@ -106,7 +106,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is anything at all, a link that leads nowhere included."""
+    """Whether the path exists, including a dangling link."""
     return os.path.lexists(path)
 
 
@@ -156,7 +156,7 @@ class Lines:
 
     @property
     def partial(self) -> bytes:
-        """What has come of a line that has not ended."""
+        """The part read so far of a line that has not ended."""
         return self._kept + CUT if self._dropping else self._kept
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -183,12 +183,12 @@ class Lines:
 
 
 def is_hollow(found: os.stat_result) -> bool:
-    """Whether a file is all but made of holes: to read or send it costs what nobody ever wrote."""
+    """Whether a file consists almost only of holes: reading or sending it would cost far more than was written."""
     return found.st_size > _HOLLOW_BYTES and found.st_blocks * 512 * _HOLLOW_SHARE < found.st_size
 
 
 def objection(path: Path) -> str | None:
-    """Why a file is not to be published, in words; None when it may be."""
+    """Why a file must not be published; None if it may be."""
     try:
         with open_file(path) as file:
             found = os.fstat(file.fileno())

@@ -44,7 +44,7 @@ class Artifacts:
 
     # -- is it there? -----------------------------------------------------------------------------------------------
 
-    def meet(self) -> None:
+    def verify_pairing(self) -> None:
         """Verify that this artifact store belongs to this job store; the first use pairs them.
 
         Raises NotReadyError `artifacts_foreign` or `artifacts_missing`: another store's sweep would remove our files,
@@ -122,7 +122,7 @@ class Artifacts:
         if time.monotonic() - self._asked_at < _ASK_AGAIN_S:
             return False
         try:
-            self.meet()
+            self.verify_pairing()
         except NotReadyError:
             return False
         return True

@@ -26,7 +26,7 @@ class Columns:
         """Whether symbol and position stand where every reader looks for them."""
         return (self.element, self.position) == (0, 1)
 
-    def told(self) -> str:
+    def sentence(self) -> str:
         """For people, counted from 1."""
         first = self.position + 1
         return f"element from column {self.element + 1}, position from columns {first} to {first + 2}"

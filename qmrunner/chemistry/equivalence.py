@@ -46,28 +46,28 @@ def settle(task: Mapping[str, Any], conformers: Sequence[Conformer], lowest: Con
     chosen = shapes[next(at for at, one in enumerate(conformers) if one.id == lowest.id)]
     images = [frame.onto(chosen, shape) for shape in shapes]
     silent = _silent(symbols, isotopes)
-    told = list(_isotope_notes(symbols, isotopes, silent))
+    notes = list(_isotope_notes(symbols, isotopes, silent))
     known = [image for image in images if image is not None]
     if len(known) < len(images):
         same = {number: number for number in frame.around}
-        told.append(
+        notes.append(
             "the conformers are not one stereoisomer, with double bonds and amides taken for fixed: atoms that are "
             "bonded alike are averaged, and signals of slowly exchanging forms come out as one"
         )
-        return Equivalence(frame.classes(), silent, (same,) * len(images), tuple(told))
+        return Equivalence(frame.classes(), silent, (same,) * len(images), tuple(notes))
     groups = frame.groups(chosen)
     if apart := _named(symbols, frame.classes(), groups, silent):
-        told.append(
+        notes.append(
             f"signals of their own, though bonded alike: {apart}. No fast motion exchanges them: they are "
             "diastereotopic, or on the two sides of a double bond or of an amide"
         )
     turned = frame.groups(frame.shape(np.asarray(lowest.coordinates), [*slow, *stiff.between(mol)]))
     if doubtful := _named(symbols, groups, turned, silent):
-        told.append(
+        notes.append(
             f"averaged over a C-N bond that turns neither fast nor slowly (carbamate, urea, amidine): {doubtful}. "
             "In the cold they may be measured apart"
         )
-    return Equivalence(groups, silent, tuple(known), tuple(told))
+    return Equivalence(groups, silent, tuple(known), tuple(notes))
 
 
 def _silent(symbols: Sequence[str], isotopes: Mapping[int, int]) -> frozenset[int]:

@@ -68,8 +68,8 @@ def _smiles_reason(chem: Any, smiles: str) -> str:
             problems = chem.DetectChemistryProblems(mol)
         return "; ".join(problem.Message() for problem in problems) or "RDKit refuses it"
     # RDKit says "[time] SMILES Parse Error: check for mistakes around position 4:" among other lines.
-    said = re.search(r"around position \d+", log.messages)
-    return f"mistake {said[0]}: {smiles}" if said else "the SMILES grammar does not allow it"
+    position = re.search(r"around position \d+", log.messages)
+    return f"mistake {position[0]}: {smiles}" if position else "the SMILES grammar does not allow it"
 
 
 def _refuse_wildcards(mol: Any, where: str) -> None:

@@ -164,8 +164,8 @@ def _judge(rows: Sequence[dict[str, Any]], task: Mapping[str, Any], best: Confor
                 unseen.setdefault(kind, []).append(name)
     if not clear:
         return [_UNKNOWN]
-    told = [_UNSEEN.format(_listed(atoms), kind) for kind, atoms in unseen.items()]
-    return [*told, _HEAVY.format(_listed(heavy))] if heavy else told
+    notes = [_UNSEEN.format(_listed(atoms), kind) for kind, atoms in unseen.items()]
+    return [*notes, _HEAVY.format(_listed(heavy))] if heavy else notes
 
 
 def _listed(atoms: Sequence[str]) -> str:
@@ -194,7 +194,7 @@ def _shielding(conformer: Conformer, number: int) -> float:
             "incomplete_input",
             f"the shielding of atom {number} is missing in {conformer.id}",
             evidence=f"{len(conformer.shieldings_ppm)} shieldings read",
-            remedy="look at the log of the shielding step; `qmrunner retry` runs it again",
+            remedy="check the log of the shielding step; `qmrunner retry` runs it again",
         )
     return value
 

@@ -15,7 +15,7 @@ from qmrunner.chemistry.select import Candidate
 from qmrunner.chemistry.xyz import read_xyz
 from qmrunner.errors import JobFailedError
 
-_REMEDY = "look at the step's log; `qmrunner retry` runs it again"
+_REMEDY = "check the step's log; `qmrunner retry` runs it again"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Whether a computed structure still is the molecule that was handed in: its bonds, from distances alone.
+"""Whether a computed structure is still the submitted molecule: its bonds, from distances alone.
 
 A bond counts as broken, and a new one as made, only well beyond what bonds of real molecules do. Between the two limits
 nothing has changed: so a stretched bond or a short contact is no alarm. Distances are compared as multiples of the sum
@@ -96,12 +96,12 @@ def described(change: Change, symbols: Sequence[str], bonds: Collection[Pair]) -
     O5) left``. Empty without a change."""
     expected = {(min(pair), max(pair)) for pair in bonds}
     broken, made = list(change.broken), list(change.made)
-    said = []
+    changes = []
     for hydrogen in sorted({number for pair in broken for number in pair if symbols[number - 1] == "H"}):
         lost = [pair for pair in broken if hydrogen in pair]
         new = [pair for pair in made if hydrogen in pair]
         if len(lost) == 1 and new:
-            said.append(
+            changes.append(
                 f"{_atom(symbols, hydrogen)} moved from {_atom(symbols, _other(lost[0], hydrogen))} to "
                 + " and ".join(_atom(symbols, _other(pair, hydrogen)) for pair in new)
             )
@@ -112,15 +112,15 @@ def described(change: Change, symbols: Sequence[str], bonds: Collection[Pair]) -
     home = {number: index for index, part in enumerate(parts) for number in part}
     for pair in broken[:_SHOWN]:
         name = "-".join(_atom(symbols, number) for number in pair)
-        said.append(f"the bond {name} broke" + (" and its ring opened" if home[pair[0]] == home[pair[1]] else ""))
-    said += [f"{'-'.join(_atom(symbols, number) for number in pair)} became a bond" for pair in made[:_SHOWN]]
+        changes.append(f"the bond {name} broke" + (" and its ring opened" if home[pair[0]] == home[pair[1]] else ""))
+    changes += [f"{'-'.join(_atom(symbols, number) for number in pair)} became a bond" for pair in made[:_SHOWN]]
     if more := max(0, len(broken) - _SHOWN) + max(0, len(made) - _SHOWN):
-        said.append(f"{more} more bonds changed")
+        changes.append(f"{more} more bonds changed")
     if len(parts) > len(fragments(len(symbols), tuple(expected))):
         for part in sorted(parts, key=len)[:-1][:_SHOWN]:
             atoms = ", ".join(_atom(symbols, number) for number in part[:6]) + (" …" if len(part) > 6 else "")
-            said.append(f"{formula([symbols[number - 1] for number in part])} ({atoms}) left")
-    return "; ".join(said)
+            changes.append(f"{formula([symbols[number - 1] for number in part])} ({atoms}) left")
+    return "; ".join(changes)
 
 
 def accepted(text: str) -> str:

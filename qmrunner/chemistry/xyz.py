@@ -103,7 +103,7 @@ def _frame(lines: Sequence[str], at: int, name: str) -> tuple[Molecule, int]:
 
 def _notes(layout: columns.Columns, labels: Sequence[tuple[str, str]], name: str) -> Iterator[str]:
     if not layout.plain:
-        yield f"{name}: {layout.told()}, as its comment line says"
+        yield f"{name}: {layout.sentence()}, as its comment line says"
     pairs = list(dict.fromkeys(f"{word} as {symbol}" for word, symbol in labels))
     if pairs:
         yield f"{name}: atoms read by their labels: {', '.join(pairs[:8])}{' …' if len(pairs) > 8 else ''}"

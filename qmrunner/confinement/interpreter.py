@@ -1,4 +1,4 @@
-"""What this Python needs of the machine, for processes of ours that read strangers' bytes."""
+"""What this Python must be able to access, for qmrunner's own processes that read untrusted input."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ _DEEPEST_SCRIPT = 4
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """What this kernel can hold. `abi` is None where it has no Landlock, `problem` then says why."""
+    """What this kernel can confine. `abi` is None without Landlock, `problem` is then the reason."""
 
     abi: int | None
     seccomp: bool
@@ -60,7 +60,7 @@ class Kernel:
 
     @property
     def holds(self) -> bool:
-        """Whether it can confine all that inputs of strangers could reach: files, programs and the network."""
+        """Whether it can confine everything that untrusted input could reach: files, programs and the network."""
         return self.abi is not None and self.abi >= landlock.TCP_ABI and self.seccomp
 
     @property
@@ -94,7 +94,7 @@ def kernel() -> Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Confinement:
-    """How one attempt is held. `variables` join its environment; `notes` go on record."""
+    """How one attempt is confined. `variables` are added to its environment; `notes` are recorded."""
 
     policy: landlock.Policy | None
     network: bool
@@ -113,7 +113,7 @@ def confine(
 ) -> Confinement:
     """The policy for a process tree that works in `work`. `granted.abi` is not None."""
     programs = [_Program.of(path) for name in reach.programs if (path := _path_of(name, environment))]
-    # A link to a program may stand in an installation of its own, as `python` does in a virtual environment.
+    # A link to a program may be in another installation, like `python` in a virtual environment.
     links = [os.path.dirname(os.path.dirname(name)) for name in reach.programs if "/" in name]
     kept_out = _kept_out(settings)
     scripts = [program.path for program in programs if program.is_script]
@@ -201,7 +201,7 @@ class _Program:
         return _examined(path, found.st_mtime_ns, found.st_size)
 
     def data(self) -> Iterator[str]:
-        """Where its libraries and data may lie: its installation, the libraries linked; beside a script everything."""
+        """Where its libraries and data may be: its installation, the libraries linked; beside a script everything."""
         for path in (self.path, *self.interpreters):
             folder = Path(path).parent
             prefix = folder.parent if folder.name == "bin" else folder
@@ -209,7 +209,7 @@ class _Program:
         yield from (*self.libraries, *self.prefixes)
 
     def shims(self) -> Iterator[str]:
-        """Installations whose interpreter is a script itself, which looks for the real one there (pyenv)."""
+        """Installations whose interpreter is a script that finds the real one there (pyenv)."""
         for path in self.interpreters:
             if _head(path).startswith(b"#!"):
                 yield str(Path(path).parent.parent)
@@ -273,7 +273,7 @@ def _linked(path: str) -> Iterator[str]:
 
 
 def as_order(confinement: Confinement) -> dict[str, Any] | None:
-    """The part of a guardian's order that says how its engine is held; None: not by the kernel."""
+    """The part of a guardian's order that sets the confinement of its engine; None: none by the kernel."""
     if confinement.policy is None:
         return None
     return {
@@ -284,7 +284,7 @@ def as_order(confinement: Confinement) -> dict[str, Any] | None:
 
 
 def order(reach: Reach, work: Path, settings: Settings) -> dict[str, Any] | None:
-    """What `enforce` takes for a process of ours that works in `work`; None where the kernel does not confine."""
+    """The argument of `enforce` for a process of qmrunner that works in `work`; None if the kernel does not confine."""
     granted = kernel()
     if settings.confine == "off" or granted.abi is None:
         return None

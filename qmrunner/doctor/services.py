@@ -160,7 +160,7 @@ def artifact_store(url: str, store_url: str) -> Finding:
         artifacts = Artifacts(blobs, store)
         if artifacts.is_new():
             return ok("artifacts", f"{blobs.where} answers; the first use makes it this store's")
-        artifacts.meet()
+        artifacts.verify_pairing()
         artifacts.try_out()
     finally:
         if store is not None:

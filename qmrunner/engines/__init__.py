@@ -1,6 +1,6 @@
-"""Programs that qmrunner can run: one package per program, and what their output means.
+"""Programs that qmrunner can run: one package per program, with the interpretation of its output.
 
-The registry imports an engine when it is first asked for, so that no command pays for those it does not use.
+The registry imports an engine on first use, so that a command pays only for the engines that it uses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CLASSES = {
     "chemistry": ("qmrunner.engines.chemistry.engine", "Chemistry"),
 }
 NAMES = tuple(_CLASSES)
-# The names under which a program is looked for on PATH, best first.
+# The names of each program that are searched on PATH, best first.
 BINARIES = {"nwchem": ("nwchem", "nwchem.openmpi", "nwchem.mpich"), "xtb": ("xtb",), "crest": ("crest",)}
 
 
@@ -27,7 +27,7 @@ BINARIES = {"nwchem": ("nwchem", "nwchem.openmpi", "nwchem.mpich"), "xtb": ("xtb
 def get(name: str) -> Engine:
     """The engine of this name; always the same object.
 
-    Raises NotFoundError `unknown_engine` for any other word.
+    Raises NotFoundError `unknown_engine` for any other name.
     """
     if name not in _CLASSES:
         near = nearest(name, NAMES)

@@ -1,8 +1,8 @@
 """The engine protocol. An engine turns values into commands and output into values; it never runs anything.
 
 `prepare` and `interpret` may read the files they are given, and nothing else: no store, no clock, no process. Probing
-needs one short run of the program, so an engine only says which (`probe_argv`) and reads what came back
-(`read_probe`); `engines.probing` runs it.
+needs a short run of the program: the engine only returns its command (`probe_argv`) and reads its output
+(`read_probe`); `host.probe` runs it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from qmrunner.model.remedies import Remedy
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """What was found of an engine on this machine. `path` is None when it is not installed."""
+    """An engine as found on this machine. `path` is None if it is not installed."""
 
     name: str
     path: str | None
@@ -29,10 +29,10 @@ class Installed:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What `prepare` and `resume` may know.
+    """The input of `prepare`.
 
     `directory` is the attempt's private directory, already there; `inputs` maps the step's input names to readable
-    files; `installed` is the probe's answer for this engine; `previous` is the directory of the newest earlier attempt
+    files; `installed` is the result of the probe; `previous` is the directory of the newest earlier attempt
     that left a checkpoint, or None.
     """
 
@@ -53,57 +53,57 @@ class Engine(Protocol):
         ...
 
     def probe_argv(self, found: Installed) -> Sequence[tuple[str, ...]]:
-        """Short commands whose output tells version and flavour; each ends by itself within seconds."""
+        """Short commands whose output tells version and flavour; each ends within seconds."""
         ...
 
     def read_probe(self, found: Installed, outputs: Sequence[str]) -> Installed:
-        """The probe's answer from the output (stdout and stderr together) of each command of `probe_argv`."""
+        """The result of the probe from the output (stdout and stderr together) of each command of `probe_argv`."""
         ...
 
     def demand(self, task: str, params: Mapping[str, Any]) -> Demand:
-        """What such a step needs, by rule: cores, memory, scratch and shared memory."""
+        """The demand of such a step, by rule: cores, memory, scratch and shared memory."""
         ...
 
     def prepare(self, step: Step, context: Context) -> Command:
-        """The command for this attempt. Resumes from `context.previous` when that holds something usable.
+        """The command for this attempt. Resumes from `context.previous` if that has a usable checkpoint.
 
-        Raises QmrunnerError when the step cannot be started at all (an input missing, the engine not installed).
+        Raises QmrunnerError if the step cannot be started at all (an input missing, the engine not installed).
         """
         ...
 
     def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[Finding]:
-        """What of a user's own input would leave its folder or start something; `files` as they will run, by name.
+        """Parts of a user's input that would leave its folder or start a program; `files` by name, as they will run.
 
-        `strict`: nothing but this check confines the run, so what is not known to be harmless is refused, too.
+        `strict`: only this check confines the run, so everything that is not known to be harmless is refused, too.
         """
         ...
 
     def environment(self, context: Context) -> Mapping[str, str]:
-        """The variables this engine wants, whatever the step; the same that `prepare` puts into its command."""
+        """The environment variables of this engine, the same for every step; `prepare` puts them into its command."""
         ...
 
     def reader(self, step: Step, directory: Path | None = None) -> ProgressReader:
-        """A fresh reader of the engine's output; `directory` is the attempt's, with the input as it runs."""
+        """A new reader of the engine's output; `directory` is the attempt's, with the input as it runs."""
         ...
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:
-        """Files of a running or ended attempt from which a later one can go on; empty when there is nothing yet."""
+        """Files of a running or ended attempt from which a later one can resume; empty if there are none yet."""
         ...
 
     def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
-        """What the attempt came to: success only with exit 0, the end marker and the complete, finite result."""
+        """The outcome of the attempt: success only with exit 0, the end marker and a complete, finite result."""
         ...
 
     def remedies(self, task: str) -> Sequence[Remedy]:
-        """What may help a failed step of this task, best first: data and pure functions."""
+        """The remedies for failed steps of this task, best first: data and pure functions."""
         ...
 
 
 class ProgressReader(Protocol):
-    """Reads output line by line; remembers only what it must."""
+    """Reads output line by line, with little state."""
 
     def feed(self, line: str) -> Progress | None:
-        """The new progress if this line tells any, else None."""
+        """The new progress if this line reports any, else None."""
         ...
 
 

@@ -1,12 +1,13 @@
-"""What a user hands in may name files of its own folder only, and run nothing: the rules all engines share.
+"""Rules of input confinement shared by all engines: a user's input may only name files of its own folder, and may
+start no program.
 
-Decks of NWChem are read as NWChem reads them (`nwchem.reader`). The parsers of the other programs are not imitated: the
-rules look at more than the program would, at every word, wherever it stands and whatever quotes are around it. So they
-refuse a little that is harmless, and say which line it was.
+Decks of NWChem are parsed as NWChem parses them (`nwchem.input.reader`). The parsers of the other programs are not
+imitated: the rules check every word, whatever its place and its quotes. So they also refuse some harmless input, and
+name its line.
 
-Each engine's `findings` refuses what the kernel would stop where it confines engines; with `strict`, where nothing but
-the check does, also what is not known to be harmless. `UNCONFINED` is the way around both for people on their own
-machine.
+Each engine's `findings` refuses what the kernel would block where it confines engines; with `strict`, where only this
+check confines the run, also everything that is not known to be harmless. Users can bypass both on their own machine
+(`UNCONFINED`).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from dataclasses import dataclass
 
 from qmrunner.errors import UsageError
 
-UNCONFINED = "on your own machine, --unconfined lets it through"
-# Whatever can stand between two words of any of the formats read here.
+UNCONFINED = "on your own machine, --unconfined allows it"
+# All separators between words in any of the formats.
 _BETWEEN = re.compile(r"[\s\"'`;,=:()<>|&\[\]{}\\!?#]+")
-# Read by a shell (CREST and NWChem call one with file names in the line), by the program itself or by qmrunner.
+# Characters with a meaning to a shell (CREST and NWChem call one with file names), to the program or to qmrunner.
 _SHELL = re.compile(r"[;&|<>$`\"'\\*?!{}\[\]~#\n\r\t]")
 _OPTION = re.compile(r"-+[^\d.-]")
 _CONTROL_FILES = frozenset({".CHRG", ".UHF"})
@@ -32,7 +33,7 @@ _LONGEST_SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is refused: where (`line` from 1; None for a file as a whole), the text, why, what to do."""
+    """One refused part of the input: its place (`line` from 1; None for a whole file), its text, reason and remedy."""
 
     file: str
     line: int | None
@@ -49,7 +50,7 @@ class Finding:
 
 
 def words(text: str) -> list[str]:
-    """Every word of `text`, parted more finely than any program parts it."""
+    """Every word of `text`, split at more separators than any program uses."""
     return [word for word in _BETWEEN.split(text) if word]
 
 
@@ -59,18 +60,18 @@ def listed(words: str) -> frozenset[str]:
 
 
 def escapes(word: str) -> bool:
-    """Whether a file of this name may lie outside the folder: absolute, of a home, or by way of ``..``."""
+    """Whether a file of this name may be outside the folder: absolute, in a home, or through ``..``."""
     return word.startswith("/") or (word.startswith("~") and "/" in word) or ".." in word.split("/")
 
 
 def lines_of(data: bytes) -> list[str]:
-    """The physical lines of a file as Fortran reads them: a carriage return alone ends one, too. Bytes stay bytes."""
+    """The physical lines of a file as Fortran reads them: a carriage return alone ends one, too. Bytes are kept."""
     return data.decode("latin-1").replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Raise UsageError `bad_file_name` for a name that leaves the folder, is read at a program's start, means something
-    to a shell, or is one of ours."""
+    """Raise UsageError `bad_file_name` for a name that leaves the folder, is read when a program starts, has a meaning
+    to a shell, or is used by qmrunner."""
     for name in names:
         why = _unfit(name)
         if why:
@@ -87,7 +88,7 @@ def _unfit(name: str) -> str | None:
     if name.startswith("-") or not name.isprintable():
         return "it would be misread by the program"
     if _SHELL.search(name):
-        return "it holds a character that a shell would read"
+        return "it contains a character with a meaning to a shell"
     if name.startswith(".") and name not in _CONTROL_FILES:
         return "programs read hidden files at their start"
     if name in _RESERVED:
@@ -107,7 +108,7 @@ def refuse(findings: Sequence[Finding]) -> None:
         shown.append(f"and {len(findings) - _SHOWN} more")
     raise UsageError(
         "deck_escapes",
-        f"{first.file} may only use files of its own folder and start nothing: {first.reason}",
+        f"{first.file} may only use files of its own folder and start no program: {first.reason}",
         evidence="\n        ".join(shown),
         remedy=f"{first.remedy}; {UNCONFINED}",
     )
@@ -133,10 +134,10 @@ def arguments(
         elif known is not None and _OPTION.match(argument) and argument.lstrip("-").split("=")[0] not in known:
             reason = "is not among the options that are known to be harmless"
         elif not safe.fullmatch(argument):
-            reason = "holds a character that a shell would read"
+            reason = "contains a character with a meaning to a shell"
         elif any(escapes(part) for part in parts):
             reason = "names a file outside the job's folder"
         if reason:
-            remedy = "leave it out, or hand the file in with the job and name it without its folder"
+            remedy = "leave it out, or submit the file with the job and name it without its folder"
             found.append(Finding(f"the arguments of {program}", None, argument, reason, remedy))
     return found

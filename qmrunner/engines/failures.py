@@ -1,4 +1,4 @@
-"""How attempts end that did not succeed: the same for every engine that reads its log by signatures."""
+"""Outcomes of attempts that did not succeed, shared by all engines that read their log by signatures."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from qmrunner.model.jobs import Evidence, Exit, Outcome
 
 Refine = Callable[[Finding | None, Path], Finding | None]
 
-# Asked to stop from outside: by a signal that the engine itself reports.
+# The engine was stopped from outside, by a signal that it reports itself.
 _STOPPED = ("terminated", "interrupted")
-_HUNG_REMEDY = "It stopped making progress and was ended: retried once more; if it hangs again, look at its input."
+_HUNG_REMEDY = "The attempt made no progress and was ended: the step is retried; if it hangs again, check its input."
 
 
 def failed(finding: Finding) -> Outcome:
@@ -43,9 +43,9 @@ def stopped(reason: str, catalogue: Catalogue, log: Path) -> Outcome:
 
 
 def crashed_behind(outcome: Outcome, exit: Exit) -> Outcome:
-    """A success whose program ended badly behind its end mark and its complete result: such an end changes nothing.
+    """A success whose program crashed after its end mark and its complete result: it stays a success, with a note.
 
-    Nor does it change what a check of that result found: an outcome that is no success is given back as it is.
+    An outcome that is not a success is returned unchanged.
     """
     if outcome.state != "succeeded":
         return outcome
@@ -56,9 +56,9 @@ def crashed_behind(outcome: Outcome, exit: Exit) -> Outcome:
 
 
 def ended(catalogue: Catalogue, log: Path, exit: Exit, refine: Refine = lambda found, log: found) -> Outcome:
-    """The outcome of an attempt that did not succeed and in which no check of the results found out why.
+    """The outcome of an attempt that did not succeed and whose cause no check of the results found.
 
-    `refine` may know better than the catalogue what the log says.
+    `refine` may replace the catalogue's finding by a more specific one.
     """
     if exit.stop_reason is not None:
         return stopped(exit.stop_reason, catalogue, log)
@@ -66,7 +66,7 @@ def ended(catalogue: Catalogue, log: Path, exit: Exit, refine: Refine = lambda f
 
 
 def hidden(catalogue: Catalogue) -> Catalogue:
-    """The part of a catalogue that also speaks of runs which claim success: signatures that name exit status 0."""
+    """The part of a catalogue that also applies to runs with exit status 0: signatures that name that status."""
     return Catalogue(tuple(s for s in catalogue.signatures if 0 in s.exits), catalogue.noise)
 
 

@@ -1,17 +1,17 @@
-"""Families of aborts: what a message of a program comes to that no signature knows. Data, one TOML file per program.
+"""Families of aborts: the failure code for a program's message that matches no signature. One TOML file per program.
 
 ```toml
 [categories]
-disk = ["write", "files"]       # tried in this order; the last one answers for whatever is left
+disk = ["write", "files"]       # tried in this order; the last one is used if none matches
 
 [common]
-order = ["memory", "input"]     # what "*" in a category stands for
+order = ["memory", "input"]     # the meaning of "*" in a category
 
 [family.write]
 code = "scratch_full"
 class = "resource"              # never transient: the same input would abort again
 remedy = "One sentence to a person."
-says = ['\\bwriting\\b']        # regexes for the message, in any case; none in a family that only comes last
+says = ['\\bwriting\\b']        # regexes for the message, case ignored; none for a family that is only last
 ```
 """
 
@@ -39,7 +39,7 @@ class Family:
 
 
 def load(file: Path) -> dict[str, tuple[Family, ...]]:
-    """Category → families in the order in which they are tried; the last answers for whatever is left.
+    """Category → families in the order in which they are tried; the last is used if none matches.
 
     Raises ValueError when the file names a family that it does not describe, or calls one transient.
     """
@@ -63,7 +63,9 @@ def _family(name: str, entry: dict[str, Any]) -> Family:
 
 
 def answer(order: Sequence[Family], messages: Sequence[str], evidence: Evidence) -> Finding:
-    """The first of these families that speaks of the first message, else of the next one; else the last family."""
-    spoken = (one for message in messages for one in order if one.says is not None and one.says.search(message))
-    family = next(spoken, order[-1])
+    """The finding of the first family that matches the first message, else the next one; else of the last family."""
+    matching = (
+        family for message in messages for family in order if family.says is not None and family.says.search(message)
+    )
+    family = next(matching, order[-1])
     return Finding(family.code, family.failure_class, evidence, family.remedy)

@@ -1,7 +1,7 @@
-"""The flags of a command line, as xTB and CREST read them. Both go on without what they do not know or cannot read,
-some of it without a word: so it is refused here, before a run computes something else than it was asked for.
+"""Checks of command-line flags for xTB and CREST. Both ignore unknown or unreadable flags, some without a message, so
+they are refused here, before a run computes something other than requested.
 
-Flags are held without dashes: both programs take one dash or two, and tell capitals from small letters.
+Flags are kept without dashes: both programs accept one dash or two, and distinguish upper and lower case.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _KINDS: dict[Kind, tuple[re.Pattern[str], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """What a program knows: `known` flags, the `kinds` of those that need a number, the `choices` that a word behind a
-    flag has, and how many words each takes at most (`takes`; None where stray words are not looked for)."""
+    """What a program knows: `known` flags, the `kinds` of those that need a number, the `choices` for the word after a
+    flag, and how many words each takes at most (`takes`; None: stray words are not checked)."""
 
     program: str
     known: frozenset[str]
@@ -78,8 +78,8 @@ def _bad_value(flags: Flags, word: str, value: str | None, wanted: str, hint: st
     return UsageError(
         "bad_flag_value",
         f"{flags.program} needs {wanted} after {word}, not {got}",
-        evidence="the program would go on with its default, or with 0",
-        remedy=f"{hint}write {word} and the value behind it, parted by a blank",
+        evidence="the program would use its default, or 0",
+        remedy=f"{hint}write {word} and the value after it, separated by a blank",
     )
 
 
@@ -93,8 +93,8 @@ def _unknown(flags: Flags, word: str, name: str) -> UsageError:
     return UsageError(
         "unknown_flag",
         f"{flags.program} does not know {word}",
-        evidence="it would leave the flag out, and the run would succeed all the same",
-        remedy=f"{hint}; on your own machine, --unconfined hands it to a newer {flags.program}",
+        evidence="it would ignore the flag, and the run would still succeed",
+        remedy=f"{hint}; on your own machine, --unconfined passes it to a newer {flags.program}",
     )
 
 
@@ -102,6 +102,6 @@ def _stray(flags: Flags, word: str, before: str | None) -> UsageError:
     return UsageError(
         "unknown_flag",
         f"{flags.program} takes no word {word!r} " + (f"after {before}" if before else "there"),
-        evidence="it would leave the word out without saying so",
+        evidence="it would ignore the word without a message",
         remedy="leave it out, or put the flag in front of it that it belongs to",
     )

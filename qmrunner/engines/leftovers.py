@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qmrunner import untrusted
 
-# What is larger, or too much, is left out with a note: a trajectory of that size is better cut down where it lies.
+# What is larger, or too much, is left out with a note: a trajectory of that size should be reduced before it is copied.
 LARGEST_BYTES = 2 << 30
 MOST_FILES = 1000
 MOST_NOTES = 20
@@ -22,7 +22,7 @@ def results(directory: Path, inputs: Collection[str], scratch: Collection[str]) 
     """Names of the files in `directory` that hold anything, and notes on what was left out: files for their size, and
     folders.
 
-    Left out without a word are `inputs`, links, and the patterns of `scratch`.
+    Left out without a note are `inputs`, links, and the patterns of `scratch`.
     """
     kept: list[str] = []
     notes: list[str] = []
@@ -34,7 +34,7 @@ def results(directory: Path, inputs: Collection[str], scratch: Collection[str]) 
             if any(fnmatchcase(name, pattern) for pattern in (*_NEVER, *scratch)):
                 continue
             if stat.S_ISDIR(found.st_mode):
-                notes.append(f"folder {name} is not among the results: only files are, that lie in no folder")
+                notes.append(f"folder {name} is not among the results: only files outside folders are")
             if not stat.S_ISREG(found.st_mode) or not found.st_size:
                 continue
             if found.st_size > LARGEST_BYTES:

@@ -1,4 +1,4 @@
-"""What xTB and CREST have in common: threads, their stacks, and the options that name them."""
+"""Shared by xTB and CREST: threads, their stacks, and the options for them."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def environment(grant: Grant, directory: Path, stack: int | None = None) -> dict
 
 
 def stack_mib(grant: Grant) -> int:
-    """Stack of each thread in MiB: as much as all of them can have within the grant, within reason.
+    """Stack of each thread in MiB: the memory grant divided by the threads, within limits.
 
-    Too small a stack ends xTB by SIGSEGV without a word; too large a one cannot be mapped under a limit.
+    With too small a stack xTB dies by SIGSEGV without a message; too large a one cannot be mapped under a limit.
     """
     share = grant.memory_mib // max(grant.cores, 1)
     return max(_STACK_MIB_LEAST, min(_STACK_MIB_MOST, share))
 
 
 def stack_limited(finding: Finding | None, exit: Exit) -> Finding | None:
-    """`finding`, named `stack_limit` where a program that died for want of stack had little of it by the machine's
-    limit: neither larger stacks of its threads nor fewer threads help then."""
+    """`finding`, renamed to `stack_limit` if a program died because of its stack and the machine's stack limit is low:
+    then neither larger stacks of its threads nor fewer threads help."""
     limit = exit.stack_limit_mib
     if finding is None or finding.code != "openmp_stack" or limit is None or limit >= ENOUGH_STACK_MIB:
         return finding
@@ -83,6 +83,6 @@ def integer(text: str | None) -> int | None:
 
 
 def atom_count(params: Mapping[str, Any]) -> int | None:
-    """Number of atoms that the parameter `atoms` (their symbols, or their number) tells; None when it is not there."""
+    """Number of atoms that the parameter `atoms` (their symbols, or their number) gives; None if it is missing."""
     atoms = params.get("atoms")
     return atoms if isinstance(atoms, int) else len(atoms) if atoms else None

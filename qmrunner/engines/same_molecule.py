@@ -1,5 +1,4 @@
-"""Whether the structure that an engine left still is the molecule of the job: the same for every engine that moves
-atoms.
+"""Checks whether the structure after a run still is the molecule of the job, for every engine that moves atoms.
 
 Params of a step that are read here: `bonds` (pairs of atom numbers from 1; without them nothing is compared),
 `unclear_bonds` (pairs that the input leaves open), `allow_topology_change`, and what names the solvent.
@@ -26,7 +25,7 @@ Pairs = Sequence[tuple[int, int]]
 
 def changed(params: Mapping[str, Any], geometry: Path) -> tuple[Finding | None, tuple[str, ...]]:
     """Why the structure in `geometry` (XYZ, its last frame) is not the molecule; or, where the job accepts that, the
-    note that says what changed. Neither where the bonds are those of the input, or are not known."""
+    note that says what changed. Both empty if the bonds are those of the input, or unknown."""
     points = _points(geometry) if params.get("bonds") else None
     if points is None:
         return None, ()

@@ -1,4 +1,4 @@
-"""Failure signatures: why did an engine end as it did?
+"""Failure signatures: the reason why an engine ended as it did.
 
 Signatures are data, one TOML file per engine plus `common.toml` for launchers, containers, limits and signals:
 
@@ -9,19 +9,19 @@ noise = ['^ For more information see']      # lines that never explain anything
 code = "scf_not_converged"                  # a word that never changes
 class = "method"                            # transient | resource | method | permanent | operator
 pattern = ['Calculation failed to converge']   # regexes tried on every line; the first that hits gives the evidence
-also = ['NWChem DFT Module']                # optional: these must stand somewhere in the log, too
-unless = ['time remaining']                 # optional: none of these may stand anywhere in the log
+also = ['NWChem DFT Module']                # optional: these must also match somewhere in the log
+unless = ['time remaining']                 # optional: none of these may match anywhere in the log
 exit = [137, "SIGKILL"]                     # optional: return codes and signals, one of which must be the exit's
 oom = true                                  # optional: the kernel must have counted an out-of-memory kill
 disk_full = true                            # optional: the guardian must have seen the disk full
-generic = true                              # optional: only when nothing more specific matched
+generic = true                              # optional: used only if nothing more specific matched
 remedy = "One sentence to a person."
-source = "where this is known from"
+source = "the evidence for this signature"
 ```
 
 Order is precedence. The passes are: text signatures of the engine, then of `common.toml`; the same again for generic
-ones; last the signatures without a pattern, which know the exit alone. A log is read once, block by block: each pattern
-is looked for by its longest literal first, so 100 MB take seconds and a few MiB, whatever stands in them.
+ones; last the signatures without a pattern, which only test the exit. A log is read once, block by block: each pattern
+is searched by its longest literal first, so 100 MB take seconds and a few MiB, whatever they contain.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _DECORATION = re.compile(r"^[\s\-=*_+|.#]*$")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a log and an exit come to: a stable code, its class, the line that says so and what to do about it."""
+    """The interpretation of a log and an exit: a stable code, its class, the line that proves it, and the remedy."""
 
     code: str
     failure_class: FailureClass
@@ -80,7 +80,7 @@ class Signature:
         return self.text + self.also + self.unless
 
     def allows(self, exit: Exit) -> bool:
-        """Whether this exit is one the signature speaks of."""
+        """Whether the signature applies to this exit."""
         if self.oom and not exit.oom_kills:
             return False
         if self.disk_full and not exit.disk_full:
@@ -111,7 +111,7 @@ class Catalogue:
         return None
 
     def unknown(self, log: Path, exit: Exit) -> Finding:
-        """What to say when nothing matched: the last line that means anything."""
+        """The finding if nothing matched, with the last meaningful line as evidence."""
         evidence = self.last_line(log) or Evidence(describe(exit), log.name)
         return Finding("unknown", "transient", evidence, _UNKNOWN_REMEDY)
 

@@ -51,7 +51,7 @@ def submit(app: App, submission: Submission) -> Accepted:
         return Accepted(known, new=False)
     job_id = job_store.new_id()
     folder = app.settings.jobs_root / job_id
-    app.meet_artifacts()
+    app.verify_artifacts()
     try:
         write_inputs(folder / "input", submission.files)
         files = {f"input/{name}": folder / "input" / name for name in submission.files}

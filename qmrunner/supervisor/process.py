@@ -77,7 +77,7 @@ class Supervisor:
         lock.take()
         self.app.open_store(create=True)
         try:
-            self.app.meet_artifacts()
+            self.app.verify_artifacts()
         except ArtifactsUnavailable:
             pass  # it may be away for a while, like the store: the consumer tells, and asks again
         logs.configure(self.settings.run_root, self.settings.log_level, worker=self.settings.worker_name)

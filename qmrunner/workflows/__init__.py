@@ -1,4 +1,4 @@
-"""What a job is made of: from a job and its steps to the steps to add, the answer and the progress. Pure."""
+"""Workflows: from a job and its steps to the next steps, the result and the progress. Pure."""
 
 from __future__ import annotations
 

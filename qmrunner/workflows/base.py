@@ -27,7 +27,7 @@ class Workflow(Protocol):
 
     def plan(self, job: Job, steps: Sequence[Step]) -> Plan:
         """What is to happen now. Asked at submission (no steps) and after each step's end; asking twice does no harm:
-        a step whose name is there already is never added again.
+        a step whose name exists already is never added again.
         """
         ...
 
@@ -77,9 +77,9 @@ def became_another(step: Step) -> bool:
     return step.stage in _OPTIMISING and step.state == StepState.FAILED and step.code == TOPOLOGY_CHANGED
 
 
-def step_notes(steps: Sequence[Step], told: Sequence[str] = ()) -> list[str]:
-    """What people must know of the steps before the answer: which helper failed and what was done instead, which
-    conformer became another molecule, or what a step says itself, unless it is among what is `told` already."""
+def step_notes(steps: Sequence[Step], known: Sequence[str] = ()) -> list[str]:
+    """Notes about the steps that users must know before they use the result: which helper failed and what was done
+    instead, which conformer became another molecule, or a step's own notes, unless they are `known` already."""
     there, found = by_name(steps), []
     for step in steps:
         optimised = there.get(f"optimise-{step.name.partition('-')[2]}")
@@ -91,14 +91,14 @@ def step_notes(steps: Sequence[Step], told: Sequence[str] = ()) -> list[str]:
             found += [
                 f"{step.name}: {note}"
                 for note in step.result.get("notes") or ()
-                if not any(one.endswith(note) for one in (*told, *found))
+                if not any(one.endswith(note) for one in (*known, *found))
             ]
     return found
 
 
 def _end(state: Any, step: Step) -> JobEnd:
-    said = step.summary or (step.evidence.text if step.evidence else None) or step.code or "no reason recorded"
-    return JobEnd(state, code=step.code or state, summary=f"{step.name} {state}: {said}")
+    reason = step.summary or (step.evidence.text if step.evidence else None) or step.code or "no reason recorded"
+    return JobEnd(state, code=step.code or state, summary=f"{step.name} {state}: {reason}")
 
 
 def succeeded(steps: Sequence[Step], name: str) -> bool:
@@ -118,7 +118,7 @@ def active(steps: Sequence[Step]) -> tuple[str, ...]:
 
 
 def answer(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
-    """The part of a result that every kind of job has: who it is, what was asked, and what each step says of itself."""
+    """The part of a result that every kind of job has: its identity, its request, and the account of each step."""
     return {
         "id": job.id,
         "kind": job.kind,
@@ -136,13 +136,13 @@ def answer(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
 
 
 def _remedy(step: Step, record: Mapping[str, Any]) -> dict[str, Any]:
-    told = ("remedy", "neutral", "code", "after", "change")
-    return {"step": step.name, **{name: record[name] for name in told}}
+    shown = ("remedy", "neutral", "code", "after", "change")
+    return {"step": step.name, **{name: record[name] for name in shown}}
 
 
 def _account(step: Step) -> dict[str, Any]:
     # Big tables stay in the step's own result.json.
-    said = {key: value for key, value in step.result.items() if not isinstance(value, list)}
+    scalars = {key: value for key, value in step.result.items() if not isinstance(value, list)}
     return {
         "stage": step.stage,
         "engine": step.engine,
@@ -151,7 +151,7 @@ def _account(step: Step) -> dict[str, Any]:
         "state": str(step.state),
         "attempts": step.attempt,
         "summary": step.summary,
-        "result": said,
+        "result": scalars,
     }
 
 

@@ -46,9 +46,9 @@ class ConformersWorkflow:
         return answer
 
     def progress(self, job: Job, steps: Sequence[Step]) -> dict[str, Any]:
-        told = about.describe(steps, (("pre-optimised", "preopt"),))
+        described = about.describe(steps, (("pre-optimised", "preopt"),))
         share = about.fraction(steps, ensemble.stages(job, _SHARES))
-        return told | {"fraction": share}
+        return described | {"fraction": share}
 
 
 def account(job: Job, steps: Sequence[Step]) -> Mapping[str, Any]:

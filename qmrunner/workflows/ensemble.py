@@ -67,7 +67,7 @@ def needed(step: Step) -> bool:
 
 
 def _next(job: Job, steps: Sequence[Step]) -> tuple[list[StepSpec], JobEnd | None]:
-    """All steps that can be told by now, and the end of the job when it has come."""
+    """All steps that can be planned by now, and the end of the job if it has been reached."""
     search = search_of(job, steps)
     found = [*_start(job), *([specs.search(job, search)] if search != specs.CONFORMERS else [])]
     members, plain = candidates(job, steps), list[Member]()
@@ -147,7 +147,7 @@ def stages(job: Job, shares: Sequence[tuple[str, float]]) -> list[tuple[str, flo
 
 
 def candidates(job: Job, steps: Sequence[Step]) -> list[Member] | None:
-    """The conformers before any choice, in order; None while nobody knows them."""
+    """The conformers before any choice, in order; None while they are unknown."""
     if job.params["conformers"] == "given":
         return [Member(f"c{number}", None) for number in range(1, len(job.params["structures"]) + 1)]
     step = base.by_name(steps).get(search_of(job, steps))
@@ -202,8 +202,8 @@ def _optimise(job: Job, steps: Sequence[Step], conformer: str) -> StepSpec | Non
 def _stage(
     job: Job, steps: Sequence[Step], stage: str, members: Sequence[Member], spec: Callable[[str], StepSpec | None]
 ) -> tuple[list[StepSpec], list[str] | None, JobEnd | None]:
-    """The steps of a stage that can be told; once it is over the conformers that came through, or the job's end if too
-    few did."""
+    """The steps of a stage that can be planned; once it is over the conformers that came through, or the job's end if
+    too few did."""
     own = [step for one in members if (step := spec(one.id)) is not None]
     there = base.by_name(steps)
     states = {one.id: there[f"{stage}-{one.id}"].state for one in members if f"{stage}-{one.id}" in there}
@@ -248,9 +248,9 @@ def _all_failed(stage: str, failed: Sequence[Step]) -> JobEnd:
     if all(map(base.became_another, failed)):
         text = f"all {len(failed)} conformers failed in {stage}, the first: {first.summary or first.code}"
         return JobEnd("failed", base.TOPOLOGY_CHANGED, text)
-    said = first.summary or (first.evidence.text if first.evidence else None) or first.code or "no reason recorded"
+    reason = first.summary or (first.evidence.text if first.evidence else None) or first.code or "no reason recorded"
     text = (
-        f"all {len(failed)} conformers failed in {stage}, the first: {said}. Check structure, charge and multiplicity"
+        f"all {len(failed)} conformers failed in {stage}, the first: {reason}. Check structure, charge and multiplicity"
     )
     return JobEnd("failed", "all_conformers_failed", text)
 
@@ -274,7 +274,7 @@ def rows(job: Job, steps: Sequence[Step]) -> list[dict[str, Any]]:
         for one in members
     }
     for stage, choice in (("preopt", specs.SELECT_XTB), ("optimise", specs.SELECT_DFT), ("shielding", "shifts")):
-        # xTB could not improve these, and they went on without it.
+        # xTB could not improve these; they stay as the search left them.
         plain = {one for one in table if choice == specs.SELECT_XTB and _went_on(there, one)}
         for row in table.values():
             if row["id"] not in plain:
@@ -295,26 +295,26 @@ def _after(row: dict[str, Any], stage: str, step: Step | None) -> None:
     if step.state == StepState.SUCCEEDED and stage != "shielding":
         row["energy_hartree"] = base.energy(step.result)
     if step.state in _FAILED or step.state == StepState.CANCELLED:
-        said = step.summary or (step.evidence.text if step.evidence else None) or "no reason recorded"
-        row["state"], row["reason"] = "dropped", f"{stage} {step.state}: {step.code or 'no code'}: {said}"
+        reason = step.summary or (step.evidence.text if step.evidence else None) or "no reason recorded"
+        row["state"], row["reason"] = "dropped", f"{stage} {step.state}: {step.code or 'no code'}: {reason}"
 
 
 def _chosen(table: Mapping[str, dict[str, Any]], step: Step | None, final: bool) -> None:
     if step is None or step.state != StepState.SUCCEEDED:
         return
-    told = {str(row["id"]): row for row in step.result.get("conformers") or ()}
+    by_id = {str(row["id"]): row for row in step.result.get("conformers") or ()}
     for row in table.values():
         if row["state"] == "dropped":
             continue
-        said = told.get(row["id"])
-        if said is None:
+        found = by_id.get(row["id"])
+        if found is None:
             row["state"], row["reason"] = "dropped", f"it was not ready when {step.name} was made"
             continue
-        row["energy_hartree"], row["degeneracy"] = base.energy(said), said.get("degeneracy", 1)
-        row["weight"] = said.get("weight")
-        if said.get("relative_kcal_mol") is not None:
-            row["relative_kcal_mol"] = said["relative_kcal_mol"]
-        if said.get("state") != "kept":
-            row["state"], row["reason"] = "dropped", f"{step.name}: {said.get('reason')}"
+        row["energy_hartree"], row["degeneracy"] = base.energy(found), found.get("degeneracy", 1)
+        row["weight"] = found.get("weight")
+        if found.get("relative_kcal_mol") is not None:
+            row["relative_kcal_mol"] = found["relative_kcal_mol"]
+        if found.get("state") != "kept":
+            row["state"], row["reason"] = "dropped", f"{step.name}: {found.get('reason')}"
         elif final:
             row["state"] = "kept"

@@ -51,32 +51,32 @@ class NmrWorkflow:
         return Plan(end=JobEnd("succeeded", summary=_summary(_shifts(steps))))
 
     def result(self, job: Job, steps: Sequence[Step]) -> dict[str, Any]:
-        said = _shifts(steps)
+        result = _shifts(steps)
         answer = base.answer(job, steps)
         answer["solvent"], answer["level"] = job.params["solvent"], job.params["level"]
-        answer["energy_hartree"] = base.energy(said)
-        answer["shifts"] = said.get("shifts") or []
-        told = [*(job.params.get("notes") or ()), *(said.get("notes") or ())]
-        answer["notes"] = [*told, *base.step_notes(steps, told)]
+        answer["energy_hartree"] = base.energy(result)
+        answer["shifts"] = result.get("shifts") or []
+        notes = [*(job.params.get("notes") or ()), *(result.get("notes") or ())]
+        answer["notes"] = [*notes, *base.step_notes(steps, notes)]
         if _single(job):
-            answer["conformers"] = said.get("conformers") or [_unfinished(steps)]
+            answer["conformers"] = result.get("conformers") or [_unfinished(steps)]
         else:
             answer["conformers"] = ensemble.rows(job, steps)
             answer["provenance"]["conformers"] = account(job, steps)
-        answer["files"] = [name for name in said.get("files") or () if name in _ANSWER]
-        answer["provenance"].update(said.get("provenance") or {})
+        answer["files"] = [name for name in result.get("files") or () if name in _ANSWER]
+        answer["provenance"].update(result.get("provenance") or {})
         answer["provenance"]["solvent"] = _solvent_account(by_key(job.params["solvent"]))
         return answer
 
     def progress(self, job: Job, steps: Sequence[Step]) -> dict[str, Any]:
         if not _single(job) and not any(step.stage == "optimise" for step in steps):
-            told = about.describe(steps, (("pre-optimised", "preopt"),))
+            described = about.describe(steps, (("pre-optimised", "preopt"),))
         else:
-            told = about.describe(steps, _COUNTED)
+            described = about.describe(steps, _COUNTED)
         if not _single(job):
-            return told | {"fraction": about.fraction(steps, ensemble.stages(job, _ENSEMBLE))}
+            return described | {"fraction": about.fraction(steps, ensemble.stages(job, _ENSEMBLE))}
         there = {step.stage for step in steps}
-        return told | {"fraction": about.fraction(steps, [one for one in _CHAIN if one[0] in there])}
+        return described | {"fraction": about.fraction(steps, [one for one in _CHAIN if one[0] in there])}
 
 
 def _single(job: Job) -> bool:
@@ -101,8 +101,8 @@ def _shifts(steps: Sequence[Step]) -> Mapping[str, Any]:
     return step.result if step is not None and step.state == StepState.SUCCEEDED else {}
 
 
-def _summary(said: Mapping[str, Any]) -> str:
-    rows = said.get("shifts") or []
+def _summary(result: Mapping[str, Any]) -> str:
+    rows = result.get("shifts") or []
     counts = [f"{sum(row['nucleus'] == nucleus for row in rows)} {nucleus}" for nucleus in ("1H", "13C")]
     return f"{' and '.join(counts)} shifts"
 

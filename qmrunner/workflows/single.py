@@ -40,14 +40,14 @@ class SingleWorkflow:
         )
 
     def result(self, job: Job, steps: Sequence[Step]) -> dict[str, Any]:
-        said = dict(steps[0].result) if steps else {}
+        result = dict(steps[0].result) if steps else {}
         answer = base.answer(job, steps)
-        answer["energy_hartree"] = base.energy(said)
-        answer |= {name: said[name] for name in ("energy_of", "tasks") if name in said}
-        answer["conformers"] = said.get("conformers") or []
-        answer["files"] = [f"{self.engine}/{name}" for name in said.get("files") or ()]
-        answer["result"] = said
-        answer["notes"] = [*(job.params.get("notes") or ()), *(said.get("notes") or ())]
+        answer["energy_hartree"] = base.energy(result)
+        answer |= {name: result[name] for name in ("energy_of", "tasks") if name in result}
+        answer["conformers"] = result.get("conformers") or []
+        answer["files"] = [f"{self.engine}/{name}" for name in result.get("files") or ()]
+        answer["result"] = result
+        answer["notes"] = [*(job.params.get("notes") or ()), *(result.get("notes") or ())]
         return answer
 
     def progress(self, job: Job, steps: Sequence[Step]) -> dict[str, Any]:

@@ -168,8 +168,8 @@ def _source(job: Job) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _same_molecule(job: Job) -> dict[str, Any]:
     """What tells the molecule of the job from others: its bonds, and whether another one is accepted."""
-    told = {"bonds": job.params["bonds"]}
-    return told | {key: job.params[key] for key in ("unclear_bonds", ALLOW) if job.params.get(key)}
+    molecule = {"bonds": job.params["bonds"]}
+    return molecule | {key: job.params[key] for key in ("unclear_bonds", ALLOW) if job.params.get(key)}
 
 
 def _electrons(job: Job) -> dict[str, int]:

@@ -29,7 +29,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture
 def artifacts(place: Place, store: Store) -> Artifacts:
     found = Artifacts(place.blobs(), store)
-    found.meet()
+    found.verify_pairing()
     return found
 
 
@@ -119,19 +119,19 @@ def test_the_place_of_another_store_is_refused(artifacts: Artifacts, place: Plac
     schema.upgrade(other)
     try:
         with pytest.raises(NotReadyError) as caught:
-            Artifacts(place.blobs(), other).meet()
+            Artifacts(place.blobs(), other).verify_pairing()
         assert caught.value.code == "artifacts_foreign"
         assert caught.value.remedy
     finally:
         other.close()
-    Artifacts(place.blobs(), artifacts._store).meet()  # another machine of the same store
+    Artifacts(place.blobs(), artifacts._store).verify_pairing()  # another machine of the same store
 
 
 def test_an_empty_mount_point_is_not_taken_for_a_place_where_all_is_missing(
     folder: Place, store: Store, tmp_path: Path
 ) -> None:
     artifacts = Artifacts(folder.blobs(), store)
-    artifacts.meet()
+    artifacts.verify_pairing()
     kept = row("a", artifacts.put({"a": written(tmp_path, "a", b"a")})["a"])
     (tmp_path / "shared").rename(tmp_path / "elsewhere")
     (tmp_path / "shared").mkdir()
@@ -141,7 +141,7 @@ def test_an_empty_mount_point_is_not_taken_for_a_place_where_all_is_missing(
         artifacts.put({"a": tmp_path / "a"})
     assert list((tmp_path / "shared").iterdir()) == []
     with pytest.raises(NotReadyError) as caught:
-        artifacts.meet()
+        artifacts.verify_pairing()
     assert caught.value.code == "artifacts_missing"
     assert IDENTITY in str(caught.value.evidence)
 
@@ -150,7 +150,7 @@ def test_a_bucket_out_of_reach_is_lost_and_found_again(
     bucket: Place, wire: Wire, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     artifacts = Artifacts(bucket.blobs(), store)
-    artifacts.meet()
+    artifacts.verify_pairing()
     source = written(tmp_path, "a", b"a")
     wire.cut()
     with pytest.raises(ArtifactsUnavailable) as caught:

@@ -36,7 +36,7 @@ class Lab:
         self.worker = self.work.worker()
         self.job = self.work.job()
         self.artifacts = Artifacts(place.blobs(), store)
-        self.artifacts.meet()
+        self.artifacts.verify_pairing()
 
     def attempt(self) -> tuple[Claim, Any]:
         """The next attempt, as its machine holds it."""

@@ -79,7 +79,7 @@ def test_a_job_that_does_not_fit_on_the_scratch_volume_is_held_with_the_numbers(
     why = worker.json("why", ended["id"])
     assert ended["state"] == "held", why
     assert why["code"] == "never_fits"
-    assert "of scratch; the worker that comes nearest has 380 MiB" in why["summary"]
+    assert "of scratch; the best worker has 380 MiB" in why["summary"]
     assert "QMRUNNER_SCRATCH" in why["remedy"]
     worker.succeeded(worker.submit("xtb", "/tmp/w.xyz"))
 

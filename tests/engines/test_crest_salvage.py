@@ -198,5 +198,5 @@ def test_a_stopped_salvage_is_no_failure(tmp_path: Path) -> None:
 
 def test_what_a_merged_search_lacks_is_not_said_to_be_its_crossing() -> None:
     before, merged = salvage.Marker(2, 9), salvage.Marker(2, 9, merged=True)
-    assert "further iterations, crossing, final optimisation" in before.told
-    assert "the final optimisation, and the crossing where it was not done by then, is missing" in merged.told
+    assert "further iterations, crossing, final optimisation" in before.sentence
+    assert "the final optimisation, and the crossing where it was not done by then, is missing" in merged.sentence

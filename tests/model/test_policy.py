@@ -139,7 +139,7 @@ def test_a_failure_that_says_the_same_as_an_earlier_one_is_never_tried_a_third_t
         ("cannot read /scratch/j/xtb/1/charges", "cannot read /scratch/j/xtb/2/charges"),
         ("started 123 j/xtb/1", "started 77 j/xtb/2"),
         ("two   blanks", "two blanks"),
-        ("odd", "odd; the same as in attempt 1, so it is not tried again as it is"),
+        ("odd", "odd; the same as in attempt 1, so it is not retried unchanged"),
     ],
 )
 def test_what_differs_between_two_runs_of_the_same_makes_no_difference(before: str, now: str) -> None:

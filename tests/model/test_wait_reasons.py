@@ -23,14 +23,14 @@ def test_what_is_less_than_nothing_free_is_told_as_nothing() -> None:
 def test_too_little_shared_memory_names_the_flag_to_paste() -> None:
     demand = Demand(1, 4, 0, 64, 64, shm_mib=3584)
     summary, remedy = never_fits("shielding-c1", "abc", demand, [Capacity(1, 4, 9000, 9000, 61)])
-    assert summary == "shielding-c1 needs 3.5 GiB of /dev/shm; the worker that comes nearest has 61 MiB"
+    assert summary == "shielding-c1 needs 3.5 GiB of /dev/shm; the best worker has 61 MiB"
     assert remedy == "run the container with `--shm-size 4g`; then `qmrunner release abc`"
 
 
 def test_the_worker_that_comes_nearest_is_the_one_to_change() -> None:
     demand = Demand(8, 8, 100, 0, scratch_mib=5000)
     summary, remedy = never_fits("s", "j", demand, [Capacity(1, 2, 100, 100), Capacity(1, 8, 700, 9000)])
-    assert summary == "s needs 800 MiB of memory; the worker that comes nearest has 700 MiB"
+    assert summary == "s needs 800 MiB of memory; the best worker has 700 MiB"
     assert "`--memory 1g`" in remedy
     assert "QMRUNNER_MEMORY_MIB not below 800" in remedy
 

@@ -79,7 +79,7 @@ def test_a_step_that_can_never_fit_is_held_with_numbers_and_remedy_and_never_sta
     assert work.claim(worker, VOLUME) is None
     step = work.step(job, "a")
     assert (work.state(job)[0], step.code) == (JobState.HELD, "never_fits")
-    assert step.summary == "a needs 3.5 GiB of /dev/shm; the worker that comes nearest has 60 MiB"
+    assert step.summary == "a needs 3.5 GiB of /dev/shm; the best worker has 60 MiB"
     assert step.remedy == f"run the container with `--shm-size 4g`; then `qmrunner release {job}`"
     assert work.attempts() == []
 

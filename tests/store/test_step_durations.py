@@ -29,7 +29,7 @@ def test_two_steps_share_two_cores_and_the_third_waits_for_both(work: Work) -> N
     # The other one began at the same time, so it is about to end as well.
     assert work.claim(worker, TWO) is None
     waiting = next(step for step in work.all_steps(job) if step.state == "ready")
-    assert "cores that are about to come back" in str(waiting.waits_for)
+    assert "more free cores, which are expected soon" in str(waiting.waits_for)
     work.now += 4
     work.finish(second, SUCCEED, workflow)
     assert work.claimed(worker, TWO).grant.cores == 2
@@ -41,7 +41,7 @@ def test_a_step_for_which_no_core_is_free_does_not_claim_to_wait_for_more(work: 
     assert work.claimed(worker, TWO).grant.cores == 2
     job = work.job(workflow)
     assert work.claim(worker, TWO) is None
-    assert "about to come back" not in str(work.all_steps(job)[0].waits_for)
+    assert "expected soon" not in str(work.all_steps(job)[0].waits_for)
 
 
 def test_a_core_that_stays_away_for_long_is_not_waited_for(work: Work) -> None:

@@ -1,1 +1,1 @@
-"""Steps of ours that run in a Python of their own: embedding, shifts, pictures."""
+"""qmrunner's own chemistry steps, each in its own Python process: embedding, shifts, drawings."""

@@ -1,5 +1,5 @@
-"""Our own Python chemistry as an engine: `python -m qmrunner.chemistry TASK task.json` under a guardian, so that a
-crash in native code costs one attempt.
+"""qmrunner's own Python chemistry as an engine: `python -m qmrunner.chemistry TASK task.json` under a guardian, so that
+a crash in native code costs one attempt.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from qmrunner.errors import NotReadyError, QmrunnerError
 from qmrunner.model.jobs import Command, Demand, Evidence, Exit, FailureClass, Outcome, Progress, Step
 from qmrunner.model.remedies import Remedy
 
-# What `qmrunner.chemistry.__main__` prints last; said again here, since importing that package is not allowed.
+# The last line of `qmrunner.chemistry.__main__`; repeated because this package may not import that one.
 END_MARKER = "qmrunner chemistry: done"
 _ANSWER = (
     "shifts.csv",
@@ -41,10 +41,10 @@ PROMOTED = {"shifts": _ANSWER, "select": ("ensemble.xyz", "geometry.xyz")}
 _PER_CONFORMER = {"shifts": ("shielding", "optimise", "geometry"), "select": ("energy", "geometry")}
 _NEEDED = ("rdkit", "numpy")
 _TAIL_BYTES = 65536
-_OWN_LINES = 20_000  # at the end of the log: where our own error line is looked for
+_OWN_LINES = 20_000  # at the end of the log: searched for the `error CODE: message` line
 _ERROR = re.compile(r"^error (?P<code>[a-z][a-z0-9_]*): (?P<message>.*)$")
 _PROGRESS = re.compile(r"^progress (?P<fraction>[01]\.\d+) (?P<text>.*)$")
-# Deterministic code: the same input fails the same way, unless the machine is to blame.
+# The code is deterministic: the same input fails in the same way, unless the machine is the cause.
 _CLASSES: dict[str, FailureClass] = {
     "scratch_full": "resource",
     "rdkit_missing": "operator",
@@ -90,7 +90,7 @@ class Chemistry:
         copies = {_copy_name(name, step.inputs[name]): _input(context, name) for name in step.inputs}
         task = {**step.params, **_named_inputs(step)}
         return Command(
-            # -P: nothing in the attempt's directory can stand in for a module.
+            # -P: no file in the attempt's directory can replace a module.
             argv=(context.installed.path, "-P", "-m", "qmrunner.chemistry", step.task, "task.json"),
             env=self.environment(context),
             files={"task.json": json.dumps(task, indent=1) + "\n"},
@@ -114,9 +114,9 @@ class Chemistry:
         return ()
 
     def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
-        """Success is exit 0, the end marker, and a finite `result.json` whose files are all there.
+        """Success is exit 0, the end marker, and a finite `result.json` whose files all exist.
 
-        A task that was complete before a stop reached it counts as done.
+        A task that was complete before it was stopped counts as succeeded.
         """
         if not exit.ok or exit.disk_full:
             return _ended(log, exit)
@@ -165,15 +165,15 @@ def _input(context: Context, name: str) -> Path:
             "input_missing",
             f"the input {name} of this step is missing",
             evidence=str(path),
-            remedy="was the job's folder changed? `qmrunner retry` runs the job again",
+            remedy="check whether the job's folder was changed; `qmrunner retry` runs the job again",
         )
     return path
 
 
 def _named_inputs(step: Step) -> dict[str, Any]:
-    """What the task file says of inputs: `structure` for embed and search, `ensemble`, or each conformer's files.
+    """The entries of the task file for inputs: `structure` for embed and search, `ensemble`, or each conformer's files.
 
-    Each of params `conformers` is an id, or an object with `id` and what else the task wants to know.
+    Each of params `conformers` is an id, or an object with `id` and further values for the task.
     """
     copied = {name: _copy_name(name, path) for name, path in step.inputs.items()}
     kinds = _PER_CONFORMER.get(step.task)
@@ -206,7 +206,9 @@ def _marker_missing(log: Path) -> Finding | None:
     if END_MARKER in lines[-20:]:
         return None
     evidence = signatures.load().last_line(log) or Evidence("no output at all", log.name)
-    return Finding("truncated_output", "transient", evidence, "The output ends without its end marker: tried again.")
+    return Finding(
+        "truncated_output", "transient", evidence, "The output ends without its end marker: the step is retried."
+    )
 
 
 def _files_missing(directory: Path, files: Sequence[str]) -> Finding | None:
@@ -215,21 +217,21 @@ def _files_missing(directory: Path, files: Sequence[str]) -> Finding | None:
 
 
 def _bad_result(text: str, file: str) -> Finding:
-    remedy = "The result is not usable: tried again; if it stays, report it with the log."
+    remedy = "The result is not usable: the step is retried; if it fails again, report it with the log."
     return Finding("bad_result", "transient", Evidence(text, file), remedy)
 
 
 def _ended(log: Path, exit: Exit) -> Outcome:
-    """A stop, our own error line, or else what the signatures say."""
+    """The outcome of a stop or of the task's own error line, else by the signatures."""
     if exit.stop_reason is None:
-        said = _own_error(log)
-        if said is not None:
-            return said
+        error = _own_error(log)
+        if error is not None:
+            return error
     return failures.ended(signatures.load(), log, exit)
 
 
 def _own_error(log: Path) -> Outcome | None:
-    """The outcome that our own ``error CODE: message`` line tells, with the evidence and remedy lines after it."""
+    """The outcome of the task's own ``error CODE: message`` line, with the evidence and remedy lines after it."""
     try:
         lines = list(deque(enumerate(untrusted.lines(log), 1), _OWN_LINES))
     except OSError:

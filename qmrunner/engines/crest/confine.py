@@ -18,12 +18,12 @@ from qmrunner.engines.xtb import confine as xtb
 _PROGRAM = "starts another program"
 _OPTIONS = {
     "xnam": _PROGRAM,
-    "scratch": "works in a directory of its own; the attempt's is scratch already",
-    "sandbox": "runs what its developers are trying",
-    "playground": "runs what its developers are trying",
-    "test": "runs what its developers are trying",
-    "oniom": "takes in a file whose programs are not looked at",
-    "dftrc": "takes in a file whose programs are not looked at",
+    "scratch": "works in another directory; the attempt's is on scratch already",
+    "sandbox": "runs experimental code",
+    "playground": "runs experimental code",
+    "test": "runs experimental code",
+    "oniom": "reads a file whose programs are not checked",
+    "dftrc": "reads a file whose programs are not checked",
     "qmdff": _PROGRAM,
     "xtbiff": _PROGRAM,
     "v1": _PROGRAM,
@@ -95,7 +95,7 @@ def _of_toml(name: str, data: bytes, strict: bool) -> list[Finding]:
     try:
         content = tomllib.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        return [Finding(name, None, str(error), "is no TOML that could be looked at", "write it as TOML 1.0")]
+        return [Finding(name, None, str(error), "is not valid TOML, so it cannot be checked", "write it as TOML 1.0")]
     found = []
     for key, value in _entries(content):
         text = f"{key} = {value}"

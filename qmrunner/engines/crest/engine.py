@@ -7,7 +7,7 @@ Tasks:
 - `user`: params `structure` (file name), `args` (list of words); inputs by file name.
 
 Both publish `crest_conformers.xyz`, `crest_best.xyz` and, where there is more than one atom pair, `crest.energies`.
-CREST 3 computes by itself; 2.12, and 3 with `--legacy` or `--qcg`, call the `xtb` program.
+CREST 3 computes on its own; 2.12, and 3 with `--legacy` or `--qcg`, call the `xtb` program.
 
 A search that was cut short is not run again when iterations of it were complete: the next attempt sorts those
 (`salvage`), and its result is marked as partial.
@@ -102,14 +102,14 @@ class Crest:
             unpaired=openmp.integer(openmp.value_of(args, ("--uhf", "-uhf"))),
         )
         inputs = {name: source} if step.task == "conformers" else dict(context.inputs)
-        point, told = _resume(step, args, context.previous, symbols)
+        point, resume_notes = _resume(step, args, context.previous, symbols)
         args, notes = _own_options(args, installed, context.grant.cores)
         return Command(
             argv=(installed.path, name, *(("--cregen", salvage.INPUT) if point else ()), *args),
             env=self.environment(context, step),
             files={salvage.INPUT: point.text, salvage.MARKER: point.marker.text()} if point else {},
             copies={plain_name(target): path for target, path in inputs.items()},
-            notes=(f"crest {installed.version or 'of unknown version'}", *told, *notes),
+            notes=(f"crest {installed.version or 'of unknown version'}", *resume_notes, *notes),
             reach=_reach(installed),
         )
 
@@ -187,11 +187,11 @@ def _quick(word: str | None) -> list[str]:
 def _resume(
     step: Step, args: Sequence[str], previous: Path | None, symbols: Sequence[str]
 ) -> tuple[Salvage | None, tuple[str, ...]]:
-    """What to sort instead of searching, if anything, and the note that says so."""
+    """The ensemble to sort instead of searching, if any, and the note about it."""
     if not crest_interpret.searches(args):
         return None, ()
     if previous is None:
-        # A step in hand still has the number of the attempt before this one.
+        # A claimed step still has the number of the attempt before this one.
         again = "resume: no earlier attempt left a completed iteration, searched afresh"
         return None, (again,) if step.attempt else ()
     found = salvage.find(previous)
@@ -199,7 +199,7 @@ def _resume(
         return None, ("resume: what an earlier attempt had completed could not be sorted, searched afresh",)
     if found is None or (symbols and [s.lower() for s in found.symbols] != [s.lower() for s in symbols]):
         return None, ("resume: what an earlier attempt left is not whole or of other atoms, searched afresh",)
-    return found, (f"resume: {found.source} of the previous attempt; {found.marker.told}",)
+    return found, (f"resume: {found.source} of the previous attempt; {found.marker.sentence}",)
 
 
 def _own_options(args: Sequence[str], installed: Installed, cores: int) -> tuple[list[str], list[str]]:

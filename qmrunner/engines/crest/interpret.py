@@ -1,4 +1,4 @@
-"""What a CREST attempt came to.
+"""The outcome of a CREST attempt.
 
 Success needs exit status 0, the end marker, a whole `crest_conformers.xyz` and no lost metadynamics run: none of them
 is enough alone. CREST 3 exits 0 on an unknown solvent, and intermediate ensembles of killed runs look finished.
@@ -62,7 +62,7 @@ _SCRATCH = (
 )  # fmt: skip
 # Searches whose answer is more than an ensemble.
 _NOT_SALVAGED = ("--entropy", "--entropic")
-_CUT = "CREST exits 0 without having finished: look at its last lines and at the free space of scratch and logs."
+_CUT = "CREST exited 0 without finishing: check its last lines and the free space of scratch and logs."
 _AFRESH = "What the search had completed could not be sorted: the next attempt (`qmrunner retry JOB`) searches afresh."
 _FULL_SEARCH = "for the full search submit the job again: a partial ensemble is never taken over"
 _FULL = "The ensemble is not whole: the scratch volume was probably full; free or enlarge it, then retry."
@@ -81,13 +81,13 @@ def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit:
     if marker is None:
         return outcome
     if outcome.state == "succeeded":
-        told = {
+        partial = {
             **outcome.result,
             "partial": True,
             "iterations": marker.iterations,
-            "notes": [marker.told, _FULL_SEARCH, *outcome.result.get("notes", ())],
+            "notes": [marker.sentence, _FULL_SEARCH, *outcome.result.get("notes", ())],
         }
-        return replace(outcome, result=told, summary=marker.told.partition(":")[0])
+        return replace(outcome, result=partial, summary=marker.sentence.partition(":")[0])
     if outcome.state == "failed":
         with suppress(OSError):  # on a full disk, say: then the number of tries ends it
             salvage.give_up(directory, marker)
@@ -122,13 +122,13 @@ def _judged(step: Step, args: Sequence[str], directory: Path, log: Path, exit: E
 
 
 def _from_inner(directory: Path, exit: Exit) -> Outcome | None:
-    """What the xTB that a legacy CREST called said in `xtb.out`: CREST itself tells only that it failed."""
+    """The failure of the xTB that a legacy CREST called, from `xtb.out`: CREST itself only reports that it failed."""
     if exit.stop_reason is not None or exit.signal is not None:
         return None
     # Only text can explain it: the exit is CREST's.
-    said = directory / "xtb.out"
-    known = _INNER.classify(said, replace(exit, returncode=None, disk_full=False, oom_kills=None))
-    finding = xtb_trace.refine(known, said)
+    inner_log = directory / "xtb.out"
+    known = _INNER.classify(inner_log, replace(exit, returncode=None, disk_full=False, oom_kills=None))
+    finding = xtb_trace.refine(known, inner_log)
     return failures.failed(finding) if finding is not None else None
 
 
@@ -141,7 +141,7 @@ def _unfinished(summary: Summary, log: Path) -> Finding | None:
 
 
 def _lost_runs(directory: Path) -> Finding | None:
-    """Legacy CREST goes on without a metadynamics run that failed, and keeps its remains in FAILED-MTD."""
+    """Legacy CREST continues without a failed metadynamics run, and keeps its remains in FAILED-MTD."""
     if not (directory / "FAILED-MTD").is_dir():
         return None
     remedy = "The ensemble lacks what this run would have found: retry; if it happens again, give a smaller --tstep."
@@ -183,9 +183,9 @@ def _sorted(step: Step, directory: Path, summary: Summary) -> tuple[Finding | No
         except BrokenEnsembleError as error:
             problem = problem or str(error)
             continue
-        # Rotamers are counted by nobody.
-        told = summary if name != f"{salvage.INPUT}.sorted" else Summary()
-        wrong = _contradiction(step, conformers, told)
+        # No program counts rotamers.
+        claimed = summary if name != f"{salvage.INPUT}.sorted" else Summary()
+        wrong = _contradiction(step, conformers, claimed)
         if wrong is None and (energy := salvage.foreign_energy(conformers, directory)) is not None:
             wrong = f"{name}: none of the structures that were sorted has the energy {energy}"
         if wrong is None:
@@ -211,9 +211,9 @@ def _contradiction(step: Step, conformers: tuple[Conformer, ...], summary: Summa
 
 
 def _succeeded(
-    step: Step, directory: Path, summary: Summary, conformers: tuple[Conformer, ...], told: tuple[str, ...]
+    step: Step, directory: Path, summary: Summary, conformers: tuple[Conformer, ...], extra_notes: tuple[str, ...]
 ) -> Outcome:
-    notes = list(told)
+    notes = list(extra_notes)
     if step.task == "user":
         files, left_out = leftovers.results(directory, frozenset(step.inputs), _SCRATCH)
         notes += left_out

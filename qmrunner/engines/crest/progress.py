@@ -60,7 +60,7 @@ class CrestReader:
         for pattern, phase in _PHASES:
             if pattern.search(line):
                 self._phase = phase
-                return self._told()
+                return self._progress()
         return self._dynamics(line) or self._ensemble(line)
 
     def _dynamics(self, line: str) -> Progress | None:
@@ -69,10 +69,10 @@ class CrestReader:
             self._finished, self._biases, self._passes = set(), 0, 0
             # Later cycles have fewer runs than the first: forget the estimate.
             self._runs = self._runs if self._iteration == 1 else None
-            return self._told()
+            return self._progress()
         if hit := _BATCH.match(line):
             self._runs = int(hit[1])
-            return self._told(text=f"CREST expects {hit[2]} for {hit[1]} metadynamics runs")
+            return self._progress(text=f"CREST expects {hit[2]} for {hit[1]} metadynamics runs")
         if _BIAS.match(line):
             self._biases += 1
             self._runs = max(self._biases, self._runs or 0) if self._iteration == 1 else self._biases
@@ -87,22 +87,22 @@ class CrestReader:
         self._finished.add(number)
         done, runs = len(self._finished), self._runs
         share = min(done / runs, 1.0) if runs else None
-        return self._told(fraction=share, text=f"{done} of {runs or '?'} metadynamics runs")
+        return self._progress(fraction=share, text=f"{done} of {runs or '?'} metadynamics runs")
 
     def _ensemble(self, line: str) -> Progress | None:
         if hit := _OPTIMISING.match(line):
             self._structures = int(hit[1])
-            return self._told(fraction=0.0, text=f"optimising {hit[1]} structures")
+            return self._progress(fraction=0.0, text=f"optimising {hit[1]} structures")
         if percents := _PERCENT.findall(line):
-            return self._told(fraction=float(percents[-1]) / 100.0)
+            return self._progress(fraction=float(percents[-1]) / 100.0)
         if self._structures and _COUNTED.match(line):
-            return self._told(fraction=min(int(line.split()[-1]) / self._structures, 1.0))
+            return self._progress(fraction=min(int(line.split()[-1]) / self._structures, 1.0))
         if hit := _LOWEST.search(line):
             self._energy = float(hit[1])
-            return self._told()
+            return self._progress()
         return None
 
-    def _told(self, fraction: float | None = None, text: str | None = None) -> Progress:
+    def _progress(self, fraction: float | None = None, text: str | None = None) -> Progress:
         if self._phase == "ensemble optimisation" and fraction == 1.0:
             self._passes += 1
         done = self._done(fraction)

@@ -20,7 +20,7 @@ _NUMBER = re.compile(r"-?\d+\.\d+(?:[eE][-+]?\d+)?")
 
 @dataclass(slots=True)
 class Summary:
-    """What a log tells. `conformers` is their number as CREST says it at the end; None when it does not."""
+    """Values from a log. `conformers` is their number as printed at the end; None if it is not printed."""
 
     terminated_normally: bool = False
     conformers: int | None = None
@@ -56,7 +56,7 @@ def read_log(log: Path) -> Summary:
 def read_ensemble(path: Path) -> tuple[Conformer, ...]:
     """All structures of a CREST ensemble (concatenated XYZ, the comment is the energy in Hartree), in file order.
 
-    Raises BrokenEnsembleError, which says what is wrong, when the file is missing, empty or cut, or when an energy
+    Raises BrokenEnsembleError, with the reason, if the file is missing, empty or cut, or when an energy
     is not a finite number.
     """
     try:

@@ -1,4 +1,4 @@
-"""What a search that was cut short leaves to the next attempt: the ensembles of its completed iterations.
+"""Salvaging an interrupted search: the next attempt uses the ensembles of its completed iterations.
 
 Read in the sources of CREST 2.12 and 3.0.2. Within an iteration `crest_rotamers_N.xyz` holds structures that are
 optimised only crudely, or are raw snapshots of dynamics; when the iteration is complete, its sorted ensemble is renamed
@@ -20,7 +20,7 @@ from qmrunner.engines.crest.read import ENSEMBLE_BYTES, BrokenEnsembleError, Con
 
 MARKER = "salvage.json"
 INPUT = "salvaged_iterations.xyz"
-# A salvage that was itself killed is tried once more; one that failed is not.
+# A salvage that was killed is retried once; one that failed is not.
 _TRIES = 2
 _ITERATION = re.compile(r"\.cre_(\d+)\.xyz")
 _SORTED = re.compile(r"crest_rotamers_(\d+)\.xyz")
@@ -30,8 +30,8 @@ _UNIQUE = "crest_conformers.xyz"
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """What a salvaging attempt says of itself in its directory: `iterations` are those that were complete, and `merged`
-    says that CREST had merged them, so that its crossing may have added to them."""
+    """The record of a salvaging attempt in its directory: `iterations` are those that were complete, and `merged`
+    is whether CREST had merged them, so that its crossing may have added structures."""
 
     iterations: int
     structures: int
@@ -44,12 +44,12 @@ class Marker:
 
     @property
     def spent(self) -> bool:
-        """Whether it is not to be tried again."""
+        """Whether it must not be retried."""
         return self.failed or self.tries >= _TRIES
 
     @property
-    def told(self) -> str:
-        """For people: what the ensemble is made of, and what it lacks."""
+    def sentence(self) -> str:
+        """A sentence about the ensemble: its origin, and what is missing."""
         count = f"{self.iterations} metadynamics iteration{'s' if self.iterations != 1 else ''}"
         return (
             f"partial ensemble: the search was cut short, and its {count} completed by then ({self.structures} "
@@ -65,7 +65,7 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class Salvage:
-    """Ensembles to go on from: one file for all, and the marker of the attempt that does."""
+    """Ensembles to resume from: one file for all, and the marker of the attempt that does."""
 
     text: str
     symbols: tuple[str, ...]
@@ -74,7 +74,7 @@ class Salvage:
 
 
 def checkpoint_files(directory: Path) -> tuple[str, ...]:
-    """Names of the ensembles in `directory` from which a later attempt can go on, after the merge with the logs that
+    """Names of the ensembles in `directory` from which a later attempt can resume, after the merge with the logs that
     tell how many iterations were complete; of a salvage, what it worked on.
     """
     if read_marker(directory) is not None:

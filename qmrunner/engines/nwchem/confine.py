@@ -35,10 +35,10 @@ _NETWORK = "opens a network connection"
 _DIRECTIVES = {
     "python": ("runs a program", "write the deck without a python block"),
     "speech": (_NETWORK, "leave it out"),
-    "server": (_NETWORK, "leave it out: nothing outside can look at the run"),
+    "server": (_NETWORK, "leave it out: no program outside can read the run"),
 }
-_DATABASE = "opens a file that was handed in as its database"
-_ORBITALS = "hand in the orbitals (.movecs) and name them by `vectors input`"
+_DATABASE = "opens a submitted file as its database"
+_ORBITALS = "submit the orbitals (.movecs) and name them by `vectors input`"
 _HAND_IN = "hand the file in with the deck (--with FILE), and name it without its folder"
 _LEAVE_OUT = "leave it out: the attempt's own folder is used"
 _DRIVER = "drive the geometry with NWChem's own `driver`"
@@ -54,7 +54,7 @@ def findings(deck: str, files: Mapping[str, bytes], *, strict: bool = False) -> 
     found = check.of_deck()
     for name, data in files.items():
         if name.endswith(".db"):
-            reason = "a database of NWChem holds names of files of its own"
+            reason = "a database of NWChem contains file names"
             found.append(Finding(name, None, name, reason, _ORBITALS))
         elif name != deck and name not in check.taken:
             found += _of_other(name, data, strict)
@@ -70,7 +70,7 @@ def _of_other(name: str, data: bytes, strict: bool) -> list[Finding]:
             before = text[: match.start(1)]
             number = before.count("\n") + before.count("\r") - before.count("\r\n") + 1
             remedy = "put that file's content in its place"
-            found.append(Finding(name, number, reader.shown(match[1]), "takes in another file", remedy))
+            found.append(Finding(name, number, reader.shown(match[1]), "includes another file", remedy))
     return found
 
 
@@ -100,14 +100,15 @@ class _Check:
     def _control(self, name: str, data: bytes, lines: list[Line]) -> None:
         """Refuse control characters, but for form feeds of pages in comments that hide nothing."""
         physical = _END.split(data)
-        read = [text for line in lines for text in (line.included or "", *(said.text for said in line.statements))]
+        read = [text for line in lines for text in (line.included or "", *(part.text for part in line.statements))]
         strange = (number for number, text in enumerate(physical, start=1) if _CONTROL.search(text))
         only_comments = self.modules is None and not any(_FEED.search(text) for text in read)
         for number in strange:
             # Of a continued line nothing is passed over: builds by other compilers may end it elsewhere.
             joined = any(one.rstrip(b" \t").endswith(b"\\") for one in physical[max(0, number - 2) : number])
             parts = _PAGES.split(physical[number - 1])
-            hidden = any(_of_statement(said, self.files) for part in parts for said in reader.statements(part))
+            statements = (statement for part in parts for statement in reader.statements(part))
+            hidden = any(_of_statement(statement, self.files) for statement in statements)
             if hidden or joined or not only_comments or any(map(_CONTROL.search, parts)):
                 text = physical[number - 1].decode("latin-1")
                 self._add(name, number, text, "holds a control character", "write the line again, as plain text")
@@ -148,10 +149,10 @@ class _Check:
     def _include(self, name: str, line: Line, included: str, *, top: bool) -> None:
         text = f"include {included}"
         if included not in self.files or included == self.deck:
-            self._add(name, line.first, text, "takes in a file that was not handed in", _HAND_IN)
+            self._add(name, line.first, text, "includes a file that was not submitted", _HAND_IN)
         elif not top or self._task_seen:
             # By then the run may have written over the file that was looked at.
-            reason = "takes in a file below a task or from within another one"
+            reason = "includes a file after a task or from an included file"
             self._add(name, line.first, text, reason, "include it above all tasks")
         else:
             self.taken.add(included)
@@ -168,31 +169,31 @@ def _text(line: Line) -> str:
 
 def _of_statement(statement: Statement, files: Mapping[str, bytes]) -> tuple[str, str] | None:
     """The reason and remedy for what is wrong with one statement, wherever it stands; None when nothing is."""
-    directive, said = statement.directive, [lower(word.strip()) for word in statement.words]
+    directive, lower_words = statement.directive, [lower(word.strip()) for word in statement.words]
     # Within a block it may be the tag of an atom, whose line can name a file; in one word behind it none can.
-    if directive == "title" and len(said) <= 2:
+    if directive == "title" and len(lower_words) <= 2:
         return None
-    if directive == "speech" and said[1:] == ["off"]:
+    if directive == "speech" and lower_words[1:] == ["off"]:
         return None
     if directive in _DIRECTIVES:
         return _DIRECTIVES[directive]
     if directive == "task":
         for word, why in _TASKS.items():
-            if word in said:
+            if word in lower_words:
                 return why, "leave this task out"
-    if "socket" in said or "ipi_client" in said or (directive == "set" and _connects(said[1:2])):
+    if "socket" in lower_words or "ipi_client" in lower_words or (directive == "set" and _connects(lower_words[1:2])):
         return _NETWORK, _DRIVER
     if directive in FOLDERS:
         return "sets a directory", _LEAVE_OUT
     if directive.startswith("include"):
-        return "takes in a file", "write `include NAME` at the very start of a line"
+        return "includes a file", "write `include NAME` at the very start of a line"
     if directive in _RUNS:
         return _of_run(statement, files)
     if any(escapes(part) for word in statement.words for part in words(word)):
         remedy = "put the title in quotes" if directive == "title" else _HAND_IN
         return "names a file outside the job's folder", remedy
     if directive == "ecce_print" and any(word.rstrip() in files for word in statement.words[1:]):
-        return "writes over a file that was handed in", "give the report a name of its own, such as ecce.out"
+        return "overwrites a submitted file", "give the report another name, such as ecce.out"
     return None
 
 

@@ -154,7 +154,7 @@ def _deck_work(step: Step, context: Context, ranks: int) -> Command:
         if ranks < context.grant.cores:
             notes.append(f"ranks: {ranks}, for the memory of {context.grant.cores} is not granted")
     if context.previous is not None:
-        notes.append("resume: a user's deck starts afresh, its tasks are not ours to split")
+        notes.append("resume: a user's deck starts from the beginning, because its tasks cannot be split")
     files = {name: rewritten.text, **rewritten.beside}
     copies = {other: path for other, path in context.inputs.items() if other not in files}
     return Command(argv=(name,), files=files, copies=copies, notes=tuple(notes))
@@ -194,7 +194,7 @@ def _molecule_work(step: Step, context: Context, ranks: int) -> Command:
 _Composed = tuple[restart.ResumePoint, str, dict[str, str], tuple[str, ...]]
 _INTEGRALS = {
     True: "kept in memory, never on disk",
-    False: "computed anew each time: too many to keep in memory, and a disk could fill up",
+    False: "recomputed each time: too many to keep in memory, and a disk could fill up",
 }
 
 

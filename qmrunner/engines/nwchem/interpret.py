@@ -1,4 +1,4 @@
-"""What an attempt came to: success only with exit 0, the end marks and the complete, finite result."""
+"""The outcome of an attempt: success only with exit 0, the end marks and a complete, finite result."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from qmrunner.engines.signatures import Finding, load
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 
 CATALOGUE = load(Path(__file__).with_name("signatures.toml"))
-# Ended from outside or by plan: no fault of the calculation, which goes on from its checkpoint.
+# Ended from outside or as planned: not a failure of the calculation, which resumes from its checkpoint.
 _STOPPED = frozenset({"time_limit_reached", "terminated", "interrupted", "timed_out", "hung"})
-# What NWChem itself says before it aborts, and may well not say again.
+# Messages of NWChem before an abort that may not occur again.
 _OWN_WAY = frozenset({"time_limit_reached", "memory_corrupt"})
 _GEOMETRY = "geometry.xyz"
 # What no one asks for after a run; all else is published. A user's deck starts afresh, so that databases, integrals,
@@ -38,7 +38,7 @@ _SCRATCH = (
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What an attempt left, read once: its deck's tasks as far as the deck is there, and what each of them came to."""
+    """What an attempt left, read once: its deck's tasks as far as the deck exists, and the outcome of each."""
 
     step: Step
     directory: Path
@@ -98,7 +98,7 @@ class Deck:
 
 
 def deck_of(step: Step, directory: Path) -> Deck:
-    """The deck that lies in the attempt's directory."""
+    """The deck in the attempt's directory."""
     name = str(step.params.get("deck", generated_deck.DECK)) if step.task == "deck" else generated_deck.DECK
     data = _file(directory, name)
     if data is None:
@@ -169,7 +169,7 @@ def _aborted(run: _Run, abort: errquit.Abort) -> Finding:
 def _problem(run: _Run, exit: Exit) -> Finding | None:
     """Why an exit 0 is no success, or None."""
     if not run.report.marks.ended or not _done(run):
-        return _told(run, exit) or _incomplete(run.log, "The run did not come to its end.")
+        return _told(run, exit) or _incomplete(run.log, "The run did not reach its end.")
     failed = next((record.problem for record in run.records if record.problem is not None), None)
     if failed is not None:
         return failed
@@ -314,27 +314,27 @@ def _write_schema(run: _Run, result: dict[str, Any]) -> bool:
         result["atoms"] = list(geometry.atoms)
     if record is None or setting is None or geometry is None:
         return False
-    told = run.quantities.of(record, run.directory) | {"provenance": result["provenance"]}
-    text = nwchem_qcschema.document(record, setting, geometry, told, run.directory)
+    fields = run.quantities.of(record, run.directory) | {"provenance": result["provenance"]}
+    text = nwchem_qcschema.document(record, setting, geometry, fields, run.directory)
     if text is not None:
         untrusted.write_text(run.directory / qcschema.FILE, text)
     return text is not None
 
 
 def _stopped(exit: Exit, problem: Finding, run: _Run) -> Outcome:
-    """qmrunner ended the run. A hang keeps the cause the log tells, such as shared memory that ran out
+    """qmrunner ended the run. A hang keeps the cause from the log, such as shared memory that ran out
     or an abort whose ranks stayed behind."""
     reason = exit.stop_reason or "stopped"
-    told = problem if reason == "hung" and problem.failure_class != "transient" else None
-    hint = told or replace(problem, code="hung" if reason == "hung" else "terminated", failure_class="transient")
+    cause = problem if reason == "hung" and problem.failure_class != "transient" else None
+    hint = cause or replace(problem, code="hung" if reason == "hung" else "terminated", failure_class="transient")
     last = CATALOGUE.last_line(run.log)
     return Outcome(
         state="stopped",
         code=hint.code,
         result={"provenance": run.provenance},
         failure_class=hint.failure_class,
-        evidence=told.evidence if told else last,
-        remedy=told.remedy if told else "Nothing to do: the step goes on from its checkpoint.",
+        evidence=cause.evidence if cause else last,
+        remedy=cause.remedy if cause else "Nothing to do: the step resumes from its checkpoint.",
         summary=f"NWChem was ended by qmrunner ({reason})",
     )
 

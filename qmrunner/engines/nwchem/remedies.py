@@ -130,7 +130,7 @@ _TIGHT = _setting("orbitals converged to 1e-9 hartree and 1e-7 in density before
 _EVERY = (
     Remedy(
         "oversubscribe", _codes("slots_exhausted"), True,
-        _setting("the launcher is told to start as many ranks as asked for", oversubscribe=True),
+        _setting("the launcher may start more ranks than it counts cores", oversubscribe=True),
     ),
     Remedy("two-ranks", _codes("slots_exhausted"), True, _two_ranks),
     Remedy(

@@ -59,9 +59,11 @@ def instructions(files: Mapping[str, bytes], *, strict: bool = False) -> list[Fi
         if not any(line.lstrip().startswith("$") for line in lines):
             continue
         for number, line in enumerate(lines, start=1):
-            said = [word.lower() for word in words(line)]
+            line_words = [word.lower() for word in words(line)]
             block = line.lstrip().lower()
-            if block.startswith("$ext") or ("runtyp" in said and not _harmless(said[said.index("runtyp") + 1 :])):
+            if block.startswith("$ext") or (
+                "runtyp" in line_words and not _harmless(line_words[line_words.index("runtyp") + 1 :])
+            ):
                 found.append(Finding(name, number, line, _PROGRAM, _REMEDY))
             elif any(escapes(word) for word in words(line)):
                 found.append(Finding(name, number, line, "names a file outside the job's folder", _REMEDY))

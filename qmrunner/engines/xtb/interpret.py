@@ -1,4 +1,5 @@
-"""What an xTB attempt came to. Its exit status says little: most half-done runs end with 0 (tests/fixtures/xtb)."""
+"""The outcome of an xTB attempt. The exit status is unreliable: most incomplete runs end with 0
+(tests/fixtures/xtb)."""
 
 from __future__ import annotations
 
@@ -28,17 +29,17 @@ _FREQUENCIES = frozenset({"--hess", "--ohess", "--bhess"})
 _DYNAMICS = frozenset({"--md", "--omd", "--metadyn"})
 # Several structures, or another Hamiltonian than the energy's.
 _OTHERWISE = _DYNAMICS | {"--bhess", "--path", "--siman", "--modef", "--screen", "--reactor", "--scan", "--onlyhess"}
-# Files that may say what charge and spin are.
+# Files that may set charge and spin.
 CONTROL_FILES = (".CHRG", ".UHF", "--input", "-I")
 _WITHOUT_ENERGY = frozenset({"--topo", "--wrtopo"})
-# What no one asks for after a run; all else is published. A restart serves a run that goes on, and there is none.
+# Files that are not published. A restart file is of no use, because no xTB run is resumed.
 _SCRATCH = ("xtbrestart", "*.xtbrestart", "xtbhess.coord", "gfnff_topo", "*.gfnff_topo", "gfnff_adjacency")
 # A wavenumber (cm⁻¹) below this is a downhill direction, not the noise of a soft mode: no minimum.
-# What xTB says of flags and files that it leaves out, and then goes on without.
+# Messages of xTB about flags and files that it ignores.
 _UNREAD = re.compile(r"prog_main_parseArguments: Unknown|readin_|userdata_read|set_(?!.*discouraged)")
 _IMAGINARY_BELOW = -20.0
 _FULL = (
-    "The scratch volume filled up and cut result files, although xTB says all is well: free or enlarge it, then retry."
+    "The scratch volume filled up and cut result files, although xTB reports success: free or enlarge it, then retry."
 )
 _CUT = "The log ends early although xTB exits 0: the volume of the logs is probably full; free it, then retry."
 
@@ -166,7 +167,7 @@ def _missing_optimisation(run: _Run) -> Finding | None:
         return None
     if len(_symbols(_geometry(run))) == 1:
         return None
-    text = "an optimisation was asked for, but the log tells of none that converged"
+    text = "an optimisation was requested, but none converged according to the log"
     remedy = "Another option has overridden it: ask for one kind of run at a time."
     return Finding("input_error", "permanent", Evidence(text, run.log.name), remedy)
 
@@ -236,14 +237,15 @@ def _computed(run: _Run, step: Step) -> Outcome:
         "gap_ev": run.summary.gap_ev,
         "warnings": list(run.summary.warnings),
     }
-    told = [f"xtb left out what it could not read: {said}" for said in run.summary.warnings if _UNREAD.match(said)]
-    told += found.pop("notes", ())
+    unread = filter(_UNREAD.match, run.summary.warnings)
+    ignored = [f"xtb left out what it could not read: {warning}" for warning in unread]
+    ignored += found.pop("notes", ())
     result |= found
     text = _schema(run, step, result)
     if text is not None:
         untrusted.write_text(run.directory / qcschema.FILE, text)
     files, notes = leftovers.results(run.directory, frozenset(step.inputs), _SCRATCH)
-    return Outcome("succeeded", "ok", result=result | {"notes": told + notes}, publish=files, promote=files)
+    return Outcome("succeeded", "ok", result=result | {"notes": ignored + notes}, publish=files, promote=files)
 
 
 def _schema(run: _Run, step: Step, result: Mapping[str, Any]) -> str | None:

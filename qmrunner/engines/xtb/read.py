@@ -24,9 +24,9 @@ _WARNING = re.compile(r"^-\d+- (.*)")
 
 @dataclass(slots=True)
 class Summary:
-    """What a log tells. Energies in Hartree, `gradient_norm` in Hartree/bohr, `gap_ev` (HOMO to LUMO) in eV.
+    """Values from a log. Energies in Hartree, `gradient_norm` in Hartree/bohr, `gap_ev` (HOMO to LUMO) in eV.
 
-    A number is None when the log does not tell it and not finite when xTB printed NaN or an overflow. `converged` is
+    A number is None if the log does not have it, and not finite when xTB printed NaN or an overflow. `converged` is
     None when no optimisation ended; `cycles` are those of the last one. `geometry` is the file that holds its result.
     """
 
@@ -66,7 +66,7 @@ def _take(summary: Summary, line: str) -> None:
     elif hit := _ELECTRONS.search(line):
         summary.electrons = int(hit[1])
     elif hit := _WRITTEN.search(line):
-        summary.geometry = PurePath(hit[1]).name  # a name in its folder, whatever the log says
+        summary.geometry = PurePath(hit[1]).name  # only the name, without any folder in the log
     elif hit := _WARNING.match(line):
         if len(summary.warnings) < _MOST_WARNINGS:
             summary.warnings += (hit[1].strip(),)
@@ -94,7 +94,7 @@ def _number(line: str) -> float | None:
 
 
 def lowest_wavenumber(path: Path) -> float | None:
-    """The lowest wavenumber (cm⁻¹, negative for an imaginary one) of a `vibspectrum` file; None when it tells none."""
+    """The lowest wavenumber (cm⁻¹, negative for an imaginary one) of a `vibspectrum` file; None if it has none."""
     found = []
     for line in untrusted.lines(path):
         words = line.split()
@@ -108,7 +108,7 @@ def lowest_wavenumber(path: Path) -> float | None:
 def last_frame(trajectory: Path, target: Path, cycles: int) -> float | None:
     """Write the last structure of an optimisation's `trajectory` (``xtbopt.log``) to `target`, unless that is there.
 
-    Its energy in hartree, as the comment tells it; None, and nothing is written, when these are not the whole
+    Its energy in hartree, from the comment; None, and nothing is written, when these are not the whole
     structures of as many `cycles`.
     """
     try:
@@ -126,7 +126,7 @@ def last_frame(trajectory: Path, target: Path, cycles: int) -> float | None:
 
 
 def incomplete(path: Path) -> str | None:
-    """Why the result file `path` cannot be whole; None when nothing speaks against it.
+    """Why the result file `path` cannot be whole; None if no problem was found.
 
     A full disk leaves files of zero bytes, or cut at a block, under an exit status of 0.
     """

@@ -28,7 +28,7 @@ def option(sentence: str, name: str, value: int, larger: bool = True) -> Callabl
 
 
 def bigger_stack(failure: Failure) -> Change | None:
-    """All the stack that a thread may have: without one, a program dies by SIGSEGV and says nothing."""
+    """All the stack that a thread may have: without enough, a program dies by SIGSEGV without a message."""
     demand = failure.step.demand
     room = (failure.capacity.memory_mib - demand.memory_mib_base) // max(1, failure.grant.cores)
     stack = min(_STACK_MIB, room)

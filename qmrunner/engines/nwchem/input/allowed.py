@@ -125,40 +125,40 @@ class Modules:
 
     def refused(self, statement: Statement) -> tuple[str, str] | None:
         """Reason and remedy for a statement that is not allowed where it stands; None for one that is."""
-        said = statement.directive
+        directive = statement.directive
         if not statement.words or statement.broken:
             return "is no directive that could be looked at", "close the quotes, and leave nothing between two `;`"
-        if said in NEVER:
-            return _unknown(f"`{said}`")
-        return self._within(self._open[-1], said) if self._open else self._outside(statement)
+        if directive in NEVER:
+            return _unknown(f"`{directive}`")
+        return self._within(self._open[-1], directive) if self._open else self._outside(statement)
 
     def _outside(self, statement: Statement) -> tuple[str, str] | None:
-        said, words = statement.directive, [lower(word.strip()) for word in statement.words[1:]]
-        if said in BLOCKS:
-            self._open.append(said)
+        directive, words = statement.directive, [lower(word.strip()) for word in statement.words[1:]]
+        if directive in BLOCKS:
+            self._open.append(directive)
             return None
-        if said not in LINES:
-            return _unknown(f"`{said}`")
-        if said == "task":
+        if directive not in LINES:
+            return _unknown(f"`{directive}`")
+        if directive == "task":
             unknown = _first(word for word in words if word not in _TASKS)
             return _unknown(f"the task `{unknown}`") if unknown is not None else None
-        if said == "set" and words and not _KEYS.fullmatch(words[0]):
+        if directive == "set" and words and not _KEYS.fullmatch(words[0]):
             return _unknown(f"the key `{words[0]}`")
         return None
 
-    def _within(self, block: str, said: str) -> tuple[str, str] | None:
-        if said == "end":
+    def _within(self, block: str, directive: str) -> tuple[str, str] | None:
+        if directive == "end":
             self._open.pop()
             return None
         known = BLOCKS[block]
-        if (block, said) in _WITHIN:
+        if (block, directive) in _WITHIN:
             self._open.append(block)
-        elif known is None and _NAME.fullmatch(said):
+        elif known is None and _NAME.fullmatch(directive):
             return None
-        elif known is not None and said not in known and not _NUMBER.fullmatch(said):
-            return _unknown(f"`{said}` of `{block}`")
+        elif known is not None and directive not in known and not _NUMBER.fullmatch(directive):
+            return _unknown(f"`{directive}` of `{block}`")
         elif known is None:
-            return f"`{said}` is no name of an atom or a variable", _REMEDY
+            return f"`{directive}` is no name of an atom or a variable", _REMEDY
         return None
 
 

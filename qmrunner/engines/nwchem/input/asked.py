@@ -97,8 +97,8 @@ class Asked:
 def of_deck(statements: Iterable[Statement], functional: str | None = None) -> tuple[Asked, ...]:
     """The tasks of a deck in order, up to where NWChem stops reading. `functional` is an xc line in force before it."""
     state = _State(xc=tuple(lower(word) for word in (functional or "").split()))
-    read = takewhile(lambda said: not said.broken, statements)
-    return tuple(task for said in read if (task := state.take(said)) is not None)
+    read = takewhile(lambda statement: not statement.broken, statements)
+    return tuple(task for statement in read if (task := state.take(statement)) is not None)
 
 
 def with_included(data: bytes, load: Load, depth: int = 8) -> tuple[Statement, ...] | None:
@@ -121,12 +121,12 @@ def with_included(data: bytes, load: Load, depth: int = 8) -> tuple[Statement, .
 
 def geometry_blocks(statements: Iterable[Statement]) -> int:
     """How many geometry blocks a deck has."""
-    return sum(said.directive == "geometry" for said in statements)
+    return sum(statement.directive == "geometry" for statement in statements)
 
 
 def restarts(statements: Iterable[Statement]) -> bool:
     """Whether a deck goes on from a database, which may have set what it leaves out."""
-    return any(said.directive == "restart" for said in statements)
+    return any(statement.directive == "restart" for statement in statements)
 
 
 @dataclass(slots=True)
@@ -147,15 +147,15 @@ class _State:
     symmetries: dict[str, str | None] = field(default_factory=dict)
     geometries: int = 0
 
-    def take(self, said: Statement) -> Asked | None:
-        word = said.directive
+    def take(self, statement: Statement) -> Asked | None:
+        word = statement.directive
         if word == "task":  # stands in no block: whatever was taken for one ended before
             self.block, self.nested = "", 0
-            return self._task([lower(one) for one in said.words[1:]])
+            return self._task([lower(one) for one in statement.words[1:]])
         if self.block:
-            self._inside(said)
+            self._inside(statement)
         elif word in ("print", "noprint"):
-            self._print([lower(one) for one in said.words])
+            self._print([lower(one) for one in statement.words])
         elif word and word not in _LINES:
             self._open(word)
         return None
@@ -169,8 +169,8 @@ class _State:
         self.targets.pop(word, None)
         self.symmetries.pop(word, None)
 
-    def _inside(self, said: Statement) -> None:
-        words = [lower(one) for one in said.words]
+    def _inside(self, statement: Statement) -> None:
+        words = [lower(one) for one in statement.words]
         word = words[0] if words else ""
         if word == "end":
             self.nested -= 1

@@ -93,8 +93,8 @@ def usual(total_mib: int) -> Asked:
 
 def first(lines: list[reader.Line]) -> Statement | None:
     """The memory statement of these lines that NWChem reads."""
-    found = takewhile(lambda said: not said.broken, (said for line in lines for said in line.statements))
-    return next((said for said in found if said.directive == "memory"), None)
+    found = takewhile(lambda s: not s.broken, (s for line in lines for s in line.statements))
+    return next((s for s in found if s.directive == "memory"), None)
 
 
 def _lines(data: bytes, beside: Beside) -> Iterator[tuple[Statement, str | None]]:
@@ -140,20 +140,22 @@ def _of_line(line: Statement, file: str | None) -> Asked:
     return Asked(heap, stack, shared, tuple(flags), file, whole)
 
 
-def _words(line: Statement, said: list[str]) -> tuple[int, bool]:
+def _words(line: Statement, tokens: list[str]) -> tuple[int, bool]:
     """An amount in words, and whether it is a whole number of its unit."""
-    number = _number(said[0]) if said else None
+    number = _number(tokens[0]) if tokens else None
     if number is None:
-        raise _invalid(line, f"has `{reader.shown(said[0])}` where an amount belongs" if said else "lacks an amount")
-    if len(said) < 2 or lower(said[1]) not in _UNITS:
-        what = f"`{reader.shown(said[1])}` is no unit" if len(said) > 1 else "a unit is missing"
-        raise _invalid(line, f"cannot be read: {what} behind `{reader.shown(said[0])}`")
+        raise _invalid(
+            line, f"has `{reader.shown(tokens[0])}` where an amount belongs" if tokens else "lacks an amount"
+        )
+    if len(tokens) < 2 or lower(tokens[1]) not in _UNITS:
+        what = f"`{reader.shown(tokens[1])}` is no unit" if len(tokens) > 1 else "a unit is missing"
+        raise _invalid(line, f"cannot be read: {what} behind `{reader.shown(tokens[0])}`")
     mantissa, exponent = number
-    unit = _UNITS[lower(said[1])]
+    unit = _UNITS[lower(tokens[1])]
     power = 10 ** abs(exponent)
     words = mantissa * unit * power if exponent > 0 else mantissa * unit // power
     if abs(words) > _MOST_WORDS:
-        raise _invalid(line, f"asks for more than any machine has: `{' '.join(map(reader.shown, said))}`")
+        raise _invalid(line, f"asks for more than any machine has: `{' '.join(map(reader.shown, tokens))}`")
     return words, exponent >= 0 or mantissa % power == 0
 
 

@@ -75,8 +75,8 @@ def sets_a_folder(line: Line) -> bool:
 
     With a quote that is not closed NWChem stops reading there: without the line it would read on.
     """
-    said = line.statements
-    return len(said) == 1 and said[0].directive in FOLDERS and not said[0].broken
+    statements = line.statements
+    return len(statements) == 1 and statements[0].directive in FOLDERS and not statements[0].broken
 
 
 def read(data: bytes) -> list[Line]:
@@ -165,9 +165,9 @@ def _lines(records: _Records) -> Iterator[Line]:
             held = held[:-1] + " "
         elif held:
             text, comment = _unescaped(held, "#", 0)
-            said = text[:comment]
-            if said.strip(_BLANKS):
-                parts = _parts(said)
+            body = text[:comment]
+            if body.strip(_BLANKS):
+                parts = _parts(body)
                 found = tuple(_statement(first, part) for part in parts)
                 # What is cut off a comment is not missed.
                 cut = records.cut and comment is None

@@ -1,4 +1,4 @@
-"""What of a user's deck made no difference although the run succeeded, as far as that can be told."""
+"""Parts of a user's deck that had no effect although the run succeeded, as far as that is known."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def made_no_difference(text: str | None, said: Remarks) -> list[str]:
     """Notes: what NWChem said, and the directives of the deck `text` behind its last task."""
     # An included file may hold tasks of its own.
     behind = user_deck.unused(text) if text is not None and not user_deck.includes_files(text) else ()
-    notes = [f"line {line} of the deck comes after the last task, and nothing uses it: {what}" for line, what in behind]
+    notes = [f"line {line} of the deck comes after the last task, and has no effect: {what}" for line, what in behind]
     return [*said.notes, *notes[:_MOST_NOTES]]

@@ -50,7 +50,7 @@ def check_deck(text: str, beside: Beside = _nothing) -> Asked | None:
     """
     if "\0" in text:
         raise UsageError(
-            "input_error", "The deck is not a text file.", remedy="Hand in the NWChem input as plain text."
+            "input_error", "The deck is not a text file.", remedy="Submit the NWChem input as plain text."
         )
     if not text.strip():
         raise UsageError("no_task", "The deck is empty.", remedy="Hand in an NWChem input with at least one task line.")
@@ -67,28 +67,29 @@ def check_deck(text: str, beside: Beside = _nothing) -> Asked | None:
 
 
 def _refuse_open_quote(text: str) -> None:
-    said = next((said for said in reader.statements(reader.encode(text)) if said.broken), None)
-    if said is not None:
+    statement = next((statement for statement in reader.statements(reader.encode(text)) if statement.broken), None)
+    if statement is not None:
         raise UsageError(
             "input_error",
             "A double quote is not closed, and NWChem reads nothing behind it.",
-            evidence=f"line {said.line}: {reader.shown(said.text.strip())}",
+            evidence=f"line {statement.line}: {reader.shown(statement.text.strip())}",
             remedy="Close it on its line. A `;` or `#` ends a text in quotes, too: write `\\;` or `\\#`.",
         )
 
 
 def tasks(text: str) -> tuple[str, ...]:
     """What each task line asks for, in order, in lower case: ``("dft optimize", "dft property")``."""
-    found = (said for said in _statements(text) if said.directive == "task")
-    return tuple(" ".join(map(reader.lower, said.words[1:])) for said in found)
+    found = (statement for statement in _statements(text) if statement.directive == "task")
+    return tuple(" ".join(map(reader.lower, statement.words[1:])) for statement in found)
 
 
 def unused(text: str) -> tuple[tuple[int, str], ...]:
     """Directives behind the last task, with their line: NWChem reads them, and nothing uses them. None without a
     task."""
-    said = list(_statements(text))
-    last = max((at for at, one in enumerate(said) if one.directive == "task"), default=len(said))
-    return tuple((one.line, reader.shown(one.text).strip()) for one in said[last + 1 :] if one.words)
+    statements = list(_statements(text))
+    tasks = (at for at, statement in enumerate(statements) if statement.directive == "task")
+    unread = statements[max(tasks, default=len(statements)) + 1 :]
+    return tuple((statement.line, reader.shown(statement.text).strip()) for statement in unread if statement.words)
 
 
 def includes_files(text: str) -> bool:
@@ -104,14 +105,14 @@ def atoms_in_deck(text: str) -> int | None:
     count, blocks, inside = 0, 0, False
     if includes_files(text):
         return None
-    for said in _statements(text):
-        if said.directive == "geometry":
+    for statement in _statements(text):
+        if statement.directive == "geometry":
             blocks, inside = blocks + 1, True
-        elif inside and said.directive == "end":
+        elif inside and statement.directive == "end":
             inside = False
-        elif inside and (said.directive in _NOT_AN_ATOM or said.directive.startswith(_NO_NUCLEUS)):
+        elif inside and (statement.directive in _NOT_AN_ATOM or statement.directive.startswith(_NO_NUCLEUS)):
             return None
-        elif inside and said.directive:
+        elif inside and statement.directive:
             count += 1
     return count if blocks == 1 and count and not inside else None
 
@@ -199,8 +200,8 @@ class _Change:
             was = reader.shown(line.statements[0].text.strip())
             self.notes.append(f"deck: `{was}` overridden, the attempt's directory is used")
             return [], _OURS + was
-        said = [part for statement in line.statements for part in self._statement(statement)]
-        return None if said == [statement.text for statement in line.statements] else (said, "")
+        rewritten = [part for statement in line.statements for part in self._statement(statement)]
+        return None if rewritten == [statement.text for statement in line.statements] else (rewritten, "")
 
     def _statement(self, statement: Statement) -> list[str]:
         was = reader.shown(statement.text.strip())
@@ -226,15 +227,15 @@ def _with_first(statement: str, lines: list[Line], changed: list[_Said]) -> list
     at = next((number for number, line in enumerate(lines) if line.statements), None)
     if at is None:
         return changed
-    said, comment = changed[at] or ([other.text for other in lines[at].statements], "")
-    return [*changed[:at], ([statement, *said], comment), *changed[at + 1 :]]
+    kept, comment = changed[at] or ([other.text for other in lines[at].statements], "")
+    return [*changed[:at], ([statement, *kept], comment), *changed[at + 1 :]]
 
 
 def _said(lines: list[Line], changed: Sequence[_Said] = ()) -> list[str]:
     """What NWChem reads, statement by statement, with what is changed in it."""
     found: list[str] = []
-    for line, said in zip_longest(lines, changed):
-        texts = [statement.text for statement in line.statements] if said is None else said[0]
+    for line, replacement in zip_longest(lines, changed):
+        texts = [statement.text for statement in line.statements] if replacement is None else replacement[0]
         found += [f"include {line.included}"] if line.included is not None else [text.strip(" \t") for text in texts]
     return found
 
@@ -243,9 +244,9 @@ def _put(data: bytes, lines: list[Line], changed: list[_Said]) -> bytes:
     """The deck with the changes in their places, and an end to its last line."""
     out: list[bytes] = []
     at = 0
-    for line, said in zip(lines, changed, strict=True):
-        if said is not None:
-            replaced = _in_place(data[line.start : line.end], line.last - line.first, *said)
+    for line, replacement in zip(lines, changed, strict=True):
+        if replacement is not None:
+            replaced = _in_place(data[line.start : line.end], line.last - line.first, *replacement)
             out += [data[at : line.start], replaced]
             at = line.end
     result = b"".join([*out, data[at:]])
@@ -274,4 +275,4 @@ def _blocks(theory: str, asked: Mapping[str, Any]) -> list[str]:
 
 def _statements(text: str) -> Iterator[Statement]:
     """What NWChem takes in of the deck itself: it stops at a quote that is not closed."""
-    return takewhile(lambda said: not said.broken, reader.statements(reader.encode(text)))
+    return takewhile(lambda statement: not statement.broken, reader.statements(reader.encode(text)))

@@ -131,9 +131,9 @@ class AbortReader:
             self._left = 0
             if block.category is None:
                 self._note(category="memory")
-        elif said := next((category for sentence, category in _SENTENCES if sentence in line), None):
+        elif named := next((category for sentence, category in _SENTENCES if sentence in line), None):
             if block.category in (None, "memory"):
-                self._note(category=said)
+                self._note(category=named)
         elif (match := _NUMBERED.match(line.rstrip())) and int(match[1]) and block.input_line is None:
             self._note(input_line=(int(match[1]), match[2].strip()))
 

@@ -141,10 +141,10 @@ def at_one_temperature(found: Mapping[str, Any], energy_hartree: float | None) -
     if len(found.get("thermochemistry") or ()) != 1:
         return {}
     thermal: Mapping[str, float] = found["thermochemistry"][0]
-    told = {name: thermal[name] for name in ("temperature_k", "entropy_cal_mol_k") if name in thermal}
+    quantities = {name: thermal[name] for name in ("temperature_k", "entropy_cal_mol_k") if name in thermal}
     if energy_hartree is not None and "enthalpy_correction_hartree" in thermal:
-        told["enthalpy_hartree"] = energy_hartree + thermal["enthalpy_correction_hartree"]
+        quantities["enthalpy_hartree"] = energy_hartree + thermal["enthalpy_correction_hartree"]
         if "entropy_cal_mol_k" in thermal:
             cost = thermal["temperature_k"] * thermal["entropy_cal_mol_k"] / _CAL_PER_HARTREE
-            told["free_energy_hartree"] = told["enthalpy_hartree"] - cost
-    return told
+            quantities["free_energy_hartree"] = quantities["enthalpy_hartree"] - cost
+    return quantities
