@@ -39,7 +39,7 @@ _DIRECTIVES = {
 }
 _DATABASE = "opens a submitted file as its database"
 _ORBITALS = "submit the orbitals (.movecs) and name them by `vectors input`"
-_HAND_IN = "hand the file in with the deck (--with FILE), and name it without its folder"
+_HAND_IN = "submit the file with the deck (--with FILE), and name it without its folder"
 _LEAVE_OUT = "leave it out: the attempt's own folder is used"
 _DRIVER = "drive the geometry with NWChem's own `driver`"
 
