@@ -208,4 +208,4 @@ def test_a_deck_of_the_users_starts_afresh_and_says_so(tmp_path: Path) -> None:
     )
     command = NWChem().prepare(step("nwchem", "deck", deck="in.nw"), context)
     assert command.copies == {}
-    assert any(note.startswith("resume: a user's deck starts afresh") for note in command.notes)
+    assert any(note.startswith("resume: a user's deck starts from the beginning") for note in command.notes)
