@@ -45,9 +45,7 @@ class WorkerColumns(TypedColumns):
     start_ticks: Column[int] = Column(BigInteger, nullable=False)
     consumer_pid: Column[int | None] = Column(Integer)
     state: Column[str] = Column(String(16), nullable=False)  # active, draining, stopped, dead
-    home_id: Column[str] = Column(
-        String(40), nullable=False
-    )  # its lock holder succeeds all earlier workers
+    home_id: Column[str] = Column(String(40), nullable=False)  # its lock holder succeeds all earlier workers
     home: Column[str] = Column(String(1000), nullable=False)
     slots: Column[int] = Column(Integer, nullable=False)
     cores: Column[int] = Column(Integer, nullable=False)
@@ -116,9 +114,7 @@ class StepColumns(TypedColumns):
     remedy: Column[str | None] = Column(String)
     summary: Column[str | None] = Column(String)
     result: Column[Any] = Column(JSON, nullable=False)
-    passed_over: Column[int] = Column(
-        Integer, nullable=False, server_default="0"
-    )  # times a later step started first
+    passed_over: Column[int] = Column(Integer, nullable=False, server_default="0")  # times a later step started first
     waits_for: Column[str | None] = Column(String)  # what a ready step lacked at the last claim by a worker
     created_at: Column[float] = Column(Float, nullable=False)
     started_at: Column[float | None] = Column(Float)

@@ -49,9 +49,7 @@ def check_deck(text: str, beside: Beside = _nothing) -> Asked | None:
     would stop at its memory line. `beside` has the files that the deck may include.
     """
     if "\0" in text:
-        raise UsageError(
-            "input_error", "The deck is not a text file.", remedy="Submit the NWChem input as plain text."
-        )
+        raise UsageError("input_error", "The deck is not a text file.", remedy="Submit the NWChem input as plain text.")
     if not text.strip():
         raise UsageError("no_task", "The deck is empty.", remedy="Hand in an NWChem input with at least one task line.")
     if not tasks(text) and not includes_files(text):
