@@ -23,7 +23,7 @@ from tests.support import ROOT, missing
 # The newest Landlock this kernel has may be lowered, to see what an older kernel would hold.
 CHILD = """
 import json, os, sys
-from qmrunner.confinement import landlock
+from qmrunner.guardian import landlock
 from qmrunner.guardian.confine import enforce
 order, abi, what = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 newest = landlock.abi()
