@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from qmrunner.attempt.directory import AttemptFolder
+from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.attempt.spawner_client import SpawnerClient
 from qmrunner.guardian import process, process_tree, spawner
 from qmrunner.guardian.process_identity import Identity
@@ -33,7 +33,7 @@ class Attempt:
     """One attempt in the hands of a guardian."""
 
     def __init__(self, root: Path, number: int, argv: tuple[str, ...], **order: Any) -> None:
-        self.folder = AttemptFolder(root / "attempts" / str(number))
+        self.folder = AttemptDirectory(root / "attempts" / str(number))
         self.log = root / f"{number}.log"
         self.marker = f"{root}/{number}"
         self.pid = 0
@@ -121,7 +121,7 @@ class Spawner:
         self.attempts.append(attempt)
         if fenced:
             attempt.folder.fence()
-        attempt.pid = self.client.guard(attempt.folder.path)
+        attempt.pid = self.client.spawn_guardian(attempt.folder.path)
         return attempt
 
     def close(self) -> None:
@@ -131,7 +131,7 @@ class Spawner:
                     process_tree.signal_tree(identity.pid, signal.SIGKILL)
                     process_tree.send(identity, signal.SIGKILL)
         if self.process.poll() is None:
-            self.client.settle()
+            self.client.wait_for_orphans()
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait(10)

@@ -1,6 +1,4 @@
-"""One attempt as a consumer holds it, and the set of those in hand. What is done with one: `preparation`, `follower`,
-`outcomes`.
-"""
+"""One active attempt of a consumer, and the set of all of them. `runner` runs one to its ending."""
 
 from __future__ import annotations
 
@@ -11,20 +9,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from qmrunner.attempt.directory import AttemptFolder
+from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.settings import Settings
 
 
 @dataclass
-class Live:
-    """One attempt in the hands of this consumer. `stop` may be called from any thread."""
+class ActiveAttempt:
+    """One attempt that this consumer runs. `stop` may be called from any thread."""
 
     job: Job
     step: Step
     number: int
     grant: Grant
-    folder: AttemptFolder
+    directory: AttemptDirectory
     log: Path
     marker: str
     begun: bool = False  # a guardian was forked for it
@@ -34,7 +32,7 @@ class Live:
     usage: dict[str, Any] = field(default_factory=dict)
     dirty: bool = False
     stop_request: tuple[str, float] | None = None
-    quota_told: bool = True
+    quota_sent: bool = True
     since: float = field(default_factory=time.time)
     bell: int = field(default_factory=lambda: os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
 
@@ -47,47 +45,47 @@ class Live:
         os.eventfd_write(self.bell, 1)
 
     def allow(self, scratch_mib: int) -> None:
-        """Its reservation has grown: let the guardian know."""
+        """Raise the scratch quota after its reservation has grown; the monitor sends it to the guardian."""
         self.grant = replace(self.grant, scratch_mib=scratch_mib)
-        self.quota_told = False
+        self.quota_sent = False
         os.eventfd_write(self.bell, 1)
 
     def close(self) -> None:
         os.close(self.bell)
 
 
-class LiveSet:
-    """The attempts in hand, shared by the worker threads, the beat and the drain."""
+class ActiveAttempts:
+    """All attempts that this consumer runs, shared by worker threads, heartbeat and drain."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._live: dict[tuple[int, int], Live] = {}
+        self._attempts: dict[tuple[int, int], ActiveAttempt] = {}
 
-    def add(self, live: Live) -> None:
+    def add(self, attempt: ActiveAttempt) -> None:
         with self._lock:
-            self._live[(live.step.id, live.number)] = live
+            self._attempts[(attempt.step.id, attempt.number)] = attempt
 
-    def remove(self, live: Live) -> None:
+    def remove(self, attempt: ActiveAttempt) -> None:
         with self._lock:
-            self._live.pop((live.step.id, live.number), None)
-        live.close()
+            self._attempts.pop((attempt.step.id, attempt.number), None)
+        attempt.close()
 
-    def all(self) -> list[Live]:
+    def all(self) -> list[ActiveAttempt]:
         with self._lock:
-            return list(self._live.values())
+            return list(self._attempts.values())
 
-    def stop(self, live: Live, reason: str, grace_s: float) -> None:
-        """Ask for the end of an attempt, unless it has ended already."""
+    def stop(self, attempt: ActiveAttempt, reason: str, grace_s: float) -> None:
+        """Request the end of an attempt, unless it has ended already."""
         with self._lock:
-            if (live.step.id, live.number) in self._live and live.stop_request is None:
-                live.stop(reason, grace_s)
+            if (attempt.step.id, attempt.number) in self._attempts and attempt.stop_request is None:
+                attempt.stop(reason, grace_s)
 
 
 def engine_grace_s(settings: Settings) -> float:
-    """From TERM to KILL for an engine, so that committing and exiting still fit into the stop grace."""
+    """Seconds from TERM to KILL for an engine; leaves time within the stop grace to commit and exit."""
     return settings.stop_grace_seconds * 0.4
 
 
-def who(live: Live) -> dict[str, Any]:
-    """The fields that name an attempt in an event."""
-    return {"job": live.job.id, "step": live.step.name, "attempt": live.number}
+def log_fields(attempt: ActiveAttempt) -> dict[str, Any]:
+    """The fields that identify an attempt in a log event."""
+    return {"job": attempt.job.id, "step": attempt.step.name, "attempt": attempt.number}

@@ -1,7 +1,7 @@
-"""Whether a failed attempt failed because the kernel refused it something, and what that was.
+"""Decides whether an attempt failed because the kernel denied an access, and which one.
 
-The kernel answers a confined engine with EACCES or EPERM and reports nothing to us. The engine's own words are the
-evidence: a path or program in a line about permissions, which the attempt's policy does not allow.
+The kernel returns EACCES or EPERM to a confined engine and reports nothing to qmrunner. The engine's output is the
+evidence: a path or program in a line about permissions that the attempt's policy does not allow.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from qmrunner.model.jobs import Evidence, Outcome
 
 CODE = "confined"
 _TAIL_BYTES = 256 << 10
-_SAID = re.compile(rb"permission denied|operation not permitted", re.IGNORECASE)
+_DENIED = re.compile(rb"permission denied|operation not permitted", re.IGNORECASE)
 _PATH = re.compile(r"(?:~|\.{1,2})?/[^\s'\"`:;,()<>|]*")
 _PROGRAM = re.compile(r"(?:^|: )([\w.+-]+): (?:cannot execute: )?permission denied", re.IGNORECASE)
 _ALLOW = "QMRUNNER_CONFINE_ALLOW opens a folder or program of this site to all engines"
-_REMEDY = f"hand the file in with the job (--with FILE) and name it without its folder; {UNCONFINED}; {_ALLOW}"
+_REMEDY = f"submit the file with the job (--with FILE) and name it without its folder; {UNCONFINED}; {_ALLOW}"
 
 
 def explain(outcome: Outcome, log: Path, policy: Mapping[str, Any] | None, refused: Sequence[Refused]) -> Outcome:
-    """The outcome of an attempt, as `confined` where the kernel's refusal made it fail.
+    """The outcome of an attempt; `confined` when a denied access made it fail.
 
-    `policy` is that of its guardian's order, None where the kernel did not hold it. `refused` is what the
-    check of inputs says of the attempt's inputs.
+    `policy` is from the guardian's order, None when the attempt was not confined. `refused` are the findings of the
+    input check on the attempt's inputs.
     """
     if policy is None or outcome.state != "failed":
         return outcome
     evidence = next(_denied(log, policy), None)
     if evidence is None and refused:
-        said = outcome.evidence.text.strip() if outcome.evidence else "the program failed"
-        evidence = Evidence(f"{refused[0].shown()}: {said}", refused[0].file, refused[0].line)
+        cause = outcome.evidence.text.strip() if outcome.evidence else "the program failed"
+        evidence = Evidence(f"{refused[0].shown()}: {cause}", refused[0].file, refused[0].line)
     if evidence is None:
         return outcome
     return replace(
@@ -52,10 +52,10 @@ def explain(outcome: Outcome, log: Path, policy: Mapping[str, Any] | None, refus
 
 
 def _denied(log: Path, policy: Mapping[str, Any]) -> Iterator[Evidence]:
-    """Lines at the end of the log in which something that the policy forbids was refused, last first."""
+    """Lines at the end of the log that report a denied access which the policy forbids, last first."""
     lines, first = _tail(log)
     for at in range(len(lines) - 1, -1, -1):
-        if not _SAID.search(lines[at]):
+        if not _DENIED.search(lines[at]):
             continue
         text = lines[at].decode("utf-8", "replace").strip()
         if any(_forbidden(path, policy) for path in _named(text, policy)):
@@ -63,7 +63,7 @@ def _denied(log: Path, policy: Mapping[str, Any]) -> Iterator[Evidence]:
 
 
 def _tail(log: Path) -> tuple[list[bytes], int | None]:
-    """The last lines, and the number of the first of them; None where the log is too long to count."""
+    """The last lines, and the line number of the first; None when the log is too long to count lines."""
     try:
         descriptor = os.open(log, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -75,18 +75,18 @@ def _tail(log: Path) -> tuple[list[bytes], int | None]:
 
 
 def _named(text: str, policy: Mapping[str, Any]) -> Iterator[str]:
-    """Paths and programs in a line. A relative one is meant from the engine's folder."""
+    """Paths and programs in a line. Relative paths start at the engine's folder."""
     work = str(policy["write"][0])
     for path in _PATH.findall(text):
         yield os.path.join(work, os.path.expanduser(path))
     program = _PROGRAM.search(text)
-    found = shutil.which(program[1]) if program else None
-    if found:
-        yield found
+    program_path = shutil.which(program[1]) if program else None
+    if program_path:
+        yield program_path
 
 
 def _forbidden(path: str, policy: Mapping[str, Any]) -> bool:
-    """Whether the policy refuses to read, or to execute, what is at `path`."""
+    """Whether the policy forbids to read, or to execute, `path`."""
     real = os.path.realpath(path)
     if _below(real, (*policy["write"], *policy["devices"])):
         return False

@@ -1,4 +1,4 @@
-"""Where everything of an attempt lives, and the proof that nobody lives there any more."""
+"""The private directory of an attempt, and the proof that no guardian runs in it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qmrunner.settings import Settings
 from qmrunner.store.claims import Paths
 
 WORK = "work"  # below the attempt directory: the engine's current directory
-SNAPSHOTS = process.SNAPSHOTS  # beside it; engines look there when they resume
+SNAPSHOTS = process.SNAPSHOTS  # next to it; engines read it when they resume
 _LEVELS = 3  # below the scratch root: job, step, attempt number
 _IN_THE_WAY = (errno.ELOOP, errno.ENXIO, errno.EISDIR)
 
@@ -36,10 +36,10 @@ def paths(settings: Settings) -> Paths:
 
 
 @dataclass(frozen=True)
-class AttemptFolder:
+class AttemptDirectory:
     """The private directory of one attempt, as its guardian and its consumers share it.
 
-    `known`: its guardian as whoever forked it, or the store, told; the record in the folder may be the engine's work.
+    `known`: its guardian's identity from the fork or the store; an engine may have forged the record in the directory.
     """
 
     path: Path
@@ -54,8 +54,8 @@ class AttemptFolder:
         return self.path / SNAPSHOTS
 
     def make(self) -> None:
-        """Make it, with its work folder. Raises NotOurs when a level above it is not ours alone, FileExistsError when
-        it is there already, OSError."""
+        """Make it, with its work folder. Raises NotOurs when a level above it is not private to this user,
+        FileExistsError when it exists already, OSError."""
         self._root.mkdir(parents=True, exist_ok=True)
         folder = private.open_levels(self._root, self.path.parts[-_LEVELS:], make=True, fresh=True)
         try:
@@ -64,11 +64,11 @@ class AttemptFolder:
             os.close(folder)
 
     def open(self) -> int:
-        """A descriptor of it, each level judged. Raises NotOurs, FileNotFoundError, OSError."""
+        """A descriptor of it; checks each level. Raises NotOurs, FileNotFoundError, OSError."""
         return private.open_levels(self._root, self.path.parts[-_LEVELS:])
 
     def lost(self) -> str | None:
-        """Why this is no longer the folder that was made, in words; None while it is, or while that cannot be told."""
+        """Why this is no longer the directory that was made, in words; None while it is, or while that is unknown."""
         try:
             folder = self.open()
             try:
@@ -80,7 +80,7 @@ class AttemptFolder:
         except untrusted.Refused as problem:
             return f"{problem.filename} {problem.strerror}"
         except OSError:
-            return None  # a disk or a server that does not answer
+            return None  # the disk or file server does not answer
         return None
 
     @property
@@ -88,7 +88,7 @@ class AttemptFolder:
         return self.path.parents[_LEVELS - 1]
 
     def exit_record(self) -> dict[str, Any] | None:
-        """How it ended, as its guardian wrote it; None when it did not, or when this is nothing that one writes."""
+        """The guardian's exit record; None when there is none, or when a guardian cannot have written it."""
         record = _read_json(self.path / process.EXIT)
         return record if record is not None and all(map(_is_plain, record.values())) else None
 
@@ -96,7 +96,7 @@ class AttemptFolder:
         return _read_json(self.path / process.RECORD)
 
     def policy(self) -> dict[str, Any] | None:
-        """How its guardian confined the engine (`landlock.Policy`); None where the kernel did not hold it."""
+        """How its guardian confined the engine (`landlock.Policy`); None when the engine was not confined."""
         order = _read_json(self.path / process.COMMAND) or {}
         held = order.get("confinement")
         return held["policy"] if isinstance(held, dict) else None
@@ -110,9 +110,9 @@ class AttemptFolder:
             return None
 
     def guardian_lives(self) -> bool:
-        """Whether a guardian is there: it holds the lock (seen across pid namespaces), or is still on its way out.
+        """Whether a guardian lives: it holds the lock (visible across pid namespaces), or has not exited completely.
 
-        A dying process lets go of its locks before its children are handed on; only as a zombie is it done with both.
+        A dying process releases its locks before its children are reparented; only a zombie has done both.
         """
         if self._locked():
             return True
@@ -138,30 +138,30 @@ class AttemptFolder:
             os.close(descriptor)
 
     def fence(self) -> bool:
-        """No guardian will start anything here from now on. False when one lives already."""
+        """Prevent guardians from starting an engine. False when one lives already."""
         try:
             folder = self.open()
         except (FileNotFoundError, untrusted.Refused):
-            return not self.guardian_lives()  # no guardian is started in such a folder, either
+            return not self.guardian_lives()  # no guardian starts in such a directory, either
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
             os.close(os.open(process.FENCED, flags, 0o666, dir_fd=folder))
         except OSError as problem:
-            if problem.errno not in _IN_THE_WAY:  # whatever it is, it fences
+            if problem.errno not in _IN_THE_WAY:  # any file of this name fences
                 raise
         finally:
             os.close(folder)
         return not self.guardian_lives()
 
     def fence_if_dead(self) -> bool:
-        """Fence the attempt unless a guardian lives. True when none lives, now or ever again."""
+        """Fence the attempt unless a guardian lives. True when none lives and none can start."""
         if self.guardian_lives():
             return False
         return self.fence()
 
 
 def make_log(path: Path) -> None:
-    """The empty log of an attempt, in a folder of ours. What else is in its place goes. Raises LogProblem."""
+    """Make the empty log of an attempt, in a folder of this user. Replaces other kinds of file. Raises LogProblem."""
     try:
         root, job = path.parent.parent, path.parent.name
         root.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ def _make_file(name: str, folder: int) -> None:
 
 
 def log_objection(log: Path) -> str | None:
-    """Why this is no log any more, in words; None while it is, or while that cannot be told."""
+    """Why this is no longer a log, in words; None while it is, or while that is unknown."""
     try:
         untrusted.open_file(log).close()
     except FileNotFoundError:
@@ -206,5 +206,5 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether a value is one of an exit record: nothing nested, no number that is not finite."""
+    """Whether an exit record may hold this value: not nested, and finite if a number."""
     return value is None or isinstance(value, str) or (isinstance(value, int | float) and math.isfinite(value))

@@ -1,7 +1,7 @@
-"""The environment of an engine, composed in one place: the daemon's, less what would disturb, plus what is wanted.
+"""The environment of an engine, composed in one place: the daemon's, minus disturbing variables, plus required ones.
 
-Engines say what they want as values (`Engine.environment`). Whatever the daemon inherited that says otherwise is
-replaced or dropped here, with the reason, and the attempt's notes tell of it.
+Engines return the variables they need (`Engine.environment`). Conflicting variables of the daemon are replaced or
+dropped here, with the reason, and the attempt's notes list them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from qmrunner.guardian.process_tree import MARKER
 from qmrunner.settings import PREFIX
 
-# What never reaches an engine unless the engine itself asks for it: beginnings of names, and why.
+# Prefixes of variables that reach an engine only if the engine itself sets them, and why.
 _DROPPED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "a launcher or scheduler above us would be taken for the engine's own",
@@ -31,9 +31,9 @@ _DROPPED: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("NWCHEM_MEMORY_TOTAL", "NWCHEM_PERMANENT_DIR", "NWCHEM_SCRATCH_DIR"),
     ),
 )  # fmt: skip
-# Where the operator's own value stands. NWChem puts a file name right behind it.
+# The operator's value is kept. NWChem appends a file name directly.
 FOLDERS = ("NWCHEM_BASIS_LIBRARY", "NWCHEM_NWPW_LIBRARY")
-# Whoever does not count threads gets one.
+# Programs without their own thread setting get one thread.
 _BASE = {"TZ": "UTC", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _STORAGE = "AWS_"
 _WANTED = "set by qmrunner"
@@ -46,9 +46,9 @@ _FEW = 3
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One variable that differs from the daemon's. `was` is None where the daemon has none, `now` where it is dropped.
+    """One variable that differs from the daemon's. `was` is None when the daemon has none, `now` when it is dropped.
 
-    `was` never holds what looks like a secret.
+    `was` never holds a value that looks like a secret.
     """
 
     name: str
@@ -59,27 +59,27 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """The variables of an attempt, and everything about them that differs from those of the daemon."""
+    """The variables of an attempt, and how they differ from the daemon's."""
 
     variables: Mapping[str, str]
     changes: tuple[Change, ...]
 
     @property
     def conflicts(self) -> tuple[Change, ...]:
-        """Changes of what the daemon had inherited."""
+        """Changes of variables that the daemon had inherited."""
         return tuple(change for change in self.changes if change.was is not None)
 
     def notes(self) -> tuple[str, ...]:
-        """The conflicts in one line for the attempt's notes; none where there were none."""
+        """The conflicts in one line for the attempt's notes; empty when there are none."""
         replaced = [f"{c.name} {c.was} replaced by {c.now}" for c in self.conflicts if c.now is not None]
-        told = [*replaced, *dropped_in_words(c for c in self.conflicts if c.now is None)]
-        return (f"environment: {'; '.join(told)}",) if told else ()
+        parts = [*replaced, *dropped_in_words(c for c in self.conflicts if c.now is None)]
+        return (f"environment: {'; '.join(parts)}",) if parts else ()
 
 
 def compose(inherited: Mapping[str, str], wanted: Mapping[str, str], directory: Path, marker: str) -> Composed:
     """The environment of an attempt that works in `directory`.
 
-    Settings, which may hold a database password, are not passed on, nor is anything else that looks like a secret.
+    Does not pass on settings, which may hold a database password, or any other variable that looks like a secret.
     """
     daemon = {name: value for name, value in inherited.items() if not _is_private(name, value)}
     folders = {name: _with_slash(daemon[name]) for name in FOLDERS if daemon.get(name)}
@@ -112,7 +112,7 @@ def why_dropped(name: str) -> str | None:
 
 
 def dropped_in_words(changes: Iterable[Change]) -> list[str]:
-    """`dropped OMP_PLACES=cores`; where a family has many members, only their number."""
+    """`dropped OMP_PLACES=cores`; only the number when a family has many members."""
     words = []
     for family, group in groupby(sorted(changes, key=lambda c: c.name), lambda c: c.name.partition("_")[0]):
         members = list(group)

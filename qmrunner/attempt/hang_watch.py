@@ -1,7 +1,7 @@
-"""The hang watch of one attempt: feeds the judge of `model.stillness`, keeps its memory, acts on its verdict.
+"""The hang watch of one attempt: passes samples to `model.hang_detection`, saves its state, acts on its verdict.
 
-Beside the log it leaves `<step>.<attempt>.hang.txt`, whose first line is the evidence. `pace.json` in the attempt
-directory holds how long iterations took, for a restarted consumer and for later attempts.
+It writes `<step>.<attempt>.hang.txt` next to the log; the first line is the evidence. `pace.json` in the attempt
+directory stores how long iterations took, for a restarted consumer and for later attempts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from qmrunner.model.jobs import Evidence, Outcome
 from qmrunner.settings import Settings
 
 if TYPE_CHECKING:
-    from qmrunner.attempt.active import Live
+    from qmrunner.attempt.active import ActiveAttempt
 
 PACE = "pace.json"
 _PACE_EVERY_S = 10.0
@@ -41,61 +41,61 @@ _FIRST_LINE = "hung: "
 class HangWatch:
     """One per attempt and consumer."""
 
-    def __init__(self, live: Live, settings: Settings, grace_s: float) -> None:
-        self._live = live
+    def __init__(self, attempt: ActiveAttempt, settings: Settings, grace_s: float) -> None:
+        self._attempt = attempt
         self.grace_s = grace_s
         self._on = settings.hang_watch == "on"
-        past, survived = _past(live)
+        past, survived = _past(attempt)
         bounds = Bounds(settings.hang_floor_seconds, settings.hang_quiet_seconds, settings.hang_busy_seconds)
         self._judge = HangDetector(bounds, past, survived)
         self._saved: dict[str, Any] = {}
         self._next_save = 0.0
 
-    def look(self, seen: Observation) -> None:
-        """Judge a look of the guardian, once; what follows from it is done when this returns."""
-        if not self._on or self._live.stop_request is not None:
+    def observe(self, seen: Observation) -> None:
+        """Judge one sample of the guardian, and act on the verdict before returning."""
+        if not self._on or self._attempt.stop_request is not None:
             return
         verdict = self._judge.observe(seen)
         self._save_pace()
-        self._tell(verdict)
+        self._show(verdict)
         if verdict.state == "hung":
             self._end(verdict)
 
-    def _tell(self, verdict: Verdict) -> None:
-        """Let people see a step that stands still before it is called hung."""
+    def _show(self, verdict: Verdict) -> None:
+        """Show in the progress that a step is stalled before it is declared hung."""
         kind = verdict.kind if verdict.state in ("still", "hung") else None
-        if kind == self._live.progress.get("stillness"):
+        if kind == self._attempt.progress.get("stillness"):
             return
-        kept = {name: value for name, value in self._live.progress.items() if name != "stillness"}
-        self._live.progress = kept if kind is None else {**kept, "stillness": kind}
-        self._live.dirty = True
+        kept = {name: value for name, value in self._attempt.progress.items() if name != "stillness"}
+        self._attempt.progress = kept if kind is None else {**kept, "stillness": kind}
+        self._attempt.dirty = True
 
     def _end(self, verdict: Verdict) -> None:
         """Evidence first, then the end: the guardian sends TERM and CONT, and KILL after the grace."""
-        live, path = self._live, report_path(self._live.log)
-        said = sentence(verdict)
-        identity = live.folder.guardian_identity()
+        attempt, path = self._attempt, report_path(self._attempt.log)
+        evidence = sentence(verdict)
+        identity = attempt.directory.guardian_identity()
         try:
             if identity is not None:
-                write_report(path, _FIRST_LINE + said, identity.pid, lambda: live.stop_request is not None)
+                write_report(path, _FIRST_LINE + evidence, identity.pid, lambda: attempt.stop_request is not None)
         except OSError as problem:
-            get_logger().warning("hang_report_failed", job=live.job.id, step=live.step.name, error=str(problem))
+            get_logger().warning("hang_report_failed", job=attempt.job.id, step=attempt.step.name, error=str(problem))
         get_logger().warning(
             "step_hung",
-            job=live.job.id,
-            step=live.step.name,
-            attempt=live.number,
+            job=attempt.job.id,
+            step=attempt.step.name,
+            attempt=attempt.number,
             kind=verdict.kind,
             still_s=round(verdict.still_s, 1),
             bound_s=round(verdict.bound_s, 1),
-            evidence=said,
+            evidence=evidence,
             report=str(path),
         )
-        if live.stop_request is None:
-            live.stop("hung", self.grace_s)
+        if attempt.stop_request is None:
+            attempt.stop("hung", self.grace_s)
 
     def _save_pace(self) -> None:
-        """Seldom, and only what is new. Without it the next attempt starts with the settings alone."""
+        """Save the pace, rarely and only when it changed. Without it the next attempt uses the settings alone."""
         now = time.monotonic()
         if now < self._next_save:
             return
@@ -105,30 +105,32 @@ class HangWatch:
         if memory == self._saved:
             return
         try:
-            write_atomically(self._live.folder.path / PACE, json.dumps(memory))
+            write_atomically(self._attempt.directory.path / PACE, json.dumps(memory))
         except OSError as problem:
-            get_logger().warning("pace_not_saved", job=self._live.job.id, step=self._live.step.name, error=str(problem))
+            get_logger().warning(
+                "pace_not_saved", job=self._attempt.job.id, step=self._attempt.step.name, error=str(problem)
+            )
         self._saved = json.loads(json.dumps(memory))
 
 
-def observation(message: dict[str, Any], **told: Any) -> Observation:
-    """A look of the guardian, as its message tells it, together with what was `told` by the log."""
+def observation(message: dict[str, Any], **from_log: Any) -> Observation:
+    """One sample from a guardian's message, combined with the values read `from_log`."""
     usage = message["usage"]
     return Observation(
         at_s=message["at_s"],
         cpu_s=usage["cpu_s"],
         scratch_mib=usage["scratch_mib"],
-        processes=tuple(ProcessSample(*one) for one in message["tree"]),
-        **told,
+        processes=tuple(ProcessSample(*process) for process in message["tree"]),
+        **from_log,
     )
 
 
-def _past(live: Live) -> tuple[dict[str, Pace], dict[str, float]]:
-    """Paces by phase and survived silences of this attempt, if a consumer before this one left any, else of the
-    newest earlier attempt that did."""
-    for number in range(live.number, 0, -1):
+def _past(attempt: ActiveAttempt) -> tuple[dict[str, Pace], dict[str, float]]:
+    """Paces by phase and survived silences: those an earlier consumer saved for this attempt, else those of the newest
+    earlier attempt that has some."""
+    for number in range(attempt.number, 0, -1):
         try:
-            memory = untrusted.read_json(live.folder.path.parent / str(number) / PACE)
+            memory = untrusted.read_json(attempt.directory.path.parent / str(number) / PACE)
             phases = {phase: pace_from(value) for phase, value in memory["phases"].items()}
             survived = {str(kind): float(seconds) for kind, seconds in memory["survived_s"].items()}
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -141,19 +143,19 @@ def report_path(log: Path) -> Path:
     return log.with_suffix(".hang.txt")
 
 
-def outcome(live: Live, otherwise: Outcome) -> Outcome:
-    """The outcome of an attempt that was ended as hung. Its evidence is the first line of the report, where there is
-    one; `otherwise` is what the engine says."""
-    path = report_path(live.log)
+def outcome(attempt: ActiveAttempt, otherwise: Outcome) -> Outcome:
+    """The outcome of an attempt that was ended as hung. Its evidence is the first line of the report, if there is one;
+    else that of `otherwise`, the engine's own outcome."""
+    path = report_path(attempt.log)
     try:
-        said = next(untrusted.lines(path), "").strip().removeprefix(_FIRST_LINE)
+        evidence = next(untrusted.lines(path), "").strip().removeprefix(_FIRST_LINE)
     except OSError:
-        said = ""
+        evidence = ""
     return Outcome(
         state="failed",
         code="hung",
         failure_class="transient",
-        evidence=Evidence(said, path.name, 1) if said else otherwise.evidence,
-        remedy=remedy(said),
-        summary=said or "no progress; ended",
+        evidence=Evidence(evidence, path.name, 1) if evidence else otherwise.evidence,
+        remedy=remedy(evidence),
+        summary=evidence or "no progress; ended",
     )

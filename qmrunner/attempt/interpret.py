@@ -1,4 +1,4 @@
-"""After an engine has ended, or could not start: what its attempt came to. Nothing here touches the store."""
+"""The outcome of an attempt whose engine has ended or could not start. Nothing here accesses the store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from qmrunner import untrusted
 from qmrunner.attempt import denials, hang_watch
-from qmrunner.attempt.active import Live
+from qmrunner.attempt.active import ActiveAttempt
 from qmrunner.attempt.directory import LogProblem, log_objection
 from qmrunner.attempt.spawner_client import NotForked
 from qmrunner.engines.base import Engine
@@ -19,72 +19,74 @@ from qmrunner.errors import QmrunnerError
 from qmrunner.logs import get as get_logger
 from qmrunner.model.jobs import Evidence, Exit, Outcome
 
-FOLDER_LOST, LOG_LOST = "attempt_folder_lost", "log_lost"  # also why an attempt is stopped
-_FULL = ("scratch_full", "truncated_output")  # what an engine says whose log was cut
+FOLDER_LOST, LOG_LOST = "attempt_folder_lost", "log_lost"  # also reasons to stop an attempt
+_FULL = ("scratch_full", "truncated_output")  # codes of an engine whose log was truncated
 
 
 def read_exit(record: dict[str, Any]) -> Exit:
-    """From a guardian's exit record."""
+    """Convert a guardian's exit record."""
     known: dict[str, Any] = {name: record.get(name) for name in Exit.__slots__ if name in record}
     return Exit(**known)
 
 
-def outcome_of(live: Live, engine: Engine, exit: Exit) -> Outcome:
-    """What the engine makes of its directory; a fault in our own reading is an outcome too, never a crash."""
-    lost = outcome_of_loss(live)
+def outcome_of(attempt: ActiveAttempt, engine: Engine, exit: Exit) -> Outcome:
+    """The engine's interpretation of its directory; an error in our readers becomes an outcome, never a crash."""
+    lost = outcome_of_loss(attempt)
     if lost is not None:
         return lost if exit.stop_reason in (None, FOLDER_LOST, LOG_LOST) else _stopped(lost)
     try:
-        outcome = engine.interpret(live.step, live.folder.work, live.log, exit)
+        outcome = engine.interpret(attempt.step, attempt.directory.work, attempt.log, exit)
         if outcome.state == "failed" and exit.stop_reason is None:
-            outcome = denials.explain(outcome, live.log, live.folder.policy(), _findings(live, engine))
-        outcome = _named_volume(live, exit, _refused(live, outcome) or outcome)
+            outcome = denials.explain(outcome, attempt.log, attempt.directory.policy(), _findings(attempt, engine))
+        outcome = _named_volume(attempt, exit, _refused(attempt, outcome) or outcome)
     except OSError as problem:
         outcome = _unreadable(problem)
     except Exception as error:
-        get_logger().exception("interpretation_failed", job=live.job.id, step=live.step.name, attempt=live.number)
+        get_logger().exception(
+            "interpretation_failed", job=attempt.job.id, step=attempt.step.name, attempt=attempt.number
+        )
         return Outcome(
             state="failed",
             code="internal_error",
             failure_class="permanent",
             evidence=Evidence(repr(error)),
-            summary="qmrunner could not read what the engine left",
-            remedy=f"report this; the raw output is in {live.log}",
+            summary="qmrunner could not read the engine's output",
+            remedy=f"report this; the raw output is in {attempt.log}",
         )
     if outcome.state != "succeeded" and exit.stop_reason == "hung":
         if outcome.failure_class not in (None, "transient"):
-            return replace(outcome, state="failed")  # it had said why, and some of its processes stayed behind
-        return hang_watch.outcome(live, outcome)
+            return replace(outcome, state="failed")  # the engine had reported the cause itself
+        return hang_watch.outcome(attempt, outcome)
     if outcome.state == "failed" and exit.stop_reason is not None:
         return _stopped(outcome)
     return outcome
 
 
-def _findings(live: Live, engine: Engine) -> Sequence[Finding]:
-    """What the check says of the files with which the attempt ran, as far as they are still there."""
+def _findings(attempt: ActiveAttempt, engine: Engine) -> Sequence[Finding]:
+    """Findings of the input check on the attempt's input files, if all still exist."""
     files = {}
-    for name in live.step.inputs:
+    for name in attempt.step.inputs:
         with suppress(OSError):
-            files[name] = untrusted.read_bytes(live.folder.work / name)
-    return engine.findings(live.step, files, strict=False) if len(files) == len(live.step.inputs) else ()
+            files[name] = untrusted.read_bytes(attempt.directory.work / name)
+    return engine.findings(attempt.step, files, strict=False) if len(files) == len(attempt.step.inputs) else ()
 
 
 def _stopped(outcome: Outcome) -> Outcome:
     return Outcome(state="stopped", code="stopped", evidence=outcome.evidence)
 
 
-def loss_of(live: Live) -> tuple[str, str] | None:
-    """Code and evidence when an attempt's folder or log is not what was made for it any more."""
-    if what := live.folder.lost():
+def loss_of(attempt: ActiveAttempt) -> tuple[str, str] | None:
+    """Code and evidence when an attempt's folder or log was removed or replaced."""
+    if what := attempt.directory.lost():
         return FOLDER_LOST, what
-    if what := log_objection(live.log):
+    if what := log_objection(attempt.log):
         return LOG_LOST, what
     return None
 
 
-def outcome_of_loss(live: Live) -> Outcome | None:
-    """The outcome of an attempt whose folder or log is lost; None while both are there."""
-    lost = loss_of(live)
+def outcome_of_loss(attempt: ActiveAttempt) -> Outcome | None:
+    """The outcome of an attempt whose folder or log is lost; None while both exist."""
+    lost = loss_of(attempt)
     if lost is None:
         return None
     code, what = lost
@@ -95,7 +97,7 @@ def outcome_of_loss(live: Live) -> Outcome | None:
             failure_class="transient",
             evidence=Evidence(what),
             summary="the attempt's folder was removed or replaced while the engine ran",
-            remedy=f"see what cleans {live.folder.path.parents[2]}; else the engine did it: look at its input",
+            remedy=f"check what cleans {attempt.directory.path.parents[2]}; else the engine did it: check its input",
         )
     return Outcome(
         state="failed",
@@ -103,17 +105,17 @@ def outcome_of_loss(live: Live) -> Outcome | None:
         failure_class="operator",
         evidence=Evidence(what),
         summary="the engine's log was removed or replaced while it ran",
-        remedy=f"see what removes files below {live.log.parents[1]}; then `qmrunner retry {live.job.id}`",
+        remedy=f"check what removes files below {attempt.log.parents[1]}; then `qmrunner retry {attempt.job.id}`",
     )
 
 
-def _refused(live: Live, outcome: Outcome) -> Outcome | None:
-    """The outcome when a result cannot be published: no regular file, not readable, or all but made of holes."""
+def _refused(attempt: ActiveAttempt, outcome: Outcome) -> Outcome | None:
+    """The outcome when a result cannot be published: not a regular file, not readable, or mostly holes."""
     if outcome.state != "succeeded":
         return None
     for name in outcome.publish:
-        why = untrusted.objection(live.folder.work / name)
-        if why is not None and untrusted.is_there(live.folder.work / name):
+        why = untrusted.objection(attempt.directory.work / name)
+        if why is not None and untrusted.is_there(attempt.directory.work / name):
             return _result_refused(why, name)
     return None
 
@@ -130,22 +132,22 @@ def _result_refused(why: str, name: str | None) -> Outcome:
         code="result_refused",
         failure_class="permanent",
         evidence=Evidence(why, name),
-        summary="what the engine left cannot be read as a result",
-        remedy="a result is a regular, readable file of what was really written: look at what the engine was asked for",
+        summary="the engine's output cannot be read as a result",
+        remedy="a result must be a regular, readable file without large holes: check what the engine was asked for",
     )
 
 
-def _named_volume(live: Live, exit: Exit, outcome: Outcome) -> Outcome:
-    """A log that was cut looks to an engine like a full scratch volume: the guardian knows which one was full."""
+def _named_volume(attempt: ActiveAttempt, exit: Exit, outcome: Outcome) -> Outcome:
+    """Correct the volume: an engine reports a truncated log as full scratch; the guardian knows the full volume."""
     if outcome.code not in _FULL or not exit.logs_full:
         return outcome
-    seen = outcome.evidence if outcome.evidence and outcome.evidence.file == live.log.name else None
+    evidence = outcome.evidence if outcome.evidence and outcome.evidence.file == attempt.log.name else None
     return replace(
         outcome,
         code="logs_full",
-        evidence=seen or Evidence("the volume of the logs was full during the run", live.log.name),
+        evidence=evidence or Evidence("the volume of the logs was full during the run", attempt.log.name),
         summary="the volume of the logs was full",
-        remedy=_LOGS_REMEDY.format(live.log.parents[1]),
+        remedy=_LOGS_REMEDY.format(attempt.log.parents[1]),
     )
 
 
@@ -153,7 +155,7 @@ _LOGS_REMEDY = "free or enlarge the volume of {}, then `qmrunner retry JOB`"
 
 
 def outcome_of_problem(problem: Exception) -> Outcome:
-    """The outcome of an attempt that could not even be started."""
+    """The outcome of an attempt that could not be started."""
     if isinstance(problem, QmrunnerError):
         return Outcome(
             state="failed",
@@ -179,8 +181,8 @@ def outcome_of_problem(problem: Exception) -> Outcome:
             code="guardian_not_started",
             failure_class="transient",
             evidence=Evidence(str(problem)),
-            summary="the machine gave no process for the attempt's guardian",
-            remedy="see `ulimit -u`, the pids limit of the container, and what else runs here",
+            summary="the machine could not start a process for the attempt's guardian",
+            remedy="see `ulimit -u`, the pids limit of the container, and the other processes on this machine",
         )
     if isinstance(problem, (untrusted.Refused, FileExistsError)):
         return Outcome(
@@ -188,8 +190,8 @@ def outcome_of_problem(problem: Exception) -> Outcome:
             code="attempt_folder_foreign",
             failure_class="operator",
             evidence=Evidence(str(problem)),
-            summary="something that is not ours lies where the attempt's folder belongs",
-            remedy="see who made it, and remove it; QMRUNNER_SCRATCH must be a folder of this user alone",
+            summary="another file or folder is in the place of the attempt's folder",
+            remedy="find out what made it, and remove it; QMRUNNER_SCRATCH must be writable by this user only",
         )
     if isinstance(problem, OSError):
         return Outcome(

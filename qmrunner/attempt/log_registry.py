@@ -1,4 +1,4 @@
-"""Which logs the supervisor forwards: a small folder that the consumer fills and the log forwarder empties."""
+"""The logs that the supervisor forwards: the consumer adds entries to a folder, the log forwarder removes them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from qmrunner.host.files import unfinished, write_atomically
 TAILS = "tails"
 
 
-class TailRegister:
-    """Which logs are to be forwarded: a small folder that the consumer fills and the tailer empties."""
+class LogRegistry:
+    """Registry of the logs to forward: one file per log, in a folder shared with the log forwarder."""
 
     def __init__(self, run_root: Path) -> None:
         self.folder = run_root / TAILS
@@ -25,11 +25,11 @@ class TailRegister:
             write_atomically(entry, json.dumps({"label": label, "log": str(log)}))
 
     def finish(self, label: str, number: int) -> None:
-        """Nothing more will come: forward the rest, then forget it."""
+        """Mark a log as complete: the forwarder sends the rest, then removes the entry."""
         self._finish(self.folder / _entry_name(label, number))
 
     def finish_all_but(self, living: Collection[tuple[str, int]]) -> None:
-        """What a killed consumer left unfinished: everything but the given labels and numbers."""
+        """Mark all logs of a killed consumer as complete, except the given labels and numbers."""
         kept = {_entry_name(label, number) for label, number in living}
         for entry in self.folder.glob("*~*.tail"):
             if entry.name not in kept:

@@ -1,6 +1,6 @@
-"""While an engine runs: its guardian is listened to, its log read, snapshots taken, requests passed on.
+"""Monitors a running engine: reads its guardian's messages and its log, takes snapshots, forwards stop requests.
 
-Nothing here touches the store.
+Nothing here accesses the store.
 """
 
 from __future__ import annotations
@@ -16,50 +16,50 @@ from typing import Any
 
 from qmrunner import untrusted
 from qmrunner.attempt import hang_watch
-from qmrunner.attempt.active import Live
-from qmrunner.attempt.directory import AttemptFolder
+from qmrunner.attempt.active import ActiveAttempt
+from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.attempt.interpret import loss_of
-from qmrunner.attempt.log_reader import Feed
+from qmrunner.attempt.log_reader import LogReader
 from qmrunner.engines.base import Engine
 from qmrunner.guardian import peers, process
 from qmrunner.host.sockets import connect_short
 from qmrunner.logs import get as get_logger
 
 _PROGRESS_EVERY_S = 0.5
-_LOSS_EVERY_S, _LOSS_LOOKS = 1.0, 3  # a server of files may lose sight of one for a moment
+_LOSS_EVERY_S, _LOSS_CHECKS = 1.0, 3  # a file server may not find a file for a moment
 _LONGEST_MESSAGE = 1 << 20
 
 
 class Follower:
-    """Watches one guardian until it is gone: reads progress, passes stop requests on, looks out for hangs."""
+    """Follows one guardian until it is gone: reads progress, forwards stop requests, watches for hangs."""
 
-    def __init__(self, live: Live, engine: Engine, watch: hang_watch.HangWatch) -> None:
-        self._live = live
+    def __init__(self, attempt: ActiveAttempt, engine: Engine, watch: hang_watch.HangWatch) -> None:
+        self._attempt = attempt
         self._engine = engine
         self._watch = watch
-        self._look: dict[str, Any] | None = None  # the guardian's newest, not judged yet
-        self._feed = Feed(live, engine.reader(live.step, live.folder.work))
+        self._sample: dict[str, Any] | None = None  # the guardian's newest sample, not judged yet
+        self._log_reader = LogReader(attempt, engine.reader(attempt.step, attempt.directory.work))
         self._client: socket.socket | None = None
         self._buffer = b""
         self._save_due = False
-        self._losses, self._next_loss_look = 0, 0.0
+        self._losses, self._next_loss_check = 0, 0.0
 
     def connect(self, deadline_s: float = 10.0) -> bool:
-        """Reach the guardian; False when there is none (any more)."""
+        """Connect to the guardian; False when there is none, or none any more."""
         end = time.monotonic() + deadline_s
         while time.monotonic() < end:
             client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
             client.settimeout(1.0)
             try:
-                connect_short(client, self._live.folder.path, process.SOCKET)
+                connect_short(client, self._attempt.directory.path, process.SOCKET)
                 if not self._is_guardian(client):
                     raise ConnectionRefusedError
             except OSError:
                 client.close()
-                if self._live.folder.exit_record() is not None:
+                if self._attempt.directory.exit_record() is not None:
                     return False
                 time.sleep(0.003)  # it has just been forked and binds within milliseconds
-                if time.monotonic() - end + deadline_s > 1.0 and not self._live.folder.guardian_lives():
+                if time.monotonic() - end + deadline_s > 1.0 and not self._attempt.directory.guardian_lives():
                     return False
                 continue
             self._client = client
@@ -67,8 +67,8 @@ class Follower:
         return False
 
     def _is_guardian(self, client: socket.socket) -> bool:
-        """Whether the other end is the guardian that was forked for this attempt: an engine may listen there, too."""
-        peer, known = peers.peer_of(client), self._live.folder.known
+        """Whether the peer is this attempt's own guardian: an engine could listen on the same path."""
+        peer, known = peers.peer_of(client), self._attempt.directory.known
         if peer is None or not peers.is_ours(peer[1]):
             return False
         return known is None or peer[0] in (0, known.pid)
@@ -77,26 +77,26 @@ class Follower:
         assert self._client is not None
         self._client.settimeout(10.0)
         try:
-            while self._live.engine_pid is None:
+            while self._attempt.engine_pid is None:
                 data = self._client.recv(65536)
                 if not data:
                     break
-                self._take(data)
+                self._read_messages(data)
         except OSError:
-            pass  # it ended; what counts is its exit record
-        return self._live.engine_pid is not None
+            pass  # the guardian ended; its exit record decides
+        return self._attempt.engine_pid is not None
 
     def follow(self, started: Callable[[], bool]) -> None:
-        """Until the guardian closes the connection. `started` is called once; False from it stops the attempt."""
+        """Follow until the guardian closes the connection. Calls `started` once; False stops the attempt."""
         client = self._client
         assert client is not None
         client.setblocking(False)
         try:
             if not started():
-                self._live.stop("fenced", 0.0)
+                self._attempt.stop("fenced", 0.0)
             poller = select.poll()
             poller.register(client, select.POLLIN)
-            poller.register(self._live.bell, select.POLLIN)
+            poller.register(self._attempt.bell, select.POLLIN)
             asked: tuple[str, float] | None = None
             while True:
                 poller.poll(_PROGRESS_EVERY_S * 1000)
@@ -111,7 +111,7 @@ class Follower:
                 if data == b"":
                     return
                 if data:
-                    self._take(data)
+                    self._read_messages(data)
                 self.read_progress()
                 self._save()
                 self._watch_for_hangs()
@@ -124,45 +124,45 @@ class Follower:
             return
         self._save_due = False
         try:
-            take_snapshot(self._live.folder, self._engine)
+            take_snapshot(self._attempt.directory, self._engine)
         except OSError as problem:
-            # The engine may have replaced a file meanwhile, or the disk is full; the last snapshot stands.
+            # The engine may have replaced a file meanwhile, or the disk is full; the last snapshot stays valid.
             get_logger().warning(
-                "snapshot_failed", job=self._live.job.id, step=self._live.step.name, error=str(problem)
+                "snapshot_failed", job=self._attempt.job.id, step=self._attempt.step.name, error=str(problem)
             )
 
     def _pass_on(self, asked: tuple[str, float] | None) -> tuple[str, float] | None:
-        wanted = self._live.stop_request
+        wanted = self._attempt.stop_request
         if wanted is None or wanted == asked:
             return asked
         try:
-            os.eventfd_read(self._live.bell)
+            os.eventfd_read(self._attempt.bell)
         except BlockingIOError:
-            pass  # asked before the bell could be heard
+            pass  # the request came before the first poll
         assert self._client is not None
         message = {"op": "stop", "reason": wanted[0], "grace_s": wanted[1]}
         try:
             self._client.send(json.dumps(message).encode() + b"\n")
         except OSError:
-            return asked  # it is ending anyway
+            return asked  # the guardian is ending
         return wanted
 
     def _pass_on_quota(self) -> None:
-        if self._live.quota_told:
+        if self._attempt.quota_sent:
             return
         try:
-            os.eventfd_read(self._live.bell)
+            os.eventfd_read(self._attempt.bell)
         except BlockingIOError:
-            pass  # heard already
-        self._live.quota_told = True
+            pass  # read already
+        self._attempt.quota_sent = True
         assert self._client is not None
-        message = {"op": "quota", "scratch_mib": self._live.grant.scratch_mib}
+        message = {"op": "quota", "scratch_mib": self._attempt.grant.scratch_mib}
         try:
             self._client.send(json.dumps(message).encode() + b"\n")
         except OSError:
-            return  # it is ending anyway
+            return  # the guardian is ending
 
-    def _take(self, data: bytes) -> None:
+    def _read_messages(self, data: bytes) -> None:
         *lines, rest = (self._buffer + data).split(b"\n")
         self._buffer = rest if len(rest) <= _LONGEST_MESSAGE else b""
         for line in lines:
@@ -173,38 +173,38 @@ class Follower:
             if not isinstance(message, dict):
                 continue
             if isinstance(message.get("engine_pid"), int):
-                self._live.engine_pid = message["engine_pid"]
+                self._attempt.engine_pid = message["engine_pid"]
             if isinstance(message.get("usage"), dict):
-                self._live.usage = message["usage"]
+                self._attempt.usage = message["usage"]
             if "tree" in message:
-                self._look = message
+                self._sample = message
 
     def _watch_for_losses(self) -> None:
-        """End an attempt whose folder or log is not there any more: its result could not be read."""
+        """Stop an attempt whose folder or log is lost: its result could not be read."""
         now = time.monotonic()
-        if now < self._next_loss_look or self._live.stop_request is not None:
+        if now < self._next_loss_check or self._attempt.stop_request is not None:
             return
-        self._next_loss_look = now + _LOSS_EVERY_S
-        lost = loss_of(self._live)
+        self._next_loss_check = now + _LOSS_EVERY_S
+        lost = loss_of(self._attempt)
         self._losses = self._losses + 1 if lost else 0
-        if lost and self._losses >= _LOSS_LOOKS:
+        if lost and self._losses >= _LOSS_CHECKS:
             code, what = lost
-            get_logger().warning(code, job=self._live.job.id, step=self._live.step.name, evidence=what)
-            self._live.stop(code, self._watch.grace_s)
+            get_logger().warning(code, job=self._attempt.job.id, step=self._attempt.step.name, evidence=what)
+            self._attempt.stop(code, self._watch.grace_s)
 
     def _watch_for_hangs(self) -> None:
-        look, self._look = self._look, None
-        signs = self._feed.signs()
-        if look is not None and signs is not None:
-            self._watch.look(hang_watch.observation(look, **signs))
+        sample, self._sample = self._sample, None
+        signs = self._log_reader.signs()
+        if sample is not None and signs is not None:
+            self._watch.observe(hang_watch.observation(sample, **signs))
 
     def read_progress(self) -> None:
-        """Feed new output to the engine's reader."""
-        self._save_due = self._feed.read() or self._save_due
+        """Read new output."""
+        self._save_due = self._log_reader.read() or self._save_due
 
 
-def take_snapshot(attempt: AttemptFolder, engine: Engine) -> None:
-    """Copy the engine's checkpoint files aside, whole or not at all. The two newest are kept. Raises OSError."""
+def take_snapshot(attempt: AttemptDirectory, engine: Engine) -> None:
+    """Copy the engine's checkpoint files to a new snapshot, atomically. Keeps the two newest. Raises OSError."""
     names = [name for name in engine.checkpoint(attempt.work) if untrusted.objection(attempt.work / name) is None]
     if not names:
         return

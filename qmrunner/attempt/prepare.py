@@ -1,6 +1,4 @@
-"""Before an engine starts: its attempt's directory filled, and the guardian's order written. Nothing here touches the
-store.
-"""
+"""Prepares an attempt: fills its directory and writes the guardian's order. Nothing here accesses the store."""
 
 from __future__ import annotations
 
@@ -11,8 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from qmrunner import untrusted
-from qmrunner.attempt.active import Live, engine_grace_s
-from qmrunner.attempt.directory import AttemptFolder, make_log
+from qmrunner.attempt.active import ActiveAttempt, engine_grace_s
+from qmrunner.attempt.directory import AttemptDirectory, make_log
 from qmrunner.attempt.environment import compose
 from qmrunner.confinement import policy
 from qmrunner.engines.base import Context, Engine, Installed
@@ -28,93 +26,97 @@ from qmrunner.settings import Settings
 _PREALLOCATED_LOG_BYTES = 4 << 20
 
 
-def prepare(live: Live, engine: Engine, installed: Installed, settings: Settings) -> Command:
+def prepare(attempt: ActiveAttempt, engine: Engine, installed: Installed, settings: Settings) -> Command:
     """Fill the attempt directory and write the guardian's order. Raises QmrunnerError or OSError."""
-    work = live.folder.work
-    live.folder.make()
-    make_log(live.log)
+    work = attempt.directory.work
+    attempt.directory.make()
+    make_log(attempt.log)
     context = Context(
         directory=work,
-        inputs=inputs_of(live.step, settings.jobs_root / live.job.id),
-        grant=live.grant,
+        inputs=inputs_of(attempt.step, settings.jobs_root / attempt.job.id),
+        grant=attempt.grant,
         installed=installed,
-        previous=_previous(live, engine),
+        previous=_previous(attempt, engine),
     )
-    command = engine.prepare(live.step, context)
+    command = engine.prepare(attempt.step, context)
     granted = policy.kernel()
-    if not live.job.params.get("unconfined"):
-        refuse(engine.findings(live.step, as_run(context.inputs, command), strict=_is_strict(live, granted, settings)))
+    if not attempt.job.params.get("unconfined"):
+        refuse(
+            engine.findings(
+                attempt.step, as_run(context.inputs, command), strict=_is_strict(attempt, granted, settings)
+            )
+        )
     if warning := capacity.stack_note():
         command = replace(command, notes=(*command.notes, warning))
     _lay_out(work, command)
-    environment = compose(os.environ, command.env, work, live.marker)
-    held = _confinement(live, command, environment.variables, granted, settings)
-    _write_order(live, command, {**environment.variables, **held.variables}, held, settings)
+    environment = compose(os.environ, command.env, work, attempt.marker)
+    held = _confinement(attempt, command, environment.variables, granted, settings)
+    _write_order(attempt, command, {**environment.variables, **held.variables}, held, settings)
     return replace(command, notes=(*command.notes, *environment.notes(), *held.notes))
 
 
 def as_run(inputs: Mapping[str, Path], command: Command) -> dict[str, bytes]:
-    """The content of a step's input files by name, those that the engine rewrote as they will run."""
-    found = {name: path.read_bytes() for name, path in inputs.items()}
-    return found | {name: _bytes(text) for name, text in command.files.items() if name in found}
+    """The content of a step's input files by name, as the engine will read them: rewritten files in their new form."""
+    contents = {name: path.read_bytes() for name, path in inputs.items()}
+    return contents | {name: _bytes(text) for name, text in command.files.items() if name in contents}
 
 
 def _bytes(text: str) -> bytes:
-    # A deck of a user may hold any bytes (`engines.nwchem.reader.decode`), and is written as it was checked.
+    # A user's deck may hold any bytes (`engines.nwchem.reader.decode`), and is written as it was checked.
     return text.encode("utf-8", "surrogateescape")
 
 
-def _is_strict(live: Live, granted: policy.Kernel, settings: Settings) -> bool:
-    """Whether nothing but the check of inputs holds what came over the network."""
+def _is_strict(attempt: ActiveAttempt, granted: policy.Kernel, settings: Settings) -> bool:
+    """Whether the input check is the only confinement of a job that came over the network."""
     held = settings.confine != "off" and granted.holds
-    return not held and bool(live.job.params.get("network"))
+    return not held and bool(attempt.job.params.get("network"))
 
 
 def _confinement(
-    live: Live,
+    attempt: ActiveAttempt,
     command: Command,
     environment: Mapping[str, str],
     granted: policy.Kernel,
     settings: Settings,
 ) -> policy.Confinement:
-    """How the kernel holds this attempt. Raises NotReadyError `confinement_missing`."""
-    if live.job.params.get("unconfined"):
+    """How the kernel confines this attempt. Raises NotReadyError `confinement_missing`."""
+    if attempt.job.params.get("unconfined"):
         return policy.open_to_all("lifted by --unconfined")
     if settings.confine == "off":
         return policy.open_to_all("QMRUNNER_CONFINE=off")
-    if settings.confine == "require" and live.job.params.get("network") and not granted.holds:
+    if settings.confine == "require" and attempt.job.params.get("network") and not granted.holds:
         raise NotReadyError(
             "confinement_missing",
             "this worker may not run an input from the network: its kernel cannot confine engines",
             evidence=granted.words,
-            remedy="`qmrunner doctor` says what is missing; QMRUNNER_CONFINE=auto runs what passes the stricter check",
+            remedy="`qmrunner doctor` lists what is missing; QMRUNNER_CONFINE=auto runs what passes the stricter check",
         )
     if granted.abi is None:
         return policy.open_to_all(granted.words)
-    return policy.confine(command.reach, live.folder.work, environment, settings, granted)
+    return policy.confine(command.reach, attempt.directory.work, environment, settings, granted)
 
 
 def inputs_of(step: Step, job_folder: Path, *, optional: bool = True) -> dict[str, Path]:
-    """The step's input files by name, those that may be missing only with `optional`. Raises QmrunnerError."""
-    found = {}
+    """The step's input files by name; includes files that may be missing only with `optional`. Raises QmrunnerError."""
+    paths = {}
     for name, relative in step.inputs.items():
         path = job_folder / relative.removeprefix(OPTIONAL)
         if path.is_file() and (optional or not relative.startswith(OPTIONAL)):
-            found[name] = path
+            paths[name] = path
         elif not relative.startswith(OPTIONAL):
             raise QmrunnerError(
                 "input_missing",
-                f"the input {name!r} of step {step.name} is not there",
+                f"the input {name!r} of step {step.name} does not exist",
                 evidence=str(path),
                 remedy="files of this job were removed by hand; submit it again",
             )
-    return found
+    return paths
 
 
-def _previous(live: Live, engine: Engine) -> Path | None:
-    """The work folder of the newest earlier attempt from which this one can go on."""
-    for number in range(live.number - 1, 0, -1):
-        work = AttemptFolder(live.folder.path.parent / str(number)).work
+def _previous(attempt: ActiveAttempt, engine: Engine) -> Path | None:
+    """The work folder of the newest earlier attempt from which this one can resume."""
+    for number in range(attempt.number - 1, 0, -1):
+        work = AttemptDirectory(attempt.directory.path.parent / str(number)).work
         if work.is_dir() and engine.checkpoint(work):
             return work
     return None
@@ -135,7 +137,7 @@ def _lay_out(work: Path, command: Command) -> None:
 
 
 def _write_order(
-    live: Live,
+    attempt: ActiveAttempt,
     command: Command,
     environment: Mapping[str, str],
     held: policy.Confinement,
@@ -144,23 +146,23 @@ def _write_order(
     order = process.Order(
         argv=list(command.argv),
         env=dict(environment),
-        cwd=str(live.folder.work),
-        log=str(live.log),
-        marker=live.marker,
+        cwd=str(attempt.directory.work),
+        log=str(attempt.log),
+        marker=attempt.marker,
         grace_s=engine_grace_s(settings),
         adoption_s=settings.adoption_seconds,
         preallocate_bytes=_PREALLOCATED_LOG_BYTES,
-        scratch_quota_mib=live.grant.scratch_mib,
-        file_limit_bytes=_file_limit_bytes(live, settings),
+        scratch_quota_mib=attempt.grant.scratch_mib,
+        file_limit_bytes=_file_limit_bytes(attempt, settings),
         confinement=policy.as_order(held),
     )
-    write_atomically(live.folder.path / process.COMMAND, json.dumps(asdict(order)))
+    write_atomically(attempt.directory.path / process.COMMAND, json.dumps(asdict(order)))
 
 
-def _file_limit_bytes(live: Live, settings: Settings) -> int:
-    """What is free of the scratch volume now. None for what uses shared memory: its segments are files, too."""
-    found = capacity.volume(live.folder.path) if live.grant.shm_mib == 0 else None
-    if found is None:
+def _file_limit_bytes(attempt: ActiveAttempt, settings: Settings) -> int:
+    """The largest file allowed: free scratch space. 0 (no limit) with shared memory: its segments are files, too."""
+    volume = capacity.volume(attempt.directory.path) if attempt.grant.shm_mib == 0 else None
+    if volume is None:
         return 0
-    hard = hard_mark_mib(found.total_mib, settings.scratch_hard_mib, settings.scratch_soft_mib)
-    return max(1, found.free_mib - hard) * 2**20
+    hard = hard_mark_mib(volume.total_mib, settings.scratch_hard_mib, settings.scratch_soft_mib)
+    return max(1, volume.free_mib - hard) * 2**20

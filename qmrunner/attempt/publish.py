@@ -1,6 +1,6 @@
-"""From an attempt's private directory to the job's folder: copied aside, made durable, then renamed in the commit.
+"""Publishes an attempt's files: stages copies in the job's folder, makes them durable, renames them in the commit.
 
-Where files reach other machines, they are sent before the commit, and become those of the step in it.
+With an artifact store the files are sent before the commit, and the commit records them as the step's files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from qmrunner import untrusted
-from qmrunner.attempt.active import Live
+from qmrunner.attempt.active import ActiveAttempt
 from qmrunner.attempt.reuse import RESULT, write_manifest
 from qmrunner.host.files import write_atomically
 from qmrunner.model.jobs import Job, Outcome, Step
@@ -29,34 +29,36 @@ if TYPE_CHECKING:
 
 OUTPUT = "output.log"
 _FLUSHED_AT_ONCE = 4
-# What was sent is sent again when its commit had to wait that long: a sweep takes old contents that nothing refers to.
+# Files are sent again when their commit waited that long: a sweep removes old contents that no row refers to.
 _FRESH_S = 6 * 3600.0
 
 
 def staging(job_folder: Path, step: str, number: int) -> Path:
-    """Where an attempt's files wait to be published."""
+    """Where an attempt's files are staged until they are published."""
     return job_folder / f".{step}.{number}.new"
 
 
 class Publication:
-    """The files of one attempt, staged beside their place. `commit` renames them in; `discard` forgets them."""
+    """The files of one attempt, staged next to their target. `commit` renames them; `discard` removes them."""
 
-    def __init__(self, job_folder: Path, live: Live, outcome: Outcome, artifacts: Artifacts | None = None) -> None:
+    def __init__(
+        self, job_folder: Path, attempt: ActiveAttempt, outcome: Outcome, artifacts: Artifacts | None = None
+    ) -> None:
         self._job = job_folder
-        self._step = live.step.name
-        self._live = live
+        self._step = attempt.step.name
+        self._attempt = attempt
         self._outcome = outcome
-        self._staged = staging(job_folder, live.step.name, live.number)
+        self._staged = staging(job_folder, attempt.step.name, attempt.number)
         self._complete = False
         self._artifacts = artifacts
         self._sent: dict[str, Stored] = {}
         self._sent_at: float | None = None
 
     def stage(self) -> None:
-        """Copy what is to be published, with the step's result and its raw output, and make it durable.
+        """Copy the files to publish, the step's result and its raw output, and make them durable.
 
-        Outside any transaction, and once for each commit. Raises OSError or ArtifactsUnavailable, having published
-        nothing.
+        Runs outside any transaction, before each commit. Raises OSError or ArtifactsUnavailable; then nothing was
+        published.
         """
         if not self._complete:
             self._copy()
@@ -72,12 +74,12 @@ class Publication:
             target = self._staged / name
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                untrusted.copy(self._live.folder.work / name, target, below=self._live.folder.work)
+                untrusted.copy(self._attempt.directory.work / name, target, below=self._attempt.directory.work)
             except (FileNotFoundError, untrusted.Refused):
-                continue  # an engine decides what it publishes; a link could name anything
+                continue  # an engine chooses the names; a link could point anywhere
         (self._staged / RESULT).write_text(json.dumps(dict(self._outcome.result), indent=1) + "\n")
-        if OUTPUT not in self._outcome.publish and untrusted.is_file(self._live.log):
-            _link_or_copy(self._live.log, self._staged / OUTPUT)
+        if OUTPUT not in self._outcome.publish and untrusted.is_file(self._attempt.log):
+            _link_or_copy(self._attempt.log, self._staged / OUTPUT)
         write_manifest(self._staged, self._outcome.promote)
         _make_durable(self._staged)
         self._complete = True
@@ -85,26 +87,26 @@ class Publication:
     def _send(self, artifacts: Artifacts) -> None:
         if self._sent_at is not None and time.monotonic() - self._sent_at < _FRESH_S:
             return
-        found = {str(path.relative_to(self._staged)): path for path in self._staged.rglob("*") if path.is_file()}
-        sent = artifacts.put({f"{self._step}/{name}": path for name, path in found.items()})
-        promoted = {name: sent[f"{self._step}/{name}"] for name in self._outcome.promote if name in found}
+        paths = {str(path.relative_to(self._staged)): path for path in self._staged.rglob("*") if path.is_file()}
+        sent = artifacts.put({f"{self._step}/{name}": path for name, path in paths.items()})
+        promoted = {name: sent[f"{self._step}/{name}"] for name in self._outcome.promote if name in paths}
         self._sent, self._sent_at = {**sent, **promoted}, time.monotonic()
 
     def record(self, connection: Connection, now: float) -> None:
-        """What was sent becomes the step's; called behind the fence, inside the committing transaction."""
+        """Record the sent files as the step's; called after the fence check, inside the committing transaction."""
         if self._artifacts is None:
             return
-        job = self._live.job.id
+        job = self._attempt.job.id
         artifact_store.forget(connection, job, artifact_store.JOB, self._step)
-        rows = artifact_store.rows_of(job, artifact_store.JOB, self._step, self._live.number, self._sent)
+        rows = artifact_store.rows_of(job, artifact_store.JOB, self._step, self._attempt.number, self._sent)
         artifact_store.add(connection, now, rows)
 
     def commit(self) -> None:
-        """Called behind the fence, inside the committing transaction."""
-        self._complete = False  # should the store fail now, the next try finds nothing staged any more
+        """Rename the files into place; called after the fence check, inside the committing transaction."""
+        self._complete = False  # if the store fails now, the next try must stage again
         target = self._job / self._step
         if target.exists():
-            # Left by an attempt whose commit did not happen: ours is the one that counts.
+            # Left by an attempt whose commit did not happen: this attempt's files replace it.
             old = self._job / f".{self._step}.old"
             shutil.rmtree(old, ignore_errors=True)
             os.rename(target, old)
@@ -125,7 +127,7 @@ class Publication:
 
 
 def write_job_result(jobs_root: Path, job: Job, steps: Sequence[Step]) -> None:
-    """The job's result.json, whole or not at all; called inside the commit that ends the job."""
+    """Write the job's result.json atomically; called inside the commit that ends the job."""
     from qmrunner import workflows
 
     result = workflows.workflow(job.kind).result(job, steps)
@@ -135,7 +137,7 @@ def write_job_result(jobs_root: Path, job: Job, steps: Sequence[Step]) -> None:
 
 
 def _is_plain_name(name: str) -> bool:
-    """Whether a name leads into the folder it is taken in, and can be shown, stored and sent as it is."""
+    """Whether a name stays inside its folder, and can be shown, stored and sent unchanged."""
     return name.isprintable() and not name.startswith("/") and ".." not in name.split("/")
 
 
@@ -148,17 +150,17 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _make_durable(folder: Path) -> None:
-    """Flush every file and folder to disk; all at once, so that the journal commits once for the lot and not for each.
+    """Flush every file and folder to disk, in parallel: the journal then commits once for all of them.
 
     Measured for 8 small files on ext4: 4.5 ms instead of 30; more threads cost more CPU than they save.
     """
-    found = [Path(root) / name for root, _, files in os.walk(folder) for name in (*files, "")]
+    paths = [Path(root) / name for root, _, files in os.walk(folder) for name in (*files, "")]
     try:
-        with ThreadPoolExecutor(min(_FLUSHED_AT_ONCE, len(found)), "flush") as pool:
-            for _ in pool.map(_fsync, found):
-                continue  # the first that failed raises here
-    except RuntimeError:  # no more threads to be had: one after the other
-        for path in found:
+        with ThreadPoolExecutor(min(_FLUSHED_AT_ONCE, len(paths)), "flush") as pool:
+            for _ in pool.map(_fsync, paths):
+                continue  # raises the first error
+    except RuntimeError:  # no thread can be started: flush sequentially
+        for path in paths:
             _fsync(path)
 
 

@@ -1,7 +1,7 @@
-"""A step that was computed before is not computed again: its published files are taken, once their hashes agree.
+"""Reuses the published files of an identical earlier step, once their hashes agree.
 
-What decides a result is hashed: program and version, task, parameters, and the bytes of every input that is not merely
-there to save time. Ranks, memory and the machine are not: they change the answer by less than its tolerance.
+The content key covers everything that decides a result: program and version, task, parameters, and the bytes of every
+required input. Ranks, memory and machine are not included: they change a result by less than its tolerance.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any
 from qmrunner import __version__, untrusted
 from qmrunner.app import App
 from qmrunner.artifacts.blobs import digest
-from qmrunner.attempt.active import Live
+from qmrunner.attempt.active import ActiveAttempt
 from qmrunner.attempt.prepare import inputs_of
 from qmrunner.engines.base import Installed
 from qmrunner.errors import QmrunnerError
 from qmrunner.model.jobs import Outcome, Step
 
-MANIFEST = ".manifest.json"  # in a step's published folder: SHA-256 of every file, and what the job's folder got
+MANIFEST = ".manifest.json"  # in a step's published folder: SHA-256 of all files; those promoted to the job's folder
 RESULT = "result.json"
 
 
 def content_key(step: Step, installed: Installed, job_folder: Path) -> str:
-    """SHA-256 (hex) of all that decides the step's result. Raises QmrunnerError `input_missing`, OSError."""
+    """SHA-256 (hex) of everything that decides the step's result. Raises QmrunnerError `input_missing`, OSError."""
     inputs = inputs_of(step, job_folder, optional=False)
     content = {
         "qmrunner": __version__,
@@ -40,16 +40,16 @@ def content_key(step: Step, installed: Installed, job_folder: Path) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def key_of(app: App, live: Live) -> str | None:
-    """The content key of an attempt's step; None when an input is missing, which its preparation says."""
+def key_of(app: App, attempt: ActiveAttempt) -> str | None:
+    """The content key of an attempt's step; None when an input is missing: `prepare` reports that."""
     try:
-        return content_key(live.step, app.installed(live.step.engine), app.settings.jobs_root / live.job.id)
+        return content_key(attempt.step, app.installed(attempt.step.engine), app.settings.jobs_root / attempt.job.id)
     except (QmrunnerError, OSError):
         return None
 
 
 def write_manifest(folder: Path, promote: tuple[str, ...]) -> None:
-    """Say of every file in `folder` what it holds. Raises OSError."""
+    """Write the hashes of all files in `folder`. Raises OSError."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     content = {
         "files": {str(path.relative_to(folder)): digest(path).sha256 for path in files},
@@ -60,8 +60,8 @@ def write_manifest(folder: Path, promote: tuple[str, ...]) -> None:
 
 def recover(folder: Path, work: Path) -> Outcome | None:
     """The outcome that was published in `folder`, its files copied into the empty folder `work`; None when a file is
-    missing or is not what it was, and for a partial result, which a full run may better. Raises OSError when nothing
-    can be written to `work`.
+    missing or changed, and for a partial result, which a full run may improve. Raises OSError when `work` cannot be
+    written.
     """
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())

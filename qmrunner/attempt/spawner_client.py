@@ -1,4 +1,4 @@
-"""Asking the spawner for guardians."""
+"""The client of the spawner: requests guardians."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from qmrunner.attempt.directory import AttemptFolder
+from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.guardian import spawner
 from qmrunner.host.sockets import connect_short
 
@@ -17,21 +17,21 @@ _PATIENCE_S, _TRY_EVERY_S = 30.0, 0.02
 
 
 class NotForked(OSError):
-    """The spawner is there, and the machine gives it no further process."""
+    """The spawner runs, but could not fork."""
 
 
 class SpawnerClient:
-    """Asks the spawner of this home for guardians."""
+    """Requests guardians from the spawner of this home."""
 
     def __init__(self, run_root: Path) -> None:
         self._run_root = run_root
 
-    def guard(self, directory: Path) -> int:
-        """The pid of a new guardian for this attempt's directory, which is handed over as it was judged.
+    def spawn_guardian(self, directory: Path) -> int:
+        """The pid of a new guardian for this attempt's directory, passed as the descriptor that was checked.
 
         Raises NotOurs, NotForked, and another OSError when there is no spawner.
         """
-        folder = AttemptFolder(directory).open()
+        folder = AttemptDirectory(directory).open()
         try:
             answer = self._ask({"op": "guard"}, folder)
         finally:
@@ -40,8 +40,8 @@ class SpawnerClient:
             raise NotForked(str(answer["error"]))
         return int(answer["pid"])
 
-    def settle(self) -> bool:
-        """True once no process is left that belonged to a dead guardian."""
+    def wait_for_orphans(self) -> bool:
+        """True once no process of a dead guardian is left."""
         return bool(self._ask({"op": "settle"}).get("ok"))
 
     def _ask(self, request: dict[str, Any], *passed: int) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class SpawnerClient:
         return answer
 
     def _connect(self, client: socket.socket) -> None:
-        """Wait while the queue of the spawner is full, which the kernel does not do. Raises OSError."""
+        """Connect, and retry while the spawner's queue is full: the kernel does not wait here. Raises OSError."""
         end = time.monotonic() + _PATIENCE_S
         while True:
             try:

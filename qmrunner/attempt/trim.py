@@ -1,4 +1,4 @@
-"""What is left of an attempt that was stopped to make room: what it can resume from, and small files."""
+"""Trims an attempt that was stopped to free space: keeps small files and what it can resume from."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from qmrunner.host.remove_tree import remove_tree
 _SMALL_BYTES = 64 << 10
 
 
-def shrink(work: Path, engine: Engine, root: Path) -> list[str]:
-    """Remove from a work folder below `root` what no later attempt can use. Returns what had to be left, with reasons.
+def trim(work: Path, engine: Engine, root: Path) -> list[str]:
+    """Remove files that no later attempt can use from a work folder below `root`. Returns what could not be removed.
 
-    Files that the engine's checkpoint names, and small files, stay; snapshots lie elsewhere.
+    Keeps the engine's checkpoint files and small files; snapshots are in another folder.
     """
     if root not in work.parents:
         return []
@@ -24,19 +24,19 @@ def shrink(work: Path, engine: Engine, root: Path) -> list[str]:
     except OSError as problem:
         return [f"{work}: {problem.strerror}"]
     try:
-        return _thin(folder, work, set(engine.checkpoint(work)), root)
+        return _trim_folder(folder, work, set(engine.checkpoint(work)), root)
     finally:
         os.close(folder)
 
 
-def _thin(folder: int, work: Path, kept: set[str], root: Path) -> list[str]:
+def _trim_folder(folder: int, work: Path, kept: set[str], root: Path) -> list[str]:
     left: list[str] = []
     for name in sorted(set(os.listdir(folder)) - kept):
         try:
-            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            if stat.S_ISDIR(found.st_mode):
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
                 left += remove_tree(work / name, root)
-            elif found.st_size > _SMALL_BYTES:
+            elif status.st_size > _SMALL_BYTES:
                 os.unlink(name, dir_fd=folder)
         except OSError as problem:
             left.append(f"{name}: {problem.strerror}")

@@ -31,11 +31,11 @@ def run(
     from qmrunner.errors import UsageError
     from qmrunner.model.walltime import parse
     from qmrunner.supervisor.process import Supervisor
-    from qmrunner.worker.lifetime import Pilot
+    from qmrunner.worker.lifetime import Lifetime
 
     try:
         seconds = None if walltime is None else parse(walltime)
-        pilot = Pilot.lasting(until_idle, seconds, settings.load().stop_grace_seconds)
+        pilot = Lifetime.lasting(until_idle, seconds, settings.load().stop_grace_seconds)
     except ValueError as wrong:
         remedy = "ask the scheduler for more time, or write --walltime as it does"
         raise UsageError("walltime_invalid", f"--walltime: {wrong}", remedy=remedy) from None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qmrunner.attempt.directory import AttemptFolder, paths
+from qmrunner.attempt.directory import AttemptDirectory, paths
 from qmrunner.attempt.environment import FOLDERS, Change, Composed, compose, dropped_in_words, why_dropped
 from qmrunner.doctor.finding import Finding, ok, warn
 from qmrunner.engines.base import Context, Engine, Installed
@@ -36,9 +36,9 @@ def conflicts(environment: Mapping[str, str]) -> Finding:
     return ok("environment", "nothing that disagrees with the engines' own", **data)
 
 
-def example_folder(settings: Settings) -> AttemptFolder:
+def example_folder(settings: Settings) -> AttemptDirectory:
     """The folder of an attempt as long as such paths get."""
-    return AttemptFolder(Path(paths(settings).directory(*_EXAMPLE)))
+    return AttemptDirectory(Path(paths(settings).directory(*_EXAMPLE)))
 
 
 def environment_of(

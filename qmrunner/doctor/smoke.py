@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner import logs
-from qmrunner.attempt.active import Live, engine_grace_s
-from qmrunner.attempt.directory import AttemptFolder, paths
+from qmrunner.attempt.active import ActiveAttempt, engine_grace_s
+from qmrunner.attempt.directory import AttemptDirectory, paths
 from qmrunner.attempt.hang_watch import HangWatch
 from qmrunner.attempt.interpret import outcome_of, read_exit
 from qmrunner.attempt.monitor import Follower
@@ -132,7 +132,7 @@ def _chemistry() -> Finding:
 class _Workshop:
     settings: Settings
     spawner: SpawnerClient
-    lives: list[Live] = field(default_factory=list)
+    lives: list[ActiveAttempt] = field(default_factory=list)
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def _close(shop: _Workshop, process: subprocess.Popen[bytes]) -> None:
     end = time.monotonic() + _SETTLED_S
     for live in shop.lives:
         process_tree.end_marked(live.marker)
-        while live.folder.guardian_lives() and time.monotonic() < end:
+        while live.directory.guardian_lives() and time.monotonic() < end:
             time.sleep(0.01)  # it writes its exit record
     assert process.stdin is not None
     process.stdin.close()
@@ -218,7 +218,7 @@ def _one(shop: _Workshop, case: Case, found: Installed, what: Capacity, number: 
     return ok(case.name, f"E {energy:.9f} Eh in {exit.wall_s:.1f} s{ranks}", **data)
 
 
-def _live(shop: _Workshop, case: Case, cores: int, number: int) -> Live:
+def _live(shop: _Workshop, case: Case, cores: int, number: int) -> ActiveAttempt:
     now, job_id = datetime.now(UTC), f"smoke{number}"
     inputs = {case.file: f"input/{case.file}"}
     source = shop.settings.jobs_root / job_id / inputs[case.file]
@@ -235,22 +235,22 @@ def _live(shop: _Workshop, case: Case, cores: int, number: int) -> Live:
         summary=None, result={}, created_at=now, started_at=now, finished_at=None,
     )  # fmt: skip
     where = paths(shop.settings)
-    return Live(
+    return ActiveAttempt(
         job=job,
         step=step,
         number=1,
         grant=Grant(cores, _MEMORY_MIB_PER_RANK * cores, 256, 0),
-        folder=AttemptFolder(Path(where.directory(job_id, step.name, 1))),
+        directory=AttemptDirectory(Path(where.directory(job_id, step.name, 1))),
         log=Path(where.log(job_id, step.name, 1)),
         marker=f"{shop.settings.home.name}/{job_id}/{os.getpid()}",
     )
 
 
-def _run(shop: _Workshop, live: Live, found: Installed) -> Exit:
+def _run(shop: _Workshop, live: ActiveAttempt, found: Installed) -> Exit:
     """Prepare, hand to a guardian, follow to the end. Raises QmrunnerError when it cannot even be prepared."""
     engine = ENGINES[live.step.engine]
     prepare(live, engine, found, shop.settings)
-    shop.spawner.guard(live.folder.path)
+    shop.spawner.spawn_guardian(live.directory.path)
     follower = Follower(live, engine, HangWatch(live, shop.settings, engine_grace_s(shop.settings)))
     alarm = threading.Timer(_LONGEST_RUN_S, live.stop, ("timed_out", 1.0))
     alarm.daemon = True
@@ -261,7 +261,7 @@ def _run(shop: _Workshop, live: Live, found: Installed) -> Exit:
     finally:
         alarm.cancel()
     end = time.monotonic() + _SETTLED_S
-    while (record := live.folder.exit_record()) is None:
+    while (record := live.directory.exit_record()) is None:
         if time.monotonic() > end:
             raise TimeoutError("the guardian left no exit record")
         time.sleep(0.01)

@@ -1,1 +1,1 @@
-"""Everything that runs beside an engine. Standard library only: it starts before all else and outlives all else."""
+"""Everything that runs beside an engine. Standard library only: it starts first and outlives every other process."""

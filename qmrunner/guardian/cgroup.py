@@ -1,4 +1,4 @@
-"""What the kernel's control groups say about this process: OOM kills, memory, CPU and process limits. v1 and v2.
+"""Limits and events of this process from its control groups: OOM kills, memory, CPU and process limits. v1 and v2.
 
 Standard library only: guardians use it.
 """
@@ -11,7 +11,7 @@ _ROOT = "/sys/fs/cgroup"
 
 
 def _candidates(controller: str, name: str) -> list[str]:
-    """Paths where a control file of this process's group may stand, the most specific first."""
+    """Paths where a control file of this process's group may be, most specific first."""
     paths = []
     try:
         with open("/proc/self/cgroup", "rb") as file:
@@ -39,7 +39,7 @@ def _read(controller: str, name: str) -> str | None:
 
 
 def oom_kills() -> int | None:
-    """How many processes of this group the kernel has killed for want of memory; None where it does not say."""
+    """How many processes of this group the kernel has killed when memory ran out; None when it does not report that."""
     for name in ("memory.events", "memory.oom_control"):
         for line in (_read("memory", name) or "").splitlines():
             word, _, number = line.partition(" ")

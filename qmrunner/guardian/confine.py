@@ -1,4 +1,4 @@
-"""A confinement, as it stands in a guardian's order, put in force for this process and all that it starts.
+"""Apply the confinement of a guardian's order to this process and everything it starts.
 
 Standard library only: a guardian calls it between fork and exec.
 """
@@ -11,7 +11,7 @@ from qmrunner.guardian import landlock, seccomp
 
 
 def enforce(order: dict[str, Any]) -> None:
-    """Hand this process to the kernel's care, for ever; see `policy.as_order`. Raises OSError: it must not run then."""
+    """Confine this process permanently; see `policy.as_order`. Raises OSError: then the process must not run."""
     landlock.restrict(landlock.Policy(**order["policy"]))
     if seccomp.supported():
         truncate = landlock.abi() >= landlock.TRUNCATE_ABI

@@ -1,4 +1,4 @@
-"""Landlock: what a process and all its descendants may open, execute, connect to and signal, held by the kernel.
+"""Landlock: the kernel limits what a process and all its descendants may open, execute, connect to and signal.
 
 Standard library only: guardians call `restrict` between fork and exec. Numbers and structures are those of
 ``linux/landlock.h`` (kernel documentation, "Landlock: unprivileged access control"), ABI 1 (Linux 5.13) to 7 (6.15).
@@ -59,15 +59,15 @@ class Policy:
 
 
 def abi() -> int:
-    """The newest Landlock ABI of this kernel. Raises OSError: ENOSYS (not built in), EOPNOTSUPP (not switched on at
-    boot), EPERM (a seccomp filter above refuses the call)."""
+    """The newest Landlock ABI of this kernel. Raises OSError: ENOSYS (not built in), EOPNOTSUPP (not enabled at
+    boot), EPERM (an outer seccomp filter refuses the call)."""
     return syscall("landlock", _CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION)
 
 
 def restrict(policy: Policy) -> None:
-    """Confine this thread, and what it executes, for ever. Raises OSError.
+    """Confine this thread, and everything it executes, permanently. Raises OSError.
 
-    A path of the policy that does not exist is left out: it cannot be opened either way.
+    Paths in the policy that do not exist are skipped: they cannot be opened either way.
     """
     version = abi()
     files = (1 << _FILE_BITS.get(version, _FILE_BITS_NEWEST)) - 1
@@ -93,7 +93,7 @@ def restrict(policy: Policy) -> None:
 
 
 def forbid_new_privileges() -> None:
-    """No set-user-id program gives this process more than it has; a condition of Landlock and seccomp."""
+    """Set-user-id programs give this process no further privileges; Landlock and seccomp require this."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS) failed")

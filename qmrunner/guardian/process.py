@@ -1,19 +1,19 @@
 """The guardian: owns one attempt's process tree, its log and its exit record.
 
 It is forked from the small `spawner` process, imports the standard library only, and knows neither store nor engine.
-Being a child subreaper it inherits every orphan of its tree, so `waitpid` answering ECHILD *proves* the tree empty.
+It is a child subreaper and inherits every orphan of its tree, so ECHILD from `waitpid` *proves* the tree is empty.
 
 Files in the attempt directory:
 
     command.json    written by the consumer: what to run (`Order`)
-    guardian.json   who the guardian and the engine are, written before the engine's first instruction
+    guardian.json   identities of guardian and engine, written before the engine's first instruction
     guardian.sock   where a consumer connects; JSON lines both ways
-    guardian.lock   locked as long as the guardian lives: seen across pid namespaces, gone with the process
-    fenced          if it is there once the lock is held, this attempt is over: nothing is started
+    guardian.lock   locked while the guardian lives: visible across pid namespaces, released with the process
+    fenced          if it exists once the lock is held, this attempt is over: nothing is started
     exit.json       how it ended, written once, by rename, after the tree was proven empty
 
 Messages in: {"op": "stop", "reason", "grace_s"}, {"op": "quota", "scratch_mib"}. Messages out: {"event":
-"hello"|"usage"|"exit", ...}; "usage" comes with each look at the tree, as `at_s` (monotonic) and `tree` (pid, name,
+"hello"|"usage"|"exit", ...}; "usage" comes with each sample of the tree, with `at_s` (monotonic) and `tree` (pid, name,
 state, CPU seconds of each process).
 """
 
@@ -41,19 +41,19 @@ from qmrunner.guardian.usage import Meter
 
 COMMAND, RECORD, SOCKET, EXIT = "command.json", "guardian.json", "guardian.sock", "exit.json"
 LOCK, FENCED = "guardian.lock", "fenced"
-SNAPSHOTS = "checkpoint"  # beside the engine's folder, where it does not write; filled by the consumer
+SNAPSHOTS = "checkpoint"  # next to the engine's folder, where the engine does not write; filled by the consumer
 _FALLOC_FL_KEEP_SIZE = 1
-_LEFTOVER_GRACE_S = 1.0  # for what an engine leaves behind after it ended by itself
+_LEFTOVER_GRACE_S = 1.0  # for processes that an engine leaves behind when it ends by itself
 _KILL_EVERY_S = 0.02
-OOM_SCORE = 500  # of -1000 to 1000: half the memory there is, added to the size of an engine's process
-_CLIENTS = 16  # of one consumer, and of one that is being replaced
+OOM_SCORE = 500  # on a scale of -1000 to 1000: adds half of the machine's memory to an engine process's size
+_CLIENTS = 16  # of one consumer, and of the one being replaced
 _LONGEST_GRACE_S = 86400.0
-_QUOTA_LOOKS = 2  # above the quota in a row: whoever may raise it has had its time
+_QUOTA_SAMPLES = 2  # consecutive samples above the quota: the consumer has had time to raise it
 
 
 @dataclass(frozen=True)
 class Order:
-    """command.json: everything a guardian is told."""
+    """command.json: everything a guardian needs to know."""
 
     argv: list[str]
     env: dict[str, str]
@@ -106,20 +106,20 @@ class Guardian:
                 if descriptor == wake:
                     self._read_signals(wake)
                 elif descriptor == listener.fileno():
-                    self._welcome(listener, poller)
+                    self._accept(listener, poller)
                 else:
-                    self._listen_to(descriptor, poller)
+                    self._read_client(descriptor, poller)
             self._act()
-        self.meter.look_at_what_is_left()
+        self.meter.sample_last()
         _release_tail(log)
         self._write_exit()
-        self._tell({"event": "exit"})
+        self._send({"event": "exit"})
 
     # -- starting ---------------------------------------------------------------------------------------------------
 
     def _listen(self) -> socket.socket:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        # Through the descriptor: a socket's path may have 107 bytes, an attempt directory's more.
+        # Through the descriptor: a socket path holds 107 bytes, an attempt directory's path may be longer.
         path = f"/proc/self/fd/{self.directory}/{SOCKET}"
         if os.path.lexists(path):
             os.unlink(path)
@@ -135,7 +135,7 @@ class Guardian:
             raise OSError(errno.EINVAL, "is no regular file", self.order.log)
         os.set_blocking(log, True)
         if self.order.preallocate_bytes:
-            # Blocks now, size unchanged: a disk that fills up later cannot cut the log short in silence.
+            # Reserve blocks without changing the size: a disk that fills up later cannot silently truncate the log.
             libc = ctypes.CDLL(None, use_errno=True)
             size = os.fstat(log).st_size
             libc.fallocate(log, _FALLOC_FL_KEEP_SIZE, ctypes.c_long(size), ctypes.c_long(self.order.preallocate_bytes))
@@ -148,10 +148,10 @@ class Guardian:
         pid = os.fork()
         if pid == 0:
             os.close(go_in)
-            # Until its exec it bears our name and not yet its mark: no search would find it, so it dies with us. Looked
-            # at our life afterwards, for we may have died before.
+            # Before exec the child has our process name and no marker, so no sweep could find it: make it die with us.
+            # Check getppid() afterwards; we may already be dead.
             process_tree.die_with_parent()
-            # Not before the record of who we are is on disk, and never without a guardian.
+            # Wait until the record with both identities is on disk; never start without a guardian.
             if os.getppid() != me or not os.read(go_out, 1):
                 os._exit(127)
             _become_engine(self.order, log, problem_in)
@@ -190,7 +190,7 @@ class Guardian:
             self.stop("terminated", self.order.grace_s)
 
     def _reap(self) -> bool:
-        """Collect every ended child. True once there is none left at all: the proof."""
+        """Collect every ended child. True once no child is left (ECHILD): the proof."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -210,7 +210,7 @@ class Guardian:
         self.kill_after = time.monotonic() + grace_s
 
     def stop(self, reason: str, grace_s: float) -> None:
-        """TERM and CONT now, KILL after the grace until nothing is left. The first reason stands."""
+        """TERM and CONT now, KILL after the grace until nothing is left. The first reason is kept."""
         if self.stop_reason is None and self.engine_status is None:
             self.stop_reason = reason
             self._begin_ending(grace_s)
@@ -228,7 +228,7 @@ class Guardian:
 
     # -- consumers --------------------------------------------------------------------------------------------------
 
-    def _welcome(self, listener: socket.socket, poller: select.poll) -> None:
+    def _accept(self, listener: socket.socket, poller: select.poll) -> None:
         try:
             client, _ = listener.accept()
         except OSError:
@@ -240,9 +240,9 @@ class Guardian:
         self.clients.append(client)
         poller.register(client, select.POLLIN)
         hello = {"event": "hello", "engine_pid": self.engine_pid, "exec_error": self.exec_error}
-        self._tell(hello | {"usage": self.meter.usage.as_dict()})
+        self._send(hello | {"usage": self.meter.usage.as_dict()})
 
-    def _listen_to(self, descriptor: int, poller: select.poll) -> None:
+    def _read_client(self, descriptor: int, poller: select.poll) -> None:
         client = next(c for c in self.clients if c.fileno() == descriptor)
         try:
             data = client.recv(65536)
@@ -264,36 +264,36 @@ class Guardian:
                 elif message["op"] == "quota":
                     self.order = replace(self.order, scratch_quota_mib=int(_number(message["scratch_mib"], 2.0**40)))
             except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
-                continue  # a consumer that died before it had said all, or no consumer
+                continue  # a consumer that died in mid-message, or another program
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message).encode() + b"\n"
         for client in self.clients:
             try:
                 client.send(data)
             except OSError:
-                continue  # a stuck or gone reader: it reads exit.json, or the next message
+                continue  # the reader is stuck or gone: it reads exit.json, or the next message
 
-    # -- what it uses -----------------------------------------------------------------------------------------------
+    # -- usage -----------------------------------------------------------------------------------------------
 
     def _sample(self) -> None:
-        walked = self.meter.look()
+        walked = self.meter.sample()
         if walked:
-            self._mind_quota()
-        self._tell(
+            self._enforce_quota()
+        self._send(
             {
                 "event": "usage",
                 "usage": self.meter.usage.as_dict(),
-                "at_s": self.meter.looked_at,
+                "at_s": self.meter.sampled_at,
                 "tree": self.meter.living,
             }
         )
 
-    def _mind_quota(self) -> None:
-        """Stop what stays above its quota. Without a consumer nobody could raise it: then twice as much will do."""
+    def _enforce_quota(self) -> None:
+        """Stop an attempt that stays above its quota; twice the quota without a consumer, which alone can raise it."""
         quota = self.order.scratch_quota_mib if self.clients else 2 * self.order.scratch_quota_mib
         self.over_quota = self.over_quota + 1 if 0 < quota < self.meter.usage.scratch_mib else 0
-        if self.over_quota >= _QUOTA_LOOKS:
+        if self.over_quota >= _QUOTA_SAMPLES:
             self.stop("scratch_quota", self.order.grace_s)
 
     def _write_exit(self) -> None:
@@ -327,19 +327,19 @@ class Guardian:
 
 
 def stack_limit_mib() -> float | None:
-    """The hard limit of the stack, with which engines start; None without one."""
+    """The hard stack limit with which engines start; None when unlimited."""
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     return None if hard == resource.RLIM_INFINITY else round(hard / 2**20, 3)
 
 
 def write_json(directory: int, name: str, value: Any) -> None:
-    """Write a file of the attempt directory so that it is there whole or not at all."""
-    unique = os.urandom(6).hex()  # an engine may have put something under any name that it knows
+    """Write a file of the attempt directory atomically: complete or absent."""
+    unique = os.urandom(6).hex()  # an engine may have created a file under any predictable name
     temporary = f".{name}.{unique}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(temporary, flags, 0o666, dir_fd=directory)
     with os.fdopen(descriptor, "w") as file:
-        file.write(json.dumps(value))  # in one piece: `dump` takes the encoder written in Python
+        file.write(json.dumps(value))  # `dumps` uses the C encoder, `dump` the one written in Python
     try:
         os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
     except IsADirectoryError:
@@ -348,7 +348,7 @@ def write_json(directory: int, name: str, value: Any) -> None:
 
 
 def _is_consumer(client: socket.socket) -> bool:
-    """Whether the other end is one to be heard: our own user, and no engine."""
+    """Whether to accept this peer: our own user, and not an engine."""
     peer = peers.peer_of(client)
     return peer is not None and peers.is_ours(peer[1]) and not process_tree.is_guarded(peer[0])
 
@@ -362,7 +362,7 @@ def _number(value: Any, most: float) -> float:
 
 
 def _catch_signals() -> int:
-    """Handlers that only wake the loop; the wake-up pipe carries the numbers."""
+    """Install handlers that only wake the loop; the wake-up pipe carries the signal numbers."""
     out, into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     for number in (signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
@@ -387,7 +387,7 @@ def _become_engine(order: Order, log: int, problem: int) -> None:
         hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
         resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
         if order.file_limit_bytes:
-            # No single file may fill the volume between two samples; it ends loudly, by SIGXFSZ.
+            # No single file may fill the volume between two samples; the engine then ends by SIGXFSZ.
             most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
             limit = order.file_limit_bytes if most == resource.RLIM_INFINITY else min(most, order.file_limit_bytes)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
@@ -410,7 +410,7 @@ def _become_engine(order: Order, log: int, problem: int) -> None:
 
 
 def _be_first_when_memory_ends() -> None:
-    """A consumer is as large as a small rank: without this the kernel may end it instead, and every slot waits."""
+    """Make the OOM killer prefer engines: a consumer is as large as a small rank; without it every slot waits."""
     path = "/proc/self/oom_score_adj"
     try:
         with open(path) as file:
@@ -419,38 +419,38 @@ def _be_first_when_memory_ends() -> None:
             with open(path, "w") as file:
                 file.write(str(OOM_SCORE))
     except OSError:
-        pass  # the kernel chooses by size then
+        pass  # then the kernel chooses by size
 
 
 def _release_tail(log: int) -> None:
-    """Give back the blocks that were preallocated behind the end of the log."""
+    """Release the blocks that were preallocated behind the end of the log."""
     try:
         os.ftruncate(log, os.fstat(log).st_size)
     except OSError:
-        pass  # the log stays complete; only its reserve is not given back
+        pass  # the log is complete; only its reserve is not released
 
 
-def guard(handle: int) -> None:
-    """The life of a guardian, from just after the fork to its end; `handle` is a descriptor of the attempt's directory.
+def run_guardian(handle: int) -> None:
+    """Run a guardian, from just after the fork to its end; `handle` is a descriptor of the attempt's directory.
 
-    What goes wrong with the attempt is in its record; raises OSError when the directory cannot be used at all.
+    Problems of the attempt are in its exit record; raises OSError when the directory cannot be used at all.
     """
     os.setsid()
     process_tree.become_subreaper()
     process_tree.name_process(process_tree.GUARDIAN_NAME)
     safely = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    diary = os.open("guardian.err", os.O_WRONLY | os.O_APPEND | safely, 0o666, dir_fd=handle)
+    stderr_log = os.open("guardian.err", os.O_WRONLY | os.O_APPEND | safely, 0o666, dir_fd=handle)
     null = os.open("/dev/null", os.O_RDWR)
-    for source, target in ((null, 0), (diary, 1), (diary, 2)):
+    for source, target in ((null, 0), (stderr_log, 1), (stderr_log, 2)):
         os.dup2(source, target)
-    os.close(diary)
+    os.close(stderr_log)
     os.close(null)
     lock = os.open(LOCK, os.O_RDWR | safely, 0o666, dir_fd=handle)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return  # this attempt has its guardian, or is being judged
-    # Lock first, look second; who judges an attempt writes `fenced` first and tries the lock second.
+        return  # this attempt has a guardian already, or is being checked for one
+    # Lock first, check second; a process that fences an attempt writes `fenced` first and tries the lock second.
     if _is_there(FENCED, handle):
         return
     try:

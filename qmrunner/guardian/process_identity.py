@@ -1,4 +1,4 @@
-"""Who a process is. A pid alone is no identity: it is reused. Pure; `process_tree` reads `/proc`."""
+"""The identity of a process. A pid alone is not enough: pids are reused. Pure; `process_tree` reads `/proc`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """(boot id, pid namespace, pid, start time in clock ticks since boot): unique for ever on one machine."""
+    """(boot id, pid namespace, pid, start time in clock ticks since boot): unique on one machine for all time."""
 
     boot_id: str
     pid_ns: str
@@ -26,7 +26,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """What qmrunner reads of `/proc/PID/stat`. CPU times in clock ticks, `rss_pages` in pages."""
+    """The fields that qmrunner reads from `/proc/PID/stat`. CPU times in clock ticks, `rss_pages` in pages."""
 
     pid: int
     comm: str

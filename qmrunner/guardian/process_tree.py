@@ -1,6 +1,6 @@
-"""Process trees: who lives, who belongs to whom, and how all of them are ended.
+"""Process trees: which processes live, which belong together, and how to end them all.
 
-Standard library only: guardians start from here. Signals go through pidfds, so a recycled pid is never hit.
+Standard library only: guardians use it. Signals go through pidfds, so a recycled pid is never hit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from qmrunner.guardian.process_identity import Identity, Stat, parse_stat
 
 MARKER = "QMRUNNER_ATTEMPT"
 CONSUMER_NAME, SPAWNER_NAME, GUARDIAN_NAME = "qm-consumer", "qm-spawner", "qm-guardian"
-# All that may be a child of the supervisor, by the names that the kernel shows.
+# Every allowed child of the supervisor, by its process name in the kernel.
 OUR_NAMES = (CONSUMER_NAME, SPAWNER_NAME, GUARDIAN_NAME)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
@@ -38,7 +38,7 @@ def become_subreaper() -> None:
 
 
 def can_be_subreaper() -> None:
-    """Raises OSError where `become_subreaper` would; changes nothing."""
+    """Raises OSError if `become_subreaper` would; changes nothing."""
     answer = ctypes.create_string_buffer(ctypes.sizeof(ctypes.c_int))
     _prctl(_PR_GET_CHILD_SUBREAPER, answer)
 
@@ -77,15 +77,15 @@ def identity_of(pid: int) -> Identity | None:
 
 
 def myself() -> Identity:
-    found = identity_of(os.getpid())
-    assert found is not None
-    return found
+    identity = identity_of(os.getpid())
+    assert identity is not None
+    return identity
 
 
 def is_alive(identity: Identity) -> bool:
-    """Whether exactly this process still runs. A zombie does not: it will never do anything again.
+    """Whether exactly this process still runs. A zombie does not count: it executes nothing.
 
-    Only meaningful for the boot and pid namespace of this machine: anything else answers False.
+    Only meaningful for this machine's boot and pid namespace: returns False for any other.
     """
     if identity.boot_id != boot_id() or identity.pid_ns != pid_namespace():
         return False
@@ -123,17 +123,17 @@ def send(identity: Identity, *signals: int) -> bool:
 
 def children_of(pid: int) -> list[int]:
     """Direct children of all threads of a process."""
-    found: list[int] = []
+    children: list[int] = []
     try:
         for task in os.listdir(f"/proc/{pid}/task"):
             with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
-                found += [int(child) for child in file.read().split()]
+                children += [int(child) for child in file.read().split()]
     except FileNotFoundError:
         if os.path.exists(f"/proc/{pid}/task") and not os.path.exists(f"/proc/{pid}/task/{pid}/children"):
             return _children_by_scan(pid)  # a kernel without CONFIG_PROC_CHILDREN
     except OSError:
-        pass  # it ended while we looked
-    return found
+        pass  # it ended meanwhile
+    return children
 
 
 def _children_by_scan(pid: int) -> list[int]:
@@ -147,7 +147,7 @@ def all_pids() -> list[int]:
 
 def descendants(root: int) -> list[Stat]:
     """Every process below `root`, zombies included, parents before children."""
-    found: list[Stat] = []
+    stats: list[Stat] = []
     seen = {root}
     todo = children_of(root)
     while todo:
@@ -159,13 +159,13 @@ def descendants(root: int) -> list[Stat]:
         # A pid whose parent is not in the tree was recycled between the two reads.
         if stat is None or stat.ppid not in seen:
             continue
-        found.append(stat)
+        stats.append(stat)
         todo += children_of(pid)
-    return found
+    return stats
 
 
 def is_guarded(pid: int) -> bool:
-    """Whether a guardian is among the ancestors of this process: it is an engine, or was started by one."""
+    """Whether a guardian is an ancestor of this process: then it is an engine, or was started by one."""
     seen: set[int] = set()
     while pid > 1 and pid not in seen:
         seen.add(pid)
@@ -179,7 +179,7 @@ def is_guarded(pid: int) -> bool:
 
 
 def signal_tree(root: int, *signals: int) -> int:
-    """Signal every living descendant of `root`. Returns how many there were."""
+    """Signal every living descendant of `root`. Returns their number."""
     boot, namespace = boot_id(), pid_namespace()
     reached = 0
     for stat in descendants(root):
@@ -190,7 +190,7 @@ def signal_tree(root: int, *signals: int) -> int:
 
 def marked(marker: str | None = None) -> dict[int, str]:
     """Processes of this user that carry the attempt marker: pid → marker. With `marker`, only that attempt's."""
-    found: dict[int, str] = {}
+    markers: dict[int, str] = {}
     needle = f"{MARKER}=".encode()
     for pid in all_pids():
         try:
@@ -203,15 +203,15 @@ def marked(marker: str | None = None) -> dict[int, str]:
             continue
         value = environment[at + len(needle) :].split(b"\0", 1)[0].decode(errors="replace")
         if marker is None or value == marker:
-            found[pid] = value
-    return found
+            markers[pid] = value
+    return markers
 
 
 def end_marked(*markers: str, deadline_s: float = 10.0) -> bool:
-    """KILL everything that carries one of these attempt markers until two scans in a row find nothing.
+    """KILL every process that carries one of these attempt markers until two scans in a row find none.
 
-    The second net, for trees whose guardian was killed. False when something outlived `deadline_s` (a process in
-    uninterruptible sleep).
+    The fallback for trees whose guardian was killed. False when a process outlives `deadline_s` (uninterruptible
+    sleep).
     """
     end = time.monotonic() + deadline_s
     clean = 0
@@ -231,7 +231,7 @@ def end_marked(*markers: str, deadline_s: float = 10.0) -> bool:
 
 
 def end_subtrees(roots: Iterable[int], still_ours: Callable[[], Iterable[int]], deadline_s: float = 10.0) -> bool:
-    """KILL the given children of this process with all below them, reaping, until `still_ours` names none."""
+    """KILL the given children of this process and their descendants, and reap them, until `still_ours` returns none."""
     end = time.monotonic() + deadline_s
     todo = list(roots)
     while todo:

@@ -12,23 +12,23 @@ _DISK_FLOOR_BYTES = 1 << 20
 
 
 def private_bytes(pids: Iterable[int]) -> int:
-    """Memory that is theirs alone: resident pages less those of files and shared segments (statm, proc(5))."""
+    """Private memory of these processes: resident pages minus file and shared pages (statm, proc(5))."""
     pages = 0
     for pid in pids:
         try:
             with open(f"/proc/{pid}/statm", "rb") as file:
                 _, resident, shared = file.read().split()[:3]
         except (OSError, ValueError):
-            continue  # it ended while we looked
+            continue  # it ended meanwhile
         pages += int(resident) - int(shared)
     return pages * _PAGE_BYTES
 
 
 def shm_bytes(pids: Iterable[int]) -> int:
-    """Shared segments in /dev/shm that these processes map, each once.
+    """Size of the shared segments in /dev/shm that these processes map; each segment counts once.
 
-    Of a file its blocks count. Open MPI removes the files of its windows once all ranks have them (measured with
-    4.1.4): of those only the mapped length is to be seen.
+    A file counts by its blocks. Open MPI removes the files of its windows once all ranks have mapped them (measured
+    with 4.1.4): only their mapped length is visible.
     """
     files: set[bytes] = set()
     removed: dict[bytes, int] = {}
@@ -58,17 +58,17 @@ def shm_bytes(pids: Iterable[int]) -> int:
         try:
             total += os.stat(name).st_blocks * 512
         except OSError:
-            continue  # removed since
+            continue  # removed meanwhile
     return total
 
 
 def shm_free_bytes() -> int | None:
-    """Free space of /dev/shm; None where there is none."""
+    """Free space of /dev/shm; None when it does not exist."""
     try:
-        found = os.statvfs(SHM)
+        volume = os.statvfs(SHM)
     except OSError:
         return None
-    return found.f_bfree * found.f_frsize
+    return volume.f_bfree * volume.f_frsize
 
 
 def tree_bytes(root: str) -> int:
@@ -85,16 +85,16 @@ def tree_bytes(root: str) -> int:
                         else:
                             total += entry.stat(follow_symlinks=False).st_blocks * 512
                     except OSError:
-                        continue  # it went away while we looked
+                        continue  # it was removed meanwhile
         except OSError:
             continue
     return total
 
 
 def is_full(path: str) -> bool:
-    """Whether the filesystem is as good as full, in blocks or in files."""
+    """Whether the filesystem has practically no blocks or no inodes left."""
     try:
-        found = os.statvfs(path)
+        volume = os.statvfs(path)
     except OSError:
         return False
-    return found.f_bavail * found.f_frsize < _DISK_FLOOR_BYTES or (found.f_files > 0 and found.f_favail == 0)
+    return volume.f_bavail * volume.f_frsize < _DISK_FLOOR_BYTES or (volume.f_files > 0 and volume.f_favail == 0)

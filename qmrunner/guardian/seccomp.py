@@ -1,4 +1,4 @@
-"""What Landlock does not cover: a seccomp filter that refuses system calls no engine needs, and no capabilities.
+"""What Landlock does not cover: a seccomp filter for system calls that no engine needs, and dropped capabilities.
 
 Landlock controls which files are opened and which TCP ports are used. It controls neither local sockets (the spawner's,
 a database's), nor modes and owners of files, nor limits of other processes. The filter refuses these calls with EPERM
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from qmrunner.guardian.syscall import syscall
 
 _SET_MODE_FILTER = 1
-# Without this flag older kernels switch off speculation for the process: numerical code then loses several percent.
+# Without this flag older kernels disable speculation for the process, which slows numerical code by several percent.
 _SPEC_ALLOW = 1 << 2
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _JUMP_ANY_BIT, _AND, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
@@ -27,8 +27,8 @@ _X32 = 0x40000000
 _AF_UNIX, _AF_INET, _AF_INET6, _AF_NETLINK = 1, 2, 10, 16
 # Machine → AUDIT_ARCH of linux/audit.h, and its column of the table below.
 _MACHINES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
-# Modes, owners, attributes; kernel surfaces without use here; mounts; the machine itself. Memory of other processes is
-# Landlock's: MPI libraries copy between their own ranks.
+# Modes, owners, attributes; kernel interfaces that engines do not use; mounts; the machine itself. Landlock covers the
+# memory of other processes: MPI libraries copy between their own ranks.
 _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "chown": (92, None), "fchown": (93, 55), "lchown": (94, None), "fchownat": (260, 54),
     "setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7), "setxattrat": (463, 463),
@@ -45,7 +45,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "kexec_load": (246, 104), "kexec_file_load": (320, 294), "syslog": (103, 116),
     "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266), "adjtimex": (159, 171),
     "sethostname": (170, 161), "setdomainname": (171, 162), "iopl": (172, None), "ioperm": (173, None),
-    # Programs that lie in no folder, and news of folders that may not be read.
+    # Programs without a file, and notifications about folders that may not be read.
     "memfd_create": (319, 279), "execveat": (322, 281), "inotify_init": (253, None), "inotify_init1": (294, 26),
     "fanotify_init": (300, 262),
 }  # fmt: skip
@@ -53,20 +53,20 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
 _MODES: dict[str, tuple[int | None, int | None]] = {
     "chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452),
 }  # fmt: skip
-# System V objects outlive their process and belong to all of a user: nothing of ours would remove them.
+# System V objects outlive their process and are shared by all processes of a user: qmrunner never removes them.
 _SYSTEM_V: dict[str, tuple[int | None, int | None]] = {
     "shmget": (29, 194), "shmat": (30, 196), "shmctl": (31, 195), "semget": (64, 190), "semctl": (66, 191),
     "semop": (65, 193), "semtimedop": (220, 192), "msgget": (68, 186), "msgsnd": (69, 189), "msgrcv": (70, 188),
     "msgctl": (71, 187),
 }  # fmt: skip
-_TRUNCATE = (76, 45)  # Landlock's from ABI 3 on
-# Where a pid stands among the arguments: only 0, the caller itself, is allowed.
+_TRUNCATE = (76, 45)  # covered by Landlock from ABI 3
+# Position of the pid argument: only 0, the caller itself, is allowed.
 _OWN_ONLY: dict[str, tuple[tuple[int, int], int]] = {
     "prlimit64": ((302, 261), 0), "sched_setaffinity": ((203, 122), 0), "sched_setscheduler": ((144, 119), 0),
     "sched_setparam": ((142, 118), 0), "sched_setattr": ((314, 274), 0), "setpriority": ((141, 140), 1),
     "ioprio_set": ((251, 30), 1),
 }  # fmt: skip
-# Which argument holds the flags of a send: TCP Fast Open connects past Landlock.
+# Position of a send's flags: TCP Fast Open bypasses Landlock's connect check.
 _SENDS = {"sendto": ((44, 206), 3), "sendmsg": ((46, 211), 2), "sendmmsg": ((307, 269), 3)}
 _MSG_FASTOPEN = 0x20000000
 _CLONE, _CLONE3 = (56, 220), (435, 435)
@@ -80,17 +80,16 @@ _SECCOMP = (317, 277)
 
 
 def supported() -> bool:
-    """Whether this kernel takes filters and the table knows its machine."""
+    """Whether this kernel supports filters and the table has its architecture."""
     return os.uname().machine in _MACHINES and os.path.exists("/proc/sys/kernel/seccomp/actions_avail")
 
 
 def restrict(*, network: bool, local_ipc: bool, truncate: bool = True) -> None:
     """Filter the system calls of this thread and what it executes, and drop its capabilities. Raises OSError.
 
-    `network` allows TCP sockets, and those with which a launcher looks at its interfaces; `local_ipc` those of
-    this machine, System V objects and modes of files; else none can be made. `truncate`: whether files may be cut by
-    their path.
-    `landlock.forbid_new_privileges` comes first.
+    `network` allows TCP sockets, and the sockets with which a launcher lists its interfaces; `local_ipc` allows Unix
+    sockets, System V objects and changes of file modes. `truncate`: whether files may be truncated by path.
+    Call `landlock.forbid_new_privileges` first.
     """
     machine = os.uname().machine
     if machine not in _MACHINES:
@@ -110,15 +109,15 @@ class _Sockets:
     local: bool
 
     def kinds(self) -> list[tuple[int, int | None, int | None]]:
-        """Family, type and protocol of what may be made; None: any."""
-        found: list[tuple[int, int | None, int | None]] = []
+        """Family, type and protocol of the allowed sockets; None: any."""
+        allowed: list[tuple[int, int | None, int | None]] = []
         if self.network:
-            # Other protocols than TCP itself (MPTCP) connect past Landlock. Launchers ask a datagram socket for the
-            # addresses of their interfaces, or a netlink socket of the routing protocol, 0.
+            # Landlock does not check protocols other than TCP itself (MPTCP). Launchers read their interface addresses
+            # from a datagram socket, or from a netlink socket of the routing protocol, 0.
             for family in (_AF_INET, _AF_INET6):
-                found += [(family, _STREAM, 0), (family, _STREAM, _TCP), (family, _DATAGRAM, 0)]
-            found += [(_AF_NETLINK, _RAW, 0), (_AF_NETLINK, _DATAGRAM, 0)]
-        return found + ([(_AF_UNIX, None, None)] if self.local else [])
+                allowed += [(family, _STREAM, 0), (family, _STREAM, _TCP), (family, _DATAGRAM, 0)]
+            allowed += [(_AF_NETLINK, _RAW, 0), (_AF_NETLINK, _DATAGRAM, 0)]
+        return allowed + ([(_AF_UNIX, None, None)] if self.local else [])
 
 
 def _program(architecture: int, column: int, sockets: _Sockets, truncate: bool) -> list[bytes]:
@@ -126,7 +125,7 @@ def _program(architecture: int, column: int, sockets: _Sockets, truncate: bool) 
     refuse_access = _instruction(_RETURN, _ERRNO | errno.EACCES)
     unknown = _instruction(_RETURN, _ERRNO | errno.ENOSYS)
     allow = _instruction(_RETURN, _ALLOW)
-    # A call by another instruction set of the same processor has other numbers.
+    # Another instruction set of the same processor uses other system call numbers.
     program = [_instruction(_LOAD, _AT_ARCHITECTURE), _instruction(_JUMP_EQUAL, architecture, 1, 0), refuse]
     program += [_instruction(_LOAD, _AT_NUMBER), _instruction(_JUMP_AT_LEAST, _X32, 0, 1), refuse]
     wide = () if sockets.local else (*_MODES.values(), *_SYSTEM_V.values())
@@ -134,7 +133,7 @@ def _program(architecture: int, column: int, sockets: _Sockets, truncate: bool) 
     for number in (numbers[column] for numbers in refused):
         if number is not None:
             program += [_instruction(_JUMP_EQUAL, number, 0, 1), refuse]
-    # Its flags cannot be looked at: the C library falls back to clone.
+    # Its flags cannot be inspected: on ENOSYS the C library falls back to clone.
     program += [_instruction(_JUMP_EQUAL, _CLONE3[column], 0, 1), unknown]
     program += _when(_CLONE[column], [_argument(0), _instruction(_JUMP_ANY_BIT, _NAMESPACES, 0, 1), refuse, allow])
     for numbers, at in _OWN_ONLY.values():
@@ -155,7 +154,7 @@ def _program(architecture: int, column: int, sockets: _Sockets, truncate: bool) 
 
 
 def _when(number: int, then: list[bytes]) -> list[bytes]:
-    """`then`, which ends in a verdict, for this system call; else what follows."""
+    """Run `then`, which ends in a verdict, for this system call; for others continue behind it."""
     return [_instruction(_JUMP_EQUAL, number, 0, len(then)), *then]
 
 

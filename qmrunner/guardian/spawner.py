@@ -1,12 +1,12 @@
 """The spawner: a small, warm, single-threaded process from which guardians are forked.
 
-A fork of it costs milliseconds where a fresh interpreter costs a hundred, and forking a consumer with its threads is
-not safe. It is a child subreaper: when a guardian is killed, that guardian's tree falls to it and is ended at once.
+A fork of the spawner takes milliseconds, a fresh interpreter a hundred; forking a consumer with threads is not safe.
+The spawner is a child subreaper: when a guardian is killed, it inherits that guardian's tree and ends it at once.
 
 One SOCK_SEQPACKET request per connection: {"op": "guard"} with a descriptor of the attempt's directory → {"pid"}, or
-{"error"} when there can be no fork; {"op": "settle"} → {"ok"} once no process is left that belonged to a dead guardian.
-Whatever else comes is dropped, and so is whoever is another user or says nothing. It ends when the supervisor does (end
-of file on its stdin); its guardians go on.
+{"error"} when the fork failed; {"op": "settle"} → {"ok"} once no process is left that belonged to a dead guardian.
+Other requests, peers of another user and silent connections are dropped. The spawner ends when the supervisor ends (end
+of file on its stdin); its guardians keep running.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ import traceback
 from qmrunner.guardian import peers, process, process_tree
 
 SOCKET = "spawner.sock"
-_SPEAK_S = 5.0  # within which a connection says what it wants
+_REQUEST_S = 5.0  # time limit for a connection to send its request
 _CONNECTIONS = 64
 
 
 class Spawner:
-    """The one loop: guardians, and who asks for some. Times are monotonic seconds."""
+    """The one loop: guardians, and clients that request them. Times are monotonic seconds."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -39,7 +39,7 @@ class Spawner:
         self._poller = select.poll()
 
     def serve(self) -> None:
-        """Until the supervisor is gone."""
+        """Serve requests until the supervisor is gone."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
@@ -48,7 +48,7 @@ class Spawner:
         for descriptor in (self._wake, self._listener.fileno(), 0):
             self._poller.register(descriptor, select.POLLIN | select.POLLHUP)
         while True:
-            ready = {descriptor for descriptor, _ in self._poller.poll(1000 * _SPEAK_S if self._clients else None)}
+            ready = {descriptor for descriptor, _ in self._poller.poll(1000 * _REQUEST_S if self._clients else None)}
             if self._wake in ready:
                 os.read(self._wake, 4096)
                 _reap(self._guardians)
@@ -56,60 +56,60 @@ class Spawner:
                 self._answer(descriptor)
             self._drop_silent()
             if self._listener.fileno() in ready:
-                self._welcome()
-            # Who finds no room waits in the queue of the listener.
+                self._accept()
+            # Further clients wait in the listener's queue.
             room = len(self._clients) < _CONNECTIONS
             self._poller.modify(self._listener, select.POLLIN if room else 0)
             if 0 in ready and not os.read(0, 1):
                 return
 
-    def _welcome(self) -> None:
+    def _accept(self) -> None:
         try:
             client, _ = self._listener.accept()
         except OSError:
-            return  # it has left again, or there are no descriptors now
+            return  # the client has left, or no descriptors are free
         peer = peers.peer_of(client)
-        # An engine that may make local sockets must not have a guardian for a folder of its own.
+        # An engine that may use local sockets must not get a guardian for a folder that it made.
         if peer is None or not peers.is_ours(peer[1]) or process_tree.is_guarded(peer[0]):
             client.close()
             return
         client.setblocking(False)
-        self._clients[client.fileno()] = client, time.monotonic() + _SPEAK_S
+        self._clients[client.fileno()] = client, time.monotonic() + _REQUEST_S
         self._poller.register(client, select.POLLIN)
 
     def _drop_silent(self) -> None:
         now = time.monotonic()
-        for descriptor in [one for one, (_, until) in self._clients.items() if now > until]:
-            self._leave(descriptor).close()
+        for descriptor in [descriptor for descriptor, (_, until) in self._clients.items() if now > until]:
+            self._forget(descriptor).close()
 
-    def _leave(self, descriptor: int) -> socket.socket:
+    def _forget(self, descriptor: int) -> socket.socket:
         self._poller.unregister(descriptor)
         return self._clients.pop(descriptor)[0]
 
     def _answer(self, descriptor: int) -> None:
-        with self._leave(descriptor) as client:
+        with self._forget(descriptor) as client:
             passed: list[int] = []
             try:
                 data, passed, _, _ = socket.recv_fds(client, 65536, 1)
-                for one in passed:
-                    os.set_inheritable(one, False)  # `recv_fds` drops its flags (Python 3.11)
+                for handle in passed:
+                    os.set_inheritable(handle, False)  # `recv_fds` drops its flags (Python 3.11)
                 reply = self._reply(client, data, passed)
                 if reply is not None:
                     client.send(json.dumps(reply).encode())
             except OSError:
                 return  # the consumer died meanwhile; its successor finds the guardian's record
             finally:
-                for one in passed:
-                    os.close(one)
+                for handle in passed:
+                    os.close(handle)
 
     def _reply(self, client: socket.socket, data: bytes, passed: list[int]) -> dict[str, object] | None:
         try:
-            wanted = json.loads(data)["op"]
+            operation = json.loads(data)["op"]
         except (ValueError, LookupError, TypeError, RecursionError):
-            return None  # a consumer that died before it had said all, or no consumer
-        if wanted == "settle":
+            return None  # a consumer that died in mid-message, or another program
+        if operation == "settle":
             return {"ok": _reap(self._guardians)}
-        if wanted != "guard" or len(passed) != 1:
+        if operation != "guard" or len(passed) != 1:
             return None
         mine = (self._wake, self._into, self._listener.fileno(), client.fileno(), *self._clients)
         try:
@@ -119,7 +119,7 @@ class Spawner:
 
 
 def _reap(guardians: set[int]) -> bool:
-    """Collect ended guardians, then end whatever they left. True when nothing of theirs is left."""
+    """Collect ended guardians, then end the processes they left. True when none is left."""
     while True:
         try:
             pid, _ = os.waitpid(-1, os.WNOHANG)
@@ -145,7 +145,7 @@ def _fork(directory: int, guardians: set[int], inherited: tuple[int, ...]) -> in
         signal.set_wakeup_fd(-1)
         for descriptor in inherited:
             os.close(descriptor)
-        process.guard(directory)
+        process.run_guardian(directory)
         status = 0
     except BaseException:
         traceback.print_exc()

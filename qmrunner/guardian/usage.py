@@ -1,4 +1,4 @@
-"""What the tree of one guardian uses, looked at again and again. Standard library only: it is beside every engine."""
+"""Periodic measurement of what one guardian's tree uses. Standard library only: it runs beside every engine."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from qmrunner.guardian import process_tree, sampling
 from qmrunner.guardian.process_identity import Stat
 
 _FIRST_S, _LAST_S = 0.25, 2.0
-_GLANCE_S = 0.5  # the array of a shielding lives for about a second, and looks are further apart
+_GLANCE_S = 0.5  # the array of a shielding exists for about a second, less than the sample interval
 _GROWN_BYTES = 1 << 20
-_TOLD_PROCESSES = 256  # of a larger tree: these many, so that a message stays one write
-_WALK_LEAST_S = 1.0  # well below the last interval, which it would otherwise miss every other time
+_LISTED_PROCESSES = 256  # at most so many of a larger tree, so that a message stays one write
+_WALK_LEAST_S = 1.0  # well below the last interval; else every other sample would miss the walk
 _WALK_SHARE = 50
 _MAPS_SHARE = 500  # reading all mappings may take this part of the time,
-_GROWN_SHARE = 50  # and this one while /dev/shm grows: what is there then may not be there for long
+_GROWN_SHARE = 50  # and this part while /dev/shm grows: a segment may exist only briefly
 
 
 @dataclass
 class Usage:
-    """What the tree uses and its peaks so far. MiB are 2**20 bytes.
+    """Current and peak usage of the tree. MiB are 2**20 bytes.
 
     RSS counts shared pages once per process; memory is what belongs to one process alone, plus shm.
     """
@@ -39,30 +39,30 @@ class Usage:
     scratch_mib: float = 0.0
     peak_scratch_mib: float = 0.0
     processes: int = 0
-    disk_full: bool = False  # a volume that it writes to
-    logs_full: bool = False  # that of its log, and not that of its folder
+    disk_full: bool = False  # a volume that the attempt writes to was full
+    logs_full: bool = False  # the log's volume, and not the folder's
 
     def as_dict(self) -> dict[str, Any]:
         return {k: round(v, 3) if isinstance(v, float) else v for k, v in vars(self).items()}
 
 
 class Meter:
-    """Looks at the descendants of this process, often at first, and less often where looking is dear.
+    """Samples the descendants of this process: often at first, less often when a sample is expensive.
 
-    Between looks it glances at the free space of /dev/shm, one call of the system: when that shrinks, whoever did it, a
-    look is due at once. Times are monotonic seconds. `living` is (pid, name, state, CPU seconds) of each process at the
-    last look. Scratch is what lies in `folder`, and `beside` it in the folder of its snapshots.
+    Between samples it checks the free space of /dev/shm with one system call: when that shrinks, for whatever reason, a
+    sample is due at once. Times are monotonic seconds. `living` is (pid, name, state, CPU seconds) of each process at
+    the last sample. Scratch is the content of `folder` and of the snapshot folder `beside` it.
     """
 
     def __init__(self, folder: str, log: str, beside: str | None = None) -> None:
         self.usage = Usage()
         self.living: list[tuple[int, str, str, float]] = []
-        self.looked_at = 0.0
+        self.sampled_at = 0.0
         self.next_due = 0.0
         self._folder, self._log = folder, log
         self._scratch = [folder] + ([beside] if beside else [])
         self._every = _FIRST_S
-        self._next_look = 0.0
+        self._next_sample = 0.0
         self._shm_free: int | None = None
         self._scratch_was_full = self._logs_were_full = False
         self._next_walk = 0.0
@@ -70,52 +70,53 @@ class Meter:
         self._grown = False
 
     def is_due(self, now: float) -> bool:
-        """Whether to look now; it glances when it is time for that. Ask again at `next_due`."""
-        if now >= self._next_look:
+        """Whether to sample now; checks /dev/shm when that is due. Call again at `next_due`."""
+        if now >= self._next_sample:
             return True
         if now < self.next_due:
             return False
-        self.next_due = min(self._next_look, now + _GLANCE_S)
+        self.next_due = min(self._next_sample, now + _GLANCE_S)
         free, before = sampling.shm_free_bytes(), self._shm_free
         if free is None or before is None:
             return False
-        self._shm_free = max(free, before)  # what went away and came again is seen, too
+        self._shm_free = max(free, before)  # so that space freed and used again is noticed, too
         self._grown = before - free > _GROWN_BYTES
         return self._grown
 
-    def look(self) -> bool:
-        """Measure now. Whether scratch was measured, too."""
+    def sample(self) -> bool:
+        """Measure now. Returns whether scratch was measured, too."""
         now = time.monotonic()
         stats = process_tree.descendants(os.getpid())
         self._count(stats)
-        self._weigh([one.pid for one in stats], now)
+        self._weigh([stat.pid for stat in stats], now)
         walked = now >= self._next_walk
         if walked:
             self._walk(now)
-        self._look_for_full_disks()
+        self._check_disks()
         self._every = min(_LAST_S, self._every * 1.5)
-        self.looked_at, self._next_look = now, now + self._every
-        self.next_due = min(self._next_look, now + _GLANCE_S)
-        living = [one for one in stats if one.state not in "ZX"][:_TOLD_PROCESSES]
+        self.sampled_at, self._next_sample = now, now + self._every
+        self.next_due = min(self._next_sample, now + _GLANCE_S)
+        living = [stat for stat in stats if stat.state not in "ZX"][:_LISTED_PROCESSES]
         self.living = [
-            (one.pid, one.comm, one.state, (one.utime + one.stime) / process_tree.TICKS_PER_SECOND) for one in living
+            (stat.pid, stat.comm, stat.state, (stat.utime + stat.stime) / process_tree.TICKS_PER_SECOND)
+            for stat in living
         ]
         return walked
 
-    def look_at_what_is_left(self) -> None:
-        """Once the tree is empty: what its ended processes had used, and its files."""
+    def sample_last(self) -> None:
+        """Measure once the tree is empty: usage of the ended processes, and files."""
         self._count([])
         self._walk(time.monotonic())
-        self._look_for_full_disks()
+        self._check_disks()
 
     def _count(self, stats: Sequence[Stat]) -> None:
         usage = self.usage
-        ticks = sum(one.utime + one.stime + one.cutime + one.cstime for one in stats)
+        ticks = sum(stat.utime + stat.stime + stat.cutime + stat.cstime for stat in stats)
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         usage.cpu_s = max(usage.cpu_s, ticks / process_tree.TICKS_PER_SECOND + ended.ru_utime + ended.ru_stime)
-        usage.rss_mib = sum(one.rss_pages for one in stats) * process_tree.PAGE_BYTES / 2**20
+        usage.rss_mib = sum(stat.rss_pages for stat in stats) * process_tree.PAGE_BYTES / 2**20
         usage.peak_rss_mib = max(usage.peak_rss_mib, usage.rss_mib, ended.ru_maxrss / 1024)
-        usage.processes = sum(one.state not in "ZX" for one in stats)
+        usage.processes = sum(stat.state not in "ZX" for stat in stats)
 
     def _weigh(self, pids: list[int], now: float) -> None:
         usage = self.usage
@@ -135,7 +136,7 @@ class Meter:
         ended = time.monotonic()
         self._next_walk = ended + max(_WALK_LEAST_S, _WALK_SHARE * (ended - since))
 
-    def _look_for_full_disks(self) -> None:
+    def _check_disks(self) -> None:
         self._scratch_was_full = self._scratch_was_full or sampling.is_full(self._folder)
         self._logs_were_full = self._logs_were_full or sampling.is_full(self._log)
         self.usage.disk_full = self._scratch_was_full or self._logs_were_full

@@ -1,4 +1,4 @@
-"""What this machine offers to a worker, in total and right now."""
+"""What this machine offers to a worker: in total, and free now."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from qmrunner.model.packing import Capacity
 from qmrunner.settings import Settings
 
 SHM = Path("/dev/shm")
-# An attempt makes some hundred files and, with mpirun and its threads, some ten processes per core.
+# An attempt creates some hundred files and, with mpirun and its threads, some ten processes per core.
 _LEAST_FILES = 500
 _LEAST_TASKS = 64
 _LEAST_STACK_MIB = 64
 
 
 class Volume:
-    """One filesystem as a user without privileges sees it. Raises OSError when the path is not there."""
+    """One filesystem as an unprivileged user sees it. Raises OSError when the path does not exist."""
 
     def __init__(self, path: Path) -> None:
         found = os.statvfs(path)
@@ -33,12 +33,12 @@ class Volume:
 
     @property
     def name(self) -> str:
-        """The same for all who share it: boot and device number."""
+        """The same for all workers that share the volume: boot id and device number."""
         return f"{process_tree.boot_id()} {self._device}"
 
 
 def volume(path: Path) -> Volume | None:
-    """None when it is not there."""
+    """None when the path does not exist."""
     try:
         return Volume(path)
     except OSError:
@@ -46,7 +46,7 @@ def volume(path: Path) -> Volume | None:
 
 
 def capacity(settings: Settings) -> Capacity:
-    """What this worker may hand out: the least of machine, cgroup and settings, less the floors of the volumes."""
+    """What this worker may grant: the minimum of machine, cgroup and settings, minus the reserves of the volumes."""
     cores = cores_allowed(settings.cores)
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = memory_limit_bytes()
@@ -70,7 +70,7 @@ def _floor_mib(scratch: Volume, settings: Settings) -> int:
 
 
 def room(settings: Settings) -> FreeSpace:
-    """What is really free at this moment."""
+    """What is actually free now."""
     scratch, shm = volume(settings.scratch_root), volume(SHM)
     return FreeSpace(
         scratch_mib=scratch.free_mib - _floor_mib(scratch, settings) if scratch else None,
@@ -80,7 +80,7 @@ def room(settings: Settings) -> FreeSpace:
 
 
 def _blocked(settings: Settings, scratch: Volume | None) -> str | None:
-    """Why nothing may start, whatever it needs."""
+    """Why no step may start, whatever its demand."""
     left = tasks_left()
     if left is not None and left < _LEAST_TASKS:
         return f"processes: the container may have {left} more (--pids-limit)"
@@ -88,14 +88,14 @@ def _blocked(settings: Settings, scratch: Volume | None) -> str | None:
         return f"files: {scratch.free_files} inodes are free on {settings.scratch_root}"
     for path in (settings.home, settings.logs_root):
         found = volume(path)
-        # Logs are preallocated and the store must be able to commit: neither is to meet a full disk.
+        # Logs are preallocated and the store must be able to commit: both need free space.
         if found and found.free_mib < hard_mark_mib(found.total_mib):
             return f"disk: {found.free_mib} MiB are free on {path}"
     return None
 
 
 def stack_note() -> str | None:
-    """A warning where the hard limit keeps the guardian from giving engines the stack they want."""
+    """A warning when the hard limit prevents the guardian from giving engines enough stack."""
     hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
     if hard == resource.RLIM_INFINITY or hard >= _LEAST_STACK_MIB * 2**20:
         return None

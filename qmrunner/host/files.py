@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files written atomically: complete or absent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def unfinished(path: Path) -> Path:
 
 
 def write_atomically(path: Path, text: str, *, durable: bool = False) -> None:
-    """The whole file or none of it, under its name. One writer at a time: what a killed one left is written over."""
+    """Write a file completely or not at all. One writer at a time; a killed writer's temporary file is overwritten."""
     temporary = unfinished(path)
     with untrusted.overwrite(temporary) as file:
         file.write(text.encode())

@@ -15,14 +15,14 @@ from qmrunner.guardian import process_tree
 from qmrunner.host.files import write_atomically
 
 LOCK = "daemon.lock"
-STATE_FILE = "state.json"  # what the consumer last said of itself
+STATE_FILE = "state.json"  # the consumer's last report of its state
 SUPERVISOR_FILE = "supervisor.json"
 
 
 def write_state(path: Path, state: Mapping[str, Any]) -> OSError | None:
-    """Write what a process says of itself, and return what kept it from that.
+    """Write a process's state file; return the error if it could not be written.
 
-    Where the disk is full the old file is marked as of now: whoever looks at its time sees that the process lives.
+    On a full disk the old file's modification time is set to now: readers of that time see that the process lives.
     """
     try:
         write_atomically(path, json.dumps(state))
@@ -34,14 +34,14 @@ def write_state(path: Path, state: Mapping[str, Any]) -> OSError | None:
 
 
 class HomeLock:
-    """Held by the supervisor as long as it lives; the kernel lets go of it with the process."""
+    """Held by the supervisor while it lives; the kernel releases it with the process."""
 
     def __init__(self, run_root: Path) -> None:
         self._path = run_root / LOCK
         self._descriptor: int | None = None
 
     def take(self) -> None:
-        """Raises NotReadyError that names the daemon which has it."""
+        """Raises NotReadyError that names the daemon holding the lock."""
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,7 +52,7 @@ class HomeLock:
                 "home_in_use",
                 f"another daemon runs on {self._path.parent.parent}",
                 evidence=f"process {holder['pid']} holds {self._path}" if holder else str(self._path),
-                remedy="stop that daemon, or give this one a QMRUNNER_HOME of its own",
+                remedy="stop that daemon, or give this one its own QMRUNNER_HOME",
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(process_tree.myself().as_dict()).encode(), 0)
@@ -60,7 +60,7 @@ class HomeLock:
 
 
 def holder_of(run_root: Path) -> dict[str, Any] | None:
-    """The identity of the daemon that holds this home, or None when nobody does."""
+    """The identity of the daemon that holds this home; None when the lock is free."""
     try:
         descriptor = os.open(run_root / LOCK, os.O_RDWR | os.O_CLOEXEC)
     except OSError:

@@ -1,4 +1,4 @@
-"""The one place that runs a probe: what is installed here, in which version?"""
+"""The only place that runs probes: which programs are installed here, in which version."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qmrunner.engines.base import Engine, Installed, Which
 PROBE_TIMEOUT_S = 20.0
 _LONGEST_OUTPUT = 1 << 20
 _LONGEST_LINE = 200
-# A probe is one short call: no thread pool, and no refusal of Open MPI because the worker is root in its container.
+# A probe is one short call: no thread pool; Open MPI must not refuse a worker that is root in its container.
 _ENVIRONMENT = {
     "LC_ALL": "C",
     "TZ": "UTC",
@@ -33,19 +33,19 @@ def probe(
     which: Which = shutil.which,
     timeout_s: float = PROBE_TIMEOUT_S,
 ) -> Installed:
-    """What is installed of `engine`. `configured` holds the paths of the settings (``xtb``, ``mpirun``, …).
+    """How `engine` is installed here. `configured` holds the paths of the settings (``xtb``, ``mpirun``, …).
 
-    An answer is kept for this process until the program's file changes. Never raises because a probe failed: its
-    output is then what the engine makes of it, usually an unknown version.
+    The answer is cached in this process until the program's file changes. Never raises because a probe failed: the
+    engine then interprets the output it got, usually as an unknown version.
     """
-    found = engine.locate(configured, which)
-    if found.path is None:
-        return found
-    key = _identity(found)
+    installation = engine.locate(configured, which)
+    if installation.path is None:
+        return installation
+    key = _identity(installation)
     if key not in _answers:
-        outputs = [_output(argv, timeout_s) for argv in engine.probe_argv(found)]
-        installed = engine.read_probe(found, outputs)
-        if installed.version is None:  # whoever asks what is wrong wants to know what it said instead
+        outputs = [_output(argv, timeout_s) for argv in engine.probe_argv(installation)]
+        installed = engine.read_probe(installation, outputs)
+        if installed.version is None:  # show the program's output instead, for diagnosis
             installed = replace(installed, facts={**installed.facts, "said": _last_line(outputs)})
         _answers[key] = installed
     return _answers[key]
@@ -56,18 +56,18 @@ def _last_line(outputs: Sequence[str]) -> str | None:
     return next((line[:_LONGEST_LINE] for line in lines if line), None)
 
 
-def _identity(found: Installed) -> tuple[Any, ...]:
-    assert found.path is not None
+def _identity(installation: Installed) -> tuple[Any, ...]:
+    assert installation.path is not None
     try:
-        status = os.stat(found.path)
+        status = os.stat(installation.path)
         file = (status.st_mtime_ns, status.st_size, status.st_ino)
     except OSError:
         file = (0, 0, 0)
-    return (found.name, found.path, file, repr(sorted(found.facts.items())))
+    return (installation.name, installation.path, file, repr(sorted(installation.facts.items())))
 
 
 def _output(argv: tuple[str, ...], timeout_s: float) -> str:
-    """stdout and stderr of a command, run in an empty directory of its own; what there is of it after a timeout."""
+    """stdout and stderr of a command, run in a new empty directory; after a timeout the output so far."""
     with tempfile.TemporaryDirectory(prefix="qmrunner-probe-") as directory:
         try:
             process = subprocess.Popen(

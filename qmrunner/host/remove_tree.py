@@ -1,7 +1,7 @@
-"""Removing a tree that strangers filled: any depth, mode-0 folders, hostile links. Nothing outside is ever touched.
+"""Remove a tree with untrusted content: any depth, mode-0 folders, hostile links. Never touches anything outside.
 
 Python's rmtree fails at 3,000 levels and on a mode-0 folder, and does not stop at mounts (measured). Here every
-sub-folder is first moved up to the root of the removal, so two descriptors are enough for any depth.
+subfolder is first moved up to the root of the removal, so two descriptors are enough for any depth.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from qmrunner.guardian.process_tree import myself
 
 
 def remove_tree(path: Path, root: Path) -> list[str]:
-    """Remove `path`, which must lie below `root`. Returns what had to be left, with the reason.
+    """Remove `path`, which must be below `root`. Returns what could not be removed, with the reason.
 
-    No symlink is followed, no mount point is crossed, and nothing of a foreign owner is opened.
+    Follows no symlink, crosses no mount point, and opens nothing that belongs to another user.
     """
     if root not in path.parents or ".." in path.parts:
         return [f"{path}: not inside {root}"]
@@ -35,7 +35,7 @@ def remove_tree(path: Path, root: Path) -> list[str]:
 
 
 def _descend(root: Path, levels: Sequence[str]) -> int:
-    """A descriptor of a folder below `root`; no level of it is a link. Raises OSError."""
+    """A descriptor of a folder below `root`; refuses symlinks at every level. Raises OSError."""
     at = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     path = root
     for name in levels:
@@ -73,7 +73,7 @@ class _Removal:
         return self.left
 
     def _empty(self, name: str) -> bool:
-        """Unlink the files of one folder and move its sub-folders up. False when it is not ours to open."""
+        """Unlink the files of one folder and move its subfolders up. False when the folder may not be opened."""
         folder = self._open(self.parent, name)
         if folder is None:
             return False
@@ -86,8 +86,8 @@ class _Removal:
 
     def _dispose(self, folder: int, entry: str) -> None:
         try:
-            found = os.stat(entry, dir_fd=folder, follow_symlinks=False)
-            if not stat.S_ISDIR(found.st_mode):
+            status = os.stat(entry, dir_fd=folder, follow_symlinks=False)
+            if not stat.S_ISDIR(status.st_mode):
                 os.unlink(entry, dir_fd=folder)
                 return
             inner = self._open(folder, entry)
@@ -104,7 +104,7 @@ class _Removal:
             self.left.append(f"{entry}: {error.strerror}")
 
     def _open(self, folder: int, name: str) -> int | None:
-        """A descriptor of a folder that is ours, on our device; made accessible when its mode forbids it."""
+        """A descriptor of a folder of this user on this device; changes its mode when that forbids access."""
         try:
             handle = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         except FileNotFoundError:
@@ -116,14 +116,14 @@ class _Removal:
                 self.left.append(f"{name}: {error.strerror}")
             return None
         try:
-            found = os.fstat(handle)
-            if found.st_dev != self.device:
+            status = os.fstat(handle)
+            if status.st_dev != self.device:
                 self.left.append(f"{name}: another filesystem is mounted here")
                 return None
-            if found.st_uid != os.geteuid() and os.geteuid() != 0:
-                self.left.append(f"{name}: belongs to user id {found.st_uid}")
+            if status.st_uid != os.geteuid() and os.geteuid() != 0:
+                self.left.append(f"{name}: belongs to user id {status.st_uid}")
                 return None
-            if found.st_mode & 0o700 != 0o700:
+            if status.st_mode & 0o700 != 0o700:
                 os.chmod(f"/proc/self/fd/{handle}", 0o700)
             return os.open(f"/proc/self/fd/{handle}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:

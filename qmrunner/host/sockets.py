@@ -1,4 +1,4 @@
-"""Unix sockets below folders with long paths: an address holds 107 bytes."""
+"""Unix sockets in folders with long paths: a socket address holds 107 bytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def bind_short(listener: socket.socket, folder: Path, name: str) -> None:
-    """Bind in a folder whose path may be longer than the 107 bytes that a socket's address holds."""
+    """Bind in a folder whose path may exceed the 107 bytes of a socket address."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         with suppress(FileNotFoundError):

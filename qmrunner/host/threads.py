@@ -1,7 +1,7 @@
-"""Threads and loops that outlive what goes wrong in them: it is told, and the next turn comes.
+"""Threads and loops that survive exceptions: the exception is logged, and the next turn runs.
 
-A thread that ends by an exception ends unseen, and with it the beat, the judge or a finished attempt's commit. What
-must end the process does so by `os._exit`, with its status.
+A thread that ends by an exception ends unnoticed, and with it the heartbeat, the lease judge or a finished attempt's
+commit. Code that must end the process calls `os._exit` with its status.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from types import TracebackType
 from qmrunner import logs
 from qmrunner.errors import QmrunnerError
 
-_SAY_AGAIN_S = 60.0
-_PAUSE_S = 1.0  # after a turn that failed: what is lacking may come back, and none may spin meanwhile
+_REPEAT_AFTER_S = 60.0
+_PAUSE_S = 1.0  # after a failed turn: the cause may disappear, and the loop must not spin meanwhile
 
 
 class Guard:
-    """`with guard:` tells any exception as the event `name` and goes on behind the block.
+    """`with guard:` logs any exception as the event `name` and continues after the block.
 
-    Told at once, and then once a minute with how often it was meanwhile. It never raises itself.
+    Logs the first at once, then one a minute with the number suppressed meanwhile. Never raises itself.
     """
 
     def __init__(self, name: str, **fields: str) -> None:
         self._name = name
         self._fields = fields
         self._silent_until: dict[str, float] = {}
-        self._untold: dict[str, int] = {}
+        self._suppressed: dict[str, int] = {}
 
     def __enter__(self) -> None:
         return None
@@ -38,33 +38,33 @@ class Guard:
     ) -> bool:
         if not isinstance(problem, Exception):
             return False
-        self.tell(problem)
+        self.report(problem)
         return True
 
-    def tell(self, problem: Exception) -> None:
+    def report(self, problem: Exception) -> None:
         try:
-            self._tell(problem)
-        except Exception:  # no memory even for this: whoever runs next still runs
+            self._log(problem)
+        except Exception:  # not even memory to log: the loop must continue
             return
 
-    def _tell(self, problem: Exception) -> None:
+    def _log(self, problem: Exception) -> None:
         kind = type(problem).__name__
         if time.monotonic() < self._silent_until.get(kind, 0.0):
-            self._untold[kind] = self._untold.get(kind, 0) + 1
+            self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
             return
-        self._silent_until[kind] = time.monotonic() + _SAY_AGAIN_S
+        self._silent_until[kind] = time.monotonic() + _REPEAT_AFTER_S
         logs.get().error(
             self._name,
             **self._fields,
             code="internal_error",
             error=repr(problem),
-            untold=self._untold.pop(kind, None),
+            untold=self._suppressed.pop(kind, None),
             exc_info=None if isinstance(problem, OSError | MemoryError | QmrunnerError) else problem,
         )
 
 
 def start(name: str, work: Callable[[], None]) -> None:
-    """Do `work` once, in a thread. Raises RuntimeError or MemoryError where there can be no more threads."""
+    """Run `work` once, in a thread. Raises RuntimeError or MemoryError when no thread can be started."""
 
     def run() -> None:
         with Guard("thread_failed", thread=name):
@@ -74,7 +74,7 @@ def start(name: str, work: Callable[[], None]) -> None:
 
 
 def try_to_start(name: str, work: Callable[[], None]) -> bool:
-    """Like `start`; False, and told, where there can be no more threads."""
+    """Like `start`; logs and returns False when no thread can be started."""
     with Guard("thread_failed", thread=name):
         start(name, work)
         return True
@@ -82,9 +82,9 @@ def try_to_start(name: str, work: Callable[[], None]) -> bool:
 
 
 def keep(name: str, event: str, turn: Callable[[], None], leaving: threading.Event) -> None:
-    """Take one `turn`, which waits by itself, after the other, in a thread, until `leaving` is set.
+    """Call `turn`, which does its own waiting, repeatedly in a thread until `leaving` is set.
 
-    Raises RuntimeError or MemoryError where there can be no more threads.
+    Raises RuntimeError or MemoryError when no thread can be started.
     """
     guard = Guard(event, thread=name)
 

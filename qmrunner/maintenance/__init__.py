@@ -1,4 +1,4 @@
-"""The sweeps: one per file, each a plan that only looks and an apply that does one planned thing.
+"""The sweeps: one per file, each with a read-only `plan` and an `apply` that performs one planned action.
 
 They run at start and on a schedule in the supervisor, and by hand as `qmrunner sweep [--dry-run]`.
 """
@@ -13,7 +13,7 @@ from qmrunner.maintenance.base import Action, Context
 
 
 class Pass(Protocol):
-    """What every sweep's module offers."""
+    """The interface of every sweep module."""
 
     NAME: str
 
@@ -26,11 +26,11 @@ PASSES: Sequence[Pass] = (processes, scratch, shm, staged_results, retention, ar
 
 
 def plan_all(context: Context) -> list[Action]:
-    """Everything a sweep would do now, in the order in which it would do it."""
-    return [action for one in PASSES for action in one.plan(context)]
+    """All actions that a sweep would perform now, in order."""
+    return [action for sweep in PASSES for action in sweep.plan(context)]
 
 
 def apply_all(context: Context, actions: Sequence[Action]) -> list[tuple[Action, str | None]]:
-    """Do it. Each action with what kept it from being done, or None."""
-    modules = {one.NAME: one for one in PASSES}
+    """Perform the actions. Returns each with its error, or None."""
+    modules = {sweep.NAME: sweep for sweep in PASSES}
     return [(action, modules[action.sweep].apply(context, action)) for action in actions]

@@ -1,7 +1,7 @@
-"""The artifact store: rows that outlived their use, and contents that no row refers to. Never one that some row has.
+"""Sweeps the artifact store: expired rows, and contents that no row refers to. Never removes a referenced content.
 
-A content is sent before the row that names it is committed, so only what is older than a day is looked at. Each is
-asked about again right before its removal; sending it anew would have made it young.
+A content is sent before its row is committed, so only contents older than a day are considered. Each is checked again
+right before its removal; a content that was sent again meanwhile is young.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _AT_ONCE = 1000
 
 
 def plan(context: Context) -> list[Action]:
-    """Rows past their retention, contents without a row, halves of uploads. Nothing where it does not answer."""
+    """Expired rows, contents without a row, partial uploads. Empty when the artifact store does not answer."""
     artifacts = context.app.artifacts
     if artifacts is None:
         return []
     try:
         actions = _rows(context)
-        # In another store's place nothing would be referred to.
+        # In the artifacts of another store every content would look unreferenced.
         if context.contents and artifacts.is_ours():
             actions += [*_contents(context, artifacts), *_leftovers(context, artifacts)]
         return actions
     except ArtifactsUnavailable:
-        return []  # told as `artifacts_lost`
+        return []  # logged as `artifacts_lost`
 
 
 def _rows(context: Context) -> list[Action]:
@@ -84,7 +84,7 @@ def _leftovers(context: Context, artifacts: Artifacts) -> list[Action]:
 def apply(context: Context, action: Action) -> str | None:
     artifacts = context.app.artifacts
     if artifacts is None:
-        return "no artifact store is set"
+        return "no artifact store is configured"
     try:
         if action.verb == "forget":
             job, _, step = action.target.partition("/")
@@ -105,6 +105,6 @@ def _remove(context: Context, artifacts: Artifacts, sha256: str) -> str | None:
         return "it was sent again meanwhile"
     with context.app.store.read() as connection:
         if rows.referenced(connection, {sha256}):
-            return "a file has it meanwhile"
+            return "a file refers to it meanwhile"
     artifacts.blobs.remove(sha256)
     return None

@@ -1,4 +1,4 @@
-"""What sweeps share."""
+"""Types shared by the sweeps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qmrunner.app import App
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One thing to do: `verb` (kill, remove, forget, clear) on `target`, because of `reason`."""
+    """One planned action: `verb` (kill, remove, forget, clear) on `target`, because of `reason`."""
 
     sweep: str
     verb: str
@@ -23,7 +23,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a sweep may look at. `now` is Unix seconds; `contents`: whether to list the whole artifact store."""
+    """The input of a sweep. `now` is Unix seconds; `contents`: whether to list the whole artifact store."""
 
     app: App
     now: float

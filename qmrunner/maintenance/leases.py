@@ -1,7 +1,7 @@
-"""Workers elsewhere that stopped beating: judged by `model.leases`, then their attempts are released.
+"""Declares workers without a heartbeat lost, as judged by `model.leases`, and releases their attempts.
 
-On another machine the release comes with the verdict: an overlap costs time there, never truth. On this machine the old
-trees are ended and proven empty first.
+Attempts on another machine are released with the verdict: an overlap costs time, never correctness. On this machine
+their trees are ended and proven empty first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from qmrunner.app import App
 from qmrunner.attempt.commit import limits
-from qmrunner.attempt.directory import AttemptFolder
+from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.attempt.publish import write_job_result
 from qmrunner.attempt.teardown import end_tree
 from qmrunner.guardian import process_tree
@@ -28,7 +28,7 @@ from qmrunner.store.finish import end
 
 
 class Leases:
-    """Keeps watch over all other workers of the store. `run_once` is one look."""
+    """Watches all other workers of the store. `run_once` checks them once."""
 
     def __init__(self, app: App, own_worker_id: int) -> None:
         self.app = app
@@ -36,7 +36,7 @@ class Leases:
         self.judge = FailureDetector(app.settings.lease_seconds, app.settings.heartbeat_seconds)
 
     def run_once(self, monotonic: float | None = None) -> int:
-        """Judge all others. Returns how many attempts were released. Raises QmrunnerError when the store is away."""
+        """Judge all other workers. Returns the number of released attempts. Raises QmrunnerError without the store."""
         with self.app.store.read() as connection:
             rows = {row["id"]: row for row in workers.all_workers(connection)}
         own = rows.pop(self.own, None)
@@ -45,11 +45,13 @@ class Leases:
         # Earlier workers of this home are not judged: the consumer adopts what they left, however slow its start is.
         beats = [(row["id"], row["beat"]) for row in rows.values() if row["home_id"] != own["home_id"]]
         now = time.monotonic() if monotonic is None else monotonic
-        released = sum(self._bury(rows[worker], beat) for worker, beat in self.judge.observe(beats, own["beat"], now))
+        released = sum(
+            self._declare_lost(rows[worker], beat) for worker, beat in self.judge.observe(beats, own["beat"], now)
+        )
         return released + self._release_left()
 
     def _release_left(self) -> int:
-        """Attempts of workers that are dead already: their judge died before it came to them, or could not end them."""
+        """Release attempts of workers already declared lost: their judge died first, or could not end them."""
         with self.app.store.read() as connection:
             dead = workers.dead_with_attempts(connection)
             if not dead:
@@ -58,10 +60,10 @@ class Leases:
             left = workers.live_attempts(connection, dead)
         return sum(self._release(rows[attempt["worker_id"]], attempt) for attempt in left)
 
-    def _bury(self, row: Mapping[str, Any], beat: int) -> int:
+    def _declare_lost(self, row: Mapping[str, Any], beat: int) -> int:
         with self.app.store.write() as connection:
             if not workers.declare_lost(connection, self.app.store.now(), row["id"], beat):
-                return 0  # it beat at the last moment
+                return 0  # it wrote a heartbeat at the last moment
             left = workers.live_attempts(connection, [row["id"]])
         get_logger().warning(
             "worker_lost", lost_worker=row["id"], name=row["name"], host=row["host"], running=len(left)
@@ -92,5 +94,5 @@ class Leases:
     def _ended_here(self, attempt: Mapping[str, Any]) -> bool:
         """End guardian and tree of an attempt on this machine; True once both are proven gone."""
         known = Identity.from_dict(attempt["guardian"]) if attempt["guardian"] else None
-        folder = AttemptFolder(Path(attempt["directory"]), known)
+        folder = AttemptDirectory(Path(attempt["directory"]), known)
         return end_tree(folder, attempt["marker"], signal.SIGTERM, signal.SIGCONT)

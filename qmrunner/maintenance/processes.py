@@ -1,4 +1,4 @@
-"""Processes that carry the marker of an attempt that is over: their guardian was killed or they were fenced off."""
+"""Ends processes that carry the marker of an ended attempt: their guardian was killed, or they were fenced."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME = "processes"
 
 
 def plan(context: Context) -> list[Action]:
-    """KILL for each marked process whose attempt this store knows, and knows to have ended."""
+    """KILL each marked process whose attempt has ended according to this store."""
     found = process_tree.marked()
     if not found:
         return []

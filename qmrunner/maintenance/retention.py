@@ -1,4 +1,4 @@
-"""Logs and results of jobs that ended long ago, by the retention settings. The rows and events stay."""
+"""Removes logs and results of old jobs, by the retention settings. Rows and events stay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scratch directories that nobody will want again. Never a live or resumable one, never outside the scratch root."""
+"""Removes unused scratch directories. Never a live or resumable one, never outside the scratch root."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qmrunner.attempt.directory import AttemptFolder
+from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.host.remove_tree import remove_tree
 from qmrunner.maintenance.base import Action, Context
 from qmrunner.store import attempts as attempt_store
 from qmrunner.store.attempts import StepFate
 
 NAME = "scratch"
-# A resumed attempt may have to go back one more, when the last one left nothing usable.
+# A resumed attempt may need the one before the last, if the last left nothing usable.
 _ATTEMPTS_KEPT = 2
 _DAY_S = 86400.0
 
@@ -22,22 +22,22 @@ _DAY_S = 86400.0
 def plan(context: Context) -> list[Action]:
     """Removal of attempts of finished steps at once, of failed ones after the retention, of superseded ones."""
     root = context.app.settings.scratch_root
-    seen = _look(root)
+    seen = _walk(root)
     with context.app.store.read() as connection:
         fates = attempt_store.fates(connection, seen.jobs)
     of_job: dict[str, list[tuple[str, StepFate]]] = {}
-    for (job, step), one in fates.items():
-        of_job.setdefault(job, []).append((step, one))
+    for (job, step), of_step in fates.items():
+        of_job.setdefault(job, []).append((step, of_step))
     gone = [root.joinpath(*inside) for inside in seen.interrupted]
     for job, *below in seen.empty:
-        concerned = [one for step, one in of_job.get(job, ()) if below in ([], [step])]
-        if concerned and all(one.over for one in concerned):
+        concerned = [of_step for step, of_step in of_job.get(job, ()) if below in ([], [step])]
+        if concerned and all(of_step.over for of_step in concerned):
             gone.append(root.joinpath(job, *below))
     actions = [Action(NAME, "remove", str(path), "a removal was interrupted") for path in gone]
     for job, step, number in seen.attempts:
         fate = fates.get((job, step))
         reason = None if fate is None else _why_remove(fate, int(number), context)
-        if reason is not None and not AttemptFolder(path := root / job / step / number).guardian_lives():
+        if reason is not None and not AttemptDirectory(path := root / job / step / number).guardian_lives():
             actions.append(Action(NAME, "remove", str(path), reason))
     return actions
 
@@ -57,8 +57,8 @@ def _why_remove(fate: StepFate, number: int, context: Context) -> str | None:
 def apply(context: Context, action: Action) -> str | None:
     root = context.app.settings.scratch_root
     path = Path(action.target)
-    # Locked since the plan was made: it lives after all.
-    if AttemptFolder(path).guardian_lives():
+    # It may have been locked since the plan was made.
+    if AttemptDirectory(path).guardian_lives():
         return "a guardian lives there"
     left = remove_tree(path, root)
     for folder in (path.parent, path.parent.parent):
@@ -70,7 +70,7 @@ def apply(context: Context, action: Action) -> str | None:
 
 @dataclass(slots=True)
 class _Seen:
-    """What is below the scratch root, as names below it: jobs, attempts, folders with nothing in them."""
+    """Content of the scratch root, as names below it: jobs, attempts, empty folders."""
 
     jobs: list[str] = field(default_factory=list)
     attempts: list[tuple[str, str, str]] = field(default_factory=list)
@@ -78,8 +78,8 @@ class _Seen:
     interrupted: list[tuple[str, ...]] = field(default_factory=list)
 
 
-def _look(root: Path) -> _Seen:
-    """One walk, each folder read once: there may be a hundred thousand."""
+def _walk(root: Path) -> _Seen:
+    """Walk once, reading each folder once: there may be a hundred thousand."""
     seen = _Seen()
     for job in _folders(root, (), seen):
         seen.jobs.append(job)
@@ -89,10 +89,10 @@ def _look(root: Path) -> _Seen:
 
 
 def _folders(root: Path, inside: tuple[str, ...], seen: _Seen) -> list[str]:
-    """Names of the real folders there; links are not followed. Notes what is empty, and what was being removed."""
+    """Names of the real folders inside; follows no links. Records empty folders and interrupted removals."""
     try:
         with os.scandir(os.path.join(root, *inside)) as entries:
-            found = [(one.name, one.is_dir(follow_symlinks=False)) for one in entries]
+            found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
     except OSError:
         return []
     if not found and inside:

@@ -1,7 +1,7 @@
-"""Shared-memory segments whose owners are dead: Global Arrays (`cmx*`, `sem.cmx*`) and Open MPI's (`vader_segment*`).
+"""Removes shared-memory segments of dead owners: Global Arrays (`cmx*`, `sem.cmx*`) and Open MPI's (`vader_segment*`).
 
-Each hard kill of an MPI run may leave some; nothing else ever removes them. A segment is taken for dead when it is
-ours, older than a quarter of an hour, and no process maps it or holds it open.
+A killed MPI run may leave segments, and no other program removes them. A segment counts as dead when it belongs to
+this user, is older than a quarter of an hour, and no process maps it or holds it open.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def apply(context: Context, action: Action) -> str | None:
 
 
 def _in_use() -> set[str]:
-    """Files of the folder that a process maps or has open. Segments are mode 0600: nobody else can."""
+    """Files of the folder that a process maps or has open. Segments are mode 0600: only this user's processes can."""
     used: set[str] = set()
     for pid in process_tree.all_pids():
         try:
@@ -60,5 +60,5 @@ def _in_use() -> set[str]:
                 if target.startswith(_FOLDER):
                     used.add(target)
         except OSError:
-            continue  # it ended, or is no engine of ours: those let us look
+            continue  # it ended, or belongs to another user: this user's engines are readable
     return used

@@ -1,4 +1,4 @@
-"""Results that were staged and never published: by an attempt that was fenced off while the store did not answer."""
+"""Removes staged results that were never published: their attempt was fenced while the store did not answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qmrunner.maintenance.base import Action, Context
 from qmrunner.store import attempts as attempt_store
 
 NAME = "publications"
-# Whoever staged them may have been away for long before it sweeps again.
+# The worker that staged them may have been disconnected for long.
 _DAYS = 30.0
 
 

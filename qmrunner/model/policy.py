@@ -9,7 +9,7 @@ from typing import Any
 
 from qmrunner.model import disk_space
 from qmrunner.model.jobs import Evidence, Outcome
-from qmrunner.model.remedies import Remedied
+from qmrunner.model.remedies import Adjusted
 from qmrunner.model.states import AttemptState
 
 RETRY_DELAY_CAP_S = 600.0
@@ -36,7 +36,7 @@ POISON_WINDOW_S = 72 * 3600.0
 class Verdict:
     """The one move that ends an attempt, and everything that is recorded with it.
 
-    `move` is a step move of `states.STEP_MOVES`. `delay_s` keeps a requeued step from being claimed at once. `remedied`
+    `move` is a step move of `states.STEP_MOVES`. `delay_s` keeps a requeued step from being claimed at once. `adjusted`
     is what becomes of the step's params and demand.
     """
 
@@ -50,7 +50,7 @@ class Verdict:
     remedy: str | None = None
     summary: str | None = None
     result: Mapping[str, Any] = field(default_factory=dict)
-    remedied: Remedied | None = None
+    adjusted: Adjusted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +66,14 @@ class Earlier:
 class Finished:
     """The engine ended, or could not start: the outcome of the attempt.
 
-    `stop_reason` is why qmrunner stopped the attempt, if it did; `remedied` is the step as a remedy would change it.
+    `stop_reason` is why qmrunner stopped the attempt, if it did; `adjusted` is the step as a remedy would change it.
     `began`: a guardian was forked. Only then do equal summaries of two attempts prove that a failure is deterministic.
     """
 
     outcome: Outcome
     stop_reason: str | None = None
     began: bool = True
-    remedied: Remedied | None = None
+    adjusted: Adjusted | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +150,9 @@ def _failed(ending: Finished, history: History, limits: Limits) -> Verdict:
         elif history.retries < limits.max_retries:
             delay = retry_delay(history.retries, limits.retry_delay_s, limits.jitter)
             return _of_outcome("requeue", AttemptState.FAILED, outcome, delay_s=delay, spends_retry=True)
-    if ending.remedied is not None:
-        move = "fail" if ending.remedied.instead else "requeue"
-        return _of_outcome(move, AttemptState.FAILED, outcome, remedied=ending.remedied)
+    if ending.adjusted is not None:
+        move = "fail" if ending.adjusted.instead else "requeue"
+        return _of_outcome(move, AttemptState.FAILED, outcome, adjusted=ending.adjusted)
     return _of_outcome("fail", AttemptState.FAILED, outcome)
 
 
@@ -182,7 +182,7 @@ def _constant(summary: str) -> str:
     return " ".join(_VARIES.sub("#", summary.partition(SAME_AGAIN)[0]).split())
 
 
-def put_off(code: str, what: str) -> Deferred:
+def defer(code: str, what: str) -> Deferred:
     """The ending of an attempt that could not begin because `what` is missing for now."""
     return Deferred(code, f"{what}; will be tried again", PUT_OFF_S)
 

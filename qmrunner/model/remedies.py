@@ -60,7 +60,7 @@ class Remedy:
 
 
 @dataclass(frozen=True, slots=True)
-class Remedied:
+class Adjusted:
     """The step after a remedy: its params with the new record, its demand, and the new record."""
 
     params: Mapping[str, Any]
@@ -83,7 +83,7 @@ def allowed(setting: str, job_params: Mapping[str, Any]) -> Allowed:
     return "all" if setting == "all" or job_params.get("allow_altering") else "neutral"
 
 
-def propose(failure: Failure, remedies: Sequence[Remedy], allow: Allowed) -> Remedied | None:
+def propose(failure: Failure, remedies: Sequence[Remedy], allow: Allowed) -> Adjusted | None:
     """The step changed by the first remedy that applies to its code and offers a change; None: there is none."""
     before = applied(failure.step.params)
     if allow == "off" or len(before) >= MOST_PER_STEP:
@@ -142,7 +142,7 @@ def undone(params: Mapping[str, Any], demand: Demand) -> tuple[dict[str, Any], D
     return plain, demand
 
 
-def _changed(failure: Failure, remedy: Remedy, change: Change) -> Remedied:
+def _changed(failure: Failure, remedy: Remedy, change: Change) -> Adjusted:
     step = failure.step
     record = {
         "remedy": remedy.name,
@@ -157,4 +157,4 @@ def _changed(failure: Failure, remedy: Remedy, change: Change) -> Remedied:
         },
     }
     params = {**step.params, **change.params, KEY: [*applied(step.params), record]}
-    return Remedied(params, change.demand or step.demand, record)
+    return Adjusted(params, change.demand or step.demand, record)

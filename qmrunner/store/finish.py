@@ -176,14 +176,14 @@ def columns_of(
     }
     if verdict.move == "succeed" or verdict.code == SAME_RUNNING:
         values["content_key"] = content_key
-    elif verdict.move != "requeue" or verdict.remedied is not None:
+    elif verdict.move != "requeue" or verdict.adjusted is not None:
         values["content_key"] = None  # else the step resumes with the same content, and identical ones wait for it
     if verdict.move == "succeed":
         values["result"] = dict(verdict.result)
     if verdict.code == SAME_RUNNING:
         values |= {"code": None, "summary": None, "waits_for": verdict.summary}  # the step has not failed
-    if verdict.remedied is not None:
-        values |= {"params": dict(verdict.remedied.params), "demand": asdict(verdict.remedied.demand)}
+    if verdict.adjusted is not None:
+        values |= {"params": dict(verdict.adjusted.params), "demand": asdict(verdict.adjusted.demand)}
     return values
 
 
@@ -212,8 +212,8 @@ def _record_events(
         delay_s=verdict.delay_s or None,
         survivors=usage.get("survivors_ended") or None,
     )
-    if verdict.remedied is not None:
-        record = verdict.remedied.record
+    if verdict.adjusted is not None:
+        record = verdict.adjusted.record
         shown = {name: record[name] for name in ("remedy", "neutral", "code", "change")}
         events.append(connection, now, "step_remedied", **named, **shown)
 

@@ -1,4 +1,4 @@
-"""One process that the supervisor keeps running: start it, wait longer after each death, read its last words."""
+"""One process that the supervisor keeps running: start it, delay restarts, read the end of its stderr."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HEALTHY_AFTER_S = 30.0
 
 @dataclass
 class ChildProcess:
-    """`delay` is what is waited before the next start, in seconds; `next_try` and `started` are monotonic times."""
+    """`delay` is the time before the next start, in seconds; `next_try` and `started` are monotonic times."""
 
     name: str
     process: subprocess.Popen[bytes] | None = None
@@ -30,10 +30,15 @@ class ChildProcess:
         return self.process is None or self.process.poll() is not None
 
     def start(self, argv: list[str], passed: tuple[int, ...], stderr: Path) -> None:
-        """Raises OSError when the machine has no process or descriptor to give."""
-        with _open_for_writing(stderr) as diary:
+        """Raises OSError when no process can be started or no descriptor is free."""
+        with _open_for_writing(stderr) as stderr_log:
             self.process = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=diary, stderr=diary, pass_fds=passed, start_new_session=True
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=stderr_log,
+                stderr=stderr_log,
+                pass_fds=passed,
+                start_new_session=True,
             )
         assert self.process.stdin is not None
         os.set_blocking(self.process.stdin.fileno(), False)
@@ -41,7 +46,7 @@ class ChildProcess:
         self.pidfd = os.pidfd_open(self.process.pid)
 
     def collect(self) -> None:
-        """Take the exit status of a process that has ended, and close what led to it."""
+        """Read the exit status of an ended process, and close its pipe and pidfd."""
         assert self.process is not None
         self.last_exit = self.process.returncode
         if self.process.stdin:
@@ -55,20 +60,20 @@ class ChildProcess:
             self.process.send_signal(number)
 
     def forget_old_deaths(self) -> None:
-        """After a while in good health the next death is answered as fast as the first."""
+        """Reset the restart delay once the process has been healthy for a while."""
         if self.restarts and time.monotonic() - self.started > _HEALTHY_AFTER_S:
             self.delay = _BACKOFF_S[0]
 
     def lengthen_delay(self) -> None:
         self.delay = min(self.delay * 2, _BACKOFF_S[1])
 
-    def put_off(self) -> None:
+    def defer_start(self) -> None:
         self.lengthen_delay()
         self.next_try = time.monotonic() + self.delay
 
 
 def last_words(stderr: Path) -> str | None:
-    """The end of what a process wrote to its standard error."""
+    """The end of a process's standard error."""
     try:
         text = stderr.read_text(errors="replace").strip()
     except OSError:
@@ -79,5 +84,5 @@ def last_words(stderr: Path) -> str | None:
 def _open_for_writing(path: Path) -> IO[bytes]:
     try:
         return open(path, "wb")
-    except OSError:  # the disk has no room for the file: the process starts all the same
+    except OSError:  # no disk space for the file: start the process without it
         return open(os.devnull, "wb")

@@ -1,4 +1,4 @@
-"""Is the daemon of a home well? Judged from its lock and its state files alone: no store, no network."""
+"""Health of a home's daemon, from its lock and its state files alone: no store, no network."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qmrunner.settings import Settings
 
 # The supervisor writes its file every 5 s.
 _SUPERVISOR_SILENT_S = 20.0
-# Marked as of now, but not written: see `home.write_state`.
+# Modification time newer than the content: see `home.write_state`.
 _UNWRITTEN_S = 5.0
 
 
@@ -34,7 +34,7 @@ def examine(settings: Settings) -> dict[str, Any]:
     elif unwritten := max(supervisor["unwritten_s"], consumer["unwritten_s"]):
         reason = f"the daemon has not been able to write {settings.run_root} for {unwritten:.0f} s; is its disk full?"
     elif consumer.get("store_lost_s") is not None:
-        reason = f"the store has not answered for {consumer['store_lost_s']:.0f} s; running engines go on"
+        reason = f"the store has not answered for {consumer['store_lost_s']:.0f} s; engines keep running"
     return {
         "healthy": reason is None,
         "reason": reason,

@@ -1,8 +1,8 @@
-"""The tee: every attempt's log and every event to stdout, never at the cost of an engine or the daemon.
+"""Forwards every attempt's log and every event to stdout, without delaying engines or the daemon.
 
-Engines write to regular files; a tailer thread reads them and hands records to a writer thread, which alone may block
-on stdout. While stdout is stuck the tailer waits; once it is more than `_LAG_BYTES` behind it jumps ahead and says how
-much it skipped. Offsets are kept on disk, so a restarted supervisor goes on where the last one stood.
+Engines write to regular files; the forwarder's thread reads them and passes records to a writer thread, the only one
+that may block on stdout. While stdout is stuck the forwarder waits; when it is more than `_LAG_BYTES` behind it skips
+ahead and prints how much it skipped. Offsets are kept on disk: a restarted supervisor continues from the last one.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Writer:
         threading.Thread(target=self._run, name="stdout", daemon=True).start()
 
     def offer(self, data: bytes) -> bool:
-        """Take the bytes, or say no at once."""
+        """Queue the bytes; False at once when the queue is full."""
         try:
             self._queue.put_nowait(data)
         except queue.Full:
@@ -83,14 +83,14 @@ class Writer:
             return os.write(self._descriptor, data)
         except OSError as problem:
             if problem.errno in (errno.ENOSPC, errno.EDQUOT):
-                time.sleep(_FULL_PAUSE_S)  # a file on a full disk is like a reader that is stuck
+                time.sleep(_FULL_PAUSE_S)  # stdout is a file on a full disk: wait, as for a stuck reader
             else:
                 self._broken = True  # stdout is gone for good; the files have everything
             return 0
 
 
-class Tailer:
-    """Forwards the events file and all registered logs. `run_once` is one look at everything."""
+class LogForwarder:
+    """Forwards the events file and all registered logs. `run_once` checks each of them once."""
 
     def __init__(self, run_root: Path, events_file: Path, writer: Writer) -> None:
         self._folder = run_root / TAILS
@@ -106,7 +106,7 @@ class Tailer:
         self._thread.start()
 
     def stop(self, deadline_s: float) -> None:
-        """Forward what is there, as far as stdout takes it within the time."""
+        """Forward the remaining data, as far as stdout accepts it within the deadline."""
         self._stop.set()
         self._thread.join(deadline_s)
         end = time.monotonic() + deadline_s
@@ -121,12 +121,12 @@ class Tailer:
                 while self.run_once() and not self._stop.is_set():
                     continue
             except OSError:
-                continue  # a full or vanished volume; look again
+                continue  # the volume is full or gone: try again
             except Exception as problem:
-                guard.tell(problem)
+                guard.report(problem)
 
     def run_once(self) -> bool:
-        """Forward one chunk of each source. True when stdout took something and there may be more."""
+        """Forward one chunk of each source. True when data was forwarded and there may be more."""
         moved = self._forward(self._events)
         self._rotate_events()
         for name in self._entries():
@@ -140,7 +140,7 @@ class Tailer:
         return moved
 
     def _rotate_events(self) -> None:
-        """Keep one old file of events. Who appends looks at the name before each line."""
+        """Keep one old file of events. Writers check the file name before each line."""
         events = self._events
         if events.offset > _EVENTS_BYTES and events.offset >= _size(events.path):
             os.replace(events.path, events.path.with_suffix(".1.jsonl"))
@@ -169,9 +169,9 @@ class Tailer:
             unfinished(path).unlink(missing_ok=True)
 
     def _forward(self, source: _Source, *, last: bool = False) -> bool:
-        size, inode = _look(source.path)
+        size, inode = _size_and_inode(source.path)
         if size < source.offset or (source.inode is not None and inode not in (None, source.inode)):
-            source.offset, source.partial = 0, b""  # rotated or cut: begin again
+            source.offset, source.partial = 0, b""  # rotated or truncated: start at the beginning
         source.inode = inode
         if size - source.offset > _LAG_BYTES:
             self._skip(source, size)
@@ -210,7 +210,7 @@ class Tailer:
 
 
 def _records(prefix: bytes, line: bytes) -> bytes:
-    """A line as a terminal may have it, in as many records as it needs; none ends within a character."""
+    """A line made safe for a terminal, in as many records as needed; no record ends within a character."""
     line = visible.log(line.rstrip(b"\r"))
     room = RECORD_BYTES - len(prefix)
     if len(line) <= room:
@@ -223,19 +223,19 @@ def _records(prefix: bytes, line: bytes) -> bytes:
     return b"".join(records)
 
 
-def _look(path: Path) -> tuple[int, int | None]:
-    """Size and inode; 0 and None when there is no such regular file."""
+def _size_and_inode(path: Path) -> tuple[int, int | None]:
+    """Size and inode; 0 and None when it is not a regular file."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return 0, None
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(status.st_mode):
         return 0, None
-    return found.st_size, found.st_ino
+    return status.st_size, status.st_ino
 
 
 def _size(path: Path) -> int:
-    return _look(path)[0]
+    return _size_and_inode(path)[0]
 
 
 def _read(path: Path, offset: int, count: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Processes that fell to the supervisor because their parent died: reaped when they end, ended when they stay."""
+"""Processes that the supervisor inherited from a dead parent: reaps ended ones, ends the others."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from qmrunner.guardian import process_tree
 
 
 class Orphans:
-    """All children of this process but those that `own_pids` names."""
+    """All children of this process except `own_pids`."""
 
     def __init__(self, own_pids: Callable[[], set[int]]) -> None:
         self._own_pids = own_pids
 
     def reap(self) -> None:
-        """Collect zombies that are nobody else's, and end what fell to us from a dead guardian."""
+        """Collect zombies that no Popen owns, and end processes inherited from a dead guardian."""
         owned = self._own_pids()
         while True:
             try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 break
-            if found is None or found.si_pid in owned:
+            if ended is None or ended.si_pid in owned:
                 break  # its own Popen collects it
-            os.waitpid(found.si_pid, os.WNOHANG)
+            os.waitpid(ended.si_pid, os.WNOHANG)
         leftovers = self._leftovers()
         if leftovers:
             logs.get().warning("leftovers_ended", pids=leftovers)
@@ -41,7 +41,7 @@ class Orphans:
         return [pid for pid in process_tree.children_of(os.getpid()) if pid not in owned]
 
     def end_guardians(self, deadline: float) -> None:
-        """Guardians that outlived consumer and spawner are our children now: they end their trees, or we do."""
+        """End guardians that outlived consumer and spawner: TERM lets each end its tree; then KILL the rest."""
         for pid in self._children():
             identity = process_tree.identity_of(pid)
             if identity:

@@ -1,7 +1,7 @@
-"""The supervisor, `qmrunner run`: no job code. Keeps the spawner and the consumer running, forwards logs, reaps.
+"""The supervisor, `qmrunner run`: no job code. Keeps spawner and consumer running, forwards logs, reaps orphans.
 
-Correct as PID 1 and below an init: it is a child subreaper, and reaps only what it does not own itself (a blanket
-`waitpid(-1)` beside `subprocess` turns exit codes into 0: measured).
+Works as PID 1 and below an init: it is a child subreaper, and reaps only processes that no Popen owns (a blanket
+`waitpid(-1)` next to `subprocess` turns exit codes into 0: measured).
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ from qmrunner.host.sockets import bind_short
 from qmrunner.host.threads import Guard, try_to_start
 from qmrunner.store import workers
 from qmrunner.supervisor.child import ChildProcess, last_words
-from qmrunner.supervisor.log_forwarder import Tailer, Writer
+from qmrunner.supervisor.log_forwarder import LogForwarder, Writer
 from qmrunner.supervisor.orphans import Orphans
 from qmrunner.supervisor.schedule import Schedule
 from qmrunner.supervisor.sd_notify import Notifier
 from qmrunner.supervisor.sqlite_sharing import refuse_other_machines
 from qmrunner.worker.exit_status import ExitStatus
-from qmrunner.worker.lifetime import Pilot
+from qmrunner.worker.lifetime import Lifetime
 from qmrunner.worker.supervisor_watch import PULSE
 
 _MODULES = {"spawner": "qmrunner.guardian.spawner", "consumer": "qmrunner.worker.process"}
 _LOOP_S = 5.0
 _SILENT_CONSUMER_S = 90.0
-_STALE_LOOKS = 3
+_STALE_CHECKS = 3
 _PAUSE_S = 1.0  # after a round that failed
-_FOR_EVER = Pilot()
+_FOR_EVER = Lifetime()
 
 
 class Supervisor:
     def __init__(
-        self, app: App, opening: Sequence[tuple[str, str, dict[str, Any]]] = (), pilot: Pilot = _FOR_EVER
+        self, app: App, opening: Sequence[tuple[str, str, dict[str, Any]]] = (), lifetime: Lifetime = _FOR_EVER
     ) -> None:
-        """`opening`: events (level, name, fields) to tell once the daemon has started. `pilot`: when it ends."""
+        """`opening`: events (level, name, fields) to log once the daemon has started. `lifetime`: when it ends."""
         self.app = app
-        self.pilot = pilot
+        self.lifetime = lifetime
         self.idle = False
         self._opening = opening
         self.settings = app.settings
@@ -64,14 +64,14 @@ class Supervisor:
         self.listener: socket.socket | None = None
         self.fatal = False
         self._fenced = False
-        self._stale_looks = 0
+        self._stale_checks = 0
         self.manager = Notifier()
         self.log = logs.get()
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT. Raises QmrunnerError when this home, store or machine cannot be used."""
+        """Run until SIGTERM or SIGINT. Raises QmrunnerError when this home, store or machine cannot be used."""
         wake = _catch_signals()
-        _ = self.app.store, self.app.artifacts  # what cannot be used is refused before anything is made
+        _ = self.app.store, self.app.artifacts  # raises for an unusable store before creating any file
         self.app.make_home()
         lock = HomeLock(self.settings.run_root)
         lock.take()
@@ -79,10 +79,10 @@ class Supervisor:
         try:
             self.app.verify_artifacts()
         except ArtifactsUnavailable:
-            pass  # it may be away for a while, like the store: the consumer tells, and asks again
+            pass  # it may be unreachable for a while, like the store: the consumer logs that, and retries
         logs.configure(self.settings.run_root, self.settings.log_level, worker=self.settings.worker_name)
-        tailer = Tailer(self.settings.run_root, self.settings.run_root / logs.EVENTS_FILE, Writer(1))
-        tailer.start()
+        log_forwarder = LogForwarder(self.settings.run_root, self.settings.run_root / logs.EVENTS_FILE, Writer(1))
+        log_forwarder.start()
         process_tree.become_subreaper()
         self.listener = self._spawner_socket()
         self._register()
@@ -92,7 +92,7 @@ class Supervisor:
         schedule = Schedule(self.app, self.worker_id, self._consumer_beats)
         schedule.start()
         round_guard = Guard("supervisor_round_failed")
-        while not (self._stop_wanted(wake) or self.pilot.is_over()):
+        while not (self._stop_wanted(wake) or self.lifetime.is_over()):
             with round_guard:
                 self._keep_running()
                 if self.fatal or self.idle:
@@ -102,15 +102,15 @@ class Supervisor:
                 self._orphans.reap()
                 write_state(self.settings.run_root / SUPERVISOR_FILE, self._state())
                 self._pulse()
-                self.manager.say("READY=1\nWATCHDOG=1")
+                self.manager.send("READY=1\nWATCHDOG=1")
                 self._wait(wake)
                 continue
             time.sleep(_PAUSE_S)
-        self.manager.say("STOPPING=1")
+        self.manager.send("STOPPING=1")
         schedule.stop()
         self._stop(wake)
-        self._say_goodbye()
-        tailer.stop(1.0)
+        self._sign_off()
+        log_forwarder.stop(1.0)
         return 1 if self.fatal else 0
 
     # -- starting ---------------------------------------------------------------------------------------------------
@@ -132,7 +132,7 @@ class Supervisor:
             )
 
     def _spawner_socket(self) -> socket.socket:
-        """Bound here, once: consumers keep reaching the same address while spawners come and go."""
+        """Bind the socket here, once: consumers use the same address across restarts of the spawner."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
         bind_short(listener, self.settings.run_root, spawner.SOCKET)
         listener.listen(64)
@@ -148,18 +148,18 @@ class Supervisor:
             if not self.idle and time.monotonic() >= child.next_try and self._may_start(child):
                 try:
                     self._start(child)
-                except OSError as problem:  # no process, no descriptor, no memory to be had now
-                    child.put_off()
+                except OSError as problem:  # no process, descriptor or memory is available now
+                    child.defer_start()
                     self.log.error(f"{child.name}_not_started", error=str(problem), next_try_in_s=round(child.delay, 2))
 
     def _may_start(self, child: ChildProcess) -> bool:
-        """Whether the child has what it needs: a consumer that was fenced off needs a new worker, from the store."""
+        """Whether the child may start: a consumer that was fenced needs a new worker row from the store."""
         if child.name != "consumer" or not self._fenced:
             return True
         try:
             self._register()
         except QmrunnerError as problem:
-            # Cut off once more, or the server is on its way up: what was fenced is over, nothing waits for us.
+            # Disconnected again, or the server is starting: the fenced attempts are over, so waiting delays nothing.
             self.log.warning("worker_waits", **problem.as_dict())
             child.next_try = time.monotonic() + child.delay
             return False
@@ -190,7 +190,7 @@ class Supervisor:
             self.fatal = True
 
     def _record_death(self, status: int | None) -> None:
-        """The consumer's death as a row, from a thread: a store that stalls must not stall the restart."""
+        """Record the consumer's death in the store, from a thread: a stalled store must not delay the restart."""
         with suppress(QmrunnerError), self.app.store.write() as connection:
             workers.consumer_died(connection, self.app.store.now(), self.worker_id, status)
 
@@ -202,7 +202,7 @@ class Supervisor:
             argv.append(str(self.listener.fileno()))
             passed = (self.listener.fileno(),)
         else:
-            argv += [str(self.worker_id), *self.pilot.words()]
+            argv += [str(self.worker_id), *self.lifetime.words()]
         child.start(argv, passed, self._stderr_of(child))
 
     def _stderr_of(self, child: ChildProcess) -> Path:
@@ -219,7 +219,7 @@ class Supervisor:
     def _wait(self, wake: int) -> None:
         poller = select.poll()
         poller.register(wake, select.POLLIN)
-        due = [min(time.monotonic() + _LOOP_S, self.pilot.ends_at or math.inf)]
+        due = [min(time.monotonic() + _LOOP_S, self.lifetime.ends_at or math.inf)]
         for child in self.children.values():
             if child.pidfd is not None:
                 poller.register(child.pidfd, select.POLLIN)
@@ -228,14 +228,14 @@ class Supervisor:
         poller.poll(max(1.0, (min(due) - time.monotonic()) * 1000))
 
     def _pulse(self) -> None:
-        """Tell the consumer that this loop goes round."""
+        """Send the consumer a byte: this loop is running."""
         process = self.children["consumer"].process
         if process is not None and process.stdin is not None:
-            with suppress(BlockingIOError, BrokenPipeError):  # it stands still, or has just ended: seen elsewhere
+            with suppress(BlockingIOError, BrokenPipeError):  # it hangs or has just ended: detected elsewhere
                 os.write(process.stdin.fileno(), PULSE)
 
     def _consumer_beats(self) -> bool:
-        """Whether the consumer is up and has reported since it was started."""
+        """Whether the consumer runs and has written its state since it was started."""
         consumer = self.children["consumer"]
         if consumer.ended():
             return False
@@ -246,7 +246,7 @@ class Supervisor:
         return reported > time.time() - (time.monotonic() - consumer.started)
 
     def _watch_consumer(self) -> None:
-        """A consumer that has reported nothing for long is stuck: end it; its successor adopts what it had."""
+        """Kill a consumer that has not written its state for long: it is stuck; its successor adopts its attempts."""
         consumer = self.children["consumer"]
         if consumer.ended() or time.monotonic() - consumer.started < _SILENT_CONSUMER_S:
             return
@@ -255,10 +255,10 @@ class Supervisor:
             age = time.time() - (self.settings.run_root / STATE_FILE).stat().st_mtime
         except OSError:
             return
-        self._stale_looks = self._stale_looks + 1 if age > limit else 0
-        # Several looks: one wild step of the clock must not cost a restart.
-        if self._stale_looks >= _STALE_LOOKS:
-            self._stale_looks = 0
+        self._stale_checks = self._stale_checks + 1 if age > limit else 0
+        # Several checks: a single clock step must not cause a restart.
+        if self._stale_checks >= _STALE_CHECKS:
+            self._stale_checks = 0
             self.log.error("consumer_silent", age_s=round(age, 1))
             consumer.signal(signal.SIGKILL)
 
@@ -285,8 +285,8 @@ class Supervisor:
     # -- stopping ---------------------------------------------------------------------------------------------------
 
     def _stop(self, wake: int) -> None:
-        """TERM to the consumer, which drains; whatever still lives near the end of the grace is ended here."""
-        reason = {"reason": "wall time"} if self.pilot.is_over() else {}
+        """Send TERM to the consumer, which drains; near the end of the grace, end every process that still lives."""
+        reason = {"reason": "wall time"} if self.lifetime.is_over() else {}
         self.log.info("stop_requested", grace_s=self.settings.stop_grace_seconds, **reason)
         deadline = time.monotonic() + self.settings.stop_grace_seconds * 0.9
         consumer = self.children["consumer"]
@@ -322,8 +322,8 @@ class Supervisor:
                 child.process.kill()
                 child.process.wait(2.0)
 
-    def _say_goodbye(self) -> None:
-        if not self.fatal:  # a store that cannot be trusted is left as it is
+    def _sign_off(self) -> None:
+        if not self.fatal:  # do not write to a store that cannot be trusted
             with suppress(QmrunnerError):
                 quick = App(self.settings, busy_seconds=1.0)
                 with quick.store.write() as connection:

@@ -1,4 +1,4 @@
-"""The periodic work of the supervisor: the lease judge and the sweeps, on an APScheduler of their own threads."""
+"""The periodic work of the supervisor: the lease judge and the sweeps, on an APScheduler with its own threads."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from qmrunner.maintenance.base import Context
 from qmrunner.maintenance.leases import Leases
 from qmrunner.store import workers
 
-_LOOKS_PER_LEASE = 6
+_CHECKS_PER_LEASE = 6
 _PAUSE_S = 1.0
 _FIRST_SWEEP_S = 2.0
-_LIST_EVERY_S = 6 * 3600.0  # all contents of the artifact store: object storage counts each request
+_LIST_EVERY_S = 6 * 3600.0  # listing of the whole artifact store: object storage charges each request
 
 
 class _Scheduler(BackgroundScheduler):  # type: ignore[misc]  # apscheduler has no types
-    """APScheduler's thread, which must not end by a look at its jobs that failed."""
+    """APScheduler whose thread survives an error while it processes its jobs."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -40,7 +40,7 @@ class _Scheduler(BackgroundScheduler):  # type: ignore[misc]  # apscheduler has 
 
 class Schedule:
     def __init__(self, app: App, worker_id: int, consumer_beats: Callable[[], bool]) -> None:
-        """`consumer_beats` tells whether the consumer is up and beats for itself."""
+        """`consumer_beats` returns whether the consumer runs and writes its own heartbeat."""
         self._app = app
         self._consumer_beats = consumer_beats
         self._leases = Leases(app, worker_id)
@@ -50,8 +50,8 @@ class Schedule:
 
     def start(self) -> None:
         settings = self._app.settings
-        look_every = min(3.0, settings.lease_seconds / _LOOKS_PER_LEASE)
-        self._scheduler.add_job(self._judge, "interval", seconds=look_every, misfire_grace_time=None)
+        check_every = min(3.0, settings.lease_seconds / _CHECKS_PER_LEASE)
+        self._scheduler.add_job(self._judge, "interval", seconds=check_every, misfire_grace_time=None)
         self._scheduler.add_job(
             self._sweep,
             "interval",
@@ -66,7 +66,7 @@ class Schedule:
         self._scheduler.shutdown(wait=False)
 
     def worker_is(self, worker_id: int) -> None:
-        """After this worker was fenced off it has a new row, and judges as that one."""
+        """Use the new worker row after this worker was fenced."""
         if self._leases.own != worker_id:
             self._leases = Leases(self._app, worker_id)
 
@@ -78,7 +78,7 @@ class Schedule:
                 get_logger().debug("judge_waits", evidence=problem.evidence)
 
     def _stand_in(self) -> None:
-        """Beat for a consumer that is being restarted: its engines live on, and must not be called lost."""
+        """Write the heartbeat while the consumer restarts: its engines keep running and must not be declared lost."""
         if self._consumer_beats():
             return
         with self._guards["stand_in"]:

@@ -1,6 +1,6 @@
-"""The work of a consumer: claim a step, carry its attempt to the commit. One thread per attempt.
+"""The work of a consumer: claim a step, run its attempt to the commit. One thread per attempt.
 
-Every exit from here leaves an attempt either committed or in the keeping of its guardian and its exit record.
+On every exit from here an attempt is either committed, or preserved by its guardian and its exit record.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from sqlalchemy import Connection
 from qmrunner import logs
 from qmrunner.app import App
 from qmrunner.attempt import directory
-from qmrunner.attempt.active import Live, LiveSet, who
-from qmrunner.attempt.checkpoints import Handover
-from qmrunner.attempt.commit import Conclusions, LeftForSuccessor
-from qmrunner.attempt.directory import AttemptFolder
+from qmrunner.attempt.active import ActiveAttempt, ActiveAttempts, log_fields
+from qmrunner.attempt.checkpoints import Checkpoints
+from qmrunner.attempt.commit import AttemptCommitter, CommitDeferred
+from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.attempt.interpret import outcome_of_problem
-from qmrunner.attempt.log_registry import TailRegister
+from qmrunner.attempt.log_registry import LogRegistry
 from qmrunner.attempt.runner import AttemptRunner
 from qmrunner.errors import QmrunnerError
 from qmrunner.host import capacity as host_capacity
@@ -32,65 +32,65 @@ from qmrunner.store import claims, ready_steps
 from qmrunner.store.claims import Claim
 from qmrunner.store.session import StoreUnavailable
 from qmrunner.store.step_durations import expected_s
-from qmrunner.worker.lifetime import Pilot
+from qmrunner.worker.lifetime import Lifetime
 
 
 class Worker:
-    """What all threads of one consumer share, and what each of them does."""
+    """The shared state of a consumer's threads, and the work of each thread."""
 
-    def __init__(self, app: App, worker_id: int, capacity: Capacity, pilot: Pilot) -> None:
+    def __init__(self, app: App, worker_id: int, capacity: Capacity, lifetime: Lifetime) -> None:
         self.app = app
         self.settings = app.settings
         self.artifacts = app.artifacts
-        self.pilot = pilot
+        self.lifetime = lifetime
         self.worker_id = worker_id
         self.capacity = capacity
-        self.live = LiveSet()
-        self.tails = TailRegister(self.settings.run_root)
+        self.active = ActiveAttempts()
+        self.log_registry = LogRegistry(self.settings.run_root)
         self.stopping = threading.Event()  # no new claims
         self.leaving = threading.Event()  # the process is about to end
-        self.claim_unsure = threading.Event()  # the store may have taken a claim that we do not know of
+        self.claim_unsure = threading.Event()  # the store may hold a claim of ours that no thread knows
         self.paths = directory.paths(self.settings)
-        self.runner = AttemptRunner(app, worker_id, self.tails, self.stopping)
-        self.handover = Handover(app, self.artifacts, self.live, self.leaving) if self.artifacts else None
-        self.conclusions = Conclusions(
+        self.runner = AttemptRunner(app, worker_id, self.log_registry, self.stopping)
+        self.checkpoints = Checkpoints(app, self.artifacts, self.active, self.leaving) if self.artifacts else None
+        self.committer = AttemptCommitter(
             app,
             worker_id,
-            self.handover,
+            self.checkpoints,
             stopping=self.stopping,
             leaving=self.leaving,
             capacity=lambda: self.capacity,
         )
         self.log = logs.get()
-        self._work_guard = Guard("claim_broken")
+        self._guard = Guard("claim_broken")
 
     def measure(self) -> bool:
-        """Look again at what the machine offers. Whether that has changed; slots stay as the threads were made."""
-        found = replace(host_capacity.capacity(self.settings), slots=self.capacity.slots)
-        changed = found != self.capacity
-        self.capacity = found
+        """Measure the machine's capacity again. Returns whether it changed; slots stay, as the threads are fixed."""
+        capacity = replace(host_capacity.capacity(self.settings), slots=self.capacity.slots)
+        changed = capacity != self.capacity
+        self.capacity = capacity
         return changed
 
     # -- claiming ---------------------------------------------------------------------------------------------------
 
-    def work(self) -> None:
-        """What a hint sets off: run ready steps that fit until there are none."""
+    def run_ready_steps(self) -> None:
+        """Run ready steps that fit until there are none; a notification of the queue starts it."""
         while not self.stopping.is_set():
             try:
                 claim = self._claim()
                 if claim is None:
                     return
                 self.hint_if_more()
-                live = _from_claim(claim)
+                attempt = _from_claim(claim)
             except QmrunnerError as problem:
                 self.log.warning("claim_failed", **problem.as_dict())
                 self.claim_unsure.set()
                 return
             except Exception as problem:
                 self.claim_unsure.set()
-                self._work_guard.tell(problem)
+                self._guard.report(problem)
                 return
-            self.carry(live, fresh=True)
+            self.run(attempt, fresh=True)
 
     def _claim(self) -> Claim | None:
         now = self.app.store.now()
@@ -103,16 +103,16 @@ class Worker:
         with self.app.store.write() as connection:
             if self.stopping.is_set():
                 return None
-            worth = self._is_worth_it if self.pilot.ends_at is not None else None
+            worth = self._is_worth_it if self.lifetime.ends_at is not None else None
             return claims.claim(connection, now, self.worker_id, self.capacity, self.paths, room, worth)
 
     def _is_worth_it(self, connection: Connection, step: Step) -> bool:
-        """Whether to start this step with the wall time that is left."""
-        return self.pilot.is_worth_it(step, expected_s(connection, step, self.capacity.cores))
+        """Whether to start this step with the remaining wall time."""
+        return self.lifetime.is_worth_it(step, expected_s(connection, step, self.capacity.cores))
 
     def hint_if_more(self) -> None:
-        """Wake another thread while there is more to do and a slot for it."""
-        if self.stopping.is_set() or len(self.live.all()) >= self.capacity.slots:
+        """Wake another thread if more steps are ready and a slot is free."""
+        if self.stopping.is_set() or len(self.active.all()) >= self.capacity.slots:
             return
         with suppress(StoreUnavailable), self.app.store.read() as connection:
             if ready_steps.any_ready(connection, self.app.store.now(), self.capacity.labels):
@@ -120,39 +120,39 @@ class Worker:
 
     # -- one attempt ------------------------------------------------------------------------------------------------
 
-    def carry(self, live: Live, *, fresh: bool) -> None:
-        """An attempt from its claim, or from its adoption, to its commit."""
-        self.live.add(live)
+    def run(self, attempt: ActiveAttempt, *, fresh: bool) -> None:
+        """Run an attempt from its claim, or from its adoption, to its commit."""
+        self.active.add(attempt)
         try:
-            ending, usage = self.runner.run(live) if fresh else self.runner.resume(live)
-            self.conclusions.commit(live, ending, usage)
-        except LeftForSuccessor:
-            self.log.info("attempt_left", **who(live))
+            ending, usage = self.runner.run(attempt) if fresh else self.runner.resume(attempt)
+            self.committer.commit(attempt, ending, usage)
+        except CommitDeferred:
+            self.log.info("attempt_left", **log_fields(attempt))
         except Exception as problem:
-            self._give_up(live, problem)
+            self._give_up(attempt, problem)
         finally:
-            with self._work_guard:
-                self.tails.finish(live.label, live.number)
-            self.live.remove(live)
+            with self._guard:
+                self.log_registry.finish(attempt.label, attempt.number)
+            self.active.remove(attempt)
 
-    def _give_up(self, live: Live, problem: Exception) -> None:
-        """A fault of our own: end the tree and fail the step, so that no step stays claimed without a thread."""
+    def _give_up(self, attempt: ActiveAttempt, problem: Exception) -> None:
+        """Handle an error in qmrunner: end the tree and fail the step; no step may stay claimed without a thread."""
         try:
-            self.log.error("internal_error", **who(live), error=repr(problem), exc_info=problem)
-            self.runner.end_tree(live)
-            self.conclusions.commit(live, Finished(outcome_of_problem(problem), began=live.begun), {})
-        except Exception as again:  # even that fails: the beat comes back to the attempt
+            self.log.error("internal_error", **log_fields(attempt), error=repr(problem), exc_info=problem)
+            self.runner.end_tree(attempt)
+            self.committer.commit(attempt, Finished(outcome_of_problem(problem), began=attempt.begun), {})
+        except Exception as again:  # that failed, too: the heartbeat returns to the attempt
             self.claim_unsure.set()
-            self.log.error("attempt_left", **who(live), error=repr(again))
+            self.log.error("attempt_left", **log_fields(attempt), error=repr(again))
 
 
-def _from_claim(claim: Claim) -> Live:
-    return Live(
+def _from_claim(claim: Claim) -> ActiveAttempt:
+    return ActiveAttempt(
         job=claim.job,
         step=claim.step,
         number=claim.number,
         grant=claim.grant,
-        folder=AttemptFolder(Path(claim.directory)),
+        directory=AttemptDirectory(Path(claim.directory)),
         log=Path(claim.log),
         marker=claim.marker,
     )

@@ -1,6 +1,6 @@
-"""Keeps disks from filling: reservations that grow in time, the greediest attempt that makes room, and the ballast.
+"""Keeps disks from filling: raises reservations in time, stops the greediest attempt, manages the ballast file.
 
-It runs in its own thread, so that a stalled store does not stop it. The decisions are made in `model/disk_space.py`.
+Runs in its own thread, so that a stalled store does not stop it. `model/disk_space.py` makes the decisions.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import time
 from pathlib import Path
 
-from qmrunner.attempt.active import Live, engine_grace_s, who
+from qmrunner.attempt.active import ActiveAttempt, engine_grace_s, log_fields
 from qmrunner.errors import QmrunnerError
 from qmrunner.host import capacity
 from qmrunner.host.threads import keep
@@ -19,37 +19,37 @@ from qmrunner.store import reservations
 from qmrunner.worker.claim_loop import Worker
 
 BALLAST = "ballast"
-_LOOK_S = 1.0
+_CHECK_S = 1.0
 _ASK_AGAIN_S = 5.0
 
 
-class SpaceWatch:
+class DiskWatch:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._settings = worker.settings
-        self._making_room: Live | None = None
+        self._making_room: ActiveAttempt | None = None
         self._refused: dict[tuple[int, int], float] = {}  # monotonic seconds
 
     def start(self) -> None:
         keep("space", "space_watch_failed", self._turn, self._worker.leaving)
 
     def _turn(self) -> None:
-        if not self._worker.leaving.wait(_LOOK_S if self._worker.live.all() else self._settings.heartbeat_seconds):
-            self.look()
+        if not self._worker.leaving.wait(_CHECK_S if self._worker.active.all() else self._settings.heartbeat_seconds):
+            self.check()
 
-    def look(self) -> None:
-        """Once: ballast, hard mark, reservations."""
-        self._mind_ballast()
-        live = self._worker.live.all()
-        if not live:
+    def check(self) -> None:
+        """Check ballast, hard mark and reservations once."""
+        self._watch_ballast()
+        attempts = self._worker.active.all()
+        if not attempts:
             return
-        self._mind_hard_mark(live)
-        for one in live:
-            self._mind_reservation(one)
+        self._watch_hard_mark(attempts)
+        for attempt in attempts:
+            self._watch_reservation(attempt)
 
     # -- the store's own disk ---------------------------------------------------------------------------------------
 
-    def _mind_ballast(self) -> None:
+    def _watch_ballast(self) -> None:
         home = capacity.volume(self._settings.home)
         if home is None:
             return
@@ -66,55 +66,55 @@ class SpaceWatch:
 
     # -- the scratch volume -----------------------------------------------------------------------------------------
 
-    def _mind_hard_mark(self, live: list[Live]) -> None:
-        """One at a time: what its end gives back is seen before another is asked."""
-        found = capacity.volume(self._settings.scratch_root)
-        if found is None or (self._making_room is not None and self._making_room in live):
+    def _watch_hard_mark(self, attempts: list[ActiveAttempt]) -> None:
+        """Stop one attempt at a time: measure the space it frees before stopping another."""
+        scratch = capacity.volume(self._settings.scratch_root)
+        if scratch is None or (self._making_room is not None and self._making_room in attempts):
             return
         self._making_room = None
         mark = disk_space.hard_mark_mib(
-            found.total_mib, self._settings.scratch_hard_mib, self._settings.scratch_soft_mib
+            scratch.total_mib, self._settings.scratch_hard_mib, self._settings.scratch_soft_mib
         )
-        if found.free_mib >= mark:
+        if scratch.free_mib >= mark:
             return
-        chosen = disk_space.greediest((number, _use(one)) for number, one in enumerate(live))
+        chosen = disk_space.greediest((number, _use(attempt)) for number, attempt in enumerate(attempts))
         if chosen is None:
             return
-        one = self._making_room = live[chosen]
-        self._worker.log.warning("scratch_low", **who(one), free_mib=found.free_mib, hard_mark_mib=mark)
-        self._worker.live.stop(one, disk_space.LOW, engine_grace_s(self._settings))
+        attempt = self._making_room = attempts[chosen]
+        self._worker.log.warning("scratch_low", **log_fields(attempt), free_mib=scratch.free_mib, hard_mark_mib=mark)
+        self._worker.active.stop(attempt, disk_space.LOW, engine_grace_s(self._settings))
 
-    def _mind_reservation(self, one: Live) -> None:
-        wanted, key = disk_space.wanted_mib(_use(one)), (one.step.id, one.number)
+    def _watch_reservation(self, attempt: ActiveAttempt) -> None:
+        wanted, key = disk_space.wanted_mib(_use(attempt)), (attempt.step.id, attempt.number)
         if wanted is None or time.monotonic() < self._refused.get(key, 0.0):
             return
         try:
             with self._worker.app.store.write() as connection:
                 granted = reservations.grow(
                     connection,
-                    step_id=one.step.id,
-                    number=one.number,
+                    step_id=attempt.step.id,
+                    number=attempt.number,
                     worker_id=self._worker.worker_id,
                     scratch_mib=wanted,
                     capacity=self._worker.capacity,
                     free_space=capacity.room(self._settings),
                 )
         except QmrunnerError as problem:
-            self._worker.log.warning("reservation_waits", **who(one), evidence=problem.evidence)
+            self._worker.log.warning("reservation_waits", **log_fields(attempt), evidence=problem.evidence)
             return
         if granted is None:
             self._refused[key] = time.monotonic() + _ASK_AGAIN_S
             return
-        self._worker.log.info("reservation_raised", **who(one), scratch_mib=granted)
-        one.allow(granted)
+        self._worker.log.info("reservation_raised", **log_fields(attempt), scratch_mib=granted)
+        attempt.allow(granted)
 
 
-def _use(one: Live) -> Use:
-    return Use(one.grant.scratch_mib, float(one.usage.get("scratch_mib") or 0.0))
+def _use(attempt: ActiveAttempt) -> Use:
+    return Use(attempt.grant.scratch_mib, float(attempt.usage.get("scratch_mib") or 0.0))
 
 
 def _allocate(path: Path, mib: int) -> None:
-    """A file of real blocks, whole or not at all."""
+    """Allocate a file of real blocks, completely or not at all."""
     fresh = path.with_name(f".{path.name}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:

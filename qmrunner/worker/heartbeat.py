@@ -1,7 +1,7 @@
-"""The consumer's heart: one statement per beat for the worker and all its attempts, from a thread of its own.
+"""The consumer's heartbeat: one statement per beat for the worker and all its attempts, from its own thread.
 
-The same thread saves progress, learns of cancellations and lost ownership, rings for steps that nobody rang for, and
-writes the state file from which `qmrunner status` answers when the store does not.
+The same thread saves progress, detects cancellations and lost ownership, sends missing notifications for ready steps,
+and writes the state file that `qmrunner status` reads when the store does not answer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any
 
-from qmrunner.attempt.active import Live, engine_grace_s
+from qmrunner.attempt.active import ActiveAttempt, engine_grace_s
 from qmrunner.errors import QmrunnerError
 from qmrunner.host.home import STATE_FILE, write_state
 from qmrunner.host.threads import keep, try_to_start
@@ -26,7 +26,7 @@ _FENCED_DEADLINE_S = 10.0
 _RECLAIM_PAUSE_S = 2.0
 
 
-class Beat:
+class Heartbeat:
     """Runs beside the worker threads; a stalled store stalls only this thread."""
 
     def __init__(self, worker: Worker) -> None:
@@ -42,7 +42,7 @@ class Beat:
         keep("beat", "beat_failed", self._turn, self._leaving)
 
     def nudge(self) -> None:
-        """Look for cancellations now."""
+        """Check for cancellations now."""
         self._nudge.set()
 
     def leave(self) -> None:
@@ -61,51 +61,51 @@ class Beat:
 
     def _pause(self) -> float:
         until_beat = max(0.0, self._next_beat - time.monotonic())
-        return min(until_beat, _TICK_S) if self._worker.live.all() else until_beat
+        return min(until_beat, _TICK_S) if self._worker.active.all() else until_beat
 
     def _tick(self, nudged: bool) -> None:
-        worker, live = self._worker, self._worker.live.all()
+        worker, attempts = self._worker, self._worker.active.all()
         due = time.monotonic() >= self._next_beat
-        dirty = [one for one in live if one.dirty]
+        dirty = [attempt for attempt in attempts if attempt.dirty]
         if not (due or dirty or nudged):
             return
         worker.app.store.check_file()
         changed = due and worker.measure()
         now = worker.app.store.now()
-        for one in dirty:
-            one.dirty = False
+        for attempt in dirty:
+            attempt.dirty = False
         accepted = True
         store = worker.app.store
-        # A nudge alone only asks: it must not queue up for the write lock.
+        # A nudge alone only reads: it must not wait for the write lock.
         with store.write() if due or dirty else store.read() as connection:
             if due:
                 self._next_beat = time.monotonic() + worker.settings.heartbeat_seconds
                 accepted = workers.beat(connection, now, worker.worker_id, os.getpid())
-                workers.save_usage(connection, [(one.step.id, one.number, one.usage) for one in live if one.usage])
+                workers.save_usage(connection, [(a.step.id, a.number, a.usage) for a in attempts if a.usage])
                 if changed:
                     workers.set_capacity(connection, worker.worker_id, worker.capacity)
-            workers.save_progress(connection, now, [(one.step.id, one.number, one.progress) for one in dirty])
-            cancelled = workers.cancelled_steps(connection, worker.worker_id) if live else set()
-            fenced = workers.fenced_attempts(connection, [(one.step.id, one.number) for one in live])
-            room = due and len(live) < worker.capacity.slots
-            unrung = room and ready_steps.any_ready(connection, now, worker.capacity.labels)
+            workers.save_progress(connection, now, [(a.step.id, a.number, a.progress) for a in dirty])
+            cancelled = workers.cancelled_steps(connection, worker.worker_id) if attempts else set()
+            fenced = workers.fenced_attempts(connection, [(a.step.id, a.number) for a in attempts])
+            free_slot = due and len(attempts) < worker.capacity.slots
+            unclaimed = free_slot and ready_steps.any_ready(connection, now, worker.capacity.labels)
         self._store_is_back()
         if not accepted:
-            self._fenced_off()
-        for one in live:
-            if (one.step.id, one.number) in fenced:
-                worker.live.stop(one, "fenced", 0.0)
-            elif one.step.id in cancelled:
-                worker.live.stop(one, "cancel", engine_grace_s(worker.settings))
+            self._leave_fenced()
+        for attempt in attempts:
+            if (attempt.step.id, attempt.number) in fenced:
+                worker.active.stop(attempt, "fenced", 0.0)
+            elif attempt.step.id in cancelled:
+                worker.active.stop(attempt, "cancel", engine_grace_s(worker.settings))
         if worker.claim_unsure.is_set():
             worker.claim_unsure.clear()
             if not try_to_start("reclaim", self._reclaim):
                 worker.claim_unsure.set()
-        if unrung and self._ringing.acquire(blocking=False) and not try_to_start("ring", self._ring):
+        if unclaimed and self._ringing.acquire(blocking=False) and not try_to_start("ring", self._ring):
             self._ringing.release()
 
     def _ring(self) -> None:
-        """Beside the beat: a queue that is cut off answers after seconds, and no beat may be late for a hint."""
+        """Notify in a separate thread: an unreachable queue takes seconds, and a notification must not delay a beat."""
         try:
             self._worker.app.queue.notify()
         finally:
@@ -115,19 +115,19 @@ class Beat:
         try:
             reclaim(self._worker, _RECLAIM_PAUSE_S)
         except Exception as problem:
-            self._worker.claim_unsure.set()  # with the next beat that gets through
+            self._worker.claim_unsure.set()  # try again with the next successful beat
             if not isinstance(problem, QmrunnerError):
                 raise
 
-    def _fenced_off(self) -> None:
-        """This worker was declared dead while it lived: nothing of it counts any more. End all, then start anew."""
+    def _leave_fenced(self) -> None:
+        """Stop everything and exit: this worker was declared lost, so its commits are refused."""
         get_logger().error("worker_fenced", remedy="this machine was frozen or cut off for longer than the lease")
         self._worker.stopping.set()
         self._worker.leaving.set()
-        for one in self._worker.live.all():
-            one.stop("fenced", 0.0)
+        for attempt in self._worker.active.all():
+            attempt.stop("fenced", 0.0)
         end = time.monotonic() + _FENCED_DEADLINE_S
-        while self._worker.live.all() and time.monotonic() < end:
+        while self._worker.active.all() and time.monotonic() < end:
             time.sleep(0.05)
         os._exit(ExitStatus.FENCED)
 
@@ -140,8 +140,8 @@ class Beat:
             self._store_lost_since = time.monotonic()
             get_logger().error("store_lost", **problem.as_dict())
         elif time.monotonic() - self._store_lost_since > self._worker.settings.outage_grace_seconds:
-            for one in self._worker.live.all():
-                self._worker.live.stop(one, "outage", engine_grace_s(self._worker.settings))
+            for attempt in self._worker.active.all():
+                self._worker.active.stop(attempt, "outage", engine_grace_s(self._worker.settings))
 
     def _store_is_back(self) -> None:
         if self._store_lost_since is not None:
@@ -158,7 +158,7 @@ class Beat:
             "stopping": worker.stopping.is_set(),
             "store_lost_s": None if lost is None else round(time.monotonic() - lost, 1),
             "artifacts_lost_s": worker.artifacts.lost_s() if worker.artifacts else None,
-            "attempts": [_describe(one) for one in worker.live.all()],
+            "attempts": [_describe(attempt) for attempt in worker.active.all()],
         }
         problem = write_state(worker.settings.run_root / STATE_FILE, state)
         if problem is not None and self._unwritten is None:
@@ -166,14 +166,14 @@ class Beat:
         self._unwritten = problem
 
 
-def _describe(live: Live) -> dict[str, Any]:
+def _describe(attempt: ActiveAttempt) -> dict[str, Any]:
     return {
-        "job": live.job.id,
-        "step": live.step.name,
-        "attempt": live.number,
-        "engine_pid": live.engine_pid,
-        "since": live.since,
-        "cores": live.grant.cores,
-        "progress": live.progress,
-        "usage": live.usage,
+        "job": attempt.job.id,
+        "step": attempt.step.name,
+        "attempt": attempt.number,
+        "engine_pid": attempt.engine_pid,
+        "since": attempt.since,
+        "cores": attempt.grant.cores,
+        "progress": attempt.progress,
+        "usage": attempt.usage,
     }

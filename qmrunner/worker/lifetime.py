@@ -1,7 +1,7 @@
-"""`qmrunner run --until-idle --walltime …`: a worker that ends by itself, as a job of a batch system does.
+"""`qmrunner run --until-idle --walltime …`: a worker that ends by itself, as a job of a batch system.
 
-The supervisor stops the daemon when its time is up, just as on SIGTERM. The consumer, which alone knows what it runs,
-leaves when there is nothing for it to do.
+The supervisor stops the daemon when the wall time is over, as on SIGTERM. The consumer, which knows its attempts, ends
+when it has nothing to do.
 """
 
 from __future__ import annotations
@@ -12,34 +12,34 @@ from dataclasses import dataclass
 from qmrunner.model import walltime
 from qmrunner.model.jobs import Step
 
-# Ready steps that this idle worker has not taken for so long are not for it: too large, paused, or of other labels.
+# Ready steps that this idle worker has not claimed for so long do not fit it: too large, paused, or other labels.
 _NOT_FOR_US_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pilot:
-    """When to leave. `ends_at` is on this machine's monotonic clock, with `usable_s` seconds before it at the start."""
+class Lifetime:
+    """When the worker ends. `ends_at` is on this machine's monotonic clock, `usable_s` seconds after the start."""
 
     until_idle: bool = False
     usable_s: float | None = None
     ends_at: float | None = None
 
     @classmethod
-    def lasting(cls, until_idle: bool, walltime_s: float | None, stop_grace_s: float) -> Pilot:
-        """From now on. Raises ValueError when nothing of the wall time is left beside the stop grace."""
+    def lasting(cls, until_idle: bool, walltime_s: float | None, stop_grace_s: float) -> Lifetime:
+        """A lifetime that starts now. Raises ValueError when the stop grace leaves nothing of the wall time."""
         if walltime_s is None:
             return cls(until_idle)
         usable = walltime.usable_s(walltime_s, stop_grace_s)
         return cls(until_idle, usable, time.monotonic() + usable)
 
     @classmethod
-    def from_words(cls, words: list[str]) -> Pilot:
-        """What `words` put down."""
+    def from_words(cls, words: list[str]) -> Lifetime:
+        """Parse the arguments that `words` made."""
         until_idle, usable, ends_at = words
         return cls(until_idle == "1", float(usable) if usable else None, float(ends_at) if ends_at else None)
 
     def words(self) -> list[str]:
-        """For the command line of the consumer."""
+        """Arguments for the consumer's command line."""
         return [str(int(self.until_idle)), str(self.usable_s or ""), str(self.ends_at or "")]
 
     def left_s(self) -> float | None:
@@ -57,13 +57,13 @@ class Pilot:
 
 
 class IdleWatch:
-    """Says when nothing is left to wait for. What runs on other workers may bring more steps: an ensemble fans out."""
+    """Decides when nothing is left to wait for. Steps on other workers may create more steps: an ensemble fans out."""
 
     def __init__(self) -> None:
         self._idle_since: float | None = None
 
     def is_done(self, running: bool, anything_ready: bool, anything_delayed: bool) -> bool:
-        """To be asked every second. `running`: by any worker; `anything_delayed`: a retry that waits for its time."""
+        """Call every second. `running`: by any worker; `anything_delayed`: a retry whose delay has not passed."""
         if running:
             self._idle_since = None
             return False

@@ -1,7 +1,7 @@
 """The consumer process: a Huey consumer with one worker thread per slot.
 
-It may be killed at any time: engines belong to guardians, what happened is in exit records, and its successor adopts
-both. Started by the supervisor as `python -m qmrunner.worker.process WORKER_ID PILOT`; ends at once when the
+It may be killed at any time: guardians own the engines, exit records hold the results, and its successor adopts
+both. The supervisor starts it as `python -m qmrunner.worker.process WORKER_ID LIFETIME`; it ends at once when the
 supervisor dies (end of file on its stdin).
 """
 
@@ -28,11 +28,11 @@ from qmrunner.queue import listen_for_wake
 from qmrunner.store import claims, events, ready_steps, workers
 from qmrunner.worker.adoption import adopt
 from qmrunner.worker.claim_loop import Worker
-from qmrunner.worker.disk_watch import SpaceWatch
+from qmrunner.worker.disk_watch import DiskWatch
 from qmrunner.worker.exit_status import ExitStatus
-from qmrunner.worker.heartbeat import Beat
-from qmrunner.worker.lifetime import IdleWatch, Pilot
-from qmrunner.worker.supervisor_watch import Lifeline
+from qmrunner.worker.heartbeat import Heartbeat
+from qmrunner.worker.lifetime import IdleWatch, Lifetime
+from qmrunner.worker.supervisor_watch import SupervisorWatch
 
 _HEALTH_EVERY_S = 10.0
 _IDLE_EVERY_S = 1.0
@@ -40,7 +40,7 @@ _DRAIN_SHARE = 0.85  # of the stop grace; the rest is for the supervisor
 
 
 class Signals:
-    """TERM and INT as bytes in a pipe: the handler does nothing, the loop decides."""
+    """TERM and INT as bytes in a pipe: the handlers do nothing, the loop reacts."""
 
     def __init__(self) -> None:
         self._out, self._into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -55,23 +55,23 @@ class Signals:
         signal.set_wakeup_fd(self._into, warn_on_full_buffer=False)
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether a signal came within the time."""
+        """Whether a signal arrives within the timeout."""
         return bool(self._poller.poll(timeout_s * 1000)) and bool(os.read(self._out, 64))
 
 
-def run(app: App, worker: Worker, lifeline: Lifeline) -> int:
-    """Until a signal says stop, then until everything in hand has been brought to a safe place. Its exit status."""
+def run(app: App, worker: Worker, supervisor_watch: SupervisorWatch) -> int:
+    """Run until a stop signal, then drain: commit attempts or leave them to guardians. Returns the exit status."""
     signals = Signals()
-    beat = Beat(worker)
+    heartbeat = Heartbeat(worker)
     wake = listen_for_wake(app.settings.run_root)
-    peers.tell_senders(wake)
-    keep("wake", "wake_failed", partial(_hear_wake, wake, app, beat), worker.leaving)
-    beat.start()
-    SpaceWatch(worker).start()
-    if worker.handover is not None:
-        worker.handover.start()
+    peers.pass_credentials(wake)
+    keep("wake", "wake_failed", partial(_hear_wake, wake, app, heartbeat), worker.leaving)
+    heartbeat.start()
+    DiskWatch(worker).start()
+    if worker.checkpoints is not None:
+        worker.checkpoints.start()
     adopt(worker)
-    app.queue.on_notify(worker.work)
+    app.queue.on_notify(worker.run_ready_steps)
     huey = app.queue.huey.create_consumer(
         workers=worker.capacity.slots,
         worker_type="thread",
@@ -86,21 +86,21 @@ def run(app: App, worker: Worker, lifeline: Lifeline) -> int:
     worker.log.info("consumer_started", slots=worker.capacity.slots, cores=worker.capacity.cores)
     worker.hint_if_more()
     status, guard = 0, Guard("consumer_loop_failed")
-    idle, every_s = IdleWatch(), _IDLE_EVERY_S if worker.pilot.until_idle else _HEALTH_EVERY_S
+    idle, every_s = IdleWatch(), _IDLE_EVERY_S if worker.lifetime.until_idle else _HEALTH_EVERY_S
     while not signals.wait(every_s):
         with guard:
             huey.check_worker_health()
-            if worker.pilot.until_idle and _is_done(worker, idle):
+            if worker.lifetime.until_idle and _is_done(worker, idle):
                 status = ExitStatus.IDLE
                 break
-    lifeline.rest()
+    supervisor_watch.ignore_silence()
     drain(worker, signals)
-    beat.leave()
+    heartbeat.leave()
     return status
 
 
 def _is_done(worker: Worker, idle: IdleWatch) -> bool:
-    """Whether a worker that ends when idle has nothing to wait for; a store that is away is waited for."""
+    """Whether a worker that ends when idle has nothing to wait for; False while the store does not answer."""
     try:
         with worker.app.store.read() as connection:
             now = worker.app.store.now()
@@ -109,24 +109,24 @@ def _is_done(worker: Worker, idle: IdleWatch) -> bool:
             delayed = ready_steps.next_ready_at(connection, now) is not None
     except QmrunnerError:
         return False
-    return idle.is_done(running or bool(worker.live.all()), ready, delayed)
+    return idle.is_done(running or bool(worker.active.all()), ready, delayed)
 
 
 def drain(worker: Worker, signals: Signals) -> None:
-    """No new claim from now on; running attempts are stopped, committed and requeued. A second signal: no grace."""
+    """Make no new claims; stop, commit and requeue running attempts. A second signal ends the grace."""
     worker.stopping.set()
-    worker.log.info("drain_started", running=len(worker.live.all()))
+    worker.log.info("drain_started", running=len(worker.active.all()))
     try_to_start("announce", partial(_announce, worker))
     deadline = time.monotonic() + worker.settings.stop_grace_seconds * _DRAIN_SHARE
     grace = engine_grace_s(worker.settings)
-    while worker.live.all() and time.monotonic() < deadline:
-        for live in worker.live.all():
-            worker.live.stop(live, "drain", grace)
+    while worker.active.all() and time.monotonic() < deadline:
+        for attempt in worker.active.all():
+            worker.active.stop(attempt, "drain", grace)
         if signals.wait(0.05):
-            for live in worker.live.all():
-                live.stop("drain", 0.0)
+            for attempt in worker.active.all():
+                attempt.stop("drain", 0.0)
     worker.leaving.set()
-    worker.log.info("consumer_stopped", left=[live.label for live in worker.live.all()] or None)
+    worker.log.info("consumer_stopped", left=[attempt.label for attempt in worker.active.all()] or None)
 
 
 def _announce(worker: Worker) -> None:
@@ -135,27 +135,27 @@ def _announce(worker: Worker) -> None:
         events.append(connection, worker.app.store.now(), "worker_draining", worker_id=worker.worker_id)
 
 
-def _hear_wake(listener: socket.socket, app: App, beat: Beat) -> None:
+def _hear_wake(listener: socket.socket, app: App, heartbeat: Heartbeat) -> None:
     if peers.receive(listener, 16) is None:
         return  # of another user
     app.queue.wake.notify()
-    beat.nudge()
+    heartbeat.nudge()
 
 
 def main() -> None:
     worker_id = int(sys.argv[1])
     process_tree.name_process(process_tree.CONSUMER_NAME)
-    lifeline = Lifeline(sys.stdin.fileno(), process_tree.identity_of(os.getppid()))
-    lifeline.start()
+    supervisor_watch = SupervisorWatch(sys.stdin.fileno(), process_tree.identity_of(os.getppid()))
+    supervisor_watch.start()
     app = composition.build()
     logs.configure(app.settings.run_root, app.settings.log_level, worker=app.settings.worker_name)
     try:
-        pilot = Pilot.from_words(sys.argv[2:])
-        status = run(app, Worker(app, worker_id, capacity.capacity(app.settings), pilot), lifeline)
+        lifetime = Lifetime.from_words(sys.argv[2:])
+        status = run(app, Worker(app, worker_id, capacity.capacity(app.settings), lifetime), supervisor_watch)
     except QmrunnerError as problem:
         logs.get().error("consumer_failed", **problem.as_dict())
         os._exit(ExitStatus.STORE_UNUSABLE if problem.code in ("store_corrupt", "store_replaced") else 1)
-    # Threads may still wait for a store that does not answer; everything they know is on disk.
+    # Threads may still wait for a store that does not answer; their results are on disk.
     os._exit(status)
 
 

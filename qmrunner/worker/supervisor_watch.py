@@ -1,12 +1,12 @@
-"""The consumer's line to its supervisor: its stdin, on which the supervisor sends a byte with each round of its loop.
+"""Watches the supervisor through the consumer's stdin, to which the supervisor writes a byte in each round of its loop.
 
-End of file means that the supervisor is gone: the consumer leaves at once, and whoever starts the next daemon starts a
-consumer that adopts everything. Silence means that it stands still. Then nobody forwards logs, judges leases or
-restarts what dies, and in a container nobody would ever act on it: the supervisor is ended, so that the daemon exits
-and is started anew, and engines go on under their guardians or from their checkpoints.
+End of file means that the supervisor is gone: the consumer ends at once, and the consumer of the next daemon adopts its
+attempts. Silence means that the supervisor hangs. Then logs are not forwarded, leases are not judged and dead processes
+are not restarted, and a container would stay in that state: the consumer kills the supervisor, so that the daemon exits
+and is restarted; engines keep running under their guardians or resume from their checkpoints.
 
-A pipe and not a file: a full disk must not look like silence. Looks and not a clock: only time that the consumer
-itself was awake counts, so a suspended machine or a paused container condemns nobody.
+A pipe and not a file: a full disk must not look like silence. Polls and not a clock: only time that the consumer itself
+was awake counts, so a suspended machine or a paused container kills no supervisor.
 """
 
 from __future__ import annotations
@@ -23,38 +23,38 @@ from qmrunner.host.threads import keep
 from qmrunner.worker.exit_status import ExitStatus
 
 PULSE = b"."
-_LOOK_S = 10.0
-_SILENT_LOOKS = 9  # 90 s in all, as long as the supervisor gives a silent consumer
+_POLL_S = 10.0
+_SILENT_POLLS = 9  # 90 s in all, the same limit that the supervisor has for a silent consumer
 
 
-class Lifeline:
-    """Reads pulses from `descriptor`. Nobody is ended where it is not known who `supervisor` is."""
+class SupervisorWatch:
+    """Reads pulses from `descriptor`. Never kills anything when `supervisor` is None."""
 
-    def __init__(self, descriptor: int, supervisor: Identity | None, look_s: float = _LOOK_S) -> None:
+    def __init__(self, descriptor: int, supervisor: Identity | None, poll_s: float = _POLL_S) -> None:
         self._descriptor = descriptor
         self._supervisor = supervisor
-        self._look_s = look_s
-        self._resting = threading.Event()
-        self._silent_looks = 0
+        self._poll_s = poll_s
+        self._ignoring_silence = threading.Event()
+        self._silent_polls = 0
         self._poller = select.poll()
         self._poller.register(descriptor, select.POLLIN)
 
     def start(self) -> None:
-        keep("supervisor-watch", "supervisor_watch_failed", self._look, threading.Event())
+        keep("supervisor-watch", "supervisor_watch_failed", self._poll, threading.Event())
 
-    def rest(self) -> None:
-        """From now on silence means nothing: the daemon stops, and whoever stops it sets the time."""
-        self._resting.set()
+    def ignore_silence(self) -> None:
+        """Ignore silence from now on: the daemon is stopping, within its stop grace."""
+        self._ignoring_silence.set()
 
-    def _look(self) -> None:
-        """Once. The end of the line is the end of this process."""
-        if not self._poller.poll(self._look_s * 1000):
-            self._silent_looks += 1
-            if self._silent_looks >= _SILENT_LOOKS and not self._resting.is_set():
-                silent_s, self._silent_looks = self._silent_looks * self._look_s, 0
+    def _poll(self) -> None:
+        """Poll once. End of file ends this process."""
+        if not self._poller.poll(self._poll_s * 1000):
+            self._silent_polls += 1
+            if self._silent_polls >= _SILENT_POLLS and not self._ignoring_silence.is_set():
+                silent_s, self._silent_polls = self._silent_polls * self._poll_s, 0
                 self._end_supervisor(silent_s)
         elif os.read(self._descriptor, 4096):
-            self._silent_looks = 0
+            self._silent_polls = 0
         else:
             os._exit(ExitStatus.ORPHANED)
 
@@ -62,7 +62,7 @@ class Lifeline:
         supervisor = self._supervisor
         if supervisor is None or supervisor.pid != os.getppid():
             return
-        # From within, the kernel lets nobody kill PID 1: then this is all that can be done.
-        remedy = "restart the container" if supervisor.pid == 1 else "none is needed where a failed daemon is restarted"
+        # Inside a container the kernel protects PID 1 from KILL: this message is all.
+        remedy = "restart the container" if supervisor.pid == 1 else "none, if failed daemons are restarted"
         logs.get().error("supervisor_silent", silent_s=round(silent_s, 1), pid=supervisor.pid, remedy=remedy)
         process_tree.send(supervisor, signal.SIGKILL)

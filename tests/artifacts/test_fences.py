@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from qmrunner.artifacts.files import Artifacts
-from qmrunner.attempt.active import LiveSet
-from qmrunner.attempt.checkpoints import Handover, bring_checkpoint
-from qmrunner.attempt.directory import SNAPSHOTS, AttemptFolder
+from qmrunner.attempt.active import ActiveAttempts
+from qmrunner.attempt.checkpoints import Checkpoints, fetch_checkpoint
+from qmrunner.attempt.directory import SNAPSHOTS, AttemptDirectory
 from qmrunner.attempt.publish import Publication
 from qmrunner.engines.nwchem import NWChem, restart
 from qmrunner.model.jobs import Outcome
@@ -42,27 +42,27 @@ class Lab:
         """The next attempt, as its machine holds it."""
         claim = self.work.claimed(self.worker)
         machine = self.root / f"machine{claim.number}"
-        folder = AttemptFolder(machine / "scratch" / self.job / "a" / str(claim.number))
+        folder = AttemptDirectory(machine / "scratch" / self.job / "a" / str(claim.number))
         folder.work.mkdir(parents=True)
         log = machine / "logs" / f"a.{claim.number}.log"
         log.parent.mkdir()
         log.write_text(f"output {claim.number}\n")
         live = SimpleNamespace(
-            job=SimpleNamespace(id=self.job), step=claim.step, number=claim.number, folder=folder, log=log,
+            job=SimpleNamespace(id=self.job), step=claim.step, number=claim.number, directory=folder, log=log,
             label=f"{self.job}/a",
         )  # fmt: skip
         return claim, live
 
-    def handover(self) -> Handover:
+    def handover(self) -> Checkpoints:
         app: Any = SimpleNamespace(
             settings=SimpleNamespace(checkpoint_seconds=0.0, stop_grace_seconds=40.0),
             engine=lambda name: NWChem(),
             store=self.store,
         )
-        return Handover(app, self.artifacts, LiveSet(), threading.Event())
+        return Checkpoints(app, self.artifacts, ActiveAttempts(), threading.Event())
 
     def publication(self, live: Any) -> Publication:
-        (live.folder.work / "energy").write_text(f"attempt {live.number}\n")
+        (live.directory.work / "energy").write_text(f"attempt {live.number}\n")
         outcome = Outcome("succeeded", "ok", result={"n": live.number}, publish=("energy",), promote=("energy",))
         return Publication(self.root / f"machine{live.number}" / "jobs" / self.job, live, outcome, self.artifacts)
 
@@ -120,35 +120,35 @@ def test_a_late_checkpoint_changes_nothing(lab: Lab) -> None:
     late_claim, late = lab.attempt()
     lab.work.finish(late_claim, REQUEUE)
     _, live = lab.attempt()
-    fill(live.folder.snapshots / "3", 3)
-    lab.handover().leave(live)
+    fill(live.directory.snapshots / "3", 3)
+    lab.handover().send_last(live)
     before = lab.work.everything()
     assert {row["attempt"] for row in before["artifacts"]} == {2}
-    fill(late.folder.snapshots / "9", 9)
-    lab.handover().leave(late)
+    fill(late.directory.snapshots / "9", 9)
+    lab.handover().send_last(late)
     assert lab.work.everything() == before
 
 
 def test_a_checkpoint_of_a_requeued_step_changes_nothing_either(lab: Lab) -> None:
     """Nobody has claimed it since, but the attempt has let go of it."""
     claim, live = lab.attempt()
-    fill(live.folder.work)
+    fill(live.directory.work)
     lab.work.finish(claim, REQUEUE)
-    lab.handover().leave(live)
+    lab.handover().send_last(live)
     assert lab.work.everything()["artifacts"] == []
 
 
 def test_an_ended_attempt_leaves_its_checkpoint_and_its_log(lab: Lab) -> None:
     claim, live = lab.attempt()
-    fill(live.folder.work)
-    fill(live.folder.snapshots / "3", 3)
-    (live.folder.work / restart.MARKER).write_text("restart 1\n")
-    lab.handover().leave(live)
+    fill(live.directory.work)
+    fill(live.directory.snapshots / "3", 3)
+    (live.directory.work / restart.MARKER).write_text("restart 1\n")
+    lab.handover().send_last(live)
     lab.work.finish(claim, REQUEUE)
     assert [file.path for file in lab.artifacts.files(lab.job, LOG)] == ["a.1.log.gz"]
     _, successor = lab.attempt()
-    assert bring_checkpoint(lab.artifacts, successor, NWChem()) == 1
-    previous = AttemptFolder(successor.folder.path.parent / "1").work
+    assert fetch_checkpoint(lab.artifacts, successor, NWChem()) == 1
+    previous = AttemptDirectory(successor.directory.path.parent / "1").work
     point = restart.resume_optimisation(previous, tuple(ATOMS))
     assert (point.rung, point.source) == ("restart", "checkpoint/3")
     assert (previous / restart.MARKER).read_text() == "restart 1\n"
@@ -156,7 +156,7 @@ def test_an_ended_attempt_leaves_its_checkpoint_and_its_log(lab: Lab) -> None:
 
 def test_what_is_damaged_of_a_checkpoint_takes_the_next_attempt_one_rung_down(lab: Lab) -> None:
     claim, live = lab.attempt()
-    fill(live.folder.snapshots / "3", 3)
+    fill(live.directory.snapshots / "3", 3)
     lab.handover()._send(live, last=False)
     lab.work.finish(claim, REQUEUE)
     files = {file.path: file for file in lab.artifacts.files(lab.job, CHECKPOINT)}
@@ -169,9 +169,9 @@ def test_what_is_damaged_of_a_checkpoint_takes_the_next_attempt_one_rung_down(la
             if path.endswith(endings):
                 lab.place.overwrite(file.sha256, b"damaged")
         _, successor = lab.attempt()
-        bring_checkpoint(lab.artifacts, successor, NWChem())
+        fetch_checkpoint(lab.artifacts, successor, NWChem())
         let_go(successor)
-        previous = AttemptFolder(successor.folder.path.parent / "1").work
+        previous = AttemptDirectory(successor.directory.path.parent / "1").work
         return restart.resume_optimisation(previous, tuple(ATOMS)).rung
 
     assert rung_without() == "restart"
@@ -182,28 +182,28 @@ def test_what_is_damaged_of_a_checkpoint_takes_the_next_attempt_one_rung_down(la
 
 def test_what_a_later_attempt_left_on_this_machine_is_preferred(lab: Lab) -> None:
     claim, live = lab.attempt()
-    fill(live.folder.snapshots / "3", 3)
-    lab.handover().leave(live)
+    fill(live.directory.snapshots / "3", 3)
+    lab.handover().send_last(live)
     lab.work.finish(claim, REQUEUE)
     claim, _ = lab.attempt()
     lab.work.finish(claim, REQUEUE)
     _, third = lab.attempt()
-    fill(third.folder.path.parent / "2" / "work")  # as if the second had run on the third's machine
-    assert bring_checkpoint(lab.artifacts, third, NWChem()) is None
-    assert not (third.folder.path.parent / "1").exists()
+    fill(third.directory.path.parent / "2" / "work")  # as if the second had run on the third's machine
+    assert fetch_checkpoint(lab.artifacts, third, NWChem()) is None
+    assert not (third.directory.path.parent / "1").exists()
 
 
 def test_only_what_has_changed_is_sent_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     _, live = lab.attempt()
     handover = lab.handover()
-    fill(live.folder.snapshots / "3", 3)
+    fill(live.directory.snapshots / "3", 3)
     handover._send(live, last=False)
     sent: list[str] = []
     put = lab.artifacts.blobs.put
     monkeypatch.setattr(lab.artifacts.blobs, "put", lambda path, sha: (sent.append(path.name), put(path, sha)))
     handover._send(live, last=False)
     assert sent == []  # the same snapshot
-    fill(live.folder.snapshots / "4", 4)
+    fill(live.directory.snapshots / "4", 4)
     handover._send(live, last=False)
     assert sent == ["calc-004.xyz"]
     paths = [file.path.split("/") for file in lab.artifacts.files(lab.job, CHECKPOINT)]

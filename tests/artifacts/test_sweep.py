@@ -112,7 +112,7 @@ def test_what_was_sent_again_or_referred_to_after_the_plan_stays(world: World) -
     world.put("again")
     world.refer(named)
     done = maintenance.apply_all(world.context(), plan)
-    assert {problem for _, problem in done} == {"it was sent again meanwhile", "a file has it meanwhile"}
+    assert {problem for _, problem in done} == {"it was sent again meanwhile", "a file refers to it meanwhile"}
     assert world.blob(again.sha256).is_file()
     assert world.blob(named.sha256).is_file()
 

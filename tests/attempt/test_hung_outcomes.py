@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from qmrunner.attempt.active import Live
+from qmrunner.attempt.active import ActiveAttempt
 from qmrunner.attempt.interpret import outcome_of
 from qmrunner.engines.nwchem import NWChem
 from qmrunner.model.jobs import Exit
@@ -16,12 +16,12 @@ from tests.engines.errquit_blocks import block
 from tests.engines.support import step
 
 
-def live(tmp_path: Path, text: str) -> Live:
+def live(tmp_path: Path, text: str) -> ActiveAttempt:
     log = tmp_path / "deck.1.log"
     log.write_text(text)
     folder = SimpleNamespace(path=tmp_path, work=tmp_path, lost=lambda: None, policy=lambda: None)
-    found: Any = SimpleNamespace(folder=folder, log=log, step=step("nwchem", "deck"), job=None, number=1)
-    return cast(Live, found)
+    found: Any = SimpleNamespace(directory=folder, log=log, step=step("nwchem", "deck"), job=None, number=1)
+    return cast(ActiveAttempt, found)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from qmrunner.attempt.active import Live
-from qmrunner.attempt.directory import AttemptFolder
+from qmrunner.attempt.active import ActiveAttempt
+from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.attempt.hang_watch import PACE, HangWatch, observation, outcome, report_path
-from qmrunner.attempt.log_reader import Feed
+from qmrunner.attempt.log_reader import LogReader
 from qmrunner.engines.nwchem.progress import NWChemReader
 from qmrunner.guardian import process
 from qmrunner.model.jobs import Grant, Outcome
@@ -23,20 +23,20 @@ from tests.engines.support import FIXTURES, step
 
 SCF = " d= 0,ls=0.0,diis     {n}   -115.6831447533 -4.05D+02  1.68D-02  2.63D-01     0.9\n"
 LOG = (FIXTURES / "nwchem" / "ok-nmr-methanol-cosmo-v7.2.3" / "stdout.txt").read_bytes()
-MakeLive = Callable[..., Live]
+MakeLive = Callable[..., ActiveAttempt]
 
 
 @pytest.fixture
 def live(tmp_path: Path) -> Iterator[MakeLive]:
-    made: list[Live] = []
+    made: list[ActiveAttempt] = []
 
-    def make(number: int = 1) -> Live:
-        folder = AttemptFolder(tmp_path / "scratch" / str(number))
+    def make(number: int = 1) -> ActiveAttempt:
+        folder = AttemptDirectory(tmp_path / "scratch" / str(number))
         folder.work.mkdir(parents=True, exist_ok=True)
         (tmp_path / "logs").mkdir(exist_ok=True)
         log = tmp_path / "logs" / f"scf.{number}.log"
         job: Any = type("Job", (), {"id": "job"})
-        one = Live(job, step("nwchem", "shielding"), number, Grant(1, 64, 64, 0), folder, log, f"job/{number}")
+        one = ActiveAttempt(job, step("nwchem", "shielding"), number, Grant(1, 64, 64, 0), folder, log, f"job/{number}")
         made.append(one)
         return one
 
@@ -48,8 +48,8 @@ def live(tmp_path: Path) -> Iterator[MakeLive]:
 def test_a_log_read_in_any_pieces_tells_the_same(live: MakeLive) -> None:
     whole, pieces = live(1), live(2)
     whole.log.write_bytes(LOG)
-    Feed(whole, NWChemReader()).read()
-    feed = Feed(pieces, NWChemReader())
+    LogReader(whole, NWChemReader()).read()
+    feed = LogReader(pieces, NWChemReader())
     with open(pieces.log, "ab") as file:
         for start in range(0, len(LOG), 997):
             file.write(LOG[start : start + 997])
@@ -63,7 +63,7 @@ def test_a_log_read_in_any_pieces_tells_the_same(live: MakeLive) -> None:
 
 def test_the_last_line_tells_whether_iterations_are_going_on(live: MakeLive) -> None:
     one = live()
-    feed = Feed(one, NWChemReader())
+    feed = LogReader(one, NWChemReader())
     assert feed.signs() is None
     for text, iterating in ((SCF.format(n=1), True), ("\n", True), ("   Grid integrated density\n", False)):
         with open(one.log, "a") as file:
@@ -77,7 +77,7 @@ def test_the_last_line_tells_whether_iterations_are_going_on(live: MakeLive) -> 
 def test_a_backlog_is_read_in_parts_and_known_to_be_one(live: MakeLive) -> None:
     one = live()
     one.log.write_bytes(b"nothing of interest\n" * 100_000)
-    feed = Feed(one, NWChemReader())
+    feed = LogReader(one, NWChemReader())
     feed.read()
     assert feed.signs()["caught_up"] is False  # type: ignore[index]
     feed.read()
@@ -89,8 +89,8 @@ def test_a_log_that_was_there_before_is_timed_from_the_start_of_the_attempt(live
     one.log.write_bytes(LOG[: LOG.index(b"NWChem CPHF Module") + 20])
     now = time.time()
     os.utime(one.log, (now, now))
-    (one.folder.path / process.RECORD).write_text(json.dumps({"started_at": now - 53.0}))
-    Feed(one, NWChemReader()).read()
+    (one.directory.path / process.RECORD).write_text(json.dumps({"started_at": now - 53.0}))
+    LogReader(one, NWChemReader()).read()
     low, high = one.progress["ends_at"]
     assert (low + high) / 2 == pytest.approx(now + 47.0, abs=1.0)
 
@@ -99,24 +99,24 @@ def looks(watch: HangWatch, seconds: int, **told: Any) -> None:
     """A look of the guardian every two seconds, with a told iteration each."""
     for at in range(0, seconds, 2):
         message = {"at_s": float(at), "usage": {"cpu_s": float(at), "scratch_mib": 0.0}, "tree": [[9, "nw", "R", 1.0]]}
-        watch.look(observation(message, output_bytes=at, iterations=at, phase="scf", iterating=True, **told))
+        watch.observe(observation(message, output_bytes=at, iterations=at, phase="scf", iterating=True, **told))
 
 
 def test_the_next_attempt_knows_the_pace_of_the_one_before(live: MakeLive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qmrunner.attempt.hang_watch._PACE_EVERY_S", 0.0)
     first = live(1)
     looks(HangWatch(first, Settings(), 1.0), 20)
-    memory = json.loads((first.folder.path / PACE).read_text())
+    memory = json.loads((first.directory.path / PACE).read_text())
     assert memory["phases"]["scf"] == {"count": 16, "median_s": 1.0, "longest_s": 1.0}
     second = HangWatch(live(2), Settings(), 1.0)
     looks(second, 4)
-    assert json.loads((live(2).folder.path / PACE).read_text())["phases"] == memory["phases"]
+    assert json.loads((live(2).directory.path / PACE).read_text())["phases"] == memory["phases"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"phases": []}', '{"phases": {"scf": 3}, "survived_s": {}}'])
 def test_a_spoiled_memory_is_as_good_as_none(live: MakeLive, text: str) -> None:
     one = live()
-    (one.folder.path / PACE).write_text(text)
+    (one.directory.path / PACE).write_text(text)
     HangWatch(one, Settings(), 1.0)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qmrunner.attempt.directory import AttemptFolder
+from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.attempt.publish import Publication
 from qmrunner.attempt.reuse import MANIFEST
 from qmrunner.model.jobs import Outcome
@@ -20,14 +20,14 @@ class Case:
 
     def __init__(self, root: Path, number: int = 1, **outcome: Any) -> None:
         self.job = root / "jobs" / "j1"
-        self.folder = AttemptFolder(root / "scratch" / str(number))
+        self.folder = AttemptDirectory(root / "scratch" / str(number))
         self.folder.work.mkdir(parents=True)
         self.log = root / f"xtb.{number}.log"
         self.log.write_text(f"output {number}\n")
         values: dict[str, Any] = {"result": {"attempt": number}, "publish": ("geometry.xyz",)}
         self.outcome = Outcome("succeeded", "ok", **{**values, **outcome})
         live: Any = SimpleNamespace(
-            step=SimpleNamespace(name="xtb"), number=number, folder=self.folder, log=self.log, job=None
+            step=SimpleNamespace(name="xtb"), number=number, directory=self.folder, log=self.log, job=None
         )
         self.publication = Publication(self.job, live, self.outcome)
         (self.folder.work / "geometry.xyz").write_text(f"geometry {number}\n")

@@ -16,7 +16,7 @@ from qmrunner.engines.nwchem.input import memory, user_deck
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Command, Evidence, Grant, Outcome
 from qmrunner.model.packing import Capacity
-from qmrunner.model.remedies import Failure, Remedied, propose
+from qmrunner.model.remedies import Adjusted, Failure, propose
 from qmrunner.submission import kinds
 from tests.engines import nwchem_echo
 from tests.engines.support import step
@@ -191,7 +191,7 @@ def test_a_grant_that_cannot_carry_the_line_is_refused_with_the_numbers(tmp_path
     assert "92160 MiB on each of 1 rank(s), granted are 1000" in refused.value.message
 
 
-def remedied(line: str, evidence: str, *, has_mib: int, cores: int = 1) -> Remedied:
+def adjusted(line: str, evidence: str, *, has_mib: int, cores: int = 1) -> Adjusted:
     demand = resources.demand_of_deck(asked(line).total_mib if line else None)
     failed = Outcome("failed", "memory_exhausted", failure_class="resource", evidence=Evidence(evidence))
     grant = Grant(cores, demand.memory_mib(cores), 500, 500)
@@ -212,7 +212,7 @@ def remedied(line: str, evidence: str, *, has_mib: int, cores: int = 1) -> Remed
 )
 def test_more_memory_goes_to_the_arena_that_was_too_small(evidence: str, line: str, tmp_path: Path) -> None:
     # 600 and 200 for each rank become 1600, of which 1400 are the line's, had the worker as much.
-    found = remedied("memory total 600 mb global 400 mb", evidence, has_mib=64 + 1400)
+    found = adjusted("memory total 600 mb global 400 mb", evidence, has_mib=64 + 1400)
     (tmp_path / "in.nw").write_text(f"start w\nmemory total 600 mb global 400 mb\n{REST}")
     grant = Grant(1, found.demand.memory_mib(1), 500, 500)
     context = Context(tmp_path, {"in.nw": tmp_path / "in.nw"}, grant, INSTALLED)
@@ -236,7 +236,7 @@ def test_an_arena_that_was_raised_before_stays_so() -> None:
 
 def test_without_more_memory_half_the_ranks_get_that_of_all_in_the_arena_that_was_too_small() -> None:
     line = "memory total 600 mb global 400 mb"
-    full = remedied(line, "createfile: failed ga_create", has_mib=64 + 800, cores=2)
+    full = adjusted(line, "createfile: failed ga_create", has_mib=64 + 800, cores=2)
     assert full.record["remedy"] == "fewer-ranks"
     assert full.params["memory_arena"] == "global"
     written = user_deck.rewrite(f"start w\n{line}\n{REST}", 1, full.demand.memory_mib(1), full.params)

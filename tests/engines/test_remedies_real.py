@@ -15,7 +15,7 @@ import pytest
 from qmrunner.engines.nwchem import NWChem
 from qmrunner.engines.xtb.engine import Xtb
 from qmrunner.model.jobs import Evidence, Grant, Outcome, Step
-from qmrunner.model.remedies import Failure, Remedied, propose
+from qmrunner.model.remedies import Adjusted, Failure, propose
 from tests import decks
 from tests.engines.remedied import CAPACITY, Course, carry, log_of
 from tests.engines.support import FIXTURES, exit_of, step
@@ -43,7 +43,7 @@ def of_deck(text: str, folder: Path, params: Mapping[str, Any] | None = None, **
     return carry(NWChem(), asked, inputs, folder / "runs", **more)
 
 
-def proposed(case: str, asked: Step, folder: Path) -> Remedied:
+def proposed(case: str, asked: Step, folder: Path) -> Adjusted:
     """What is made of `asked` after the recorded failure, on two cores."""
     recorded = FIXTURES / "nwchem" / case
     meta = json.loads((recorded / "meta.json").read_text())

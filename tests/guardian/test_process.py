@@ -266,7 +266,7 @@ def test_a_second_guardian_on_the_same_folder_does_nothing(spawning: Spawner) ->
     attempt = spawning.guard("sh", "-c", "echo started; exec sleep 60")
     engine = attempt.engine()
     wait_for(lambda: attempt.log.exists() and attempt.log.read_text(), 5.0)
-    second = spawning.client.guard(attempt.folder.path)
+    second = spawning.client.spawn_guardian(attempt.folder.path)
     wait_for(lambda: process_tree.stat_of(second) is None, 5.0, "the second guardian's end")
     assert attempt.log.read_text() == "started\n"
     assert attempt.engine() == engine
@@ -294,7 +294,7 @@ def test_the_tree_of_a_killed_guardian_is_gone_within_a_second(spawning: Spawner
     members = attempt.members()
     os.kill(attempt.pid, signal.SIGKILL)
     assert all_gone(members, 5.0) < 1.0
-    assert spawning.client.settle()
+    assert spawning.client.wait_for_orphans()
     assert attempt.folder.exit_record() is None
 
 
@@ -307,7 +307,7 @@ def test_after_settling_nothing_of_dead_guardians_is_left_and_the_living_go_on(s
         os.kill(attempt.pid, signal.SIGKILL)
     for attempt in dead:
         wait_for(lambda one=attempt: not one.folder.guardian_lives(), 5.0, "the guardian's end")
-    assert spawning.client.settle()
+    assert spawning.client.wait_for_orphans()
     assert not any(process_tree.is_alive(member) for member in members)
     assert process_tree.is_alive(engine)
     living.stop()
@@ -344,7 +344,7 @@ def test_an_engine_does_not_start_when_its_guardian_was_killed_before_it_could_s
 import os, signal, sys
 from qmrunner.guardian import process as guardian
 guardian.write_json = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-guardian.guard(os.open({str(tmp_path / "attempts/1")!r}, os.O_RDONLY | os.O_DIRECTORY))
+guardian.run_guardian(os.open({str(tmp_path / "attempts/1")!r}, os.O_RDONLY | os.O_DIRECTORY))
 """
     from tests.processes import Attempt
 

@@ -55,12 +55,12 @@ def test_a_segment_that_comes_between_two_looks_is_looked_at_before_it_is_gone(t
     meter = Meter(str(tmp_path), str(tmp_path / "log"))
 
     def known() -> bool:
-        meter.look()
+        meter.sample()
         return not meter.is_due(meter.next_due)
 
     for _ in range(8):  # the looks are two seconds apart now
-        meter.look()
-    at = meter.looked_at
+        meter.sample()
+    at = meter.sampled_at
     assert not meter.is_due(at + 0.6)
     with NamedTemporaryFile(dir="/dev/shm") as segment:
         segment.write(b"x" * (3 << 20))
@@ -69,7 +69,7 @@ def test_a_segment_that_comes_between_two_looks_is_looked_at_before_it_is_gone(t
         assert meter.is_due(meter.next_due)
         wait_for(known, 5.0, "a look that knows it")
     assert not meter.is_due(meter.next_due)
-    assert meter.is_due(meter.looked_at + 2.0)
+    assert meter.is_due(meter.sampled_at + 2.0)
 
 
 def test_memory_counts_what_processes_share_once(spawning: Spawner) -> None:

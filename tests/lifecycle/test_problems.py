@@ -15,13 +15,13 @@ from tests.support import ROOT, Home, ended_daemons, wait_for
 INJECT = Path(__file__).with_name("inject")
 # One function of each loop, the event that tells of it, and how often it must have been met.
 LOOPS = {
-    ("qmrunner.worker.heartbeat", "Beat._tick"): "beat_failed",
-    ("qmrunner.worker.disk_watch", "SpaceWatch.look"): "space_watch_failed",
+    ("qmrunner.worker.heartbeat", "Heartbeat._tick"): "beat_failed",
+    ("qmrunner.worker.disk_watch", "DiskWatch.check"): "space_watch_failed",
     ("qmrunner.maintenance.leases", "Leases.run_once"): "judge_failed",
     ("qmrunner.maintenance", "plan_all"): "sweep_failed",
-    ("qmrunner.supervisor.log_forwarder", "Tailer._rotate_events"): "tail_failed",
+    ("qmrunner.supervisor.log_forwarder", "LogForwarder._rotate_events"): "tail_failed",
     ("qmrunner.supervisor.orphans", "Orphans.reap"): "supervisor_round_failed",
-    ("qmrunner.attempt.commit", "Conclusions._try_commit"): None,  # `commit_waits` or `internal_error`
+    ("qmrunner.attempt.commit", "AttemptCommitter._try_commit"): None,  # `commit_waits` or `internal_error`
     ("qmrunner.worker.claim_loop", "Worker._claim"): "claim_broken",
 }
 
@@ -72,7 +72,7 @@ def met(folder: Path, at_least: int) -> bool:
     except OSError:
         return False
     # A claim is asked for with each hint, a commit waits longer and longer: once is enough of these.
-    once = ("Worker._claim", "Conclusions._try_commit")
+    once = ("Worker._claim", "AttemptCommitter._try_commit")
     return all(hits[name] >= (1 if name in once else at_least) for _, name in LOOPS)
 
 

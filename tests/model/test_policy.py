@@ -91,7 +91,7 @@ def test_a_cancelled_attempt_is_never_tried_again_nor_called_a_failure(outcome: 
     [
         *(Finished(outcome) for outcome in (FAILED, CRASHED, STOPPED)),
         Finished(STOPPED, "drain"),
-        policy.put_off("store_unavailable", "the store"),
+        policy.defer("store_unavailable", "the store"),
         policy.wait_for_same("j2/xtb"),
         Deferred("x", "y"),
         *(Lost(owner) for owner in ("guardian", "worker", "machine", "claim")),

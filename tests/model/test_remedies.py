@@ -13,7 +13,7 @@ from qmrunner import engines
 from qmrunner.model import policy, remedies
 from qmrunner.model.jobs import Demand, Evidence, Grant, Outcome, Step
 from qmrunner.model.packing import Capacity
-from qmrunner.model.remedies import Allowed, Change, Failure, Remedied, Remedy, propose
+from qmrunner.model.remedies import Adjusted, Allowed, Change, Failure, Remedy, propose
 from tests.engines.support import step
 
 CAPACITY = Capacity(slots=2, cores=8, memory_mib=8000)
@@ -39,7 +39,7 @@ def failed(asked: Step, code: str = "too_little", text: str = "") -> Failure:
     return Failure(asked, Outcome("failed", code, failure_class="method", evidence=Evidence(text)), grant, CAPACITY)
 
 
-def after(asked: Step, found: Remedied) -> Step:
+def after(asked: Step, found: Adjusted) -> Step:
     return replace(asked, params=found.params, demand=found.demand, attempt=asked.attempt + 1)
 
 
@@ -128,25 +128,25 @@ def test_there_are_at_least_twelve_remedies_and_every_altering_one_is_marked() -
     }  # fmt: skip
 
 
-def judged(outcome: Outcome, remedied: Remedied | None, **more: Any) -> policy.Verdict:
+def judged(outcome: Outcome, adjusted: Adjusted | None, **more: Any) -> policy.Verdict:
     stop_reason = more.pop("stop_reason", None)
     limits = policy.Limits(more.pop("max_retries", 2), retry_delay_s=5.0, poison_deaths=3)
-    return policy.decide(policy.Finished(outcome, stop_reason, remedied=remedied), policy.History(**more), limits)
+    return policy.decide(policy.Finished(outcome, stop_reason, adjusted=adjusted), policy.History(**more), limits)
 
 
 def test_a_remedied_step_runs_again_at_once_and_spends_no_retry() -> None:
     failure = failed(step("xtb", "user"))
     found = propose(failure, [MORE], "neutral")
     got = judged(failure.outcome, found)
-    assert (got.move, got.spends_retry, got.delay_s, got.remedied) == ("requeue", False, 0.0, found)
+    assert (got.move, got.spends_retry, got.delay_s, got.adjusted) == ("requeue", False, 0.0, found)
 
 
 def test_what_may_pass_by_itself_is_retried_as_it_is_before_anything_is_changed() -> None:
     failure = failed(step("xtb", "user"))
     found = propose(failure, [MORE], "neutral")
     transient = replace(failure.outcome, failure_class="transient")
-    assert judged(transient, found).remedied is None
-    assert judged(transient, found, retries=2).remedied is found
+    assert judged(transient, found).adjusted is None
+    assert judged(transient, found, retries=2).adjusted is found
 
 
 def test_a_step_that_another_one_replaces_stays_failed() -> None:
@@ -162,9 +162,9 @@ def test_a_step_that_another_one_replaces_stays_failed() -> None:
 def test_a_cancelled_or_drained_step_is_not_changed() -> None:
     failure = failed(step("xtb", "user"))
     found = propose(failure, [MORE], "neutral")
-    assert judged(failure.outcome, found, cancel_requested=True).remedied is None
+    assert judged(failure.outcome, found, cancel_requested=True).adjusted is None
     stopped = Outcome("stopped", "stopped", failure_class="transient")
-    assert judged(stopped, found, stop_reason="drain").remedied is None
+    assert judged(stopped, found, stop_reason="drain").adjusted is None
 
 
 def test_an_mpi_pr_build_on_one_core_is_given_two_where_its_worker_has_them() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from qmrunner import private, untrusted
-from qmrunner.attempt.directory import AttemptFolder, LogProblem, make_log
+from qmrunner.attempt.directory import AttemptDirectory, LogProblem, make_log
 from qmrunner.errors import NotReadyError
 from tests.support import ROOT, Daemon, Home, ended_daemons, missing
 
@@ -169,7 +169,7 @@ def test_a_level_that_is_not_ours_holds_no_attempt(
     place = tmp_path / level
     place.parent.mkdir(parents=True, exist_ok=True)
     LEVELS[thing](place)
-    folder = AttemptFolder(tmp_path / "job" / "step" / "1")
+    folder = AttemptDirectory(tmp_path / "job" / "step" / "1")
     with pytest.raises((untrusted.Refused, FileExistsError)):
         folder.make()
     if thing != "file" or level != "job/step/1":
@@ -188,7 +188,7 @@ def test_the_folder_of_a_log_must_be_ours(tmp_path: Path, as_root: None, umask: 
 
 
 def test_an_attempt_is_made_for_us_alone(tmp_path: Path, umask: None) -> None:
-    folder = AttemptFolder(tmp_path / "job" / "step" / "1")
+    folder = AttemptDirectory(tmp_path / "job" / "step" / "1")
     folder.make()
     for path in (folder.work, *folder.work.parents[:3]):
         assert stat.S_IMODE(path.stat().st_mode) == 0o700

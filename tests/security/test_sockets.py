@@ -148,7 +148,7 @@ def test_who_says_nothing_keeps_no_one_waiting(spawning: Spawner) -> None:
     answered: list[float] = []
 
     def ask() -> None:
-        spawning.client.settle()
+        spawning.client.wait_for_orphans()
         answered.append(time.monotonic() - began)
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -164,13 +164,13 @@ def test_the_spawner_hears_no_other_user(spawning: Spawner, open_to_all: None, t
     path = tmp_path / spawner.SOCKET
     os.chmod(path, 0o777)
     assert as_nobody("SOCK_SEQPACKET", path, '{"op":"settle"}') == b""
-    assert spawning.client.settle()
+    assert spawning.client.wait_for_orphans()
 
 
 def test_a_directory_that_is_no_attempt_gives_a_guardian_nothing_to_run(spawning: Spawner, tmp_path: Path) -> None:
     """Who may speak to the spawner may hand over any folder: without an order in it nothing is started."""
     (tmp_path / "a" / "b" / "empty").mkdir(parents=True)
-    pid = spawning.client.guard(tmp_path / "a" / "b" / "empty")
+    pid = spawning.client.spawn_guardian(tmp_path / "a" / "b" / "empty")
     wait_for(lambda: process_tree.identity_of(pid) is None, 5.0, "the end of the guardian")
     assert spawning.guard("true").exit()["returncode"] == 0
 
@@ -245,9 +245,9 @@ def test_what_lies_in_place_of_a_record_is_none(
     folder = tmp_path / "a" / "b" / "1"
     (folder / "work").mkdir(parents=True)
     put(folder / name)
-    from qmrunner.attempt.directory import AttemptFolder
+    from qmrunner.attempt.directory import AttemptDirectory
 
-    attempt = AttemptFolder(folder)
+    attempt = AttemptDirectory(folder)
     assert attempt.exit_record() is None
     assert attempt.record() is None
     assert attempt.guardian_identity() is None
@@ -261,7 +261,7 @@ def test_what_lies_in_place_of_a_record_is_none(
 
 def test_the_doorbell_is_rung_by_our_user_alone(tmp_path: Path, open_to_all: None) -> None:
     listener = listen_for_wake(tmp_path)
-    peers.tell_senders(listener)
+    peers.pass_credentials(listener)
     listener.settimeout(5)
     os.chmod(tmp_path / "wake.sock", 0o777)
     try:
@@ -282,7 +282,7 @@ def test_what_listens_in_place_of_a_guardian_is_not_believed(tmp_path: Path) -> 
     """An engine that put a socket of its own there; the guardian is known by who forked it."""
     from types import SimpleNamespace
 
-    from qmrunner.attempt.directory import AttemptFolder
+    from qmrunner.attempt.directory import AttemptDirectory
     from qmrunner.attempt.monitor import Follower
 
     folder = tmp_path / "job" / "step" / "1"
@@ -293,7 +293,7 @@ def test_what_listens_in_place_of_a_guardian_is_not_believed(tmp_path: Path) -> 
     other = subprocess.Popen(["sleep", "60"])
     try:
         known = process_tree.identity_of(other.pid)
-        live = SimpleNamespace(folder=AttemptFolder(folder, known), log=tmp_path / "log", engine_pid=None, bell=0)
+        live = SimpleNamespace(directory=AttemptDirectory(folder, known), log=tmp_path / "log", engine_pid=None, bell=0)
         engine = SimpleNamespace(reader=lambda _: None)
         live.step = None
         follower = Follower(live, engine, SimpleNamespace(grace_s=1.0))  # type: ignore[arg-type]

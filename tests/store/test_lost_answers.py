@@ -19,7 +19,7 @@ from qmrunner.submission.submit import submit
 from qmrunner.worker import claim_loop as worker_module
 from qmrunner.worker.adoption import reclaim
 from qmrunner.worker.claim_loop import Worker
-from qmrunner.worker.lifetime import Pilot
+from qmrunner.worker.lifetime import Lifetime
 from tests.support import ROOT, Home
 
 WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
@@ -89,7 +89,7 @@ def test_a_claim_whose_answer_got_lost_is_found_and_the_step_is_ready_again(
             connection, 1.0, name="here", host="here", identity=process_tree.myself().as_dict(), home_id=app.home_id(),
             home=str(home.path), capacity=capacity, version="0",
         )  # fmt: skip
-    worker = Worker(app, number, capacity, Pilot())
+    worker = Worker(app, number, capacity, Lifetime())
     # It waits for orphans below its supervisor, which here is whoever runs the tests: we would be one of those.
     monkeypatch.setattr(worker_module, "_TREE_DEADLINE_S", 0.0)
     lose_answer(app, monkeypatch, taken=True)

@@ -19,13 +19,13 @@ MORE = Remedy("more", frozenset({"too_little"}), True, lambda f: Change("n is 2"
 INSTEAD = Remedy("other", frozenset({"too_little"}), True, lambda f: Change("another step", instead=True))
 
 
-def remedied(claim: Claim, remedy: Remedy = MORE) -> Verdict:
+def adjusted(claim: Claim, remedy: Remedy = MORE) -> Verdict:
     outcome = Outcome("failed", "too_little", failure_class="method", evidence=Evidence("too little"))
     failure = Failure(replace(claim.step, attempt=claim.number), outcome, claim.grant, BIG)
     found = propose(failure, [remedy], "all")
     assert found is not None
     move = "fail" if found.instead else "requeue"
-    return Verdict(move, AttemptState.FAILED, "too_little", failure_class="method", remedied=found)
+    return Verdict(move, AttemptState.FAILED, "too_little", failure_class="method", adjusted=found)
 
 
 def started(work: Work) -> Claim:
@@ -37,7 +37,7 @@ def started(work: Work) -> Claim:
 def test_the_next_attempt_runs_with_what_was_changed_and_says_so(work: Work) -> None:
     work.job(ONE)
     first = started(work)
-    assert work.finish(first, remedied(first), ONE) == 1
+    assert work.finish(first, adjusted(first), ONE) == 1
     second = work.claimed(first.worker_id)
     assert (second.number, second.step.params["n"], second.step.params["m"], second.step.demand) == (2, 2, 3, SMALL)
     assert second.step.retries == 0
@@ -48,7 +48,7 @@ def test_the_next_attempt_runs_with_what_was_changed_and_says_so(work: Work) -> 
 def test_the_change_is_an_event(work: Work) -> None:
     job = work.job(ONE)
     first = started(work)
-    work.finish(first, remedied(first), ONE)
+    work.finish(first, adjusted(first), ONE)
     with work.store.read() as connection:
         (told,) = [row for row in events.of_job(connection, job) if row["event"] == "step_remedied"]
     assert (told["data"]["remedy"], told["data"]["neutral"], told["data"]["change"]) == ("more", True, "n is 2")
@@ -57,7 +57,7 @@ def test_the_change_is_an_event(work: Work) -> None:
 def test_a_fenced_attempt_changes_nothing(work: Work) -> None:
     work.job(ONE)
     first = started(work)
-    verdict = remedied(first)
+    verdict = adjusted(first)
     work.finish(first, verdict, ONE)
     again = work.claimed(first.worker_id)
     before = work.everything()
@@ -69,7 +69,7 @@ def test_a_fenced_attempt_changes_nothing(work: Work) -> None:
 def test_retry_begins_from_the_plan_and_keeps_the_history_of_the_attempts(work: Work) -> None:
     job = work.job(CHAIN)
     first = started(work)
-    work.finish(first, remedied(first), CHAIN)
+    work.finish(first, adjusted(first), CHAIN)
     second = work.claimed(first.worker_id)
     work.finish(second, FAIL, CHAIN)
     work.ask("retry", job)
@@ -83,6 +83,6 @@ def test_retry_leaves_a_step_alone_only_where_another_one_does_its_work(there: b
     flow = Workflow(spec("a"), replace(spec("b"), stage="a" if there else "b"))
     job = work.job(flow)
     first = started(work)
-    work.finish(first, remedied(first, INSTEAD), flow)
+    work.finish(first, adjusted(first, INSTEAD), flow)
     work.ask("retry", job)
     assert work.step(job, "a").state == ("failed" if there else "ready")

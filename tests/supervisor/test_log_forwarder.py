@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from qmrunner.attempt.log_registry import TailRegister
-from qmrunner.supervisor.log_forwarder import RECORD_BYTES, Tailer, Writer
+from qmrunner.attempt.log_registry import LogRegistry
+from qmrunner.supervisor.log_forwarder import RECORD_BYTES, LogForwarder, Writer
 from tests.support import wait_for
 
 LABEL = "j1/xtb"
@@ -27,9 +27,9 @@ class Tee:
         self.events = root / "events.jsonl"
         self.log = root / "xtb.1.log"
         self.received = bytearray()
-        self.register = TailRegister(root)
+        self.register = LogRegistry(root)
         self._out, self._into = os.pipe()
-        self.tailer = Tailer(root, self.events, Writer(self._into))
+        self.tailer = LogForwarder(root, self.events, Writer(self._into))
         self._reader = threading.Thread(target=self._read, daemon=True)
         if reading:
             self.read()
@@ -331,7 +331,7 @@ def test_a_daemon_whose_stdout_is_closed_goes_on(tmp_path: Path) -> None:
     out, into = os.pipe()
     os.close(out)
     events = tmp_path / "events.jsonl"
-    tailer = Tailer(tmp_path, events, Writer(into))
+    tailer = LogForwarder(tmp_path, events, Writer(into))
     for i in range(200):
         with open(events, "a") as file:
             file.write(f'{{"event": {i}}}\n' * 1000)

@@ -21,8 +21,8 @@ def pulse():
 CONSUMER = """
 import os, threading
 from qmrunner.guardian import process_tree
-from qmrunner.worker.supervisor_watch import Lifeline
-lifeline = Lifeline(0, process_tree.identity_of(os.getppid()), look_s=0.2)
+from qmrunner.worker.supervisor_watch import SupervisorWatch
+lifeline = SupervisorWatch(0, process_tree.identity_of(os.getppid()), poll_s=0.2)
 {rests}
 lifeline.start()
 print("watching", flush=True)
@@ -46,4 +46,4 @@ def test_a_supervisor_that_goes_round_lives() -> None:
 
 
 def test_while_the_daemon_stops_silence_means_nothing() -> None:
-    assert supervised("time.sleep(4)", rests="lifeline.rest()") == 0
+    assert supervised("time.sleep(4)", rests="lifeline.ignore_silence()") == 0
