@@ -1,4 +1,4 @@
-"""Every error that reaches a person: a code, what was seen, and what to do about it.
+"""Every error shown to users: a code, the evidence, and the remedy.
 
 An error is shown as ``code: message`` followed by its evidence and its remedy, never as a traceback.
 """
@@ -21,10 +21,10 @@ class ExitCode(IntEnum):
 
 
 class QmrunnerError(Exception):
-    """A failure that a person can act on.
+    """A failure that the user can act on.
 
-    `code` is a stable word for machines, `message` one sentence, `evidence` the line or value that was seen and
-    `remedy` what to do next. None of them holds a password, whichever way the error goes.
+    `code` is a stable word for machines, `message` one sentence, `evidence` the line or value that caused it and
+    `remedy` the next action. Passwords in them are masked.
     """
 
     exit_code: ExitCode = ExitCode.FAILED
@@ -49,7 +49,7 @@ class QmrunnerError(Exception):
 
 
 class UsageError(QmrunnerError):
-    """The request cannot be right on any machine: bad input, unknown option. Nothing was changed."""
+    """The request is invalid on every machine: bad input or unknown option. Nothing was changed."""
 
     exit_code = ExitCode.USAGE
 
@@ -67,7 +67,7 @@ class NotReadyError(QmrunnerError):
 
 
 class JobFailedError(QmrunnerError):
-    """The job came to an end without success."""
+    """The job ended without success."""
 
     exit_code = ExitCode.FAILED
 

@@ -166,7 +166,7 @@ def test_the_environment_goes_over_the_file_and_the_file_over_the_defaults(tmp_p
 
 def test_another_file_can_be_named_and_must_then_be_there(tmp_path: Path) -> None:
     file = tmp_path / "other.env"
-    assert f"QMRUNNER_CONFIG: no file {file}" in refusal(config=str(file)).message
+    assert f"QMRUNNER_CONFIG: no such file: {file}" in refusal(config=str(file)).message
     file.write_text(f"QMRUNNER_HOME={tmp_path}/elsewhere\n")
     assert load({"QMRUNNER_CONFIG": str(file)}).home == tmp_path / "elsewhere"
 
@@ -213,10 +213,10 @@ def test_a_password_that_cannot_be_used_is_refused_by_its_name(tmp_path: Path) -
     empty = tmp_path / "empty"
     empty.touch()
     server = "postgresql://me@db/x"
-    assert "there is no server" in refusal(store_password_file="/proc/version").message
-    assert "there is no server" in refusal(store_password_file="/proc/version", store_url="sqlite:///x.db").message
+    assert "it needs a server" in refusal(store_password_file="/proc/version").message
+    assert "it needs a server" in refusal(store_password_file="/proc/version", store_url="sqlite:///x.db").message
     twice = refusal(store_password_file="/proc/version", store_url="postgresql://me:secret@db/x").message
-    assert "QMRUNNER_STORE_URL has a password, too" in twice
+    assert "QMRUNNER_STORE_URL contains a password as well" in twice
     assert "secret@" not in twice
     assert "cannot be read" in refusal(store_password_file="/nonexistent", store_url=server).message
     assert "is empty" in refusal(store_password_file=str(empty), store_url=server).message

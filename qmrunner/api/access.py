@@ -1,4 +1,4 @@
-"""Who may do what: bearer tokens with a scope, and no token on loopback while the store has none.
+"""Access control: bearer tokens with a scope; on loopback no token is needed while the store has none.
 
 A route declares what it asks for as its dependency: `needs(scope, body=...)`, or `open_to_all`. The gate reads that
 and admits the caller before anything of the request's body is received; the dependency hands over what it found.
@@ -29,7 +29,7 @@ SMALL_BODY = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: the name of their token, None where no token is needed. Jobs they hand in belong to that name."""
+    """The caller: the name of the token, None where no token is needed. Submitted jobs belong to that name."""
 
     name: str | None
     scope: str
@@ -38,7 +38,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a route asks for: a scope, None where everybody may ask, and the bytes of body that it reads at most."""
+    """The needs of a route: a scope, None where no token is needed, and the maximum size of the body in bytes."""
 
     scope: str | None
     body: int | None = 0  # None: as large as the settings allow, and the route receives it itself
@@ -81,7 +81,7 @@ async def admit(service: Service, wanted: Needs, headers: Mapping[str, str], add
     try:
         caller = await _caller(service, headers, secret.strip() if kind.lower() == "bearer" else None)
     except UsageError:
-        _take(service)  # so that nobody tries secrets at full speed
+        _take(service)  # slows down guessing of secrets
         raise
     if caller.name is not None:
         CLIENT.set(f"token {caller.name}")
@@ -89,14 +89,14 @@ async def admit(service: Service, wanted: Needs, headers: Mapping[str, str], add
     if not wanted.met_by(caller):
         raise UsageError(
             "scope_too_small",
-            f"this needs a token of scope {wanted.scope}; {caller.name} has {caller.scope}",
-            remedy=f"`qmrunner token add NAME --scope {wanted.scope}` makes one",
+            f"this route needs a token of scope {wanted.scope}; {caller.name} has {caller.scope}",
+            remedy=f"`qmrunner token add NAME --scope {wanted.scope}` creates one",
         )
     return caller
 
 
 async def still_valid(service: Service, caller: Caller) -> bool:
-    """Whether what opened a stream would open it now."""
+    """Whether the token that opened a stream is still valid."""
     if caller.secret is None:
         return await service.ask(lambda: _count(service)) == 0
     secret = caller.secret
@@ -104,7 +104,7 @@ async def still_valid(service: Service, caller: Caller) -> bool:
 
 
 def _network(address: str) -> str:
-    """An address of IPv4, the first half of one of IPv6: whoever has one has all of the second half."""
+    """The IPv4 address, or the first half of the IPv6 address: one client owns the whole second half."""
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
@@ -129,26 +129,26 @@ async def _caller(service: Service, headers: Mapping[str, str], secret: str | No
     if secret is None:
         raise UsageError(
             "token_needed",
-            "this needs a token",
-            remedy="send `Authorization: Bearer SECRET`; `qmrunner token add NAME --scope read|write|admin` makes one",
+            "this route needs a token",
+            remedy="send `Authorization: Bearer SECRET`; new token: `qmrunner token add NAME --scope read|write|admin`",
         )
     raise UsageError(
-        "token_refused", "this token is unknown or was revoked", remedy="`qmrunner token list` shows which there are"
+        "token_refused", "this token is unknown or was revoked", remedy="`qmrunner token list` lists the tokens"
     )
 
 
 def _refuse_browsers(headers: Mapping[str, str]) -> None:
-    """Without tokens, a page of any site that somebody here looks at could send requests to loopback, or read answers
-    under a name of its own that it makes point here. Neither has our Host and Origin."""
+    """Refuse requests of other sites' pages while there are no tokens. A page in a local browser could send requests to
+    loopback, or read responses by DNS rebinding; neither has the Host and Origin of this server."""
     host = urlsplit(f"//{headers.get('host', '')}").hostname
     origin = headers.get("origin")
     if host in _LOOPBACK and (origin is None or urlsplit(origin).netloc == headers["host"]):
         return
     raise UsageError(
         "cross_origin",
-        "without tokens only requests for localhost are answered, and none of other sites' pages",
+        "without tokens, only requests to localhost are accepted, and none from pages of other sites",
         evidence=f"Host {headers.get('host')!r}, Origin {origin!r}"[:200],
-        remedy="ask http://127.0.0.1 or http://localhost, or make tokens: `qmrunner token add NAME --scope write`",
+        remedy="use http://127.0.0.1 or http://localhost, or create a token: `qmrunner token add NAME --scope write`",
     )
 
 

@@ -23,16 +23,16 @@ from qmrunner.api.upload.forms import EXAMPLES, FORM
 from qmrunner.api.upload.request import sweep
 from qmrunner.api.upload.sandbox import Children
 
-_ABOUT = """Quantum chemistry jobs: hand in, watch, fetch. The same checks as on the command line.
+_ABOUT = """Submit, watch and fetch quantum chemistry jobs, with the same checks as on the command line.
 
-Errors are `{"error": {"code", "message", "evidence", "remedy"}}`; codes stay. With tokens, every route but
-`/healthz` and `/readyz` needs `Authorization: Bearer SECRET`: `read` looks, `write` also hands in and moves jobs,
-`admin` also stops workers and makes tokens."""
+Errors are `{"error": {"code", "message", "evidence", "remedy"}}`; error codes are stable. Once a token
+exists, every route except `/healthz` and `/readyz` needs `Authorization: Bearer SECRET`: scope `read` views, `write`
+also submits and controls jobs, `admin` also stops workers and manages tokens."""
 _KEY = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The same key with the same request gives the same job.",
+    "description": "Repeating a request with the same key returns the same job.",
     "schema": {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[!-~]+$"},
 }
 
@@ -85,7 +85,7 @@ def _described(api: FastAPI) -> dict[str, Any]:
 
 
 def _describe_submission(schema: dict[str, Any]) -> None:
-    """One route takes two kinds of body, which the framework cannot say by itself."""
+    """Describe the two body types of POST /v1/jobs, which the framework cannot describe itself."""
     form = FORM.json_schema(ref_template="#/components/schemas/{model}")
     schema["components"]["schemas"] |= form.pop("$defs")
     schema["components"]["schemas"]["JobForm"] = form

@@ -28,7 +28,7 @@ def page(described: Mapping[str, Any]) -> str:
         "<!doctype html><html lang=en><meta charset=utf-8>",
         f"<title>{_text(info['title'])}</title><style>{_STYLE}</style>",
         f"<h1>{_text(info['title'])} {_text(info['version'])}</h1>{_prose(info.get('description', ''))}",
-        "<p>For machines: <a href=openapi.json>openapi.json</a></p><h2>Routes</h2>",
+        "<p>For programs: <a href=openapi.json>openapi.json</a></p><h2>Routes</h2>",
     ]
     for path, methods in described["paths"].items():
         for method, route in methods.items():
@@ -54,7 +54,7 @@ def _route(method: str, path: str, route: Mapping[str, Any]) -> Iterator[str]:
         (_text(status), _answer(answer), answer.get("description", ""))
         for status, answer in sorted(route["responses"].items())
     ]
-    yield _table(("status", "answer", ""), answers) + "</details>"
+    yield _table(("status", "response", ""), answers) + "</details>"
 
 
 def _answer(answer: Mapping[str, Any]) -> str:
@@ -68,7 +68,7 @@ def _shape(name: str, shape: Mapping[str, Any]) -> Iterator[str]:
     if "properties" in shape:
         needed = shape.get("required", [])
         rows = [
-            (_text(field) + (" (needed)" if field in needed else ""), _kind(one), _about(one))
+            (_text(field) + (" (required)" if field in needed else ""), _kind(one), _about(one))
             for field, one in shape["properties"].items()
         ]
         yield _table(("field", "type", ""), rows)
@@ -80,7 +80,7 @@ def _shape(name: str, shape: Mapping[str, Any]) -> Iterator[str]:
 def _about(schema: Mapping[str, Any]) -> str:
     told = [str(schema.get("description", ""))]
     told += [f"Default: {json.dumps(schema['default'])}."] if "default" in schema else []
-    told += [f"Such as {json.dumps(schema['examples'][0])[:80]}."] if schema.get("examples") else []
+    told += [f"Example: {json.dumps(schema['examples'][0])[:80]}."] if schema.get("examples") else []
     return " ".join(one for one in told if one)
 
 

@@ -1,4 +1,4 @@
-"""Answers: plain JSON, and errors as code, evidence and remedy with the status that fits them."""
+"""JSON responses, and errors as code, evidence and remedy with their HTTP status."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _STATUS = {
 
 
 class Problem(BaseModel):
-    """What went wrong, for machines (`code`) and for people."""
+    """An error: `code` for programs, the other fields for users."""
 
     code: str = Field(examples=["unknown_solvent"])
     message: str = Field(examples=["unknown solvent 'chlorofrom'"])
@@ -53,40 +53,40 @@ class Problem(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The body of every answer from 400 on."""
+    """The body of every response with status 400 or above."""
 
     error: Problem
 
 
 _ABOUT = {
-    400: "The request cannot be understood: a name, path, cursor or header that is never right.",
-    401: "A token is needed, or this one is unknown or revoked.",
-    403: "The token's scope does not reach that far, or another site's page sent the request.",
+    400: "The request is malformed: an invalid name, path, cursor or header.",
+    401: "The token is missing, unknown or revoked.",
+    403: "The scope of the token is too small, or a page of another site sent the request.",
     404: "There is no such job, step, file, worker or token.",
-    408: "The body did not come in time.",
-    409: "It does not fit the state of things: job state, a key that came with another request, no result yet.",
-    413: "The request is larger than QMRUNNER_API_MAX_BODY_MIB, or than this route needs.",
+    408: "The body did not arrive in time.",
+    409: "Conflict with the current state: wrong job state, key used by another request, no result yet.",
+    413: "The body is larger than QMRUNNER_API_MAX_BODY_MIB or than this route accepts.",
     415: "The body is neither JSON nor multipart.",
-    422: "The request is understood, and wrong: unknown field or option, a molecule that cannot be computed.",
-    429: "Too many requests, or this client has its share; `Retry-After` says when to ask again.",
-    503: "The store does not answer now, or others have all places; `Retry-After` says when to ask again.",
+    422: "The request is invalid: unknown field or option, or a molecule that cannot be computed.",
+    429: "Too many requests, or too many at once from this client; retry after `Retry-After` seconds.",
+    503: "The store does not answer, or the server is busy; retry after `Retry-After` seconds.",
 }
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The documented errors of a route, beside those that every one has."""
+    """The documented errors of a route, in addition to those of every route."""
     return {status: {"model": ErrorBody, "description": _ABOUT[status]} for status in sorted(statuses)}
 
 
 class Json(JSONResponse):
-    """States are written as text, and a number that JSON does not have is a fault of ours."""
+    """JSON with states as text. A number that JSON cannot express raises ValueError: it is a bug."""
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, allow_nan=False, separators=(",", ":"), default=str).encode()
 
 
 def refusal(problem: QmrunnerError) -> Json:
-    """The answer for an error of ours."""
+    """The response for a QmrunnerError."""
     status = status_of(problem)
     headers = {}
     if status == 401:
@@ -110,7 +110,7 @@ def status_of(problem: QmrunnerError) -> int:
 
 
 class TooMany(QmrunnerError):
-    """More than one client or this server may have; ask again after so many seconds."""
+    """More than the limit of one client or of this server; retry after `seconds`."""
 
     def __init__(self, code: str, message: str, remedy: str, seconds: int) -> None:
         super().__init__(code, message, remedy=remedy)
@@ -118,21 +118,21 @@ class TooMany(QmrunnerError):
 
 
 class MethodNotAllowed(QmrunnerError):
-    """This path answers other methods."""
+    """This path has other methods."""
 
     def __init__(self, allowed: Iterable[str]) -> None:
         self.allowed = frozenset(allowed)
         words = ", ".join(sorted(self.allowed))
-        super().__init__("method_not_allowed", "this path does not answer this method", remedy=f"it answers {words}")
+        super().__init__("method_not_allowed", "this path does not support this method", remedy=f"use {words}")
 
 
 def rate_limited(seconds: int) -> TooMany:
-    remedy = f"ask again after {seconds} s; streams need no polling; QMRUNNER_API_RATE_PER_MINUTE is the limit"
+    remedy = f"retry after {seconds} s; use streams instead of polling; the limit is QMRUNNER_API_RATE_PER_MINUTE"
     return TooMany("rate_limited", "too many requests from this client", remedy, seconds)
 
 
 def register(api: FastAPI) -> None:
-    """Let every error leave as an `ErrorBody`; `middleware` does it for what is left."""
+    """Send every error as an `ErrorBody`; `middleware` handles the remaining ones."""
     api.add_exception_handler(QmrunnerError, _ours)
     api.add_exception_handler(RequestValidationError, _invalid)
     api.add_exception_handler(HTTPException, _plain)
@@ -144,12 +144,12 @@ def _ours(_request: Request, problem: Exception) -> Json:
 
 
 def invalid(details: list[Any]) -> UsageError:
-    """From what pydantic found: where, and what is wrong there."""
-    told = [f"{'.'.join(str(part) for part in one['loc']) or 'body'}: {one['msg']}" for one in details[:5]]
+    """The error for the problems pydantic found, with their places."""
+    problems = [f"{'.'.join(str(part) for part in detail['loc']) or 'body'}: {detail['msg']}" for detail in details[:5]]
     return UsageError(
         "invalid_request",
-        "the request does not have the shape that this route needs",
-        evidence="; ".join(told).encode(errors="replace").decode(),
+        "the request does not match the schema of this route",
+        evidence="; ".join(problems).encode(errors="replace").decode(),
         remedy="/docs and /openapi.json describe every field, with examples",
     )
 
@@ -160,16 +160,18 @@ def _invalid(_request: Request, problem: Exception) -> Json:
 
 
 def _plain(_request: Request, problem: Exception) -> Json:
-    """What the framework itself refuses; unknown routes and methods do not come so far."""
+    """The response for requests the framework refuses; unknown routes and methods are refused earlier."""
     assert isinstance(problem, HTTPException)
-    told = QmrunnerError("bad_request", str(problem.detail), remedy="/docs and /openapi.json describe every request")
-    return Json({"error": told.as_dict()}, problem.status_code, dict(problem.headers or {}))
+    error = QmrunnerError("bad_request", str(problem.detail), remedy="/docs and /openapi.json describe every request")
+    return Json({"error": error.as_dict()}, problem.status_code, dict(problem.headers or {}))
 
 
 def unexpected(problem: Exception) -> Json:
-    """The answer for a fault of ours, which goes to the log."""
+    """The response for a bug, which is logged."""
     get_logger().error("internal_error", error=repr(problem), exc_info=problem)
-    told = QmrunnerError(
-        "internal_error", "qmrunner could not answer this", remedy="report this with the event `internal_error`"
+    error = QmrunnerError(
+        "internal_error",
+        "internal error of qmrunner",
+        remedy="report it together with the event `internal_error` of the log",
     )
-    return Json({"error": told.as_dict()}, 500)
+    return Json({"error": error.as_dict()}, 500)

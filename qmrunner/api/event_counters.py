@@ -57,15 +57,15 @@ class Tally:
         yield _counter("attempts", "Ended attempts by outcome.", self._attempts)
         yield _counter("jobs_ended", "Ended jobs by outcome.", self._jobs)
         for event, name, about in (
-            ("job_accepted", "jobs_accepted", "Jobs handed in."),
-            ("attempt_fenced", "fenced_writes", "Outcomes thrown away because another attempt owned the step by then."),
+            ("job_accepted", "jobs_accepted", "Jobs submitted."),
+            ("attempt_fenced", "fenced_writes", "Outcomes discarded because another attempt owned the step by then."),
             ("worker_dead", "workers_lost", "Workers declared dead."),
             ("consumer_died", "consumers_died", "Consumers that died and were replaced."),
             ("step_remedied", "remedies", "Automatic changes to failed steps."),
         ):
             yield CounterMetricFamily(f"qmrunner_{name}", about, value=self._plain[event])
         yield CounterMetricFamily(
-            "qmrunner_orphan_processes", "Processes that outlived their engine and were ended.", value=self._survivors
+            "qmrunner_orphan_processes", "Processes that outlived their engine and were killed.", value=self._survivors
         )
         yield self._recovery()
 
@@ -74,7 +74,7 @@ class Tally:
         for edge in (*BUCKETS_S, float("inf")):
             count += self._recovered[edge]
             buckets.append(("+Inf" if edge == float("inf") else str(edge), count))
-        about = "From the record that an attempt was lost or stopped to the next claim of its step."
+        about = "Seconds from the record of a lost or stopped attempt to the next claim of its step."
         return HistogramMetricFamily("qmrunner_recovery_seconds", about, buckets=buckets, sum_value=self._recovery_s)
 
 

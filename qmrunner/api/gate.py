@@ -40,7 +40,7 @@ def ways(routes: Iterable[BaseRoute]) -> list[Way]:
 
 def _way(route: BaseRoute) -> Way:
     if not isinstance(route, APIRoute):
-        raise TypeError(f"{route!r} is no route that can say whom it is for")
+        raise TypeError(f"{route!r} is not a route with declared access")
     found = list(_needs(route.dependant))
     if len(found) != 1:
         raise TypeError(f"{route.path} needs exactly one of `needs` and `open_to_all`, not {len(found)}")
@@ -99,7 +99,9 @@ class Gate:
         """The first way that answers this path and method; its label goes into the state for the metrics."""
         found = [way for way in self._table if way.pattern.match(scope["path"])]
         if not found:
-            raise NotFoundError("route_unknown", "there is no such route", remedy="/docs and /openapi.json list all")
+            raise NotFoundError(
+                "route_unknown", "there is no such route", remedy="/docs and /openapi.json list all routes"
+            )
         scope["state"]["label"] = ("any", found[0].path)
         for way in found:
             if scope["method"] in way.methods:

@@ -30,7 +30,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Bytes at a position, where to go on, and whether that is all there will ever be."""
+    """Bytes at a position, the next position, and whether the log is complete."""
 
     at: Position
     data: bytes
@@ -50,7 +50,7 @@ def read(app: App, job_id: str, step_name: str, attempt: int | None, offset: int
         attempt = numbers[-1] if numbers else 0
     elif attempt not in numbers:
         raise NotFoundError(
-            "attempt_unknown", f"step {step_name} has had no attempt {attempt}", remedy=f"there were {len(numbers)}"
+            "attempt_unknown", f"step {step_name} has no attempt {attempt}", remedy=f"it has {len(numbers)} attempts"
         )
     one = next((one for one in tries if one.number == attempt), None)
     return attempt, b"" if one is None else _bytes(app, step, one, offset, limit)

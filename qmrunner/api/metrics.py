@@ -50,8 +50,8 @@ class Metrics:
         yield _gauge("jobs", "Unfinished jobs by state.", found.jobs, "state")
         yield _gauge("steps", "Unfinished steps by state.", found.steps, "state")
         yield _gauge("running", "Running attempts by engine.", found.running, "engine")
-        yield _gauge("orphaned_attempts", "Attempts of dead workers that nobody has released yet.", found.orphaned)
-        yield _gauge("events_unread", "Events that the totals do not count yet.", max(0, unread))
+        yield _gauge("orphaned_attempts", "Attempts of dead workers that have not been released yet.", found.orphaned)
+        yield _gauge("events_unread", "Events that are not counted in the totals yet.", max(0, unread))
         yield from self._tally.families()
         yield from _of_workers(service, rows, held, found.working, now)
 
@@ -61,18 +61,27 @@ def _of_workers(
 ) -> Iterator[Metric]:
     ages = {row["id"]: max(0.0, now - row["beat_at"]) for row in rows}
     yield _gauge("workers", "Workers that have not ended, by state.", Counter(row["state"] for row in rows), "state")
-    yield _labelled("worker_heartbeat_age_seconds", "Since a worker's last beat.", rows, lambda row: ages[row["id"]])
+    yield _labelled(
+        "worker_heartbeat_age_seconds",
+        "Seconds since the last heartbeat of a worker.",
+        rows,
+        lambda row: ages[row["id"]],
+    )
     leases = [age for worker, age in ages.items() if worker in working]
     if leases:
-        yield _gauge("lease_age_seconds", "The oldest beat among workers that have attempts in hand.", max(leases))
-    yield _gauge("lease_seconds", "Age from which such a worker is judged lost.", service.app.settings.lease_seconds)
+        yield _gauge("lease_age_seconds", "Age of the oldest heartbeat of workers with running attempts.", max(leases))
+    yield _gauge(
+        "lease_seconds",
+        "Age of a heartbeat from which such a worker is declared lost.",
+        service.app.settings.lease_seconds,
+    )
     for name, scale in (("cores", 1), ("memory_mib", _MIB), ("scratch_mib", _MIB), ("shm_mib", _MIB)):
         word = name.replace("_mib", "_bytes")
         known = [row for row in rows if row[name] is not None]
-        yield _labelled(f"worker_{word}", "What a worker may hand out.", known, lambda row, n=name, s=scale: row[n] * s)
+        yield _labelled(f"worker_{word}", "Capacity of a worker.", known, lambda row, n=name, s=scale: row[n] * s)
         yield _labelled(
             f"worker_reserved_{word}",
-            "What a worker's attempts have reserved.",
+            "Reserved by the attempts of a worker.",
             known,
             lambda row, n=name, s=scale: getattr(held[row["id"]], n) * s if row["id"] in held else 0,
         )
@@ -80,13 +89,15 @@ def _of_workers(
 
 def _of_server(service: Service) -> Iterator[Metric]:
     requests = CounterMetricFamily(
-        "qmrunner_api_requests", "Answered requests of this server.", labels=["method", "route", "status"]
+        "qmrunner_api_requests", "Requests answered by this server.", labels=["method", "route", "status"]
     )
     for labels, count in sorted(service.requests.items()):
         requests.add_metric(list(labels), count)
     yield requests
     yield _gauge("api_streams", "Open streams of this server.", service.streams.taken)
-    over = CounterMetricFamily("qmrunner_api_over_share", "Requests for which no place was left.", labels=["places"])
+    over = CounterMetricFamily(
+        "qmrunner_api_over_share", "Requests refused because no slot was free.", labels=["places"]
+    )
     for shares in (service.streams, service.downloads, service.uploads, service.questions):
         over.add_metric([shares.name], shares.refused)
     yield over

@@ -20,7 +20,7 @@ class Rate:
         self.refused = 0
 
     def take(self, client: str) -> int | None:
-        """None: go on. Else the whole seconds after which this client may ask again."""
+        """None: the request is allowed. Otherwise the whole seconds after which this client may retry."""
         now = self._clock()
         left, then = self._left.get(client, (self._most, now))
         left = min(self._most, left + (now - then) * self._per_s)

@@ -1,4 +1,4 @@
-"""The shapes of answers, for the documentation: what docs/operating.md says of JSON. More fields may come."""
+"""Response schemas for the API documentation; docs/operating.md describes the JSON. Fields may be added."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Accepted(BaseModel):
 
 
 class JobRow(_Open):
-    """A job as lists show it. `progress` has `text` and `fraction`."""
+    """A job as in lists. `progress` has `text` and `fraction`."""
 
     id: str = Field(examples=["ftqsrbrr"])
     kind: Kind
@@ -43,14 +43,14 @@ class JobRow(_Open):
 
 
 class JobPage(BaseModel):
-    """Jobs, the newest first. `next` is the `cursor` of the page that follows, null on the last one."""
+    """Jobs, newest first. `next` is the `cursor` of the next page, null on the last page."""
 
     jobs: list[JobRow]
     next: str | None = Field(examples=["1841"])
 
 
 class StepRow(_Open):
-    """A step of a job; docs/operating.md has every field."""
+    """A step of a job; docs/operating.md lists every field."""
 
     id: str = Field(examples=["optimise-c1"])
     stage: str
@@ -70,13 +70,13 @@ class JobDetail(JobRow):
 
 
 class JobAnswer(BaseModel):
-    """As `qmrunner status JOB --json`."""
+    """The same JSON as `qmrunner status JOB --json`."""
 
     job: JobDetail
 
 
 class Moved(BaseModel):
-    """Where a job stands after cancel, retry, hold or release."""
+    """State of a job after cancel, retry, hold or release."""
 
     id: str
     state: JobState
@@ -84,7 +84,7 @@ class Moved(BaseModel):
 
 
 class WhyAnswer(_Open):
-    """As `qmrunner why JOB --json`."""
+    """The same JSON as `qmrunner why JOB --json`."""
 
     id: str
     state: JobState
@@ -98,7 +98,7 @@ class WhyAnswer(_Open):
 
 
 class ResultAnswer(_Open):
-    """As `qmrunner result JOB --json`, without `folder`."""
+    """The same JSON as `qmrunner result JOB --json`, without `folder`."""
 
     id: str
     kind: Kind
@@ -117,13 +117,13 @@ class FileRow(BaseModel):
 
 
 class FileList(BaseModel):
-    """All published files of a job, by name."""
+    """All published files of a job, sorted by name."""
 
     files: list[FileRow]
 
 
 class EventRow(BaseModel):
-    """Who moved what, when, and why."""
+    """A state change: time, event, step, attempt, worker and details."""
 
     id: int
     at: str = Field(examples=_TIMES)
@@ -135,14 +135,14 @@ class EventRow(BaseModel):
 
 
 class EventList(BaseModel):
-    """Events of a job, oldest first; `last` is the `after` of the next question."""
+    """Events of a job, oldest first; pass `last` as `after` in the next request."""
 
     events: list[EventRow]
     last: int
 
 
 class WorkerRow(_Open):
-    """A worker as `qmrunner status --json` shows it."""
+    """A worker as in `qmrunner status --json`."""
 
     id: int
     name: str
@@ -170,13 +170,13 @@ class TokenRow(BaseModel):
 
 
 class TokenList(BaseModel):
-    """All tokens by name."""
+    """All tokens, sorted by name."""
 
     tokens: list[TokenRow]
 
 
 class TokenForm(BaseModel):
-    """A token to make."""
+    """A token to create."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str = Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=["alice"])
@@ -184,7 +184,7 @@ class TokenForm(BaseModel):
 
 
 class NewToken(BaseModel):
-    """A token with its secret, which is not shown again."""
+    """A token with its secret, which is shown only once."""
 
     name: str
     scope: Scope

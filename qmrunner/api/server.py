@@ -72,7 +72,7 @@ def _listen(host: str, port: int) -> socket.socket:
             "cannot_listen",
             f"cannot listen on {host} port {port}",
             evidence=str(problem),
-            remedy="choose another --host or --port; `ss -ltnp` shows who has it",
+            remedy="choose another --host or --port; `ss -ltnp` shows the process that uses it",
         ) from None
 
 
@@ -89,6 +89,6 @@ def _require_token(host: str, count: int) -> None:
     if count == 0:
         raise UsageError(
             "token_needed",
-            f"{host} can be reached from elsewhere, and there is no token yet",
-            remedy="make one first: `qmrunner token add NAME --scope write`; or listen on 127.0.0.1",
+            f"{host} is reachable from other machines, and no token exists yet",
+            remedy="create a token first: `qmrunner token add NAME --scope write`; or listen on 127.0.0.1",
         )

@@ -19,7 +19,7 @@ from qmrunner.app import App
 from qmrunner.store.session import StoreUnavailable
 
 T = TypeVar("T")
-# As many as App.store has connections at least, so that nobody waits for one.
+# At most as many as App.store has connections, so that no request waits for one.
 _AT_ONCE = 12
 _ANSWER_S = 10.0
 
@@ -43,7 +43,7 @@ class Service:
         """The result of `work`, which reads or writes store or files in a thread.
 
         Raises StoreUnavailable when that takes too long, as with a server that has gone: the thread is left to its own
-        time-outs, and while too many of them hang nobody else waits for one. Raises as `Shares.place` does.
+        time-outs, and while too many of them hang, no other request waits for one. Raises as `Shares.place` does.
         """
         try:
             with anyio.fail_after(_ANSWER_S):
@@ -53,7 +53,7 @@ class Service:
             raise StoreUnavailable(
                 "store_unavailable",
                 "the store does not answer",
-                evidence=f"nothing within {_ANSWER_S:g} s",
+                evidence=f"no reply within {_ANSWER_S:g} s",
                 remedy="try again later; check that the database server runs and that its disk is not full",
             ) from None
 

@@ -106,8 +106,8 @@ class Shares:
             word = self.name.replace("_", " ")
             return TooMany(
                 f"too_many_{self.name}",
-                f"this client has its share of {word}: {self._held[client]} of {self.total}",
-                f"let some of your {word} end first, or ask again later",
+                f"this client already uses its share of {word}: {self._held[client]} of {self.total}",
+                f"wait until some of your {word} end, or retry later",
                 5,
             )
-        return NotReadyError("busy", "others have all places of this server", remedy="ask again later")
+        return NotReadyError("busy", "the server is busy with other requests", remedy="retry later")

@@ -109,9 +109,7 @@ class Wire(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            answer = refusal(
-                UsageError("bad_request", "this is no request of HTTP/1.1", remedy="send it with a client for HTTP")
-            )
+            answer = refusal(UsageError("bad_request", "this is not an HTTP/1.1 request", remedy="use an HTTP client"))
             headers = [*answer.raw_headers, (b"connection", b"close")]
             for event in (
                 h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
@@ -122,7 +120,7 @@ class Wire(H11Protocol):
         self.transport.close()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """No upgrade is supported, and two lines in the log for each wish of a client would help nobody."""
+        """No upgrade is supported; logging two lines for each upgrade request would be useless."""
 
     def steer(self) -> None:
         """Parse what came in pieces, and receive more when all of that is parsed and the application has room."""

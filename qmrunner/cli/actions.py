@@ -1,4 +1,4 @@
-"""cancel, retry, hold, release; pause, resume, drain, sweep: the moves that people make."""
+"""cancel, retry, hold, release; pause, resume, drain, sweep: the commands of operators."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def register(cli: typer.Typer) -> None:
 
 
 def cancel(job: JobId, as_json: AsJson = False) -> None:
-    """End a job: waiting steps at once, running engines by TERM and, after a grace, KILL."""
+    """Cancel a job: waiting steps at once, running engines by SIGTERM and, after the grace period, SIGKILL."""
     _move(job, as_json, "cancel")
 
 
 def retry(
     job: JobId,
     allow_altering: Annotated[
-        bool, typer.Option("--allow-altering", help="Remedies of this job may alter the answer; each is on record.")
+        bool, typer.Option("--allow-altering", help="Allow remedies that alter the result; each one is recorded.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -34,12 +34,12 @@ def retry(
 
 
 def hold(job: JobId, as_json: AsJson = False) -> None:
-    """Start no more steps of a job; running ones go on to their end."""
+    """Start no more steps of a job; running steps finish."""
     _move(job, as_json, "hold")
 
 
 def release(job: JobId, as_json: AsJson = False) -> None:
-    """Let a held job go on."""
+    """Release a held job, so that its steps start again."""
     _move(job, as_json, "release")
 
 
@@ -65,13 +65,13 @@ def _move(job_id: str, as_json: bool, verb: str, **more: bool) -> None:
 
 
 def pause() -> None:
-    """Let no worker of this store start anything new. Running engines go on."""
+    """Pause the store: no worker starts a new step. Running engines keep running."""
     _switch(paused=True)
-    say("paused; `qmrunner resume` lifts it")
+    say("paused; `qmrunner resume` ends the pause")
 
 
 def resume() -> None:
-    """Lift a pause of the store and a drain of this home's worker."""
+    """End a pause of the store and a drain of this home's worker."""
     from qmrunner.store import workers
 
     _switch(paused=False)
@@ -83,7 +83,7 @@ def resume() -> None:
 
 
 def drain() -> None:
-    """Let this home's worker finish what it runs and claim nothing more; other workers go on."""
+    """Drain this home's worker: it finishes its running steps and claims no more; other workers are not affected."""
     from qmrunner.errors import NotReadyError
     from qmrunner.store import workers
 
@@ -92,7 +92,7 @@ def drain() -> None:
         changed = workers.set_drain(connection, app.store.now(), app.home_id(), draining=True)
     if not changed:
         raise NotReadyError("no_worker", "no active worker runs on this home", remedy="`qmrunner status` lists workers")
-    say("draining; `qmrunner status` shows what still runs, `qmrunner resume` lifts it")
+    say("draining; `qmrunner status` shows the running steps, `qmrunner resume` ends the drain")
 
 
 def _switch(*, paused: bool) -> None:
@@ -104,10 +104,12 @@ def _switch(*, paused: bool) -> None:
 
 
 def sweep(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be removed, and change nothing.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove leftovers: processes, scratch, shared memory and old files of attempts that are over."""
+    """Remove leftovers of ended attempts: processes, scratch, shared memory and old files."""
     from qmrunner import maintenance
     from qmrunner.maintenance.base import Context
 
@@ -120,4 +122,4 @@ def sweep(
     for action, problem in done:
         ended = f" -- not done: {problem}" if problem else ""
         say(visible.line(f"{action.verb} {action.target}: {action.reason}{ended}"))
-    say(f"{len(done)} thing(s) {'to do' if dry_run else 'done'}")
+    say(f"{len(done)} action(s) {'to do' if dry_run else 'done'}")

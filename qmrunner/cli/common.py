@@ -52,7 +52,7 @@ def open_app(*, busy_seconds: float = 5.0) -> App:
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print lines as a terminal may have them, and without passwords."""
+    """Print lines with control characters escaped and passwords masked."""
     print(shown(text), file=sys.stderr if err else sys.stdout, flush=True)
 
 
@@ -61,12 +61,12 @@ def shown(text: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """In printable ASCII: who reads it has every text as it is stored, but for passwords."""
+    """Print JSON in ASCII; every text is as stored, except that passwords are masked."""
     print(visible.dumps(mask_all(value), indent=2), flush=True)
 
 
 def console() -> Console:
-    """Plain text is shown as it is written, without markup or emoji names, and as `shown` makes it."""
+    """A console that prints plain text without markup or emoji names, passed through `shown`."""
     from rich.console import Console
 
     class Shown(Console):
@@ -77,7 +77,7 @@ def console() -> Console:
 
 
 def styled(*parts: str | tuple[str, str] | Text) -> Text:
-    """A text for rich, with styles only where a part names one: what is in a name is never read as markup."""
+    """A text for rich, with styles only where a part names one; a value is never parsed as markup."""
     from rich.text import Text
 
     made = Text()
@@ -123,10 +123,10 @@ def elapsed(started_at: str | None, finished_at: str | None) -> float | None:
 
 
 def progress_text(progress: dict[str, Any], known_step: int | None = None) -> str:
-    """One line: optimisation step, energy, last gradient, and what the program is busy with.
+    """One line: optimisation step, energy, last gradient and current phase.
 
     Values of earlier lines stay in `progress`, so each is shown only in the phases where it still holds. `known_step`
-    is the optimisation step that an earlier look told, for phases that do not tell it themselves.
+    is the optimisation step from an earlier poll, for phases that do not report it.
     """
     phase = progress.get("phase")
     if not phase:
@@ -142,13 +142,13 @@ def progress_text(progress: dict[str, Any], known_step: int | None = None) -> st
 
 
 def outlook_text(progress: dict[str, Any]) -> str:
-    """How long it still takes, and whether it seems to stand still; empty where nothing is known."""
+    """The forecast of the time left and a warning about a stall; empty where nothing is known."""
     left = f"  {progress['left']}" if progress.get("left") else ""
-    return left + (f"  nothing moves: {progress['stillness']}" if progress.get("stillness") else "")
+    return left + (f"  no progress: {progress['stillness']}" if progress.get("stillness") else "")
 
 
 def step_text(step: dict[str, Any]) -> str:
-    """Progress of a step of `status JOB`: of an ended one only the energy, the rest does not hold any more."""
+    """Progress of a step of `status JOB`: of an ended one only the energy, because the rest is out of date."""
     if step["state"] in ("claimed", "running"):
         return progress_text(step["progress"]) + outlook_text(step["progress"])
     if step.get("waits_for"):
@@ -158,7 +158,7 @@ def step_text(step: dict[str, Any]) -> str:
 
 
 def working_step(progress: dict[str, Any]) -> int | None:
-    """The optimisation step that is done or in the works, where this progress tells it."""
+    """The current optimisation step, where this progress reports it."""
     if progress.get("phase") == "optimisation":
         return progress.get("iteration")
     done = re.match(r"after step (\d+):", str(progress.get("text", "")))
@@ -171,11 +171,11 @@ def _busy_with(phase: str, progress: dict[str, Any], more: bool) -> list[str]:
     word = _COUNTED.get(phase)
     stale = phase in _WITH_RESIDUAL and "iteration" not in str(progress.get("text"))
     if word and not stale and progress.get("iteration") is not None:
-        said = f"{word} {progress['iteration']}"
+        text = f"{word} {progress['iteration']}"
         if phase in _WITH_RESIDUAL and progress.get("residual") is not None:
-            said += f", residual {progress['residual']:.1e}"
+            text += f", residual {progress['residual']:.1e}"
     else:
-        said = _PLAIN.get(phase, phase)
+        text = _PLAIN.get(phase, phase)
     if progress.get("fraction") is not None:
-        said += f" {progress['fraction']:.0%}"
-    return [said]
+        text += f" {progress['fraction']:.0%}"
+    return [text]

@@ -8,7 +8,7 @@ import typer
 
 from qmrunner.cli.common import AsJson, print_json, say
 
-_db = typer.Typer(help="The store's schema.", no_args_is_help=True)
+_db = typer.Typer(help="Check, upgrade and copy the store.", no_args_is_help=True)
 
 
 def register(cli: typer.Typer) -> None:
@@ -17,7 +17,7 @@ def register(cli: typer.Typer) -> None:
 
 @_db.command()
 def upgrade() -> None:
-    """Bring the schema to this program's version. Stop the daemons and make a backup first."""
+    """Upgrade the schema to this version of qmrunner. Stop all daemons and make a backup first."""
     from qmrunner import app
     from qmrunner.store import schema
 
@@ -32,25 +32,27 @@ def upgrade() -> None:
 
 @_db.command()
 def check(as_json: AsJson = False) -> None:
-    """Whether the store can be used by this program: exit status 0, or 4."""
+    """Check that this version of qmrunner can use the store: exit status 0, else 4."""
     from qmrunner import app
     from qmrunner.store import schema
 
     store = app.build().existing_store()
-    state, found = schema.status(store), schema.revision(store)
+    state, revision = schema.status(store), schema.revision(store)
     if as_json:
-        print_json({"state": state, "revision": found, "head": schema.HEAD, "store": store.url})
+        print_json({"state": state, "revision": revision, "head": schema.HEAD, "store": store.url})
     else:
-        say(f"store {store.url}: {state} (revision {found or 'none'}, this program needs {schema.HEAD})")
+        say(f"store {store.url}: {state} (revision {revision or 'none'}, this version of qmrunner needs {schema.HEAD})")
     raise typer.Exit(0 if state == "current" else 4)
 
 
 @_db.command()
 def copy(
-    to: Annotated[str, typer.Option("--to", metavar="URL", help="An empty database: postgresql://user@host/name")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="URL", help="URL of an empty database: postgresql://user@host/name")
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Copy this store, its daemons stopped, into an empty PostgreSQL database; the old one stays as it is."""
+    """Copy this store into an empty PostgreSQL database. Stop all daemons first; the old store is not changed."""
     from dataclasses import asdict
 
     from qmrunner import app, masking
@@ -62,8 +64,8 @@ def copy(
     target = Store(to)
     copied = copy_store.copy(opened.existing_store(), target, lease_s=opened.settings.lease_seconds)
     if as_json:
-        print_json({"store": target.url, "tables": [asdict(one) for one in copied]})
+        print_json({"store": target.url, "tables": [asdict(table) for table in copied]})
         return
-    for one in copied:
-        say(f"{one.table:14} {one.rows:9} rows  {one.sha256[:16]}")
-    say(f"all of it is in {target.url}; set QMRUNNER_STORE_URL to it wherever this store was used")
+    for table in copied:
+        say(f"{table.table:14} {table.rows:9} rows  {table.sha256[:16]}")
+    say(f"the copy in {target.url} is complete; set QMRUNNER_STORE_URL to it on every machine that used this store")

@@ -1,4 +1,4 @@
-"""doctor: is this machine fit to be a worker?"""
+"""doctor: check that this machine can be a worker."""
 
 from __future__ import annotations
 
@@ -32,21 +32,23 @@ def register(cli: typer.Typer) -> None:
 def doctor(
     as_json: AsJson = False,
     smoke: Annotated[bool, typer.Option("--smoke", help="Also run small real calculations.")] = False,
-    env: Annotated[str | None, typer.Option("--env", metavar="ENGINE", help="Print what an engine inherits.")] = None,
+    env: Annotated[
+        str | None, typer.Option("--env", metavar="ENGINE", help="Print the environment variables of an engine.")
+    ] = None,
 ) -> None:
-    """Check this machine for everything that makes runs fail: exit status 0 when nothing failed, else 4."""
+    """Check this machine for everything that makes runs fail: exit status 0 if no check failed, else 4."""
     from qmrunner import settings
 
     found: Settings | None
     problem: QmrunnerError | None
     if smoke and env is not None:
-        raise UsageError("options_conflict", "--smoke and --env are two questions", remedy="ask one after the other")
+        raise UsageError("options_conflict", "--smoke and --env cannot be combined", remedy="run two commands")
     try:
         found, problem = settings.load(), None
     except QmrunnerError as error:
         found, problem = None, error
     except OSError as error:
-        text = "the settings cannot be read: the current folder is gone"
+        text = "the settings cannot be read: the current folder does not exist any more"
         found = None
         problem = NotReadyError("folder_gone", text, evidence=str(error), remedy="change to another folder")
     if env is not None:
@@ -64,7 +66,8 @@ def doctor(
     if as_json:
         print_json({"checks": [finding.as_dict() for finding in findings], "summary": counts})
     else:
-        say(f"\n{counts['ok']} ok, {counts['warn']} to look at, {counts['fail']} failed")
+        plural = "" if counts["warn"] == 1 else "s"
+        say(f"\n{counts['ok']} ok, {counts['warn']} warning{plural}, {counts['fail']} failed")
     raise typer.Exit(ExitCode.NOT_READY if counts["fail"] else ExitCode.OK)
 
 
@@ -79,7 +82,7 @@ def _findings(found: Settings | None, problem: QmrunnerError | None, smoke: bool
 
 
 def _show(finding: Finding) -> None:
-    """One line on a pipe; on a terminal wrapped behind its columns, and in colour unless NO_COLOR is set."""
+    """Print one line on a pipe; on a terminal wrapped under its column, and in colour unless NO_COLOR is set."""
     terminal = sys.stdout.isatty()
     word = f"{finding.result:<6}"
     if terminal and not os.environ.get("NO_COLOR"):
@@ -107,11 +110,11 @@ def _print_environment(name: str, found: Settings, as_json: bool) -> None:
     if name not in ENGINES:
         near = nearest(name, NAMES)
         known = f"did you mean {near}?" if near else f"engines are {', '.join(NAMES)}"
-        raise UsageError("unknown_engine", f"there is no engine {name!r}", evidence=name, remedy=known)
+        raise UsageError("unknown_engine", f"unknown engine {name!r}", evidence=name, remedy=known)
     composed = environment_of(ENGINES[name], installed(name, found), found, capacity(found), os.environ)
-    told = report(name, composed)
+    printed = report(name, composed)
     if as_json:
-        print_json(told)
+        print_json(printed)
         return
     width = max(len(change.name) for change in composed.changes)
     for change in composed.changes:
@@ -121,4 +124,4 @@ def _print_environment(name: str, found: Settings, as_json: bool) -> None:
             was = "" if change.was is None else f"  (was {change.was}; {change.why})"
             text = f"set    {change.name:<{width}}  {change.now}{was}"
         say(visible.line(text))
-    say(f"\npassed on as it is: {', '.join(told['passed_on'])}")
+    say(f"\npassed on unchanged: {', '.join(printed['passed_on'])}")

@@ -1,4 +1,4 @@
-"""Following one job to its end, with a live display on a terminal and plain lines elsewhere."""
+"""Follow one job to its end, with a live display on a terminal and plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from qmrunner.store.session import StoreUnavailable
 if TYPE_CHECKING:
     from rich.console import Console, Group
 
-_LOOK_EVERY_S = 0.3
-_ASK_FOR_DAEMON_EVERY_S = 2.0
-# Lines on a pipe: often enough to see movement, seldom enough for a job of days.
+_POLL_EVERY_S = 0.3
+_CHECK_DAEMON_EVERY_S = 2.0
+# Least and most seconds between two progress lines on a pipe: from quick jobs to jobs of days.
 _LINE_EVERY_S = (2.0, 60.0)
 _LINES_PER_JOB = 60
 _END = {JobState.SUCCEEDED: ExitCode.OK, JobState.HELD: ExitCode.NOT_READY}
@@ -48,13 +48,13 @@ def follow(app: App, job_id: str, as_json: bool) -> int:
         job = _on_terminal(app, job_id, out)
     else:
         say(f"job {job_id}")
-        told = Story(moving_lines=True)
+        log = ProgressLog(moving_lines=True)
 
-        def tell(job: dict[str, Any]) -> None:
-            for line in told.lines(job):
+        def print_lines(job: dict[str, Any]) -> None:
+            for line in log.lines(job):
                 say(line)
 
-        job = _wait(app, job_id, tell)
+        job = _wait(app, job_id, print_lines)
     status = int(_END.get(JobState(job["state"]), ExitCode.FAILED))
     _show_end(app, job_id, out, as_json, status == ExitCode.OK)
     return status
@@ -63,13 +63,13 @@ def follow(app: App, job_id: str, as_json: bool) -> int:
 def _show_end(app: App, job_id: str, out: Console, as_json: bool, succeeded: bool) -> None:
     from qmrunner.cli.render import show_result, show_why
 
-    found = reports_status.result_view(app, job_id) if succeeded else why.view(app, job_id)
+    report = reports_status.result_view(app, job_id) if succeeded else why.view(app, job_id)
     if as_json:
-        print_json(found)
+        print_json(report)
         return
     out.print()
     show = show_result if succeeded else show_why
-    show(out, found)
+    show(out, report)
 
 
 def _wait(app: App, job_id: str, show: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -78,38 +78,38 @@ def _wait(app: App, job_id: str, show: Callable[[dict[str, Any]], None]) -> dict
         try:
             job: dict[str, Any] = visible.fields(reports_status.job_view(app, job_id)["job"])
         except StoreUnavailable:
-            time.sleep(_LOOK_EVERY_S)  # the daemon waits for the store too
+            time.sleep(_POLL_EVERY_S)  # the daemon waits for the store too
             continue
         show(job)
         if job["state"] in JOB_FINAL or job["state"] == JobState.HELD:
             return job
-        daemon.look()
-        time.sleep(_LOOK_EVERY_S)
+        daemon.check()
+        time.sleep(_POLL_EVERY_S)
 
 
 class _DaemonWatch:
-    """Says on stderr, once per absence, that nobody works on this home: else a wait would be silent for ever."""
+    """Prints to stderr, once per absence, that no daemon runs on this home; a wait could be silent forever."""
 
     def __init__(self, app: App) -> None:
         self._app = app
         self._next = 0.0
         self._absent = False
 
-    def look(self) -> None:
+    def check(self) -> None:
         if not self._app.store.is_sqlite or time.monotonic() < self._next:
             return  # with a server, daemons of other machines may do the work
-        self._next = time.monotonic() + _ASK_FOR_DAEMON_EVERY_S
+        self._next = time.monotonic() + _CHECK_DAEMON_EVERY_S
         absent = holder_of(self._app.settings.run_root) is None
         if absent and not self._absent:
             home = self._app.settings.home
-            say(f"no daemon runs on {home}: the job is kept and waits; start `qmrunner run`", err=True)
+            say(f"no daemon runs on {home}: the job is stored and waits; start `qmrunner run`", err=True)
         self._absent = absent
 
 
-class Story:
-    """Turns looks at a job into lines: a step began, got further, ended.
+class ProgressLog:
+    """Turns successive states of a job into lines: a step started, advanced, ended.
 
-    With `moving_lines` it also tells of movement inside a step, at growing intervals.
+    With `moving_lines` it also reports progress inside a step, at growing intervals.
     """
 
     def __init__(self, *, moving_lines: bool) -> None:
@@ -120,18 +120,18 @@ class Story:
 
     def lines(self, job: dict[str, Any]) -> list[str]:
         since = elapsed(job["started_at"], job["finished_at"]) or 0.0
-        said = [(step["id"], text) for step in job["steps"] for text in self._of(step, since)]
-        return [f"[{duration(since):>12}] {name}: {text}" for name, text in said]
+        texts = [(step["id"], text) for step in job["steps"] for text in self._of(step, since)]
+        return [f"[{duration(since):>12}] {name}: {text}" for name, text in texts]
 
     def doing(self, step: dict[str, Any]) -> str:
-        """What a live step is busy with."""
-        self._learn(step)
+        """The current activity of a live step."""
+        self._new_step(step)
         text = progress_text(step["progress"], self._step.get((step["id"], step["attempt"])))
         return text or ("preparing" if step["state"] == "claimed" else "running")
 
     def _of(self, step: dict[str, Any], since: float) -> list[str]:
         name, mark = step["id"], (step["state"], step["attempt"])
-        further = self._learn(step)
+        further = self._new_step(step)
         if self._seen.get(name) != mark:
             self._seen[name] = mark
             change = _change(step)
@@ -148,8 +148,8 @@ class Story:
         self._last[name] = (since, text)
         return [text + outlook_text(step["progress"])]
 
-    def _learn(self, step: dict[str, Any]) -> bool:
-        """Remember the optimisation step of this attempt. True when it is a new one."""
+    def _new_step(self, step: dict[str, Any]) -> bool:
+        """Record the optimisation step of this attempt. True when it is a new one."""
         key, number = (step["id"], step["attempt"]), working_step(step["progress"])
         if number is None or step["state"] not in STEP_LIVE or self._step.get(key) == number:
             return False
@@ -158,7 +158,7 @@ class Story:
 
 
 def _change(step: dict[str, Any]) -> str | None:
-    """The line for a step's new state; None where there is nothing to say."""
+    """The line for a step's new state; None where no line is needed."""
     state, attempt = step["state"], step["attempt"]
     if state == "running":
         again = f" again, attempt {attempt}" if attempt > 1 else ""
@@ -167,14 +167,14 @@ def _change(step: dict[str, Any]) -> str | None:
         took = elapsed(step["started_at"], step["finished_at"]) if step["started_at"] else None
         return f"succeeded{f' in {duration(took)}' if took is not None else ''}  {step_text(step)}".rstrip()
     if state == "ready" and attempt:
-        return f"attempt {attempt} ended ({step['code'] or 'stopped'}); another one follows"
+        return f"attempt {attempt} ended ({step['code'] or 'stopped'}); it will be retried"
     if state in ("failed", "cancelled", "held"):
         return f"{state} ({step['code']})" if step["code"] else str(state)
     return None
 
 
 def _on_terminal(app: App, job_id: str, out: Console) -> dict[str, Any]:
-    """Lines of what has happened, and below them a bar and what runs now."""
+    """Print the lines of the job's progress; below them show a bar and the running steps."""
     from rich.live import Live
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
@@ -183,11 +183,11 @@ def _on_terminal(app: App, job_id: str, out: Console) -> dict[str, Any]:
         TextColumn("{task.percentage:>3.0f}%  {task.fields[since]}  {task.fields[state]}"), console=out,
     )  # fmt: skip
     task = bar.add_task(f"job {job_id}", total=1.0, since="", state="queued")
-    story = Story(moving_lines=False)
+    log = ProgressLog(moving_lines=False)
     with Live(bar, console=out, refresh_per_second=5, transient=True) as live:
 
         def show(job: dict[str, Any]) -> None:
-            for line in story.lines(job):
+            for line in log.lines(job):
                 live.console.print(styled(line))
             since = elapsed(job["started_at"], job["finished_at"])
             bar.update(
@@ -196,16 +196,16 @@ def _on_terminal(app: App, job_id: str, out: Console) -> dict[str, Any]:
                 since="" if since is None else duration(since),
                 state=coloured(job["state"]).markup,
             )
-            live.update(_live_lines(bar, story, job))
+            live.update(_live_lines(bar, log, job))
 
         return _wait(app, job_id, show)
 
 
-def _live_lines(bar: Any, story: Story, job: dict[str, Any]) -> Group:
+def _live_lines(bar: Any, log: ProgressLog, job: dict[str, Any]) -> Group:
     from rich.console import Group
 
     steps = [step for step in job["steps"] if step["state"] in STEP_LIVE]
-    lines = [f"  {step['id']}  {story.doing(step)}{outlook_text(step['progress'])}" for step in steps]
+    lines = [f"  {step['id']}  {log.doing(step)}{outlook_text(step['progress'])}" for step in steps]
     texts = [styled(line) for line in lines]
     for text in texts:
         text.no_wrap, text.overflow = True, "ellipsis"

@@ -1,4 +1,4 @@
-"""The front door: collects the commands, and turns every error into code, evidence, remedy and exit status."""
+"""The command line: registers the commands and prints every error with code, evidence, remedy and exit status."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OWN_LINE = re.compile(r"\n {2,}")
 _LONGEST = 4000  # characters of a message that are shown
 cli = typer.Typer(
     name="qmrunner",
-    help="Runs quantum chemistry: nothing lost, nothing stuck, nothing leaked, nothing wrong.",
+    help="Run quantum chemistry jobs: nothing lost, nothing stuck, nothing leaked, nothing wrong.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -52,8 +52,8 @@ def _options(
 
 
 def _hold_standard_streams() -> None:
-    """Open what of stdin, stdout and stderr was closed at the start, on nothing: else the next file that is opened
-    would get its number, and what is printed would be written into that file."""
+    """Open stdin, stdout and stderr on /dev/null where they were closed at the start. Otherwise the next opened file
+    would get their number, and printed text would be written into it."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -65,10 +65,10 @@ def _hold_standard_streams() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    # What a command loads stays until it ends: looking for garbage meanwhile cost a tenth of `status`.
+    # What a command loads stays until it ends: garbage collection cost a tenth of the time of `status`.
     gc.set_threshold(50_000)
     _hold_standard_streams()
-    for stream in (sys.stdout, sys.stderr):  # in a locale that lacks a character it is written out
+    for stream in (sys.stdout, sys.stderr):  # escape characters that the locale lacks
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         _refuse_undecodable(sys.argv[1:], os.environ)
@@ -76,26 +76,26 @@ def main() -> None:
         sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
     except QmrunnerError as problem:
-        sys.exit(_tell(problem))
+        sys.exit(_print_error(problem))
     except click.exceptions.NoArgsIsHelpError as asked:
         print(asked.ctx.get_help() if asked.ctx else "")
         sys.exit(ExitCode.USAGE)
     except click.ClickException as problem:
-        sys.exit(_tell(_usage_error(problem)))
+        sys.exit(_print_error(_usage_error(problem)))
     except BrokenPipeError:
-        # The reader of our stdout has left (`| head`); say nothing more.
+        # The reader of our stdout has ended (`| head`): print nothing more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(0)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(130)
     except Exception as problem:
-        sys.exit(_tell(_internal_error(problem)))
+        sys.exit(_print_error(_internal_error(problem)))
 
 
 def _refuse_undecodable(words: Sequence[str], variables: Mapping[str, str]) -> None:
-    """Bytes that are no UTF-8 reach us as half surrogates, which neither a store nor JSON can hold."""
+    """Raise UsageError for invalid UTF-8, which arrives as lone surrogates that no store and no JSON can hold."""
     given = [("an argument", word, _cut(word)) for word in words]
-    # Not their values: a password may be among them.
+    # Show names only: a value may be a password.
     given += [(name, value, name) for name, value in variables.items() if name.startswith(PREFIX)]
     for what, word, evidence in given:
         try:
@@ -105,29 +105,31 @@ def _refuse_undecodable(words: Sequence[str], variables: Mapping[str, str]) -> N
                 "bad_argument",
                 f"{what} is not valid UTF-8",
                 evidence=evidence,
-                remedy="write it in UTF-8; a file whose name is not can be renamed, or linked to under another name",
+                remedy="use UTF-8; rename a file whose name is not valid UTF-8, or link to it under another name",
             ) from None
 
 
 def _usage_error(problem: click.ClickException) -> UsageError:
-    """What the parser of the command line refuses, as an error of ours."""
+    """An error of the command line parser as a UsageError."""
     context = getattr(problem, "ctx", None)
     command = context.command_path if context else "qmrunner"
-    return UsageError("usage", problem.format_message(), remedy=f"`{command} --help` shows what it takes")
+    return UsageError("usage", problem.format_message(), remedy=f"`{command} --help` lists its arguments and options")
 
 
 def _internal_error(problem: Exception) -> QmrunnerError:
-    """A fault of this program, told by where it is: a traceback may hold anything."""
-    places = [f"{Path(one.filename).name}:{one.lineno}" for one in traceback.extract_tb(problem.__traceback__)[-4:]]
+    """A bug in qmrunner, reported by its place in the code: a full traceback may contain secrets."""
+    places = [
+        f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(problem.__traceback__)[-4:]
+    ]
     return QmrunnerError(
         "internal_error",
-        "this is a fault of qmrunner",
+        "this is a bug in qmrunner",
         evidence=f"{type(problem).__name__}: {_cut(str(problem))} ({' > '.join(places)})",
-        remedy="report it with the line above",
+        remedy="report it, and include the line above",
     )
 
 
-def _tell(problem: QmrunnerError) -> int:
+def _print_error(problem: QmrunnerError) -> int:
     if "--json" in sys.argv:
         print_json({"error": problem.as_dict()})
     else:
@@ -139,8 +141,8 @@ def _tell(problem: QmrunnerError) -> int:
 
 
 def _part(text: str) -> str:
-    """Lines that we set in ourselves stay lines; a line end that came with a value is written out. So none can be taken
-    for another part or another message."""
+    """The text with its own line breaks kept and line breaks inside values escaped, so that no value can imitate
+    another part or another message."""
     return "\n        ".join(visible.line(line) for line in _OWN_LINE.split(_cut(text)))
 
 

@@ -1,4 +1,4 @@
-"""Showing results and failures in a terminal."""
+"""Print results and failures to a terminal."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ if TYPE_CHECKING:
 
 _INDENT = 10
 _PIPED_WIDTH = 1000
-# A line's source tells the number of its shifts, which stands beside its formula.
+# The source of a scaling line names the number of its shifts, which is printed next to the formula.
 _COUNT = re.compile(r"(?<=over )\d+ shifts of | over \d+ shifts(?=;)")
 
 
 def show_result(out: Console, result: dict[str, Any]) -> None:
-    """A table of shifts or of what a program found, and where the files are."""
+    """Print the table of shifts or the results of a program, and the paths of the files."""
     from qmrunner.cli import notebook
 
     result = visible.fields(result)
     out.print(styled((f"{result['kind']} job {result['id']}", "bold"), _headline(result)))
-    said = result.get("result") or {}
-    search = said or result.get("provenance", {}).get("conformers") or {}
+    output = result.get("result") or {}
+    search = output or result.get("provenance", {}).get("conformers") or {}
     if result.get("shifts"):
         _shift_tables(out, result)
     if len(result.get("conformers") or []) > 1:
         _conformer_table(out, result)
     _search_lines(out, search)
-    atoms = said.get("atoms") or (result.get("provenance") or {}).get("input", {}).get("atoms") or ()
-    for table in notebook.tables(said, atoms):
+    atoms = output.get("atoms") or (result.get("provenance") or {}).get("input", {}).get("atoms") or ()
+    for table in notebook.tables(output, atoms):
         out.print(table)
-    for key, value in said.items():
+    for key, value in output.items():
         if isinstance(value, str | int | float | bool) and key not in notebook.SHOWN:
             out.print(styled(f"  {key}: {value}"))
     for one in (result.get("provenance") or {}).get("remedies") or ():
         kind = "" if one["neutral"] else "; this can alter the answer"
         _paragraph(out, "remedy:", f"{one['step']}: {one['change']} (after {one['code']}{kind})")
     for text in result.get("notes") or ():
-        if text not in (search.get("notes") or ()):  # those are told above
+        if text not in (search.get("notes") or ()):  # printed above
             _paragraph(out, "note:", text)
     out.print(styled(f"{'files:':<{_INDENT}}{result['folder']}"))
     for name in result["files"]:
@@ -95,7 +95,7 @@ def _shift_tables(out: Console, result: dict[str, Any]) -> None:
 
 
 def _scaling_lines(out: Console, scaling: dict[str, Any]) -> None:
-    """How shieldings became shifts and how good that is; what both nuclei share is said once."""
+    """The scaling of shieldings to shifts and its accuracy; text shared by both nuclei is printed once."""
     lines = {nucleus: line for nucleus, line in scaling.items() if isinstance(line, dict) and line.get("source")}
     if not lines:
         return
@@ -112,7 +112,7 @@ def _scaling_lines(out: Console, scaling: dict[str, Any]) -> None:
 
 
 def _conformer_table(out: Console, result: dict[str, Any]) -> None:
-    """Kept conformers first, lowest energy first; one that was dropped is compared where it was dropped."""
+    """Kept conformers first, lowest energy first; a dropped one is compared at the stage that dropped it."""
     from rich.table import Table
 
     rows = [{"id": number, **row} for number, row in enumerate(result["conformers"], start=1)]
@@ -139,7 +139,7 @@ def _conformer_table(out: Console, result: dict[str, Any]) -> None:
 
 
 def _width(out: Console) -> int:
-    """On a terminal what is long is folded; elsewhere programs may read it, and a row is one line."""
+    """Fold long cells on a terminal; elsewhere keep one line per row, because programs may read it."""
     return out.width if out.is_terminal else _PIPED_WIDTH
 
 
@@ -153,7 +153,7 @@ def _conformer_title(result: dict[str, Any], weighed: bool) -> str:
 
 
 def _above(row: dict[str, Any], energies: Sequence[float]) -> float | None:
-    """kcal/mol above the lowest, as the stage that judged the conformer has it."""
+    """kcal/mol above the lowest conformer, from the stage that ranked it."""
     if row.get("relative_kcal_mol") is not None:
         return float(row["relative_kcal_mol"])
     if row.get("energy_hartree") is None or row.get("state") == "dropped":
@@ -162,23 +162,23 @@ def _above(row: dict[str, Any], energies: Sequence[float]) -> float | None:
 
 
 def _search_lines(out: Console, search: dict[str, Any]) -> None:
-    """What people must know of where the conformers came from."""
+    """Notes on the source of the conformers."""
     for one in search.get("dropped") or ():
         _paragraph(out, "search:", f"{one['count']} structures dropped: {one['reason']}")
-    told = [search.get("conformers_note"), *(search.get("notes") or ())]
-    for text in filter(None, told):
+    notes = [search.get("conformers_note"), *(search.get("notes") or ())]
+    for text in filter(None, notes):
         _paragraph(out, "note:", text)
 
 
 def _paragraph(out: Console, word: str, text: str) -> None:
-    """`text` behind `word`; folded under itself on a terminal, one line else."""
+    """`word` and `text`; on a terminal folded under itself, else one line."""
     blank = " " * _INDENT
     lines = textwrap.wrap(text, max(_width(out) - 1, 40), initial_indent=f"{word:<{_INDENT}}", subsequent_indent=blank)
     out.print(styled("\n".join(lines)))
 
 
 def _uses(running: dict[str, Any]) -> str:
-    """What a running step uses of what it was granted, as far as it is known here."""
+    """Resources used and granted of a running step, as far as known on this machine."""
     parts = [f"{running['step']} #{running['attempt']}"]
     if running.get("cores"):
         parts.append(f"{running['cores']} core{'s' if running['cores'] > 1 else ''}")
@@ -197,9 +197,9 @@ _DECK_WIDTH = 200
 def show_why(out: Console, why: dict[str, Any]) -> None:
     """Cause, evidence, remedy, attempts, next action."""
     evidence = why.get("evidence")
-    if evidence:  # its lines become one
+    if evidence:  # join its lines
         why = {**why, "evidence": {**evidence, "text": re.sub(r"[ \t\n]+", " ", evidence["text"]).strip()}}
-    if why.get("deck"):  # its tabs are no strangers
+    if why.get("deck"):  # keep its tabs
         lines = [{**one, "text": one["text"].expandtabs()} for one in why["deck"]["lines"]]
         why = {**why, "deck": {**why["deck"], "lines": lines}}
     why = visible.fields(why)

@@ -19,10 +19,10 @@ def register(cli: typer.Typer) -> None:
 
 
 def run(
-    until_idle: Annotated[bool, typer.Option(help="End with status 0 when nothing is ready or running.")] = False,
+    until_idle: Annotated[bool, typer.Option(help="Exit with status 0 when no step is ready or running.")] = False,
     walltime: Annotated[
         str | None,
-        typer.Option(help="Stop in time for this: 90m, 4h, HH:MM:SS. What cannot end by then is not begun."),
+        typer.Option(help="Stop within this time: 90m, 4h or HH:MM:SS. Steps that cannot end in time are not started."),
     ] = None,
 ) -> None:
     """Run the daemon in the foreground: the main process of a worker container. Ends on SIGTERM."""
@@ -37,22 +37,22 @@ def run(
         seconds = None if walltime is None else parse(walltime)
         pilot = Lifetime.lasting(until_idle, seconds, settings.load().stop_grace_seconds)
     except ValueError as wrong:
-        remedy = "ask the scheduler for more time, or write --walltime as it does"
+        remedy = "request more time from the scheduler, or use its format for --walltime"
         raise UsageError("walltime_invalid", f"--walltime: {wrong}", remedy=remedy) from None
     built, began = app.build(), time.monotonic()
     findings = checks.startup(built.settings)
-    told = checks.events(findings, time.monotonic() - began)
+    events = checks.events(findings, time.monotonic() - began)
     problem = checks.refusal(findings)
     if problem is not None:
-        for level, event, fields in told:  # there may be no place for the events file
+        for level, event, fields in events:  # the events file may not be writable
             now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
             say(visible.dumps({"time": now, "level": level, "event": event, **mask_all(fields)}))
         raise problem
-    raise typer.Exit(Supervisor(built, told, pilot).run())
+    raise typer.Exit(Supervisor(built, events, pilot).run())
 
 
 def health(as_json: AsJson = False) -> None:
-    """Whether the daemon of this home does its work: exit status 0, or 4 with the reason."""
+    """Check that the daemon of this home works: exit status 0, else 4 with the reason."""
     from qmrunner import settings
     from qmrunner.supervisor.health import examine
 

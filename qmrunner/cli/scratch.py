@@ -1,4 +1,4 @@
-"""scratch plan, scratch usage: what to buy, and who uses it."""
+"""scratch plan, scratch usage: the space that jobs need and use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _FIGURES = ("memory", "scratch", "shm")
-_scratch = typer.Typer(help="What jobs need of a machine, and who uses the scratch volume.", no_args_is_help=True)
+_scratch = typer.Typer(
+    help="Plan the disk and memory of jobs, and show the use of the scratch volume.", no_args_is_help=True
+)
 
 
 def register(cli: typer.Typer) -> None:
@@ -21,17 +23,17 @@ def register(cli: typer.Typer) -> None:
 
 @_scratch.command()
 def plan(
-    jobs: Annotated[int, typer.Option("--jobs", min=1, help="NMR jobs at a time.")] = 1,
-    conformers: Annotated[int, typer.Option("--conformers", min=1, help="Kept conformers of each.")] = 1,
-    atoms: Annotated[int, typer.Option("--atoms", min=2, max=1000, help="Atoms of one molecule, with hydrogens.")] = 40,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="NMR jobs running at once.")] = 1,
+    conformers: Annotated[int, typer.Option("--conformers", min=1, help="Kept conformers per job.")] = 1,
+    atoms: Annotated[int, typer.Option("--atoms", min=2, max=1000, help="Atoms per molecule, with hydrogens.")] = 40,
     level: Annotated[str, typer.Option("--level", help="draft or production.")] = "draft",
     slots: Annotated[
-        int | None, typer.Option("--slots", min=1, help="Steps at a time; default this machine's.")
+        int | None, typer.Option("--slots", min=1, help="Steps running at once; default: the slots of this machine.")
     ] = None,
-    cores: Annotated[int | None, typer.Option("--cores", min=1, help="Cores; default this machine's.")] = None,
+    cores: Annotated[int | None, typer.Option("--cores", min=1, help="Cores; default: those of this machine.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Volume, memory and shared memory that such jobs need, and the compose lines to paste."""
+    """Show the disk, memory and shared memory that such jobs need, with the lines for a compose file."""
     from qmrunner import app
     from qmrunner.reports import scratch as forecast
 
@@ -45,13 +47,13 @@ def plan(
     out = console()
     out.print(
         f"{asked['jobs']} job(s) × {asked['conformers']} conformer(s) of {asked['atoms']} atoms, {asked['level']}: "
-        f"{found['at_once']} step(s) at a time on {found['cores']} core(s)"
+        f"{found['at_once']} step(s) at once on {found['cores']} core(s)"
     )
     out.print(_stage_table(found["stages"]))
     out.print(
-        "MiB reserved (expected); expected is what such runs of this store used"
+        "MiB reserved (expected); expected: what such runs of this store used"
         if any(row["attempts"] for row in found["stages"])
-        else "MiB reserved, by rule: this store knows no run of that kind and size"
+        else "MiB reserved, by rule: this store has no run of that kind and size"
     )
     out.print(_needs_table(found))
     out.print("\n".join(["", *found["compose"]]))
@@ -75,16 +77,16 @@ def _stage_table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _reserved_and_expected(row: dict[str, Any], name: str) -> str:
-    told = row["expected"] and row["expected"][name]
-    return str(row[name]) if told is None else f"{row[name]} ({told})"
+    expected = row["expected"] and row["expected"][name]
+    return str(row[name]) if expected is None else f"{row[name]} ({expected})"
 
 
 def _needs_table(found: dict[str, Any]) -> Table:
     table = _table("\nmachine", "\nneeds", "\nhere", "\n")
     for name, label in (("memory_mib", "memory"), ("shm_mib", "/dev/shm"), ("scratch_mib", "scratch volume")):
         here, at_once = found["here"][name], found["at_once_needs"][name]
-        # What is here is what may be handed out, so it is held against what runs at once.
-        verdict = "" if here is None else "enough" if here >= at_once else "too small: steps would wait, or be held"
+        # `here` is what may be reserved, so it is compared with the steps that run at once.
+        verdict = "" if here is None else "enough" if here >= at_once else "too small: steps would wait or be held"
         table.add_row(label, _size(found["needs"][name]), "-" if here is None else _size(here), verdict)
     table.add_row("home (results, logs, store)", _size(found["needs"]["home_mib"]), "", "")
     return table
@@ -98,7 +100,7 @@ def _size(mib: float) -> str:
 
 @_scratch.command()
 def usage(as_json: AsJson = False) -> None:
-    """Who uses the scratch volume by job, what is free, and what comes next."""
+    """Show the scratch volume: its use by job, its free space and the forecast."""
     from qmrunner.reports import scratch as forecast
 
     found = forecast.usage(open_app())
@@ -120,18 +122,18 @@ def usage(as_json: AsJson = False) -> None:
 def _usage_lines(found: dict[str, Any]) -> list[str]:
     volume, waiting, forecast = found["volume"], found["waiting"], found["forecast"]
     if volume is None:
-        return ["the scratch folder is not there"]
+        return ["the scratch folder does not exist"]
     lines = [
         "",
-        f"volume {volume['path']}: {_size(volume['free_mib'])} of {_size(volume['total_mib'])} free, others' files "
+        f"volume {volume['path']}: {_size(volume['free_mib'])} of {_size(volume['total_mib'])} free, other files "
         f"{_size(found['others_mib'])}",
-        f"nothing starts below {_size(volume['soft_mark_mib'])} free, the greediest is stopped below "
-        f"{_size(volume['hard_mark_mib'])}",
-        f"may still be reserved: {_size(max(0, found['left_mib'] or 0))}",
+        f"no step starts below {_size(volume['soft_mark_mib'])} free; below {_size(volume['hard_mark_mib'])} the step "
+        "furthest over its reservation is stopped",
+        f"left to reserve: {_size(max(0, found['left_mib'] or 0))}",
         f"waiting: {waiting['steps']} step(s) for {_size(waiting['scratch_mib'])}; {waiting['start_now']} of them "
-        "would start now",
+        "could start now",
         f"forecast: {_size(max(0, forecast['free_when_reservations_are_used_mib']))} free when all reservations are "
-        f"used; {_size(forecast['given_back_by_running_mib'])} come back when what runs has ended, "
-        f"{_size(forecast['kept_of_failed_mib'])} are kept of failed steps",
+        f"used; {_size(forecast['given_back_by_running_mib'])} are freed when the running steps end, "
+        f"{_size(forecast['kept_of_failed_mib'])} are kept for failed steps",
     ]
-    return [*lines, f"nothing may start: {found['blocked']}"] if found["blocked"] else lines
+    return [*lines, f"no step can start: {found['blocked']}"] if found["blocked"] else lines

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-# A request answers or says 503: it does not wait for a lock as long as a daemon would.
+# A request is answered or gets status 503; it does not wait for a lock as long as a daemon would.
 _BUSY_S = 5.0
 
 
@@ -21,7 +21,7 @@ def serve(
         int | None, typer.Option("--port", help="Port; default QMRUNNER_API_PORT.", min=0, max=65535)
     ] = None,
 ) -> None:
-    """Answer HTTP in the foreground: the jobs of this store, at /v1; described at /docs. Ends on SIGTERM."""
+    """Run the HTTP API of this store in the foreground: routes at /v1, documentation at /docs. Ends on SIGTERM."""
     from qmrunner import app, logs
     from qmrunner.errors import NotReadyError
 
@@ -34,7 +34,7 @@ def serve(
             "api_missing",
             "the HTTP API is not installed",
             evidence=str(missing),
-            remedy="install the optional part: `pip install 'qmrunner[api]'`",
+            remedy="install the optional packages: `pip install 'qmrunner[api]'`",
         ) from None
     built = app.build(busy_seconds=_BUSY_S)
     settings = built.settings
@@ -44,5 +44,5 @@ def serve(
     finally:
         built.close()
         finish(2.0)
-    # Python would wait for threads that wait for a silent store; nothing is in their hands that has to be put away.
+    # Python would wait for threads blocked on a silent store; they hold nothing that needs closing.
     os._exit(0)

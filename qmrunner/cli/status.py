@@ -1,4 +1,4 @@
-"""status, logs, result, why: what people look at."""
+"""status, logs, result, why: the commands that show jobs."""
 
 from __future__ import annotations
 
@@ -44,11 +44,13 @@ def register(cli: typer.Typer) -> None:
 
 
 def status(
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Id of a job; all when left out.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing until the job ends or Ctrl-C.")] = False,
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Id of a job; default: all jobs.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Refresh the display until the job ends or Ctrl-C.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Workers, jobs, steps, progress, heartbeats, disk. Works while the daemon is stuck or down."""
+    """Show workers, jobs, steps, progress, heartbeats and disk space, even when the daemon hangs or is down."""
     from qmrunner.reports import status as reports_status
 
     app = _open_even_when_stuck()
@@ -75,7 +77,7 @@ def status(
 
 
 def _open_even_when_stuck() -> App:
-    """The app, even when its store does not answer: then the daemon's state file has to do."""
+    """The app, even when its store does not answer: then the daemon's state file is shown instead."""
     from qmrunner import app
     from qmrunner.store.session import StoreUnavailable
 
@@ -83,7 +85,7 @@ def _open_even_when_stuck() -> App:
     try:
         opened.open_store(create=False)
     except StoreUnavailable:
-        pass  # told by what is shown
+        pass  # the output reports it
     return opened
 
 
@@ -99,12 +101,12 @@ def _render(seen: dict[str, Any]) -> Group:
 
 
 def _overview_lines(seen: dict[str, Any]) -> list[Any]:
-    people = table("worker", "state", "pid", "slots", "cores", "mem GiB", "scratch GiB", "shm GiB", "last beat")
+    workers = table("worker", "state", "pid", "slots", "cores", "mem GiB", "scratch GiB", "shm GiB", "heartbeat")
     for row in seen["workers"]:
         age = f"{row['heartbeat_age_s']} s" + (" (stale)" if row["stale"] else "")
         add_row(
-            people, f"{row['id']} {row['name']}", coloured(row["state"]), str(row["pid"]), str(row["slots"]),
-            _handed_out(row, "cores"), *(_handed_out(row, name) for name in ("memory_mib", "scratch_mib", "shm_mib")),
+            workers, f"{row['id']} {row['name']}", coloured(row["state"]), str(row["pid"]), str(row["slots"]),
+            _reserved_of(row, "cores"), *(_reserved_of(row, name) for name in ("memory_mib", "scratch_mib", "shm_mib")),
             age,
         )  # fmt: skip
     jobs = table("job", "kind", "state", "progress", "elapsed", "name")
@@ -115,12 +117,12 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
             duration(elapsed(row["started_at"], row["finished_at"])), row["name"] or "",
         )  # fmt: skip
     lines: list[Any] = [
-        people if seen["workers"] else "no worker is running: start `qmrunner run`",
+        workers if seen["workers"] else "no worker is running: start `qmrunner run`",
         "",
-        jobs if seen["jobs"] else "no jobs yet: hand one in, as in `qmrunner submit nmr CCO`",
+        jobs if seen["jobs"] else "no jobs yet: submit one, for example `qmrunner submit nmr CCO`",
     ]
     if seen["queue"]["paused"]:
-        lines.append(styled(("paused: nothing new is started; `qmrunner resume`", "yellow")))
+        lines.append(styled(("paused: no step is started; `qmrunner resume` ends the pause", "yellow")))
     if seen["artifacts"]:
         lost = seen["artifacts"]["lost_s"]
         away = "" if lost is None else f"  has not answered for {duration(lost)}"
@@ -128,8 +130,8 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
     return [*lines, "", _disk_line(seen["disk"])]
 
 
-def _handed_out(row: dict[str, Any], name: str) -> str:
-    """What is reserved of what a worker has: 2/8 cores, 1.2/15.1 GiB."""
+def _reserved_of(row: dict[str, Any], name: str) -> str:
+    """Reserved and total of a worker: 2/8 cores, 1.2/15.1 GiB."""
     total, held = row[name], row["reserved"][name]
     if total is None:
         return "-"
@@ -149,12 +151,12 @@ def _stuck_lines(seen: dict[str, Any]) -> list[Any]:
     state = seen["state_file"]
     lines: list[Any] = [styled(("the store does not answer", "red"), f": {seen['store']['evidence']}")]
     if state is None:
-        return [*lines, "and no daemon of this home has left a state file"]
-    lines.append(f"the daemon wrote {state['age_s']} s ago:")
+        return [*lines, "there is no state file of a daemon of this home either"]
+    lines.append(f"state file of the daemon, written {state['age_s']} s ago:")
     live = table("job/step", "attempt", "engine pid", "progress")
-    for one in state["attempts"]:
-        name, progress = f"{one['job']}/{one['step']}", progress_text(one["progress"])
-        add_row(live, name, str(one["attempt"]), str(one["engine_pid"]), progress)
+    for attempt in state["attempts"]:
+        name, progress = f"{attempt['job']}/{attempt['step']}", progress_text(attempt["progress"])
+        add_row(live, name, str(attempt["attempt"]), str(attempt["engine_pid"]), progress)
     return [*lines, live, _disk_line(seen["disk"])]
 
 
@@ -163,7 +165,7 @@ def _job_lines(job: dict[str, Any]) -> list[Any]:
     head = styled(
         (job["id"], "bold"), f" {job['kind']} ", coloured(job["state"]), f"  {job['progress'].get('text', '')}  {took}"
     )
-    steps = table("step", "state", "try", "pid", "cores", "beat", "memory", "scratch", "progress")
+    steps = table("step", "state", "attempt", "pid", "cores", "heartbeat", "memory", "scratch", "progress")
     for step in job["steps"]:
         beat = step["heartbeat_age_s"]
         add_row(
@@ -180,7 +182,7 @@ def _job_lines(job: dict[str, Any]) -> list[Any]:
 
 
 def _used(step: dict[str, Any], what: str) -> str:
-    """Used, reserved and estimated of a live step, MiB."""
+    """Used, reserved and estimated MiB of a live step."""
     if not step["reserved"]:
         return ""
     used = step["usage"].get(f"{what}_mib")
@@ -190,18 +192,21 @@ def _used(step: dict[str, Any], what: str) -> str:
 
 def logs(
     job: JobId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
-    step: Annotated[str | None, typer.Option("--step", help="Only this step.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job ends.")] = False,
+    step: Annotated[str | None, typer.Option("--step", help="Print only the log of this step.")] = None,
     raw: Annotated[
-        bool, typer.Option("--raw", help="Byte for byte, as the engine wrote it; not onto a terminal.")
+        bool, typer.Option("--raw", help="Print the bytes exactly as the engine wrote them; ignored on a terminal.")
     ] = False,
 ) -> None:
-    """The engine output; characters that would move a terminal's cursor or hide are written out, as in \\x1b."""
+    """Print the output of the engines. Control characters are escaped, for example as \\x1b."""
     from qmrunner.reports import status as reports_status
 
     app = open_app()
     if raw and sys.stdout.isatty():
-        say("a terminal gets control characters written out; for the bytes, redirect into a file or a pipe", err=True)
+        say(
+            "control characters are escaped on a terminal; redirect the output to a file or a pipe for the exact bytes",
+            err=True,
+        )
         raw = False
     shown: dict[Path, int] = {}
     while True:
@@ -220,8 +225,8 @@ def logs(
 
 
 def _copy_out(path: Path, offset: int, *, raw: bool, last: bool) -> int:
-    """Print what has come since `offset`; returns where it ends now. Half a character waits for the rest, unless this
-    is the `last` look."""
+    """Print the log from `offset` on and return its new end. An incomplete character is printed later, unless this
+    is the `last` call."""
     try:
         with untrusted.open_file(path) as file:
             file.seek(offset)
@@ -234,32 +239,34 @@ def _copy_out(path: Path, offset: int, *, raw: bool, last: bool) -> int:
                 sys.stdout.buffer.write(chunk if raw else visible.log(chunk))
                 offset += len(chunk)
     except (FileNotFoundError, untrusted.Refused):
-        pass  # claimed, not started: it will come; of another thing in its place the step's outcome tells
+        pass  # claimed but not started; if another thing is in its place, the step's outcome reports it
     return offset
 
 
 def result(
     job: JobId,
-    out: Annotated[str | None, typer.Option("--out", metavar="DIR", help="Copy the result files there.")] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Copy the result files to this folder.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Shifts, energies and files of a finished job."""
+    """Show the shifts, energies and files of a finished job."""
     from qmrunner.cli.render import show_result
     from qmrunner.reports import files
     from qmrunner.reports import status as reports_status
 
     app = open_app()
-    found = reports_status.result_view(app, job)
+    shown = reports_status.result_view(app, job)
     if out:
         files.bring_all(app, job)
-        _copy_files(found, out)
+        _copy_files(shown, out)
     if as_json:
-        print_json(found)
+        print_json(shown)
     else:
-        show_result(console(), found)
+        show_result(console(), shown)
 
 
-def _copy_files(found: dict[str, Any], out: str) -> None:
+def _copy_files(result: dict[str, Any], out: str) -> None:
     import shutil
     from pathlib import Path
 
@@ -269,10 +276,10 @@ def _copy_files(found: dict[str, Any], out: str) -> None:
     target = Path(out)
     try:
         with private.as_started():
-            for name in found["files"]:
+            for name in result["files"]:
                 place = target / name
                 place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(Path(found["folder"]) / name, place)
+                shutil.copyfile(Path(result["folder"]) / name, place)
     except OSError as problem:
         raise UsageError(
             "cannot_copy",
@@ -283,12 +290,12 @@ def _copy_files(found: dict[str, Any], out: str) -> None:
 
 
 def why(job: JobId, as_json: AsJson = False) -> None:
-    """What is happening or went wrong, the line of evidence, and what to do next."""
+    """Explain the state of a job: what happens or went wrong, the evidence, and the next command."""
     from qmrunner.cli.render import show_why
     from qmrunner.reports import why as explained
 
-    found = explained.view(open_app(), job)
+    explanation = explained.view(open_app(), job)
     if as_json:
-        print_json(found)
+        print_json(explanation)
     else:
-        show_why(console(), found)
+        show_why(console(), explanation)

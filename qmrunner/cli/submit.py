@@ -3,58 +3,111 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
 
+from qmrunner.cli.bundles import expand
 from qmrunner.cli.common import AsJson, print_json, say
+from qmrunner.submission.request import (
+    MAX_LOST_WEIGHT,
+    SOLVENT,
+    TEMPERATURE_K,
+    ConformerSearch,
+    JobOptions,
+    MoleculeRequest,
+)
 
 if TYPE_CHECKING:
     from qmrunner.app import App
     from qmrunner.model.jobs import Submission
 
-_submit = typer.Typer(help="Hand in a job. Its id is printed once it is stored durably.", no_args_is_help=True)
+_submit = typer.Typer(help="Submit a job. Its id is printed once the job is stored durably.", no_args_is_help=True)
 
-Name = Annotated[str | None, typer.Option("--name", help="A name for people.")]
-Priority = Annotated[int, typer.Option("--priority", help="Higher runs first.")]
-Key = Annotated[str | None, typer.Option("--key", help="Idempotency key: it stands for one request and its job.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Compute every step, also those computed before.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Follow the job to its end; exit with its status.")]
-Altering = Annotated[
-    bool, typer.Option("--allow-altering", help="Remedies of this job may alter the answer; each is on record.")
-]
-Changing = Annotated[
-    bool, typer.Option("--allow-topology-change", help="Keep structures that became another molecule, with a note.")
-]
-Require = Annotated[
-    list[str] | None, typer.Option("--require", metavar="LABEL", help="Run only where QMRUNNER_LABELS has this label.")
-]
-With = Annotated[list[str] | None, typer.Option("--with", metavar="FILE", help="A file to lie beside the input.")]
-Unconfined = Annotated[
-    bool, typer.Option("--unconfined", help="Let the input use files elsewhere and run commands, as you may yourself.")
-]
 Source = Annotated[str, typer.Argument(metavar="SMILES|FILE", help="SMILES, or an .xyz, .mol or .sdf file.")]
 Solvent = Annotated[str, typer.Option("--solvent", help="One of 13 solvents, or vacuum.")]
-Search = Annotated[
+Level = Annotated[str, typer.Option("--level", help="draft (6-31G*) or production (6-311+G(2d,p)).")]
+Method = Annotated[
     str, typer.Option("--conformers", help="auto (CREST if installed, else RDKit), rdkit, crest or none.")
 ]
-Most = Annotated[
-    int | None, typer.Option("--max-conformers", help="Keep at most this many; default from the rotatable bonds.")
-]
-Lost = Annotated[
-    float, typer.Option("--max-lost-weight", help="Fail when failed conformers hold more of the Boltzmann weight.")
-]
-Atoms = Annotated[int | None, typer.Option("--max-atoms", help="Refuse larger molecules; default QMRUNNER_MAX_ATOMS.")]
-Charge = Annotated[int | None, typer.Option("--charge", help="Total charge.")]
-Mult = Annotated[int | None, typer.Option("--mult", help="Spin multiplicity.")]
-Temperature = Annotated[float, typer.Option("--temperature", help="For Boltzmann weights, kelvin.")]
-Args = Annotated[list[str] | None, typer.Argument(metavar="[-- FLAGS]", help="Flags for the program, after --.")]
+Deck = Annotated[str, typer.Argument(metavar="DECK.nw", help="NWChem input file.")]
+Structure = Annotated[str, typer.Argument(metavar="FILE.xyz", help="Structure file.")]
+Args = Annotated[list[str] | None, typer.Argument(metavar="[-- FLAGS]", help="Flags passed to the program, after --.")]
 
-# The structure counts by its SMILES or by its bytes, files by their bytes, whatever folder they lie in.
-_NO_PART_OF_THE_JOB = ("source", "deck", "structure", "with_files", "key", "wait", "as_json")
-_FIELDS = {"mult": "multiplicity", "temperature": "temperature_k"}  # as they are called over HTTP
+# The digest takes a structure by its SMILES or its bytes, and files by their bytes, whatever folder they are in.
+_NOT_DIGESTED = ("source", "deck", "structure", "with_files", "key", "wait", "as_json")
+_FIELDS = {"mult": "multiplicity", "temperature": "temperature_k"}  # their names in the HTTP API
+
+
+@dataclass(frozen=True)
+class Molecule:
+    """Options of the kinds of job that start from a molecule."""
+
+    max_conformers: Annotated[
+        int | None,
+        typer.Option("--max-conformers", help="Keep at most this many; default depends on the rotatable bonds."),
+    ] = None
+    max_lost_weight: Annotated[
+        float,
+        typer.Option(
+            "--max-lost-weight", help="Fail the job if failed conformers hold more than this Boltzmann weight."
+        ),
+    ] = MAX_LOST_WEIGHT
+    max_atoms: Annotated[
+        int | None, typer.Option("--max-atoms", help="Refuse larger molecules; default QMRUNNER_MAX_ATOMS.")
+    ] = None
+    charge: Annotated[int | None, typer.Option("--charge", help="Total charge.")] = None
+    mult: Annotated[int | None, typer.Option("--mult", help="Spin multiplicity.")] = None
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="Temperature of the Boltzmann weights, kelvin.")
+    ] = TEMPERATURE_K
+    allow_topology_change: Annotated[
+        bool,
+        typer.Option("--allow-topology-change", help="Keep structures that became another molecule, with a note."),
+    ] = False
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Options of the kinds of job that run a user's own input."""
+
+    with_files: Annotated[
+        list[str] | None,
+        typer.Option("--with", metavar="FILE", help="Extra file to place next to the input (repeatable)."),
+    ] = None
+    unconfined: Annotated[
+        bool,
+        typer.Option(
+            "--unconfined", help="Allow the input to read other files and run commands with your permissions."
+        ),
+    ] = False
+
+
+@dataclass(frozen=True)
+class Common:
+    """Options of every kind of job."""
+
+    name: Annotated[str | None, typer.Option("--name", help="Human-readable job name.")] = None
+    priority: Annotated[int, typer.Option("--priority", help="Jobs with a higher priority run first.")] = 0
+    key: Annotated[
+        str | None,
+        typer.Option("--key", help="Idempotency key: submitting the same request again returns the same job."),
+    ] = None
+    require: Annotated[
+        list[str] | None,
+        typer.Option("--require", metavar="LABEL", help="Run only on workers with this label of QMRUNNER_LABELS."),
+    ] = None
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Compute every step; do not reuse results of identical steps.")
+    ] = False
+    allow_altering: Annotated[
+        bool,
+        typer.Option("--allow-altering", help="Allow remedies that alter the result; each one is recorded."),
+    ] = False
+    wait: Annotated[bool, typer.Option("--wait", help="Follow the job until it ends and exit with its status.")] = False
+    as_json: AsJson = False
 
 
 def register(cli: typer.Typer) -> None:
@@ -62,162 +115,64 @@ def register(cli: typer.Typer) -> None:
 
 
 @_submit.command()
+@expand
 def nmr(
+    *,
     source: Source,
-    solvent: Solvent = "chloroform",
-    level: Annotated[str, typer.Option("--level", help="draft (6-31G*) or production (6-311+G(2d,p)).")] = "draft",
-    conformers: Search = "none",
-    max_conformers: Most = None,
-    max_lost_weight: Lost = 0.1,
-    max_atoms: Atoms = None,
-    charge: Charge = None,
-    mult: Mult = None,
-    temperature: Temperature = 298.15,
-    allow_topology_change: Changing = False,
-    name: Name = None,
-    priority: Priority = 0,
-    key: Key = None,
-    require: Require = None,
-    fresh: Fresh = False,
-    allow_altering: Altering = False,
-    wait: Wait = False,
-    as_json: AsJson = False,
+    solvent: Solvent = SOLVENT,
+    level: Level = "draft",
+    conformers: Method = "none",
+    molecule: Molecule,
+    common: Common,
 ) -> None:
     """Predict 1H and 13C NMR shifts."""
-    from qmrunner.submission import kinds as submission
+    from qmrunner.submission import kinds
 
-    opened = _app()
-    prediction = submission.nmr(
-        source,
-        solvent=solvent,
-        level=level,
-        conformers=conformers,
-        max_conformers=max_conformers,
-        max_lost_weight=max_lost_weight,
-        max_atoms=max_atoms or opened.settings.max_atoms,
-        crest_installed=_has_crest(opened, conformers),
-        allow_topology_change=allow_topology_change,
-        charge=charge,
-        multiplicity=mult,
-        temperature_k=temperature,
-        name=name,
-        priority=priority,
-        key=key,
-    )
-    _hand_in(_told(prediction, require, fresh, allow_altering), wait, as_json, opened)
+    app = _app()
+    request, search = _request(app, source, solvent, molecule), _search(app, conformers, molecule)
+    _submit_job(kinds.nmr(request, search, level=level), common, app)
 
 
 @_submit.command()
+@expand
 def conformers(
-    source: Source,
-    solvent: Solvent = "chloroform",
-    conformers: Search = "auto",
-    max_conformers: Most = None,
-    max_lost_weight: Lost = 0.1,
-    max_atoms: Atoms = None,
-    charge: Charge = None,
-    mult: Mult = None,
-    temperature: Temperature = 298.15,
-    allow_topology_change: Changing = False,
-    name: Name = None,
-    priority: Priority = 0,
-    key: Key = None,
-    require: Require = None,
-    fresh: Fresh = False,
-    allow_altering: Altering = False,
-    wait: Wait = False,
-    as_json: AsJson = False,
+    *, source: Source, solvent: Solvent = SOLVENT, conformers: Method = "auto", molecule: Molecule, common: Common
 ) -> None:
     """Search conformers and rank them with xTB."""
-    from qmrunner.submission import kinds as submission
+    from qmrunner.submission import kinds
 
-    opened = _app()
-    search = submission.conformers(
-        source,
-        solvent=solvent,
-        conformers=conformers,
-        max_conformers=max_conformers,
-        max_lost_weight=max_lost_weight,
-        max_atoms=max_atoms or opened.settings.max_atoms,
-        crest_installed=_has_crest(opened, conformers),
-        allow_topology_change=allow_topology_change,
-        charge=charge,
-        multiplicity=mult,
-        temperature_k=temperature,
-        name=name,
-        priority=priority,
-        key=key,
-    )
-    _hand_in(_told(search, require, fresh, allow_altering), wait, as_json, opened)
+    app = _app()
+    request, search = _request(app, source, solvent, molecule), _search(app, conformers, molecule)
+    _submit_job(kinds.conformers(request, search), common, app)
 
 
 @_submit.command()
-def nwchem(
-    deck: Annotated[str, typer.Argument(metavar="DECK.nw", help="An NWChem input file.")],
-    with_files: With = None,
-    unconfined: Unconfined = False,
-    name: Name = None,
-    priority: Priority = 0,
-    key: Key = None,
-    require: Require = None,
-    fresh: Fresh = False,
-    allow_altering: Altering = False,
-    wait: Wait = False,
-    as_json: AsJson = False,
-) -> None:
-    """Run an NWChem deck of your own."""
-    from qmrunner.submission import kinds as submission
+@expand
+def nwchem(*, deck: Deck, beside: Beside, common: Common) -> None:
+    """Run your own NWChem deck."""
+    from qmrunner.submission import kinds
 
-    found = submission.nwchem(deck, with_files or [], unconfined=unconfined, name=name, priority=priority, key=key)
-    _hand_in(_told(found, require, fresh, allow_altering), wait, as_json)
+    _submit_job(kinds.nwchem(deck, beside.with_files or [], unconfined=beside.unconfined), common)
 
 
 @_submit.command()
-def xtb(
-    structure: Annotated[str, typer.Argument(metavar="FILE.xyz", help="The structure.")],
-    args: Args = None,
-    with_files: With = None,
-    unconfined: Unconfined = False,
-    name: Name = None,
-    priority: Priority = 0,
-    key: Key = None,
-    require: Require = None,
-    fresh: Fresh = False,
-    allow_altering: Altering = False,
-    wait: Wait = False,
-    as_json: AsJson = False,
-) -> None:
-    """Run xTB with flags of your own: submit xtb mol.xyz -- --opt tight --alpb chcl3"""
-    from qmrunner.submission import kinds as submission
+@expand
+def xtb(*, structure: Structure, args: Args = None, beside: Beside, common: Common) -> None:
+    """Run xTB with your own flags: submit xtb mol.xyz -- --opt tight --alpb chcl3"""
+    from qmrunner.submission import kinds
 
-    found = submission.xtb(
-        structure, args or [], with_files or [], unconfined=unconfined, name=name, priority=priority, key=key
-    )
-    _hand_in(_told(found, require, fresh, allow_altering), wait, as_json)
+    run = kinds.xtb(structure, args or [], beside.with_files or [], unconfined=beside.unconfined)
+    _submit_job(run, common)
 
 
 @_submit.command()
-def crest(
-    structure: Annotated[str, typer.Argument(metavar="FILE.xyz", help="The structure.")],
-    args: Args = None,
-    with_files: With = None,
-    unconfined: Unconfined = False,
-    name: Name = None,
-    priority: Priority = 0,
-    key: Key = None,
-    require: Require = None,
-    fresh: Fresh = False,
-    allow_altering: Altering = False,
-    wait: Wait = False,
-    as_json: AsJson = False,
-) -> None:
-    """Run CREST with flags of your own: submit crest mol.xyz -- --quick"""
-    from qmrunner.submission import kinds as submission
+@expand
+def crest(*, structure: Structure, args: Args = None, beside: Beside, common: Common) -> None:
+    """Run CREST with your own flags: submit crest mol.xyz -- --quick"""
+    from qmrunner.submission import kinds
 
-    found = submission.crest(
-        structure, args or [], with_files or [], unconfined=unconfined, name=name, priority=priority, key=key
-    )
-    _hand_in(_told(found, require, fresh, allow_altering), wait, as_json)
+    run = kinds.crest(structure, args or [], beside.with_files or [], unconfined=beside.unconfined)
+    _submit_job(run, common)
 
 
 def _app() -> App:
@@ -226,28 +181,64 @@ def _app() -> App:
     return app.build()
 
 
-def _has_crest(opened: App, conformers: str) -> bool:
-    """Whether CREST is installed here; only asked for `auto`."""
-    return conformers == "auto" and opened.located("crest")
+def _request(app: App, source: str, solvent: str, options: Molecule) -> MoleculeRequest:
+    limit = options.max_atoms or app.settings.max_atoms
+    return MoleculeRequest(source, solvent, options.charge, options.mult, limit)
 
 
-def _told(submission: Submission, require: list[str] | None, fresh: bool, allow_altering: bool) -> Submission:
-    """The submission with what every kind of job may be told, who hands it in, and what its key stands for."""
-    from qmrunner.submission.kinds import told
+def _search(app: App, method: str, options: Molecule) -> ConformerSearch:
+    return ConformerSearch(
+        method,
+        max_conformers=options.max_conformers,
+        max_lost_weight=options.max_lost_weight,
+        temperature_k=options.temperature,
+        crest_installed=method == "auto" and app.located("crest"),
+        allow_topology_change=options.allow_topology_change,
+    )
 
-    made = told(submission, fresh=fresh, allow_altering=allow_altering, require=require or ())
-    return replace(made, owner=_login_name(), request_digest=None if made.key is None else _digest(made))
+
+def _submit_job(submission: Submission, common: Common, app: App | None = None) -> None:
+    """Add the common options, the owner and the digest; store the job; print its id or follow it to its end."""
+    from qmrunner.submission.kinds import with_options
+    from qmrunner.submission.submit import submit
+
+    options = JobOptions(
+        common.name, common.priority, common.key, common.fresh, common.allow_altering, common.require or ()
+    )
+    submission = with_options(submission, options)
+    digest = None if submission.key is None else _digest(submission)
+    submission = replace(submission, owner=_login_name(), request_digest=digest)
+    app = app or _app()
+    job_id = submit(app, submission).job_id
+    if common.wait:
+        from qmrunner.cli.follow import follow
+
+        raise typer.Exit(follow(app, job_id, common.as_json))
+    _print_submitted(app, job_id, common.as_json)
+
+
+def _print_submitted(app: App, job_id: str, as_json: bool) -> None:
+    if as_json:
+        from qmrunner.reports import status
+
+        print_json(status.submitted_view(app, job_id))
+        return
+    from qmrunner.host.home import holder_of
+
+    say(job_id)
+    if holder_of(app.settings.run_root) is None and app.store.is_sqlite:
+        say(f"no daemon runs on {app.settings.home}: start `qmrunner run`", err=True)
 
 
 def _digest(submission: Submission) -> str:
-    """Of what was typed. Every option counts but those that leave the job as it is, so that a new one does, too."""
+    """Digest of the command line. Every option counts except those that do not change the job, so a new one counts."""
     from qmrunner.submission import digest
 
     context = click.get_current_context()
     fields: dict[str, Any] = {"kind": submission.kind}
     for option in context.command.params:
         value = context.params.get(str(option.name))
-        if option.name not in _NO_PART_OF_THE_JOB and value not in (option.get_default(context), None, (), []):
+        if option.name not in _NOT_DIGESTED and value not in (option.get_default(context), None, (), []):
             fields[_FIELDS.get(str(option.name), str(option.name))] = value
     if "smiles" in submission.params.get("input", {}):
         fields["smiles"] = submission.params["input"]["smiles"]
@@ -256,7 +247,7 @@ def _digest(submission: Submission) -> str:
 
 
 def _login_name() -> str:
-    """Whose share of the machines the job counts to: of the user id, whatever the environment says."""
+    """The owner whose fair share the job counts against: the name of the user id, not what the environment claims."""
     import os
     import pwd
 
@@ -265,24 +256,3 @@ def _login_name() -> str:
         return pwd.getpwuid(user).pw_name
     except KeyError:  # a container's user without an entry in /etc/passwd
         return f"uid {user}"
-
-
-def _hand_in(submission: Submission, wait: bool, as_json: bool, opened: App | None = None) -> None:
-    from qmrunner.host.home import holder_of
-    from qmrunner.submission.submit import submit
-
-    opened = opened or _app()
-    job_id = submit(opened, submission).job_id
-    if not wait:
-        if as_json:
-            from qmrunner.reports import status
-
-            print_json(status.submitted_view(opened, job_id))
-        else:
-            say(job_id)
-            if holder_of(opened.settings.run_root) is None and opened.store.is_sqlite:
-                say(f"no daemon runs on {opened.settings.home}: start `qmrunner run`", err=True)
-        return
-    from qmrunner.cli.follow import follow
-
-    raise typer.Exit(follow(opened, job_id, as_json))

@@ -8,8 +8,8 @@ import typer
 
 from qmrunner.cli.common import AsJson, open_app, print_json, say
 
-_tokens = typer.Typer(help="Who may use the HTTP API.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the token; jobs handed in with it belong to it.")]
+_tokens = typer.Typer(help="Manage the tokens of the HTTP API.", no_args_is_help=True)
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the token; it owns the jobs submitted with it.")]
 
 
 def register(cli: typer.Typer) -> None:
@@ -20,11 +20,11 @@ def register(cli: typer.Typer) -> None:
 def add(
     name: Name,
     scope: Annotated[
-        str, typer.Option("--scope", help="read: look; write: also hand in and move jobs; admin: also stop workers.")
+        str, typer.Option("--scope", help="read: view; write: also submit and control jobs; admin: also stop workers.")
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Make a token. Its secret is printed once, and kept nowhere."""
+    """Create a token. Its secret is printed once and stored nowhere."""
     from qmrunner import app
     from qmrunner.store import tokens
 
@@ -39,7 +39,7 @@ def add(
 
 @_tokens.command("list")
 def listing(as_json: AsJson = False) -> None:
-    """Names, scopes and ages of all tokens."""
+    """List the names, scopes and ages of all tokens."""
     from rich.table import Table
 
     from qmrunner.cli.common import console, duration
@@ -49,21 +49,23 @@ def listing(as_json: AsJson = False) -> None:
 
     store = open_app().store
     with store.read() as connection:
-        found, now = tokens.listing(connection), store.now()
+        rows, now = tokens.listing(connection), store.now()
     if as_json:
-        print_json([{"name": one.name, "scope": one.scope, "created_at": iso(moment(one.created_at))} for one in found])
+        print_json([{"name": row.name, "scope": row.scope, "created_at": iso(moment(row.created_at))} for row in rows])
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("name", "scope", "age"):
         table.add_column(heading)
-    for one in found:
-        table.add_row(one.name, one.scope, duration(max(0.0, now - one.created_at)))
-    console().print(table if found else "no tokens: `qmrunner token add NAME --scope read|write|admin`")
+    for row in rows:
+        table.add_row(row.name, row.scope, duration(max(0.0, now - row.created_at)))
+    console().print(
+        table if rows else "no tokens yet: create one with `qmrunner token add NAME --scope read|write|admin`"
+    )
 
 
 @_tokens.command()
 def revoke(name: Name) -> None:
-    """Let a token open nothing any more, at once."""
+    """Revoke a token immediately and close its streams."""
     from qmrunner.store import tokens
 
     store = open_app().store

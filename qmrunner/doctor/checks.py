@@ -1,4 +1,4 @@
-"""Which questions are asked, in which order, and with which facts. The checks themselves are in the modules beside."""
+"""Run all checks in order and collect the facts they need. The checks themselves are in the other modules here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from qmrunner.settings import Settings
 
 Question = tuple[str, Check]
 Event = tuple[str, str, dict[str, Any]]
-# A daemon cannot work where one of these fails. What else fails costs some jobs, not the daemon.
+# A daemon cannot work where one of these fails. Any other failure affects only some jobs.
 _REFUSED = frozenset({
     "home", "jobs", "run", "scratch", "logs", "owner", "scratch_space", "store_filesystem", "memory", "kernel",
     "clock", "engines",
@@ -36,15 +36,15 @@ _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 
 
 def startup(settings: Settings) -> list[Finding]:
-    """The quick part: no other process, no network, some milliseconds. Raises nothing."""
+    """The quick checks: no other process, no network, a few milliseconds. Raises nothing."""
     questions = [*_places(settings), *_machine(settings), *_located(settings)]
     return [finding for name, check in questions for finding in ask(name, check)]
 
 
 def events(findings: list[Finding], seconds: float) -> list[Event]:
-    """What the daemon says of them: (level, event, fields) for each that is not ok, then the counts."""
+    """The daemon's events: (level, event, fields) for each finding that is not ok, then the counts."""
     levels = {"warn": "warning", "fail": "error"}
-    told: list[Event] = [
+    not_ok: list[Event] = [
         (
             levels[finding.result],
             "check",
@@ -54,21 +54,21 @@ def events(findings: list[Finding], seconds: float) -> list[Event]:
         if finding.result != "ok"
     ]
     counts = {result: sum(finding.result == result for finding in findings) for result in ("ok", "warn", "fail")}
-    return [*told, ("info", "checks_done", {**counts, "seconds": round(seconds, 3)})]
+    return [*not_ok, ("info", "checks_done", {**counts, "seconds": round(seconds, 3)})]
 
 
 def refusal(findings: list[Finding]) -> NotReadyError | None:
-    """The error with which `qmrunner run` ends because of these; None when it can work."""
-    shut = [finding for finding in findings if finding.result == "fail" and finding.name in _REFUSED]
-    if not shut:
+    """The error with which `qmrunner run` refuses to start; None when it can work."""
+    blocking = [finding for finding in findings if finding.result == "fail" and finding.name in _REFUSED]
+    if not blocking:
         return None
-    first = shut[0]
-    more = f" (and {len(shut) - 1} more: see `qmrunner doctor`)" if len(shut) > 1 else ""
+    first = blocking[0]
+    more = f" (and {len(blocking) - 1} more: see `qmrunner doctor`)" if len(blocking) > 1 else ""
     return NotReadyError(first.code or "not_ready", f"{first.name}: {first.text}{more}", remedy=first.remedy)
 
 
 def examine(settings: Settings | None, problem: QmrunnerError | None = None) -> Iterator[Finding]:
-    """Everything short of a real run. Where the settings cannot be read (`problem`), what does not need them."""
+    """All checks except real runs. Where the settings cannot be read (`problem`): those that do not need them."""
     questions: list[Question] = [("settings", lambda: services.settings(problem, settings.home if settings else None))]
     if settings is None:
         questions += _machine(Settings(home=Path("/")))
@@ -79,7 +79,7 @@ def examine(settings: Settings | None, problem: QmrunnerError | None = None) -> 
 
 
 def installed(name: str, settings: Settings) -> Installed:
-    """What the program says of itself; starts it."""
+    """Probe the engine by starting it."""
     from qmrunner.host.probe import probe
 
     return probe(ENGINES[name], settings.programs())
@@ -96,7 +96,7 @@ def _places(settings: Settings) -> Iterator[Question]:
         "scratch": settings.scratch_root,
         "logs": settings.logs_root,
     }
-    once = cache(doctor_folders.try_folder)  # what is not there yet is tried in the same folder above
+    once = cache(doctor_folders.try_folder)  # folders that do not exist yet are tried in the same parent folder
     for name, path in folders.items():
         yield name, lambda name=name, path=path: _folder(name, path, once)  # type: ignore[misc]
     yield "owner", lambda: doctor_folders.owners(_owned(settings, list(folders.values())), os.geteuid(), os.getegid())
@@ -122,7 +122,7 @@ def _owned(settings: Settings, folders: list[Path]) -> Iterator[tuple[Path, int,
         try:
             found = os.lstat(path)
         except OSError:
-            continue  # not there, or the folder above it has been told of
+            continue  # missing, or reported with its parent folder
         if path not in seen:
             seen.add(path)
             yield path, found.st_uid, found.st_gid, os.access(path, os.W_OK)
@@ -222,7 +222,7 @@ def _temporary() -> Finding:
 
 
 def _located(settings: Settings) -> Iterator[Question]:
-    """What can be said of the engines without starting any."""
+    """The checks of engines that start none of them."""
     usable: list[str] = []
 
     def one(name: str) -> Finding:
@@ -237,19 +237,19 @@ def _located(settings: Settings) -> Iterator[Question]:
 
 def _where(name: str, settings: Settings) -> Finding:
     configured = settings.programs()[name]
-    # Not by way of the engines: to load what they know of failures would make every start of a daemon 0.1 s slower.
+    # Without importing the engines: their failure catalogues would make every start of a daemon 0.1 s slower.
     names = [configured] if configured else BINARIES[name]
     found = next((path for path in map(shutil.which, names) if path), None)
     return engines.located(name, found, configured, engines.machines_here())
 
 
 def _engines(settings: Settings) -> Iterator[Question]:
-    """The same, and what the programs say of themselves."""
+    """The same checks, and those that start the engines."""
     usable: list[str] = []
 
     def one(name: str) -> list[Finding]:
         where = _where(name, settings)
-        findings = list(_said(name, settings)) if where.result == "ok" else [where]
+        findings = list(_probed(name, settings)) if where.result == "ok" else [where]
         usable.extend([name] if all(finding.result == "ok" for finding in findings) else [])
         return findings
 
@@ -259,7 +259,7 @@ def _engines(settings: Settings) -> Iterator[Question]:
     yield "chemistry", lambda: engines.chemistry(installed("chemistry", settings))
 
 
-def _said(name: str, settings: Settings) -> Iterator[Finding]:
+def _probed(name: str, settings: Settings) -> Iterator[Finding]:
     from qmrunner.engines.nwchem.launch import rc_files
 
     found = installed(name, settings)

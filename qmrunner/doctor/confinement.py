@@ -1,4 +1,4 @@
-"""Can the kernel confine engines here, and what does it mean for inputs from the network? Facts in, a finding out."""
+"""Check that the kernel can confine engines, and what that means for inputs from the network."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _NAME = "confinement"
 _CALLS = '"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"'
 _SECCOMP_LINE = f'{{"names": [{_CALLS}], "action": "SCMP_ACT_ALLOW"}}'
 _CURE = (
-    "a kernel from 5.13 on with `landlock` in its `lsm=` list; in a container from Docker 23 on, or with "
+    "use a kernel from 5.13 on with `landlock` in its `lsm=` list; in a container from Docker 23 on, or with "
     f"`--security-opt seccomp=deploy/seccomp.json`, or with this line in your own profile: {_SECCOMP_LINE}"
 )
 _WITHOUT = {
-    "auto": "inputs from the network pass a stricter check of their text instead",
+    "auto": "inputs from the network get a stricter check of their text instead",
     "require": "QMRUNNER_CONFINE=require refuses inputs from the network on this worker",
 }
 
@@ -23,7 +23,7 @@ def confinement(kernel: Kernel, mode: str) -> Finding:
     """`mode` is QMRUNNER_CONFINE."""
     data = {"landlock_abi": kernel.abi, "seccomp": kernel.seccomp, "mode": mode}
     if mode == "off":
-        text = "QMRUNNER_CONFINE=off: only the check of inputs keeps engines in their folders"
+        text = "QMRUNNER_CONFINE=off: engines are kept in their folders only by the check of inputs"
         return warn(_NAME, "confinement_off", text, "unset QMRUNNER_CONFINE", **data)
     if kernel.abi is None:
         make = fail if mode == "require" else warn
@@ -34,9 +34,9 @@ def confinement(kernel: Kernel, mode: str) -> Finding:
         *(["local sockets and file modes (seccomp)"] if not kernel.seccomp else []),
     ]
     if missing:
-        text = f"{kernel.words}: engines are confined, but not in {', '.join(missing)}"
+        text = f"{kernel.words}: engines are confined except for {', '.join(missing)}"
         if kernel.holds:
-            return warn(_NAME, "confinement_partial", text, "a newer kernel", **data)
+            return warn(_NAME, "confinement_partial", text, "use a newer kernel", **data)
         make = fail if mode == "require" else warn
-        return make(_NAME, "confinement_partial", f"{text}; {_WITHOUT[mode]}", "a newer kernel", **data)
+        return make(_NAME, "confinement_partial", f"{text}; {_WITHOUT[mode]}", "use a newer kernel", **data)
     return ok(_NAME, f"{kernel.words}: files, programs, TCP ports and signals of engines", **data)

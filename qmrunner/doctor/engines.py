@@ -1,4 +1,4 @@
-"""The engines: are they there, built for this machine, whole, and do NWChem and its launcher belong together?"""
+"""Checks of the engines: installed, built for this machine, complete, and NWChem matching its MPI launcher."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FULL_NAMES = {"nwchem": "NWChem", "xtb": "xTB", "crest": "CREST"}
 _INSTALL = {
     "nwchem": "`apt-get install nwchem-openmpi openmpi-bin`, or set QMRUNNER_NWCHEM",
     "xtb": "`apt-get install xtb`, or set QMRUNNER_XTB",
-    "crest": "install CREST 3 and set QMRUNNER_CREST; `--conformers rdkit` does without",
+    "crest": "install CREST 3 and set QMRUNNER_CREST; `--conformers rdkit` works without it",
 }
 _BASIS_SETS = ("6-31gs", "6-31g*", "6-31g_st_")
 _LIBRARIES = ("libraries.bse", "libraries")
@@ -28,7 +28,7 @@ _LIBRARY = "NWCHEM_BASIS_LIBRARY"
 
 
 def machine_of(header: bytes) -> str | None:
-    """What a program with these first 20 bytes is built for; None when it is no ELF file."""
+    """The machine that a program with these first 20 bytes is built for; None when it is not an ELF file."""
     if header[:4] != b"\x7fELF" or len(header) < 20:
         return None
     number = int.from_bytes(header[18:20], "little" if header[5] == 1 else "big")
@@ -48,7 +48,7 @@ def located(name: str, path: str | None, configured: str | None, here: Sequence[
         if not configured:
             return warn(name, "engine_missing", f"{full} is not installed", _INSTALL[name])
         there = os.path.exists(configured)
-        why = "cannot be executed" if there else "is not there"
+        why = "cannot be executed" if there else "does not exist"
         cure = f"run `chmod +x {configured}`" if there else f"correct QMRUNNER_{name.upper()}, or {_INSTALL[name]}"
         return fail(name, "engine_missing", f"QMRUNNER_{name.upper()}={configured} {why}", cure)
     return _built_for(name, path, here) or ok(name, path, path=path)
@@ -72,26 +72,26 @@ def _built_for(name: str, path: str, here: Sequence[str]) -> Finding | None:
         return fail(name, "exec_format", text, "install the build for this machine", path=path, built_for=built)
     script = re.match(rb"#!\s*(\S+)", header)
     if script and not os.path.exists(script[1]):
-        text = f"{path} is a script for {os.fsdecode(script[1])}, which is not there"
+        text = f"{path} is a script for {os.fsdecode(script[1])}, which does not exist"
         return fail(name, "engine_missing", text, "install that interpreter", path=path)
     if built is None and not script:
         text = f"{path} is neither a program nor a script"
-        return fail(name, "exec_format", text, "install it again: the file is damaged", path=path)
+        return fail(name, "exec_format", text, "reinstall it: the file is damaged", path=path)
     return None
 
 
 def answers(name: str, found: Installed) -> Finding:
-    """What the program said of itself when it was probed. `found` is the answer of `engines.probing`."""
+    """The result of probing the program. `found` is the answer of `host.probe`."""
     full, data = _FULL_NAMES[name], {"path": found.path, "version": found.version}
     missing: Sequence[str] = found.facts.get("libraries_missing", ())
     if missing:
-        text = f"{found.path} lacks the libraries {', '.join(missing)}"
-        cure = "install the packages they belong to, or set LD_LIBRARY_PATH"
+        text = f"{found.path} needs missing libraries: {', '.join(missing)}"
+        cure = "install the packages that contain them, or set LD_LIBRARY_PATH"
         return fail(name, "library_broken", text, cure, **data)
     if found.version is None:
         said = found.facts.get("said")
-        text = f"{found.path} does not tell its version" + (f"; it said: {said}" if said else "")
-        return fail(name, "engine_broken", text, f"try `{found.path} --version`, and install it again", **data)
+        text = f"{found.path} does not report its version" + (f"; it printed: {said}" if said else "")
+        return fail(name, "engine_broken", text, f"try `{found.path} --version`, then install it again", **data)
     return ok(name, f"{full} {found.version} at {found.path}", **data)
 
 
@@ -119,8 +119,8 @@ def launcher_options(flavour: str | None, variables: Mapping[str, str], uid: int
         "cma": {"openmpi4": "OMPI_MCA_btl_vader_single_copy_mechanism", "openmpi5": "OMPI_MCA_smsc"},
     }
     why = {
-        "binding": "ranks are not bound, so runs beside each other share no core",
-        "cma": "copies between ranks need no privilege",
+        "binding": "ranks are not bound, so concurrent runs are not pinned to the same cores",
+        "cma": "copies between ranks need no privileges",
     }
     found = []
     for name, of_flavour in names.items():
@@ -128,13 +128,13 @@ def launcher_options(flavour: str | None, variables: Mapping[str, str], uid: int
         if variable:
             found.append(ok(name, f"{why[name]} ({variable}={variables[variable]})", variable=variable))
         elif name == "binding":
-            text = "no launcher of a known kind, so nothing can be said of binding, CMA and root"
+            text = "unknown launcher: binding, CMA and root cannot be checked"
             return [warn("binding", "launcher_unknown", text, "see `launcher` above")]
     allowed = "OMPI_ALLOW_RUN_AS_ROOT" in variables or flavour == "mpich"
     if uid != 0:
         found.append(ok("root", f"runs as user id {uid}, not as root", uid=uid))
     elif allowed:
-        found.append(ok("root", "runs as root, which the launcher is told to allow", uid=uid))
+        found.append(ok("root", "runs as root, which the launcher is set to allow", uid=uid))
     return found
 
 
@@ -156,14 +156,17 @@ def basis(given: str | None, installed: str | None, rc_files: Sequence[Path]) ->
         if named is None:
             continue
         if not named.endswith("/"):
-            text = f"{file} names {named}: without a slash at its end no basis is found"
-            return fail("basis", "basis_library_missing", text, f"write `nwchem_basis_library {named}/` there")
+            text = f"{file} names {named}: NWChem finds no basis set without a trailing slash"
+            return fail("basis", "basis_library_missing", text, f"write `nwchem_basis_library {named}/` in that file")
         return _library(f"{file} names {named}", named, f"correct nwchem_basis_library in {file}")
     if installed:
-        return _library(installed, installed, "install NWChem's data (Debian: nwchem-data) again")
-    text = "neither the environment nor a .nwchemrc names it: the folder built into NWChem is used"
+        return _library(installed, installed, "reinstall NWChem's data (Debian: nwchem-data)")
+    text = "no basis library is set in the environment or in a .nwchemrc: NWChem uses its built-in folder"
     return warn(
-        "basis", "basis_library_unknown", text, f"set {_LIBRARY}, or see `qmrunner doctor --smoke` find the basis"
+        "basis",
+        "basis_library_unknown",
+        text,
+        f"set {_LIBRARY}, or run `qmrunner doctor --smoke` to see whether NWChem finds the basis",
     )
 
 
@@ -183,7 +186,7 @@ def _named_in(file: Path) -> str | None:
     try:
         text = file.read_text(errors="replace")
     except OSError:
-        return None  # not there, or not for us to read: NWChem would not read it either
+        return None  # missing or unreadable: NWChem would not read it either
     hit = re.search(r"^\s*nwchem_basis_library\s+(\S+)", text, re.MULTILINE | re.IGNORECASE)
     return hit[1] if hit else None
 
@@ -193,16 +196,16 @@ def chemistry(found: Installed) -> Finding:
     versions = {name: found.facts.get(name) for name in ("rdkit", "numpy", "matplotlib")}
     missing = [name for name, version in versions.items() if version is None]
     if missing:
-        text = f"{', '.join(missing)} not installed: no jobs of kind nmr and conformers"
+        text = f"{', '.join(missing)} not installed: jobs of kind nmr and conformers cannot run"
         return warn("chemistry", "engine_missing", text, "`pip install 'qmrunner[nmr]'`", **versions)
     return ok("chemistry", ", ".join(f"{name} {version}" for name, version in versions.items()), **versions)
 
 
 def any_engine(names: Sequence[str]) -> Finding:
-    """`names`: the programs that are there."""
+    """`names`: the usable programs."""
     if not names:
         return fail(
-            "engines", "no_engine", "none of NWChem, xTB and CREST is usable here: no job could run",
+            "engines", "no_engine", "none of NWChem, xTB and CREST is usable here: no job can run",
             f"{_INSTALL['nwchem']}; {_INSTALL['xtb']}",
         )  # fmt: skip
     return ok("engines", f"usable: {', '.join(names)}", usable=list(names))

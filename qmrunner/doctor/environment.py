@@ -1,4 +1,4 @@
-"""What engines inherit: conflicts, and the environment of one engine for `doctor --env`."""
+"""The environment of engines: conflicts, and the variables of one engine for `doctor --env`."""
 
 from __future__ import annotations
 
@@ -20,31 +20,33 @@ _EXAMPLE = ("abcdefgh", "shielding-c10", 10)
 
 
 def conflicts(environment: Mapping[str, str]) -> Finding:
-    """Variables of this process that disagree with what engines need, and what becomes of them."""
+    """Variables of this process that conflict with the needs of engines, and their replacement."""
     lost = [Change(name, environment[name], None, why) for name in environment if (why := why_dropped(name))]
     path = environment.get("XTBPATH")
     words = dropped_in_words(lost)
     if path:
-        words.append(f"XTBPATH={path} counts only where no parameters lie beside xtb")
-    words += [f"{name} gets the slash it lacks" for name in FOLDERS if environment.get(name, "/")[-1:] not in ("/", "")]
+        words.append(f"XTBPATH={path} is used only if no parameter files are next to the xtb program")
+    words += [
+        f"{name} gets its missing trailing slash"
+        for name in FOLDERS
+        if environment.get(name, "/")[-1:] not in ("/", "")
+    ]
     data = {"names": sorted(change.name for change in lost)}
     if words:
-        remedy = "unset them; what engines get instead: `qmrunner doctor --env nwchem`"
-        return warn(
-            "environment", "environment_conflict", f"engines get it otherwise: {'; '.join(words)}", remedy, **data
-        )
-    return ok("environment", "nothing that disagrees with the engines' own", **data)
+        remedy = "unset them; `qmrunner doctor --env nwchem` shows what engines get instead"
+        return warn("environment", "environment_conflict", f"replaced for engines: {'; '.join(words)}", remedy, **data)
+    return ok("environment", "no variable conflicts with the needs of engines", **data)
 
 
 def example_folder(settings: Settings) -> AttemptDirectory:
-    """The folder of an attempt as long as such paths get."""
+    """The longest possible folder of an attempt."""
     return AttemptDirectory(Path(paths(settings).directory(*_EXAMPLE)))
 
 
 def environment_of(
     engine: Engine, installed: Installed, settings: Settings, capacity: Capacity, inherited: Mapping[str, str]
 ) -> Composed:
-    """What an attempt of this engine would get from a daemon with the environment `inherited`, and all its cores."""
+    """The environment of an attempt on all cores, under a daemon with the environment `inherited`."""
     job, step, number = _EXAMPLE
     work = example_folder(settings).work
     grant = Grant(capacity.cores, capacity.memory_mib, 0, 0)
@@ -53,7 +55,7 @@ def environment_of(
 
 
 def report(engine: str, composed: Composed) -> dict[str, Any]:
-    """For `--json`: all that is set, what was changed, and the names of what is passed on."""
+    """For `--json`: all variables set, the changes, and the names of those passed on."""
     changed = {change.name for change in composed.changes}
     return {
         "engine": engine,

@@ -1,4 +1,4 @@
-"""The answer of one check."""
+"""The result of one check."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ def fail(name: str, code: str, text: str, remedy: str | None, **data: Any) -> Fi
 
 
 def of_error(name: str, problem: QmrunnerError) -> Finding:
-    """A refusal of another part of the program as a finding."""
+    """An error of another part of the program as a finding."""
     text = f"{problem.message} ({problem.evidence})" if problem.evidence else problem.message
     return fail(name, problem.code, text.replace(":\n  ", ": ").replace("\n  ", "; "), problem.remedy)
 
 
 def ask(name: str, check: Check) -> list[Finding]:
-    """The findings of one check. Whatever goes wrong inside it is a finding, too: one broken check hides no other."""
+    """The findings of one check. An exception inside it becomes a finding, so one broken check hides no other."""
     try:
         found = check()
         return [found] if isinstance(found, Finding) else list(found)
     except QmrunnerError as problem:
         return [of_error(name, problem)]
     except Exception as problem:
-        return [fail(name, "check_failed", f"could not be looked at: {problem!r}", "report this with the line above")]
+        return [fail(name, "check_failed", f"the check itself failed: {problem!r}", "report this line as a bug")]

@@ -1,4 +1,4 @@
-"""Folders and filesystems: can they be written, by whom, how large are they, and do they last?"""
+"""Checks of folders and filesystems: writable, owner, size, and whether they persist."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _TRIAL = ".qmrunner-trial"
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of writing in a folder. `step` is what failed: write, fsync, read, rename, unlink; None when nothing
-    did."""
+    """Result of a write test in a folder. `step` is the operation that failed: write, fsync, read, rename or unlink;
+    None when all worked."""
 
     folder: Path
     step: str | None = None
@@ -34,7 +34,7 @@ class Trial:
 
 
 def existing(path: Path) -> Path:
-    """`path`, or the nearest folder above it that is there."""
+    """`path`, or the nearest parent folder that exists."""
     while not os.path.lexists(path) and path != path.parent:
         path = path.parent
     return path
@@ -42,7 +42,7 @@ def existing(path: Path) -> Path:
 
 def try_folder(folder: Path) -> Trial:
     """Write, sync, read back, rename and unlink a small file. Nothing is left, unless unlinking itself fails."""
-    # Not the process id: on a volume of several containers all daemons are number 1.
+    # Not the process id: on a volume shared by containers every daemon is process 1.
     name = folder / f"{_TRIAL}-{os.urandom(8).hex()}"
     moved = name.with_name(f"{name.name}-2")
     step = "write"
@@ -54,7 +54,7 @@ def try_folder(folder: Path) -> Trial:
             os.fsync(descriptor)
             step = "read"
             if os.pread(descriptor, 8192, 0) != b"x" * 4096:
-                return Trial(folder, step, None, "other bytes than were written")
+                return Trial(folder, step, None, "the bytes read differ from those written")
         finally:
             os.close(descriptor)
         step = "rename"
@@ -74,14 +74,14 @@ def _unlink(path: Path) -> None:
     try:
         os.unlink(path)
     except OSError:
-        pass  # the trial has told why
+        pass  # the trial has reported why
 
 
 def folder(name: str, path: Path, trial: Trial, owner: tuple[int, int] | None) -> Finding:
     """One data folder. `owner` is uid and gid of the folder that was tried."""
     new = trial.folder != path
     data = {"path": str(path), "tried": str(trial.folder), "owner": None if owner is None else list(owner)}
-    where = f"{path} (not there yet, to be made in {trial.folder})" if new else str(path)
+    where = f"{path} (does not exist yet; will be created in {trial.folder})" if new else str(path)
     if trial.step is None:
         return ok(name, f"{where}: write, fsync, rename and unlink work", **data)
     text = f"{where}: {trial.step} failed: {trial.words}"
@@ -91,35 +91,35 @@ def folder(name: str, path: Path, trial: Trial, owner: tuple[int, int] | None) -
 def _cure(trial: Trial, owner: tuple[int, int] | None) -> str:
     me = f"{os.geteuid()}:{os.getegid()}"
     if trial.number in (errno.EACCES, errno.EPERM):
-        whose = f"it belongs to {owner[0]}:{owner[1]}, this is {me}: " if owner else ""
+        whose = f"the folder belongs to {owner[0]}:{owner[1]} and qmrunner runs as {me}: " if owner else ""
         return f"{whose}run `chown -R {me} {trial.folder}` as root"
     if trial.number == errno.EROFS:
         return "mount that filesystem writable"
     if trial.number in (errno.ENOSPC, errno.EDQUOT):
-        return "free space there, or enlarge it"
+        return "free space on that filesystem, or enlarge it"
     if trial.number == errno.ENOTDIR:
-        return "a file is in the way: remove it, or set QMRUNNER_HOME, or the setting of that folder"
-    return "choose a place on a local disk (QMRUNNER_HOME, QMRUNNER_SCRATCH, QMRUNNER_JOBS, QMRUNNER_LOGS)"
+        return "a file has the name of a folder: remove it, or set QMRUNNER_HOME or the setting of that folder"
+    return "choose a folder on a local disk (QMRUNNER_HOME, QMRUNNER_SCRATCH, QMRUNNER_JOBS, QMRUNNER_LOGS)"
 
 
 def owners(paths: Iterable[tuple[Path, int, int, bool]], uid: int, gid: int) -> Finding:
-    """Who owns what is there: (path, uid, gid, writable for us) of each folder and of the files that all share."""
-    found = list(paths)
-    shut = [(path, f"{u}:{g}") for path, u, g, writable in found if not writable]
-    foreign = [(path, u, g) for path, u, g, _ in found if u != uid]
+    """Ownership: (path, uid, gid, writable for us) of each folder and of the shared files."""
+    entries = list(paths)
+    unwritable = [(path, f"{u}:{g}") for path, u, g, writable in entries if not writable]
+    foreign = [(path, u, g) for path, u, g, _ in entries if u != uid]
     data = {"uid": uid, "gid": gid, "foreign": [str(path) for path, *_ in foreign]}
-    if shut:
-        names = ", ".join(f"{path} ({whose})" for path, whose in shut[:3])
+    if unwritable:
+        names = ", ".join(f"{path} ({whose})" for path, whose in unwritable[:3])
         return fail(
-            "owner", "owner_wrong", f"not writable for {uid}:{gid}: {names}" + _more(shut),
-            f"run `chown -R {uid}:{gid} {' '.join(str(path) for path, _ in shut[:3])}` as root", **data,
+            "owner", "owner_wrong", f"not writable for {uid}:{gid}: {names}" + _more(unwritable),
+            f"run `chown -R {uid}:{gid} {' '.join(str(path) for path, _ in unwritable[:3])}` as root", **data,
         )  # fmt: skip
     if foreign:
         path, u, g = foreign[0]
         remedy = f"run qmrunner as that user (`docker run -u {u}:{g}`), or `chown -R {uid}:{gid} {path}`"
-        text = f"{path} belongs to {u}:{g}, and this is {uid}:{gid}" + _more(foreign, 1)
+        text = f"{path} belongs to {u}:{g}, but qmrunner runs as {uid}:{gid}" + _more(foreign, 1)
         return warn("owner", "owner_foreign", text, remedy, **data)
-    return ok("owner", f"all that is there belongs to user id {uid}" if found else "nothing there yet", **data)
+    return ok("owner", f"all files belong to user id {uid}" if entries else "no files yet", **data)
 
 
 def _more(things: list[tuple[Path, str]] | list[tuple[Path, int, int]], shown: int = 3) -> str:
@@ -127,12 +127,12 @@ def _more(things: list[tuple[Path, str]] | list[tuple[Path, int, int]], shown: i
 
 
 def scratch(path: Path, space: Space | None, kind: str | None, mark_setting_mib: int | None = None) -> Finding:
-    """The scratch filesystem: free space and files, and whether it is one for the purpose.
+    """The scratch filesystem: free space, free inodes, and whether its kind is suitable.
 
-    `mark_setting_mib` is QMRUNNER_SCRATCH_SOFT_MIB: with less than that free a worker starts nothing.
+    `mark_setting_mib` is QMRUNNER_SCRATCH_SOFT_MIB: with less free space a worker starts no step.
     """
     if space is None:
-        return fail("scratch_space", "scratch_missing", f"{path} cannot be looked at", "set QMRUNNER_SCRATCH")
+        return fail("scratch_space", "scratch_missing", f"{path} cannot be read", "set QMRUNNER_SCRATCH")
     data = {"free_mib": space.free_mib, "total_mib": space.total_mib, "files_free": space.files_free, "kind": kind}
     text = f"{size(space.free_mib)} of {size(space.total_mib)} free ({kind or 'unknown filesystem'})"
     files = space.files_free
@@ -142,16 +142,18 @@ def scratch(path: Path, space: Space | None, kind: str | None, mark_setting_mib:
         return fail("scratch_space", "scratch_full", f"{text}, {files} files" if no_files else text, larger, **data)
     mark = soft_mark_mib(space.total_mib, mark_setting_mib)
     if space.free_mib < mark:
-        text = f"{text}: below {size(mark)} nothing starts"
+        text = f"{text}: no step starts below {size(mark)}"
         return fail("scratch_space", "scratch_low", text, f"{larger}, or lower QMRUNNER_SCRATCH_SOFT_MIB", **data)
     if space.free_mib < _SCRATCH_MIB:
         return warn("scratch_space", "scratch_small", f"{text}: enough for small molecules only", larger, **data)
     if files is not None and files < _FILES:
-        return warn("scratch_space", "scratch_files", f"{text}, but only {files} more files", larger, **data)
+        return warn(
+            "scratch_space", "scratch_files", f"{text}, but only {files} more files can be created", larger, **data
+        )
     if kind in _MEMORY_FILESYSTEMS:
         return warn(
-            "scratch_space", "scratch_in_memory", f"{text}: what is written counts as memory used",
-            "set QMRUNNER_SCRATCH to a disk, or leave room for it below the memory limit", **data,
+            "scratch_space", "scratch_in_memory", f"{text}: files there use memory",
+            "set QMRUNNER_SCRATCH to a disk, or leave room for these files below the memory limit", **data,
         )  # fmt: skip
     if kind is not None and kind.startswith(("nfs", "cifs", "smb", "fuse", "9p", "virtiofs")) and kind != "fuseblk":
         return warn("scratch_space", "scratch_slow", f"{text}: a network share", "use a local disk", **data)
@@ -159,14 +161,14 @@ def scratch(path: Path, space: Space | None, kind: str | None, mark_setting_mib:
 
 
 def path_length(longest: Path, flavour: str | None) -> Finding:
-    """TMPDIR of an attempt, as long as it gets. `flavour` is that of the launcher, None when there is none."""
+    """The longest TMPDIR of an attempt. `flavour` is that of the launcher, None when there is none."""
     length = len(str(longest))
     data = {"length": length}
     limit = _LONGEST_SOCKET_PATH if flavour not in (None, "openmpi4") else _LONGEST_PATH
     if length > limit:
         return warn(
-            "path_length", "path_too_long", f"TMPDIR of attempts has {length} characters, {flavour or 'MPI'} may want "
-            f"{limit} at most", "set QMRUNNER_SCRATCH to a short path", **data,
+            "path_length", "path_too_long", f"TMPDIR of attempts has {length} characters, {flavour or 'MPI'} may allow "
+            f"at most {limit}", "set QMRUNNER_SCRATCH to a short path", **data,
         )  # fmt: skip
     return ok("path_length", f"TMPDIR of attempts has {length} characters", **data)
 
@@ -174,12 +176,12 @@ def path_length(longest: Path, flavour: str | None) -> Finding:
 def store_place(path: Path | None, mountinfo: str) -> Finding:
     """The filesystem of a SQLite store; raises NotReadyError where SQLite cannot be trusted. None: a server."""
     if path is None:
-        return ok("store_filesystem", "the store is a server's matter")
+        return ok("store_filesystem", "the store is on a server")
     mount = refuse_unsafe(path, mountinfo)
     kind = mount.kind if mount else None
     if kind in VOLATILE:
         return warn(
-            "store_filesystem", "store_volatile", f"{path} is on {kind}, which goes with the container or the machine",
+            "store_filesystem", "store_volatile", f"{path} is on {kind}, lost with the container or at a reboot",
             "put QMRUNNER_HOME on a volume", kind=kind,
         )  # fmt: skip
-    return ok("store_filesystem", f"{kind or 'unknown'}, fit for SQLite", kind=kind)
+    return ok("store_filesystem", f"{kind or 'unknown'}, suitable for SQLite", kind=kind)

@@ -1,4 +1,4 @@
-"""What the machine, or the container, gives: cores, memory, shared memory, limits, clock. Facts in, findings out."""
+"""Checks of the machine or container: cores, memory, shared memory, limits, clock. Facts in, findings out."""
 
 from __future__ import annotations
 
@@ -50,15 +50,15 @@ def cores(capacity: Capacity, affinity: int, quota: float | None, setting: int |
     """Cores of affinity, quota and setting, against the slots."""
     seen = f"affinity {affinity}, " + ("no quota" if quota is None else f"quota {quota:g}")
     data = {"cores": capacity.cores, "affinity": affinity, "quota": quota, "slots": capacity.slots}
-    text = f"{capacity.cores} cores for {capacity.slots} attempts at a time ({seen})"
+    text = f"{capacity.cores} cores for {capacity.slots} concurrent attempts ({seen})"
     if setting is not None and setting > capacity.cores:
         return warn(
-            "cores", "cores_clipped", f"QMRUNNER_CORES={setting}, but only {capacity.cores} can be used ({seen})",
+            "cores", "cores_clipped", f"QMRUNNER_CORES={setting}, but only {capacity.cores} are available ({seen})",
             "lower QMRUNNER_CORES, or give the container more (`--cpus`, `--cpuset-cpus`)", **data,
         )  # fmt: skip
     if quota is not None and quota < capacity.cores:
         return warn(
-            "cores", "quota_fraction", f"{text}: ranks that wait for each other lose whole periods",
+            "cores", "quota_fraction", f"{text}: with a fractional quota, waiting ranks lose whole scheduling periods",
             f"give the container a whole number: `--cpus {capacity.cores}`, or set QMRUNNER_CORES={max(1, int(quota))}",
             **data,
         )  # fmt: skip
@@ -68,7 +68,7 @@ def cores(capacity: Capacity, affinity: int, quota: float | None, setting: int |
 
 
 def memory(capacity: Capacity, total_mib: int, limit_mib: int | None, setting: int | None, counted: bool) -> Finding:
-    """Memory of machine, control group and setting; `counted`: the kernel tells of kills for want of memory."""
+    """Memory of machine, control group and setting; `counted`: the kernel counts kills by the OOM killer."""
     seen = f"machine {total_mib}, " + ("no limit" if limit_mib is None else f"limit {limit_mib}")
     data = {"usable_mib": capacity.memory_mib, "total_mib": total_mib, "limit_mib": limit_mib, "oom_counted": counted}
     text = f"{capacity.memory_mib} MiB usable ({seen})"
@@ -76,19 +76,21 @@ def memory(capacity: Capacity, total_mib: int, limit_mib: int | None, setting: i
     if capacity.memory_mib < _MEMORY_LEAST_MIB:
         return fail("memory", "memory_too_small", f"{text}: too little for any engine", more, **data)
     if capacity.memory_mib < _MEMORY_PER_CORE_MIB * capacity.cores:
-        return warn("memory", "memory_small", f"{text}: under 1 GiB per core, so ranks stay unused", more, **data)
+        return warn(
+            "memory", "memory_small", f"{text}: less than 1 GiB per core, so some cores stay unused", more, **data
+        )
     if setting is not None and setting > capacity.memory_mib:
         return warn("memory", "memory_clipped", f"{text}, less than QMRUNNER_MEMORY_MIB={setting}", more, **data)
     if not counted:
         return warn(
-            "memory", "oom_not_counted", f"{text}; kills for want of memory cannot be told from others",
+            "memory", "oom_not_counted", f"{text}; kills by the OOM killer cannot be distinguished from other kills",
             "mount the control groups (`/sys/fs/cgroup`) into the container", **data,
         )  # fmt: skip
     return ok("memory", text, **data)
 
 
 def shm(space: Space | None, slots: int) -> Finding:
-    """/dev/shm, where Global Arrays and MPI keep what ranks share."""
+    """/dev/shm, where Global Arrays and MPI keep the memory that ranks share."""
     wanted = max(_SHM_LEAST_MIB, _SHM_PER_SLOT_MIB * slots)
     larger = f"run the container with `--shm-size {max(1024, 2 * wanted)}m` (compose: `shm_size`)"
     if space is None:
@@ -98,9 +100,9 @@ def shm(space: Space | None, slots: int) -> Finding:
         return fail("shm", "shm_unwritable", f"/dev/shm: {space.problem}", "run `chmod 1777 /dev/shm` as root", **data)
     text = f"/dev/shm has {space.free_mib} of {space.total_mib} MiB free"
     if space.free_mib < _SHM_USELESS_MIB:
-        return fail("shm", "shm_exhausted", text, f"remove what is left there (`qmrunner sweep`), or {larger}", **data)
+        return fail("shm", "shm_exhausted", text, f"remove leftovers there (`qmrunner sweep`), or {larger}", **data)
     if space.free_mib < wanted:
-        return warn("shm", "shm_small", f"{text}; {slots} attempts may want {wanted}", larger, **data)
+        return warn("shm", "shm_small", f"{text}; {slots} attempts may need {wanted}", larger, **data)
     return ok("shm", text, **data)
 
 
@@ -110,29 +112,31 @@ def stack(soft: int, hard: int) -> Finding:
     text = f"hard limit {_limit(hard)}, raised to that for engines (now {_limit(soft)})"
     more = "`ulimit -Hs unlimited`, `docker run --ulimit stack=-1`, or `LimitSTACK=infinity`"
     if hard != resource.RLIM_INFINITY and hard < _STACK_LEAST_MIB * _MIB:
-        return fail("stack", "stack_limit", f"{text}: large molecules end xTB and CREST in SIGSEGV", more, **data)
+        return fail(
+            "stack", "stack_limit", f"{text}: xTB and CREST crash with SIGSEGV on large molecules", more, **data
+        )
     if hard != resource.RLIM_INFINITY and hard < _STACK_MIB * _MIB:
-        return warn("stack", "stack_small", f"{text}: some builds of xTB and CREST want more", more, **data)
+        return warn("stack", "stack_small", f"{text}: some builds of xTB and CREST need more", more, **data)
     return ok("stack", text, **data)
 
 
 def kernel(problem: OSError | None) -> Finding:
-    """`problem` with having the orphans of engines fall to us: without that nothing could be promised of their end."""
+    """`problem` of the kernel with becoming a subreaper: without it orphans of engines could outlive their attempt."""
     here = os.uname()
     data = {"release": here.release, "machine": here.machine}
     if problem is not None:
         words = f"PR_SET_CHILD_SUBREAPER: {os.strerror(problem.errno or 0)}"
-        text = f"orphans of engines do not fall to the daemon ({words}), as under QEMU on another processor"
-        remedy = f"an image for the machine's own processor (here it looks like {here.machine}); Linux itself can do it"
+        text = f"the daemon cannot adopt orphans of engines ({words}), as under QEMU emulation of another CPU"
+        remedy = f"use an image built for the CPU of this machine (this image sees {here.machine})"
         return fail("kernel", "kernel_unfit", text, remedy, **data)
-    return ok("kernel", f"Linux {here.release} on {here.machine}; orphans of engines fall to the daemon", **data)
+    return ok("kernel", f"Linux {here.release} on {here.machine}; the daemon adopts orphans of engines", **data)
 
 
 def processes(room: int | None, cores: int) -> Finding:
     """How many more processes and threads the control group allows; None: no limit."""
     data = {"room": room}
     if room is None:
-        return ok("processes", "no limit of processes", **data)
+        return ok("processes", "no process limit", **data)
     text = f"room for {room} more processes and threads"
     more = "`docker run --pids-limit -1`, or `TasksMax=infinity`"
     if room < _PROCESSES_LEAST + 8 * cores:
@@ -143,7 +147,7 @@ def processes(room: int | None, cores: int) -> Finding:
 
 
 def limits(files: int, file_bytes: int, address_bytes: int, cpu_s: int) -> Finding:
-    """Hard limits that end an engine in mid-run (RLIM_INFINITY: none)."""
+    """Hard limits that kill a running engine (RLIM_INFINITY: none)."""
     set_ones = [
         f"{name} {_limit(value) if size else value}"
         for name, value, size in (
@@ -156,13 +160,13 @@ def limits(files: int, file_bytes: int, address_bytes: int, cpu_s: int) -> Findi
     data = {"open_files": None if files == resource.RLIM_INFINITY else files}
     if set_ones:
         return warn(
-            "limits", "limits_set", f"set: {', '.join(set_ones)}: an engine that passes them is killed",
-            "lift them (`ulimit -f`, `-v`, `-t`), or be sure that no run needs more", **data,
+            "limits", "limits_set", f"set: {', '.join(set_ones)}: an engine that exceeds one is killed",
+            "raise them (`ulimit -f`, `-v`, `-t`), or make sure that no run needs more", **data,
         )  # fmt: skip
     if files != resource.RLIM_INFINITY and files < _OPEN_FILES:
         text = f"only {files} open files allowed"
         return warn("limits", "open_files_limit", text, f"`ulimit -Hn {_OPEN_FILES}` or more", **data)
-    return ok("limits", "nothing that would end a run", **data)
+    return ok("limits", "no limit that would kill a run", **data)
 
 
 def clock(now: float, built: float, newest: float | None, zone: str | None, zone_known: bool) -> Finding:
@@ -171,17 +175,21 @@ def clock(now: float, built: float, newest: float | None, zone: str | None, zone
     data = {"utc": shown, "tz": zone}
     if now < _FIRST_RELEASE:
         return fail(
-            "clock", "clock_in_the_past", f"it is said to be {shown} UTC, years before this program was written",
-            "set the clock (NTP): what is written now would be swept as years old once the clock is right", **data,
+            "clock", "clock_in_the_past", f"the clock shows {shown} UTC, years before qmrunner was written",
+            "set the clock (NTP): once it is right, files written now would look years old and be swept", **data,
         )  # fmt: skip
     if now < built - _DAY_S:
-        text = f"it is said to be {shown} UTC, but this program was installed at {_utc(built)}"
+        text = f"the clock shows {shown} UTC, but qmrunner was installed at {_utc(built)}"
         return warn(
-            "clock", "clock_before_install", text, "set the clock (NTP), if it is not that one was wrong", **data
+            "clock",
+            "clock_before_install",
+            text,
+            "set the clock (NTP), unless it was wrong during the installation",
+            **data,
         )
     if newest is not None and newest > now + _HOUR_S:
         return warn(
-            "clock", "clock_went_back", f"it is {shown} UTC, but the home has files of {_utc(newest)}",
+            "clock", "clock_went_back", f"the clock shows {shown} UTC, but the home has files of {_utc(newest)}",
             "set the clock (NTP); ages of jobs and files are wrong until then", **data,
         )  # fmt: skip
     if zone and not zone_known:
@@ -189,11 +197,11 @@ def clock(now: float, built: float, newest: float | None, zone: str | None, zone
             "clock", "timezone_unknown", f"{shown} UTC; TZ={zone} is not known on this machine",
             "install tzdata or unset TZ; qmrunner and its engines use UTC", **data,
         )  # fmt: skip
-    return ok("clock", f"{shown} UTC, which is also what engines get" + (f" (TZ here: {zone})" if zone else ""), **data)
+    return ok("clock", f"{shown} UTC; engines use UTC as well" + (f" (TZ here: {zone})" if zone else ""), **data)
 
 
 def zone_is_known(zone: str | None, root: Path = Path("/usr/share/zoneinfo")) -> bool:
-    """Whether the C library makes something of TZ. A rule such as CET-1CEST needs no file."""
+    """Whether the C library understands TZ. A rule such as CET-1CEST needs no file."""
     name = (zone or "").removeprefix(":")
     return "/" not in name or Path(root, name).is_file()
 
@@ -202,10 +210,10 @@ def temporary(given: str | None, problem: str | None, usable: str | None) -> Fin
     """TMPDIR of this process: `problem` with the one given, and the folder that is `usable` instead."""
     remedy = f"unset TMPDIR, or make {given} writable for user id {os.geteuid()}"
     if usable is None:
-        return fail("tmpdir", "tmpdir_unusable", "no temporary folder can be written", "make /tmp writable (mode 1777)")
+        return fail("tmpdir", "tmpdir_unusable", "no temporary folder is writable", "make /tmp writable (mode 1777)")
     if given and problem:
         return fail("tmpdir", "tmpdir_unusable", f"TMPDIR={given}: {problem}", remedy, usable=usable)
-    return ok("tmpdir", f"{usable}; engines get one of their own in scratch", usable=usable)
+    return ok("tmpdir", f"{usable}; engines get their own in scratch", usable=usable)
 
 
 def _mib(value: int) -> int | None:

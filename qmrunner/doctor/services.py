@@ -1,4 +1,4 @@
-"""What answers elsewhere: the store with its schema, PostgreSQL, Redis, and the daemon of this home."""
+"""Checks of services: the store and its schema, PostgreSQL, Redis, the artifact store and the daemon of this home."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def schema(state: str, found: str | None, head: str, where: str) -> Finding:
     """The store's schema: current, empty, outdated or newer."""
     data = {"state": state, "revision": found, "head": head, "store": where}
     if state == "outdated":
-        text = f"{where} is at revision {found}, this program needs {head}"
+        text = f"{where} is at revision {found}, this version of qmrunner needs {head}"
         remedy = "stop all daemons on it, back it up, then run `qmrunner db upgrade`"
         return fail("store", "store_outdated", text, remedy, **data)
     if state == "newer":
-        text = f"{where} is at revision {found}, which this program ({head}) does not know"
-        remedy = "upgrade this program to the version that last used the store"
+        text = f"{where} is at revision {found}, which this version of qmrunner ({head}) does not know"
+        remedy = "upgrade qmrunner to the version that last used the store"
         return fail("store", "store_newer", text, remedy, **data)
     if state == "empty":
-        return ok("store", f"{where} is empty; `qmrunner run` makes its tables", **data)
-    return ok("store", f"{where}: schema {found}, as this program needs it", **data)
+        return ok("store", f"{where} is empty; `qmrunner run` creates its tables", **data)
+    return ok("store", f"{where}: schema {found}, as needed", **data)
 
 
 def sqlite_store(path: Path) -> Finding:
@@ -38,7 +38,7 @@ def sqlite_store(path: Path) -> Finding:
     from qmrunner.store.schema import HEAD, revision_of_file, state_of
 
     if not path.exists():
-        return ok("store", f"none yet at {path}; `qmrunner run` makes it", state="missing", store=str(path))
+        return ok("store", f"no store yet at {path}; `qmrunner run` creates it", state="missing", store=str(path))
     found = revision_of_file(path)
     return schema(state_of(found), found, HEAD, str(path))
 
@@ -73,7 +73,7 @@ def postgres(url: str) -> Iterator[Finding]:
 
 
 def redis_queue(url: str) -> Iterator[Finding]:
-    """The Redis server that carries hints: whether it answers, and who else may use it."""
+    """The Redis server that carries wake-up messages: whether it answers, and who else may use it."""
     shown = re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"//.*@", "//***@", url))
     try:
         import redis
@@ -84,42 +84,41 @@ def redis_queue(url: str) -> Iterator[Finding]:
     try:
         client = redis.Redis.from_url(url, socket_connect_timeout=_WAIT_S, socket_timeout=_WAIT_S)
         try:
-            said: dict[str, Any] = dict(client.info("server"))
+            info: dict[str, Any] = dict(client.info("server"))
             is_open = _takes_anybody(client.connection_pool)
         finally:
             client.close()
     except (redis.RedisError, OSError, ValueError) as problem:
         yield fail("redis", "queue_unavailable", f"{shown}: {problem}", remedy)
         return
-    yield ok("redis", f"{shown}: version {said.get('redis_version')}", version=said.get("redis_version"))
+    yield ok("redis", f"{shown}: version {info.get('redis_version')}", version=info.get("redis_version"))
     options = client.connection_pool.connection_kwargs
     yield from queue_access(shown, options.get("host"), url.startswith("rediss"), options.get("ssl_cert_reqs"), is_open)
 
 
 def queue_access(shown: str, host: str | None, tls: bool, verify: Any, is_open: bool) -> Iterator[Finding]:
-    """Who may leave and take hints. They carry nothing: a stranger costs time, and runs no code. `host` is None for a
-    socket in the filesystem."""
+    """Who may send and take wake-up messages. They carry no data: a stranger can delay steps but run no code. `host` is
+    None for a socket in the filesystem."""
     near = host is None or _is_loopback(host)
-    if is_open and host is not None:  # who may use a socket in the filesystem is said by its mode
-        whom = "every user of this machine" if near else "whoever reaches it"
-        text = f"{shown} asks for no password: {whom} can leave, take and delete hints (steps start late; no code runs)"
-        set_one = "set `requirepass` (and `user default off` where there are ACL users) and name it in"
+    if is_open and host is not None:  # access to a socket in the filesystem is governed by its mode
+        whom = "every user of this machine" if near else "every host that can reach it"
+        effect = "can send, take and delete wake-up messages (steps start late; no code runs)"
+        text = f"{shown} needs no password: {whom} {effect}"
+        set_one = "set `requirepass` (and `user default off` if ACL users exist) and put it into"
         yield warn("redis_access", "queue_open", text, f"{set_one} QMRUNNER_QUEUE_URL or QMRUNNER_QUEUE_PASSWORD_FILE")
     if near:
         return
     if not tls:
-        text = f"{shown} is not encrypted: whoever sees the traffic to {host} has the password"
-        remedy = "use rediss://…?ssl_ca_certs=/path/of/ca.pem, or keep that network to the daemons alone"
+        text = f"{shown} is not encrypted: the password can be read from the traffic to {host}"
+        remedy = "use rediss://…?ssl_ca_certs=/path/of/ca.pem, or restrict that network to the daemons"
         yield warn("redis_tls", "queue_unencrypted", text, remedy)
     elif str(verify).lower() in ("none", "cert_none", "0", "false", "verifymode.cert_none"):
-        text = (
-            f"{shown} is encrypted, but its certificate is not looked at: anybody on the way can pretend to be {host}"
-        )
-        yield warn("redis", "queue_unverified", text, "leave out ssl_cert_reqs and give ssl_ca_certs=/path/of/ca.pem")
+        text = f"{shown} is encrypted, but its certificate is not verified: another host could impersonate {host}"
+        yield warn("redis", "queue_unverified", text, "remove ssl_cert_reqs and add ssl_ca_certs=/path/of/ca.pem")
 
 
 def _takes_anybody(pool: Any) -> bool:
-    """Whether the server takes commands from whoever names no user and no password. Raises OSError."""
+    """Whether the server accepts commands without user and password. Raises OSError."""
     import redis
 
     named = ("username", "password", "credential_provider")
@@ -143,7 +142,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def artifact_store(url: str, store_url: str) -> Finding:
-    """Where files reach other machines: whether it answers, is this store's, and takes and gives a content."""
+    """The artifact store: whether it answers, belongs to this store, and can be written and read."""
     from qmrunner.artifacts.blobs import connect
     from qmrunner.artifacts.files import Artifacts
     from qmrunner.store.schema import status
@@ -156,10 +155,10 @@ def artifact_store(url: str, store_url: str) -> Finding:
     try:
         if store is None or status(store) != "current":
             blobs.identity()  # raises where it does not answer
-            return ok("artifacts", f"{blobs.where} answers; there is no store to use it yet")
+            return ok("artifacts", f"{blobs.where} answers; no store uses it yet")
         artifacts = Artifacts(blobs, store)
         if artifacts.is_new():
-            return ok("artifacts", f"{blobs.where} answers; the first use makes it this store's")
+            return ok("artifacts", f"{blobs.where} answers; its first use binds it to this store")
         artifacts.verify_pairing()
         artifacts.try_out()
     finally:
@@ -170,10 +169,10 @@ def artifact_store(url: str, store_url: str) -> Finding:
 
 
 def daemon(report: dict[str, Any]) -> Finding:
-    """The daemon of this home, as `health` sees it. None running is fine."""
+    """The daemon of this home, as `health` reports it. No running daemon is fine."""
     data = {"pid": report["pid"]}
     if report["pid"] is None:
-        return ok("daemon", "none runs on this home", **data)
+        return ok("daemon", "no daemon runs on this home", **data)
     if not report["healthy"]:
         return warn("daemon", "daemon_unhealthy", str(report["reason"]), "see `qmrunner status`", **data)
     return ok("daemon", f"runs as process {report['pid']}", **data)

@@ -98,7 +98,7 @@ _CASES = (
 
 
 def smoke(settings: Settings) -> Iterator[Finding]:
-    """A finding for each run. Programs that are not installed are left out: `examine` has told of them."""
+    """A finding for each run. Programs that are not installed are skipped: `examine` has reported them."""
     what = capacity(settings)
     there = [(case, found) for case in _CASES if (found := installed(case.engine, settings)).path is not None]
     try:
@@ -108,11 +108,11 @@ def smoke(settings: Settings) -> Iterator[Finding]:
         if installed("chemistry", settings).path is not None:
             yield from ask("smoke_chemistry", _chemistry)
     except OSError as problem:
-        yield fail("smoke", "scratch_unusable", f"no run could be tried: {problem}", "see `scratch` above")
+        yield fail("smoke", "scratch_unusable", f"no run could be started: {problem}", "see `scratch` above")
 
 
 def _chemistry() -> Finding:
-    """Whether the packages that `examine` found installed can be loaded, drawing included."""
+    """Whether the packages that `examine` found can be imported, drawing included."""
     began = time.monotonic()
     command = [sys.executable, "-c", _LOADS]
     try:
@@ -120,11 +120,11 @@ def _chemistry() -> Finding:
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LONGEST_RUN_S
         )
     except subprocess.TimeoutExpired:
-        return fail("smoke_chemistry", "timed_out", f"RDKit was not loaded within {_LONGEST_RUN_S:g} s", "see `cores`")
+        return fail("smoke_chemistry", "timed_out", f"RDKit did not load within {_LONGEST_RUN_S:g} s", "see `cores`")
     if ended.returncode:
-        said = (ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"])[-1]
-        remedy = "install what it names (Debian, for drawings: `apt-get install libxrender1 libxext6`)"
-        return fail("smoke_chemistry", "library_broken", said, remedy)
+        last_line = (ended.stderr.strip().splitlines() or [f"exit status {ended.returncode}"])[-1]
+        remedy = "install the missing library (Debian, for drawings: `apt-get install libxrender1 libxext6`)"
+        return fail("smoke_chemistry", "library_broken", last_line, remedy)
     return ok("smoke_chemistry", f"RDKit, its drawing and matplotlib load in {time.monotonic() - began:.1f} s")
 
 
@@ -163,7 +163,7 @@ def _workshop(settings: Settings) -> Iterator[_Workshop]:
 
 
 def _close(shop: _Workshop, process: subprocess.Popen[bytes]) -> None:
-    """End whatever may still run, then the spawner."""
+    """Kill the remaining processes, then the spawner."""
     end = time.monotonic() + _SETTLED_S
     for live in shop.lives:
         process_tree.end_marked(live.marker)
@@ -188,7 +188,7 @@ def _remove_stale(base: Path) -> None:
 def _one(shop: _Workshop, case: Case, found: Installed, what: Capacity, number: int) -> Finding:
     cores = max(case.cores, 2 if found.facts.get("progress_rank") else 1)
     if cores > what.cores:
-        return ok(case.name, f"left out: it needs {cores} cores, there is {what.cores}", ran=False)
+        return ok(case.name, f"skipped: it needs {cores} cores, {what.cores} available", ran=False)
     live = _live(shop, case, cores, number)
     shop.lives.append(live)
     try:
@@ -202,18 +202,18 @@ def _one(shop: _Workshop, case: Case, found: Installed, what: Capacity, number: 
     # A dry run of CREST ends before the line that ends a search.
     done = outcome.state == "succeeded" or (case.energy is None and exit.ok and outcome.code == "truncated_output")
     if exit.stop_reason is not None:
-        text = f"no end within {_LONGEST_RUN_S:g} s; last line: {_last_line(live.log)}"
+        text = f"did not end within {_LONGEST_RUN_S:g} s; last line: {_last_line(live.log)}"
         return fail(case.name, "timed_out", text, "see `qmrunner doctor` above for cores and launcher", **data)
     if not done:
         seen = f": {outcome.evidence.text.strip()}" if outcome.evidence else ""
         return fail(case.name, outcome.code, f"{outcome.summary or outcome.code}{seen}", outcome.remedy, **data)
     if left:
-        return fail(case.name, "survivors", "a process of the run cannot be ended", "see `ps`", **data)
+        return fail(case.name, "survivors", "a process of the run cannot be killed", "see `ps`", **data)
     if case.energy is None:
         return ok(case.name, f"dry run in {exit.wall_s:.1f} s", **data)
     if energy is None or abs(energy - case.energy) > case.tolerance:
         text = f"energy {energy} Eh, expected {case.energy} within {case.tolerance:g}"
-        return fail(case.name, "wrong_energy", text, "do not trust this build: install another", **data)
+        return fail(case.name, "wrong_energy", text, "do not trust this build: install another one", **data)
     ranks = f" with {cores} rank{'s' if cores > 1 else ''}" if case.engine == "nwchem" else ""
     return ok(case.name, f"E {energy:.9f} Eh in {exit.wall_s:.1f} s{ranks}", **data)
 

@@ -1,4 +1,4 @@
-"""The files of a job, wherever they were made: brought to this machine's folder of jobs when somebody asks for them."""
+"""The files of a job, wherever they were written: fetched into this machine's jobs folder on demand."""
 
 from __future__ import annotations
 

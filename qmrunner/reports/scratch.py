@@ -1,4 +1,4 @@
-"""What jobs to come need of a machine, and who uses the scratch volume now: the JSON of `scratch plan` and `usage`.
+"""Resources that future jobs need, and the current use of the scratch volume: JSON of `scratch plan` and `usage`.
 
 All sizes are MiB (2**20 bytes). Field names are the outside contract (docs/operating.md).
 """
@@ -31,13 +31,13 @@ from qmrunner.workflows.specs import CREST_QUICK
 
 _MEMORY_SHARE = 0.9  # of a container's memory, see host/capacity.py
 _DAY_S = 86400.0
-_SOLVENT = "chloroform"  # what is submitted without naming one
+_SOLVENT = "chloroform"  # the default of submissions
 
 
 def plan(
     app: App, *, jobs: int, conformers: int, atoms: int, level: str, slots: int | None, cores: int | None
 ) -> dict[str, Any]:
-    """What NMR jobs of that size need at once on one machine, and to keep their results.
+    """The resources NMR jobs of that size need on one machine, to run at once and to keep their results.
 
     `atoms` counts hydrogens; half of them are taken for hydrogens, the others for carbons, in a solvent. `slots` and
     `cores` default to this machine's. A stage has what would be reserved for one of its steps and, where the store
@@ -78,7 +78,7 @@ def plan(
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
-    """`steps` of one kind, and what one of them needs by its engine's rule."""
+    """`steps` of one kind, and the needs of one of them by its engine's rule."""
 
     name: str
     steps: int
@@ -107,7 +107,7 @@ def _stages(level: Level, atoms: list[str], conformers: int, jobs: int) -> list[
 
 
 def _seen(app: App, kinds: Collection[str]) -> dict[str, list[Ratios]]:
-    """What attempts of these kinds used; nothing where there is no store yet, or not one of this version."""
+    """The usage of earlier attempts of these kinds; empty without a store of this version."""
     try:
         store = app.open_store(create=False)
     except NotReadyError:
@@ -204,7 +204,7 @@ def usage(app: App) -> dict[str, Any]:
 
 
 def _worker_of(known: list[dict[str, Any]], settings: Settings) -> int:
-    """The worker of this home; 0, which nobody is, when none runs."""
+    """Id of the worker of this home; 0, which is no worker's id, when none runs."""
     return max((row["id"] for row in known if row["home"] == str(settings.home)), default=0)
 
 

@@ -1,4 +1,4 @@
-"""What people and programs see of the store: the JSON of `status` and `result`; `why` has that of `why`.
+"""The JSON of `status` and `result`, read from the store; `reports.why` has the JSON of `why`.
 
 Field names are the outside contract (docs/operating.md). Times are ISO 8601 UTC.
 """
@@ -59,7 +59,7 @@ def page(
     kinds: Collection[str] = (),
     name: str | None = None,
 ) -> dict[str, Any]:
-    """Jobs, the newest first, with ``next``: the `before` of the page that follows, None when there is none."""
+    """Jobs, newest first, with ``next``: the `before` of the next page, None on the last page."""
     with app.store.read() as connection:
         found = job_store.page(connection, limit + 1, before=before, states=states, kinds=kinds, name=name)
         shown = found[:limit]
@@ -80,24 +80,24 @@ def workers_view(app: App) -> list[dict[str, Any]]:
 def job_view(app: App, job_id: str) -> dict[str, Any]:
     """`qmrunner status JOB`. Raises NotFoundError."""
     job, steps, tries, everyone = _load(app, job_id)
-    nobody = None if taken_by_any(app, job, everyone) else labels.waits_for(job.requires)
+    unmet = None if taken_by_any(app, job, everyone) else labels.waits_for(job.requires)
     with app.store.read() as connection:
         seen = usage_peaks.seen(connection, {kind_of(step.engine, step.task, step.params) for step in steps})
     rows = [
         {**row, "estimate": _estimate(step, row["cores"], seen)}
-        for row, step in zip(_steps(steps, tries, everyone, nobody, app.store.now()), steps, strict=True)
+        for row, step in zip(_steps(steps, tries, everyone, unmet, app.store.now()), steps, strict=True)
     ]
     return {"job": {**_job(job), "progress": _progress(job, steps), "steps": rows}}
 
 
 def submitted_view(app: App, job_id: str) -> dict[str, Any]:
-    """`qmrunner submit --json`: the job, and what each of its steps will have reserved."""
+    """`qmrunner submit --json`: the job, and the reservation of each of its steps."""
     _, steps, _, _ = _load(app, job_id)
     return {"id": job_id, "steps": [{"id": step.name, "needs": needs(step)} for step in steps]}
 
 
 def needs(step: Step) -> dict[str, int]:
-    """What a step asks for: cores, MiB for each of them and beside them."""
+    """The demand of a step: cores, MiB per core and MiB in addition."""
     demand = step.demand
     return {
         "cores_min": demand.cores_min,
@@ -110,14 +110,14 @@ def needs(step: Step) -> dict[str, int]:
 
 
 def result_view(app: App, job_id: str) -> dict[str, Any]:
-    """`qmrunner result JOB`. Raises NotReadyError while there is none."""
+    """`qmrunner result JOB`. Raises NotReadyError while there is no result."""
     job, steps, _, _ = _load(app, job_id)
     if job.state is not JobState.SUCCEEDED:
         over = job.state in (JobState.FAILED, JobState.CANCELLED)
         raise NotReadyError(
             "no_result",
             f"job {job.id} is {job.state}" + (f": {job.summary}" if job.summary else ""),
-            remedy=f"`qmrunner why {job.id}` says why" if over else f"`qmrunner status {job.id} --watch` follows it",
+            remedy=f"`qmrunner why {job.id}` explains it" if over else f"`qmrunner status {job.id} --watch` follows it",
         )
     folder = app.settings.jobs_root / job.id
     files = {"files": reports_files.names(app, job.id), "files_missing": reports_files.bring_own(app, job.id)}
@@ -125,13 +125,13 @@ def result_view(app: App, job_id: str) -> dict[str, Any]:
 
 
 def beats(app: App, worker: Mapping[str, Any], now: float) -> bool:
-    """Whether a worker's row speaks for one that lives."""
-    # Between hosts the two clocks may differ: only a beat that is long gone speaks for a worker that is, too.
+    """Whether the worker of this row is alive."""
+    # The clocks of two hosts may differ: only a heartbeat that is very old means a dead worker.
     return bool(now - worker["beat_at"] < max(60.0, 2 * app.settings.lease_seconds))
 
 
 def taken_by_any(app: App, job: Job, everyone: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a running worker has the labels that the job requires; when none runs at all there is more amiss."""
+    """Whether a running worker has the labels that the job requires; True when no worker runs at all."""
     now = app.store.now()
     alive = [row for row in everyone if row["state"] in ("active", "draining") and beats(app, row, now)]
     return not alive or any(labels.met(job.requires, row["labels"] or ()) for row in alive)
@@ -172,7 +172,7 @@ def _steps(
     steps: Sequence[Step],
     tries: Sequence[Attempt],
     everyone: Sequence[Mapping[str, Any]],
-    nobody: str | None,
+    unmet: str | None,
     now: float,
 ) -> list[dict[str, Any]]:
     beat_at = {row["id"]: row["beat_at"] for row in everyone}
@@ -195,11 +195,11 @@ def _steps(
                 "engine_pid": one.engine_pid if one and live else None,
                 "heartbeat_age_s": None if beat is None else round(max(0.0, now - beat), 1),
                 "cores": one.grant.cores if one and live else None,
-                "progress": _told(step, with_time_left(one.progress, now if live else None)) if one else {},
+                "progress": _with_energy(step, with_time_left(one.progress, now if live else None)) if one else {},
                 "needs": needs(step),
                 "reserved": asdict(one.grant) if one and live else None,
                 "usage": one.usage if one else {},
-                "waits_for": nobody or step.waits_for if step.state is StepState.READY else None,
+                "waits_for": unmet or step.waits_for if step.state is StepState.READY else None,
                 "code": step.code,
                 "log": one.log if one else None,
                 "started_at": iso(one.started_at) if one else None,
@@ -209,11 +209,11 @@ def _steps(
     return rows
 
 
-def _told(step: Step, progress: dict[str, Any]) -> dict[str, Any]:
-    """Progress with the energy (hartree) of the result once there is one: a log may tell fewer digits on the way."""
+def _with_energy(step: Step, progress: dict[str, Any]) -> dict[str, Any]:
+    """Progress with the energy (hartree) of the result once there is one: the log may have fewer digits."""
     energy = step.result.get("energy_hartree") if step.state is StepState.SUCCEEDED else None
-    told = energy is not None and progress.get("energy_hartree") is not None
-    return {**progress, "energy_hartree": energy} if told else progress
+    replace = energy is not None and progress.get("energy_hartree") is not None
+    return {**progress, "energy_hartree": energy} if replace else progress
 
 
 def with_time_left(progress: Mapping[str, Any], now: float | None) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def with_time_left(progress: Mapping[str, Any], now: float | None) -> dict[str, 
 
 
 def _estimate(step: Step, cores: int | None, seen: Mapping[str, Sequence[Ratios]]) -> dict[str, Any]:
-    """The peaks to expect, MiB, and from how many attempts of the kind; 0: by the engine's rule alone."""
+    """The expected peaks, MiB, and the number of attempts of the kind behind them; 0: by the engine's rule alone."""
     measured = seen.get(kind_of(step.engine, step.task, step.params) or "", ())
     return {**expected(step.demand, cores or step.demand.cores_min, measured), "attempts": len(measured)}
 
@@ -256,14 +256,14 @@ def _worker(app: App, row: dict[str, Any], held: Grant | None) -> dict[str, Any]
 
 
 def artifacts(app: App) -> dict[str, Any] | None:
-    """Where files reach other machines, and since when the daemon of this home has not reached it. None: not set."""
+    """The artifact store, and for how long this home's daemon could not reach it. None: not configured."""
     if app.settings.artifacts is None:
         return None
     return {"url": app.settings.artifacts, "lost_s": (state_file(app) or {}).get("artifacts_lost_s")}
 
 
 def disk(app: App) -> dict[str, Any]:
-    """Free and total space of the data folders, MiB. None where a folder is not there."""
+    """Free and total space of the data folders, MiB. None for a folder that does not exist."""
     s = app.settings
     folders = {"home": s.home, "scratch": s.scratch_root, "logs": s.logs_root}
     return {name: _space(path) for name, path in folders.items()}
@@ -284,7 +284,7 @@ def _space(path: Path) -> dict[str, Any] | None:
 
 
 def state_file(app: App) -> dict[str, Any] | None:
-    """What the consumer last wrote about itself, with its age in seconds; None when it never did."""
+    """The worker's last state file, with its age in seconds; None when there is none."""
     try:
         state: dict[str, Any] = json.loads((app.settings.run_root / "state.json").read_text())
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
-"""`qmrunner why JOB`: what is happening or went wrong, in one sentence, with the evidence and the next command.
+"""`qmrunner why JOB`: the state of a job in one sentence, with the evidence and the next command.
 
-Field names are the outside contract (docs/operating.md), like those of `views`.
+Field names are a public contract (docs/operating.md), like those of `reports.status`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from qmrunner.store import jobs as job_store
 _NAMED = 3
 # Lines before and after the one of a deck that is shown, and how much of a deck is read.
 _AROUND, _LONGEST_DECK = 2, 16 << 20
-# Of failures that are a job's and not one step's.
+# Remedies for failures of a whole job rather than of one step.
 _REMEDIES = {
     "no_conformers": "submit again with --conformers none, or give a three-dimensional structure",
     "weight_lost": "retry the job, which runs the failed conformers again, or submit with a higher --max-lost-weight",
@@ -33,9 +33,9 @@ _REMEDIES = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """One look at the store. `busy` are the live attempts of all active workers, `ahead` the ready steps in front of
-    the job's first, `labelled` whether a running worker has the labels that the job requires."""
+class _Snapshot:
+    """A snapshot of the store. `busy` are the live attempts of all active workers, `ahead` the ready steps before the
+    job's first, `labelled` whether a running worker has the labels that the job requires."""
 
     job: Job
     steps: list[Step]
@@ -50,8 +50,8 @@ class _Known:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """One sentence, the step it is about, what is waited for, and the command that comes next."""
+class _Answer:
+    """One sentence, the step it is about, what the step waits for, and the next command."""
 
     summary: str
     next: str | None
@@ -61,34 +61,34 @@ class _Said:
 
 def view(app: App, job_id: str) -> dict[str, Any]:
     """The JSON of `why`. Raises NotFoundError."""
-    known = _look(app, job_id)
-    said = _say(app, known)
-    step, job = said.step, known.job
-    told = step if step is not None and step.state not in STEP_LIVE else None
+    known = _snapshot(app, job_id)
+    answer = _explain(app, known)
+    step, job = answer.step, known.job
+    ended = step if step is not None and step.state not in STEP_LIVE else None
     return {
         "id": job.id,
         "state": job.state,
-        "summary": said.summary,
+        "summary": answer.summary,
         "step": step.name if step else None,
-        "waits_for": said.waits_for,
-        "running": [_running(app, known, one) for one in known.steps if one.state in STEP_LIVE],
-        "code": job.code or (told.code if told else None),
-        "class": told.failure_class if told and job.code in (None, told.code) else None,
+        "waits_for": answer.waits_for,
+        "running": [_running(app, known, live) for live in known.steps if live.state in STEP_LIVE],
+        "code": job.code or (ended.code if ended else None),
+        "class": ended.failure_class if ended and job.code in (None, ended.code) else None,
         "evidence": (
-            {"text": told.evidence.text, "file": told.evidence.file, "line": told.evidence.line}
-            if told and told.evidence
+            {"text": ended.evidence.text, "file": ended.evidence.file, "line": ended.evidence.line}
+            if ended and ended.evidence
             else None
         ),
-        "deck": _deck(app, told),
-        "remedy": _REMEDIES.get(job.code or "") or (told.remedy if told else None),
-        "next": said.next,
-        "attempts": [_attempt(known, one) for one in known.tries],
+        "deck": _deck(app, ended),
+        "remedy": _REMEDIES.get(job.code or "") or (ended.remedy if ended else None),
+        "next": answer.next,
+        "attempts": [_attempt(known, attempt) for attempt in known.tries],
     }
 
 
 def _deck(app: App, step: Step | None) -> dict[str, Any] | None:
-    """The line of the job's own input that the engine stopped at, with those around it; None where none is known, or
-    the file is not on this machine."""
+    """The line of the user's input at which the engine stopped, with the lines around it; None where no line is known
+    or the file is not on this machine."""
     evidence = step.evidence if step else None
     if step is None or evidence is None or evidence.input_file is None or evidence.input_line is None:
         return None
@@ -100,7 +100,7 @@ def _deck(app: App, step: Step | None) -> dict[str, Any] | None:
         return None
     at, lines = evidence.input_line, text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\n").split("\n")
     if not 0 < at <= len(lines):
-        return None  # a line that qmrunner added
+        return None  # a line that qmrunner added to the deck
     around = range(max(1, at - _AROUND), min(len(lines), at + _AROUND) + 1)
     return {
         "file": evidence.input_file,
@@ -109,14 +109,14 @@ def _deck(app: App, step: Step | None) -> dict[str, Any] | None:
     }
 
 
-def _look(app: App, job_id: str) -> _Known:
+def _snapshot(app: App, job_id: str) -> _Snapshot:
     with app.store.read() as connection:
         now = app.store.now()
         job = job_store.get(connection, job_id)
         steps = job_store.of_job(connection, job_id)
         everyone = workers.all_workers(connection)
         first = next((step.id for step in steps if step.state is StepState.READY), None)
-        return _Known(
+        return _Snapshot(
             job=job,
             steps=steps,
             tries=workers.attempts_of_job(connection, job_id),
@@ -130,20 +130,24 @@ def _look(app: App, job_id: str) -> _Known:
         )
 
 
-def _say(app: App, known: _Known) -> _Said:
+def _explain(app: App, known: _Snapshot) -> _Answer:
     job = known.job
     if job.state is JobState.SUCCEEDED:
         count = sum(len(remedies.applied(step.params)) for step in known.steps)
-        helped = f", helped by {count} remed{'y' if count == 1 else 'ies'}" if count else ""
-        return _Said(f"the job has succeeded{helped}", f"qmrunner result {job.id}")
+        helped = f" after {count} remed{'y' if count == 1 else 'ies'}" if count else ""
+        return _Answer(f"the job has succeeded{helped}", f"qmrunner result {job.id}")
     if job.state is JobState.FAILED:
         return _failed(app, known)
     if job.state is JobState.CANCELLED:
-        return _Said("the job was cancelled by request; what was finished is kept", f"qmrunner retry {job.id}")
+        return _Answer(
+            "the job was cancelled by request; results of finished steps are kept", f"qmrunner retry {job.id}"
+        )
     if job.state is JobState.HELD:
         return _held(known)
     if job.cancel_requested:
-        return _Said("the job is being cancelled: its engines are being stopped", f"qmrunner status {job.id} --watch")
+        return _Answer(
+            "the job is being cancelled: its running engines are being stopped", f"qmrunner status {job.id} --watch"
+        )
     live = [step for step in known.steps if step.state in STEP_LIVE]
     return _at_work(app, known, live) if live else _waiting(known)
 
@@ -151,17 +155,17 @@ def _say(app: App, known: _Known) -> _Said:
 # -- failed and held --------------------------------------------------------------------------------------------------
 
 
-def _failed(app: App, known: _Known) -> _Said:
+def _failed(app: App, known: _Snapshot) -> _Answer:
     job = known.job
-    # The one that ended the job; a step that another one replaced comes last.
+    # Prefer the step that ended the job; a step that was replaced by another comes last.
     failed = sorted((one for one in known.steps if one.state is StepState.FAILED), key=remedies.replaced)
     step = next((one for one in failed if one.code == job.code), failed[0] if failed else None)
     tries = 0 if step is None else sum(one.step_id == step.id for one in known.tries)
     often = f" after {tries} attempts" if tries > 1 else ""
-    return _Said(f"the job has failed{often}: {_reason(job)}", _after_failure(app, known, step), step)
+    return _Answer(f"the job has failed{often}: {_reason(job)}", _after_failure(app, known, step), step)
 
 
-def _after_failure(app: App, known: _Known, step: Step | None) -> str:
+def _after_failure(app: App, known: _Snapshot, step: Step | None) -> str:
     job = known.job
     if step is None:
         return f"qmrunner retry {job.id}"
@@ -169,13 +173,13 @@ def _after_failure(app: App, known: _Known, step: Step | None) -> str:
         return f"qmrunner retry {job.id} --allow-altering"
     again = policy.SAME_AGAIN in (step.summary or "")
     if step.failure_class in ("permanent", "method") or step.code == "unknown" or again:
-        # The same again would fail again: what is wrong stands in the log.
+        # A retry without changes would fail again: the log has the cause.
         return f"qmrunner logs {job.id} --step {step.name}"
     return f"qmrunner retry {job.id}"
 
 
-def _withheld(app: App, known: _Known, step: Step) -> str | None:
-    """The name of an altering remedy that would come next if it were allowed."""
+def _withheld(app: App, known: _Snapshot, step: Step) -> str | None:
+    """The name of the altering remedy that would be applied next if it were allowed."""
     last = next((one for one in reversed(known.tries) if one.step_id == step.id), None)
     if app.settings.remedies != "neutral" or known.job.params.get("allow_altering") or last is None:
         return None
@@ -186,31 +190,31 @@ def _withheld(app: App, known: _Known, step: Step) -> str | None:
     return None if found is None or found.record["neutral"] else str(found.record["remedy"])
 
 
-def _held(known: _Known) -> _Said:
+def _held(known: _Snapshot) -> _Answer:
     job = known.job
     step = next((one for one in known.steps if one.state is StepState.HELD), None)
-    return _Said(f"the job is held: {_reason(job)}", f"qmrunner release {job.id}", step)
+    return _Answer(f"the job is held: {_reason(job)}", f"qmrunner release {job.id}", step)
 
 
 def _reason(job: Job) -> str:
-    return " ".join((job.summary or job.code or "no reason recorded").split())
+    return " ".join((job.summary or job.code or "no reason was recorded").split())
 
 
 # -- running ----------------------------------------------------------------------------------------------------------
 
 
-def _at_work(app: App, known: _Known, live: Sequence[Step]) -> _Said:
+def _at_work(app: App, known: _Snapshot, live: Sequence[Step]) -> _Answer:
     step = live[0]
     row = _running(app, known, step)
     more = f"; {len(live) - 1} more step{'s' if len(live) > 2 else ''} running" if len(live) > 1 else ""
     quiet = "" if row["output_age_s"] is None else f"; last output {_ago(row['output_age_s'])}"
     since = "" if row["elapsed_s"] is None else f" for {duration(row['elapsed_s'])}"
     text = f"step {step.name} is {step.state}{since}: {row['progress']}{quiet}{more}"
-    return _Said(text, f"qmrunner logs {known.job.id} --step {step.name} --follow", step)
+    return _Answer(text, f"qmrunner logs {known.job.id} --step {step.name} --follow", step)
 
 
-def _running(app: App, known: _Known, step: Step) -> dict[str, Any]:
-    """A live step: where it stands, how old its last output is, and what it uses, as far as this machine can see."""
+def _running(app: App, known: _Snapshot, step: Step) -> dict[str, Any]:
+    """A live step: its progress, the age of its last output and its resource usage, as far as known on this machine."""
     one = next((one for one in reversed(known.tries) if one.step_id == step.id), None)
     if one is None:
         return {"step": step.name, "attempt": step.attempt, "progress": "claimed", "output_age_s": None}
@@ -222,10 +226,10 @@ def _running(app: App, known: _Known, step: Step) -> dict[str, Any]:
     )
     usage: dict[str, Any] = (next(mine, None) or {}).get("usage") or {}
     elapsed = None if one.started_at is None else max(0.0, known.now - one.started_at.timestamp())
-    told = status.with_time_left(one.progress, known.now)
-    text = told.get("text") or told.get("phase") or "no progress told yet"
-    text += f", {told['left']}" if "left" in told else ""
-    text += f"; nothing moves, it looks {told['stillness']}" if "stillness" in told else ""
+    progress = status.with_time_left(one.progress, known.now)
+    text = progress.get("text") or progress.get("phase") or "no progress reported yet"
+    text += f", {progress['left']}" if "left" in progress else ""
+    text += f"; no progress, it looks {progress['stillness']}" if "stillness" in progress else ""
     return {
         "step": step.name,
         "attempt": one.number,
@@ -254,29 +258,29 @@ def _output_age(log: Path, now: float) -> float | None:
 # -- waiting ----------------------------------------------------------------------------------------------------------
 
 
-def _waiting(known: _Known) -> _Said:
+def _waiting(known: _Snapshot) -> _Answer:
     job = known.job
     step = next((one for one in known.steps if one.state is StepState.READY), None)
     if step is None:
-        return _Said("the job waits for its workflow to add the next step", f"qmrunner status {job.id} --watch")
+        return _Answer("the job waits until its workflow adds the next step", f"qmrunner status {job.id} --watch")
     reason, command = _what_for(known, step)
     last = f" (attempt {step.attempt}: {' '.join(step.summary.split())})" if step.summary and step.attempt else ""
-    return _Said(f"step {step.name} waits for {reason}{last}", command, step, reason)
+    return _Answer(f"step {step.name} waits for {reason}{last}", command, step, reason)
 
 
-def _what_for(known: _Known, step: Step) -> tuple[str, str]:
+def _what_for(known: _Snapshot, step: Step) -> tuple[str, str]:
     watch = f"qmrunner status {known.job.id} --watch"
     if known.paused:
-        return "the end of a pause: an operator has paused all workers", "qmrunner resume"
+        return "the end of the pause: an operator has paused all workers", "qmrunner resume"
     if not known.active:
         if known.draining:
-            return "a worker that claims again: all of them are draining", "qmrunner resume"
+            return "a worker that claims steps: all running workers are draining", "qmrunner resume"
         return "a worker: none is running", "qmrunner run"
     if not known.labelled:
         return labels.waits_for(known.job.requires), "qmrunner status"
     if step.not_before is not None and step.not_before.timestamp() > known.now:
         left = step.not_before.timestamp() - known.now
-        return f"{duration(left)} before it is tried again", watch
+        return f"its next attempt, in {duration(left)}", watch
     if step.waits_for:
         return step.waits_for, watch
     needs = f"{step.demand.cores_min} core{'s' if step.demand.cores_min > 1 else ''}"
@@ -285,20 +289,20 @@ def _what_for(known: _Known, step: Step) -> tuple[str, str]:
     return f"a worker with a free slot, {needs}: {_taken(known)}{ahead}", watch
 
 
-def _taken(known: _Known) -> str:
+def _taken(known: _Snapshot) -> str:
     cores = sum(row["cores"] for row in known.active)
     if not known.busy:
-        return f"all {cores} cores are free, it should start within a beat"
+        return f"all {cores} cores are free, so it should start within one heartbeat"
     used = sum(row["granted"]["cores"] for row in known.busy)
     names = [f"{row['job_id']}/{row['step_name']}" for row in known.busy]
     others = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{used} of {cores} cores are taken by {', '.join(names[:_NAMED])}{others}"
+    return f"{used} of {cores} cores are used by {', '.join(names[:_NAMED])}{others}"
 
 
 # -- attempts ---------------------------------------------------------------------------------------------------------
 
 
-def _attempt(known: _Known, one: Attempt) -> dict[str, Any]:
+def _attempt(known: _Snapshot, one: Attempt) -> dict[str, Any]:
     step = next((step for step in known.steps if step.id == one.step_id), None)
     return {
         "step": step.name if step else None,

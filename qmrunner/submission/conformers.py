@@ -1,19 +1,17 @@
-"""Where the conformers of a job come from, and how many are kept: settled at submission, so that plans stay pure."""
+"""Decide at submission where the conformers of a job come from and how many are kept, so that plans stay pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qmrunner.errors import UsageError, nearest
 from qmrunner.submission.molecule import Source
+from qmrunner.submission.request import ConformerSearch
 
 if TYPE_CHECKING:
     from qmrunner.chemistry.molecule import Molecule
 
-TEMPERATURE_K = 298.15
-MAX_LOST_WEIGHT = 0.1
 SOURCES = ("auto", "rdkit", "crest", "none")
 # Energy windows above the lowest conformer: wide after xTB, whose energies err by kilocalories, narrow after DFT.
 WINDOW_XTB_KCAL = 6.0
@@ -21,51 +19,39 @@ WINDOW_DFT_KCAL = 3.0
 _STRUCTURE = "structure.xyz"
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the user asked for; `crest_installed` is what this machine has."""
-
-    conformers: str
-    max_conformers: int | None
-    max_lost_weight: float
-    temperature_k: float
-    crest_installed: bool
-    allow_topology_change: bool = False
-
-
-def check(options: Options) -> None:
+def check(search: ConformerSearch) -> None:
     """Raise UsageError `unknown_conformers` or `bad_number`."""
-    if options.conformers not in SOURCES:
-        near = nearest(options.conformers, SOURCES)
+    if search.method not in SOURCES:
+        near = nearest(search.method, SOURCES)
         hint = f"did you mean {near}? " if near else ""
         raise UsageError(
             "unknown_conformers",
-            f"--conformers {options.conformers} is not known",
-            remedy=f"{hint}known are {', '.join(SOURCES)}; a file of several structures needs none of them",
+            f"--conformers {search.method} is not known",
+            remedy=f"{hint}known are {', '.join(SOURCES)}; omit the option for a file with several structures",
         )
-    if options.max_conformers is not None and options.max_conformers < 1:
+    if search.max_conformers is not None and search.max_conformers < 1:
         raise UsageError(
             "bad_number",
-            f"--max-conformers must be at least 1, not {options.max_conformers}",
-            remedy="leave it out for a number that suits the molecule, or take --conformers none for one structure",
+            f"--max-conformers must be at least 1, not {search.max_conformers}",
+            remedy="omit it for a default that suits the molecule, or use --conformers none for one structure",
         )
-    if not 0 < options.temperature_k < 10000:
+    if not 0 < search.temperature_k < 10000:
         raise UsageError(
             "bad_number",
-            f"a temperature of {options.temperature_k} K is out of range",
-            remedy="give kelvin, as in 298.15",
+            f"a temperature of {search.temperature_k} K is out of range",
+            remedy="give it in kelvin, for example 298.15",
         )
-    if not 0 <= options.max_lost_weight < 1:
+    if not 0 <= search.max_lost_weight < 1:
         raise UsageError(
             "bad_number",
-            f"--max-lost-weight must be from 0 to less than 1, not {options.max_lost_weight}",
-            remedy="it is a part of the Boltzmann weight, as in 0.1",
+            f"--max-lost-weight must be from 0 to less than 1, not {search.max_lost_weight}",
+            remedy="it is a fraction of the Boltzmann weight, for example 0.1",
         )
 
 
-def refuse_none(options: Options, molecules: Sequence[Molecule]) -> None:
-    """Raise UsageError `unknown_conformers` for a conformer job that is to search none."""
-    if options.conformers == "none" and len(molecules) == 1:
+def refuse_none(search: ConformerSearch, molecules: Sequence[Molecule]) -> None:
+    """Raise UsageError `unknown_conformers` for a conformer job with one structure and no search."""
+    if search.method == "none" and len(molecules) == 1:
         raise UsageError(
             "unknown_conformers",
             "a conformer job with --conformers none and one structure has nothing to do",
@@ -73,20 +59,22 @@ def refuse_none(options: Options, molecules: Sequence[Molecule]) -> None:
         )
 
 
-def plan(options: Options, molecules: Sequence[Molecule], source: Source) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """The params of a job, but for level and solvent, and its input files.
+def plan(
+    search: ConformerSearch, molecules: Sequence[Molecule], source: Source
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The params of a job except level and solvent, and its input files.
 
-    Raises UsageError `several_structures` when a search is asked for from more than one structure, `bonds_unclear` when
-    RDKit is to search from an XYZ whose bond orders it cannot tell.
+    Raises UsageError `several_structures` when a search would start from more than one structure, `bonds_unclear` when
+    RDKit would have to search from an XYZ whose bond orders are not clear.
     """
     from qmrunner.chemistry import rotors
 
     first, files = molecules[0], dict(source.files)
     bonds = first.bonds or ()
     turning = rotors.rotors(first.symbols, bonds)
-    used, note = _settle(options, molecules, source)
-    # Structures that were given are all wanted, as far as the energy window goes.
-    most = options.max_conformers or (None if used in ("none", "given") else rotors.default_kept(turning))
+    used, note = _source_of(search, molecules, source)
+    # Keep all structures of the user within the energy window.
+    most = search.max_conformers or (None if used in ("none", "given") else rotors.default_kept(turning))
     params: dict[str, Any] = {
         "input": source.origin,
         "geometry": _store(first, source, files, _STRUCTURE) if len(molecules) == 1 else None,
@@ -96,11 +84,11 @@ def plan(options: Options, molecules: Sequence[Molecule], source: Source) -> tup
         "multiplicity": first.multiplicity,
         "smiles": first.smiles,
         "conformers": used,
-        "conformers_asked": options.conformers,
+        "conformers_asked": search.method,
         "conformers_note": note,
         "max_conformers": most,
-        "max_conformers_asked": options.max_conformers,
-        "temperature_k": options.temperature_k,
+        "max_conformers_asked": search.max_conformers,
+        "temperature_k": search.temperature_k,
     }
     if used != "none":
         params |= {
@@ -109,14 +97,16 @@ def plan(options: Options, molecules: Sequence[Molecule], source: Source) -> tup
             "candidates_kept": 10 + 2 * (most or 0),
             "window_xtb_kcal": WINDOW_XTB_KCAL,
             "window_dft_kcal": WINDOW_DFT_KCAL,
-            "max_lost_weight": options.max_lost_weight,
+            "max_lost_weight": search.max_lost_weight,
         }
     if used == "given":
         names = [f"structure-{number}.xyz" for number in range(1, len(molecules) + 1)]
-        params["structures"] = [_store(one, source, files, name) for one, name in zip(molecules, names, strict=True)]
+        params["structures"] = [
+            _store(molecule, source, files, name) for molecule, name in zip(molecules, names, strict=True)
+        ]
     if unclear := _unclear(first, source):
         params["unclear_bonds"] = [list(pair) for pair in unclear]
-    if options.allow_topology_change:
+    if search.allow_topology_change:
         params["allow_topology_change"] = True
     if first.isotopes:
         params["isotopes"] = [list(pair) for pair in first.isotopes]
@@ -135,19 +125,19 @@ def _unclear(molecule: Molecule, source: Source) -> Sequence[tuple[int, int]]:
     return topology.unclear_pairs(molecule.symbols, molecule.bonds or (), molecule.coordinates)
 
 
-def _settle(options: Options, molecules: Sequence[Molecule], source: Source) -> tuple[str, str | None]:
-    """Where the conformers really come from, and a note when that is not what was asked for."""
-    asked = options.conformers
+def _source_of(search: ConformerSearch, molecules: Sequence[Molecule], source: Source) -> tuple[str, str | None]:
+    """The source of the conformers, and a note when it differs from the requested one."""
+    asked = search.method
     if len(molecules) > 1:
         if asked in ("rdkit", "crest"):
             raise UsageError(
                 "several_structures",
-                f"{source.origin['file']} holds {len(molecules)} structures, and a search starts from one",
-                remedy="leave --conformers out to use them as the ensemble, or submit one of them",
+                f"{source.origin['file']} holds {len(molecules)} structures, but a conformer search starts from one",
+                remedy="omit --conformers to use all of them as the ensemble, or submit one of them",
             )
         return "given", f"the {len(molecules)} structures given are the ensemble"
     if asked == "auto":
-        if options.crest_installed:
+        if search.crest_installed:
             return "crest", "auto: CREST is installed here"
         _check_bonds(molecules[0], source)
         return "rdkit", "auto: CREST is not installed here, so RDKit searched"
@@ -162,7 +152,7 @@ def _check_bonds(molecule: Molecule, source: Source) -> None:
             "bonds_unclear",
             f"{source.origin.get('file', 'the structure')}: its bond orders are not clear from the coordinates, "
             "and RDKit needs them to search conformers",
-            remedy="give a SMILES, or a MOL or SDF file with bonds; check --charge; or take --conformers crest or none",
+            remedy="give a SMILES, or a MOL or SDF file with bonds; check --charge; or use --conformers crest or none",
         )
 
 

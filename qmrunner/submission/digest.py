@@ -1,4 +1,4 @@
-"""What an idempotency key stands for: one request, the same on the command line as over HTTP."""
+"""Digest of a request, compared when an idempotency key is used again. The CLI and the HTTP API compute the same."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 
 def digest(fields: Mapping[str, Any], files: Iterable[tuple[str, str]]) -> str:
-    """Of everything that decides the job: what was asked for, and files as name and SHA-256, the input first.
+    """SHA-256 of everything that defines the job: the options, and the files as name and SHA-256, the input first.
 
-    Who asks leaves out fields at their default, so that new ones may come without a key changing its meaning.
+    Callers omit fields at their default, so that a new option does not change the digest of an old request.
     """
     return hashlib.sha256(json.dumps([fields, [list(file) for file in files]], sort_keys=True).encode()).hexdigest()

@@ -24,7 +24,7 @@ def read(path: str) -> tuple[str, bytes]:
             raise UsageError(
                 "file_too_big",
                 f"{file.name} is larger than {MAX_BYTES >> 20} MiB",
-                remedy="is it an output rather than an input?",
+                remedy="check that it is an input and not an output",
             )
         data = file.read_bytes()
     except (OSError, ValueError) as error:
@@ -34,27 +34,27 @@ def read(path: str) -> tuple[str, bytes]:
         ) from None
     if not data.strip():
         raise UsageError(
-            "empty_file", f"{file.name} is empty", evidence=f"{len(data)} bytes", remedy="write the input into it"
+            "empty_file", f"{file.name} is empty", evidence=f"{len(data)} bytes", remedy="give a file with content"
         )
     return _checked_name(file.name), data
 
 
 def _not_a_file(file: Path) -> UsageError:
     if file.is_dir():
-        return UsageError("unreadable_file", f"{file} is a folder", remedy="name the file in it")
+        return UsageError("unreadable_file", f"{file} is a folder", remedy="give the path of a file in it")
     if file.exists():
-        return UsageError("unreadable_file", f"{file} is no regular file", remedy="give a plain file")
+        return UsageError("unreadable_file", f"{file} is not a regular file", remedy="give a regular file")
     near = nearest(file.name, [other.name for other in file.parent.iterdir()]) if file.parent.is_dir() else None
     hint = f"did you mean {file.parent / near}?" if near else "check the path"
-    return UsageError("file_not_found", f"there is no file {file}", remedy=hint)
+    return UsageError("file_not_found", f"no such file: {file}", remedy=hint)
 
 
 def _checked_name(name: str) -> str:
     if name.startswith("-") or not name.isprintable():
         raise UsageError(
             "bad_file_name",
-            f"the file name {name!r} would be misread by the program",
-            remedy="rename it: no leading '-', no control characters",
+            f"the file name {name!r} would be misread by the engine",
+            remedy="rename the file: no leading '-', no control characters",
         )
     return name
 
@@ -62,8 +62,8 @@ def _checked_name(name: str) -> str:
 def collect(main: str, others: Sequence[str]) -> tuple[str, dict[str, bytes]]:
     """Name of the main file, and all files by name, the main one first. All go into one folder.
 
-    Raises UsageError `duplicate_file` when two have the same name, `bad_file_name` for one that cannot lie in a work
-    folder, and what `read` raises.
+    Raises UsageError `duplicate_file` when two have the same name, `bad_file_name` for a name that a work folder
+    cannot have, and what `read` raises.
     """
     from qmrunner.engines.confinement import check_names
 
@@ -76,7 +76,7 @@ def collect(main: str, others: Sequence[str]) -> tuple[str, dict[str, bytes]]:
                 "duplicate_file",
                 f"two files are called {other}",
                 evidence=path,
-                remedy="all files of a job go into one folder: rename one",
+                remedy="all files of a job share one folder: rename one of them",
             )
         files[other] = content
     check_names(files)
@@ -84,14 +84,14 @@ def collect(main: str, others: Sequence[str]) -> tuple[str, dict[str, bytes]]:
 
 
 def check_arguments(args: Sequence[str]) -> None:
-    """Raise UsageError `bad_argument` for what no program could be given."""
+    """Raise UsageError `bad_argument` for an argument with control characters."""
     for argument in args:
         if not argument.isprintable():
-            raise UsageError("bad_argument", f"the argument {argument!r} holds a control character")
+            raise UsageError("bad_argument", f"the argument {argument!r} contains a control character")
 
 
 def confine_arguments(args: Sequence[str]) -> None:
-    """Raise UsageError `argument_escapes` for an argument that plainly names a file outside the job's folder."""
+    """Raise UsageError `argument_escapes` for an argument that names a file outside the job's folder."""
     from qmrunner.engines.confinement import UNCONFINED
 
     for argument in args:
@@ -101,12 +101,12 @@ def confine_arguments(args: Sequence[str]) -> None:
                     "argument_escapes",
                     f"the argument {argument!r} names a file outside the job's folder",
                     evidence=word,
-                    remedy=f"hand the file in using --with FILE, and name it without its folder; {UNCONFINED}",
+                    remedy=f"add the file with --with FILE and refer to it by its bare name; {UNCONFINED}",
                 )
 
 
 def refuse_file_of_unknown_format(text: str, known: Collection[str]) -> None:
-    """Raise UsageError `unknown_format` or `file_not_found` when `text`, which is no SMILES, looks like a file."""
+    """Raise UsageError `unknown_format` or `file_not_found` when `text` is not a SMILES and looks like a file."""
     path = Path(text).expanduser()
     suffix = path.suffix.lower()
     try:
@@ -116,8 +116,8 @@ def refuse_file_of_unknown_format(text: str, known: Collection[str]) -> None:
     if there:
         raise UsageError(
             "unknown_format",
-            f"{path.name}: the ending {suffix or '(none)'} is not known",
-            remedy=f"give a SMILES or a file that ends in {', '.join(known)}",
+            f"{path.name}: unknown file extension {suffix or '(none)'}",
+            remedy=f"give a SMILES or a file with one of these extensions: {', '.join(known)}",
         )
     near = nearest(suffix, tuple(known)) if len(suffix) > 1 else None
     if near:

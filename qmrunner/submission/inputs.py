@@ -1,4 +1,4 @@
-"""The input files of a job, durable before its rows are committed."""
+"""Write the input files of a job durably, before its rows are committed."""
 
 from __future__ import annotations
 

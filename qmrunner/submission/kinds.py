@@ -1,6 +1,6 @@
-"""From what a user typed to a checked `Submission`. Raises UsageError, and changes nothing anywhere.
+"""Build a checked `Submission` of each kind of job from user input. Raises UsageError and stores nothing.
 
-The chemistry and engine packages are loaded only by the kinds of job that need them.
+The chemistry and engine packages are imported only by the kinds of job that need them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from qmrunner.errors import UsageError
 from qmrunner.model import labels, names
 from qmrunner.model.jobs import Submission
-from qmrunner.submission import conformers as submission_conformers
+from qmrunner.submission import conformers as ensembles
 from qmrunner.submission import files as inputs
-from qmrunner.submission import molecule
-from qmrunner.submission.conformers import MAX_LOST_WEIGHT, TEMPERATURE_K
+from qmrunner.submission import molecule as molecules
 from qmrunner.submission.molecule import MAX_ATOMS, XTB_LAST_ELEMENT
+from qmrunner.submission.request import ConformerSearch, JobOptions, MoleculeRequest
 from qmrunner.workflows.levels import find_level
 from qmrunner.workflows.solvents import find_solvent
 
@@ -28,77 +28,41 @@ _OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "xtb": {"charge": ("--chrg", "-c", "--charge"), "unpaired": ("--uhf", "-u")},
     "crest": {"charge": ("--chrg", "-chrg"), "unpaired": ("--uhf", "-uhf")},
 }
+_ONE, _AUTO = ConformerSearch("none"), ConformerSearch("auto")
 _CONTROLS = (".CHRG", ".UHF", "--input", "-I")
 
 
-def nmr(
-    source: str,
-    *,
-    solvent: str = "chloroform",
-    level: str = "draft",
-    conformers: str = "none",
-    max_conformers: int | None = None,
-    max_lost_weight: float = MAX_LOST_WEIGHT,
-    max_atoms: int | None = None,
-    crest_installed: bool = False,
-    allow_topology_change: bool = False,
-    charge: int | None = None,
-    multiplicity: int | None = None,
-    temperature_k: float = TEMPERATURE_K,
-    name: str | None = None,
-    priority: int = 0,
-    key: str | None = None,
-) -> Submission:
-    """An NMR prediction of a SMILES or of the molecule in an .xyz, .mol or .sdf file.
+def nmr(molecule: MoleculeRequest, search: ConformerSearch = _ONE, *, level: str = "draft") -> Submission:
+    """An NMR prediction of the molecule.
 
-    `conformers` is ``none``, ``rdkit``, ``crest`` or ``auto`` (CREST where `crest_installed`, else RDKit); a file of
-    several structures is an ensemble of its own. `allow_topology_change`: a structure that became another molecule is
-    kept with a note instead of dropped. Raises UsageError with what is wrong with the molecule (see
-    `chemistry.structures`, `reading`) or the options: `unknown_solvent`, `unknown_level`, and what `searching` raises.
+    Raises UsageError with what is wrong with the molecule (see `chemistry.structures`, `submission.molecule`) or the
+    options: `unknown_solvent`, `unknown_level`, and what `submission.conformers` raises.
     """
-    medium, theory = find_solvent(solvent), find_level(level)
-    options = submission_conformers.Options(
-        conformers, max_conformers, max_lost_weight, temperature_k, crest_installed, allow_topology_change
-    )
-    submission_conformers.check(options)
-    found = molecule.read(source)
-    limit = max_atoms or MAX_ATOMS
-    molecules = [molecule.settle_for_nmr(one, charge, multiplicity, theory, limit) for one in found.molecules]
-    params, files = submission_conformers.plan(options, molecules, found)
-    params |= {"solvent": medium.key, "level": theory.key}
-    return Submission("nmr", params, files, name, priority, key)
+    medium, theory = find_solvent(molecule.solvent), find_level(level)
+    ensembles.check(search)
+    source = molecules.read(molecule.source)
+    limit = molecule.max_atoms or MAX_ATOMS
+    structures = [
+        molecules.settle_for_nmr(structure, molecule.charge, molecule.multiplicity, theory, limit)
+        for structure in source.molecules
+    ]
+    params, files = ensembles.plan(search, structures, source)
+    return Submission("nmr", params | {"solvent": medium.key, "level": theory.key}, files)
 
 
-def conformers(
-    source: str,
-    *,
-    solvent: str = "chloroform",
-    conformers: str = "auto",
-    max_conformers: int | None = None,
-    max_lost_weight: float = MAX_LOST_WEIGHT,
-    max_atoms: int | None = None,
-    crest_installed: bool = False,
-    allow_topology_change: bool = False,
-    charge: int | None = None,
-    multiplicity: int | None = None,
-    temperature_k: float = TEMPERATURE_K,
-    name: str | None = None,
-    priority: int = 0,
-    key: str | None = None,
-) -> Submission:
-    """A conformer ensemble, with the energies of xTB. Arguments and errors as those of `nmr`."""
-    medium = find_solvent(solvent)
-    options = submission_conformers.Options(
-        conformers, max_conformers, max_lost_weight, temperature_k, crest_installed, allow_topology_change
-    )
-    submission_conformers.check(options)
-    found = molecule.read(source)
-    limit = max_atoms or 2 * MAX_ATOMS
-    molecules = [molecule.settle_for_xtb(one, charge, multiplicity, limit) for one in found.molecules]
-    submission_conformers.refuse_none(options, molecules)
-    params, files = submission_conformers.plan(options, molecules, found)
-    params |= {"solvent": medium.key}
-    return Submission("conformers", params, files, name, priority, key)
+def conformers(molecule: MoleculeRequest, search: ConformerSearch = _AUTO) -> Submission:
+    """A conformer ensemble with the energies of xTB. Errors as those of `nmr`."""
+    medium = find_solvent(molecule.solvent)
+    ensembles.check(search)
+    source = molecules.read(molecule.source)
+    limit = molecule.max_atoms or 2 * MAX_ATOMS
+    structures = [
+        molecules.settle_for_xtb(structure, molecule.charge, molecule.multiplicity, limit)
+        for structure in source.molecules
+    ]
+    ensembles.refuse_none(search, structures)
+    params, files = ensembles.plan(search, structures, source)
+    return Submission("conformers", params | {"solvent": medium.key}, files)
 
 
 def nwchem(
@@ -107,29 +71,27 @@ def nwchem(
     *,
     unconfined: bool = False,
     strict: bool = False,
-    name: str | None = None,
-    priority: int = 0,
-    key: str | None = None,
 ) -> Submission:
-    """A user's own NWChem deck, and the files it names.
+    """A user's own NWChem deck and the files it names.
 
-    Raises UsageError for unreadable files, a deck that cannot run, such as one without a task, and `deck_escapes` for
-    one that would use files elsewhere or run commands. `unconfined` allows those: only for the owner of the machine.
-    `strict` refuses all that is not known to be harmless: for inputs from the network that no kernel will confine.
+    Raises UsageError for unreadable files, for a deck that cannot run (for example without a task), and `deck_escapes`
+    for a deck that would use files outside the job's folder or run commands. `unconfined` allows both and is only for
+    the owner of the machine. `strict` refuses everything that is not known to be harmless: for inputs from the network
+    where the kernel cannot confine the engine.
     """
     from qmrunner.chemistry.structures import decode
     from qmrunner.engines import confinement
     from qmrunner.engines.nwchem import check_deck, findings
 
     own, files = inputs.collect(deck, with_files)
-    files[own] = files[own].removeprefix(codecs.BOM_UTF8)  # NWChem would take it for a part of the first word
-    asked = check_deck(decode(files[own], own), files.get)
+    files[own] = files[own].removeprefix(codecs.BOM_UTF8)  # NWChem would read it as part of the first word
+    memory = check_deck(decode(files[own], own), files.get)
     if not unconfined:
         confinement.refuse(findings(own, files, strict=strict))
-    params: dict[str, Any] = {"deck": own, "files": list(files), **_said(unconfined)}
-    if asked is not None:
-        params["memory_mib_per_rank"] = asked.total_mib
-    return Submission("nwchem", params, files, name, priority, key)
+    params: dict[str, Any] = {"deck": own, "files": list(files), **_unconfined_param(unconfined)}
+    if memory is not None:
+        params["memory_mib_per_rank"] = memory.total_mib
+    return Submission("nwchem", params, files)
 
 
 def xtb(
@@ -139,13 +101,10 @@ def xtb(
     *,
     unconfined: bool = False,
     strict: bool = False,
-    name: str | None = None,
-    priority: int = 0,
-    key: str | None = None,
 ) -> Submission:
     """A user's own xTB run: structure file first, then `args` as they are. Raises UsageError for unreadable files, and
     `argument_escapes` or `deck_escapes` as `nwchem` does."""
-    return _program("xtb", structure, args, with_files, unconfined, strict, name, priority, key)
+    return _program("xtb", structure, args, with_files, unconfined, strict)
 
 
 def crest(
@@ -155,46 +114,36 @@ def crest(
     *,
     unconfined: bool = False,
     strict: bool = False,
-    name: str | None = None,
-    priority: int = 0,
-    key: str | None = None,
 ) -> Submission:
     """A user's own CREST run: structure file first, then `args` as they are. Raises UsageError as `xtb` does."""
-    return _program("crest", structure, args, with_files, unconfined, strict, name, priority, key)
+    return _program("crest", structure, args, with_files, unconfined, strict)
 
 
-def told(
-    submission: Submission,
-    *,
-    fresh: bool,
-    allow_altering: bool,
-    require: Sequence[str] = (),
-    network: bool = False,
-) -> Submission:
-    """The submission with what any kind may be told: compute every step anew, let remedies alter the answer, run only
-    where these labels are; and whether it came over the network. Raises UsageError `label_invalid`, `name_invalid`,
-    `key_invalid`."""
-    _check_names(submission)
-    words = {"fresh": fresh, "allow_altering": allow_altering, "network": network}
-    params = {**submission.params, **{word: True for word, said in words.items() if said}}
+def with_options(submission: Submission, options: JobOptions) -> Submission:
+    """The submission with the options of any job. Raises UsageError `label_invalid`, `name_invalid`, `key_invalid`."""
+    _check_names(options)
     try:
-        requires = labels.check(require)
+        requires = labels.check(options.require)
     except ValueError as problem:
-        raise UsageError("label_invalid", f"labels: {problem}", remedy="name a label of QMRUNNER_LABELS") from None
-    return replace(submission, params=params, requires=requires)
+        raise UsageError("label_invalid", f"labels: {problem}", remedy="use a label of QMRUNNER_LABELS") from None
+    flags = ("fresh", "allow_altering", "network")
+    params = {**submission.params, **{flag: True for flag in flags if getattr(options, flag)}}
+    return replace(
+        submission, params=params, name=options.name, priority=options.priority, key=options.key, requires=requires
+    )
 
 
-def _check_names(submission: Submission) -> None:
+def _check_names(options: JobOptions) -> None:
     try:
-        names.check_name(submission.name)
+        names.check_name(options.name)
     except ValueError as problem:
         raise UsageError(
-            "name_invalid", f"the name of the job: {problem}", remedy="take a shorter, plain one"
+            "name_invalid", f"the job name: {problem}", remedy="use a shorter name without special characters"
         ) from None
     try:
-        names.check_key(submission.key)
+        names.check_key(options.key)
     except ValueError as problem:
-        raise UsageError("key_invalid", f"the idempotency key: {problem}", remedy="a UUID is a good one") from None
+        raise UsageError("key_invalid", f"the idempotency key: {problem}", remedy="use a UUID, for example") from None
 
 
 def _program(
@@ -204,9 +153,6 @@ def _program(
     with_files: Sequence[str],
     unconfined: bool,
     strict: bool,
-    name: str | None,
-    priority: int,
-    key: str | None,
 ) -> Submission:
     own, files = inputs.collect(structure, with_files)
     inputs.check_arguments(args)
@@ -214,30 +160,35 @@ def _program(
         inputs.confine_arguments(args)
         _confine(kind, args, files, strict)
     _check_flags(kind, args, known_only=not unconfined)
-    params: dict[str, Any] = {"structure": own, "args": list(args), "files": list(files), **_said(unconfined)}
+    params: dict[str, Any] = {
+        "structure": own,
+        "args": list(args),
+        "files": list(files),
+        **_unconfined_param(unconfined),
+    }
     frames = _frames(own, files[own])
     if frames:
         params["atoms"] = list(frames[0].symbols)
         files = files | _rewritten(own, files[own], frames, params)
     _check_electrons(kind, params.get("atoms"), own, args, files)
-    return Submission(kind, params, files, name, priority, key)
+    return Submission(kind, params, files)
 
 
 def _rewritten(name: str, data: bytes, frames: Sequence[Molecule], params: dict[str, Any]) -> dict[str, bytes]:
-    """What a program would read otherwise than we did, in the form that all read alike, and the file as it was. What
-    was read in a way of its own is noted."""
+    """The structure rewritten in plain XYZ where the program could read it differently than qmrunner did, and the
+    original file. Every special reading is noted in `params`."""
     from qmrunner.chemistry.columns import without
     from qmrunner.chemistry.xyz import write_xyz
 
-    notes = list(dict.fromkeys(note for one in frames for note in one.notes))
-    if any(one.isotopes for one in frames):
-        notes.append(f"{name}: isotopes are computed as the element itself, with its mass")
-    if all(one.plain for one in frames) and not data.startswith(codecs.BOM_UTF8):
+    notes = list(dict.fromkeys(note for frame in frames for note in frame.notes))
+    if any(frame.isotopes for frame in frames):
+        notes.append(f"{name}: isotopes are computed as the plain element with its natural mass")
+    if all(frame.plain for frame in frames) and not data.startswith(codecs.BOM_UTF8):
         return {}
     kept = f"original-{name}"
     if notes:
-        params["notes"] = [*notes, f"{name} was written in plain form for the program; input/{kept} is as it was"]
-    text = "".join(write_xyz(one.symbols, one.coordinates or (), without(one.title)) for one in frames)
+        params["notes"] = [*notes, f"{name} was written in plain form for the program; input/{kept} is the original"]
+    text = "".join(write_xyz(frame.symbols, frame.coordinates or (), without(frame.title)) for frame in frames)
     return {name: text.encode()} | ({} if kept in params["files"] else {kept: data})
 
 
@@ -257,15 +208,15 @@ def _confine(kind: str, args: Sequence[str], files: Mapping[str, bytes], strict:
     confinement.refuse({"xtb": xtb, "crest": crest}[kind].findings(args, files, strict=strict))
 
 
-def _said(unconfined: bool) -> dict[str, Any]:
-    """What the job remembers of being unconfined: nothing where it is not."""
+def _unconfined_param(unconfined: bool) -> dict[str, Any]:
+    """The param of an unconfined job; empty for a confined one."""
     return {"unconfined": True} if unconfined else {}
 
 
 def _check_electrons(
     kind: str, symbols: Sequence[str] | None, own: str, args: Sequence[str], files: Mapping[str, bytes]
 ) -> None:
-    """Charge and spin that the arguments name, against the structure; not where a control file may say otherwise."""
+    """Check charge and spin of the arguments against the structure; skipped where a control file may override them."""
     from qmrunner.engines import openmp
     from qmrunner.engines import structure_checks as structure
 
@@ -278,8 +229,8 @@ def _check_electrons(
 
 
 def _frames(name: str, data: bytes) -> tuple[Molecule, ...]:
-    """The structures of a file that we can read, the elements of the first checked; none for a format only the program
-    knows."""
+    """The structures of an XYZ file, with the elements of the first one checked; empty for formats that only the
+    engine can read."""
     from qmrunner.chemistry import elements, structures
     from qmrunner.chemistry.xyz import read_xyz
 

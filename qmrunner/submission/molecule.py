@@ -1,4 +1,4 @@
-"""The molecule a user hands in: read, and checked for what a kind of job can do with it. Raises UsageError only."""
+"""Read the molecule a user submits and check that the kind of job can compute it. Raises UsageError only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OPTIMISE_CORE_S, _SHIELDING_CORE_S, _EXPONENT = 250.0, 120.0, 2.7
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What was read: the molecules, where they are from (``{"smiles": …}`` or ``{"file": …}``), the files by name."""
+    """The molecules read, their origin (``{"smiles": …}`` or ``{"file": …}``), and the files by name."""
 
     molecules: tuple[Molecule, ...]
     origin: dict[str, str]
@@ -42,30 +42,30 @@ def read(source: str) -> Source:
                 inputs.refuse_file_of_unknown_format(source, structures.SUFFIXES)
             raise
     name, data = inputs.read(source)
-    found = structures.read_structures(data, name)
-    if not found:
+    molecules = structures.read_structures(data, name)
+    if not molecules:
         raise UsageError("empty_file", f"{name} holds no structure", remedy="export the structure again")
-    _refuse_mixture(found, name)
-    # Names of our own are fixed; a user's file of that name steps aside.
+    _refuse_mixture(molecules, name)
+    # qmrunner writes `structure*.xyz` itself, so a user's file of that name is stored under another one.
     stored = f"original-{name}" if name.startswith("structure") and name.endswith(".xyz") else name
-    return Source(found, {"file": stored}, {stored: data})
+    return Source(molecules, {"file": stored}, {stored: data})
 
 
-def _refuse_mixture(found: tuple[Molecule, ...], name: str) -> None:
-    first = found[0]
-    for number, other in enumerate(found[1:], start=2):
+def _refuse_mixture(molecules: tuple[Molecule, ...], name: str) -> None:
+    first = molecules[0]
+    for number, other in enumerate(molecules[1:], start=2):
         if other.symbols != first.symbols or other.bonds != first.bonds or other.charge != first.charge:
             raise UsageError(
                 "structures_differ",
-                f"{name}: structure {number} is not a conformer of structure 1: other atoms, bonds or order",
+                f"{name}: structure {number} is not a conformer of structure 1: its atoms, bonds or atom order differ",
                 evidence=f"{len(first.symbols)} and {len(other.symbols)} atoms",
-                remedy="submit different molecules in files of their own; conformers need the same order of atoms",
+                remedy="submit different molecules in separate files; conformers need the same atom order",
             )
         if other.coordinates is None or first.coordinates is None:
             raise UsageError(
                 "several_structures",
-                f"{name} holds {len(found)} structures, not all of them three-dimensional",
-                remedy="submit each flat structure in a file of its own",
+                f"{name} holds {len(molecules)} structures, not all of them three-dimensional",
+                remedy="submit each flat structure in a separate file",
             )
 
 
@@ -76,10 +76,10 @@ def settle_for_nmr(
     from qmrunner.chemistry import elements, structures
     from qmrunner.chemistry.scaling import NUCLEI
 
-    # First the elements: without basis functions nothing else matters.
-    remedy = "leave the element out, or use another program for this molecule"
+    # Check the elements first: without basis functions nothing else matters.
+    remedy = "remove the element, or use another program for this molecule"
     if level.key != "draft":
-        remedy = f"try --level draft, whose basis {SMALL_BASIS} reaches further, or leave the element out"
+        remedy = f"try --level draft, whose basis {SMALL_BASIS} covers more elements, or remove the element"
     structures.check_elements(molecule, elements.up_to(level.last_element), level.shielding_basis, remedy)
     structures.check_charge(molecule, charge)
     refuse_radicals(molecule, charge, multiplicity)
@@ -114,7 +114,7 @@ def settle_for_xtb(molecule: Molecule, charge: int | None, multiplicity: int | N
 
 
 def core_hours(symbols: tuple[str, ...], level: Level) -> float:
-    """About what one conformer costs: optimisation and shielding."""
+    """Estimated core hours of one conformer: optimisation and shielding."""
     from qmrunner.engines.nwchem.resources import basis_functions
 
     parts = ((_OPTIMISE_CORE_S, level.optimise_basis), (_SHIELDING_CORE_S, level.shielding_basis))
@@ -126,12 +126,12 @@ def _too_many(atoms: int, limit: int, cost: str) -> UsageError:
         "too_many_atoms",
         f"{atoms} atoms are more than the limit of {limit}: estimated cost {cost}",
         evidence=f"{atoms} atoms",
-        remedy=f"if you mean it, give --max-atoms {atoms}; else cut the molecule down to the part you ask about",
+        remedy=f"to compute it anyway, give --max-atoms {atoms}; otherwise reduce the molecule to the part of interest",
     )
 
 
 def refuse_radicals(molecule: Molecule, charge: int | None, multiplicity: int | None) -> None:
-    """Open shells, told apart from a multiplicity that is impossible: that one is for `structures.complete`."""
+    """Raise UsageError `radical` for an open shell. An impossible multiplicity is left to `structures.complete`."""
     from qmrunner.chemistry.molecule import electron_count, formula, possible_multiplicities
 
     electrons = electron_count(molecule.symbols, molecule.charge if charge is None else charge)
@@ -140,7 +140,7 @@ def refuse_radicals(molecule: Molecule, charge: int | None, multiplicity: int | 
     if not possible or not (odd or molecule.radical_electrons or (multiplicity or 1) > 1):
         return
     listed = ", ".join(map(str, possible_multiplicities(electrons)))
-    why = f"multiplicity {multiplicity} was asked for"
+    why = f"multiplicity {multiplicity} was requested"
     if multiplicity is None:
         why = f"multiplicity 1 is impossible with {electrons} electrons, possible are {listed} (--mult 2)"
         if not odd:

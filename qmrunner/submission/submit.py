@@ -19,8 +19,8 @@ from qmrunner.submission.inputs import write_inputs
 _INSTALL = {
     "nwchem": "install it (Debian: `apt-get install nwchem-openmpi openmpi-bin`) or set QMRUNNER_NWCHEM to its path",
     "xtb": "install it (Debian: `apt-get install xtb`) or set QMRUNNER_XTB to its path",
-    "crest": "install CREST 3 and set QMRUNNER_CREST to its path (for an ensemble, --conformers rdkit does without)",
-    "chemistry": "install the optional part: `pip install 'qmrunner[nmr]'`",
+    "crest": "install CREST 3 and set QMRUNNER_CREST to its path (an ensemble works without it: --conformers rdkit)",
+    "chemistry": "install the optional packages: `pip install 'qmrunner[nmr]'`",
 }
 
 
@@ -39,13 +39,13 @@ class Accepted:
 
 
 def submit(app: App, submission: Submission) -> Accepted:
-    """Store a checked job: its files and rows are durable when this returns.
+    """Store a checked job. Its files and rows are durable when this returns.
 
     Raises QmrunnerError, having stored nothing, when an engine it needs is missing or the store cannot be used, and
     UsageError `key_in_use`.
     """
     require_engines(app, submission)
-    _ = app.artifacts  # what it lacks is told before anything is made
+    _ = app.artifacts  # raises before anything is created
     store = app.open_store(create=True)
     if submission.key and (known := _known(app, submission)) is not None:
         return Accepted(known, new=False)
@@ -64,11 +64,11 @@ def submit(app: App, submission: Submission) -> Accepted:
         stored = _stored(app, job_id) if isinstance(problem, StoreUnavailable) else False
         if stored:
             app.queue.notify()
-            return Accepted(job_id, new=True)  # it was the answer that got lost
+            return Accepted(job_id, new=True)  # committed; only the reply of the store was lost
         if stored is False:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(problem, IntegrityError) and submission.key:
-            known = _known(app, submission)  # somebody else handed it in at the same moment
+            known = _known(app, submission)  # another request with this key was stored at the same moment
             assert known is not None
             return Accepted(known, new=False)
         if isinstance(problem, OSError):
@@ -76,7 +76,7 @@ def submit(app: App, submission: Submission) -> Accepted:
                 "home_unwritable",
                 f"the input of the job could not be stored in {app.settings.jobs_root}",
                 evidence=str(problem),
-                remedy="free space there, or make it writable; nothing was stored",
+                remedy="free space there or make the folder writable, then submit again; nothing was stored",
             ) from problem
         raise
     app.queue.notify()
@@ -96,7 +96,7 @@ def require_engines(app: App, submission: Submission) -> None:
 
 
 def _stored(app: App, job_id: str) -> bool | None:
-    """Whether a commit without an answer got through. None: the store does not answer, and the files are kept."""
+    """Whether a commit whose reply was lost has succeeded. None: the store does not answer, and the files are kept."""
     try:
         with app.store.read() as connection:
             return bool(job_store.get_all(connection, {job_id}))

@@ -137,7 +137,7 @@ def test_every_command_writes_out_what_stands_in_names_engine_lines_and_evidence
     assert (raw.stdout, raw.stderr) == (log, b"")
     terminal = on_a_terminal(place, "logs", job["id"], "--raw")
     assert hidden(terminal, "\n") == []
-    assert "redirect into a file or a pipe" in terminal
+    assert "redirect the output to a file or a pipe" in terminal
 
     running.stop()
     assert hidden(running.text(), "\n") == []
@@ -261,14 +261,15 @@ def test_the_walk_meets_the_options_that_take_names() -> None:
 def test_names_and_keys_have_one_rule_for_the_command_line_and_the_api(place: Home) -> None:
     from qmrunner.errors import UsageError
     from qmrunner.model.jobs import Submission
-    from qmrunner.submission.kinds import told
+    from qmrunner.submission.kinds import with_options
+    from qmrunner.submission.request import JobOptions
 
     def refusal(**given: Any) -> str:
         with pytest.raises(UsageError) as caught:
-            told(Submission("xtb", {}, {}, **given), fresh=False, allow_altering=False)
+            with_options(Submission("xtb", {}, {}), JobOptions(**given))
         return caught.value.code
 
     assert refusal(name="x" * 201) == refusal(name="\0") == refusal(name="\ud800") == "name_invalid"
     assert refusal(key="x" * 201) == refusal(key="\0") == refusal(key="") == "key_invalid"
-    fine = Submission("xtb", {}, {}, name="Å" * 200, key="k" * 200)
-    assert told(fine, fresh=False, allow_altering=False).name == "Å" * 200
+    fine = JobOptions(name="Å" * 200, key="k" * 200)
+    assert with_options(Submission("xtb", {}, {}), fine).name == "Å" * 200

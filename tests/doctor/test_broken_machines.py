@@ -115,7 +115,7 @@ def test_a_limit_that_ends_engines_in_mid_run(doctor: Doctor) -> None:
 def test_a_kernel_that_does_not_hand_over_orphans(doctor: Doctor) -> None:
     found = doctor(prefix=emulated()).fault("kernel", "kernel_unfit")
     assert "PR_SET_CHILD_SUBREAPER: Invalid argument" in found["text"]
-    assert "processor" in found["remedy"]
+    assert "built for the CPU" in found["remedy"]
 
 
 def test_a_clock_far_in_the_past(doctor: Doctor, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_a_store_of_a_newer_version(doctor: Doctor, home: Home) -> None:
     _store_at(home, "9999")
     found = doctor().fault("store", "store_newer")
     assert "9999" in found["text"]
-    assert "upgrade this program" in found["remedy"]
+    assert "upgrade qmrunner" in found["remedy"]
 
 
 def test_a_store_of_an_older_version(doctor: Doctor, home: Home) -> None:
@@ -178,7 +178,7 @@ def test_a_home_that_is_a_file(doctor: Doctor, home: Home) -> None:
     home.path.write_text("")
     told = doctor()
     told.fault("home", "home_unwritable")
-    assert "a file is in the way" in told.checks["jobs"]["remedy"]
+    assert "a file has the name of a folder" in told.checks["jobs"]["remedy"]
 
 
 @pytest.fixture

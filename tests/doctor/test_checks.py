@@ -74,7 +74,7 @@ def test_shared_memory(space: Space | None, expected: str) -> None:
 def test_shared_memory_grows_with_the_attempts_at_a_time() -> None:
     space = Space(512, 512, None)
     assert machine.shm(space, 8).result == "ok"
-    assert "16 attempts may want 1024" in machine.shm(space, 16).text
+    assert "16 attempts may need 1024" in machine.shm(space, 16).text
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_time_zones_by_name_need_a_file_and_rules_do_not(tmp_path: Path) -> None
         (errno.EACCES, "chown -R"),
         (errno.EROFS, "mount"),
         (errno.ENOSPC, "free space"),
-        (errno.ENOTDIR, "a file is in the way"),
+        (errno.ENOTDIR, "a file has the name of a folder"),
         (errno.EIO, "local disk"),
     ],
 )

@@ -111,7 +111,7 @@ def test_a_step_that_stands_still_is_shown_so_before_it_is_called_hung(lab: Lab)
     job = lab.submit(still="stop", hangs=1)
     engine = lab.running(job)
     still_until(lab, job, "stopped")
-    assert "nothing moves" in lab.home.json("why", job)["summary"]
+    assert "no progress" in lab.home.json("why", job)["summary"]
     assert process_tree.send(engine, signal.SIGCONT)
     assert lab.ended(job) == "succeeded"
     assert lab.attempts(job) == [(1, "succeeded", "ok")]

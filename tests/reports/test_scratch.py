@@ -13,8 +13,8 @@ import pytest
 from qmrunner.app import App
 from qmrunner.engines.nwchem.resources import basis_functions, demand_of_molecule
 from qmrunner.store import jobs, usage_peaks
-from qmrunner.submission import kinds
 from qmrunner.submission.submit import submit
+from tests import molecules
 from tests.lifecycle.lab import STAND_IN, Lab
 from tests.support import Daemon, Home, wait_for
 
@@ -77,7 +77,7 @@ def teach(home: Home, usage: dict[str, float], times: int) -> None:
     """Successful shieldings with two cores of 20 atoms, half of them hydrogens, as a draft prediction has them."""
     home.run("db", "upgrade")
     app = App(home.settings)
-    job = submit(app, kinds.nmr("CCC(=O)c1ccccc1")).job_id
+    job = submit(app, molecules.nmr("CCC(=O)c1ccccc1")).job_id
     with app.store.write() as connection:
         found = next(step for step in jobs.of_job(connection, job) if step.stage == "shielding")
         assert len(found.params["atoms"]) == 20

@@ -47,7 +47,7 @@ def test_a_waiting_job_says_who_has_the_cores_and_how_many_are_before_it(lab: La
     lab.submit()
     told = why(lab, lab.submit())
     assert told["state"] == "queued"
-    assert "2 of 2 cores are taken by" in told["waits_for"]
+    assert "2 of 2 cores are used by" in told["waits_for"]
     assert all(f"{job}/xtb" in told["waits_for"] for job in busy)
     assert "1 ready step before it" in told["waits_for"]
     lab.open_gate()

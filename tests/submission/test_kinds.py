@@ -15,7 +15,9 @@ import pytest
 from qmrunner.chemistry.scaling import line_for
 from qmrunner.errors import UsageError
 from qmrunner.submission import kinds
+from qmrunner.submission.request import JobOptions
 from qmrunner.workflows import levels, solvents
+from tests import molecules
 
 WATER = "3\n\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
 
@@ -34,7 +36,8 @@ def xyz(tmp_path: Path) -> Path:
 
 
 def test_a_smiles_becomes_a_submission_with_everything_in_it() -> None:
-    found = kinds.nmr("OCC ethanol", solvent="CDCl3", level="Draft", name="first", priority=3, key="k")
+    options = JobOptions(name="first", priority=3, key="k")
+    found = kinds.with_options(molecules.nmr("OCC ethanol", solvent="CDCl3", level="Draft"), options)
     assert (found.kind, found.name, found.priority, found.key) == ("nmr", "first", 3, "k")
     assert found.files == {}
     assert found.params["atoms"] == ["O", "C", "C", *"HHHHHH"]
@@ -47,7 +50,7 @@ def test_a_smiles_becomes_a_submission_with_everything_in_it() -> None:
 
 
 def test_an_xyz_is_kept_as_it_is_beside_its_normalised_structure(xyz: Path) -> None:
-    found = kinds.nmr(str(xyz))
+    found = molecules.nmr(str(xyz))
     assert found.files["water.xyz"] == WATER.encode()
     assert found.files["structure.xyz"].startswith(b"3\nwater.xyz\nO ")
     assert found.params["geometry"] == "input/structure.xyz"
@@ -56,7 +59,7 @@ def test_an_xyz_is_kept_as_it_is_beside_its_normalised_structure(xyz: Path) -> N
 
 def test_a_users_file_called_structure_xyz_is_not_overwritten(xyz: Path) -> None:
     mine = xyz.rename(xyz.with_name("structure.xyz"))
-    found = kinds.nmr(str(mine))
+    found = molecules.nmr(str(mine))
     assert found.files["original-structure.xyz"] == WATER.encode()
     assert found.params["input"] == {"file": "original-structure.xyz"}
 
@@ -68,15 +71,15 @@ def test_a_flat_mol_file_is_left_to_be_embedded(tmp_path: Path) -> None:
     mol = Chem.MolFromSmiles("CCO")
     rdDepictor.Compute2DCoords(mol)
     (tmp_path / "mol.mol").write_text(Chem.MolToMolBlock(mol))
-    found = kinds.nmr(str(tmp_path / "mol.mol"))
+    found = molecules.nmr(str(tmp_path / "mol.mol"))
     assert found.params["geometry"] is None
     assert list(found.files) == ["mol.mol"]
 
 
 def test_a_charged_molecule_keeps_its_charge(xyz: Path) -> None:
-    assert kinds.nmr("C[NH3+]").params["charge"] == 1
-    assert kinds.nmr("C[NH3+]", charge=1).params["charge"] == 1
-    assert kinds.nmr(str(xyz), charge=2).params["charge"] == 2
+    assert molecules.nmr("C[NH3+]").params["charge"] == 1
+    assert molecules.nmr("C[NH3+]", charge=1).params["charge"] == 1
+    assert molecules.nmr(str(xyz), charge=2).params["charge"] == 2
 
 
 @pytest.mark.parametrize(
@@ -112,7 +115,7 @@ def test_a_charged_molecule_keeps_its_charge(xyz: Path) -> None:
     ],
 )
 def test_a_bad_request_is_refused_with_its_code_and_a_remedy(source: str, options: dict[str, Any], code: str) -> None:
-    error = refusal(kinds.nmr, source, **options)
+    error = refusal(molecules.nmr, source, **options)
     assert error.code == code
     assert error.message
     assert error.remedy
@@ -120,29 +123,29 @@ def test_a_bad_request_is_refused_with_its_code_and_a_remedy(source: str, option
 
 
 def test_the_refusal_of_a_radical_names_possible_multiplicities_and_says_it_is_unsupported() -> None:
-    message = refusal(kinds.nmr, "[CH3]").message
+    message = refusal(molecules.nmr, "[CH3]").message
     assert "possible are 2, 4" in message
     assert "--mult 2" in message
     assert "unsupported" in message
 
 
 def test_a_bromine_that_only_the_small_basis_knows_is_pointed_to_the_draft_level() -> None:
-    assert "--level draft" in str(refusal(kinds.nmr, "CBr", level="production").remedy)
-    assert kinds.nmr("CBr", level="draft").params["atoms"][1] == "Br"
+    assert "--level draft" in str(refusal(molecules.nmr, "CBr", level="production").remedy)
+    assert molecules.nmr("CBr", level="draft").params["atoms"][1] == "Br"
 
 
 def test_a_file_of_an_unknown_format_is_recognised_as_a_file(tmp_path: Path) -> None:
     (tmp_path / "mol.pdb").write_text("ATOM\n")
-    assert refusal(kinds.nmr, str(tmp_path / "mol.pdb")).code == "unknown_format"
+    assert refusal(molecules.nmr, str(tmp_path / "mol.pdb")).code == "unknown_format"
 
 
 def test_a_missing_file_is_answered_with_the_nearest_name(xyz: Path) -> None:
-    error = refusal(kinds.nmr, str(xyz.with_name("watre.xyz")))
+    error = refusal(molecules.nmr, str(xyz.with_name("watre.xyz")))
     assert error.code == "file_not_found"
     assert "water.xyz" in str(error.remedy)
 
 
-@pytest.mark.parametrize("call", [kinds.nmr, kinds.xtb, kinds.crest])
+@pytest.mark.parametrize("call", [molecules.nmr, kinds.xtb, kinds.crest])
 @pytest.mark.parametrize(
     ("text", "code"),
     [
@@ -165,7 +168,7 @@ def test_a_bad_xyz_is_refused_whatever_it_is_for(
 
 def test_a_file_of_several_structures_is_the_ensemble(xyz: Path) -> None:
     xyz.write_text(WATER + WATER)
-    found = kinds.nmr(str(xyz))
+    found = molecules.nmr(str(xyz))
     assert (found.params["conformers"], found.params["geometry"]) == ("given", None)
     assert found.params["structures"] == ["input/structure-1.xyz", "input/structure-2.xyz"]
     assert found.files["structure-2.xyz"].startswith(b"3\nwater.xyz\nO ")
@@ -175,14 +178,14 @@ def test_a_file_of_several_structures_is_the_ensemble(xyz: Path) -> None:
 @pytest.mark.parametrize("search", ["rdkit", "crest"])
 def test_a_search_from_several_structures_is_refused(xyz: Path, search: str) -> None:
     xyz.write_text(WATER + WATER)
-    assert refusal(kinds.nmr, str(xyz), conformers=search).code == "several_structures"
+    assert refusal(molecules.nmr, str(xyz), conformers=search).code == "several_structures"
 
 
 def test_different_molecules_in_one_file_are_no_ensemble(xyz: Path) -> None:
     xyz.write_text(WATER + "1\n\nHe 0 0 0\n")
-    error = refusal(kinds.nmr, str(xyz))
+    error = refusal(molecules.nmr, str(xyz))
     assert error.code == "structures_differ"
-    assert "files of their own" in str(error.remedy)
+    assert "separate files" in str(error.remedy)
 
 
 def test_an_sdf_of_several_conformers_is_the_ensemble(tmp_path: Path) -> None:
@@ -193,7 +196,7 @@ def test_an_sdf_of_several_conformers_is_the_ensemble(tmp_path: Path) -> None:
     ids = rdDistGeom.EmbedMultipleConfs(mol, 2, randomSeed=1)
     text = "".join(Chem.MolToMolBlock(mol, confId=one) + "$$$$\n" for one in ids)
     (tmp_path / "two.sdf").write_text(text)
-    found = kinds.nmr(str(tmp_path / "two.sdf"), conformers="auto")
+    found = molecules.nmr(str(tmp_path / "two.sdf"), conformers="auto")
     assert (found.params["conformers"], found.params["smiles"]) == ("given", "CCO")
     assert "2 structures given" in found.params["conformers_note"]
 
@@ -205,7 +208,7 @@ def test_several_flat_structures_are_no_ensemble(tmp_path: Path) -> None:
     mol = Chem.MolFromSmiles("CCO")
     rdDepictor.Compute2DCoords(mol)
     (tmp_path / "flat.sdf").write_text((Chem.MolToMolBlock(mol) + "$$$$\n") * 2)
-    assert refusal(kinds.nmr, str(tmp_path / "flat.sdf")).code == "several_structures"
+    assert refusal(molecules.nmr, str(tmp_path / "flat.sdf")).code == "several_structures"
 
 
 @pytest.mark.parametrize(
@@ -219,40 +222,40 @@ def test_several_flat_structures_are_no_ensemble(tmp_path: Path) -> None:
     ],
 )
 def test_auto_is_settled_at_submission_and_said(asked: str, installed: bool, used: str, note: str | None) -> None:
-    params = kinds.nmr("CCO", conformers=asked, crest_installed=installed).params
+    params = molecules.nmr("CCO", conformers=asked, crest_installed=installed).params
     assert (params["conformers"], params["conformers_asked"]) == (used, asked)
     assert params["conformers_note"] is None if note is None else note in params["conformers_note"]
 
 
 def test_more_rotatable_bonds_keep_more_conformers_unless_a_number_is_given() -> None:
-    kept = [kinds.nmr(s, conformers="rdkit").params["max_conformers"] for s in ("C", "CCCO", "CCCCCO")]
+    kept = [molecules.nmr(s, conformers="rdkit").params["max_conformers"] for s in ("C", "CCCO", "CCCCCO")]
     assert kept == sorted(kept)
     assert kept[0] < kept[-1] <= 30
-    assert kinds.nmr("CCCCCO", conformers="rdkit", max_conformers=2).params["max_conformers"] == 2
+    assert molecules.nmr("CCCCCO", conformers="rdkit", max_conformers=2).params["max_conformers"] == 2
 
 
 def test_rdkit_cannot_search_from_coordinates_whose_bonds_are_unclear(xyz: Path) -> None:
-    error = refusal(kinds.nmr, str(xyz), conformers="rdkit", charge=2)
+    error = refusal(molecules.nmr, str(xyz), conformers="rdkit", charge=2)
     assert error.code == "bonds_unclear"
     assert "SMILES" in str(error.remedy)
-    assert kinds.nmr(str(xyz), conformers="none", charge=2).params["conformers"] == "none"
+    assert molecules.nmr(str(xyz), conformers="none", charge=2).params["conformers"] == "none"
 
 
 def test_the_refusal_of_a_large_molecule_names_the_limit_and_the_cost() -> None:
-    error = refusal(kinds.nmr, "C" * 40, level="production")
+    error = refusal(molecules.nmr, "C" * 40, level="production")
     assert "122 atoms" in error.message
     assert "limit of 100" in error.message
     assert "core hours" in error.message
     assert "--max-atoms 122" in str(error.remedy)
-    assert kinds.nmr("C" * 40, max_atoms=122).params["atoms"]
+    assert molecules.nmr("C" * 40, max_atoms=122).params["atoms"]
 
 
 def test_a_conformer_job_takes_what_xtb_can_treat() -> None:
-    found = kinds.conformers("C[CH2]", multiplicity=2, conformers="rdkit")
+    found = molecules.conformers("C[CH2]", multiplicity=2, conformers="rdkit")
     assert (found.kind, found.params["multiplicity"]) == ("conformers", 2)
-    assert kinds.conformers("ICCI", conformers="rdkit").params["atoms"].count("I") == 2
-    assert refusal(kinds.conformers, "[Na+].[Cl-]").code == "several_fragments"
-    assert refusal(kinds.conformers, "CCO", conformers="none").code == "unknown_conformers"
+    assert molecules.conformers("ICCI", conformers="rdkit").params["atoms"].count("I") == 2
+    assert refusal(molecules.conformers, "[Na+].[Cl-]").code == "several_fragments"
+    assert refusal(molecules.conformers, "CCO", conformers="none").code == "unknown_conformers"
 
 
 def test_a_folder_and_a_binary_file_are_refused(tmp_path: Path) -> None:
@@ -260,7 +263,7 @@ def test_a_folder_and_a_binary_file_are_refused(tmp_path: Path) -> None:
     assert refusal(kinds.xtb, str(tmp_path / "x.xyz")).code == "unreadable_file"
     (tmp_path / "b.xyz").write_bytes(b"\x00\xff\xfe")
     assert refusal(kinds.xtb, str(tmp_path / "b.xyz")).code == "unreadable_file"
-    assert refusal(kinds.nmr, str(tmp_path / "b.xyz")).code == "unreadable_file"
+    assert refusal(molecules.nmr, str(tmp_path / "b.xyz")).code == "unreadable_file"
 
 
 def test_arguments_after_the_dashes_pass_through_in_order(xyz: Path) -> None:
@@ -371,8 +374,8 @@ def test_levels_know_where_their_basis_ends() -> None:
 
 def test_only_molecules_that_need_rdkit_load_it(xyz: Path) -> None:
     code = (
-        "import sys; from qmrunner.workflows import submission, workflow; "
-        f"submission.xtb({str(xyz)!r}, ['--opt']); workflow('nmr'); "
+        "import sys; from qmrunner.submission import kinds; from qmrunner.workflows import workflow; "
+        f"kinds.xtb({str(xyz)!r}, ['--opt']); workflow('nmr'); "
         "print([name for name in ('rdkit', 'numpy', 'matplotlib') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

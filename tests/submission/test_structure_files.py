@@ -15,6 +15,7 @@ import pytest
 from qmrunner.chemistry.xyz import read_xyz
 from qmrunner.errors import UsageError
 from qmrunner.submission import kinds
+from tests import molecules
 from tests.support import missing
 
 WATER = -5.070364532463
@@ -100,7 +101,7 @@ def test_a_file_is_read_and_what_the_program_gets_is_what_was_read(name: str, tm
         assert all(len(row.split()) == 4 for row in given.decode().splitlines()[2:])
 
 
-@pytest.mark.parametrize("kind", [kinds.xtb, kinds.crest, kinds.nmr])
+@pytest.mark.parametrize("kind", [kinds.xtb, kinds.crest, molecules.nmr])
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_file_that_is_not_understood_is_refused_with_its_cause(name: str, kind: object, tmp_path: Path) -> None:
     data, code, word = REFUSED[name]
@@ -115,7 +116,7 @@ def test_what_was_read_in_a_way_of_its_own_is_noted(tmp_path: Path) -> None:
     for name, words in {
         "extended, forces first": ["position from columns 5 to 7"],
         "underscores": ["O_acc as O"],
-        "deuterium and tritium": ["isotopes are computed as the element itself"],
+        "deuterium and tritium": ["isotopes are computed as the plain element"],
     }.items():
         (tmp_path / "w.xyz").write_bytes(READ[name])
         notes = " ".join(kinds.xtb(str(tmp_path / "w.xyz")).params["notes"])
@@ -129,13 +130,13 @@ def test_isotopes_of_each_format_are_known(tmp_path: Path) -> None:
 
     methanol = "6\n\nO .7 0 0\nC -.7 0 0\nD -1 .9 -.5\nD -1 0 1\nD -1 -.9 -.5\nH 1 0 -.9\n"
     (tmp_path / "m.xyz").write_text(methanol)
-    assert kinds.nmr(str(tmp_path / "m.xyz")).params["isotopes"] == [[3, 2], [4, 2], [5, 2]]
+    assert molecules.nmr(str(tmp_path / "m.xyz")).params["isotopes"] == [[3, 2], [4, 2], [5, 2]]
     (tmp_path / "m.mol").write_text(Chem.MolToMolBlock(Chem.AddHs(Chem.MolFromSmiles("[2H]C([2H])([2H])O"))))
-    assert kinds.nmr(str(tmp_path / "m.mol")).params["isotopes"] == [[1, 2], [3, 2], [4, 2]]
-    assert kinds.nmr("[2H]C([2H])([2H])O").params["isotopes"] == [[1, 2], [3, 2], [4, 2]]
-    assert "isotopes" not in kinds.nmr("CO").params
+    assert molecules.nmr(str(tmp_path / "m.mol")).params["isotopes"] == [[1, 2], [3, 2], [4, 2]]
+    assert molecules.nmr("[2H]C([2H])([2H])O").params["isotopes"] == [[1, 2], [3, 2], [4, 2]]
+    assert "isotopes" not in molecules.nmr("CO").params
     with pytest.raises(UsageError) as caught:
-        kinds.nmr("[2H]O[2H]")
+        molecules.nmr("[2H]O[2H]")
     assert caught.value.code == "no_nmr_nuclei"
 
 

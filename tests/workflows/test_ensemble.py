@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from qmrunner.model.jobs import Demand, Evidence, Job, Plan, Step, StepSpec, Submission
 from qmrunner.model.states import JobState, StepState
 from qmrunner.model.text import time_left
-from qmrunner.submission import kinds
 from qmrunner.workflows import progress, workflow
 from qmrunner.workflows.ensemble import Member, lost_weight
+from tests import molecules
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 KCAL = 1 / 627.5094740631
@@ -128,7 +128,7 @@ def energy_of(one: str) -> float:
 
 @pytest.fixture(scope="module")
 def propanol() -> Job:
-    return job_of(kinds.nmr("CCCO", conformers="rdkit"))
+    return job_of(molecules.nmr("CCCO", conformers="rdkit"))
 
 
 def test_the_graph_grows_stage_by_stage(propanol: Job) -> None:
@@ -182,7 +182,7 @@ def test_the_shifts_are_told_how_many_conformers_each_one_stands_for(propanol: J
 
 @pytest.mark.parametrize("stage", ["preopt", "optimise", "shielding"])
 def test_one_failed_conformer_is_dropped_on_record(stage: str) -> None:
-    job = job_of(kinds.nmr("CCCO", conformers="rdkit", max_lost_weight=0.3))
+    job = job_of(molecules.nmr("CCCO", conformers="rdkit", max_lost_weight=0.3))
     play = Play(job, failing=[f"{stage}-c4"]).run()
     assert play.end.state == "succeeded"
     row = play.rows()["c4"]
@@ -213,7 +213,7 @@ HELPERS = [f"{stage}-c{number}" for stage in ("preopt", "hessian") for number in
 @settings(max_examples=60, deadline=None)
 @given(failing=st.sets(st.sampled_from(HELPERS)), limit=st.sampled_from([0.0, 0.1, 0.9]))
 def test_whatever_helpers_fail_the_job_goes_on_without_them_and_says_so(failing: set[str], limit: float) -> None:
-    job = job_of(kinds.nmr("CCCO", conformers="rdkit", max_conformers=4, max_lost_weight=limit))
+    job = job_of(molecules.nmr("CCCO", conformers="rdkit", max_conformers=4, max_lost_weight=limit))
     play = Play(job, failing=sorted(failing)).run()
     assert play.end.state == "succeeded"
     result = workflow("nmr").result(play.job, play.steps)
@@ -237,7 +237,7 @@ def test_whatever_helpers_fail_the_job_goes_on_without_them_and_says_so(failing:
 
 
 def test_conformers_that_xtb_failed_on_are_no_more_than_may_be_kept() -> None:
-    job = job_of(kinds.nmr("CCCO", conformers="rdkit", max_conformers=2))
+    job = job_of(molecules.nmr("CCCO", conformers="rdkit", max_conformers=2))
     play = Play(job, failing=[f"preopt-c{number}" for number in range(1, 5)]).run()
     assert play.names("optimise") == ["optimise-c1", "optimise-c2"]
     assert play.end.state == "succeeded"
@@ -246,7 +246,7 @@ def test_conformers_that_xtb_failed_on_are_no_more_than_may_be_kept() -> None:
 @pytest.mark.parametrize("lost", [1, 4])
 def test_a_job_whose_answer_is_xtbs_does_not_go_on_without_it(lost: int) -> None:
     play = Play(
-        job_of(kinds.conformers("CCCO", conformers="rdkit")),
+        job_of(molecules.conformers("CCCO", conformers="rdkit")),
         failing=[f"preopt-c{number}" for number in range(1, lost + 1)],
     ).run()
     assert (play.end.state, play.end.code) == ("failed", "weight_lost" if lost == 1 else "all_conformers_failed")
@@ -294,7 +294,7 @@ def test_a_retried_job_takes_back_a_conformer_that_now_succeeds(propanol: Job) -
 
 
 def test_a_conformer_that_succeeds_after_the_choice_is_dropped_on_record() -> None:
-    job = job_of(kinds.nmr("CCCO", conformers="rdkit", max_lost_weight=0.5))
+    job = job_of(molecules.nmr("CCCO", conformers="rdkit", max_lost_weight=0.5))
     play = Play(job, failing=["optimise-c4", "shifts"]).run()
     play.failing.clear()
     again = ("optimise-c4", "shifts")
@@ -305,7 +305,7 @@ def test_a_conformer_that_succeeds_after_the_choice_is_dropped_on_record() -> No
 
 
 def test_a_conformer_job_stops_after_the_ensemble() -> None:
-    play = Play(job_of(kinds.conformers("CCCO", conformers="rdkit")), dropped=["select-xtb:c3"]).run()
+    play = Play(job_of(molecules.conformers("CCCO", conformers="rdkit")), dropped=["select-xtb:c3"]).run()
     assert play.end.state == "succeeded"
     assert play.names("optimise") == []
     assert {one: row["state"] for one, row in play.rows().items()}["c3"] == "dropped"
@@ -313,7 +313,7 @@ def test_a_conformer_job_stops_after_the_ensemble() -> None:
 
 
 def test_crest_searches_from_one_start_structure_and_its_ensemble_is_chosen_from() -> None:
-    play = Play(job_of(kinds.nmr("CCCO", conformers="crest"))).run()
+    play = Play(job_of(molecules.nmr("CCCO", conformers="crest"))).run()
     assert [step.name for step in play.steps[:3]] == ["embed", "conformers", "select-xtb"]
     crest, chosen = play.steps[1:3]
     assert (crest.engine, crest.task, crest.inputs) == ("crest", "conformers", {"geometry": "embed/geometry.xyz"})
@@ -327,7 +327,7 @@ def test_crest_searches_from_one_start_structure_and_its_ensemble_is_chosen_from
 
 def test_given_structures_are_the_candidates(tmp_path: Path) -> None:
     (tmp_path / "two.xyz").write_text(WATER + WATER)
-    play = Play(job_of(kinds.nmr(str(tmp_path / "two.xyz"))))
+    play = Play(job_of(molecules.nmr(str(tmp_path / "two.xyz"))))
     assert [step.name for step in play.steps] == ["preopt-c1", "preopt-c2"]
     assert play.steps[1].inputs == {"geometry": "input/structure-2.xyz"}
     assert play.run().end.state == "succeeded"
@@ -338,7 +338,7 @@ def test_given_structures_are_the_candidates(tmp_path: Path) -> None:
 @settings(deadline=None)
 @given(st.data())
 def test_the_order_of_events_changes_nothing(data: st.DataObject) -> None:
-    job = job_of(kinds.nmr("CCCO", conformers="rdkit", max_lost_weight=0.6))
+    job = job_of(molecules.nmr("CCCO", conformers="rdkit", max_lost_weight=0.6))
     stages = [f"{stage}-c{n}" for stage in ("preopt", "optimise", "shielding") for n in range(1, 5)]
     failing = data.draw(st.lists(st.sampled_from(stages), max_size=3))
     dropped = data.draw(st.lists(st.sampled_from(["select-xtb:c2", "select-xtb:c4", "select-dft:c3"]), max_size=2))

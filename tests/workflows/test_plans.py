@@ -15,6 +15,7 @@ from qmrunner.model.jobs import KINDS, Demand, Evidence, Job, JobEnd, Plan, Step
 from qmrunner.model.states import JobState, StepState
 from qmrunner.submission import kinds
 from qmrunner.workflows import WORKFLOWS, engines_needed, workflow
+from tests import molecules
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 XYZ = b"3\n\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
@@ -95,13 +96,13 @@ def names(specs: Sequence[StepSpec]) -> list[str]:
 
 @pytest.fixture
 def ethanol() -> Job:
-    return job_of(kinds.nmr("CCO"))
+    return job_of(molecules.nmr("CCO"))
 
 
 @pytest.fixture
 def water(tmp_path: Any) -> Job:
     (tmp_path / "w.xyz").write_bytes(XYZ)
-    return job_of(kinds.nmr(str(tmp_path / "w.xyz"), solvent="vacuum", level="production"))
+    return job_of(molecules.nmr(str(tmp_path / "w.xyz"), solvent="vacuum", level="production"))
 
 
 @pytest.fixture
@@ -378,13 +379,13 @@ def test_a_pre_optimisation_that_made_another_molecule_is_not_done_without(ethan
 
 
 def test_steps_that_move_atoms_know_the_bonds_and_what_is_accepted(tmp_path: Any) -> None:
-    accepting = job_of(kinds.nmr("CCO", allow_topology_change=True))
+    accepting = job_of(molecules.nmr("CCO", allow_topology_change=True))
     (tmp_path / "b2h6.xyz").write_text(DIBORANE)
-    bridged = job_of(kinds.nmr(str(tmp_path / "b2h6.xyz")))
+    bridged = job_of(molecules.nmr(str(tmp_path / "b2h6.xyz")))
     for job, key in ((accepting, "allow_topology_change"), (bridged, "unclear_bonds")):
         for spec in workflow("nmr").plan(job, ()).add:
             if spec.task in ("optimise", "shifts"):
                 assert spec.params["bonds"] == job.params["bonds"]
                 assert spec.params[key]
-    plain = job_of(kinds.nmr("CCO"))
+    plain = job_of(molecules.nmr("CCO"))
     assert not {"allow_topology_change", "unclear_bonds"}.intersection(plain.params)

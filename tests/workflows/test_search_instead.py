@@ -12,8 +12,8 @@ from qmrunner.model.jobs import Evidence, Grant, Job, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.remedies import Failure, propose
 from qmrunner.model.states import StepState
-from qmrunner.submission import kinds
 from qmrunner.workflows import workflow
+from tests import molecules
 from tests.workflows.test_ensemble import Play, job_of
 
 SUMMARY = "Change in topology detected"
@@ -39,7 +39,7 @@ class GivenUp(Play):
 
 
 def prediction(kind: str = "nmr") -> Job:
-    make = kinds.nmr if kind == "nmr" else kinds.conformers
+    make = molecules.nmr if kind == "nmr" else molecules.conformers
     return job_of(make("CCO", conformers="crest"))
 
 

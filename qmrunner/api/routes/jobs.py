@@ -1,4 +1,4 @@
-"""Routes of jobs: hand in, list, look, move."""
+"""Routes of jobs: submit, list, view, control."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ Sender = Annotated[Caller, Depends(needs("write", None))]
     status_code=201,
     response_model=schemas.Accepted,
     responses={
-        200: {"model": schemas.Accepted, "description": "The job that was handed in with this key before."},
+        200: {"model": schemas.Accepted, "description": "The job submitted with this key before."},
         **errors(408, 409, 413, 415),
     },
 )
 async def submit(request: Request, caller: Sender) -> Json:
-    """Hand in a job. It is stored durably when its id is answered.
+    """Submit a job. The job is stored durably before its id is returned.
 
     As JSON, or as multipart/form-data with the JSON in a part `job` and each file in a part `file`, the input first.
-    With an `Idempotency-Key`, the same request again answers 200 and the same id, and another one with that key 409.
+    With an `Idempotency-Key`, a repeated request returns 200 and the same id; another request with that key gets 409.
     """
     service = service_of(request)
     accepted = await receive(service, request.app.state.children, request, caller)
@@ -53,13 +53,16 @@ async def submit(request: Request, caller: Sender) -> Json:
 async def listing(
     request: Request,
     _: Reader,
-    state: Annotated[list[schemas.JobState], Query(description="Only these states.")] = [],  # noqa: B006
-    kind: Annotated[list[schemas.Kind], Query(description="Only these kinds.")] = [],  # noqa: B006
-    name: Annotated[str | None, Query(max_length=200, pattern=PRINTABLE, description="A part of the name.")] = None,
+    state: Annotated[list[schemas.JobState], Query(description="Return only jobs in these states.")] = [],  # noqa: B006
+    kind: Annotated[list[schemas.Kind], Query(description="Return only jobs of these kinds.")] = [],  # noqa: B006
+    name: Annotated[
+        str | None,
+        Query(max_length=200, pattern=PRINTABLE, description="Return only jobs whose name contains this text."),
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,15}$", description="`next` of the page before.")] = None,
+    cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,15}$", description="`next` of the previous page.")] = None,
 ) -> Json:
-    """Jobs, the newest first."""
+    """List jobs, newest first."""
     service = service_of(request)
     before = None if cursor is None else int(cursor)
     return Json(
@@ -69,25 +72,25 @@ async def listing(
 
 @router.get("/{job_id}", response_model=schemas.JobAnswer)
 async def job(request: Request, job_id: str, _: Reader) -> Json:
-    """One job with its steps and their progress."""
+    """Return one job with its steps and their progress."""
     return Json(_without(await look(request, status.job_view, job_id), "log"))
 
 
 @router.get("/{job_id}/why", response_model=schemas.WhyAnswer)
 async def explain(request: Request, job_id: str, _: Reader) -> Json:
-    """What is happening or went wrong, the line of evidence, and what to do next."""
+    """Explain the state of a job: what happens or went wrong, the evidence, and the next command."""
     return Json(_without(await look(request, why.view, job_id), "log"))
 
 
 @router.get("/{job_id}/result", response_model=schemas.ResultAnswer, responses=errors(409))
 async def result(request: Request, job_id: str, _: Reader) -> Json:
-    """Shifts, energies and files of a job that succeeded; 409 before that."""
+    """Return the shifts, energies and files of a job that succeeded; 409 before that."""
     return Json(_without(await look(request, status.result_view, job_id), "folder"))
 
 
 @router.get("/{job_id}/files", response_model=schemas.FileList)
 async def files(request: Request, job_id: str, _: Reader) -> Json:
-    """What the job has published so far, its input included."""
+    """List the files that the job has published so far, including its input."""
     found = await look(request, published_files, job_id)
     return Json({"files": [{"name": name, "bytes": size} for name, size in found]})
 
@@ -100,12 +103,12 @@ async def files(request: Request, job_id: str, _: Reader) -> Json:
     },
 )
 async def download(request: Request, job_id: str, name: str, _: Reader) -> StreamingResponse:
-    """One published file."""
+    """Download one published file."""
     await request.state.held.enter_async_context(service_of(request).downloads.place(_DOWNLOAD_WAIT_S))
     opened: Opened = await look(request, published_file, job_id, name)
     headers = {
         "Content-Length": str(opened.size),
-        "Content-Disposition": "attachment",  # an SVG or HTML of somebody's job is not to run as a page of ours
+        "Content-Disposition": "attachment",  # an SVG or HTML file of a job must not run as a page of this server
         "X-Content-Type-Options": "nosniff",
     }
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
@@ -115,7 +118,7 @@ async def download(request: Request, job_id: str, name: str, _: Reader) -> Strea
 
 @router.post("/{job_id}/cancel", response_model=schemas.Moved, responses=errors(409))
 async def cancel(request: Request, job_id: str, _: Writer) -> Json:
-    """End a job: waiting steps at once, running engines by TERM and, after a grace, KILL."""
+    """Cancel a job: waiting steps at once, running engines by SIGTERM and, after the grace period, SIGKILL."""
     return await _move(request, operator_actions.cancel, job_id)
 
 
@@ -124,7 +127,9 @@ async def retry(
     request: Request,
     job_id: str,
     _: Writer,
-    allow_altering: Annotated[bool, Query(description="Remedies of this job may alter the answer.")] = False,
+    allow_altering: Annotated[
+        bool, Query(description="Allow remedies that alter the result; each one is recorded.")
+    ] = False,
 ) -> Json:
     """Run the unsuccessful steps of a failed or cancelled job again; finished steps are kept."""
     return await _move(request, operator_actions.retry, job_id, allow_altering)
@@ -132,18 +137,18 @@ async def retry(
 
 @router.post("/{job_id}/hold", response_model=schemas.Moved, responses=errors(409))
 async def hold(request: Request, job_id: str, _: Writer) -> Json:
-    """Start no more steps of a job; running ones go on to their end."""
+    """Start no more steps of a job; running steps finish."""
     return await _move(request, operator_actions.hold, job_id)
 
 
 @router.post("/{job_id}/release", response_model=schemas.Moved, responses=errors(409))
 async def release(request: Request, job_id: str, _: Writer) -> Json:
-    """Let a held job go on."""
+    """Release a held job, so that its steps start again."""
     return await _move(request, operator_actions.release, job_id)
 
 
 async def look(request: Request, ask: Callable[..., Any], job_id: str, *more: Any) -> Any:
-    """What `ask(app, job_id, *more)` finds. Raises NotFoundError before that for an id that no job can have."""
+    """The result of `ask(app, job_id, *more)`. Raises NotFoundError first for an id that no job can have."""
     service = service_of(request)
     checked = job_store.checked_id(job_id)
     return await service.ask(lambda: ask(service.app, checked, *more))
@@ -156,13 +161,13 @@ async def _move(request: Request, verb: Callable[..., Any], job_id: str, *more: 
 
 def _moved(service: Service, verb: Callable[..., Any], job_id: str, *more: Any) -> dict[str, Any]:
     with service.app.store.write() as connection:
-        found = verb(connection, service.app.store.now(), job_id, *more)
+        moved = verb(connection, service.app.store.now(), job_id, *more)
     service.app.queue.notify()
-    return {"id": found.id, "state": found.state, "cancel_requested": found.cancel_requested}
+    return {"id": moved.id, "state": moved.state, "cancel_requested": moved.cancel_requested}
 
 
 def _without(value: Any, name: str) -> Any:
-    """A copy in which nothing is called `name`: paths of the server are nobody's business."""
+    """A copy without the keys called `name`: paths of the server are not shown to clients."""
     if isinstance(value, dict):
         return {key: _without(one, name) for key, one in value.items() if key != name}
     return [_without(one, name) for one in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""Routes of those who run it: workers, pause and drain, tokens, health."""
+"""Routes of operators: workers, pause and drain, tokens, health."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _COMMON = errors(400, 401, 403, 422, 429, 503)
 
 @router.get("/healthz", response_model=schemas.Health, responses=errors(400), dependencies=_OPEN)
 async def healthz() -> Json:
-    """200 as long as the server answers. Needs no token."""
+    """Return 200 as long as the server runs. Needs no token."""
     return Json({"status": "ok", "version": __version__})
 
 
 @router.get("/readyz", response_model=schemas.Health, responses=errors(400, 503), dependencies=_OPEN)
 async def readyz(request: Request) -> Json:
-    """200 when the store answers and is of this program's schema, 503 otherwise. Needs no token."""
+    """Return 200 if the store answers and has the right schema, else 503. Needs no token."""
     service = service_of(request)
     await service.ask(lambda: schema.require_current(service.app.existing_store(), create=False))
     return Json({"status": "ok", "version": __version__})
@@ -45,7 +45,7 @@ async def readyz(request: Request) -> Json:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Metrics."}, **_COMMON},
 )
 async def metrics(request: Request, _: Reader) -> Response:
-    """For Prometheus, in its text format; docs/operating.md says what each tells."""
+    """Metrics in the Prometheus text format; docs/operating.md describes each one."""
     service, found = service_of(request), request.app.state.metrics
     assert isinstance(found, Metrics)
     return Response(await service.ask(lambda: found.scrape(service)), media_type=found.media_type)
@@ -53,42 +53,42 @@ async def metrics(request: Request, _: Reader) -> Response:
 
 @router.get("/v1/workers", response_model=schemas.WorkerList, responses=_COMMON)
 async def listing(request: Request, _: Reader) -> Json:
-    """All workers that have not ended, with what they have and have handed out."""
+    """List all workers that have not ended, with their capacity and reservations."""
     service = service_of(request)
     return Json(await service.ask(lambda: _workers(service)))
 
 
 @router.post("/v1/workers/{worker_id}/drain", response_model=schemas.WorkerRow, responses={**_COMMON, **errors(404)})
 async def drain(request: Request, worker_id: str, _: Admin) -> Json:
-    """Let a worker finish what it runs and claim nothing more."""
+    """Drain a worker: it finishes its running steps and claims no more."""
     service = service_of(request)
     return Json(await service.ask(lambda: _drain(service, worker_id, draining=True)))
 
 
 @router.post("/v1/workers/{worker_id}/resume", response_model=schemas.WorkerRow, responses={**_COMMON, **errors(404)})
 async def undrain(request: Request, worker_id: str, _: Admin) -> Json:
-    """Let a draining worker claim again."""
+    """End the drain of a worker, so that it claims steps again."""
     service = service_of(request)
     return Json(await service.ask(lambda: _drain(service, worker_id, draining=False)))
 
 
 @router.post("/v1/pause", response_model=schemas.WorkerList, responses=_COMMON)
 async def pause(request: Request, _: Admin) -> Json:
-    """Let no worker of this store start anything new. Running engines go on."""
+    """Pause the store: no worker starts a new step. Running engines keep running."""
     service = service_of(request)
     return Json(await service.ask(lambda: _pause(service, paused=True)))
 
 
 @router.post("/v1/resume", response_model=schemas.WorkerList, responses=_COMMON)
 async def resume(request: Request, _: Admin) -> Json:
-    """Lift a pause."""
+    """End a pause of the store."""
     service = service_of(request)
     return Json(await service.ask(lambda: _pause(service, paused=False)))
 
 
 @router.get("/v1/tokens", response_model=schemas.TokenList, responses=_COMMON)
 async def list_tokens(request: Request, _: Admin) -> Json:
-    """All tokens, without their secrets."""
+    """List all tokens, without their secrets."""
     service = service_of(request)
     return Json({"tokens": await service.ask(lambda: _tokens(service))})
 
@@ -97,7 +97,7 @@ async def list_tokens(request: Request, _: Admin) -> Json:
     "/v1/tokens", status_code=201, response_model=schemas.NewToken, responses={**_COMMON, **errors(408, 409, 413)}
 )
 async def add_token(request: Request, form: schemas.TokenForm, _: AdminWithBody) -> Json:
-    """Make a token. Its secret is in this answer only. From the first one on, every route needs one."""
+    """Create a token and return its secret, once. As soon as one token exists, every route needs one."""
     service = service_of(request)
 
     def add() -> str:
@@ -109,7 +109,7 @@ async def add_token(request: Request, form: schemas.TokenForm, _: AdminWithBody)
 
 @router.delete("/v1/tokens/{name}", status_code=204, response_class=Response, responses={**_COMMON, **errors(404)})
 async def revoke_token(request: Request, name: str, _: Admin) -> Response:
-    """Let a token open nothing any more, at once; its streams end."""
+    """Revoke a token immediately and close its streams."""
     service = service_of(request)
     if not tokens.may_be_named(name):
         raise tokens.unknown(name)

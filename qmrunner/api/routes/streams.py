@@ -1,4 +1,4 @@
-"""Routes of what goes on: a job's events and a step's log, at once or as server-sent events."""
+"""Routes of a job's events and a step's log, in one response or as server-sent events."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from qmrunner.store import jobs as job_store
 from qmrunner.store.rows import moment
 from qmrunner.store.session import StoreUnavailable
 
-_LOOK_EVERY_S = 0.5
-_SIGN_OF_LIFE_S = 15.0
+_POLL_EVERY_S = 0.5
+_KEEPALIVE_S = 15.0
 _RETRY_MS = 2000
-# Two commits may end in the other order than their rows were numbered: so far back a late one is looked for.
+# Commits may complete in another order than their event numbers: search this many events back for late ones.
 _LOOK_BACK = 1000
 _SSE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Server-sent events."},
-    204: {"description": "All has been sent, and nothing more will come: do not connect again."},
+    204: {"description": "Everything has been sent and no more events will follow: do not reconnect."},
 }
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -44,20 +44,21 @@ async def history(
     request: Request,
     job_id: str,
     _: Reader,
-    after: Annotated[int, Query(ge=0, lt=2**53, description="Only events behind this `id`.")] = 0,
+    after: Annotated[int, Query(ge=0, lt=2**53, description="Return only events after this `id`.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 500,
 ) -> Json:
-    """What has happened to a job, oldest first."""
+    """List the events of a job, oldest first."""
     found, _over = await look(request, _events_since, job_id, after, limit)
     return Json({"events": [_event(row) for row in found], "last": found[-1]["id"] if found else after})
 
 
 @router.get("/{job_id}/events/stream", response_class=StreamingResponse, responses=_SSE)
 async def follow_events(request: Request, job_id: str, caller: Reader) -> Response:
-    """A job's events as they come, until its end.
+    """Stream a job's events until the job ends.
 
-    Each is an SSE event named like it, its `id` for `Last-Event-ID`, its data as in the list. The last is `end`, with
-    the state of the job, or with `reason` when the server stops or the token was revoked.
+    Every event is one SSE event of the same name; send its `id` as `Last-Event-ID` to resume. Its data is as in the
+    list. The last event is `end`, with the state of the job, or with `reason` if the server stops or the token was
+    revoked.
     """
     given = request.headers.get("last-event-id", "0")
     if not re.fullmatch(r"[0-9]{1,15}", given):
@@ -75,7 +76,7 @@ async def follow_events(request: Request, job_id: str, caller: Reader) -> Respon
     responses={
         200: {
             "content": {"text/plain": {"schema": {"type": "string"}}},
-            "description": "Bytes of the log; `X-Attempt` says whose, `X-Next-Offset` where the next question begins.",
+            "description": "Bytes of the log; `X-Attempt` is its attempt, `X-Next-Offset` the offset to request next.",
         }
     },
 )
@@ -84,11 +85,11 @@ async def log(
     job_id: str,
     step: str,
     _: Reader,
-    attempt: Annotated[int | None, Query(ge=1, le=10**6, description="Default: the newest.")] = None,
-    offset: Annotated[int, Query(ge=0, lt=2**53, description="Bytes to skip.")] = 0,
-    limit: Annotated[int, Query(ge=1, le=2**22, description="Bytes at most.")] = 2**20,
+    attempt: Annotated[int | None, Query(ge=1, le=10**6, description="Attempt number; default: the newest.")] = None,
+    offset: Annotated[int, Query(ge=0, lt=2**53, description="Number of bytes to skip.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=2**22, description="Maximum number of bytes.")] = 2**20,
 ) -> Response:
-    """Raw engine output of a step, from an offset; empty where there is none yet."""
+    """Return the raw engine output of a step from an offset on; empty if there is none yet."""
     number, data = await look(request, logfiles.read, job_id, step, attempt, offset, limit)
     headers = {"X-Attempt": str(number), "X-Next-Offset": str(offset + len(data)), "X-Content-Type-Options": "nosniff"}
     return Response(data, media_type="text/plain; charset=utf-8", headers=headers)
@@ -100,13 +101,13 @@ async def follow_log(
     job_id: str,
     step: str,
     caller: Reader,
-    attempt: Annotated[int, Query(ge=1, le=10**6, description="The first attempt to show.")] = 1,
-    offset: Annotated[int, Query(ge=0, lt=2**53, description="Bytes of it to skip.")] = 0,
+    attempt: Annotated[int, Query(ge=1, le=10**6, description="The first attempt to stream.")] = 1,
+    offset: Annotated[int, Query(ge=0, lt=2**53, description="Number of bytes of that attempt to skip.")] = 0,
 ) -> Response:
-    """A step's raw output as it comes, attempt after attempt, until the step's end.
+    """Stream a step's raw output, attempt after attempt, until the step ends.
 
-    Events `log` with `attempt`, `offset`, `next` (bytes) and `text`; the `id` is ATTEMPT:NEXT, for `Last-Event-ID`.
-    The last is `end`.
+    Every `log` event has `attempt`, `offset`, `next` (bytes) and `text`; its `id` is ATTEMPT:NEXT, to be sent as
+    `Last-Event-ID` to resume. The last event is `end`.
     """
     given = request.headers.get("last-event-id")
     position = logfiles.Position(attempt, offset)
@@ -122,14 +123,14 @@ async def follow_log(
 
 
 class _Events:
-    """Where a stream of events stands. `look` returns what is new, and the last words once all is told."""
+    """Position of a stream of events. `poll` returns the new events, and the data of `end` once all are sent."""
 
     def __init__(self, job_id: str, after: int) -> None:
         self._job = job_id
         self._floor = self._last = after
         self._sent: set[int] = set()
 
-    def look(self, app: App) -> tuple[list[bytes], dict[str, Any] | None]:
+    def poll(self, app: App) -> tuple[list[bytes], dict[str, Any] | None]:
         since = max(self._floor, self._last - _LOOK_BACK)
         found, over = _events_since(app, self._job, since)
         new = [row for row in found if row["id"] not in self._sent]
@@ -139,18 +140,18 @@ class _Events:
 
 
 class _Log:
-    """The same for a stream of log."""
+    """The same for a stream of a log."""
 
     def __init__(self, job_id: str, step: str, position: logfiles.Position) -> None:
         self._job, self._step, self._position = job_id, step, position
 
-    def look(self, app: App) -> tuple[list[bytes], dict[str, Any] | None]:
+    def poll(self, app: App) -> tuple[list[bytes], dict[str, Any] | None]:
         found = logfiles.more(app, self._job, self._step, self._position)
-        told = []
+        chunks = []
         if found.data:
-            told.append(_sse("log", _piece(found), f"{found.at.attempt}:{found.next.offset}"))
+            chunks.append(_sse("log", _piece(found), f"{found.at.attempt}:{found.next.offset}"))
         self._position = found.next
-        return told, {"state": found.state} if found.over else None
+        return chunks, {"state": found.state} if found.over else None
 
 
 def _piece(found: logfiles.Piece) -> dict[str, Any]:
@@ -166,29 +167,29 @@ async def _stream(request: Request, caller: Caller, source: _Events | _Log) -> S
 
 
 async def _follow(service: Service, caller: Caller, source: _Events | _Log) -> AsyncIterator[bytes]:
-    """What `source` finds, until its end, that of the server, or that of the token."""
+    """Send what `source` finds until the source, the server or the token ends."""
     yield f"retry: {_RETRY_MS}\n\n".encode()
-    said = time.monotonic()
+    sent_at = time.monotonic()
     while True:
-        told: list[bytes] = []
+        chunks: list[bytes] = []
         end: dict[str, Any] | None = None
         try:
-            told, end = await service.ask(lambda: source.look(service.app))
+            chunks, end = await service.ask(lambda: source.poll(service.app))
             if not await still_valid(service, caller):
                 end = {"reason": "token_refused"}
-                told = []
+                chunks = []
         except StoreUnavailable:
-            pass  # the stream outlives that: the next look goes on where this one would have
-        for one in told:
-            yield one
-            said = time.monotonic()
+            pass  # the stream continues: the next poll resumes at the same position
+        for chunk in chunks:
+            yield chunk
+            sent_at = time.monotonic()
         if end is not None:
             yield _sse("end", end)
             return
-        if not told and time.monotonic() - said > _SIGN_OF_LIFE_S:
+        if not chunks and time.monotonic() - sent_at > _KEEPALIVE_S:
             yield b": still here\n\n"
-            said = time.monotonic()
-        if await service.pause(0.0 if told and isinstance(source, _Log) else _LOOK_EVERY_S):
+            sent_at = time.monotonic()
+        if await service.pause(0.0 if chunks and isinstance(source, _Log) else _POLL_EVERY_S):
             yield _sse("end", {"reason": "server_stops"})
             return
 
@@ -196,7 +197,7 @@ async def _follow(service: Service, caller: Caller, source: _Events | _Log) -> A
 def _events_since(
     app: App, job_id: str, after: int, limit: int | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
-    """Events behind `after`, and the end of the job when no more will come."""
+    """Events after `after`, and the data of `end` when no more will follow."""
     with app.store.read() as connection:
         job = job_store.get(connection, job_id)
         found = events.since(connection, job_id, after, limit)
@@ -222,5 +223,5 @@ def _sse(event: str, data: dict[str, Any], identity: str | None = None) -> bytes
 
 def _bad_position(shape: str) -> UsageError:
     return UsageError(
-        "bad_header", f"Last-Event-ID is {shape} here", remedy="send back the `id` of the last event, or leave it out"
+        "bad_header", f"Last-Event-ID must be {shape}", remedy="send the `id` of the last event, or omit the header"
     )

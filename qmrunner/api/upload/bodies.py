@@ -81,14 +81,14 @@ def too_large(most: int) -> UsageError:
     return UsageError(
         "body_too_large",
         f"the request is larger than {size}",
-        remedy="is an output among the files? QMRUNNER_API_MAX_BODY_MIB is the limit of what is handed in",
+        remedy="check that no output is among the files; QMRUNNER_API_MAX_BODY_MIB is the limit of a submission",
     )
 
 
 def no_room(evidence: str | None) -> QmrunnerError:
     return NotReadyError(
-        "upload_failed", "this server could not write down the request", evidence=evidence,
-        remedy="ask again later; is the disk of its home full?",
+        "upload_failed", "the server could not store the request", evidence=evidence,
+        remedy="check that the disk of the server's home is not full, then retry",
     )  # fmt: skip
 
 
@@ -116,7 +116,7 @@ async def _in_time(receive: Callable[[], Awaitable[Message]], seconds: float) ->
     except TimeoutError:
         raise UsageError(
             "body_too_slow",
-            "the body of the request did not come in time",
-            evidence=f"nothing for {IDLE_S:g} s, or no end",
+            "the body of the request did not arrive in time",
+            evidence=f"no data for {IDLE_S:g} s, or the body did not end",
             remedy="send it again over a faster connection",
         ) from None

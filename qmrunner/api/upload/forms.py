@@ -1,4 +1,4 @@
-"""What can be handed in, as JSON: one form for each kind of job, with the defaults of the command line."""
+"""The JSON body of a submission: one form per kind of job, with the defaults of the command line."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from qmrunner.submission.conformers import MAX_LOST_WEIGHT, TEMPERATURE_K
 from qmrunner.submission.molecule import MAX_ATOMS
+from qmrunner.submission.request import MAX_LOST_WEIGHT, SOLVENT, TEMPERATURE_K
 
 PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 _WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
@@ -24,26 +24,32 @@ class InlineFile(BaseModel):
 
 class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
-    name: str | None = Field(None, max_length=200, pattern=PRINTABLE, description="A name for people.")
-    priority: int = Field(0, ge=-1000, le=1000, description="Higher runs first.")
-    fresh: bool = Field(False, description="Compute every step, also those computed before.")
-    allow_altering: bool = Field(False, description="Remedies of this job may alter the answer; each is on record.")
-    require: list[str] = Field([], max_length=20, description="Run only on workers that have these labels.")
+    name: str | None = Field(None, max_length=200, pattern=PRINTABLE, description="Human-readable job name.")
+    priority: int = Field(0, ge=-1000, le=1000, description="Jobs with a higher priority run first.")
+    fresh: bool = Field(False, description="Compute every step; do not reuse results of identical steps.")
+    allow_altering: bool = Field(False, description="Allow remedies that alter the result; each one is recorded.")
+    require: list[str] = Field([], max_length=20, description="Run only on workers with all of these labels.")
     files: list[InlineFile] = Field(
         [],
         max_length=100,
-        description="The input, and behind it what lies beside it. Multipart parts `file` come first.",
+        description="The input first, then extra files to place next to it. Multipart parts `file` count before these.",
     )
 
 
 class _Molecule(_Form):
-    smiles: str | None = Field(None, max_length=10_000, description="Instead of a file (.xyz, .mol or .sdf).")
-    solvent: str = Field("chloroform", max_length=100, description="One of 13 solvents, or vacuum.")
-    max_conformers: int | None = Field(None, le=10_000, description="Keep at most this many.")
-    max_lost_weight: float = Field(MAX_LOST_WEIGHT, description="Fail when failed conformers hold more of the weight.")
+    smiles: str | None = Field(
+        None, max_length=10_000, description="SMILES of the molecule, instead of a file (.xyz, .mol or .sdf)."
+    )
+    solvent: str = Field(SOLVENT, max_length=100, description="One of 13 solvents, or vacuum.")
+    max_conformers: int | None = Field(
+        None, le=10_000, description="Keep at most this many conformers; default depends on the rotatable bonds."
+    )
+    max_lost_weight: float = Field(
+        MAX_LOST_WEIGHT, description="Fail the job if failed conformers hold more than this Boltzmann weight."
+    )
     charge: int | None = Field(None, ge=-1000, le=1000, description="Total charge.")
     multiplicity: int | None = Field(None, ge=-1000, le=1000, description="Spin multiplicity.")
-    temperature_k: float = Field(TEMPERATURE_K, description="For Boltzmann weights, kelvin.")
+    temperature_k: float = Field(TEMPERATURE_K, description="Temperature of the Boltzmann weights, kelvin.")
     allow_topology_change: bool = Field(False, description="Keep structures that became another molecule, with a note.")
 
 
@@ -53,7 +59,7 @@ class NmrForm(_Molecule):
     kind: Literal["nmr"]
     level: str = Field("draft", max_length=100, description="draft (6-31G*) or production (6-311+G(2d,p)).")
     conformers: str = Field("none", max_length=100, description="auto, rdkit, crest or none.")
-    max_atoms: int = Field(MAX_ATOMS, ge=1, le=100_000, description="Refuse larger molecules.")
+    max_atoms: int = Field(MAX_ATOMS, ge=1, le=100_000, description="Refuse molecules with more atoms.")
 
 
 class ConformersForm(_Molecule):
@@ -61,29 +67,29 @@ class ConformersForm(_Molecule):
 
     kind: Literal["conformers"]
     conformers: str = Field("auto", max_length=100, description="auto, rdkit, crest or none.")
-    max_atoms: int = Field(2 * MAX_ATOMS, ge=1, le=100_000, description="Refuse larger molecules.")
+    max_atoms: int = Field(2 * MAX_ATOMS, ge=1, le=100_000, description="Refuse molecules with more atoms.")
 
 
 class NwchemForm(_Form):
-    """Run an NWChem deck of your own: the first file."""
+    """Run your own NWChem deck: the first file."""
 
     kind: Literal["nwchem"]
 
 
 class _Program(_Form):
     args: list[Annotated[str, Field(max_length=4096)]] = Field(
-        [], max_length=200, description="Flags for the program.", examples=[["--opt", "tight"]]
+        [], max_length=200, description="Flags passed to the program.", examples=[["--opt", "tight"]]
     )
 
 
 class XtbForm(_Program):
-    """Run xTB with flags of your own on the first file."""
+    """Run xTB with your own flags on the first file."""
 
     kind: Literal["xtb"]
 
 
 class CrestForm(_Program):
-    """Run CREST with flags of your own on the first file."""
+    """Run CREST with your own flags on the first file."""
 
     kind: Literal["crest"]
 
@@ -92,13 +98,13 @@ Form = Annotated[NmrForm | ConformersForm | NwchemForm | XtbForm | CrestForm, Fi
 FORM: TypeAdapter[NmrForm | ConformersForm | NwchemForm | XtbForm | CrestForm] = TypeAdapter(Form)
 
 EXAMPLES: dict[str, Any] = {
-    "nmr": {"summary": "Shifts of ethanol", "value": {"kind": "nmr", "smiles": "CCO", "solvent": "chloroform"}},
+    "nmr": {"summary": "NMR shifts of ethanol", "value": {"kind": "nmr", "smiles": "CCO", "solvent": "chloroform"}},
     "xtb": {
-        "summary": "xTB optimises water",
+        "summary": "Optimisation of water with xTB",
         "value": {"kind": "xtb", "args": ["--opt", "tight"], "files": [{"name": "water.xyz", "text": _WATER}]},
     },
     "nwchem": {
-        "summary": "A deck and the file it names",
+        "summary": "An NWChem deck and a file it uses",
         "value": {
             "kind": "nwchem",
             "files": [{"name": "water.nw", "text": _DECK}, {"name": "water.xyz", "text": _WATER}],

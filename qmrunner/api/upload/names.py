@@ -1,4 +1,4 @@
-"""Names that come with requests: of uploads, and of files to download."""
+"""File names in requests: of uploads and of files to download."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from qmrunner.errors import UsageError
 
-_LONGEST_NAME = 150  # bytes; file systems take 255, and engines put endings of their own behind
+_LONGEST_NAME = 150  # bytes; file systems allow 255, and engines append extensions
 _LONGEST_PATH = 1000
 
 
@@ -31,8 +31,8 @@ def upload_name(given: str) -> str:
     if not fine:
         raise UsageError(
             "bad_file_name",
-            f"a file cannot be called {given[:100]!r}",
-            remedy=f"send a plain name of at most {_LONGEST_NAME} bytes: no folders above, no leading '.' or '-'",
+            f"invalid file name {given[:100]!r}",
+            remedy=f"send a plain name of at most {_LONGEST_NAME} bytes, without '..' and without a leading '.' or '-'",
         )
     return base
 
@@ -42,6 +42,8 @@ def published_name(given: str) -> str:
     parts = given.split("/")
     if len(given) > _LONGEST_PATH or not given.isprintable() or any(part in ("", ".", "..") for part in parts):
         raise UsageError(
-            "bad_path", f"{given[:100]!r} is no path of a published file", remedy="take one from the list of `files`"
+            "bad_path",
+            f"{given[:100]!r} is not the path of a published file",
+            remedy="use a path from the list of `files`",
         )
     return given

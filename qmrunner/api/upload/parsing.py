@@ -45,7 +45,7 @@ def read(content_type: str, body: Path, folder: Path) -> tuple[Form, list[Path]]
     else:
         raise UsageError(
             "unsupported_media_type",
-            f"the body is {kind.decode('latin-1')[:100] or 'of no type'}, and neither JSON nor multipart",
+            f"the body is {kind.decode('latin-1')[:100] or 'of unknown type'}, but must be JSON or multipart",
             remedy="send application/json, or multipart/form-data with a part `job` (JSON) and parts `file`",
         )
     body.unlink()
@@ -73,7 +73,7 @@ def _new(folder: Path, given: str, taken: set[str]) -> Path:
     if name in taken:
         raise UsageError(
             "duplicate_file", "two files have the same name", evidence=name,
-            remedy="all files of a job go into one folder: rename one",
+            remedy="all files of a job share one folder: rename one of them",
         )  # fmt: skip
     taken.add(name)
     return folder / name
@@ -176,14 +176,14 @@ def _utf8(data: bytes) -> str:
 def _bad_parts(evidence: str) -> UsageError:
     return UsageError(
         "bad_request", "the multipart body cannot be read", evidence=evidence[:200],
-        remedy="send it with a client's own multipart encoder, as curl -F does",
+        remedy="use the multipart encoder of an HTTP client, for example curl -F",
     )  # fmt: skip
 
 
 def _wrong_parts(name: str | None) -> UsageError:
     return UsageError(
         "invalid_request",
-        "a multipart request has one part `job` with the JSON of the job, and a part `file` for each file",
+        "a multipart request needs one part `job` with the JSON of the job and one part `file` for each file",
         evidence=None if name is None else f"part {name[:100]!r}",
         remedy='as in curl -F \'job={"kind": "xtb"}\' -F file=@water.xyz',
     )

@@ -1,4 +1,4 @@
-"""From a request to a stored job: received into a file, read and checked in a child, handed in once for each key."""
+"""From a request to a stored job: receive the body into a file, check it in a child, submit it once per key."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def receive(service: Service, children: Children, request: Request, caller
             content_type=request.headers.get("content-type", ""),
             max_atoms=settings.max_atoms,
             crest_installed=crest,
-            # The text of an input is all that holds it where no kernel does.
+            # Without kernel confinement the check of the input text is the only protection.
             strict=not policy.holds(settings),
             confinement=policy.order(interpreter.reach(), folder, settings),
         )
@@ -52,18 +52,18 @@ async def receive(service: Service, children: Children, request: Request, caller
 
 
 def sweep(root: Path) -> None:
-    """Remove what a server that was killed has left below `root`."""
+    """Remove leftovers of killed servers below `root`."""
     for folder in root.glob(f"{_PREFIX}*"):
         try:
             if time.time() - folder.lstat().st_mtime > _LEFT_BEHIND_S:
                 shutil.rmtree(folder)
         except OSError:
-            continue  # another server of this home was faster, or it is no folder of ours
+            continue  # another server of this home was faster, or the folder is not an upload
 
 
 @asynccontextmanager
 async def _folder(root: Path) -> AsyncIterator[Path]:
-    """A folder of this request's own, in the home: /tmp is memory in a container."""
+    """A private folder for this request, in the home: /tmp is memory in a container."""
 
     def make() -> Path:
         os.makedirs(root, exist_ok=True)
@@ -81,13 +81,13 @@ async def _folder(root: Path) -> AsyncIterator[Path]:
 
 
 def _key(request: Request, caller: Caller) -> str | None:
-    """The idempotency key as the store has it: each token has keys of its own."""
+    """The idempotency key as stored: every token has its own keys."""
     given = request.headers.get("idempotency-key")
     if given is None:
         return None
     if not given or len(given) > _LONGEST_KEY or not (given.isascii() and given.isprintable()):
         raise UsageError(
-            "bad_header", f"an Idempotency-Key has 1 to {_LONGEST_KEY} printable ASCII characters",
-            remedy="a UUID is a good one",
+            "bad_header", f"an Idempotency-Key must have 1 to {_LONGEST_KEY} printable ASCII characters",
+            remedy="use a UUID, for example",
         )  # fmt: skip
     return given if caller.name is None else f"{caller.name}/{given}"

@@ -97,7 +97,7 @@ class Children:
         self.keep_warm()
         with self._lock:
             if self._closed or self._parent is None:
-                raise _busy("the server stops")
+                raise _busy("the server is stopping")
             child = self._parent.child()
             self._working.add(child)
             return child
@@ -143,7 +143,7 @@ class _Child:
         """Its answer. Raises UsageError `input_too_slow`, `input_crashed`; NotReadyError `busy`."""
         try:
             if not self._connection.poll(_START_S):
-                raise _busy("the process that reads inputs does not start")
+                raise _busy("the process that reads inputs did not start")
             self._pid = int(self._connection.recv_bytes(20))
             self._connection.send_bytes(json.dumps(request).encode())
             if not self._connection.poll(min(seconds, _QUICK_S)):
@@ -157,8 +157,8 @@ class _Child:
                 raise _busy("the process that reads inputs could not be started") from None
             raise UsageError(
                 "input_crashed",
-                "reading this input ended the process that reads inputs",
-                remedy="write the structure again with another program",
+                "the process that reads inputs crashed on this input",
+                remedy="export the structure again with another program",
             ) from None
         return answer
 
@@ -182,7 +182,7 @@ class _Child:
 
 def _busy(evidence: str) -> NotReadyError:
     return NotReadyError(
-        "busy", "this server cannot read inputs now", evidence=evidence, remedy="hand it in again later"
+        "busy", "this server cannot read inputs now", evidence=evidence, remedy="submit it again later"
     )
 
 
@@ -190,5 +190,5 @@ def _too_slow(seconds: float) -> UsageError:
     return UsageError(
         "input_too_slow",
         f"the input could not be read within {seconds:g} s",
-        remedy="cut the molecule down, or give a MOL or SDF file with bonds in place of an XYZ",
+        remedy="submit a smaller molecule, or a MOL or SDF file with bonds instead of an XYZ",
     )

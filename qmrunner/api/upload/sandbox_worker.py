@@ -28,6 +28,7 @@ from qmrunner.guardian.confine import enforce
 from qmrunner.model.jobs import Submission
 from qmrunner.submission import kinds
 from qmrunner.submission.digest import digest
+from qmrunner.submission.request import ConformerSearch, JobOptions, MoleculeRequest
 
 MEMORY_BYTES = 2 * 2**30
 
@@ -35,42 +36,44 @@ MEMORY_BYTES = 2 * 2**30
 def check(form: Form, paths: Sequence[str], crest_installed: bool, strict: bool) -> Submission:
     """The checked job of a form and its files (the input first). Raises UsageError as the command line does.
 
-    Every job from a request comes through here and nowhere else. Its source is untrusted: this is the place to say so
-    to `workflows.submission`, and nothing here may ever lift a check that holds for strangers. `strict`: no kernel will
-    confine what it runs, so that what is not known to be harmless is refused.
+    Every job of the HTTP API is built here and nowhere else. Its input is untrusted: nothing here may relax a check of
+    untrusted input in `submission.kinds`. `strict`: the kernel cannot confine the engine, so everything that is not
+    known to be harmless is refused.
     """
-    common: dict[str, Any] = {"name": form.name, "priority": form.priority}
     if isinstance(form, NmrForm | ConformersForm):
-        molecule: dict[str, Any] = {
-            "solvent": form.solvent,
-            "conformers": form.conformers,
-            "max_conformers": form.max_conformers,
-            "max_lost_weight": form.max_lost_weight,
-            "max_atoms": form.max_atoms,
-            "crest_installed": crest_installed,
-            "allow_topology_change": form.allow_topology_change,
-            "charge": form.charge,
-            "multiplicity": form.multiplicity,
-            "temperature_k": form.temperature_k,
-        }
-        source = _source(form, paths)
+        request = MoleculeRequest(_source(form, paths), form.solvent, form.charge, form.multiplicity, form.max_atoms)
+        search = ConformerSearch(
+            form.conformers,
+            max_conformers=form.max_conformers,
+            max_lost_weight=form.max_lost_weight,
+            temperature_k=form.temperature_k,
+            crest_installed=crest_installed,
+            allow_topology_change=form.allow_topology_change,
+        )
         if isinstance(form, NmrForm):
-            made = kinds.nmr(source, level=form.level, **molecule, **common)
+            made = kinds.nmr(request, search, level=form.level)
         else:
-            made = kinds.conformers(source, **molecule, **common)
+            made = kinds.conformers(request, search)
     elif not paths:
         raise _input_missing(f"a job of kind {form.kind} needs its input as the first file")
     elif isinstance(form, NwchemForm):
-        made = kinds.nwchem(paths[0], paths[1:], strict=strict, **common)
+        made = kinds.nwchem(paths[0], paths[1:], strict=strict)
     else:
         program = kinds.xtb if isinstance(form, XtbForm) else kinds.crest
-        made = program(paths[0], form.args, paths[1:], strict=strict, **common)
-    words: dict[str, Any] = {"fresh": form.fresh, "allow_altering": form.allow_altering, "require": form.require}
-    return kinds.told(made, network=True, **words)
+        made = program(paths[0], form.args, paths[1:], strict=strict)
+    options = JobOptions(
+        form.name,
+        form.priority,
+        fresh=form.fresh,
+        allow_altering=form.allow_altering,
+        require=form.require,
+        network=True,
+    )
+    return kinds.with_options(made, options)
 
 
 def _source(form: NmrForm | ConformersForm, paths: Sequence[str]) -> str:
-    """SMILES or path, told apart here: a text in the field `smiles` must never be looked for among our files."""
+    """The SMILES or the path. A text in the field `smiles` must never be opened as a file of the server."""
     from qmrunner.chemistry import structures
 
     if (form.smiles is None) != (len(paths) == 1) or len(paths) > 1:
@@ -79,13 +82,13 @@ def _source(form: NmrForm | ConformersForm, paths: Sequence[str]) -> str:
         if not structures.is_structure_file(paths[0]):
             raise UsageError(
                 "unknown_format",
-                f"{Path(paths[0]).name}: the ending is not known",
-                remedy=f"give a file that ends in {', '.join(structures.SUFFIXES)}",
+                f"{Path(paths[0]).name}: unknown file extension",
+                remedy=f"give a file with one of these extensions: {', '.join(structures.SUFFIXES)}",
             )
         return paths[0]
     if structures.is_structure_file(form.smiles):
         raise UsageError(
-            "invalid_smiles", "this names a file, and is no SMILES", evidence=form.smiles[:200],
+            "invalid_smiles", "this is a file name, not a SMILES", evidence=form.smiles[:200],
             remedy="send the file itself, as a multipart part `file` or in `files`",
         )  # fmt: skip
     structures.read_smiles(form.smiles)

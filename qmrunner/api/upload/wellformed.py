@@ -29,16 +29,16 @@ def check_start(method: str, version: str) -> None:
     if version not in ("1.0", "1.1"):
         raise UsageError("bad_request", f"this is HTTP {_shown(version)}", remedy="send HTTP/1.1")
     if not _METHOD.fullmatch(method):
-        raise UsageError("bad_method", "this is no method of HTTP", evidence=_shown(method), remedy="send GET or POST")
+        raise UsageError("bad_method", "this is not an HTTP method", evidence=_shown(method), remedy="send GET or POST")
 
 
 def check_target(path: bytes, query: bytes) -> None:
     """Raises UsageError `bad_target` for a target that is no path, or whose escapes are no UTF-8."""
     if not path.startswith(b"/"):
-        raise _bad_target("the target of a request is a path here", path)
+        raise _bad_target("the target of a request must be a path", path)
     for part in (path, query):
         if _BROKEN_ESCAPE.search(part):
-            raise _bad_target("a % has two hexadecimal digits behind it", part)
+            raise _bad_target("a % must be followed by two hexadecimal digits", part)
     try:
         unquote_to_bytes(path).decode()
     except UnicodeDecodeError:
@@ -58,12 +58,12 @@ def checked_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
             raise _bad_header(word, "comes twice")
         text = value.decode("latin-1")
         if not (text.isascii() and (text.isprintable() or not text)):
-            raise _bad_header(word, "has characters beyond printable ASCII", text)
+            raise _bad_header(word, "has characters other than printable ASCII", text)
         found[word] = text
     if "host" in found and not _is_host(found["host"]):
-        raise _bad_header("host", "is no host", found["host"])
+        raise _bad_header("host", "is not a host name", found["host"])
     if "origin" in found and not _is_origin(found["origin"]):
-        raise _bad_header("origin", "is no origin", found["origin"])
+        raise _bad_header("origin", "is not an origin", found["origin"])
     return found
 
 
@@ -85,7 +85,7 @@ def _is_origin(text: str) -> bool:
 def _bad_header(name: str, what: str, evidence: str | None = None) -> UsageError:
     return UsageError(
         "bad_header", f"the header {name.title()} {what}", evidence=None if evidence is None else _shown(evidence),
-        remedy="send it once, as the specification of HTTP has it",
+        remedy="send it once, in the format of the HTTP specification",
     )  # fmt: skip
 
 
