@@ -3,10 +3,14 @@ PY := .venv/bin/python
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 # Tests wait more than they compute, so more of them run at a time than there are cores: see tests/lanes.py.
 WORKERS ?= 5
-CODE := qmrunner tests $(wildcard benchmarks examples migrations)
+# Pure tests: values in, values out, and recorded outputs; no daemon, server or engine.
+QUICK := tests/model tests/workflows tests/test_imports.py tests/test_masking.py tests/docs \
+  $(addprefix tests/engines/,test_signatures.py test_xtb_recorded.py test_crest_recorded.py test_flags.py test_nwchem_memory.py)
+QUICK_MARKS := not slow and not e2e and not faults and not engine and not alone
+CODE := qmrunner tests docs/generate.py $(wildcard benchmarks examples migrations)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test hostile slow faults image services e2e e2e-trixie chaos diagnosis check format lock wheel clean
+.PHONY: help setup demo quick test docs docs-write hostile slow faults image services e2e e2e-trixie chaos diagnosis check format lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +20,9 @@ setup:  ## make .venv and install the engines (quick when done)
 
 demo: setup  ## ethanol from SMILES to NMR shifts, through the real daemon and engines
 	@$(PY) examples/demo.py
+
+quick: setup  ## the pure tests: under a minute on two cores
+	$(PYTEST) -n 2 -m "$(QUICK_MARKS)" -k "not hundred_megabytes" $(QUICK)
 
 test: setup  ## the tests, without the slow ones (WORKERS=5 side by side)
 	$(PYTEST) -n $(WORKERS) -m "not slow and not e2e and not faults"
@@ -47,6 +54,13 @@ chaos: setup  ## kill, freeze and starve a real daemon for a while (SEED=1 MINUT
 diagnosis: setup  ## how well failures are diagnosed (QMRUNNER_ERRQUIT_TSV=FILE: messages of NWChem's errquit)
 	@$(PY) benchmarks/diagnosis.py
 
+docs: setup  ## build the documentation into site/ and fail on drift from the program (offline)
+	$(PY) docs/generate.py --check
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+
+docs-write: setup  ## write the generated parts of the documentation anew
+	$(PY) docs/generate.py
+
 check: setup  ## lint, formatting and types
 	$(PY) -m ruff check $(CODE)
 	$(PY) -m ruff format --check $(CODE)
@@ -65,5 +79,5 @@ wheel: setup  ## build the wheel into dist/
 	$(PY) -m build --no-isolation --wheel
 
 clean:  ## remove .venv, caches and built files (never qmrunner-data)
-	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
 """Lines from shielding to shift, their errors, and what the errors say by kind of atom.
 
 Errors are of molecules that the line was not fitted to, each molecule left out in turn, unless a line is given. Figures
-in `qmrunner/chemistry/fitted.json` and docs/science.md are from here.
+in `qmrunner/chemistry/fitted.json` and docs/explanation/science.md are from here.
 """
 
 from __future__ import annotations

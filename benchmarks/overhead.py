@@ -4,7 +4,7 @@
 
 All three run the same xTB optimisation of water (20 to 50 ms), one at a time, in turns within one run, so that a noisy
 machine disturbs all of them alike. Figures are medians unless they say otherwise. benchmarks/README.md says how each is
-taken, docs/performance.md what came out.
+taken, docs/explanation/performance.md what came out.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Every field is one variable: `lease_seconds` is `QMRUNNER_LEASE_SECONDS`. The file (`QMRUNNER_CONFIG`, else
 `qmrunner.env` in the home) has one `QMRUNNER_NAME=value` per line. An unknown name is refused and the nearest known one
 suggested; all problems are reported together. Plain dataclasses: pydantic-settings costs 0.15 s at every start of the
-command line (docs/decisions.md).
+command line (docs/decisions, 1).
 """
 
 from __future__ import annotations

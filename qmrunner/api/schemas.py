@@ -1,4 +1,4 @@
-"""Response schemas for the API documentation; docs/operating.md describes the JSON. Fields may be added."""
+"""Response schemas for the API documentation; docs/reference/json.md describes the JSON. Fields may be added."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class JobPage(BaseModel):
 
 
 class StepRow(_Open):
-    """A step of a job; docs/operating.md lists every field."""
+    """A step of a job; docs/reference/json.md lists every field."""
 
     id: str = Field(examples=["optimise-c1"])
     stage: str

@@ -3,7 +3,8 @@
 A kind's residuals are taken for normal around zero with a variance of its own. That variance has a prior (scaled
 inverse chi-square) worth one molecule, of the mean square that a kind never seen is expected to have. The ± is the
 half-width that holds 68.27 % of the posterior predictive distribution, a Student t: wide where few molecules were seen,
-the RMS where many were. Why this one: docs/science.md. Figures: `fitted.json`, made by benchmarks/delta50.py.
+the RMS where many were. Why this one: docs/explanation/science.md.
+Figures: `fitted.json`, made by benchmarks/delta50.py.
 """
 
 from __future__ import annotations

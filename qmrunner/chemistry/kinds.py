@@ -1,4 +1,7 @@
-"""The kind of each carbon and hydrogen atom, from the bonds alone: shifts of one kind err alike (docs/science.md)."""
+"""The kind of each carbon and hydrogen atom, from the bonds alone.
+
+Shifts of one kind have similar errors (docs/explanation/science.md).
+"""
 
 from __future__ import annotations
 

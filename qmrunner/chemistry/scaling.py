@@ -3,7 +3,7 @@
 Production: facts published by steinbeck/qm-nmr-calc in its benchmark of DELTA50 (Molecules 2023, 28(6), 2449,
 doi 10.3390/molecules28062449): B3LYP/6-311+G(2d,p) GIAO with COSMO on B3LYP/6-31G* geometries, NWChem 7.0.2,
 against experiment in CDCl3 at 298 K, TMS = 0. Draft: fitted with this program to a part of the same
-experiment, by `benchmarks/delta50.py --fit`, which writes `fitted.json` (docs/science.md).
+experiment, by `benchmarks/delta50.py --fit`, which writes `fitted.json` (docs/explanation/science.md).
 """
 
 from __future__ import annotations

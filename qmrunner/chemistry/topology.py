@@ -2,7 +2,7 @@
 
 A bond counts as broken, and a new one as made, only well beyond what bonds of real molecules do. Between the two limits
 nothing has changed: so a stretched bond or a short contact is no alarm. Distances are compared as multiples of the sum
-of the covalent radii (Cordero et al., Dalton Trans. 2008, 2832). What was measured: docs/science.md."""
+of the covalent radii (Cordero et al., Dalton Trans. 2008, 2832). What was measured: docs/explanation/science.md."""
 
 from __future__ import annotations
 

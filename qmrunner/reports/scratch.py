@@ -1,6 +1,6 @@
 """Resources that future jobs need, and the current use of the scratch volume: JSON of `scratch plan` and `usage`.
 
-All sizes are MiB (2**20 bytes). Field names are the outside contract (docs/operating.md).
+All sizes are MiB (2**20 bytes). Field names are the outside contract (docs/reference/json.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The JSON of `status` and `result`, read from the store; `reports.why` has the JSON of `why`.
 
-Field names are the outside contract (docs/operating.md). Times are ISO 8601 UTC.
+Field names are the outside contract (docs/reference/json.md). Times are ISO 8601 UTC.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`qmrunner why JOB`: the state of a job in one sentence, with the evidence and the next command.
 
-Field names are a public contract (docs/operating.md), like those of `reports.status`.
+Field names are a public contract (docs/reference/json.md), like those of `reports.status`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from qmrunner.chemistry.accuracy import Accuracy, Seen, accuracy_of, half_width,
 from qmrunner.chemistry.kinds import KINDS
 from qmrunner.chemistry.scaling import line_for
 
-SCIENCE = (Path(__file__).parents[2] / "docs" / "science.md").read_text(encoding="utf-8")
+SCIENCE = (Path(__file__).parents[2] / "docs" / "explanation" / "science.md").read_text(encoding="utf-8")
 CASES = [(level, nucleus) for level in fitting.LEVELS for nucleus in fitting.NUCLEI]
 levels = pytest.mark.parametrize(("level", "nucleus"), CASES)
 rms = st.floats(0.0, 20.0)
@@ -28,7 +28,7 @@ def measured(level: str, nucleus: str) -> list[fitting.Point]:
 
 
 def row(level: str, nucleus: str, kind: str | None) -> str:
-    """A row of the table in docs/science.md."""
+    """A row of the table in docs/explanation/science.md."""
     known = accuracy_of(nucleus, "chloroform", level)
     digits = 2 if nucleus == "1H" else 1
     seen = known.kinds.get(kind or "", Seen(0, known.unseen_rms_ppm))

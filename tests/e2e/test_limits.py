@@ -44,7 +44,7 @@ def test_1_mib_of_shared_memory_is_refused_with_the_flag_to_paste(containers: Do
 def test_512_mib_of_shared_memory_suffice_for_a_production_shielding_of_20_atoms(
     containers: Docker, volumes: Volumes
 ) -> None:
-    """(7) Reserved, not run here: an hour of work. What real ones used follows the rule (docs/decisions.md)."""
+    """(7) Reserved, not run here: an hour of work. What real ones used follows the rule (docs/decisions)."""
     worker = containers.start(volumes, "--shm-size", "512m")
     plan = worker.json("scratch", "plan", "--jobs", "1", "--conformers", "1", "--atoms", "20", "--level", "production")
     shielding = next(stage for stage in plan["stages"] if stage["stage"] == "shielding")

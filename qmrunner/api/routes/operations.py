@@ -45,7 +45,7 @@ async def readyz(request: Request) -> Json:
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "Metrics."}, **_COMMON},
 )
 async def metrics(request: Request, _: Reader) -> Response:
-    """Metrics in the Prometheus text format; docs/operating.md describes each one."""
+    """Metrics in the Prometheus text format; docs/reference/http.md describes each one."""
     service, found = service_of(request), request.app.state.metrics
     assert isinstance(found, Metrics)
     return Response(await service.ask(lambda: found.scrape(service)), media_type=found.media_type)

@@ -1,7 +1,7 @@
 """Progress of a running CREST, from its log: versions 3.0 (native and --legacy) and 2.12.
 
 The number of metadynamics cycles is CREST's own choice as it goes, so `fraction` is of a phase only, and `done` takes
-the usual number. Cycles are alike; how long the parts of one take is from recorded runs (docs/decisions.md).
+the usual number. Cycles are alike; how long the parts of one take is from recorded runs (docs/decisions, 45).
 """
 
 from __future__ import annotations

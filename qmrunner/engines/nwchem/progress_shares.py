@@ -1,6 +1,6 @@
 """Which share of an NWChem run is done, by what its lines tell. For forecasts only: nothing is decided by it.
 
-Constants are from recorded runs (docs/decisions.md): an optimisation step divides what is left of gradient and
+Constants are from recorded runs (docs/decisions, 45): an optimisation step divides what is left of gradient and
 displacement by about 2.5; a whole shielding run takes as long as 28 iterations of its SCF, its response begins at 53 %
 and ends at 95 %.
 """
