@@ -8,7 +8,7 @@ where it stopped. The answers that the program's figures are from are in `data/`
 
     python benchmarks/delta50.py --level draft --print benchmarks/data/delta50_draft.json
 
-and this fits the line of draft, takes the residuals of all levels by kind of atom, and writes both where the
+and this fits the lines of quick and draft, takes the residuals of all levels by kind of atom, and writes both where the
 program reads them:
 
     python benchmarks/delta50.py --fit

@@ -2,7 +2,7 @@
 
 Production: facts published by steinbeck/qm-nmr-calc in its benchmark of DELTA50 (Molecules 2023, 28(6), 2449,
 doi 10.3390/molecules28062449): B3LYP/6-311+G(2d,p) GIAO with COSMO on B3LYP/6-31G* geometries, NWChem 7.0.2,
-against experiment in CDCl3 at 298 K, TMS = 0. Draft: fitted with this program to a part of the same
+against experiment in CDCl3 at 298 K, TMS = 0. Draft and quick: fitted with this program to a part of the same
 experiment, by `benchmarks/delta50.py --fit`, which writes `fitted.json` (docs/explanation/science.md).
 """
 
@@ -20,7 +20,10 @@ NUCLEI = {"H": "1H", "C": "13C"}
 SOURCE = "steinbeck/qm-nmr-calc, DELTA50 benchmark (Molecules 2023, 28(6), 2449, doi 10.3390/molecules28062449)"
 OWN_SOURCE = "DELTA50 (Molecules 2023, 28(6), 2449, doi 10.3390/molecules28062449), computed with qmrunner"
 PRODUCTION_METHOD = "B3LYP/6-311+G(2d,p) GIAO, COSMO, on B3LYP/6-31G* geometries"
-OWN_METHODS = {"draft": "B3LYP/6-31G* GIAO, COSMO, on B3LYP/6-31G* geometries"}
+OWN_METHODS = {
+    "quick": "B3LYP/6-31G* GIAO, COSMO, on GFN2-xTB geometries, ALPB",
+    "draft": "B3LYP/6-31G* GIAO, COSMO, on B3LYP/6-31G* geometries",
+}
 
 # solvent: (1H, 13C), each (slope, intercept ppm, MAE ppm, RMSD ppm, points)
 _LINES: dict[str, tuple[tuple[float, float, float, float, int], tuple[float, float, float, float, int]]] = {

@@ -26,7 +26,7 @@ def plan(
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="NMR jobs running at once.")] = 1,
     conformers: Annotated[int, typer.Option("--conformers", min=1, help="Kept conformers per job.")] = 1,
     atoms: Annotated[int, typer.Option("--atoms", min=2, max=1000, help="Atoms per molecule, with hydrogens.")] = 40,
-    level: Annotated[str, typer.Option("--level", help="draft or production.")] = "draft",
+    level: Annotated[str, typer.Option("--level", help="quick, draft or production.")] = "draft",
     slots: Annotated[
         int | None, typer.Option("--slots", min=1, help="Steps running at once; default: the slots of this machine.")
     ] = None,

@@ -28,7 +28,10 @@ _submit = typer.Typer(help="Submit a job. Its id is printed once the job is stor
 
 Source = Annotated[str, typer.Argument(metavar="SMILES|FILE", help="SMILES, or an .xyz, .mol or .sdf file.")]
 Solvent = Annotated[str, typer.Option("--solvent", help="One of 13 solvents, or vacuum.")]
-Level = Annotated[str, typer.Option("--level", help="draft (6-31G*) or production (6-311+G(2d,p)).")]
+Level = Annotated[
+    str,
+    typer.Option("--level", help="quick (6-31G* on xTB structures), draft (6-31G*) or production (6-311+G(2d,p))."),
+]
 Method = Annotated[
     str, typer.Option("--conformers", help="auto (CREST if installed, else RDKit), rdkit, crest or none.")
 ]

@@ -98,10 +98,13 @@ def _stages(level: Level, atoms: list[str], conformers: int, jobs: int) -> list[
     each = jobs * conformers
     quick = CREST_QUICK[level.key]
     search = [stage("search", jobs, "crest", "conformers", alpb=medium.alpb, quick=quick)] if conformers > 1 else []
+    by_xtb = stage("optimise" if level.xtb_structures else "preopt", each, "xtb", "optimise", alpb=medium.alpb)
+    optimised = [by_xtb]
+    if not level.xtb_structures:
+        optimised.append(stage("optimise", each, "nwchem", "optimise", basis=level.optimise_basis, **dft))
     return [
         *search,
-        stage("preopt", each, "xtb", "optimise", alpb=medium.alpb),
-        stage("optimise", each, "nwchem", "optimise", basis=level.optimise_basis, **dft),
+        *optimised,
         stage("shielding", each, "nwchem", "shielding", basis=level.shielding_basis, **dft),
     ]
 

@@ -79,7 +79,7 @@ def settle_for_nmr(
 
     # Check the elements first: without basis functions nothing else matters.
     remedy = "remove the element, or use another program for this molecule"
-    if level.key != "draft":
+    if level.shielding_basis != SMALL_BASIS:
         remedy = f"try --level draft, whose basis {SMALL_BASIS} covers more elements, or remove the element"
     structures.check_elements(molecule, elements.up_to(level.last_element), level.shielding_basis, remedy)
     structures.check_charge(molecule, charge)
@@ -115,11 +115,11 @@ def settle_for_xtb(molecule: Molecule, charge: int | None, multiplicity: int | N
 
 
 def core_hours(symbols: tuple[str, ...], level: Level) -> float:
-    """Estimated core hours of one conformer: optimisation and shielding."""
+    """Estimated core hours of one conformer: optimisation (none where xTB optimises) and shielding."""
     from qmrunner.engines.nwchem.resources import basis_functions
 
     parts = ((_OPTIMISE_CORE_S, level.optimise_basis), (_SHIELDING_CORE_S, level.shielding_basis))
-    return sum(s * math.pow(basis_functions(symbols, basis) / 100, _EXPONENT) for s, basis in parts) / 3600
+    return sum(s * math.pow(basis_functions(symbols, basis) / 100, _EXPONENT) for s, basis in parts if basis) / 3600
 
 
 def _too_many(atoms: int, limit: int, cost: str) -> UsageError:

@@ -7,6 +7,9 @@ weight, judged by the best energies known at that stage. Failures are judged bef
 `retry` can still mend them. A conformer that became another molecule (`topology_changed`) is dropped, too, but held no
 weight of this one: the job fails only when none is left. Where a remedy gave up CREST's search, RDKit's takes its
 place.
+
+Where xTB's structures are the final ones, its optimisation is the stage `optimise`, and those that `select-xtb` keeps
+go on to the shieldings.
 """
 
 from __future__ import annotations
@@ -78,27 +81,35 @@ def _next(job: Job, steps: Sequence[Step]) -> tuple[list[StepSpec], JobEnd | Non
         found.append(specs.select_ensemble(job))
         alive = [one.id for one in members]
     else:
-        own, alive, end = _stage(job, steps, "preopt", members, lambda one: _preopt(job, one, search))
+        stage = xtb_stage(job)
+        own, alive, end = _stage(job, steps, stage, members, lambda one: _by_xtb(job, one, search))
         found += own
         plain = _plain(job, steps, members) if end is not None else []
         if not plain and (end is not None or alive is None):
             return found, end
-        alive = alive or [one.id for one in members if base.succeeded(steps, f"preopt-{one.id}")]
+        alive = alive or [one.id for one in members if base.succeeded(steps, f"{stage}-{one.id}")]
         if alive:
-            found.append(specs.select(job, specs.SELECT_XTB, "preopt", alive))
+            found.append(specs.select(job, specs.SELECT_XTB, stage, alive))
     chosen = kept(steps, specs.SELECT_XTB) if alive else []
     if chosen is None:
         return found, None
     if job.kind == "conformers":
         return found, JobEnd("succeeded", summary=f"{len(chosen)} conformers kept{remark(steps)}")
+    if specs.xtb_structures(job):
+        return _shield(job, steps, chosen, specs.SELECT_XTB, found)
     return _calculate(job, steps, chosen, plain, found)
+
+
+def xtb_stage(job: Job) -> str:
+    """The stage in which xTB optimises the conformers that were found or given."""
+    return "optimise" if specs.xtb_structures(job) else "preopt"
 
 
 def _plain(job: Job, steps: Sequence[Step], members: Sequence[Member]) -> list[Member]:
     """Conformers that the job cannot do without although xTB failed on them: they go on as the search left them, no
     more than may be kept at all. Their energies compare with none of xTB's.
     """
-    if job.kind != "nmr":
+    if job.kind != "nmr" or specs.xtb_structures(job):
         return []
     there = base.by_name(steps)
     failed = [one for one in members if base.failed_helper(there[f"preopt-{one.id}"])]
@@ -121,9 +132,14 @@ def _calculate(
         return found, end
     found.append(specs.select(job, specs.SELECT_DFT, "optimise", alive))
     final = kept(steps, specs.SELECT_DFT)
-    if final is None:
-        return found, None
-    own, alive, end = _stage(job, steps, "shielding", final, lambda one: specs.shielding(job, one, specs.SELECT_DFT))
+    return (found, None) if final is None else _shield(job, steps, final, specs.SELECT_DFT, found)
+
+
+def _shield(
+    job: Job, steps: Sequence[Step], final: Sequence[Member], choice: str, found: list[StepSpec]
+) -> tuple[list[StepSpec], JobEnd | None]:
+    """From the conformers that the last choice kept to the shifts."""
+    own, alive, end = _stage(job, steps, "shielding", final, lambda one: specs.shielding(job, one, choice))
     found += own
     if end is not None or alive is None:
         return found, end
@@ -142,7 +158,7 @@ def _start(job: Job) -> list[StepSpec]:
 
 def stages(job: Job, shares: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
     """Those of `shares` whose stage such a job has."""
-    without = {"given": "conformers", "crest": "preopt"}.get(job.params["conformers"])
+    without = {"given": "conformers", "crest": xtb_stage(job)}.get(job.params["conformers"])
     return [one for one in shares if one[0] != without]
 
 
@@ -176,8 +192,9 @@ def remark(steps: Sequence[Step]) -> str:
     return ", of a partial search" if step is not None and step.result.get("partial") else ""
 
 
-def _preopt(job: Job, conformer: str, search: str) -> StepSpec:
-    return specs.preopt(job, conformer, *_source(job, conformer, search))
+def _by_xtb(job: Job, conformer: str, search: str) -> StepSpec:
+    optimise = specs.optimise_xtb if specs.xtb_structures(job) else specs.preopt
+    return optimise(job, conformer, *_source(job, conformer, search))
 
 
 def _source(job: Job, conformer: str, search: str) -> tuple[str, tuple[str, ...]]:
@@ -273,7 +290,7 @@ def rows(job: Job, steps: Sequence[Step]) -> list[dict[str, Any]]:
         | {"reason": None}
         for one in members
     }
-    for stage, choice in (("preopt", specs.SELECT_XTB), ("optimise", specs.SELECT_DFT), ("shielding", "shifts")):
+    for stage, choice in _choices(job):
         # xTB could not improve these; they stay as the search left them.
         plain = {one for one in table if choice == specs.SELECT_XTB and _went_on(there, one)}
         for row in table.values():
@@ -282,6 +299,12 @@ def rows(job: Job, steps: Sequence[Step]) -> list[dict[str, Any]]:
         rest = {one: row for one, row in table.items() if one not in plain}
         _chosen(rest, there.get(choice), final=choice == "shifts" or job.kind == "conformers")
     return sorted(table.values(), key=lambda row: (row["state"] != "kept", int(row["id"][1:])))
+
+
+def _choices(job: Job) -> tuple[tuple[str, str], ...]:
+    """Each stage of the conformers with the step that chooses among those that came through it."""
+    by_dft = () if specs.xtb_structures(job) else (("optimise", specs.SELECT_DFT),)
+    return ((xtb_stage(job), specs.SELECT_XTB), *by_dft, ("shielding", "shifts"))
 
 
 def _went_on(there: Mapping[str, Step], conformer: str) -> bool:

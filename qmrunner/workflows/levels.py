@@ -15,15 +15,23 @@ BASIS_ENDS_AT = {SMALL_BASIS: "Kr", LARGE_BASIS: "Ca"}
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One level: basis of the optimisation and of the shielding; `last_element` is the heaviest both describe."""
+    """One level: basis of the optimisation and of the shielding; `last_element` is the heaviest both describe.
+
+    Without `optimise_basis` xTB's optimised structure is the final one, and `optimise_steps` says nothing.
+    """
 
     key: str
     about: str
     functional: str
-    optimise_basis: str
+    optimise_basis: str | None
     shielding_basis: str
     optimise_steps: int
     response_iterations: int
+
+    @property
+    def xtb_structures(self) -> bool:
+        """Whether shieldings are computed on structures of xTB."""
+        return self.optimise_basis is None
 
     @property
     def last_element(self) -> str:
@@ -31,7 +39,8 @@ class Level:
 
 
 LEVELS: tuple[Level, ...] = (
-    Level("draft", "quick: B3LYP/6-31G* throughout", FUNCTIONAL, SMALL_BASIS, SMALL_BASIS, 60, 50),
+    Level("quick", "B3LYP/6-31G* shieldings on GFN2-xTB structures", FUNCTIONAL, None, SMALL_BASIS, 0, 50),
+    Level("draft", "B3LYP/6-31G* throughout", FUNCTIONAL, SMALL_BASIS, SMALL_BASIS, 60, 50),
     Level(
         "production",
         "B3LYP/6-311+G(2d,p) shieldings on B3LYP/6-31G* structures",

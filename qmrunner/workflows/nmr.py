@@ -1,13 +1,14 @@
 """NMR: conformers → DFT optimisations → GIAO shieldings → Boltzmann-averaged shifts.
 
 With ``--conformers none`` one chain (embed → xTB → NWChem optimisation → shielding → shifts), known from the start; xTB
-only saves time, every other step is needed. Otherwise an ensemble, whose steps are added as outcomes become known: see
+only saves time, every other step is needed. At level quick xTB's structure is the final one: its step is then called
+`optimise`, and is needed. Otherwise an ensemble, whose steps are added as outcomes become known: see
 `ensemble`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from qmrunner.model.jobs import Job, JobEnd, Plan, Step, StepSpec
@@ -20,7 +21,9 @@ from qmrunner.workflows.solvents import Solvent, by_key
 _ONLY = "c1"
 # Rough shares of the time, for the progress bar.
 _CHAIN = (("embed", 0.02), ("preopt", 0.02), ("optimise", 0.56), ("shielding", 0.38), ("shifts", 0.02))
+_QUICK_CHAIN = (("embed", 0.04), ("optimise", 0.03), ("shielding", 0.88), ("shifts", 0.05))
 _ENSEMBLE = (("conformers", 0.03), ("preopt", 0.03), ("optimise", 0.55), ("shielding", 0.37), ("shifts", 0.02))
+_QUICK_ENSEMBLE = (("conformers", 0.08), ("optimise", 0.06), ("shielding", 0.82), ("shifts", 0.04))
 _COUNTED = (("optimised", "optimise"), ("shielding", "shielding"))
 _ANSWER = (
     "shifts.csv",
@@ -59,7 +62,7 @@ class NmrWorkflow:
         notes = [*(job.params.get("notes") or ()), *(result.get("notes") or ())]
         answer["notes"] = [*notes, *base.step_notes(steps, notes)]
         if _single(job):
-            answer["conformers"] = result.get("conformers") or [_unfinished(steps)]
+            answer["conformers"] = result.get("conformers") or [_unfinished(job, steps)]
         else:
             answer["conformers"] = ensemble.rows(job, steps)
             answer["provenance"]["conformers"] = account(job, steps)
@@ -69,28 +72,43 @@ class NmrWorkflow:
         return answer
 
     def progress(self, job: Job, steps: Sequence[Step]) -> dict[str, Any]:
-        if not _single(job) and not any(step.stage == "optimise" for step in steps):
-            described = about.describe(steps, (("pre-optimised", "preopt"),))
-        else:
-            described = about.describe(steps, _COUNTED)
+        there, quick = {step.stage for step in steps}, specs.xtb_structures(job)
+        described = about.describe(steps, _counted(job, there))
         if not _single(job):
-            return described | {"fraction": about.fraction(steps, ensemble.stages(job, _ENSEMBLE))}
-        there = {step.stage for step in steps}
-        return described | {"fraction": about.fraction(steps, [one for one in _CHAIN if one[0] in there])}
+            shares = ensemble.stages(job, _QUICK_ENSEMBLE if quick else _ENSEMBLE)
+            return described | {"fraction": about.fraction(steps, shares)}
+        chain = _QUICK_CHAIN if quick else _CHAIN
+        return described | {"fraction": about.fraction(steps, [one for one in chain if one[0] in there])}
 
 
 def _single(job: Job) -> bool:
     return bool(job.params["conformers"] == "none")
 
 
+def _counted(job: Job, there: Collection[str]) -> Sequence[tuple[str, str]]:
+    """What progress counts, a word and a stage each, of the stages `there` so far."""
+    if _single(job) or "optimise" in there:
+        return _COUNTED
+    # CREST's conformers are xTB's already.
+    return _COUNTED[1:] if specs.xtb_structures(job) else (("pre-optimised", "preopt"),)
+
+
 def _chain(job: Job) -> tuple[StepSpec, ...]:
     """All steps of a job of one conformer, in order."""
     given = job.params.get("geometry")
     start = () if given else (specs.embed(job),)
+    geometry, after = given or f"embed/{_ONLY}.xyz", () if given else ("embed",)
+    optimised = (
+        (specs.optimise_xtb(job, _ONLY, geometry, after),)
+        if specs.xtb_structures(job)
+        else (
+            specs.preopt(job, _ONLY, geometry, after, hessian=True),
+            specs.optimise(job, _ONLY, f"preopt-{_ONLY}", start=geometry),
+        )
+    )
     return (
         *start,
-        specs.preopt(job, _ONLY, given or f"embed/{_ONLY}.xyz", () if given else ("embed",), hessian=True),
-        specs.optimise(job, _ONLY, f"preopt-{_ONLY}", start=given or f"embed/{_ONLY}.xyz"),
+        *optimised,
         specs.shielding(job, _ONLY),
         specs.shifts(job, [{"id": _ONLY, "degeneracy": 1}]),
     )
@@ -107,10 +125,10 @@ def _summary(result: Mapping[str, Any]) -> str:
     return f"{' and '.join(counts)} shifts"
 
 
-def _unfinished(steps: Sequence[Step]) -> dict[str, Any]:
+def _unfinished(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
     own = [step for step in steps if step.name.endswith(f"-{_ONLY}") and not base.failed_helper(step)]
     ended = base.broken(own)
-    found = base.by_name(steps).get(f"optimise-{_ONLY}")
+    found = base.by_name(steps).get(f"{'shielding' if specs.xtb_structures(job) else 'optimise'}-{_ONLY}")
     return {
         "id": _ONLY,
         "energy_hartree": base.energy(found.result) if found is not None else None,

@@ -27,7 +27,7 @@ class Solvent:
 
 
 _PYRIDINE_NOTE = (
-    "xTB has no ALPB parameters for pyridine: the pre-optimisation uses CH2Cl2, the nearest dielectric constant it has"
+    "xTB has no ALPB parameters for pyridine: its optimisations use CH2Cl2, the nearest dielectric constant it has"
 )
 
 SOLVENTS: tuple[Solvent, ...] = (

@@ -13,8 +13,8 @@ from qmrunner.workflows.solvents import Solvent, by_key
 _CANDIDATES = 10
 SELECT_XTB, SELECT_DFT = "select-xtb", "select-dft"
 CONFORMERS, CONFORMERS_INSTEAD = "conformers", "conformers-rdkit"
-# CREST searches less thoroughly, and several times faster, for a draft.
-CREST_QUICK = {"draft": "quick", "production": None}
+# CREST searches less thoroughly, and several times faster, below production.
+CREST_QUICK = {"quick": "quick", "draft": "quick", "production": None}
 ALLOW = "allow_topology_change"
 _JOIN = ("atoms", "bonds", "charge", "multiplicity", "smiles", "solvent", "level", "temperature_k")
 
@@ -59,6 +59,16 @@ def preopt(job: Job, conformer: str, geometry: str, after: Sequence[str], *, hes
     return _xtb(job, "preopt", conformer, geometry, after, hessian)
 
 
+def xtb_structures(job: Job) -> bool:
+    """Whether xTB's structures are the final ones of this job: then a conformer is lost where xTB failed."""
+    return job.kind == "nmr" and find_level(job.params["level"]).xtb_structures
+
+
+def optimise_xtb(job: Job, conformer: str, geometry: str, after: Sequence[str]) -> StepSpec:
+    """The final optimisation of one conformer, by xTB, for a level that has no other."""
+    return _xtb(job, "optimise", conformer, geometry, after, hessian=False)
+
+
 def hessian(job: Job, conformer: str) -> StepSpec:
     """xTB's Hessian of a conformer that was kept, and its structure once more, for they belong together."""
     return _xtb(job, "hessian", conformer, f"{SELECT_XTB}/{conformer}.xyz", (SELECT_XTB,), hessian=True)
@@ -95,6 +105,7 @@ def optimise(job: Job, conformer: str, source: str, start: str | None = None) ->
     With the path of a `start` structure it does without `source`, should that fail.
     """
     level, solvent = find_level(job.params["level"]), by_key(job.params["solvent"])
+    assert level.optimise_basis is not None  # else xTB optimises
     params = _dft(job, level, level.optimise_basis, solvent, level.optimise_steps) | _same_molecule(job)
     after, inputs = source, {"geometry": f"{source}/geometry.xyz", "hessian": f"{OPTIONAL}{source}/hessian"}
     if source == SELECT_XTB:
@@ -117,7 +128,7 @@ def shielding(job: Job, conformer: str, *after: str) -> StepSpec:
     """GIAO shielding of one conformer."""
     level, solvent = find_level(job.params["level"]), by_key(job.params["solvent"])
     params = _dft(job, level, level.shielding_basis, solvent, level.response_iterations)
-    inputs = {"geometry": f"optimise-{conformer}/geometry.xyz"}
+    inputs = {"geometry": _structure(job, conformer)}
     if level.shielding_basis == level.optimise_basis:
         inputs["vectors"] = f"{OPTIONAL}optimise-{conformer}/calc.movecs"
     name, behind = f"shielding-{conformer}", after or (f"optimise-{conformer}",)
@@ -125,12 +136,16 @@ def shielding(job: Job, conformer: str, *after: str) -> StepSpec:
 
 
 def shifts(job: Job, conformers: Sequence[Mapping[str, Any]]) -> StepSpec:
-    """The answer, from conformers given as ``{"id", "degeneracy"}``."""
+    """The answer, from conformers given as ``{"id", "degeneracy"}``.
+
+    Their weights are by DFT energies: of the optimisation, or of the shielding where xTB optimised.
+    """
     inputs: dict[str, str] = {}
+    energies = "shielding" if xtb_structures(job) else "optimise"
     for one in (str(row["id"]) for row in conformers):
         inputs[f"shielding-{one}"] = f"shielding-{one}/result.json"
-        inputs[f"optimise-{one}"] = f"optimise-{one}/result.json"
-        inputs[f"geometry-{one}"] = f"optimise-{one}/geometry.xyz"
+        inputs[f"optimise-{one}"] = f"{energies}-{one}/result.json"
+        inputs[f"geometry-{one}"] = _structure(job, one)
     source = job.params["input"]
     params: dict[str, Any] = {key: job.params[key] for key in _JOIN} | _same_molecule(job)
     if job.params.get("isotopes"):
@@ -148,6 +163,14 @@ def shifts(job: Job, conformers: Sequence[Mapping[str, Any]]) -> StepSpec:
         inputs=inputs,
         after=tuple(f"shielding-{row['id']}" for row in conformers),
     )
+
+
+def _structure(job: Job, conformer: str) -> str:
+    """The path of a conformer's final structure. After a choice that is the copy which the choice left: CREST's
+    conformers have no step of their own."""
+    if xtb_structures(job) and job.params["conformers"] != "none":
+        return f"{SELECT_XTB}/{conformer}.xyz"
+    return f"optimise-{conformer}/geometry.xyz"
 
 
 def _xtb(job: Job, stage: str, conformer: str, geometry: str, after: Sequence[str], hessian: bool) -> StepSpec:

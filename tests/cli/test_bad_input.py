@@ -143,7 +143,7 @@ def test_it_is_refused_with_one_message_and_nothing_stored(place: Home, what: st
     assert not place.path.exists()
 
 
-@pytest.mark.parametrize("level", ["draft", "production"])
+@pytest.mark.parametrize("level", ["quick", "draft", "production"])
 def test_a_molecule_beyond_the_limit_is_told_what_it_would_cost(place: Home, level: str) -> None:
     said = place.run("submit", "nmr", "C" * 40, "--level", level).stderr
     hours = re.search(r"122 atoms are more than the limit of 100: estimated cost about (\d+) core hours", said)

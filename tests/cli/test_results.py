@@ -71,7 +71,7 @@ def test_piped_a_conformer_is_one_line_and_on_a_terminal_nothing_is_wider_than_i
     assert not any(REASON in line for line in plain)
 
 
-@pytest.mark.parametrize("level", ["draft", "production"])
+@pytest.mark.parametrize("level", ["quick", "draft", "production"])
 def test_the_lines_that_scale_are_told_with_their_errors_and_where_they_are_from(level: str) -> None:
     told = result()
     told["provenance"]["scaling"] = {n: line_for(n, "dmso", level).as_dict() for n in ("1H", "13C")}

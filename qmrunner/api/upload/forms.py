@@ -57,7 +57,11 @@ class NmrForm(_Molecule):
     """Predict 1H and 13C NMR shifts."""
 
     kind: Literal["nmr"]
-    level: str = Field("draft", max_length=100, description="draft (6-31G*) or production (6-311+G(2d,p)).")
+    level: str = Field(
+        "draft",
+        max_length=100,
+        description="quick (6-31G* on xTB structures), draft (6-31G*) or production (6-311+G(2d,p)).",
+    )
     conformers: str = Field("none", max_length=100, description="auto, rdkit, crest or none.")
     max_atoms: int = Field(MAX_ATOMS, ge=1, le=100_000, description="Refuse molecules with more atoms.")
 
