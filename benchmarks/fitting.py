@@ -20,7 +20,7 @@ from qmrunner.chemistry.kinds import kinds
 
 DATA = Path(__file__).with_name("data")
 NUCLEI = ("1H", "13C")
-LEVELS = ("draft", "production")
+LEVELS = ("quick", "draft", "production")
 # Slope, and intercept in ppm.
 Line = tuple[float, float]
 
