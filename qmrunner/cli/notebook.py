@@ -24,6 +24,7 @@ _VALUES: dict[str, tuple[str, int, str]] = {
     "vertical_ionization_potential_ev": ("vertical ionization potential", 3, "eV"),
     "vertical_electron_affinity_ev": ("vertical electron affinity", 3, "eV"),
     "electrophilicity_index_ev": ("electrophilicity index", 3, "eV"),
+    "fod_electrons": ("electrons of fractional occupation (NFOD)", 4, ""),
     "homo_ev": ("HOMO", 3, "eV"),
     "lumo_ev": ("LUMO", 3, "eV"),
     "gap_ev": ("HOMO-LUMO gap", 3, "eV"),

@@ -264,3 +264,29 @@ def test_a_table_that_is_wrong_is_refused(changed: tuple[str, str], tmp_path: Pa
     path.write_text(source.replace(*changed))
     with pytest.raises(ValueError, match=r"transient|quux"):
         families.load(path)
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "failure_class"),
+    [
+        ("md_rtdbin: rtdb_get failed    0", "rtdb_failed", "permanent"),
+        ("pre_mkfrg failed 9999", "aborted", "permanent"),
+        ("Error opening command file    0", "io_failed", "resource"),
+        ("Memory allocation failed  ****", "memory_exhausted", "resource"),
+    ],
+)
+@pytest.mark.parametrize("behind", [OPEN_MPI_4, OPEN_MPI_5, "[0] ARMCI Error: 0::\n", ""])
+def test_a_box_of_stars_is_an_abort_too(said: str, code: str, failure_class: str, behind: str, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(f" Created fragment\n\n **********\n *   0: {said}\n **********\n{behind}")
+    outcome = NWChem().interpret(step("nwchem", "deck", deck="in.nw"), tmp_path, log, Exit(returncode=255))
+    assert (outcome.state, outcome.code, outcome.failure_class) == ("failed", code, failure_class)
+    assert outcome.evidence is not None
+    assert said.split()[0] in outcome.evidence.text
+
+
+def test_a_row_of_stars_alone_is_no_abort() -> None:
+    reader = AbortReader("log")
+    for number, line in enumerate([" **********", " * a note", " *   0: no box", " *** 1: none"]):
+        reader.feed(line, number)
+    assert reader.found is None

@@ -270,3 +270,13 @@ def test_what_stands_behind_the_last_task_is_found(tail: str, found: list[tuple[
 
 def test_a_deck_without_a_task_has_nothing_behind_it() -> None:
     assert user_deck.unused("start x\ncharge 1\n") == ()
+
+
+@pytest.mark.parametrize("behind", ["memory total 400 mb", "scratch_dir .", "permanent_dir .", "start other"])
+def test_what_counts_wherever_it_stands_is_not_called_unused(behind: str) -> None:
+    assert user_deck.unused(f"{MINIMAL}{behind}\n") == ()
+    assert user_deck.unused(f"{MINIMAL}{behind}\ncharge 1\n") == ((6 + MINIMAL.count("\n") - 4, "charge 1"),)
+
+
+def test_the_memory_line_that_is_added_is_not_called_unused() -> None:
+    assert user_deck.unused(user_deck.rewrite(MINIMAL, 1, 1000).text) == ()

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from qmrunner.cli.render import show_result
 from qmrunner.engines import leftovers
+from qmrunner.engines.xtb import quantities
 from qmrunner.engines.xtb.engine import Xtb
 from qmrunner.model.jobs import Exit, Outcome
 from tests.engines.support import FIXTURES, step
@@ -154,3 +155,20 @@ def test_a_density_is_among_the_results_of_the_real_program(tmp_path: Path) -> N
     got = judged(tmp_path, "--input", "dens.inp")
     assert got.state == "succeeded", got
     assert {"density.cub", "molden.input", "charges", "wbo"} <= set(got.publish)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ("          |                 G F N 0 - x T B                 |", "energy_of", "GFN0-xTB"),
+        ("          |                   G F N - F F                   |", "energy_of", "GFN-FF"),
+        ("          :  Hamiltonian                  GFN1-xTB          :", "energy_of", "GFN1-xTB"),
+        ("   for GFN0-xTB:", "energy_of", None),
+        ("NFOD :     0.1234", "fod_electrons", 0.1234),
+    ],
+)
+def test_each_method_and_the_fractional_occupation_are_told(
+    line: str, name: str, value: str | float | None, tmp_path: Path
+) -> None:
+    (tmp_path / "xtb.log").write_text(f"{line}\n")
+    assert quantities.read(tmp_path / "xtb.log", tmp_path, "").get(name) == value

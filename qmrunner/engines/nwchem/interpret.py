@@ -143,6 +143,12 @@ def _told(run: _Run, exit: Exit) -> Finding | None:
     Behind an abort, signals and words of the launcher tell only how the other ranks were ended; and the exit status is
     the abort's value: 911 looks like SIGTERM (143), 127 like a missing program.
     """
+    found = _said(run, exit)
+    # Where atoms coincide NWChem counts the electrons of those it kept.
+    return (_atoms_lost(run) or found) if found is not None and found.code == "charge_multiplicity" else found
+
+
+def _said(run: _Run, exit: Exit) -> Finding | None:
     abort, step = run.report.abort.found, run.step
     if abort is None:
         return CATALOGUE.classify(run.log, exit)
@@ -224,6 +230,15 @@ def _shieldings(step: Step, report: Report) -> list[dict[str, Any]]:
     return [{**value, "atom": atom} for value, atom in zip(values, nuclei, strict=True)]
 
 
+def _chosen_shieldings(run: _Run) -> list[dict[str, Any]]:
+    """The shieldings of a user's last property task, numbered as its centres are, ghosts among them."""
+    values = run.report.shieldings.complete()
+    last = next((one.asked for one in reversed(run.records) if one.asked.operation == "property"), None)
+    if last is None or len(last.nuclei) != len(values):
+        return values
+    return [{**value, "atom": atom} for value, atom in zip(values, last.nuclei, strict=True)]
+
+
 def _incomplete(log: Path, what: str) -> Finding:
     evidence = CATALOGUE.last_line(log) or Evidence("the log is empty", log.name)
     return Finding("truncated_output", "transient", evidence, f"{what} Retry; if it happens again, read the log.")
@@ -233,7 +248,7 @@ def _success(run: _Run) -> Outcome:
     step, directory, report = run.step, run.directory, run.report
     result = _partial(run)
     if report.shieldings.values:
-        result["shieldings"] = _shieldings(step, report) if step.task == "shielding" else report.shieldings.complete()
+        result["shieldings"] = _shieldings(step, report) if step.task == "shielding" else _chosen_shieldings(run)
     geometry = step.task != "shielding" and _write_geometry(run)
     as_schema = step.task == "deck" and _write_schema(run, result)
     if step.task == "optimise" and (other := same_molecule.refused(step.params, directory / _GEOMETRY, result)):

@@ -19,7 +19,7 @@ from qmrunner.engines.nwchem.output.errquit import AbortReader
 from qmrunner.engines.nwchem.output.tasks import TaskReader
 
 _STEP = re.compile(r"^@\s+(\d+)\s+-?\d+\.\d+")
-_SHIELDED = re.compile(r"Atom:\s+(\d+)\s+([A-Z][a-z]?)")
+_SHIELDED = re.compile(r"Atom:\s+(\d+)\s+([A-Za-z]+)")
 _TENSOR = re.compile(r"(isotropic|anisotropy)\s*=\s*(\S+)")
 _HEADER = re.compile(r"^\s+(nwchem branch|nwchem revision|ga revision|nproc|source|compiled|data base)\s+=\s+(\S.*)$")
 
@@ -47,8 +47,8 @@ class Optimisation:
 
 
 class Shieldings:
-    """Shieldings (ppm) in the order printed: of the last task, and in `earlier` those of the tasks before it. A value
-    that is not a finite number is left out.
+    """Shieldings (ppm) in the order printed: of the last task, and in `earlier` those of the tasks before it. Ghosts
+    are among them, as `Bq`. A value that is not a finite number is left out.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Shieldings:
             self.earlier += self.values
             self.values = []
         elif "Atom:" in line and (match := _SHIELDED.search(line)):
-            self.values.append({"atom": int(match[1]), "element": match[2]})
+            self.values.append({"atom": int(match[1]), "element": match[2].capitalize()})
         elif "isotrop" in line and self.values and (match := _TENSOR.search(line)):
             value = _finite(match[2])
             if value is not None:

@@ -16,12 +16,15 @@ _MOST_ATOMS = 1000
 _IONS = ("vertical delta SCC", "Fukui index Calculation")
 _NUMBER = r"(-?\d+\.\d+(?:[Ee][-+]?\d+)?)"
 _METHOD = re.compile(r": +Hamiltonian +(\S+) +:")
+# The banner of the methods that have no such line.
+_BANNERS = {"G F N 0 - x T B": "GFN0-xTB", "G F N - F F": "GFN-FF"}
 _SINGLE = {
     "vertical_ionization_potential_ev": re.compile(rf"delta SCC IP \(eV\): +{_NUMBER}"),
     "vertical_electron_affinity_ev": re.compile(rf"delta SCC EA \(eV\): +{_NUMBER}"),
     "electrophilicity_index_ev": re.compile(rf"Global electrophilicity index \(eV\): +{_NUMBER}"),
     "dipole_debye": re.compile(rf"^ +full: +{_NUMBER} +{_NUMBER} +{_NUMBER} +(?P<value>\d+\.\d+)\s*$"),
     "zero_point_energy_hartree": re.compile(rf":: zero point energy +{_NUMBER} Eh"),
+    "fod_electrons": re.compile(rf"^ *NFOD +: +{_NUMBER}"),
     "enthalpy_hartree": re.compile(rf"\| TOTAL ENTHALPY +{_NUMBER} Eh"),
 }
 _GFN1_DIPOLE = re.compile(r"total \(Debye\): +(\d+\.\d+)")
@@ -54,6 +57,8 @@ def read(log: Path, directory: Path, prefix: str) -> dict[str, Any]:
         ions = ions or any(word in line for word in _IONS)
         if hit := _METHOD.search(line):
             found.setdefault("energy_of", hit[1])
+        elif name := _BANNERS.get(line.strip(" |\r\n")):
+            found.setdefault("energy_of", name)
         if not ions:
             own |= {name: float(hit[1]) for name, rule in _OWN.items() if (hit := rule.search(line))}
         _take(found, line, ions)

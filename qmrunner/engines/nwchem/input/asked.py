@@ -60,6 +60,8 @@ _UNRESTRICTED = {
     "uccsdtq": "CCSDTQ", "ucisd": "CISD", "ucisdt": "CISDT", "ucisdtq": "CISDTQ", "ump2": "MBPT(2)", "ump3": "MBPT(3)",
     "ump4": "MBPT(4)", "umbpt2": "MBPT(2)", "umbpt3": "MBPT(3)", "umbpt4": "MBPT(4)",
 }  # fmt: skip
+# Equations of motion whose states have an electron less or more than the ground state.
+_OF_IONS = {"ipccsd": "IP-", "eaccsd": "EA-"}
 _LEVELS = {"none": 0, "low": 1, "medium": 2, "default": 2, "high": 3, "debug": 4}
 _LOW, _DEFAULT = 1, 2
 _TASK_TIME = "task time"
@@ -71,8 +73,10 @@ class Asked:
 
     `operation` is empty for `shell`, `python`, `esp` and the like. `functional` is the only word of the xc line, else
     None; `method` that of the tce block. `root` is the target state, with its `symmetry`, of tddft and of tce's
-    equation of motion. `named` and `timed`: whether the print level lets NWChem print its input banner and its times
-    behind this task. `geometries` is how many geometry blocks the deck had so far.
+    equation of motion, whose states are of the cation or anion with `ions` ``IP-`` or ``EA-``. `named` and
+    `timed`: whether the print level lets NWChem print its input banner and its times behind this task. `geometries` is
+    how many geometry blocks the deck had so far. `nuclei` are the centres whose shieldings were chosen, in order; empty
+    for all.
     """
 
     theory: str
@@ -87,6 +91,8 @@ class Asked:
     named: bool = True
     timed: bool = True
     geometries: int = 0
+    nuclei: tuple[int, ...] = ()
+    ions: str = ""
 
     @property
     def title(self) -> str:
@@ -146,6 +152,8 @@ class _State:
     targets: dict[str, int] = field(default_factory=dict)
     symmetries: dict[str, str | None] = field(default_factory=dict)
     geometries: int = 0
+    nuclei: tuple[int, ...] = ()
+    ions: str = ""
 
     def take(self, statement: Statement) -> Asked | None:
         word = statement.directive
@@ -165,7 +173,7 @@ class _State:
         self.geometries += word == "geometry"
         self.bsse |= word == "bsse"
         if word == "tce":
-            self.roots = 0
+            self.roots, self.ions = 0, ""
         self.targets.pop(word, None)
         self.symmetries.pop(word, None)
 
@@ -184,6 +192,8 @@ class _State:
             self._states(words)
         elif self.block == "bsse" and word in ("on", "off"):
             self.bsse = word == "on"
+        elif self.block == "property" and word == "shielding":
+            self.nuclei = tuple(int(one) for one in words[2:] if one.isdigit())
 
     def _dft(self, words: list[str]) -> None:
         if words[0] == "xc":
@@ -195,6 +205,8 @@ class _State:
         number = int(words[1]) if len(words) > 1 and words[1].isdigit() else None
         if self.block == "tce" and words[0] in _METHODS:
             self.method = _METHODS[words[0]]
+        elif self.block == "tce" and words[0] in _OF_IONS:
+            self.ions = _OF_IONS[words[0]]
         elif self.block == "tce" and words[0] == "nroots" and number is not None:
             self.roots = number
         elif words[0] == "target" and number is not None:
@@ -232,6 +244,8 @@ class _State:
             self.level >= _LOW,
             _TASK_TIME not in self.hidden and (self.level >= _DEFAULT or _TASK_TIME in self.shown),
             self.geometries,
+            self.nuclei if operation == "property" else (),
+            self.ions if theory == "tce" and excited else "",
         )
 
 

@@ -13,6 +13,11 @@ _LEFT_OUT = (
         " there, or that of water",
     ),
     (
+        "Indirect spin-spin coupling not calculated for",
+        "NWChem computed no spin-spin couplings: it has them for closed shells in unrestricted orbitals only"
+        " (`scf; uhf; singlet; end`, or `odft` in the dft block)",
+    ),
+    (
         "spin multiplicity value not found; ignoring option",
         "NWChem could not read the number behind `mult` in the dft block, and took a singlet",
     ),

@@ -22,6 +22,8 @@ _NOT_AN_ATOM = frozenset(
     ["symmetry", "load", "file", "source", "carfile", "system", "zcoord", "zmt", "zmat", "zmatr", "zmatri", "zmatrix"]
 )
 _NO_NUCLEUS = ("bq", "x")
+# What NWChem looks for in the whole deck before it reads it; a memory line may be ours.
+_FIRST_OF_ALL = frozenset(["memory", "start", "restart", "continue", *reader.FOLDERS])
 _OURS = "# qmrunner: "
 _LONGEST_COMMENT = 500
 
@@ -86,8 +88,9 @@ def unused(text: str) -> tuple[tuple[int, str], ...]:
     task."""
     statements = list(_statements(text))
     tasks = (at for at, statement in enumerate(statements) if statement.directive == "task")
-    unread = statements[max(tasks, default=len(statements)) + 1 :]
-    return tuple((statement.line, reader.shown(statement.text).strip()) for statement in unread if statement.words)
+    behind = statements[max(tasks, default=len(statements)) + 1 :]
+    unread = (one for one in behind if one.words and one.directive not in _FIRST_OF_ALL)
+    return tuple((one.line, reader.shown(one.text).strip()) for one in unread)
 
 
 def includes_files(text: str) -> bool:

@@ -11,9 +11,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from qmrunner.engines.nwchem.output import elements
 from qmrunner.engines.nwchem.output.numbers import DEBYE_PER_AU, EV_PER_HARTREE, Table, number, numbers
 
-_ATOM = r"^\s+(\d+)\s+[A-Za-z]\S*\s+"
+_ATOM = r"^\s+\d+\s+([A-Za-z]\S*)\s+"
 _REAL = r"(-?\d+\.\d+)"
 _POPULATION = rf"{_ATOM}(\d+\.\d)\s+{_REAL}\s*$"
 _POINT = rf"{_ATOM}{_REAL}\s+{_REAL}\s+{_REAL}\s+"
@@ -59,7 +60,7 @@ def _dipole(vector: Sequence[float]) -> dict[str, Any]:
 
 
 class Charges:
-    """Charges (e), spin populations and fields at the nuclei, in the order of the atoms."""
+    """Charges (e), spin populations and fields at the nuclei, in the order of the atoms; ghosts are left out."""
 
     def __init__(self) -> None:
         row = rf"{_ATOM}(\d+)\s+{_REAL}\s+{_REAL}"
@@ -82,10 +83,10 @@ class Charges:
         """`charges_e` are Mulliken's; those of the property module have five digits, those behind an SCF two."""
         found = {
             "charges_e": _minus(self._total) or _minus(self._shells),
-            "spin_populations": self._spins.column(2) or self._shell_spins.column(2),
+            "spin_populations": _of_atoms(self._spins, 2) or _of_atoms(self._shell_spins, 2),
             "esp_charges_e": self._fitted(),
-            "electrostatic_potentials_au": self._potentials.column(4),
-            "electron_densities_au": self._density.column(4),
+            "electrostatic_potentials_au": _of_atoms(self._potentials, 4),
+            "electron_densities_au": _of_atoms(self._density, 4),
         }
         return {name: values for name, values in found.items() if values}
 
@@ -94,8 +95,13 @@ class Charges:
         return numbers(row[4].split()[-1] for row in self._esp.rows) if self._esp.rows else None
 
 
+def _of_atoms(table: Table, at: int) -> list[float] | None:
+    """The numbers of a column whose first one has the tags, without those of ghosts."""
+    return numbers(row[at] for row in table.rows if not elements.is_ghost(row[0])) or None
+
+
 def _minus(populations: Table) -> list[float] | None:
-    nuclear, electrons = populations.column(1), populations.column(2)
+    nuclear, electrons = _of_atoms(populations, 1), _of_atoms(populations, 2)
     if nuclear is None or electrons is None:
         return None
     return [round(charge - count, 6) for charge, count in zip(nuclear, electrons, strict=True)]

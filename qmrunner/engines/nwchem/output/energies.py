@@ -114,7 +114,7 @@ class EnergyReader:
         if asked.bsse:
             return "counterpoise-corrected"
         if asked.root is not None:
-            return f"EOM-{asked.method} root {asked.root}" if asked.method else f"TDDFT root {asked.root}"
+            return f"{asked.ions}EOM-{asked.method} root {asked.root}" if asked.method else f"TDDFT root {asked.root}"
         return asked.method or self._name(self._labels[0])
 
     def _take(self, found: Energy) -> None:
@@ -198,7 +198,7 @@ class _States:
         wanted = self._asked.symmetry or self._ground_symmetry
         if wanted is not None and self._eom_symmetry not in (None, wanted):
             return None
-        name = f"EOM-{self._ground.of} root {self._eom_root}"
+        name = f"{self._asked.ions}EOM-{self._ground.of} root {self._eom_root}"
         return Energy(self._ground.hartree + float(match[1]), name, self._eom_root, self._eom_symmetry)
 
 

@@ -18,6 +18,12 @@ sentence names the category that the abort was filed under. The categories of me
 compiled out), so a block without a sentence is one of memory, unless its message clearly speaks of something else. Then
 Global Arrays say the message again behind `ARMCI Error:` or a like word, which is all there is of a log cut short.
 
+Molecular dynamics (`md`, `prepare`, `analysis`) have a routine of their own, which prints a box of stars:
+
+     **********
+     *   0: md_rtdbin: rtdb_get failed    0
+     **********
+
 An abort is NWChem's own decision about the same input: none is `transient`. Signatures (`signatures.toml`) know single
 messages better and come first; `errquit.toml` gives every other one a code, a class and a remedy.
 """
@@ -61,6 +67,8 @@ _WRAPPED = re.compile(
     r"ARMCI Error: \d+:(?P<mpi>.*?):?\s*$|Received an Error in Communication: \(-?\d+\) (?P<comex>.*)$"
     r"|^\s*(?:\[\d+\] )?\d+:\d+:(?P<armci>.+?):: *-?\d+\s*$"
 )
+_STARS = re.compile(r"^ \*{10}\s*$")
+_BOXED = re.compile(r"^ \* *\d+: (?P<message>\S.*?)(?: +(?P<value>-?\d+|\*+))?\s*$")
 # Said of a signal that a rank got, in the same form: no abort.
 _SIGNALLED = re.compile(r"status=|[Ss]ignal|[Cc]hild process|System Error Message")
 _BEHIND, _BEFORE = 60, 40
@@ -107,6 +115,8 @@ class AbortReader:
             self._inside(line)
         if _INPUT_LINE in line:
             self._open()
+        elif self._wrapped is None and line.startswith(" *"):
+            self._box(line, number)
         elif self._wrapped is None and ("rror" in line or "::" in line):
             self._wrap(line, number)
         self._before.append((number, line))
@@ -140,6 +150,12 @@ class AbortReader:
     def _note(self, **known: Any) -> None:
         if self._block is not None:
             self._block = replace(self._block, **known)
+
+    def _box(self, line: str, number: int) -> None:
+        match = _BOXED.match(line)
+        if match and self._before and _STARS.match(self._before[-1][1]):
+            value = _integer(match["value"] or "")
+            self._wrapped = Abort(match["message"], Evidence(line.rstrip(), self._log_name, number), value)
 
     def _wrap(self, line: str, number: int) -> None:
         match = _WRAPPED.search(line)

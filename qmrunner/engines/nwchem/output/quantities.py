@@ -16,7 +16,10 @@ from qmrunner.engines.nwchem.qcschema import Setting
 
 _BANNER = "NWChem Input Module"
 # From here on a task computes displaced geometries or fragments, until its next step.
-_ASTRAY = re.compile(r"^\s*atom:\s+\d+ xyz: \d\([+-]\)|^  output vectors  = \S+\.bsse\.movecs|^\s*ramanpolfile=")
+_ASTRAY = re.compile(
+    r"^\s*atom:\s+\d+ xyz: \d\([+-]\)|^ Finite difference step |^  output vectors  = \S+\.bsse\.movecs"
+    r"|^\s*ramanpolfile="
+)
 _STEP = re.compile(r"^@|^ {6,}Step +\d+\s*$")
 # What is kept of a whole output: so many tasks, and so many entries of lists.
 _MOST_TASKS, _MOST_ENTRIES = 1000, 1_000_000

@@ -42,10 +42,10 @@ class Excitations:
         elif "Oscillator Strength" in line and self._now is not None and (match := _STRENGTH.match(line)):
             if self._now["oscillator_strength"] is None:
                 self._now["oscillator_strength"] = number(match[1])
-        elif line.startswith(" Excit"):
-            self._correlated(line)
         elif "Excited-state calculation" in line and (match := _EOM_SYMMETRY.search(line)):
             self._symmetry = match[1]
+        elif line.startswith(" Excit"):
+            self._correlated(line)
 
     def _correlated(self, line: str) -> None:
         if match := _EOM_ROOT.match(line):

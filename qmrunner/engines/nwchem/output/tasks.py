@@ -167,7 +167,7 @@ class _Part:
         problem = self._problem(last, self._watch.found)
         record = self._record(last, problem)
         # What a failed task printed last is no result; the steps of an optimisation are.
-        counts = problem is None or last.operation in _OPTIMISING
+        counts = problem is None or (last.operation in _OPTIMISING and self.energy.steps is not None)
         energy = self.energy.found if counts else None
         moved = last.operation in MOVING or (not last.theory and self.energy.steps is not None)
         geometry = self.geometry.last if moved else None

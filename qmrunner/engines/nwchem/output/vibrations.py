@@ -130,7 +130,7 @@ def raman_activities(file: Path) -> dict[str, Any]:
 
 def _vibrations(wavenumbers: Sequence[float], linear: bool) -> list[int]:
     """Which of the 3 N projected modes are vibrations: not those projected out, which are the nearest to zero."""
-    outside = 3 if len(wavenumbers) == 3 else 5 if linear else 6
+    outside = 3 if len(wavenumbers) == 3 else 5 if linear or len(wavenumbers) == 6 else 6
     nearest = sorted(range(len(wavenumbers)), key=lambda at: abs(wavenumbers[at]))
     return sorted(nearest[outside:])
 
