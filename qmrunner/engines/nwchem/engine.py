@@ -14,6 +14,7 @@ from qmrunner.engines.nwchem import confine, hessian, launch, remedies, resource
 from qmrunner.engines.nwchem import interpret as nwchem_interpret
 from qmrunner.engines.nwchem.input import generated_deck, memory, reader, user_deck
 from qmrunner.engines.nwchem.progress import NWChemReader
+from qmrunner.engines.nwchem.run import deck_of
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
 from qmrunner.model.remedies import Remedy
@@ -79,7 +80,7 @@ class NWChem:
 
     def reader(self, step: Step, directory: Path | None = None) -> NWChemReader:
         """A fresh reader of the output; the deck in `directory` tells whose energy each task's is."""
-        tasks = nwchem_interpret.deck_of(step, directory).tasks if directory is not None else ()
+        tasks = deck_of(step, directory).tasks if directory is not None else ()
         return NWChemReader(known_work=step.task != "deck", asked=tasks)
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,13 +10,11 @@ from qmrunner import untrusted
 from qmrunner.engines import failures, leftovers, qcschema, same_molecule
 from qmrunner.engines.nwchem import qcschema as nwchem_qcschema
 from qmrunner.engines.nwchem import restart
-from qmrunner.engines.nwchem.input import asked, generated_deck, reader, remarks, user_deck
-from qmrunner.engines.nwchem.input.asked import Asked
-from qmrunner.engines.nwchem.output import errquit, rtdb, unconverged
+from qmrunner.engines.nwchem.input import generated_deck, remarks, user_deck
+from qmrunner.engines.nwchem.output import errquit, unconverged
 from qmrunner.engines.nwchem.output.numbers import MOST_ATOMS
-from qmrunner.engines.nwchem.output.quantities import Quantities
-from qmrunner.engines.nwchem.output.tasks import Record, proven
 from qmrunner.engines.nwchem.read import Report
+from qmrunner.engines.nwchem.run import Run, read_run
 from qmrunner.engines.signatures import Finding, load
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 
@@ -36,33 +33,9 @@ _SCRATCH = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """What an attempt left, read once: its deck's tasks as far as the deck exists, and the outcome of each."""
-
-    step: Step
-    directory: Path
-    log: Path
-    report: Report
-    text: str | None
-    asked: tuple[Asked, ...]
-    records: tuple[Record, ...]
-    quantities: Quantities
-    database: rtdb.Database | None
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        return {"nwchem": self.report.header.provenance()}
-
-    @property
-    def computed(self) -> Record | None:
-        """The last task that has an energy."""
-        return next((record for record in reversed(self.records) if record.energy is not None), None)
-
-
 def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
     """The outcome of an attempt whose process tree is gone. A run that was complete before a stop reached it counts."""
-    run = _read(step, directory, log)
+    run = read_run(step, directory, log)
     if exit.ok and not exit.disk_full:
         problem = _problem(run, exit)
         if problem is None:
@@ -85,59 +58,14 @@ def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Deck:
-    """The deck of an attempt as it runs: its text, its tasks, and its geometry blocks with those of included files.
-
-    Without the file, or with one missing that it includes, the tasks are not known.
-    """
-
-    text: str | None
-    tasks: tuple[Asked, ...]
-    geometries: int | None
-
-
-def deck_of(step: Step, directory: Path) -> Deck:
-    """The deck in the attempt's directory."""
-    name = str(step.params.get("deck", generated_deck.DECK)) if step.task == "deck" else generated_deck.DECK
-    data = _file(directory, name)
-    if data is None:
-        return Deck(None, (), None)
-    text, statements = reader.decode(data), asked.with_included(data, partial(_file, directory))
-    if statements is None:
-        return Deck(text, (), None)
-    tasks = asked.of_deck(statements, _functional_before(step, directory, statements))
-    return Deck(text, tasks, asked.geometry_blocks(statements))
-
-
-def _read(step: Step, directory: Path, log: Path) -> _Run:
-    run_deck = deck_of(step, directory)
-    quantities = Quantities()
-    report = Report(log, run_deck.tasks, *([quantities] if step.task == "deck" else []))
-    name = report.header.database
-    database = rtdb.read(directory / name) if name else None
-    records = proven(report.tasks.records(), database, run_deck.geometries)
-    return _Run(step, directory, log, report, run_deck.text, run_deck.tasks, records, quantities, database)
-
-
-def _functional_before(step: Step, directory: Path, statements: tuple[reader.Statement, ...]) -> str | None:
-    """The xc line that a restarted deck need not repeat."""
-    if step.task != "deck":
-        return generated_deck.Method.from_params(step.params).functional
-    if not asked.restarts(statements):
-        return None
-    databases = [found for path in sorted(directory.glob("*.db")) if (found := rtdb.read(path)) is not None]
-    return databases[0].functional if len(databases) == 1 else None
-
-
-def _complete(run: _Run, exit: Exit) -> bool:
+def _complete(run: Run, exit: Exit) -> bool:
     """Whether a run that ended badly had printed all it was asked for, its end marks included, before it did so."""
     if not run.report.marks.ended or run.report.abort.found is not None or exit.disk_full:
         return False
     return _problem(run, replace(exit, returncode=0, signal=None)) is None
 
 
-def _told(run: _Run, exit: Exit) -> Finding | None:
+def _told(run: Run, exit: Exit) -> Finding | None:
     """Why a run failed: what a signature knows, else the abort that NWChem itself decided on.
 
     Behind an abort, signals and words of the launcher tell only how the other ranks were ended; and the exit status is
@@ -148,7 +76,7 @@ def _told(run: _Run, exit: Exit) -> Finding | None:
     return (_atoms_lost(run) or found) if found is not None and found.code == "charge_multiplicity" else found
 
 
-def _said(run: _Run, exit: Exit) -> Finding | None:
+def _said(run: Run, exit: Exit) -> Finding | None:
     abort, step = run.report.abort.found, run.step
     if abort is None:
         return CATALOGUE.classify(run.log, exit)
@@ -162,7 +90,7 @@ def _said(run: _Run, exit: Exit) -> Finding | None:
     return replace(found, evidence=at)
 
 
-def _aborted(run: _Run, abort: errquit.Abort) -> Finding:
+def _aborted(run: Run, abort: errquit.Abort) -> Finding:
     """Of a task that did not converge NWChem says only that it failed, some lines behind the one that says why."""
     last = run.records[-1] if run.records else None
     if last is not None and last.problem is not None:
@@ -172,7 +100,7 @@ def _aborted(run: _Run, abort: errquit.Abort) -> Finding:
     return errquit.finding(abort)
 
 
-def _problem(run: _Run, exit: Exit) -> Finding | None:
+def _problem(run: Run, exit: Exit) -> Finding | None:
     """Why an exit 0 is no success, or None."""
     if not run.report.marks.ended or not _done(run):
         return _told(run, exit) or _incomplete(run.log, "The run did not reach its end.")
@@ -184,7 +112,7 @@ def _problem(run: _Run, exit: Exit) -> Finding | None:
     return _atoms_lost(run) or _result_missing(run)
 
 
-def _done(run: _Run) -> bool:
+def _done(run: Run) -> bool:
     """Whether every task was done: by the times that the print levels let NWChem print, else by the database."""
     if run.report.tasks.timed >= (sum(task.timed for task in run.asked) if run.asked else 1):
         return True
@@ -192,7 +120,7 @@ def _done(run: _Run) -> bool:
     return bool(run.asked and database and database.succeeded and database.title == run.asked[-1].title)
 
 
-def _atoms_lost(run: _Run) -> Finding | None:
+def _atoms_lost(run: Run) -> Finding | None:
     expected, found = user_deck.atoms_in_deck(run.text) if run.text else None, run.report.tasks.first_geometry
     if expected is None or found is None or found[0] >= expected:
         return None
@@ -200,7 +128,7 @@ def _atoms_lost(run: _Run) -> Finding | None:
     return Finding("geometry_bad", "permanent", found[1], remedy)
 
 
-def _result_missing(run: _Run) -> Finding | None:
+def _result_missing(run: Run) -> Finding | None:
     step, report, log = run.step, run.report, run.log
     if step.task == "deck":
         return None
@@ -230,7 +158,7 @@ def _shieldings(step: Step, report: Report) -> list[dict[str, Any]]:
     return [{**value, "atom": atom} for value, atom in zip(values, nuclei, strict=True)]
 
 
-def _chosen_shieldings(run: _Run) -> list[dict[str, Any]]:
+def _chosen_shieldings(run: Run) -> list[dict[str, Any]]:
     """The shieldings of a user's last property task, numbered as its centres are, ghosts among them."""
     values = run.report.shieldings.complete()
     last = next((one.asked for one in reversed(run.records) if one.asked.operation == "property"), None)
@@ -244,7 +172,7 @@ def _incomplete(log: Path, what: str) -> Finding:
     return Finding("truncated_output", "transient", evidence, f"{what} Retry; if it happens again, read the log.")
 
 
-def _success(run: _Run) -> Outcome:
+def _success(run: Run) -> Outcome:
     step, directory, report = run.step, run.directory, run.report
     result = _partial(run)
     if report.shieldings.values:
@@ -274,7 +202,7 @@ def _success(run: _Run) -> Outcome:
     )
 
 
-def _partial(run: _Run) -> dict[str, Any]:
+def _partial(run: Run) -> dict[str, Any]:
     """What is known of energies, tasks, steps and quantities, also of a run that failed."""
     computed = run.computed
     by_task = _quantities(run)
@@ -291,20 +219,20 @@ def _partial(run: _Run) -> dict[str, Any]:
     return known
 
 
-def _quantities(run: _Run) -> list[dict[str, Any]]:
+def _quantities(run: Run) -> list[dict[str, Any]]:
     """What each task was for, in their order; nothing of our own decks, whose answer is known beforehand."""
     if run.step.task != "deck":
         return []
     return [run.quantities.of(record, run.directory) for record in run.records]
 
 
-def _tasks(run: _Run, by_task: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _tasks(run: Run, by_task: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What each task came to, and was for where there are several."""
     several = len(by_task) > 1
     return [record.as_dict() | (found if several else {}) for record, found in zip(run.records, by_task, strict=True)]
 
 
-def _write_geometry(run: _Run) -> bool:
+def _write_geometry(run: Run) -> bool:
     """The geometry that the last task which moves atoms ended at, in angstrom; the comment names the task."""
     moved = next((record for record in reversed(run.records) if record.geometry is not None), None)
     if moved is None:
@@ -320,7 +248,7 @@ def _write_geometry(run: _Run) -> bool:
     return True
 
 
-def _write_schema(run: _Run, result: dict[str, Any]) -> bool:
+def _write_schema(run: Run, result: dict[str, Any]) -> bool:
     """`qcschema.json` of the last task, at the geometry that was in force."""
     record = run.records[-1] if run.records else None
     setting = None if record is None else run.quantities.setting(record)
@@ -336,7 +264,7 @@ def _write_schema(run: _Run, result: dict[str, Any]) -> bool:
     return text is not None
 
 
-def _stopped(exit: Exit, problem: Finding, run: _Run) -> Outcome:
+def _stopped(exit: Exit, problem: Finding, run: Run) -> Outcome:
     """qmrunner ended the run. A hang keeps the cause from the log, such as shared memory that ran out
     or an abort whose ranks stayed behind."""
     reason = exit.stop_reason or "stopped"
@@ -352,14 +280,3 @@ def _stopped(exit: Exit, problem: Finding, run: _Run) -> Outcome:
         remedy=cause.remedy if cause else "Nothing to do: the step resumes from its checkpoint.",
         summary=f"NWChem was ended by qmrunner ({reason})",
     )
-
-
-def _file(directory: Path, name: str) -> bytes | None:
-    """A file of the attempt's directory; None where it is not there or lies outside."""
-    path = Path(name)
-    if path.is_absolute() or ".." in path.parts:
-        return None
-    try:
-        return untrusted.read_bytes(directory / path)
-    except (OSError, ValueError):
-        return None

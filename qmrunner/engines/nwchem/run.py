@@ -1,0 +1,97 @@
+"""What an attempt left, read once: its deck, its log and its run-time database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from qmrunner import untrusted
+from qmrunner.engines.nwchem.input import asked, generated_deck, reader
+from qmrunner.engines.nwchem.input.asked import Asked
+from qmrunner.engines.nwchem.output import rtdb
+from qmrunner.engines.nwchem.output.quantities import Quantities
+from qmrunner.engines.nwchem.output.tasks import Record, proven
+from qmrunner.engines.nwchem.read import Report
+from qmrunner.model.jobs import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What an attempt left, read once: its deck's tasks as far as the deck exists, and the outcome of each."""
+
+    step: Step
+    directory: Path
+    log: Path
+    report: Report
+    text: str | None
+    asked: tuple[Asked, ...]
+    records: tuple[Record, ...]
+    quantities: Quantities
+    database: rtdb.Database | None
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {"nwchem": self.report.header.provenance()}
+
+    @property
+    def computed(self) -> Record | None:
+        """The last task that has an energy."""
+        return next((record for record in reversed(self.records) if record.energy is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Deck:
+    """The deck of an attempt as it runs: its text, its tasks, and its geometry blocks with those of included files.
+
+    Without the file, or with one missing that it includes, the tasks are not known.
+    """
+
+    text: str | None
+    tasks: tuple[Asked, ...]
+    geometries: int | None
+
+
+def deck_of(step: Step, directory: Path) -> Deck:
+    """The deck in the attempt's directory."""
+    name = str(step.params.get("deck", generated_deck.DECK)) if step.task == "deck" else generated_deck.DECK
+    data = _file(directory, name)
+    if data is None:
+        return Deck(None, (), None)
+    text, statements = reader.decode(data), asked.with_included(data, partial(_file, directory))
+    if statements is None:
+        return Deck(text, (), None)
+    tasks = asked.of_deck(statements, _functional_before(step, directory, statements))
+    return Deck(text, tasks, asked.geometry_blocks(statements))
+
+
+def read_run(step: Step, directory: Path, log: Path) -> Run:
+    run_deck = deck_of(step, directory)
+    quantities = Quantities()
+    report = Report(log, run_deck.tasks, *([quantities] if step.task == "deck" else []))
+    name = report.header.database
+    database = rtdb.read(directory / name) if name else None
+    records = proven(report.tasks.records(), database, run_deck.geometries)
+    return Run(step, directory, log, report, run_deck.text, run_deck.tasks, records, quantities, database)
+
+
+def _functional_before(step: Step, directory: Path, statements: tuple[reader.Statement, ...]) -> str | None:
+    """The xc line that a restarted deck need not repeat."""
+    if step.task != "deck":
+        return generated_deck.Method.from_params(step.params).functional
+    if not asked.restarts(statements):
+        return None
+    databases = [found for path in sorted(directory.glob("*.db")) if (found := rtdb.read(path)) is not None]
+    return databases[0].functional if len(databases) == 1 else None
+
+
+def _file(directory: Path, name: str) -> bytes | None:
+    """A file of the attempt's directory; None where it is not there or lies outside."""
+    path = Path(name)
+    if path.is_absolute() or ".." in path.parts:
+        return None
+    try:
+        return untrusted.read_bytes(directory / path)
+    except (OSError, ValueError):
+        return None
