@@ -42,9 +42,18 @@ def conformer(directory: Path, name: str, energy: float, values: Sequence[float 
     ]
     (directory / f"s-{name}.json").write_text(json.dumps({"energy_hartree": -1.0, "shieldings": rows}))
     (directory / f"o-{name}.json").write_text(json.dumps({"energy_hartree": energy}))
-    points = [(float(number), energy % 1, 0.0) for number in range(len(SYMBOLS))]
-    (directory / f"g-{name}.xyz").write_text(write_xyz(SYMBOLS, points))
+    (directory / f"g-{name}.xyz").write_text(write_xyz(SYMBOLS, placed("CCO", up=energy % 1)))
     return {"id": name, "shielding": f"s-{name}.json", "optimise": f"o-{name}.json", "geometry": f"g-{name}.xyz"}
+
+
+def placed(smiles: str, up: float = 0.0) -> list[tuple[float, float, float]]:
+    """A structure of the molecule, in angstrom: what is no such structure counts as another molecule."""
+    from rdkit import Chem
+    from rdkit.Chem import rdDistGeom
+
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    assert rdDistGeom.EmbedMolecule(mol, randomSeed=7) == 0
+    return [(x, y + up, z) for x, y, z in mol.GetConformer().GetPositions()]
 
 
 def shifts_task(conformers: Sequence[Mapping[str, Any]], level: str = "production") -> dict[str, Any]:
@@ -261,6 +270,8 @@ def test_what_no_molecule_of_the_fit_has_is_named_and_heavy_halogens_have_no_unc
 def test_without_bond_orders_every_atom_counts_as_never_seen(tmp_path: Path) -> None:
     task = shifts_task([conformer(tmp_path, "c1", -154.9, SHIELDINGS)])
     del task["source"]
+    in_a_row = [(float(number), 0.0, 0.0) for number in range(len(SYMBOLS))]  # no geometry that tells bond orders
+    (tmp_path / "g-c1.xyz").write_text(write_xyz(SYMBOLS, in_a_row))
     assert run("shifts", task, tmp_path).returncode == 0
     result = json.loads((tmp_path / "result.json").read_text())
     assert {row["kind"] for row in result["shifts"]} == {None}
@@ -276,8 +287,7 @@ def _molecule(directory: Path, smiles: str) -> dict[str, Any]:
     assert found.bonds is not None
     rows = [{"atom": n, "element": s, "isotropic_ppm": 50.0 + n} for n, s in enumerate(found.symbols, start=1)]
     (directory / "s.json").write_text(json.dumps({"energy_hartree": -1.0, "shieldings": rows}))
-    points = [(float(n), n % 2 * 0.9, n % 3 * 0.4) for n in range(len(found.symbols))]
-    (directory / "g.xyz").write_text(write_xyz(found.symbols, points))
+    (directory / "g.xyz").write_text(write_xyz(found.symbols, placed(smiles)))
     one = {"id": "c1", "shielding": "s.json", "optimise": "s.json", "geometry": "g.xyz"}
     bonds = [list(pair) for pair in found.bonds]
     return {"symbols": list(found.symbols), "bonds": bonds, "source": {"smiles": smiles}, "conformers": [one]}
