@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import Connection
 
 from qmrunner.app import App
+from qmrunner.attempt import teardown
 from qmrunner.guardian import process_tree
 from qmrunner.host import capacity as host_capacity
 from qmrunner.store import workers
 from qmrunner.store.session import StoreUnavailable
 from qmrunner.submission import kinds
 from qmrunner.submission.submit import submit
-from qmrunner.worker import claim_loop as worker_module
 from qmrunner.worker.adoption import reclaim
 from qmrunner.worker.claim_loop import Worker
 from qmrunner.worker.lifetime import Lifetime
@@ -91,9 +91,9 @@ def test_a_claim_whose_answer_got_lost_is_found_and_the_step_is_ready_again(
         )  # fmt: skip
     worker = Worker(app, number, capacity, Lifetime())
     # It waits for orphans below its supervisor, which here is whoever runs the tests: we would be one of those.
-    monkeypatch.setattr(worker_module, "_TREE_DEADLINE_S", 0.0)
+    monkeypatch.setattr(teardown, "DEADLINE_S", 0.0)
     lose_answer(app, monkeypatch, taken=True)
-    worker.work()
+    worker.run_ready_steps()
     assert worker.claim_unsure.is_set()
     assert home.job(job)["steps"][0]["state"] == "claimed"
     reclaim(worker, 0.01)

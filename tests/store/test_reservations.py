@@ -97,7 +97,7 @@ def test_a_big_step_is_passed_over_only_so_often(work: Work) -> None:
     later = work.job(needs(300))
     assert work.claim(worker, VOLUME) is None
     assert work.step(big, "a").skips == MAX_SKIPS
-    assert "goes first" in (work.step(later, "a").waits_for or "")
+    assert "starts next" in (work.step(later, "a").waits_for or "")
     work.finish(running)
     assert work.claimed(worker, VOLUME).job.id == big
     assert work.step(big, "a").skips == 0
