@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,11 +192,12 @@ def test_a_grant_that_cannot_carry_the_line_is_refused_with_the_numbers(tmp_path
     assert "92160 MiB on each of 1 rank(s), granted are 1000" in refused.value.message
 
 
-def adjusted(line: str, evidence: str, *, has_mib: int, cores: int = 1) -> Adjusted:
+def adjusted(line: str, evidence: str, *, has_mib: int, cores: int = 1, tried: Sequence[str] = ()) -> Adjusted:
     demand = resources.demand_of_deck(asked(line).total_mib if line else None)
     failed = Outcome("failed", "memory_exhausted", failure_class="resource", evidence=Evidence(evidence))
     grant = Grant(cores, demand.memory_mib(cores), 500, 500)
-    named = replace(step("nwchem", "deck", deck="in.nw"), demand=demand)
+    before = [{"remedy": name} for name in tried]
+    named = replace(step("nwchem", "deck", deck="in.nw", remedies=before), demand=demand)
     found = propose(Failure(named, failed, grant, Capacity(1, cores, has_mib)), NWChem().remedies("deck"), "neutral")
     assert found is not None
     return found
@@ -236,7 +238,7 @@ def test_an_arena_that_was_raised_before_stays_so() -> None:
 
 def test_without_more_memory_half_the_ranks_get_that_of_all_in_the_arena_that_was_too_small() -> None:
     line = "memory total 600 mb global 400 mb"
-    full = adjusted(line, "createfile: failed ga_create", has_mib=64 + 800, cores=2)
+    full = adjusted(line, "createfile: failed ga_create", has_mib=64 + 1600, cores=2, tried=["more-memory"] * 3)
     assert full.record["remedy"] == "fewer-ranks"
     assert full.params["memory_arena"] == "global"
     written = user_deck.rewrite(f"start w\n{line}\n{REST}", 1, full.demand.memory_mib(1), full.params)

@@ -144,7 +144,7 @@ def test_without_the_queue_ringing_fails_quietly_and_comes_right_when_it_is_back
     consumer.queue.notify()
     assert Queue(place.url, tmp_path).notify() is False
     place.back()
-    wait_for(consumer.queue.ring, 20.0, "the queue to take hints again")
+    wait_for(consumer.queue.notify, 20.0, "the queue to take hints again")
     consumer.hears()
 
 
@@ -291,7 +291,7 @@ def test_no_pickle_in_any_place_that_huey_reads_is_loaded(
     # All that Huey has for looking into its storage, whoever may come to call it.
     huey = queue.huey
     seen = [huey.pending(), huey.scheduled(), huey.read_schedule(), huey.all_results(), huey.result("1")]
-    seen += [huey.get(key, peek=True) for key in KEYS] + [huey.is_revoked(huey.ring), huey.ring.is_revoked()]
+    seen += [huey.get(key, peek=True) for key in KEYS] + [huey.is_revoked(huey.hint_task), huey.hint_task.is_revoked()]
     assert not any(seen)
     assert not canary.exists()
     before = len(heard)
@@ -317,6 +317,6 @@ def test_a_server_that_refuses_to_hand_out_hints_is_as_good_as_none(tmp_path: Pa
         for _ in range(3):
             consumer.hears()
         server.client().delete(REDIS_KEY)
-        wait_for(consumer.queue.ring, 20.0, "the queue to take hints again")
+        wait_for(consumer.queue.notify, 20.0, "the queue to take hints again")
         consumer.hears()
         consumer.close()

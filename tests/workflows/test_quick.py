@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmrunner import forecast
 from qmrunner.model.states import StepState
-from qmrunner.workflows import levels, reading, submission, workflow
+from qmrunner.reports import scratch
+from qmrunner.submission.molecule import core_hours
+from qmrunner.workflows import levels, workflow
+from tests import molecules
 from tests.workflows.test_ensemble import WATER, Play, job_of
 
 SOURCES = {
@@ -23,7 +25,7 @@ SOURCES = {
 
 
 def quick(**more: Any) -> Any:
-    return job_of(submission.nmr("CCCO", level="quick", **more))
+    return job_of(molecules.nmr("CCCO", level="quick", **more))
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -63,7 +65,7 @@ def test_one_structure_is_a_chain_known_from_the_start() -> None:
 
 def test_a_structure_that_was_given_is_optimised_from_its_file(tmp_path: Path) -> None:
     (tmp_path / "w.xyz").write_text(WATER)
-    play = Play(job_of(submission.nmr(str(tmp_path / "w.xyz"), level="quick")))
+    play = Play(job_of(molecules.nmr(str(tmp_path / "w.xyz"), level="quick")))
     assert [step.name for step in play.steps] == ["optimise-c1", "shielding-c1", "shifts"]
     assert play.steps[0].inputs == {"geometry": "input/structure.xyz"}
     assert play.steps[0].after == ()
@@ -99,7 +101,7 @@ def test_crest_has_optimised_already() -> None:
 
 def test_given_structures_are_the_candidates(tmp_path: Path) -> None:
     (tmp_path / "two.xyz").write_text(WATER + WATER)
-    play = Play(job_of(submission.nmr(str(tmp_path / "two.xyz"), level="quick"))).run()
+    play = Play(job_of(molecules.nmr(str(tmp_path / "two.xyz"), level="quick"))).run()
     assert play.names("optimise") == ["optimise-c1", "optimise-c2"]
     assert play.end.state == "succeeded"
 
@@ -159,11 +161,11 @@ def test_the_level_reaches_as_far_as_its_basis_and_costs_no_optimisation() -> No
     assert not draft.xtb_structures
     assert low.last_element == draft.last_element == "Kr"
     symbols = tuple("C" * 20 + "H" * 42)
-    assert 0.2 < reading.core_hours(symbols, low) / reading.core_hours(symbols, draft) < 0.4
+    assert 0.2 < core_hours(symbols, low) / core_hours(symbols, draft) < 0.4
 
 
 def test_a_plan_of_the_machine_has_no_optimisation_by_nwchem() -> None:
-    stages = forecast._stages(levels.find_level("quick"), ["C", "H", "H", "H", "H"], 3, 1)
+    stages = scratch._stages(levels.find_level("quick"), ["C", "H", "H", "H", "H"], 3, 1)
     assert [stage.name for stage in stages] == ["search", "optimise", "shielding"]
     assert " xtb optimise " in stages[1].kind
 
