@@ -188,7 +188,7 @@ CO = "start co\ngeometry{options}\n C 0 0 0\n O 0 0 1.13\nend\nbasis\n * library
 FROZEN = "set geometry:actlist 2\ntask scf optimize\n"
 EXCITED = "tddft\n nroots 1\n notriplet\nend\ntask tddft energy\n"
 BENT = (
-    "geometry autosym 0.5\n O 0 0 0.1\n H 0 0.95 -0.4\n H 0 -0.75 -0.6\nend\nbasis\n * library sto-3g\nend\ntask scf\n"
+    "geometry autosym 0.5\n O 0 0 0.1\n H 0 0.96 -0.4\n H 0 -0.7 -0.75\nend\nbasis\n * library sto-3g\nend\ntask scf\n"
 )
 
 
