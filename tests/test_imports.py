@@ -33,7 +33,7 @@ ROOMS: dict[str, str] = {
     "chemistry.xyz chemistry.elements chemistry.molecule chemistry.topology",
     "workflows": "errors model",
     "host": "engines.base errors guardian logs model settings untrusted",
-    "queue": "errors host.sockets model",
+    "queue": "errors host.sockets",
     "store": "errors model",
     "artifacts": "errors logs store untrusted",
     "app": "artifacts engines errors host model private queue settings store workflows",

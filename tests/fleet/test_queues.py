@@ -199,6 +199,8 @@ KEYS = (
     "ring",
     "qmrunner.lock.ring",
     "qmrunner.rl.ring.w",
+    "rt:hint",
+    "rt:qmrunner.queue.consumer.hint",
     "chord:1:0",
 )
 
@@ -206,6 +208,9 @@ KEYS = (
 def write_everywhere(url: str, element: bytes) -> None:
     """`element` into every place that Huey reads, as somebody who may write there can."""
     if url.startswith("sqlite"):
+        from huey.storage import SqliteStorage
+
+        SqliteStorage(filename=url.removeprefix("sqlite:///")).close()  # makes all of its tables
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as file, file:
             for queue in ("qmrunner", "huey"):
                 file.execute("INSERT INTO task (queue, data, priority) VALUES (?, ?, 9)", (queue, element))
