@@ -28,7 +28,6 @@ ROOT = Path(__file__).parents[1]
 # Without numpy and RDKit: they start threads, which a fork would lose.
 _LOADED = (
     "alembic.command",
-    "psutil",
     "rich.console",
     "rich.table",
     "sqlalchemy.dialects.sqlite",

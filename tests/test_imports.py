@@ -65,7 +65,6 @@ LATE = [
     "numpy",
     "matplotlib",
     "structlog",
-    "psutil",
     "apscheduler",
     "fastapi",
     "pydantic",

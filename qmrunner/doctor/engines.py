@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qmrunner.doctor.finding import Finding, fail, ok, warn
+from qmrunner.engines import INSTALL
 from qmrunner.engines.base import Installed
 
 # e_machine of an ELF header and the kernel's word for it. Source: elf.h, uname(2).
@@ -17,11 +18,6 @@ _MACHINES = {
 }  # fmt: skip
 _SAME = {"i386": "i686", "i586": "i686", "ppc64le": "ppc64", "armv8l": "aarch64", "arm64": "aarch64"}
 _FULL_NAMES = {"nwchem": "NWChem", "xtb": "xTB", "crest": "CREST"}
-_INSTALL = {
-    "nwchem": "`apt-get install nwchem-openmpi openmpi-bin`, or set QMRUNNER_NWCHEM",
-    "xtb": "`apt-get install xtb`, or set QMRUNNER_XTB",
-    "crest": "install CREST 3 and set QMRUNNER_CREST; `--conformers rdkit` works without it",
-}
 _BASIS_SETS = ("6-31gs", "6-31g*", "6-31g_st_")
 _LIBRARIES = ("libraries.bse", "libraries")
 _LIBRARY = "NWCHEM_BASIS_LIBRARY"
@@ -46,10 +42,10 @@ def located(name: str, path: str | None, configured: str | None, here: Sequence[
     full = _FULL_NAMES[name]
     if path is None:
         if not configured:
-            return warn(name, "engine_missing", f"{full} is not installed", _INSTALL[name])
+            return warn(name, "engine_missing", f"{full} is not installed", INSTALL[name])
         there = os.path.exists(configured)
         why = "cannot be executed" if there else "does not exist"
-        cure = f"run `chmod +x {configured}`" if there else f"correct QMRUNNER_{name.upper()}, or {_INSTALL[name]}"
+        cure = f"run `chmod +x {configured}`" if there else f"correct QMRUNNER_{name.upper()}, or {INSTALL[name]}"
         return fail(name, "engine_missing", f"QMRUNNER_{name.upper()}={configured} {why}", cure)
     return _built_for(name, path, here) or ok(name, path, path=path)
 
@@ -197,7 +193,7 @@ def chemistry(found: Installed) -> Finding:
     missing = [name for name, version in versions.items() if version is None]
     if missing:
         text = f"{', '.join(missing)} not installed: jobs of kind nmr and conformers cannot run"
-        return warn("chemistry", "engine_missing", text, "`pip install 'qmrunner[nmr]'`", **versions)
+        return warn("chemistry", "engine_missing", text, INSTALL["chemistry"], **versions)
     return ok("chemistry", ", ".join(f"{name} {version}" for name, version in versions.items()), **versions)
 
 
@@ -206,6 +202,6 @@ def any_engine(names: Sequence[str]) -> Finding:
     if not names:
         return fail(
             "engines", "no_engine", "none of NWChem, xTB and CREST is usable here: no job can run",
-            f"{_INSTALL['nwchem']}; {_INSTALL['xtb']}",
+            f"{INSTALL['nwchem']}; {INSTALL['xtb']}",
         )  # fmt: skip
     return ok("engines", f"usable: {', '.join(names)}", usable=list(names))

@@ -21,6 +21,13 @@ _CLASSES = {
 NAMES = tuple(_CLASSES)
 # The names of each program that are searched on PATH, best first.
 BINARIES = {"nwchem": ("nwchem", "nwchem.openmpi", "nwchem.mpich"), "xtb": ("xtb",), "crest": ("crest",)}
+# How each engine is installed: the remedy wherever one is missing.
+INSTALL = {
+    "nwchem": "`apt-get install nwchem-openmpi openmpi-bin`, or set QMRUNNER_NWCHEM to its path",
+    "xtb": "`apt-get install xtb`, or set QMRUNNER_XTB to its path",
+    "crest": "install CREST 3 and set QMRUNNER_CREST to its path; `--conformers rdkit` works without it",
+    "chemistry": "`pip install 'qmrunner[nmr]'`",
+}
 
 
 @cache

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import IntegrityError
 
 from qmrunner.app import App
+from qmrunner.engines import INSTALL
 from qmrunner.errors import NotReadyError
 from qmrunner.model.jobs import Submission
 from qmrunner.store import artifacts as artifact_store
@@ -16,17 +17,10 @@ from qmrunner.store.advance import accept
 from qmrunner.store.session import StoreUnavailable
 from qmrunner.submission.inputs import write_inputs
 
-_INSTALL = {
-    "nwchem": "install it (Debian: `apt-get install nwchem-openmpi openmpi-bin`) or set QMRUNNER_NWCHEM to its path",
-    "xtb": "install it (Debian: `apt-get install xtb`) or set QMRUNNER_XTB to its path",
-    "crest": "install CREST 3 and set QMRUNNER_CREST to its path (an ensemble works without it: --conformers rdkit)",
-    "chemistry": "install the optional packages: `pip install 'qmrunner[nmr]'`",
-}
-
 
 def missing_engine(name: str) -> NotReadyError:
     return NotReadyError(
-        "engine_missing", f"this job needs {name}, which is not installed here", remedy=_INSTALL.get(name)
+        "engine_missing", f"this job needs {name}, which is not installed here", remedy=INSTALL.get(name)
     )
 
 
