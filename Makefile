@@ -10,7 +10,7 @@ QUICK_MARKS := not slow and not e2e and not faults and not engine and not alone
 CODE := qmrunner tests docs/generate.py $(wildcard benchmarks examples migrations)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test docs docs-write hostile slow faults image services e2e e2e-trixie chaos diagnosis check format lock wheel clean
+.PHONY: help setup demo quick test docs docs-write changelog hostile slow faults image services e2e e2e-trixie chaos diagnosis check format lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ docs: setup  ## build the documentation into site/ and fail on drift from the pr
 
 docs-write: setup  ## write the generated parts of the documentation anew
 	$(PY) docs/generate.py
+
+changelog: setup  ## write the fragments of changelog.d/ into CHANGELOG.md, under the version of qmrunner/__init__.py
+	$(PY) -m towncrier build --yes --version "$$($(PY) -m qmrunner --version | cut -d' ' -f2)"
 
 check: setup  ## lint, formatting and types
 	$(PY) -m ruff check $(CODE)

@@ -1,3 +1,3 @@
 """qmrunner: a supervisor and job runner for quantum chemistry."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
