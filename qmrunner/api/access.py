@@ -1,7 +1,7 @@
 """Access control: bearer tokens with a scope; on loopback no token is needed while the store has none.
 
-A route declares what it asks for as its dependency: `needs(scope, body=...)`, or `open_to_all`. The gate reads that
-and admits the caller before anything of the request's body is received; the dependency hands over what it found.
+A route declares its needs as a dependency: `needs(scope, body=...)`, or `open_to_all`. The gate reads the declaration
+and admits the caller before the server receives any of the request's body; the dependency returns the caller.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Guarded(Needs):
         self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
     ) -> Caller:
         caller: Caller = request.state.caller
-        assert self.met_by(caller)  # the gate has seen to it
+        assert self.met_by(caller)  # the gate has admitted the caller
         return caller
 
 
@@ -69,7 +69,8 @@ open_to_all = _Open(None)
 
 
 async def admit(service: Service, wanted: Needs, headers: Mapping[str, str], address: str) -> Caller:
-    """The caller of a request with these headers, who may do what the route `wanted`, and whose rate allows it.
+    """The caller of a request with these headers, after checks of its token, of the scope `wanted` by the route, and of
+    its request rate.
 
     From here on the request uses its client's shares. Raises UsageError `token_needed`, `token_refused`,
     `cross_origin`, `scope_too_small`; TooMany.

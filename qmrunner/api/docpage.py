@@ -1,4 +1,4 @@
-"""/docs: the description as one page of text, without a script and without anything from another host."""
+"""/docs: the API description as one page of text, without scripts and without content from other hosts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEADERS = {
 
 
 def page(described: Mapping[str, Any]) -> str:
-    """The HTML of a description as OpenAPI has it."""
+    """The HTML of an OpenAPI description."""
     info = described["info"]
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8>",
@@ -42,8 +42,12 @@ def page(described: Mapping[str, Any]) -> str:
 def _route(method: str, path: str, route: Mapping[str, Any]) -> Iterator[str]:
     yield f"<details><summary><b>{_text(method.upper())}</b> {_text(path)}</summary>{_prose(route['description'])}"
     asked = [
-        (_text(f"{one['name']} ({one['in']})"), _kind(one["schema"]), one.get("description", ""))
-        for one in route.get("parameters", [])
+        (
+            _text(f"{parameter['name']} ({parameter['in']})"),
+            _kind(parameter["schema"]),
+            parameter.get("description", ""),
+        )
+        for parameter in route.get("parameters", [])
     ]
     yield _table(("parameter", "type", ""), asked)
     for media, body in route.get("requestBody", {}).get("content", {}).items():
@@ -58,7 +62,9 @@ def _route(method: str, path: str, route: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _answer(answer: Mapping[str, Any]) -> str:
-    found = [f"{_text(media)} {_kind(one.get('schema', {}))}" for media, one in answer.get("content", {}).items()]
+    found = [
+        f"{_text(media)} {_kind(content.get('schema', {}))}" for media, content in answer.get("content", {}).items()
+    ]
     return ", ".join(found)
 
 
@@ -68,8 +74,8 @@ def _shape(name: str, shape: Mapping[str, Any]) -> Iterator[str]:
     if "properties" in shape:
         needed = shape.get("required", [])
         rows = [
-            (_text(field) + (" (required)" if field in needed else ""), _kind(one), _about(one))
-            for field, one in shape["properties"].items()
+            (_text(field) + (" (required)" if field in needed else ""), _kind(property_), _about(property_))
+            for field, property_ in shape["properties"].items()
         ]
         yield _table(("field", "type", ""), rows)
     else:
@@ -78,10 +84,10 @@ def _shape(name: str, shape: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _about(schema: Mapping[str, Any]) -> str:
-    told = [str(schema.get("description", ""))]
-    told += [f"Default: {json.dumps(schema['default'])}."] if "default" in schema else []
-    told += [f"Example: {json.dumps(schema['examples'][0])[:80]}."] if schema.get("examples") else []
-    return " ".join(one for one in told if one)
+    parts = [str(schema.get("description", ""))]
+    parts += [f"Default: {json.dumps(schema['default'])}."] if "default" in schema else []
+    parts += [f"Example: {json.dumps(schema['examples'][0])[:80]}."] if schema.get("examples") else []
+    return " ".join(part for part in parts if part)
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
@@ -91,10 +97,10 @@ def _kind(schema: Mapping[str, Any]) -> str:
         return f'<a href="#{name}">{name}</a>'
     for word in ("anyOf", "oneOf"):
         if word in schema:
-            return " or ".join(_kind(one) for one in schema[word])
+            return " or ".join(_kind(option) for option in schema[word])
     if "enum" in schema or "const" in schema:
         return " or ".join(
-            f"<code>{_text(json.dumps(one))}</code>" for one in schema.get("enum", [schema.get("const")])
+            f"<code>{_text(json.dumps(value))}</code>" for value in schema.get("enum", [schema.get("const")])
         )
     if schema.get("type") == "array":
         return f"list of {_kind(schema.get('items', {}))}"

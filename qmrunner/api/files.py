@@ -18,19 +18,19 @@ from qmrunner.store import jobs as job_store
 
 _CHUNK = 1 << 16
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# Not O_NONBLOCK's business, but a pipe laid in place of a file must not hang the open.
+# Regular files ignore O_NONBLOCK; a pipe in place of a file must not hang the open.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A file that was opened for reading: what is read is what was checked. Whoever reads closes it."""
+    """A file open for reading: the bytes read are those of the file that was checked. The caller closes it."""
 
     file: BinaryIO
     size: int
 
     def chunks(self) -> Iterator[bytes]:
-        """All of it, as long as it was when it was opened."""
+        """All bytes, up to the size that the file had when it was opened."""
         left = self.size
         while left and (data := self.file.read(min(_CHUNK, left))):
             left -= len(data)
@@ -38,7 +38,7 @@ class Opened:
 
 
 def published_files(app: App, job_id: str) -> list[tuple[str, int]]:
-    """Name and size of every regular file in the job's folder, hidden ones apart. Raises NotFoundError."""
+    """Name and size of every regular file in the job's folder, except hidden ones. Raises NotFoundError."""
     with app.store.read() as connection:
         job = job_store.get(connection, job_id)
     if app.artifacts is not None:
@@ -52,17 +52,18 @@ def published_files(app: App, job_id: str) -> list[tuple[str, int]]:
             try:
                 seen = path.lstat()
             except FileNotFoundError:
-                continue  # renamed meanwhile by the commit of a step
+                continue  # the commit of a step has renamed it meanwhile
             if stat.S_ISREG(seen.st_mode) and not name.startswith("."):
                 found.append((str(path.relative_to(folder)), seen.st_size))
     return sorted(found)
 
 
 def published_file(app: App, job_id: str, name: str) -> Opened:
-    """One file of the list, open. Every part of its path is opened without following a link, below the job's folder.
+    """Open one file of the list.
 
-    The only way from a request to a file's content. What the artifact store has is brought here and verified first.
-    Raises UsageError `bad_path`, NotFoundError `job_unknown`, `file_unknown`.
+    Opens every part of its path below the job's folder without following a link. The only way from a request to a
+    file's content. A file that only the artifact store has is downloaded and verified first. Raises UsageError
+    `bad_path`, NotFoundError `job_unknown`, `file_unknown`.
     """
     wanted = published_name(name)
     if wanted not in dict(published_files(app, job_id)):

@@ -1,7 +1,7 @@
-"""The one way in: every request is well formed, known and admitted before a byte of its body is received.
+"""The only entrance: every request is well formed, known and admitted before the server receives a byte of its body.
 
-The framework reads a body before it asks who sends it. So routes are matched here, by what they declare: a route that
-is not in the table is unknown, and one without `needs` or `open_to_all` keeps the server from starting.
+The framework reads a body before it checks the sender. So this module matches routes by their declarations: a route
+that is not in the table is unknown, and a route without `needs` or `open_to_all` prevents the server from starting.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from qmrunner.errors import NotFoundError, QmrunnerError
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A route: the paths and methods that it answers, what it is called, and what it asks for."""
+    """A route: its paths and methods, its label, and its needs."""
 
     pattern: re.Pattern[str]
     methods: frozenset[str]
@@ -34,7 +34,7 @@ class Way:
 
 
 def ways(routes: Iterable[BaseRoute]) -> list[Way]:
-    """The table of all routes, in their order. Raises TypeError for one that does not say whom it is for."""
+    """The table of all routes, in their order. Raises TypeError for a route without declared access."""
     return [_way(route) for route in routes]
 
 
@@ -48,15 +48,15 @@ def _way(route: BaseRoute) -> Way:
 
 
 def _needs(dependant: Dependant) -> Iterable[Needs]:
-    for one in dependant.dependencies:
-        call: object = one.call
+    for dependency in dependant.dependencies:
+        call: object = dependency.call
         if isinstance(call, Needs):
             yield call
-        yield from _needs(one)
+        yield from _needs(dependency)
 
 
 class Gate:
-    """Refuses what is malformed, unknown or not allowed, and lets the rest in with its caller in the state."""
+    """Refuses malformed, unknown and forbidden requests, and passes the others on with the caller in their state."""
 
     def __init__(self, app: ASGIApp, service: Service, table: Sequence[Way]) -> None:
         self._inner = app
@@ -73,7 +73,7 @@ class Gate:
         except QmrunnerError as problem:
             await refusal(problem)(scope, receive, send)
         except ClientDisconnect:
-            return  # nothing is left to be answered
+            return  # the client has gone: no response is needed
         else:
             await self._inner(scope, receive, send)
 
@@ -96,7 +96,7 @@ class Gate:
         return bodies.replayed(await bodies.small(receive, most), receive)
 
     def _find(self, scope: Scope) -> Way:
-        """The first way that answers this path and method; its label goes into the state for the metrics."""
+        """The first route for this path and method; its label goes into the state for the metrics."""
         found = [way for way in self._table if way.pattern.match(scope["path"])]
         if not found:
             raise NotFoundError(

@@ -1,4 +1,4 @@
-"""Raw engine output of steps: from the log of each attempt, or from what the step has published."""
+"""Raw engine output of steps: from the log of each attempt, or from the files that the step has published."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PUBLISHED = "output.log"
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """So many bytes of that attempt's log have been seen."""
+    """Position in the output: an attempt, and the number of bytes of its log already sent."""
 
     attempt: int
     offset: int
@@ -40,28 +40,28 @@ class Piece:
 
 
 def read(app: App, job_id: str, step_name: str, attempt: int | None, offset: int, limit: int) -> tuple[int, bytes]:
-    """Number of the attempt and bytes of its log; none where it has not begun or its log is on another machine.
+    """Number of the attempt and bytes of its log; no bytes if it has not begun or its log is on another machine.
 
     Raises NotFoundError `job_unknown`, `step_unknown`, `attempt_unknown`.
     """
     _, step, tries = _load(app, job_id, step_name)
-    numbers = [one.number for one in tries]
+    numbers = [entry.number for entry in tries]
     if attempt is None:
         attempt = numbers[-1] if numbers else 0
     elif attempt not in numbers:
         raise NotFoundError(
             "attempt_unknown", f"step {step_name} has no attempt {attempt}", remedy=f"it has {len(numbers)} attempts"
         )
-    one = next((one for one in tries if one.number == attempt), None)
-    return attempt, b"" if one is None else _bytes(app, step, one, offset, limit)
+    chosen = next((chosen for chosen in tries if chosen.number == attempt), None)
+    return attempt, b"" if chosen is None else _bytes(app, step, chosen, offset, limit)
 
 
 def more(app: App, job_id: str, step_name: str, at: Position) -> Piece:
     """The next piece of a step's output. Raises NotFoundError `job_unknown`, `step_unknown`."""
     job, step, tries = _load(app, job_id, step_name)
-    one = next((one for one in tries if one.number == at.attempt), None)
-    data = b"" if one is None else _bytes(app, step, one, at.offset, _PIECE)
-    live = one is not None and one.state in ATTEMPT_LIVE
+    current = next((current for current in tries if current.number == at.attempt), None)
+    data = b"" if current is None else _bytes(app, step, current, at.offset, _PIECE)
+    live = current is not None and current.state in ATTEMPT_LIVE
     if live or len(data) == _PIECE:
         data = _whole(data)
     if data or live:
@@ -78,14 +78,14 @@ def _load(app: App, job_id: str, step_name: str) -> tuple[Job, Step, Sequence[At
         job = job_store.get(connection, job_id)
         steps = job_store.of_job(connection, job_id)
         tries = workers.attempts_of_job(connection, job_id)
-    step = next((one for one in steps if one.name == step_name), None)
+    step = next((known for known in steps if known.name == step_name), None)
     if step is None:
         raise NotFoundError(
             "step_unknown",
             f"job {job_id} has no step {step_name[:100]!r}",
-            remedy=f"its steps are {', '.join(one.name for one in steps)}",
+            remedy=f"its steps are {', '.join(known.name for known in steps)}",
         )
-    return job, step, [one for one in tries if one.step_id == step.id]
+    return job, step, [entry for entry in tries if entry.step_id == step.id]
 
 
 def _bytes(app: App, step: Step, attempt: Attempt, offset: int, limit: int) -> bytes:
@@ -97,7 +97,7 @@ def _bytes(app: App, step: Step, attempt: Attempt, offset: int, limit: int) -> b
 
 
 def _open(app: App, step: Step, attempt: Attempt) -> Opened | None:
-    """The log by its own name below our own folder of logs: where a worker's folder is mounted may differ."""
+    """The log's file name below this machine's folder of logs: workers may have it mounted elsewhere."""
     try:
         return open_below(app.settings.logs_root, (step.job_id, Path(attempt.log).name))
     except OSError:
@@ -117,7 +117,7 @@ def _open(app: App, step: Step, attempt: Attempt) -> Opened | None:
 
 
 def _whole(data: bytes) -> bytes:
-    """Without the beginning of a character whose end has yet to come."""
+    """`data` without an incomplete character at its end."""
     for back in range(1, min(4, len(data)) + 1):
         byte = data[-back]
         if byte & 0xC0 == 0x80:

@@ -1,4 +1,4 @@
-"""/metrics: what the store knows, read at each scrape, and what this server counts of itself."""
+"""/metrics: figures of the store, read at each scrape, and counters of this server."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from qmrunner.api.service import Service
 from qmrunner.store import counts, events, reservations, workers
 
 _EVENTS_AT_ONCE = 50_000
-# Rows of other workers' transactions may become visible out of order: those this young wait for the next scrape.
+# Rows of other workers' transactions may become visible out of order: rows younger than this wait for the next scrape.
 _SETTLED_AFTER_S = 5.0
 _MIB = 2**20
 
 
 class Metrics:
-    """One registry for one server. Totals are of the store's whole history, read once and then as it grows."""
+    """One registry for one server. Totals cover the store's whole history, which is read once and then
+    incrementally."""
 
     media_type = "text/plain; version=0.0.4; charset=utf-8"
 

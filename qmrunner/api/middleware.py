@@ -1,4 +1,4 @@
-"""Around every request: its line in the log, its id, its count, and an answer whatever happens inside."""
+"""Wraps every request: logs it, gives it an id, counts it, and sends a response whatever happens inside."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _HEADERS = [(b"x-content-type-options", b"nosniff")]
 
 
 class Outermost:
-    """One event `request` for each request: method, path (never the query), status, time, and whose token it was.
+    """One event `request` for each request: method, path (never the query), status, time, and the name of the token.
 
-    The state has a stack `held` for what the request holds until its answer is out, however that ends.
+    The state has a stack `held` with resources that are released once the response is sent or has failed.
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
@@ -43,9 +43,9 @@ class Outermost:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 own = {name for name, _ in message.get("headers", [])}
-                more = [(b"x-request-id", identity.encode()), *(one for one in _HEADERS if one[0] not in own)]
+                more = [(b"x-request-id", identity.encode()), *(header for header in _HEADERS if header[0] not in own)]
                 if not whole and status >= 400:
-                    more.append((b"connection", b"close"))  # the rest of the body is not worth reading
+                    more.append((b"connection", b"close"))  # do not read the rest of the body
                 message["headers"] = [*message.get("headers", []), *more]
             await send(message)
 
@@ -59,12 +59,12 @@ class Outermost:
             async with AsyncExitStack() as state["held"]:
                 await self._inner(scope, received, answer)
         except ClientDisconnect:
-            pass  # the client left before its request was whole
+            pass  # the client disconnected before its request was complete
         except Exception as problem:
-            told = unexpected(problem)
+            response = unexpected(problem)
             if status:
-                raise  # too late for another answer: the connection is cut, which the client notices
-            await told(scope, receive, answer)
+                raise  # too late for another response: close the connection, which the client notices
+            await response(scope, receive, answer)
         finally:
             method, route = state.get("label", ("any", "unknown"))
             self._service.requests[method, route, str(status)] += 1
@@ -82,7 +82,7 @@ def _tell(scope: MutableMapping[str, Any], status: int, identity: str, seconds: 
         20 if status < 500 else 40,
         "request",
         method=scope["method"][:_LONGEST_METHOD_SHOWN],
-        path=scope["raw_path"][:_LONGEST_PATH_SHOWN].decode("latin-1"),  # as it was sent: ASCII, escapes as they were
+        path=scope["raw_path"][:_LONGEST_PATH_SHOWN].decode("latin-1"),  # as sent: ASCII, with its escapes
         status=status or None,
         ms=round(seconds * 1000, 1),
         client=client[0] if client else None,

@@ -1,4 +1,4 @@
-"""How often a client may ask: a bucket of tokens for each."""
+"""Limits the request rate of each client with a token bucket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CLIENTS = 10_000
 
 
 class Rate:
-    """`per_minute` requests at once, and as many again each minute. One process, no threads."""
+    """Allows `per_minute` requests at once, and as many again each minute. For one process without threads."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = float(per_minute)
@@ -33,7 +33,9 @@ class Rate:
         return None
 
     def _forget(self, now: float) -> None:
-        """Clients whose bucket is full again need no entry; if that is not enough, all start again."""
-        full = [one for one, (left, then) in self._left.items() if left + (now - then) * self._per_s >= self._most]
-        for one in full or list(self._left):
-            del self._left[one]
+        """Forget clients whose bucket is full again; if no bucket is full, forget all."""
+        full = [
+            client for client, (left, then) in self._left.items() if left + (now - then) * self._per_s >= self._most
+        ]
+        for client in full or list(self._left):
+            del self._left[client]

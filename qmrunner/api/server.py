@@ -1,4 +1,4 @@
-"""The server process: where it listens, whom it lets in, and how it stops."""
+"""The server process: listens, refuses unsafe addresses without tokens, and stops on a signal."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _BACKLOG = 256
 
 
 def serve(app: App, host: str, port: int) -> None:
-    """Answer until SIGTERM or SIGINT. Raises NotReadyError when it cannot listen or the store is not usable, UsageError
-    `token_needed` when others than this machine could ask and no token is there."""
+    """Serve until SIGTERM or SIGINT. Raises NotReadyError when it cannot listen or the store is not usable, UsageError
+    `token_needed` when other machines could send requests and no token exists."""
     store = app.open_store(create=True)
     local = _is_loopback(host)
     if not local:
@@ -39,7 +39,7 @@ async def _serve(app: App, listener: socket.socket, local: bool) -> None:
     config = uvicorn.Config(
         build(service), log_config=None, access_log=False, lifespan="on", server_header=False,
         timeout_graceful_shutdown=math.ceil(app.settings.stop_grace_seconds), http=Wire, ws="none",
-        proxy_headers=False,  # a header of the client's would otherwise name the client
+        proxy_headers=False,  # otherwise a header could forge the client's address
     )  # fmt: skip
     server = _Server(config, service)
     address, port = listener.getsockname()[:2]
@@ -50,7 +50,7 @@ async def _serve(app: App, listener: socket.socket, local: bool) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A stop by signal is the way to stop: exit status 0, and streams end at once."""
+    """A signal is the normal way to stop: exit status 0, and streams end immediately."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""What every request shares: the app, the limits, and a way to ask the store that never hangs."""
+"""Shared by all requests: the app, the limits, and access to the store that never hangs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _ANSWER_S = 10.0
 
 
 class Service:
-    """One server. `trusts_everybody`: it listens on loopback only, where a store without tokens is open."""
+    """One server. `trusts_everybody`: it listens on loopback only, where it admits every caller if the store has no
+    tokens."""
 
     def __init__(self, app: App, *, trusts_everybody: bool) -> None:
         self.app = app
@@ -42,8 +43,8 @@ class Service:
     async def ask(self, work: Callable[[], T]) -> T:
         """The result of `work`, which reads or writes store or files in a thread.
 
-        Raises StoreUnavailable when that takes too long, as with a server that has gone: the thread is left to its own
-        time-outs, and while too many of them hang, no other request waits for one. Raises as `Shares.place` does.
+        Raises StoreUnavailable when that takes too long, for example with an unreachable server: the thread then ends
+        by its own time-outs. Raises as `Shares.place` does.
         """
         try:
             with anyio.fail_after(_ANSWER_S):
@@ -58,7 +59,7 @@ class Service:
             ) from None
 
     async def pause(self, seconds: float) -> bool:
-        """Wait that long. True at once when the server stops."""
+        """Wait for this many seconds. Returns True immediately when the server stops."""
         try:
             async with asyncio.timeout(seconds):
                 return await self.stopping.wait()

@@ -1,4 +1,5 @@
-"""Places that clients share: threads, checks, uploads, streams. No client keeps another from a first place."""
+"""Places that clients share: threads, checks, uploads, streams. No client can prevent another from getting its first
+place."""
 
 from __future__ import annotations
 
@@ -12,15 +13,15 @@ from contextvars import ContextVar
 from qmrunner.api.errors import TooMany
 from qmrunner.errors import NotReadyError, QmrunnerError
 
-# Whose share this request uses: a token, or an address where no token is needed. The gate sets it.
+# The client whose share this request uses: a token, or an address where no token is needed. The gate sets it.
 CLIENT: ContextVar[str] = ContextVar("CLIENT", default="server")
 
 
 class Shares:
     """`total` places, at most `share` of them for one client. One event loop; no threads.
 
-    The last `kept` free places go only to clients that hold none. Who gets no place at once waits behind `waiting` of
-    their own at most; a place that becomes free goes to the waiting client that holds fewest, in turns among equals.
+    The last `kept` free places go only to clients that hold none. A request without a place waits, at most `waiting`
+    requests per client; a free place goes to the waiting client that holds the fewest, in turns among equals.
     """
 
     def __init__(self, name: str, total: int, share: int, *, kept: int = 1, waiting: int = 0) -> None:
@@ -36,8 +37,8 @@ class Shares:
 
     @asynccontextmanager
     async def place(self, seconds: float = 0.0) -> AsyncIterator[None]:
-        """A place for this request's client, waited for `seconds` at most. Raises TooMany `too_many_<name>` where the
-        client has its share, NotReadyError `busy` where others have all."""
+        """A place for this request's client; waits at most `seconds` for one. Raises TooMany `too_many_<name>` if the
+        client uses its whole share, NotReadyError `busy` if other clients use all places."""
         client = CLIENT.get()
         if not self._waiting.get(client) and self._may(client):
             self._take(client)
@@ -65,7 +66,9 @@ class Shares:
 
     def _deal(self) -> None:
         while waiting := [client for client in self._waiting if self._may(client)]:
-            client = min(waiting, key=lambda one: self._held[one])  # the first of equals: they are in turns
+            client = min(
+                waiting, key=lambda candidate: self._held[candidate]
+            )  # the first of equals, so that they take turns
             turns = self._waiting.pop(client)
             turn = turns.popleft()
             if turns:
@@ -86,7 +89,7 @@ class Shares:
                 await turn
         except BaseException as problem:
             if turn.done() and not turn.cancelled():
-                self._leave(client)  # it was dealt in the same moment
+                self._leave(client)  # the place was granted at the same moment
             else:
                 self._forget(client, turn)
             if isinstance(problem, TimeoutError):

@@ -1,6 +1,7 @@
-"""One connection: limits on what comes before, between and behind requests, and on a client that does not read.
+"""One connection: limits before, between and after requests, and on a client that does not read.
 
-Uvicorn parses what comes; this adds the deadlines and bounds that it does not have, and our form of its own errors.
+Uvicorn parses the requests; this module adds the deadlines and limits that Uvicorn lacks, and sends Uvicorn's own
+errors in qmrunner's format.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from qmrunner.api.errors import refusal
 from qmrunner.errors import UsageError
 
 MOST_CONNECTIONS = 500
-HEAD_S = 10.0  # from the first byte of a connection, or the last answer, to the end of the next request's head
-UNREAD_S = 60.0  # a client that does not read its answer for so long is cut
-LINGER_S = 5.0  # what still comes behind a refusal is dropped for so long, so that the client can read the refusal
+HEAD_S = 10.0  # from the first byte of a connection, or the last response, to the end of the next request's head
+UNREAD_S = 60.0  # a client that does not read its response for this long is disconnected
+LINGER_S = 5.0  # after a refusal, received bytes are dropped for this long, so that the client can read the refusal
 _LARGEST_HEAD = 1 << 15
-# So much is parsed before other connections have their turn: 16 KiB in chunks of one byte take 30 ms.
+# Bytes parsed before other connections get their turn: 16 KiB in chunks of one byte take 30 ms.
 _PIECE = 1 << 14
-# Chunks of a few bytes cost a client little and a parser much: framing may be three quarters of what comes.
+# Chunks of a few bytes cost a client little and a parser much: framing may be three quarters of the received bytes.
 _FREE = 1 << 16
 _MOST_FRAMING = 4
 
 
 class _Counting(h11.Connection):
-    """Counts what came of a request, and what of it was body."""
+    """Counts the received bytes of a request, and those of its body."""
 
     came = body = 0
 
@@ -60,7 +61,7 @@ class Wire(H11Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether no request of it is being answered."""
+        """Whether the connection serves no request now."""
         return self.cycle is None or self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -78,7 +79,7 @@ class Wire(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if not self.transport.is_closing():  # else it comes behind a refusal
+        if not self.transport.is_closing():  # else it follows a refusal
             self._left += data
             self.steer()
 
@@ -104,7 +105,7 @@ class Wire(H11Protocol):
             self._arm()
 
     def send_400_response(self, msg: str) -> None:
-        """In the form of all our errors; nothing where an answer is on its way already."""
+        """Send an error in qmrunner's format; sends nothing if a response has already begun."""
         if not self.idle:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -123,7 +124,7 @@ class Wire(H11Protocol):
         """No upgrade is supported; logging two lines for each upgrade request would be useless."""
 
     def steer(self) -> None:
-        """Parse what came in pieces, and receive more when all of that is parsed and the application has room."""
+        """Parse received bytes in pieces, and receive more when all are parsed and the application can take more."""
         assert self._real is not None
         if self._left and not self.flow.read_paused and not self._scheduled:
             self._scheduled = True
@@ -134,7 +135,7 @@ class Wire(H11Protocol):
             self._real.resume_reading()
 
     def abort(self) -> None:
-        """End the connection at once, whatever is still to be sent."""
+        """Close the connection immediately, even if bytes are still unsent."""
         assert self._real is not None
         self._real.abort()
 
@@ -156,14 +157,15 @@ class Wire(H11Protocol):
         self._deadline = self.loop.call_later(HEAD_S, self.abort)
 
     def _make_room(self) -> None:
-        """End the oldest idle connection of the address that has most of them, or this one where none is idle."""
-        idle = [one for one in self.connections if isinstance(one, Wire) and one.idle]
-        held = Counter(one.client and one.client[0] for one in idle)
-        min(idle, key=lambda one: (-held[one.client and one.client[0]], one._made)).abort()
+        """Close the oldest idle connection of the address that has the most of them, or this connection if none is
+        idle."""
+        idle = [wire for wire in self.connections if isinstance(wire, Wire) and wire.idle]
+        held = Counter(wire.client and wire.client[0] for wire in idle)
+        min(idle, key=lambda wire: (-held[wire.client and wire.client[0]], wire._made)).abort()
 
 
 class _Transport(asyncio.Transport):
-    """What uvicorn sees of the socket: closing waits for the client to read, and reading is the wire's business."""
+    """The socket as Uvicorn sees it: closing waits for the client to read, and the wire alone controls reading."""
 
     def __init__(self, real: asyncio.Transport, wire: Wire) -> None:
         super().__init__()
@@ -188,7 +190,7 @@ class _Transport(asyncio.Transport):
             self._wire.steer()
 
     def close(self) -> None:
-        """Where the client may still be sending, an end at once would take the answer from it: linger."""
+        """If the client may still be sending, closing immediately would destroy the response: linger."""
         if self.is_closing():
             return
         self._closing = True

@@ -169,5 +169,5 @@ def _moved(service: Service, verb: Callable[..., Any], job_id: str, *more: Any) 
 def _without(value: Any, name: str) -> Any:
     """A copy without the keys called `name`: paths of the server are not shown to clients."""
     if isinstance(value, dict):
-        return {key: _without(one, name) for key, one in value.items() if key != name}
-    return [_without(one, name) for one in value] if isinstance(value, list) else value
+        return {key: _without(item, name) for key, item in value.items() if key != name}
+    return [_without(item, name) for item in value] if isinstance(value, list) else value

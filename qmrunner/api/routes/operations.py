@@ -150,4 +150,7 @@ def _pause(service: Service, *, paused: bool) -> dict[str, Any]:
 def _tokens(service: Service) -> list[dict[str, Any]]:
     with service.app.store.read() as connection:
         found = tokens.listing(connection)
-    return [{"name": one.name, "scope": one.scope, "created_at": status.iso(moment(one.created_at))} for one in found]
+    return [
+        {"name": token.name, "scope": token.scope, "created_at": status.iso(moment(token.created_at))}
+        for token in found
+    ]

@@ -1,1 +1,1 @@
-"""What strangers upload: read, checked and parsed beside the server, never in it."""
+"""Untrusted uploads: read, checked and parsed in separate processes, never in the server."""

@@ -20,15 +20,15 @@ _PIECE = 1 << 20
 
 
 async def small(receive: Receive, most: int) -> bytes:
-    """All of a body of `most` bytes at most. Raises UsageError `body_too_large`, `body_too_slow`, `invalid_request`
-    for JSON of many levels; ClientDisconnect."""
+    """The whole body, of at most `most` bytes. Raises UsageError `body_too_large`, `body_too_slow`, `invalid_request`
+    for deeply nested JSON; ClientDisconnect."""
     body = b"".join([data async for data in _pieces(receive, most, _SMALL_S)])
     nesting.check(body)
     return body
 
 
 async def to_file(receive: Receive, most: int, path: Path) -> None:
-    """Write a body of `most` bytes at most into a new file, in threads. Raises as `small`; NotReadyError."""
+    """Write a body of at most `most` bytes into a new file, in threads. Raises as `small`; NotReadyError."""
     try:
         file = await to_thread.run_sync(lambda: open(path, "xb"))  # noqa: SIM115
         with file:
@@ -47,7 +47,7 @@ async def to_file(receive: Receive, most: int, path: Path) -> None:
 
 
 def without(receive: Receive, most: int) -> Receive:
-    """For a route that reads no body: `receive`, with what it is sent all the same dropped, up to `most` bytes."""
+    """For a route that reads no body: a `receive` that drops up to `most` bytes that the client sends anyway."""
     seen = 0
 
     async def dropped() -> Message:
@@ -62,7 +62,7 @@ def without(receive: Receive, most: int) -> Receive:
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives this body, and then what comes behind it."""
+    """A `receive` that returns this body, and then the messages after it."""
     given = False
 
     async def again() -> Message:
@@ -76,7 +76,7 @@ def replayed(body: bytes, receive: Receive) -> Receive:
 
 
 def too_large(most: int) -> UsageError:
-    """`most` bytes are the limit."""
+    """The error for a body larger than `most` bytes."""
     size = f"{most >> 20} MiB" if most >= 1 << 20 else f"{most >> 10} KiB"
     return UsageError(
         "body_too_large",

@@ -11,10 +11,10 @@ _LONGEST_PATH = 1000
 
 
 def upload_name(given: str) -> str:
-    """A name for a file in the job's folder: the last part of what a client sent.
+    """A name for a file in the job's folder: the last part of the name that a client sent.
 
-    Raises UsageError `bad_file_name` for one that is absolute, has a part `..`, is hidden, too long, or holds what is
-    not printable.
+    Raises UsageError `bad_file_name` for a name that is absolute, has a part `..`, is hidden, too long, or contains
+    unprintable characters.
     """
     parts = re.split(r"[/\\]", given)
     base = parts[-1]
@@ -38,7 +38,7 @@ def upload_name(given: str) -> str:
 
 
 def published_name(given: str) -> str:
-    """A path in a job's folder as `files` lists it. Raises UsageError `bad_path` for one that can never be there."""
+    """A path in a job's folder as `files` lists it. Raises UsageError `bad_path` for a path that no job can have."""
     parts = given.split("/")
     if len(given) > _LONGEST_PATH or not given.isprintable() or any(part in ("", ".", "..") for part in parts):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""How deep and how manifold JSON is, found before it is parsed: parsing `[{},{},…` takes 40 times its size."""
+"""Counts levels and values of JSON before it is parsed: parsing `[{},{},…` takes 40 times its size."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from qmrunner.errors import UsageError
 DEEPEST = 32
 MOST_VALUES = 10_000
 _MARK = re.compile(rb'["\[\]{},]')
-# Possessive: 60 MiB of escapes take a quarter of a second, and no memory.
+# Possessive quantifiers: 60 MiB of escapes take a quarter of a second, and no memory.
 _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 def check(text: bytes) -> None:
-    """Raises UsageError `invalid_request` for JSON of more than DEEPEST levels or MOST_VALUES values. Of text that is
-    no JSON it may say anything."""
+    """Raises UsageError `invalid_request` for JSON with more than DEEPEST levels or MOST_VALUES values. For text that
+    is not JSON the result is arbitrary."""
     level = values = 0
     at = 0
     while (found := _MARK.search(text, at)) is not None:
@@ -23,7 +23,7 @@ def check(text: bytes) -> None:
         if mark == b'"':
             string = _REST_OF_STRING.match(text, at)
             if string is None:
-                return  # it has no end: no JSON
+                return  # the string does not end: not JSON
             at = string.end()
         elif mark in b"]}":
             level -= 1

@@ -1,4 +1,5 @@
-"""A body that lies in a file becomes a form and files, within limits. Runs in a checking child, and only there."""
+"""Parses a body in a file into a form and files, within limits. Runs only in the child process that checks the
+request."""
 
 from __future__ import annotations
 
@@ -54,9 +55,9 @@ def read(content_type: str, body: Path, folder: Path) -> tuple[Form, list[Path]]
         form = FORM.validate_json(text)
     except ValidationError as problem:
         raise invalid(problem.errors(include_url=False, include_input=False)) from None
-    for one in form.files:
-        path = _new(folder, one.name, taken)
-        path.write_text(one.text, encoding="utf-8", newline="")
+    for inline in form.files:
+        path = _new(folder, inline.name, taken)
+        path.write_text(inline.text, encoding="utf-8", newline="")
         paths.append(path)
     return form, paths
 
@@ -80,7 +81,7 @@ def _new(folder: Path, given: str, taken: set[str]) -> Path:
 
 
 class _Parts:
-    """Writes the parts of a multipart body down as they come."""
+    """Writes each part of a multipart body to a file while it is parsed."""
 
     def __init__(self, folder: Path, taken: set[str]) -> None:
         self.paths: list[Path] = []
@@ -141,7 +142,7 @@ class _Parts:
             self._job = bytearray()
         elif name == "file" and b"filename" in options:
             path = _new(self._folder, _utf8(options[b"filename"]), self._taken)
-            self._into = open(path, "xb")  # noqa: SIM115  closed at the end of the part, or of the reading
+            self._into = open(path, "xb")  # noqa: SIM115  closed at the end of the part, or of the parsing
             self.paths.append(path)
         else:
             raise _wrong_parts(name)

@@ -1,4 +1,4 @@
-"""The processes that read and check what was handed in: one for each request, ended when it takes too long."""
+"""The processes that read and check submissions: one for each request, ended when it takes too long."""
 
 from __future__ import annotations
 
@@ -28,15 +28,16 @@ _SHARE = 2
 _ANSWER_BYTES = 1 << 26
 _LONGEST_WAIT_S = 60.0
 _START_S = 30.0
-# What takes longer than most lets others go first: engines of this machine, and the next children.
+# A check that takes long runs at low priority, after engines of this machine and after the next checks.
 _QUICK_S = 1.0
 _SLOW_NICE = 10
-# No secret of the server is in the environment of what reads strangers' bytes.
+# Processes that read untrusted input get no secret of the server in their environment.
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHON", "VIRTUAL_ENV")
 
 
 class Children:
-    """A child may work for `seconds` on one input. A parent that is kept warm forks them: a child is there at once."""
+    """A child may work for `seconds` on one input. A warm parent process forks the children, so that they start
+    immediately."""
 
     def __init__(self, seconds: float = 20.0) -> None:
         self.seconds = seconds
@@ -48,11 +49,11 @@ class Children:
         self._closed = False
 
     async def check(self, folder: Path, **asked: Any) -> tuple[Submission, str]:
-        """The checked job of the body in `folder`, and the digest of all that decides it; `asked` is the rest of what
-        `checking._answer` needs. Its files are read into memory.
+        """The checked job of the body in `folder`, and the digest of everything that defines it; `asked` has the other
+        fields that `sandbox_worker._answer` needs.
 
-        Raises UsageError as `checking.check` and `parsing.read` do, and `input_too_slow`, `input_crashed`; as
-        `Shares.place` does; NotReadyError `busy`, `upload_failed`.
+        The job's files are read into memory. Raises UsageError as `sandbox_worker.check` and `parsing.read` do, and
+        `input_too_slow`, `input_crashed`; TooMany as `Shares.place` does; NotReadyError `busy`, `upload_failed`.
         """
         async with self.places.place(_LONGEST_WAIT_S):
             return await to_thread.run_sync(lambda: self.check_now(folder, asked), limiter=self._limiter)
@@ -69,14 +70,14 @@ class Children:
         if "failed" in answer:
             raise bodies.no_room(answer["failed"])
         if "error" in answer:
-            told = answer["error"]
-            raise UsageError(told["code"], told["message"], evidence=told["evidence"], remedy=told["remedy"])
+            error = answer["error"]
+            raise UsageError(error["code"], error["message"], evidence=error["evidence"], remedy=error["remedy"])
         files = {name: (folder / "made" / str(number)).read_bytes() for number, name in enumerate(answer["files"])}
         made = Submission(answer["kind"], answer["params"], files, requires=tuple(answer["requires"]))
         return replace(made, name=answer["name"], priority=answer["priority"]), str(answer["digest"])
 
     def keep_warm(self) -> None:
-        """Start the parent where there is none. It takes a second to load what reads molecules."""
+        """Start the parent if none runs. It takes a second to load the chemistry packages."""
         with self._lock:
             if self._parent is not None and self._parent.ended:
                 self._parent.end()
@@ -85,7 +86,7 @@ class Children:
                 self._parent = _Parent()
 
     def close(self) -> None:
-        """End them all; what one works on is told as crashed."""
+        """End all these processes; a request that one of them works on is reported as crashed."""
         with self._lock:
             self._closed = True
             for child in self._working:
@@ -125,7 +126,7 @@ class _Parent:
             try:
                 socket.send_fds(self._orders, [b"."], [theirs.fileno()])
             except OSError:
-                pass  # the parent has just ended: the end of the connection says so
+                pass  # the parent has just ended: the closed connection reports it
         return _Child(ours)
 
     def end(self) -> None:
@@ -140,7 +141,7 @@ class _Child:
         self._pid: int | None = None
 
     def ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Its answer. Raises UsageError `input_too_slow`, `input_crashed`; NotReadyError `busy`."""
+        """The child's answer. Raises UsageError `input_too_slow`, `input_crashed`; NotReadyError `busy`."""
         try:
             if not self._connection.poll(_START_S):
                 raise _busy("the process that reads inputs did not start")
@@ -163,7 +164,8 @@ class _Child:
         return answer
 
     def kill(self) -> None:
-        """From any thread, while the connection is open: its other end is held by this process, so it is alive."""
+        """May be called from any thread while the connection is open: the child holds its other end, so the child is
+        alive."""
         if self._pid is not None:
             try:
                 os.kill(self._pid, signal.SIGKILL)
@@ -177,7 +179,7 @@ class _Child:
         try:
             os.setpriority(os.PRIO_PROCESS, pid, _SLOW_NICE)
         except ProcessLookupError:
-            pass  # it has just ended, and its answer is there
+            pass  # it has just ended, and its answer has arrived
 
 
 def _busy(evidence: str) -> NotReadyError:

@@ -1,8 +1,8 @@
-"""What strangers hand in meets the checks of the command line, in a process for each request.
+"""Checks untrusted submissions with the checks of the command line, in one process per request.
 
-RDKit and our readers see bytes from anybody here: what makes them crash or take for ever costs this child, not the
-server, and nothing of it is left for the next request. It reads the whole body, too: parsing holds the interpreter,
-and in the server that would be everybody's. `children.py` starts the parent, which forks the children and is warm.
+RDKit and qmrunner's readers get untrusted bytes here: an input that makes them crash or hang costs this child, not the
+server, and leaves nothing for the next request. The child also parses the body: parsing holds the interpreter lock,
+which in the server would block all clients. `sandbox` starts the warm parent, which forks the children.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def _input_missing(message: str) -> UsageError:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    """What became of the request in the folder `request["folder"]`: its body lies there in `body`, the files of the
-    checked job are written there below `made`."""
+    """The answer to the request in the folder `request["folder"]`: its body is in the file `body` there, and the files
+    of the checked job are written below `made`."""
     try:
         return _checked(request, Path(request["folder"]))
     except QmrunnerError as problem:
@@ -118,7 +118,7 @@ def _checked(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     cap = request["max_atoms"]
     if cap is not None and isinstance(form, NmrForm | ConformersForm):
         form = form.model_copy(update={"max_atoms": min(form.max_atoms, cap)})
-        fields["max_atoms"] = form.max_atoms  # who asks from elsewhere cannot lift the operator's limit
+        fields["max_atoms"] = form.max_atoms  # a remote client cannot raise the operator's limit
     made = check(form, [str(path) for path in paths], request["crest_installed"], request["strict"])
     place = _new(folder / "made")
     for number, data in enumerate(made.files.values()):
@@ -142,7 +142,7 @@ def _new(folder: Path) -> Path:
 
 @contextmanager
 def _ended_with(server: int) -> Iterator[None]:
-    """Meanwhile the end of the server, seen at this descriptor, ends this process, by SIGIO and whatever it does."""
+    """When the server ends, which closes this descriptor, SIGIO ends this process, whatever it is doing."""
     flags = fcntl.fcntl(server, fcntl.F_GETFL)
     fcntl.fcntl(server, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(server, fcntl.F_SETFL, flags | os.O_ASYNC)
@@ -153,7 +153,7 @@ def _ended_with(server: int) -> Iterator[None]:
 
 
 def _serve(descriptor: int) -> NoReturn:
-    """One request on one connection, in a process that ends with it."""
+    """Serve one request on one connection, then end this process."""
     status = 1
     try:
         with Connection(descriptor) as connection:
@@ -172,17 +172,17 @@ def _serve(descriptor: int) -> NoReturn:
 
 
 def _warm_up() -> None:
-    """Load what reads molecules, so that no child has to."""
+    """Load the chemistry packages, so that no child has to."""
     from qmrunner.chemistry import structures
 
     try:
         structures.read_smiles("C")
     except QmrunnerError:
-        pass  # not installed here: each child says so to who needs it
+        pass  # not installed here: each child reports that to a request that needs it
 
 
 def main() -> None:
-    """The parent of all children: for each descriptor that comes with an order, a child that serves it."""
+    """The parent of all children: forks a child for each request, with the descriptor that came with it."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
@@ -193,11 +193,11 @@ def main() -> None:
         while True:
             _, descriptors, _, _ = socket.recv_fds(orders, 1, 1)
             if not descriptors:
-                return  # the server has gone
+                return  # the server has ended
             try:
                 child = os.fork()
             except OSError:
-                child = -1  # too many processes: the server sees the end of the connection
+                child = -1  # too many processes: the server sees a closed connection
             if child == 0:
                 orders.close()
                 _serve(descriptors[0])

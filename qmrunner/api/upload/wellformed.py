@@ -1,6 +1,6 @@
-"""What a request may look like at all. Pure: method, target and headers in, an error out.
+"""Checks that a request is well formed.
 
-The server's parser has refused what is no HTTP before this.
+Pure: method, target and headers in, an error out. The server's parser has refused everything that is not HTTP before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://(?P<host>.+)")
 _METHOD = re.compile(r"[A-Z]{1,20}")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-# Of these one line means something here, and two might mean two things to two readers.
+# Headers that this server reads. Two lines of one header could be understood differently by a proxy and by this server.
 _ONCE = {
     b"authorization", b"content-length", b"content-type", b"expect", b"host", b"idempotency-key", b"last-event-id",
     b"origin", b"transfer-encoding",
@@ -25,7 +25,8 @@ _ONCE = {
 
 
 def check_start(method: str, version: str) -> None:
-    """Raises UsageError `bad_method` for what no method of HTTP looks like, `bad_request` for another HTTP than 1."""
+    """Raises UsageError `bad_method` for a word that cannot be an HTTP method, `bad_request` for a version other than
+    HTTP/1."""
     if version not in ("1.0", "1.1"):
         raise UsageError("bad_request", f"this is HTTP {_shown(version)}", remedy="send HTTP/1.1")
     if not _METHOD.fullmatch(method):
@@ -33,7 +34,7 @@ def check_start(method: str, version: str) -> None:
 
 
 def check_target(path: bytes, query: bytes) -> None:
-    """Raises UsageError `bad_target` for a target that is no path, or whose escapes are no UTF-8."""
+    """Raises UsageError `bad_target` for a target that is not a path, or whose escapes are not UTF-8."""
     if not path.startswith(b"/"):
         raise _bad_target("the target of a request must be a path", path)
     for part in (path, query):
