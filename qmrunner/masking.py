@@ -13,15 +13,15 @@ from typing import Any
 
 MASK = "***"
 _LONG = 8
-_LEAST = 4  # characters of what is replaced wherever it stands; shorter ones only within their URL
-# Behind slashes (or backslashes, of which JSON makes two), or behind the name of a database with any punctuation. The
-# lengths are bounded so that no text makes the search slow.
+_LEAST = 4  # minimum length of secrets replaced anywhere; shorter ones are replaced only within their URL
+# After slashes (or backslashes, which JSON doubles), or after the name of a database with any punctuation. The lengths
+# are limited so that no text makes the search slow.
 _USERINFO = re.compile(
     r"(?P<kept>(?:[:;]/|[:;]\\|//|\\\\|(?:postgr|psql|pgsql|redis|mysql)\w{0,20}[^\s\w\"'@]{1,8})[/\\]{0,8}"
     r"[^\s\"/@:\\]{0,200}:)[^\s\"]{0,200}(?=@)",
     re.IGNORECASE,
 )
-# A server without users takes a word alone for the password.
+# A server without users takes a single word as the password.
 _ALONE = re.compile(r"(?P<kept>redis\w{0,20}:/{1,8})[^\s\"'/@:\\]{1,1000}(?=@)", re.IGNORECASE)
 _SECRET = r"(?:pass?w\w{0,20}|passphrase|\bpw|pwd|secret\w{0,20}|credentials?|token)(?<!file)"
 _ASSIGNED = re.compile(
@@ -31,7 +31,7 @@ _ASSIGNED = re.compile(
 )
 _BEGINNING = re.compile(r"\s*(?:(?P<scheme>[A-Za-z][\w+.-]*)(?=[:;,/\\\s]))?[:;,]?[/\\]*")
 _QUERY = re.compile(r"(?:^|[?&;\s])(?P<key>[\w.-]+)=(?P<value>'(?:[^'\\]|\\.)*'|[^&;\s]+)")
-_TELLING = re.compile(r"pa?s|pw|secret|token|cred", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"pa?s|pw|secret|token|cred", re.IGNORECASE)
 _NO_SECRET = frozenset({"qmrunner", "postgres", "postgresql", "psycopg", "redis", "rediss", "sqlite", "localhost"})
 _NO_SERVER = ("sqlite", "file")
 
@@ -40,9 +40,9 @@ _texts: frozenset[str] = frozenset()
 
 
 def know(urls: Iterable[str], secrets: Iterable[str] = (), *, also: bool = False) -> None:
-    """From now on `mask` replaces the passwords of these URLs, right or mistyped, and these secrets.
+    """Make `mask` replace the passwords of these URLs, valid or mistyped, and these secrets.
 
-    What it knew before is forgotten, unless this is known `also`.
+    Earlier ones are forgotten, unless `also` is set.
     """
     global _known, _texts
     found = {form for secret in secrets for form in _forms(secret)}
@@ -53,7 +53,7 @@ def know(urls: Iterable[str], secrets: Iterable[str] = (), *, also: bool = False
 
 
 def _found_as(secret: str) -> str:
-    """A short one may be part of a word that is none, so it counts as a word only."""
+    """A short secret may be part of a harmless word, so only whole words match it."""
     found = re.escape(secret)
     return found if len(secret) >= _LONG else rf"(?:(?<!\w)|(?<=%[\da-fA-F]{{2}})){found}(?!\w)"
 
@@ -70,32 +70,32 @@ def mask(text: str) -> str:
 
 
 def mask_all(value: Any) -> Any:
-    """A JSON value with every text in it masked. Keys are qmrunner's own, and stay."""
+    """A JSON value with every text in it masked. Keys are qmrunner's own and stay unchanged."""
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, Mapping):
-        return {key: mask_all(one) for key, one in value.items()}
+        return {key: mask_all(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [mask_all(one) for one in value]
+        return [mask_all(item) for item in value]
     return value if value is None or isinstance(value, int | float) else mask(str(value))
 
 
 def masked_url(url: str) -> str:
-    """A URL, or what was meant to be one, without anything that may be its password, however short."""
+    """A URL, valid or not, without anything that may be its password, however short."""
     for word in sorted(passwords(url), key=len, reverse=True):
         url = url.replace(word, MASK)
     return mask(url)
 
 
 def passwords(url: str) -> set[str]:
-    """Everything in a URL, or in what was meant to be one, that may be its password."""
+    """Everything in a URL, valid or not, that may be its password."""
     if not any(mark in url for mark in "@:=%"):
         return set()
     from urllib.parse import unquote
 
     found: set[str] = set()
     for text in {url, unquote(url)}:
-        found.update(one["value"].strip("'") for one in _QUERY.finditer(text) if _TELLING.search(one["key"]))
+        found.update(match["value"].strip("'") for match in _QUERY.finditer(text) if _SECRET_KEY.search(match["key"]))
         beginning = _BEGINNING.match(text)
         assert beginning
         scheme = (beginning["scheme"] or "").lower()
@@ -106,10 +106,10 @@ def passwords(url: str) -> set[str]:
 
 
 def _beside_the_host(text: str, alone: bool) -> Iterator[str]:
-    """`alone`: a word without a user's name before it counts, too."""
+    """`alone`: a word without a user name before it also counts."""
     before, at, after = text.rpartition("@")
     if not at:
-        # `user:word#host`, `user:word`: text in the place of a port that is not a number.
+        # `user:word#host`, `user:word`: text in place of the port that is not a number.
         host = re.split(r"[/?\s]", re.sub(r"\[[\da-fA-F:.]*\]", "", after), maxsplit=1)[0]
         _, _, port = host.partition(":")
         if port and not port.isdigit():
@@ -127,7 +127,7 @@ def _beside_the_host(text: str, alone: bool) -> Iterator[str]:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A secret as it may be printed: decoded, encoded, quoted, or one of the pieces that a parser cut it into."""
+    """The forms in which a secret may be printed: decoded, encoded, quoted, or a piece made by a parser."""
     import json
     from urllib.parse import quote, unquote, unquote_plus
 

@@ -47,7 +47,8 @@ def restrict(access: str) -> None:
 
 @contextmanager
 def as_started() -> Iterator[None]:
-    """For files that are the caller's, and not of the installation: the umask that this process was started with."""
+    """For files that belong to the caller and not to the installation: use the umask with which this process was
+    started."""
     if _outer is None:
         yield
         return
@@ -65,7 +66,7 @@ def close_to_others(home: Path, access: str) -> None:
         try:
             descriptor = os.open(home / name, _LOOK)
         except OSError:
-            continue  # not there, or on its way out
+            continue  # missing, or being removed
         try:
             seen = os.fstat(descriptor)
             plain = stat.S_ISREG(seen.st_mode) or stat.S_ISDIR(seen.st_mode)
@@ -77,15 +78,15 @@ def close_to_others(home: Path, access: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Who may own a folder and write to it, besides this user and root. With group access: members of its group, if
-    this process is one."""
+    """The users who may own a folder and write to it, in addition to this user and root. With group access: members of
+    its group, if this process is a member."""
 
     uid: int
     groups: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, access: str) -> Trust:
-        """For this process, and a word of `ACCESS`."""
+        """The rule for this process and a word of `ACCESS`."""
         groups = frozenset({os.getegid(), *os.getgroups()}) if access == "write" else frozenset[int]()
         return cls(os.geteuid(), groups)
 
@@ -111,8 +112,8 @@ class Trust:
 
 
 def private_root(path: Path) -> Path:
-    """Where our files go for a root that was set: `path` itself, or, where all users of a machine share that
-    (a sticky folder such as /tmp or /scratch), a folder of our own below it."""
+    """The folder of our files for a configured root: `path` itself, or, if all users of a machine share it (a sticky
+    folder such as /tmp or /scratch), a private folder below it."""
     try:
         found = os.stat(path)
     except OSError:
@@ -134,13 +135,14 @@ def make_root(path: Path, access: str, setting: str) -> None:
         found = os.lstat(level)
         why = trust.objection(found) if level == place else trust.objection_above(found)
         if why is None and not stat.S_ISDIR(found.st_mode):
-            why = "it is no folder"
+            why = "it is not a folder"
         if why is not None:
             raise _not_private(path, level, why, found, access, setting)
 
 
 def _close_if_new(path: Path, access: str) -> None:
-    """Close a folder of this user that is open to all and still empty, like a new volume: no one uses it yet."""
+    """Make a folder of this user private if it is open to all and still empty, like a new volume: no program uses it
+    yet."""
     found = os.stat(path)
     if found.st_uid == os.geteuid() and found.st_mode & stat.S_IWOTH and not os.listdir(path):
         os.chmod(path, stat.S_IMODE(found.st_mode) & ~umask_of(access) & ~stat.S_ISVTX)
@@ -148,7 +150,7 @@ def _close_if_new(path: Path, access: str) -> None:
 
 def _not_private(path: Path, level: Path, why: str, found: os.stat_result, access: str, setting: str) -> NotReadyError:
     uid = os.geteuid()
-    remedy = f"set {setting} to a folder of your own (`mkdir -m 700 …`)"
+    remedy = f"set {setting} to a private folder (`mkdir -m 700 …`)"
     if level == path and found.st_uid == uid:
         remedy = f"run `chmod go-w {path}`, or {remedy}"
         if found.st_mode & stat.S_IWGRP and not found.st_mode & stat.S_IWOTH and access != "write":
@@ -206,7 +208,7 @@ def _level_objection(found: os.stat_result, top: os.stat_result) -> str | None:
 
 
 def _unknown_owner() -> int:
-    """The user id that stands for all that a user namespace does not know; -1 where it knows all."""
+    """The user id that represents all users unknown to a user namespace; -1 if it knows all."""
     try:
         known = sum(int(line.split()[2]) for line in _MAP_FILE.read_text().splitlines())
         return int(_NOBODY_FILE.read_text()) if known < _ALL_IDS else -1

@@ -56,12 +56,12 @@ def open_file(path: Path, most: int | None = None, *, below: Path | None = None)
 
 
 def open_folder(path: Path, within: int | None = None) -> int:
-    """A descriptor of a folder that is no link. Raises Refused for another thing, OSError."""
+    """A descriptor of a folder that is not a link. Raises Refused for another thing, OSError."""
     try:
         return os.open(path if within is None else path.name, _FOLDER, dir_fd=within)
     except OSError as problem:
         if problem.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise _refused(path, "is a link or no folder") from None
+            raise _refused(path, "is a link or not a folder") from None
         raise
 
 
@@ -72,12 +72,12 @@ def open_at(folder: int, name: str, most: int | None = None) -> BinaryIO:
         descriptor = os.open(name, _FILE, dir_fd=folder)
     except OSError as problem:
         if problem.errno in (errno.ELOOP, errno.ENXIO, errno.ENODEV):
-            raise _refused(path, _KINDS.get(problem.errno, "is no regular file")) from None
+            raise _refused(path, _KINDS.get(problem.errno, "is not a regular file")) from None
         raise
     found = os.fstat(descriptor)
     why = None
     if not stat.S_ISREG(found.st_mode):
-        why = "is no regular file"
+        why = "is not a regular file"
     elif most is not None and found.st_size > most:
         why = f"has {found.st_size:,} bytes, and at most {most:,} are read"
     if why is not None:
@@ -93,7 +93,7 @@ def size(path: Path) -> int:
     """Bytes of a regular file. Raises Refused, OSError. Nothing is opened."""
     found = os.lstat(path)
     if not stat.S_ISREG(found.st_mode):
-        raise _refused(path, "is a link" if stat.S_ISLNK(found.st_mode) else "is no regular file")
+        raise _refused(path, "is a link" if stat.S_ISLNK(found.st_mode) else "is not a regular file")
     return found.st_size
 
 
@@ -200,8 +200,8 @@ def objection(path: Path) -> str | None:
 
 
 def copy(source: Path, target: Path, *, below: Path | None = None) -> None:
-    """A new file `target` with the bytes of `source` (see `open_file`); holes stay holes. What is in the way is
-    replaced. Raises Refused, OSError.
+    """A new file `target` with the bytes of `source` (see `open_file`); holes stay holes. An existing file is replaced.
+    Raises Refused, OSError.
     """
     with open_file(source, below=below) as file, create(target) as out:
         _copy_data(file.fileno(), out.fileno(), os.fstat(file.fileno()).st_size)
@@ -227,14 +227,15 @@ def _copy_data(source: int, target: int, end: int) -> None:
 
 
 def create(path: Path) -> BinaryIO:
-    """A new file, open for writing; what is in the way is removed, unless it is a folder. Raises OSError."""
+    """A new file, open for writing; anything else at that path is removed, unless it is a folder. Raises OSError."""
     with suppress(FileNotFoundError):
         os.unlink(path)
     return os.fdopen(os.open(path, _NEW, 0o666), "wb")
 
 
 def overwrite(path: Path) -> BinaryIO:
-    """A file open for writing, emptied where it is there. Raises Refused for another thing in its place, OSError."""
+    """A file open for writing, emptied if it exists. Raises Refused if something other than a regular file is there,
+    OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o666)
@@ -244,7 +245,7 @@ def overwrite(path: Path) -> BinaryIO:
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise _refused(path, "is no regular file")
+        raise _refused(path, "is not a regular file")
     os.ftruncate(descriptor, 0)
     return os.fdopen(descriptor, "wb")
 

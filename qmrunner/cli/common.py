@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-# Phases with a count of their own, and what is counted.
+# Phases with a separate count, and what is counted.
 _COUNTED = {
     "scf": "SCF iteration",
     "response": "response iteration",

@@ -1,4 +1,4 @@
-"""What a run found, as people write it into a notebook: name, value, unit; then modes, states, atoms as tables."""
+"""Prints the quantities of a run: name, value, unit; then modes, states and atoms as tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 from qmrunner.cli.common import add_row
 from qmrunner.model.units import KCAL_PER_HARTREE
 
-# Name in `result` → what it is called, digits, unit.
+# Name in `result` → printed name, digits, unit.
 _VALUES: dict[str, tuple[str, int, str]] = {
     "energy_hartree": ("energy", 6, "Eh"),
     "gas_phase_energy_hartree": ("energy in the gas phase", 6, "Eh"),
@@ -92,7 +92,7 @@ def tables(found: Mapping[str, Any], symbols: Sequence[str]) -> Iterator[Table]:
         yield _modes(found["frequencies_cm1"], found.get("ir_intensities_km_mol") or [])
     for key, (title, columns) in _LISTS.items():
         rows = found.get(key) or ()
-        # One task or one temperature is told above.
+        # A single task or temperature is printed above.
         if rows and not (len(rows) == 1 and key in ("tasks", "thermochemistry")):
             yield _listed(title, rows, columns)
     if found.get("quadrupole_buckingham"):
@@ -104,11 +104,11 @@ def tables(found: Mapping[str, Any], symbols: Sequence[str]) -> Iterator[Table]:
 
 def _listed(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[tuple[str, str, int | None]]) -> Table:
     table = _titled(title)
-    told = [column for column in columns if any(row.get(column[0]) is not None for row in rows)]
-    for _, heading, _ in told:
+    shown = [column for column in columns if any(row.get(column[0]) is not None for row in rows)]
+    for _, heading, _ in shown:
         table.add_column(heading, justify="right")
     for row in rows[:_MOST_ROWS]:
-        add_row(table, *(_cell(row.get(key), digits) for key, _, digits in told))
+        add_row(table, *(_cell(row.get(key), digits) for key, _, digits in shown))
     return _cut(table, len(rows))
 
 
@@ -116,7 +116,7 @@ def _cell(value: Any, digits: int | None) -> str:
     if value is None:
         return "-"
     if isinstance(value, list):
-        return "-".join(str(one) for one in value)
+        return "-".join(str(part) for part in value)
     return str(value) if digits is None else f"{value:.{digits}f}"
 
 

@@ -40,9 +40,9 @@ def show_result(out: Console, result: dict[str, Any]) -> None:
     for key, value in output.items():
         if isinstance(value, str | int | float | bool) and key not in notebook.SHOWN:
             out.print(styled(f"  {key}: {value}"))
-    for one in (result.get("provenance") or {}).get("remedies") or ():
-        kind = "" if one["neutral"] else "; this can alter the answer"
-        _paragraph(out, "remedy:", f"{one['step']}: {one['change']} (after {one['code']}{kind})")
+    for remedy in (result.get("provenance") or {}).get("remedies") or ():
+        kind = "" if remedy["neutral"] else "; this can alter the answer"
+        _paragraph(out, "remedy:", f"{remedy['step']}: {remedy['change']} (after {remedy['code']}{kind})")
     for text in result.get("notes") or ():
         if text not in (search.get("notes") or ()):  # printed above
             _paragraph(out, "note:", text)
@@ -51,7 +51,7 @@ def show_result(out: Console, result: dict[str, Any]) -> None:
         if "/" not in name:
             out.print(styled(" " * _INDENT + name))
     if result.get("files_missing"):
-        _paragraph(out, "missing:", f"{', '.join(result['files_missing'])} could not be had; see `qmrunner doctor`")
+        _paragraph(out, "missing:", f"{', '.join(result['files_missing'])} could not be fetched; see `qmrunner doctor`")
     folders = sorted({name.split("/")[0] for name in result["files"] if "/" in name})
     if folders:
         out.print(styled(" " * _INDENT + ", ".join(f"{name}/" for name in folders)))
@@ -163,8 +163,8 @@ def _above(row: dict[str, Any], energies: Sequence[float]) -> float | None:
 
 def _search_lines(out: Console, search: dict[str, Any]) -> None:
     """Notes on the source of the conformers."""
-    for one in search.get("dropped") or ():
-        _paragraph(out, "search:", f"{one['count']} structures dropped: {one['reason']}")
+    for dropped in search.get("dropped") or ():
+        _paragraph(out, "search:", f"{dropped['count']} structures dropped: {dropped['reason']}")
     notes = [search.get("conformers_note"), *(search.get("notes") or ())]
     for text in filter(None, notes):
         _paragraph(out, "note:", text)
@@ -200,7 +200,7 @@ def show_why(out: Console, why: dict[str, Any]) -> None:
     if evidence:  # join its lines
         why = {**why, "evidence": {**evidence, "text": re.sub(r"[ \t\n]+", " ", evidence["text"]).strip()}}
     if why.get("deck"):  # keep its tabs
-        lines = [{**one, "text": one["text"].expandtabs()} for one in why["deck"]["lines"]]
+        lines = [{**line, "text": line["text"].expandtabs()} for line in why["deck"]["lines"]]
         why = {**why, "deck": {**why["deck"], "lines": lines}}
     why = visible.fields(why)
     for line in _lines_of_why(why):
@@ -210,8 +210,8 @@ def show_why(out: Console, why: dict[str, Any]) -> None:
 def _lines_of_why(why: dict[str, Any]) -> Iterator[Text]:
     yield styled((why["id"], "bold"), f": {why['state']}")
     yield styled(f"  {why['summary']}")
-    for one in why.get("running") or ():
-        yield styled(f"  uses:     {_uses(one)}")
+    for running in why.get("running") or ():
+        yield styled(f"  uses:     {_uses(running)}")
     if why.get("code"):
         kind = f" ({why['class']})" if why.get("class") else ""
         yield styled(f"  code:     {why['code']}{kind}")
@@ -222,18 +222,18 @@ def _lines_of_why(why: dict[str, Any]) -> Iterator[Text]:
     deck = why.get("deck")
     if deck:
         yield styled(f"  deck:     {deck['file']}, line {deck['line']}")
-        for one in deck["lines"]:
-            mark = ">" if one["line"] == deck["line"] else " "
-            yield styled(f"          {mark} {one['line']:4d}: {one['text'][:_DECK_WIDTH]}")
+        for line in deck["lines"]:
+            mark = ">" if line["line"] == deck["line"] else " "
+            yield styled(f"          {mark} {line['line']:4d}: {line['text'][:_DECK_WIDTH]}")
     if why.get("remedy"):
         yield styled(f"  remedy:   {why['remedy']}")
-    for one in why["attempts"]:
-        code = f" {one['code']}" if one["code"] and one["code"] not in ("ok", one["state"]) else ""
-        yield styled(f"  attempt:  {one['step']} #{one['attempt']} {one['state']}{code}")
-        resumed = [note for note in one["notes"] if note.startswith("resume: ")]
-        for note in [*one["changed"], *resumed]:
+    for attempt in why["attempts"]:
+        code = f" {attempt['code']}" if attempt["code"] and attempt["code"] not in ("ok", attempt["state"]) else ""
+        yield styled(f"  attempt:  {attempt['step']} #{attempt['attempt']} {attempt['state']}{code}")
+        resumed = [note for note in attempt["notes"] if note.startswith("resume: ")]
+        for note in [*attempt["changed"], *resumed]:
             yield styled(f"            with {note}")
-    logs = [one["log"] for one in why["attempts"] if one["state"] == "failed" and one["log"]]
+    logs = [attempt["log"] for attempt in why["attempts"] if attempt["state"] == "failed" and attempt["log"]]
     if logs:
         yield styled(f"  log:      {logs[-1]}")
     if why.get("next"):

@@ -1,1 +1,1 @@
-"""What an engine may reach, held by the kernel: from its needs to a policy, and the calls that put it in force."""
+"""Kernel confinement of engines: derives a policy from an engine's needs, and applies it."""

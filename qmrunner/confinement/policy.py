@@ -1,7 +1,7 @@
-"""From what an engine needs (`Reach`) to what the kernel allows it (`landlock.Policy`).
+"""Converts the needs of an engine (`Reach`) into what the kernel allows it (`landlock.Policy`).
 
 An engine writes in its attempt's `work` folder only. It reads the system's libraries and data, its own, and `work`. It
-executes its own programs only. The network is closed but for the ports that its launcher needs.
+executes its own programs only. The network is closed except for the ports that its launcher needs.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _SYSTEM = (
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 _SHARED_MEMORY = "/dev/shm"
 _LISTED = "/dev"
-# Folders of programs that a script may call: what it needs is not known otherwise.
+# Folders of programs that a script may call, because its needs are unknown.
 _SYSTEM_PROGRAMS = ("/bin", "/usr/bin", "/usr/local/bin")
-# Of a folder that holds more than programs, only these belong to a program in its `bin`.
+# If a folder holds more than programs, only these subfolders belong to a program in its `bin`.
 _BELOW_PREFIX = ("lib", "lib64", "libexec", "share", "etc")
 _SHARED_PREFIXES = ("/", "/usr", "/usr/local")
 # Variables of an engine that name folders it reads.
@@ -124,7 +124,7 @@ def confine(
     read += _allowed((*reach.data, *links, *_folders_of(environment)), kept_out)
     execute = [path for program in programs for path in (program.path, *program.interpreters)] + extra
     if scripts:
-        shims = [*_allowed((folder for one in programs for folder in one.shims()), kept_out)]
+        shims = [*_allowed((folder for program in programs for folder in program.shims()), kept_out)]
         read += [*_SYSTEM_PROGRAMS, *shims]
         execute += [*_SYSTEM_PROGRAMS, *shims]
     ports = _free_ports(len(reach.ports))
@@ -159,12 +159,12 @@ def _kept_out(settings: Settings) -> tuple[Path, ...]:
 
 
 def _allowed(folders: Iterable[str], kept_out: tuple[Path, ...]) -> Iterator[str]:
-    """Those of `folders` that do not contain a folder kept out; of one that does, what belongs to programs."""
+    """The given `folders`; of a folder that contains one in `kept_out`, only the parts that belong to programs."""
     for folder in folders:
         real = Path(os.path.realpath(folder))
-        if str(real) in _SHARED_PREFIXES or any(real == one or real in one.parents for one in kept_out):
+        if str(real) in _SHARED_PREFIXES or any(real == closed or real in closed.parents for closed in kept_out):
             below = (real / name for name in _BELOW_PREFIX)
-            yield from (str(one) for one in below if not any(one == k or one in k.parents for k in kept_out))
+            yield from (str(path) for path in below if not any(path == k or k in path.parents for k in kept_out))
         else:
             yield str(real)
 
@@ -201,7 +201,8 @@ class _Program:
         return _examined(path, found.st_mtime_ns, found.st_size)
 
     def data(self) -> Iterator[str]:
-        """Where its libraries and data may be: its installation, the libraries linked; beside a script everything."""
+        """Where its libraries and data may be: its installation and the linked libraries; for a script, everything next
+        to it."""
         for path in (self.path, *self.interpreters):
             folder = Path(path).parent
             prefix = folder.parent if folder.name == "bin" else folder
@@ -243,7 +244,7 @@ def _head(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read(_LONGEST_HEAD)
     except OSError:
-        return b""  # executable but not readable: what it needs is not known
+        return b""  # executable but not readable: its needs are unknown
 
 
 def _elf_loader(head: bytes) -> str | None:

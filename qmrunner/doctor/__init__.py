@@ -1,5 +1,6 @@
-"""Is this machine fit to be a worker? One function per question; each says ok, warn or fail, and what to do about it.
+"""Checks whether this machine can be a worker.
 
-`examine` asks all of them, `startup` the quick ones that need no other process. Nothing is changed: what is written to
-try a folder is removed again. Works without daemon, store or home.
+One function per check; each returns ok, warn or fail, and the remedy. `examine` runs all checks, `startup` the quick
+ones that need no other process. Changes nothing: files written to test a folder are removed again. Works without
+daemon, store or home.
 """

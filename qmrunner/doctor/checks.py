@@ -225,13 +225,13 @@ def _located(settings: Settings) -> Iterator[Question]:
     """The checks of engines that start none of them."""
     usable: list[str] = []
 
-    def one(name: str) -> Finding:
+    def check_engine(name: str) -> Finding:
         finding = _where(name, settings)
         usable.extend([name] if finding.result == "ok" else [])
         return finding
 
     for name in BINARIES:
-        yield name, lambda name=name: one(name)  # type: ignore[misc]
+        yield name, lambda name=name: check_engine(name)  # type: ignore[misc]
     yield "engines", lambda: engines.any_engine(usable)
 
 
@@ -247,14 +247,14 @@ def _engines(settings: Settings) -> Iterator[Question]:
     """The same checks, and those that start the engines."""
     usable: list[str] = []
 
-    def one(name: str) -> list[Finding]:
+    def check_engine(name: str) -> list[Finding]:
         where = _where(name, settings)
         findings = list(_probed(name, settings)) if where.result == "ok" else [where]
         usable.extend([name] if all(finding.result == "ok" for finding in findings) else [])
         return findings
 
     for name in BINARIES:
-        yield name, lambda name=name: one(name)  # type: ignore[misc]
+        yield name, lambda name=name: check_engine(name)  # type: ignore[misc]
     yield "engines", lambda: engines.any_engine(usable)
     yield "chemistry", lambda: engines.chemistry(installed("chemistry", settings))
 

@@ -54,14 +54,14 @@ def machines_here() -> tuple[str, ...]:
     """The kernel's machine, and that of this Python: a 32-bit system may run on a 64-bit kernel."""
     kernel = os.uname().machine
     own = machine_of(header_of("/proc/self/exe"))
-    return tuple(dict.fromkeys(_SAME.get(one, one) for one in (kernel, own) if one))
+    return tuple(dict.fromkeys(_SAME.get(machine, machine) for machine in (kernel, own) if machine))
 
 
 def _built_for(name: str, path: str, here: Sequence[str]) -> Finding | None:
     try:
         header = header_of(path)
     except PermissionError:
-        return None  # executable but not readable: what it says when it is started counts
+        return None  # executable but not readable: the probe of the running program decides
     built = machine_of(header)
     if built is not None and built not in here and not (built == "i686" and "x86_64" in here):
         text = f"{path} is built for {built}, this machine is {' or '.join(here)} (Exec format error)"
@@ -85,8 +85,8 @@ def answers(name: str, found: Installed) -> Finding:
         cure = "install the packages that contain them, or set LD_LIBRARY_PATH"
         return fail(name, "library_broken", text, cure, **data)
     if found.version is None:
-        said = found.facts.get("said")
-        text = f"{found.path} does not report its version" + (f"; it printed: {said}" if said else "")
+        printed = found.facts.get("said")
+        text = f"{found.path} does not report its version" + (f"; it printed: {printed}" if printed else "")
         return fail(name, "engine_broken", text, f"try `{found.path} --version`, then install it again", **data)
     return ok(name, f"{full} {found.version} at {found.path}", **data)
 

@@ -1,7 +1,6 @@
 """Small real calculations through the code that the daemon uses: engine, guardian, exit record, interpretation.
 
-They run in a folder of their own on the scratch filesystem, below a spawner of their own. Neither process nor file is
-left behind.
+They run in a separate folder on the scratch filesystem, under a separate spawner. No process or file is left behind.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from qmrunner.settings import Settings
 _PREFIX = ".qmrunner-smoke-"
 _STALE_S = 3600.0
 _LONGEST_RUN_S = 120.0
-_ALONE_S = 3.0  # should this process be killed, its guardian ends the run after that
+_ALONE_S = 3.0  # if this process is killed, the guardian ends the run after this time
 _SETTLED_S = 10.0
 _MEMORY_MIB_PER_RANK = 512
 _H2 = """start h2
@@ -69,7 +68,7 @@ H  0.0000 -0.7572 -0.4692
 """
 
 
-# What our own chemistry loads at some time: a package may be installed and lack a library of the system.
+# Modules that qmrunner's chemistry loads: a package may be installed while a system library is missing.
 _LOADS = "import numpy, matplotlib.pyplot; from rdkit.Chem import AllChem; from rdkit.Chem.Draw import rdMolDraw2D"
 
 

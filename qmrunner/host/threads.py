@@ -1,7 +1,7 @@
 """Threads and loops that survive exceptions: the exception is logged, and the next turn runs.
 
-A thread that ends by an exception ends unnoticed, and with it the heartbeat, the lease judge or a finished attempt's
-commit. Code that must end the process calls `os._exit` with its status.
+A thread that ends by an exception ends unnoticed, and with it the heartbeat, the failure detector or a finished
+attempt's commit. Code that must end the process calls `os._exit` with its status.
 """
 
 from __future__ import annotations

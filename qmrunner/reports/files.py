@@ -44,7 +44,8 @@ def listed(app: App, job_id: str) -> list[tuple[str, int]]:
 
 
 def bring_own(app: App, job_id: str) -> list[str]:
-    """Have the files of the job itself, not those of its steps, on this machine. Returns those that cannot be had."""
+    """Fetch the files of the job itself, without those of its steps, to this machine. Returns those that cannot be
+    fetched."""
     if app.artifacts is None:
         return []
     files = [file for file in app.artifacts.files(job_id, JOB) if "/" not in file.path]
@@ -57,13 +58,13 @@ def bring_own(app: App, job_id: str) -> list[str]:
 
 
 def published_file(app: App, job_id: str, name: str) -> Path:
-    """One file of a job, named as in `names`: where it is on this machine, verified when it was brought here.
+    """One file of a job, named as in `names`: its path on this machine, verified if it was downloaded.
 
     Raises NotFoundError `job_unknown` or `file_unknown`, NotReadyError `artifacts_unavailable` or `artifact_damaged`.
-    A name that is none of the job's files never reaches the filesystem.
+    A name that is not among the job's files never reaches the filesystem.
     """
     with app.store.read() as connection:
-        job_store.get(connection, job_id)  # so that an id that is none never reaches the filesystem, either
+        job_store.get(connection, job_id)  # so that an invalid id never reaches the filesystem, either
     if name not in names(app, job_id):
         raise NotFoundError(
             "file_unknown", f"job {job_id} has no file {name!r}", remedy=f"`qmrunner result {job_id}` lists its files"
@@ -77,14 +78,14 @@ def published_file(app: App, job_id: str, name: str) -> Path:
 
 
 def bring_all(app: App, job_id: str) -> None:
-    """Have every file of the job in its folder on this machine. Raises NotReadyError."""
+    """Fetch every file of the job into its folder on this machine. Raises NotReadyError."""
     if app.artifacts is not None:
         _bring(app.artifacts, app.artifacts.files(job_id, JOB), app.settings.jobs_root / job_id)
         _write_result(app, job_id)
 
 
 def log(app: App, step: Step, attempt: Attempt) -> Path | None:
-    """The raw output of an attempt on this machine; None where it is only on the worker that runs or ran it."""
+    """The raw output of an attempt on this machine; None if only the machine that runs or ran the attempt has it."""
     path = Path(attempt.log)
     if path.is_file() or app.artifacts is None:
         return path
@@ -111,7 +112,8 @@ def _over(app: App, job_id: str) -> bool:
 
 
 def _write_result(app: App, job_id: str) -> None:
-    """The job's result.json, once it has ended: it says what the store says, so it is made wherever it is wanted."""
+    """Write the job's result.json, once the job has ended. Its content comes from the store, so any machine can write
+    it."""
     with app.store.read() as connection:
         job = job_store.get(connection, job_id)
         steps = job_store.of_job(connection, job_id)
@@ -132,7 +134,7 @@ def _bring(artifacts: Artifacts, files: list[File], folder: Path) -> None:
     if lacking:
         raise NotReadyError(
             "artifact_damaged",
-            f"{len(lacking)} file(s) in {artifacts.where} are missing or not what was stored",
+            f"{len(lacking)} file(s) in {artifacts.where} are missing or differ from what was stored",
             evidence=", ".join(file.path for file in lacking[:5]),
-            remedy="submit the job again with --fresh, or look on the machine that computed it",
+            remedy="submit the job again with --fresh, or use the machine that computed it",
         )

@@ -39,10 +39,10 @@ def plan(
 ) -> dict[str, Any]:
     """The resources NMR jobs of that size need on one machine, to run at once and to keep their results.
 
-    `atoms` counts hydrogens; half of them are taken for hydrogens, the others for carbons, in a solvent. `slots` and
-    `cores` default to this machine's. A stage has what would be reserved for one of its steps and, where the store
-    knows earlier `attempts` of its kind and size, the peaks that are `expected`; the needs follow from what is
-    reserved. Raises UsageError for an unknown level.
+    `atoms` counts hydrogens; the rule assumes half of them to be hydrogens and the others carbons, in a solvent.
+    `slots` and `cores` default to this machine's. A stage lists the reservation of one of its steps and, if the store
+    has earlier `attempts` of its kind and size, the `expected` peaks; the needs follow from the reservations. Raises
+    UsageError for an unknown level.
     """
     here = host_capacity.capacity(app.settings)
     cores = cores or here.cores
@@ -90,7 +90,7 @@ def _stages(level: Level, atoms: list[str], conformers: int, jobs: int) -> list[
     def stage(name: str, steps: int, engine: str, task: str, **params: Any) -> _Stage:
         asked = {"atoms": atoms, **params}
         kind = kind_of(engine, task, asked)
-        assert kind is not None  # it has atoms
+        assert kind is not None  # the number of atoms is known
         return _Stage(name, steps, kind, engines.get(engine).demand(task, asked))
 
     medium = by_key(_SOLVENT)
@@ -135,7 +135,7 @@ def _stage_row(stage: _Stage, seen: list[Ratios], cores: int) -> dict[str, Any]:
 
 
 def _expected(rule: Demand, cores: int, seen: list[Ratios]) -> dict[str, int | None]:
-    """The peaks to expect; None where no attempt measured that one: the rule must not pass for a measurement."""
+    """The expected peaks; None for a figure that no attempt measured: a rule must not look like a measurement."""
     known = {f"{name}_mib" for name in measured(seen)}
     return {name: mib if name in known else None for name, mib in expected(rule, cores, seen).items()}
 
@@ -167,7 +167,7 @@ def _compose(cores: int, slots: int, needs: Mapping[str, int]) -> list[str]:
 
 
 def usage(app: App) -> dict[str, Any]:
-    """Who uses the scratch volume, by job, what may still be reserved, and what happens next to it."""
+    """The use of the scratch volume by job, what may still be reserved, and the forecast."""
     settings = app.settings
     root = settings.scratch_root
     on_disk = _on_disk(root)
@@ -229,7 +229,7 @@ def _job_rows(
     found = []
     for job in sorted({*on_disk, *(row["job_id"] for row in live)}):
         mine = [row for row in live if row["job_id"] == job]
-        ended = [fate.ended_at for (one, _), fate in fates.items() if one == job and fate.failed and fate.ended_at]
+        ended = [fate.ended_at for (owner, _), fate in fates.items() if owner == job and fate.failed and fate.ended_at]
         pairs = [(row["granted"]["scratch_mib"], float(row["usage"].get("scratch_mib") or 0.0)) for row in mine]
         kept = max(ended) + settings.retention_days * _DAY_S if ended and not mine else None
         found.append(
@@ -269,11 +269,11 @@ def _others(volume: host_capacity.Volume | None, rows: list[dict[str, Any]]) -> 
 
 
 def _would_start(ready: list[Step], demands: Mapping[int, Demand], left: Free) -> int:
-    """How many of the steps that wait would start at once on what is left."""
+    """How many of the waiting steps would start immediately with the resources left."""
     waiting, started = [Candidate(step.id, demands[step.id], step.skips) for step in ready], 0
     while picked := choose(waiting, left):
         chosen, grant = picked
-        waiting = [one for one in waiting if one is not chosen]
+        waiting = [candidate for candidate in waiting if candidate is not chosen]
         started += 1
         left = Free(
             left.slots - 1,

@@ -176,12 +176,12 @@ def _steps(
     now: float,
 ) -> list[dict[str, Any]]:
     beat_at = {row["id"]: row["beat_at"] for row in everyone}
-    newest = {one.step_id: one for one in tries}
+    newest = {attempt.step_id: attempt for attempt in tries}
     rows = []
     for step in steps:
-        one = newest.get(step.id)
+        attempt = newest.get(step.id)
         live = step.state in STEP_LIVE
-        beat = beat_at.get(one.worker_id) if one and live else None
+        beat = beat_at.get(attempt.worker_id) if attempt and live else None
         rows.append(
             {
                 "id": step.name,
@@ -189,20 +189,22 @@ def _steps(
                 "engine": step.engine,
                 "state": step.state,
                 "attempt": step.attempt,
-                "worker": one.worker_id if one and live else None,
-                "worker_pid": one.worker_pid if one and live else None,
-                "guardian_pid": one.guardian_pid if one and live else None,
-                "engine_pid": one.engine_pid if one and live else None,
+                "worker": attempt.worker_id if attempt and live else None,
+                "worker_pid": attempt.worker_pid if attempt and live else None,
+                "guardian_pid": attempt.guardian_pid if attempt and live else None,
+                "engine_pid": attempt.engine_pid if attempt and live else None,
                 "heartbeat_age_s": None if beat is None else round(max(0.0, now - beat), 1),
-                "cores": one.grant.cores if one and live else None,
-                "progress": _with_energy(step, with_time_left(one.progress, now if live else None)) if one else {},
+                "cores": attempt.grant.cores if attempt and live else None,
+                "progress": _with_energy(step, with_time_left(attempt.progress, now if live else None))
+                if attempt
+                else {},
                 "needs": needs(step),
-                "reserved": asdict(one.grant) if one and live else None,
-                "usage": one.usage if one else {},
+                "reserved": asdict(attempt.grant) if attempt and live else None,
+                "usage": attempt.usage if attempt else {},
                 "waits_for": unmet or step.waits_for if step.state is StepState.READY else None,
                 "code": step.code,
-                "log": one.log if one else None,
-                "started_at": iso(one.started_at) if one else None,
+                "log": attempt.log if attempt else None,
+                "started_at": iso(attempt.started_at) if attempt else None,
                 "finished_at": iso(step.finished_at),
             }
         )
@@ -296,14 +298,14 @@ def state_file(app: App) -> dict[str, Any] | None:
 def log_files(app: App, job_id: str, step: str | None) -> list[Path]:
     """The raw logs of a job's attempts in order. Raises NotFoundError for an unknown job or step."""
     _, steps, tries, _ = _load(app, job_id)
-    names = {one.id: one.name for one in steps}
+    names = {known_step.id: known_step.name for known_step in steps}
     if step is not None and step not in names.values():
         raise NotFoundError(
             "step_unknown", f"job {job_id} has no step {step!r}", remedy=f"its steps are {', '.join(names.values())}"
         )
-    known = {one.id: one for one in steps}
-    wanted = [one for one in tries if step in (None, names[one.step_id])]
-    found = (reports_files.log(app, known[one.step_id], one) for one in wanted)
+    known = {known_step.id: known_step for known_step in steps}
+    wanted = [attempt for attempt in tries if step in (None, names[attempt.step_id])]
+    found = (reports_files.log(app, known[attempt.step_id], attempt) for attempt in wanted)
     return [path for path in found if path is not None]
 
 

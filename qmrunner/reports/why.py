@@ -23,7 +23,7 @@ from qmrunner.store import claims, ready_steps, workers
 from qmrunner.store import jobs as job_store
 
 _NAMED = 3
-# Lines before and after the one of a deck that is shown, and how much of a deck is read.
+# Number of lines shown before and after the line of a deck, and how much of a deck is read.
 _AROUND, _LONGEST_DECK = 2, 16 << 20
 # Remedies for failures of a whole job rather than of one step.
 _REMEDIES = {
@@ -158,9 +158,9 @@ def _explain(app: App, known: _Snapshot) -> _Answer:
 def _failed(app: App, known: _Snapshot) -> _Answer:
     job = known.job
     # Prefer the step that ended the job; a step that was replaced by another comes last.
-    failed = sorted((one for one in known.steps if one.state is StepState.FAILED), key=remedies.replaced)
-    step = next((one for one in failed if one.code == job.code), failed[0] if failed else None)
-    tries = 0 if step is None else sum(one.step_id == step.id for one in known.tries)
+    failed = sorted((step for step in known.steps if step.state is StepState.FAILED), key=remedies.replaced)
+    step = next((step for step in failed if step.code == job.code), failed[0] if failed else None)
+    tries = 0 if step is None else sum(attempt.step_id == step.id for attempt in known.tries)
     often = f" after {tries} attempts" if tries > 1 else ""
     return _Answer(f"the job has failed{often}: {_reason(job)}", _after_failure(app, known, step), step)
 
@@ -173,14 +173,14 @@ def _after_failure(app: App, known: _Snapshot, step: Step | None) -> str:
         return f"qmrunner retry {job.id} --allow-altering"
     again = policy.SAME_AGAIN in (step.summary or "")
     if step.failure_class in ("permanent", "method") or step.code == "unknown" or again:
-        # A retry without changes would fail again: the log has the cause.
+        # A retry without changes would fail again: point to the log, which has the cause.
         return f"qmrunner logs {job.id} --step {step.name}"
     return f"qmrunner retry {job.id}"
 
 
 def _withheld(app: App, known: _Snapshot, step: Step) -> str | None:
     """The name of the altering remedy that would be applied next if it were allowed."""
-    last = next((one for one in reversed(known.tries) if one.step_id == step.id), None)
+    last = next((attempt for attempt in reversed(known.tries) if attempt.step_id == step.id), None)
     if app.settings.remedies != "neutral" or known.job.params.get("allow_altering") or last is None:
         return None
     outcome = Outcome("failed", step.code or "", failure_class=None, evidence=step.evidence)
@@ -192,7 +192,7 @@ def _withheld(app: App, known: _Snapshot, step: Step) -> str | None:
 
 def _held(known: _Snapshot) -> _Answer:
     job = known.job
-    step = next((one for one in known.steps if one.state is StepState.HELD), None)
+    step = next((step for step in known.steps if step.state is StepState.HELD), None)
     return _Answer(f"the job is held: {_reason(job)}", f"qmrunner release {job.id}", step)
 
 
@@ -215,34 +215,34 @@ def _at_work(app: App, known: _Snapshot, live: Sequence[Step]) -> _Answer:
 
 def _running(app: App, known: _Snapshot, step: Step) -> dict[str, Any]:
     """A live step: its progress, the age of its last output and its resource usage, as far as known on this machine."""
-    one = next((one for one in reversed(known.tries) if one.step_id == step.id), None)
-    if one is None:
+    attempt = next((attempt for attempt in reversed(known.tries) if attempt.step_id == step.id), None)
+    if attempt is None:
         return {"step": step.name, "attempt": step.attempt, "progress": "claimed", "output_age_s": None}
     state = status.state_file(app) or {}
     mine = (
         row
         for row in state.get("attempts", ())
-        if (row["job"], row["step"], row["attempt"]) == (step.job_id, step.name, one.number)
+        if (row["job"], row["step"], row["attempt"]) == (step.job_id, step.name, attempt.number)
     )
     usage: dict[str, Any] = (next(mine, None) or {}).get("usage") or {}
-    elapsed = None if one.started_at is None else max(0.0, known.now - one.started_at.timestamp())
-    progress = status.with_time_left(one.progress, known.now)
+    elapsed = None if attempt.started_at is None else max(0.0, known.now - attempt.started_at.timestamp())
+    progress = status.with_time_left(attempt.progress, known.now)
     text = progress.get("text") or progress.get("phase") or "no progress reported yet"
     text += f", {progress['left']}" if "left" in progress else ""
     text += f"; no progress, it looks {progress['stillness']}" if "stillness" in progress else ""
     return {
         "step": step.name,
-        "attempt": one.number,
+        "attempt": attempt.number,
         "progress": text,
-        "phase": one.progress.get("phase"),
+        "phase": attempt.progress.get("phase"),
         "elapsed_s": None if elapsed is None else round(elapsed, 1),
-        "output_age_s": _output_age(Path(one.log), time.time()),
-        "cores": one.grant.cores,
+        "output_age_s": _output_age(Path(attempt.log), time.time()),
+        "cores": attempt.grant.cores,
         "cpu_s": usage.get("cpu_s"),
         "memory_mib": usage.get("memory_mib"),
-        "memory_granted_mib": one.grant.memory_mib,
+        "memory_granted_mib": attempt.grant.memory_mib,
         "scratch_mib": usage.get("scratch_mib"),
-        "log": one.log,
+        "log": attempt.log,
     }
 
 
@@ -260,7 +260,7 @@ def _output_age(log: Path, now: float) -> float | None:
 
 def _waiting(known: _Snapshot) -> _Answer:
     job = known.job
-    step = next((one for one in known.steps if one.state is StepState.READY), None)
+    step = next((step for step in known.steps if step.state is StepState.READY), None)
     if step is None:
         return _Answer("the job waits until its workflow adds the next step", f"qmrunner status {job.id} --watch")
     reason, command = _what_for(known, step)
@@ -302,22 +302,22 @@ def _taken(known: _Snapshot) -> str:
 # -- attempts ---------------------------------------------------------------------------------------------------------
 
 
-def _attempt(known: _Snapshot, one: Attempt) -> dict[str, Any]:
-    step = next((step for step in known.steps if step.id == one.step_id), None)
+def _attempt(known: _Snapshot, attempt: Attempt) -> dict[str, Any]:
+    step = next((step for step in known.steps if step.id == attempt.step_id), None)
     return {
         "step": step.name if step else None,
-        "attempt": one.number,
-        "state": one.state,
-        "code": one.code,
-        "summary": one.summary,
-        "changed": remedies.changed(one.notes, one.number),
-        "cores": one.grant.cores,
-        "reserved": asdict(one.grant),
-        "notes": list(one.notes),
-        "usage": one.usage,
-        "log": one.log,
-        "started_at": status.iso(one.started_at),
-        "finished_at": status.iso(one.finished_at),
+        "attempt": attempt.number,
+        "state": attempt.state,
+        "code": attempt.code,
+        "summary": attempt.summary,
+        "changed": remedies.changed(attempt.notes, attempt.number),
+        "cores": attempt.grant.cores,
+        "reserved": asdict(attempt.grant),
+        "notes": list(attempt.notes),
+        "usage": attempt.usage,
+        "log": attempt.log,
+        "started_at": status.iso(attempt.started_at),
+        "finished_at": status.iso(attempt.finished_at),
     }
 
 

@@ -31,9 +31,9 @@ class Copied:
 def copy(source: Store, target: Store, *, lease_s: float) -> list[Copied]:
     """Copy every table of `source` into `target`, in one transaction.
 
-    Raises NotReadyError, having changed nothing in `target`, when a worker beat within the last `lease_s`, when either
-    schema is not this program's, and when anything at all went wrong; UsageError when `target` is no server or not
-    empty. An empty database gets its tables first.
+    Creates the tables in an empty database first. Raises NotReadyError, with nothing changed in `target`, when a worker
+    wrote a heartbeat within the last `lease_s`, when either schema is not this program's, and on any failure;
+    UsageError when `target` is not a server or not empty.
     """
     if target.is_sqlite:
         raise UsageError("copy_target", f"{target.url} is no server", remedy="use postgresql://user@host:5432/name")
@@ -54,7 +54,7 @@ def copy(source: Store, target: Store, *, lease_s: float) -> list[Copied]:
     except exc.DatabaseError as problem:
         raise NotReadyError(
             "copy_failed",
-            f"the database {target.url} did not take the rows; none of them was kept",
+            f"the database {target.url} did not accept the rows; none of them was kept",
             evidence=str(problem.orig).splitlines()[0],
             remedy="fix the reported problem, and copy again",
         ) from problem
@@ -67,7 +67,7 @@ def _refuse_running(old: Connection, now: float, lease_s: float) -> None:
         raise NotReadyError(
             "daemon_running",
             f"worker {row.id} ({row.name}) uses this store",
-            evidence=f"it last beat {max(0.0, now - row.beat_at):.1f} s ago",
+            evidence=f"its last heartbeat was {max(0.0, now - row.beat_at):.1f} s ago",
             remedy=f"stop every daemon on it, wait {lease_s:g} s if one was killed, and try again",
         )
 

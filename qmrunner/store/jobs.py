@@ -31,7 +31,7 @@ def new_id() -> str:
 def known(connection: Connection, submission: Submission) -> str | None:
     """The id of the job that was submitted with this key; None if there is none.
 
-    Raises UsageError `key_in_use` if that was another request, by its digest.
+    Raises UsageError `key_in_use` if that request was different, by its digest.
     """
     row = connection.execute(select(jobs.c.id, jobs.c.request_digest).where(jobs.c.key == submission.key)).first()
     if row is None:
@@ -54,7 +54,7 @@ def get(connection: Connection, job_id: str) -> Job:
 
 
 def checked_id(job_id: str) -> str:
-    """The same text, which may be a job's id and a folder's name. Raises NotFoundError for one that can be neither."""
+    """The same text, if it can be a job's id and a folder's name. Raises NotFoundError otherwise."""
     if len(job_id) > 32 or not (job_id.isascii() and job_id.isalnum()):
         raise _unknown(job_id[:40])
     return job_id
@@ -65,13 +65,13 @@ def _unknown(job_id: str) -> NotFoundError:
 
 
 def get_all(connection: Connection, job_ids: Collection[str]) -> dict[str, Job]:
-    """Those of the jobs that there are, by id."""
+    """The existing jobs among these, by id."""
     rows = (row for part in _parts(job_ids) for row in connection.execute(select(jobs).where(jobs.c.id.in_(part))))
     return {row.id: to_job(row) for row in rows}
 
 
 def all_steps(connection: Connection, step_ids: Collection[int]) -> dict[int, Step]:
-    """Those of the steps that there are, by id."""
+    """The existing steps among these, by id."""
     rows = (row for part in _parts(step_ids) for row in connection.execute(select(steps).where(steps.c.id.in_(part))))
     return {row.id: to_step(row) for row in rows}
 
@@ -120,7 +120,7 @@ def page(
     kinds: Collection[str] = (),
     name: str | None = None,
 ) -> list[Job]:
-    """Jobs, the newest first, from `before` (a `seq`) on; `name` is a part of theirs, whatever its case."""
+    """Jobs older than `before` (a `seq`), newest first; `name` is a part of the job's name, whatever its case."""
     query = select(jobs).order_by(jobs.c.seq.desc()).limit(limit)
     if before is not None:
         query = query.where(jobs.c.seq < before)
@@ -134,7 +134,7 @@ def page(
 
 
 def counts(connection: Connection) -> dict[str, dict[str, int]]:
-    """How many jobs and steps there are by state; those that have ended are counted up to `COUNTED`."""
+    """Numbers of jobs and steps by state; ended ones are counted up to `COUNTED`."""
     return {
         "jobs": _counts(connection, jobs.c.state, JobState, JOB_FINAL),
         "steps": _counts(connection, steps.c.state, StepState, STEP_FINAL),

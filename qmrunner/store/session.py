@@ -92,7 +92,7 @@ class Store:
         try:
             inode = os.stat(self.path).st_ino
         except OSError:
-            inode = None  # missing or unreachable: the error of SQLite tells them apart
+            inode = None  # missing or unreachable: SQLite's own error distinguishes them
         if self._inode is None:
             self._inode = inode  # None until the first connection creates the file
         elif inode != self._inode:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 MAX_ATOMS = 100
 # GFN2-xTB ends at radon.
 XTB_LAST_ELEMENT = "Rn"
-# Core seconds of an optimisation and of a shielding with 100 basis functions, and how they grow: measured with
-# NWChem 7.0.2 on molecules of 6 to 12 atoms (docs/explanation/science.md), so that it is an order of
-# magnitude for large ones.
+# Core seconds of an optimisation and of a shielding with 100 basis functions, and how they grow: measured with NWChem
+# 7.0.2 on molecules of 6 to 12 atoms (docs/explanation/science.md), so the result is an order of magnitude for large
+# molecules.
 _OPTIMISE_CORE_S, _SHIELDING_CORE_S, _EXPONENT = 250.0, 120.0, 2.7
 
 

@@ -1,4 +1,4 @@
-"""The periodic work of the supervisor: the lease judge and the sweeps, on an APScheduler with its own threads."""
+"""The periodic work of the supervisor: the failure detector and the sweeps, on an APScheduler with its own threads."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def workflow(kind: str) -> Workflow:
 
 
 def engines_needed(kind: str, params: Mapping[str, Any]) -> tuple[str, ...]:
-    """The engines that a job uses from its first step to its last, however its steps are planned."""
+    """The engines of all steps that a job may have, whatever is planned."""
     if kind not in ("nmr", "conformers"):
         return (kind,)
     searching = ("crest",) if params["conformers"] == "crest" else ("xtb",)

@@ -9,16 +9,16 @@ from qmrunner.model import remedies
 from qmrunner.model.jobs import Job, JobEnd, Plan, Step, StepSpec
 from qmrunner.model.states import STEP_LIVE, StepState
 
-# Stages that only save time, and what is done where they fail.
+# Stages that only save time, and what the job does if they fail.
 _HELPERS = {
     "preopt": "the DFT optimisation starts from the structure as it was",
     "hessian": "the DFT optimisation starts with NWChem's own guess of the Hessian",
 }
-# Code of a structure whose bonds are not those of the input any more, and the stages that can find one. After the
-# Hessian's optimisation the structure before it is used.
+# Code of a structure whose bonds differ from the input's, and the stages that can report it. If the Hessian's
+# optimisation reports it, the job uses the structure from before that optimisation.
 TOPOLOGY_CHANGED = "topology_changed"
 _OPTIMISING = frozenset({"preopt", "optimise"})
-_TELLING = frozenset({*_HELPERS, "optimise", "select"})
+_WITH_NOTES = frozenset({*_HELPERS, "optimise", "select"})
 _NOT_STARTED = frozenset({StepState.WAITING, StepState.READY})
 
 
@@ -26,8 +26,8 @@ class Workflow(Protocol):
     """One kind of job. Every method is a pure function of its arguments."""
 
     def plan(self, job: Job, steps: Sequence[Step]) -> Plan:
-        """What is to happen now. Asked at submission (no steps) and after each step's end; asking twice does no harm:
-        a step whose name exists already is never added again.
+        """The next steps, or the end of the job. Called at submission (no steps) and after each step's end. A second
+        call with the same steps is harmless: a step whose name exists already is never added again.
         """
         ...
 
@@ -41,7 +41,7 @@ class Workflow(Protocol):
 
 
 def missing(specs: Iterable[StepSpec], steps: Sequence[Step]) -> tuple[StepSpec, ...]:
-    """Those of `specs` whose name no step has yet."""
+    """The given `specs` without those whose name a step has already."""
     names = {step.name for step in steps}
     return tuple(spec for spec in specs if spec.name not in names)
 
@@ -53,8 +53,8 @@ def by_name(steps: Sequence[Step]) -> dict[str, Step]:
 def broken(steps: Sequence[Step]) -> Plan | None:
     """How one failed or cancelled step ends a job in which every step is needed; None when there is none.
 
-    Steps that have not started are skipped. A failure counts before a cancellation: it is what a person must see. A
-    held step ends nothing: the store holds its job, and the steps behind it keep waiting.
+    Steps that have not started are skipped. A failure takes precedence over a cancellation, because users must see it.
+    A held step ends nothing: the store holds its job, and later steps keep waiting.
     """
     for state, end in ((StepState.FAILED, "failed"), (StepState.CANCELLED, "cancelled")):
         culprit = next((step for step in steps if step.state == state), None)
@@ -65,9 +65,9 @@ def broken(steps: Sequence[Step]) -> Plan | None:
 
 
 def failed_helper(step: Step) -> bool:
-    """Whether this is a step that only saves time, and failed: what comes after does without it.
+    """Whether this is a failed step that only saves time: later steps can run without it.
 
-    A structure that became another molecule is not left to the next program, which may well make the same of it.
+    A structure that became another molecule does not count: the next program could produce the same molecule.
     """
     return step.stage in _HELPERS and step.state == StepState.FAILED and not became_another(step)
 
@@ -87,11 +87,11 @@ def step_notes(steps: Sequence[Step], known: Sequence[str] = ()) -> list[str]:
             found.append(f"{step.name} failed ({step.code or 'no code'}): {_HELPERS[step.stage]}")
         elif became_another(step):
             found.append(f"{step.name} dropped its conformer: {step.summary or TOPOLOGY_CHANGED}")
-        elif step.stage in _TELLING and step.state == StepState.SUCCEEDED:
+        elif step.stage in _WITH_NOTES and step.state == StepState.SUCCEEDED:
             found += [
                 f"{step.name}: {note}"
                 for note in step.result.get("notes") or ()
-                if not any(one.endswith(note) for one in (*known, *found))
+                if not any(text.endswith(note) for text in (*known, *found))
             ]
     return found
 
@@ -113,12 +113,12 @@ def count(steps: Sequence[Step], stage: str) -> tuple[int, int]:
 
 
 def active(steps: Sequence[Step]) -> tuple[str, ...]:
-    """Names of the steps an attempt works on now."""
+    """Names of the steps that an attempt is running now."""
     return tuple(step.name for step in steps if step.state in STEP_LIVE)
 
 
 def answer(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
-    """The part of a result that every kind of job has: its identity, its request, and the account of each step."""
+    """The part of a result that every kind of job has: its identity, its request, and a summary of each step."""
     return {
         "id": job.id,
         "kind": job.kind,
@@ -141,7 +141,7 @@ def _remedy(step: Step, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _account(step: Step) -> dict[str, Any]:
-    # Big tables stay in the step's own result.json.
+    # Large tables are only in the step's own result.json.
     scalars = {key: value for key, value in step.result.items() if not isinstance(value, list)}
     return {
         "stage": step.stage,

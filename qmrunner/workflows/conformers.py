@@ -28,7 +28,7 @@ _TOLD = (
 
 
 class ConformersWorkflow:
-    """Stops after the ensemble; its energies and weights are those of xTB."""
+    """Ends with the ensemble, with energies and weights of xTB."""
 
     def plan(self, job: Job, steps: Sequence[Step]) -> Plan:
         return ensemble.plan(job, steps)
@@ -52,13 +52,13 @@ class ConformersWorkflow:
 
 
 def account(job: Job, steps: Sequence[Step]) -> Mapping[str, Any]:
-    """Where the conformers are from, how many the search dropped and why, and the limits of the choice."""
+    """The source of the conformers, how many the search dropped and why, and the limits of the selection."""
     found = {key: job.params[key] for key in _TOLD if key in job.params}
     search = ensemble.search_of(job, steps)
     step = base.by_name(steps).get(search)
     if search == specs.CONFORMERS_INSTEAD:
         given_up = base.by_name(steps)[specs.CONFORMERS]
-        found["conformers_note"] = f"CREST gave up ({given_up.code}), so RDKit searched: a remedy that was allowed"
+        found["conformers_note"] = f"CREST failed ({given_up.code}), so RDKit searched instead, as an allowed remedy"
     if step is not None:
         for key in ("partial", "iterations", "force_field", "dropped", "notes"):
             if step.result.get(key):

@@ -1,15 +1,13 @@
-"""What happens next to an ensemble of conformers: a pure function of the job and its steps so far.
+"""The next steps of an ensemble of conformers: a pure function of the job and its steps so far.
 
-conformers → one xTB optimisation each → `select-xtb` → for each kept one xTB's Hessian and a DFT optimisation →
-`select-dft` → one shielding each → shifts. A stage is planned when the one before it is over. A conformer whose step
-failed is dropped on record; the job fails when those dropped so held more than `max_lost_weight` of the Boltzmann
-weight, judged by the best energies known at that stage. Failures are judged before the next stage is planned, so that
-`retry` can still mend them. A conformer that became another molecule (`topology_changed`) is dropped, too, but held no
-weight of this one: the job fails only when none is left. Where a remedy gave up CREST's search, RDKit's takes its
-place.
-
-Where xTB's structures are the final ones, its optimisation is the stage `optimise`, and those that `select-xtb` keeps
-go on to the shieldings.
+conformers → one xTB optimisation each → `select-xtb` → for each kept conformer an xTB Hessian and a DFT optimisation →
+`select-dft` → one shielding each → shifts. A stage is planned when the previous one has ended. A conformer whose step
+failed is dropped, and the result lists it. The job fails when the dropped conformers held more than `max_lost_weight`
+of the Boltzmann weight, by the best energies known at that stage. This check comes before the next stage is planned, so
+that `retry` can still repair failed steps. A conformer that became another molecule (`topology_changed`) is dropped,
+too, but had no weight in this molecule: the job fails only when no conformer is left. If a remedy replaced CREST's
+search, RDKit's search takes its place. If xTB's structures are the final ones, its optimisation is the stage
+`optimise`, and the shieldings of the conformers that `select-xtb` keeps follow.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ _FAILED = frozenset({StepState.FAILED, StepState.SKIPPED})
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A conformer on entering a stage: energy in hartree by the stage before, None when there is none."""
+    """A conformer at the start of a stage: energy in hartree from the previous stage, None when there is none."""
 
     id: str
     energy_hartree: float | None
@@ -41,7 +39,7 @@ class Member:
 
 
 def plan(job: Job, steps: Sequence[Step]) -> Plan:
-    """What is to happen now. See the module."""
+    """The next steps, or the end of the job. See the module."""
     ended = base.broken([step for step in steps if _counts(job, step)])
     if ended is not None:
         waiting = tuple(s.name for s in steps if s.state in (StepState.WAITING, StepState.READY))
@@ -51,21 +49,22 @@ def plan(job: Job, steps: Sequence[Step]) -> Plan:
 
 
 def _counts(job: Job, step: Step) -> bool:
-    """Whether the end of this step without success is the end of the job."""
+    """Whether the job ends when this step ends without success."""
     if step.state == StepState.FAILED and step.name == specs.CONFORMERS and search_of(job, [step]) != step.name:
         return False
     return needed(step) or step.state == StepState.CANCELLED
 
 
 def search_of(job: Job, steps: Sequence[Step]) -> str:
-    """The name of the step that finds the conformers; RDKit needs bond orders, so a SMILES that we know."""
+    """The name of the step that finds the conformers; RDKit can replace CREST only if the SMILES is known, because it
+    needs bond orders."""
     own = base.by_name(steps).get(specs.CONFORMERS)
     given_up = own is not None and remedies.replaced(own) and job.params.get("smiles") is not None
     return specs.CONFORMERS_INSTEAD if given_up else specs.CONFORMERS
 
 
 def needed(step: Step) -> bool:
-    """Whether the job cannot do without this step."""
+    """Whether the job cannot succeed without this step."""
     return step.stage not in CONFORMER_STAGES
 
 
@@ -79,15 +78,15 @@ def _next(job: Job, steps: Sequence[Step]) -> tuple[list[StepSpec], JobEnd | Non
         return found, None
     if job.params["conformers"] == "crest" and search == specs.CONFORMERS:
         found.append(specs.select_ensemble(job))
-        alive = [one.id for one in members]
+        alive = [member.id for member in members]
     else:
         stage = xtb_stage(job)
-        own, alive, end = _stage(job, steps, stage, members, lambda one: _by_xtb(job, one, search))
+        own, alive, end = _stage(job, steps, stage, members, lambda conformer: _by_xtb(job, conformer, search))
         found += own
         plain = _plain(job, steps, members) if end is not None else []
         if not plain and (end is not None or alive is None):
             return found, end
-        alive = alive or [one.id for one in members if base.succeeded(steps, f"{stage}-{one.id}")]
+        alive = alive or [member.id for member in members if base.succeeded(steps, f"{stage}-{member.id}")]
         if alive:
             found.append(specs.select(job, specs.SELECT_XTB, stage, alive))
     chosen = kept(steps, specs.SELECT_XTB) if alive else []
@@ -106,25 +105,25 @@ def xtb_stage(job: Job) -> str:
 
 
 def _plain(job: Job, steps: Sequence[Step], members: Sequence[Member]) -> list[Member]:
-    """Conformers that the job cannot do without although xTB failed on them: they go on as the search left them, no
-    more than may be kept at all. Their energies compare with none of xTB's.
+    """Conformers that the job needs although xTB failed on them: the DFT optimisation takes them as the search left
+    them, at most as many as may be kept. Their energies cannot be compared with xTB's.
     """
     if job.kind != "nmr" or specs.xtb_structures(job):
         return []
     there = base.by_name(steps)
-    failed = [one for one in members if base.failed_helper(there[f"preopt-{one.id}"])]
-    return [Member(one.id, None, one.degeneracy) for one in failed[: job.params["max_conformers"]]]
+    failed = [member for member in members if base.failed_helper(there[f"preopt-{member.id}"])]
+    return [Member(member.id, None, member.degeneracy) for member in failed[: job.params["max_conformers"]]]
 
 
 def _calculate(
     job: Job, steps: Sequence[Step], chosen: Sequence[Member], plain: Sequence[Member], found: list[StepSpec]
 ) -> tuple[list[StepSpec], JobEnd | None]:
-    """From the conformers xTB left, and those it left alone, to the shifts."""
-    found += [specs.hessian(job, one.id) for one in chosen]
-    alone = {one.id for one in plain}
+    """The steps from the conformers that xTB optimised, and those that it could not, to the shifts."""
+    found += [specs.hessian(job, member.id) for member in chosen]
+    alone = {member.id for member in plain}
 
-    def optimise(one: str) -> StepSpec | None:
-        return _optimise_plain(job, steps, one) if one in alone else _optimise(job, steps, one)
+    def optimise(conformer: str) -> StepSpec | None:
+        return _optimise_plain(job, steps, conformer) if conformer in alone else _optimise(job, steps, conformer)
 
     own, alive, end = _stage(job, steps, "optimise", [*chosen, *plain], optimise)
     found += own
@@ -138,18 +137,18 @@ def _calculate(
 def _shield(
     job: Job, steps: Sequence[Step], final: Sequence[Member], choice: str, found: list[StepSpec]
 ) -> tuple[list[StepSpec], JobEnd | None]:
-    """From the conformers that the last choice kept to the shifts."""
-    own, alive, end = _stage(job, steps, "shielding", final, lambda one: specs.shielding(job, one, choice))
+    """The steps from the conformers that the last selection kept to the shifts."""
+    own, alive, end = _stage(job, steps, "shielding", final, lambda conformer: specs.shielding(job, conformer, choice))
     found += own
     if end is not None or alive is None:
         return found, end
-    fold = {one.id: one.degeneracy for one in final}
-    found.append(specs.shifts(job, [{"id": one, "degeneracy": fold[one]} for one in alive]))
+    fold = {member.id: member.degeneracy for member in final}
+    found.append(specs.shifts(job, [{"id": conformer, "degeneracy": fold[conformer]} for conformer in alive]))
     return found, JobEnd("succeeded") if base.succeeded(steps, "shifts") else None
 
 
 def _start(job: Job) -> list[StepSpec]:
-    """The steps in front of the candidates: none for structures that were given."""
+    """The steps before the candidates are known: none for submitted structures."""
     source = job.params["conformers"]
     if source == "crest":
         return [*([] if job.params.get("geometry") else [specs.embed(job)]), specs.crest(job)]
@@ -157,13 +156,13 @@ def _start(job: Job) -> list[StepSpec]:
 
 
 def stages(job: Job, shares: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
-    """Those of `shares` whose stage such a job has."""
+    """The given `shares` without stages that such a job does not have."""
     without = {"given": "conformers", "crest": xtb_stage(job)}.get(job.params["conformers"])
-    return [one for one in shares if one[0] != without]
+    return [share for share in shares if share[0] != without]
 
 
 def candidates(job: Job, steps: Sequence[Step]) -> list[Member] | None:
-    """The conformers before any choice, in order; None while they are unknown."""
+    """The conformers before any selection, in order; None while they are unknown."""
     if job.params["conformers"] == "given":
         return [Member(f"c{number}", None) for number in range(1, len(job.params["structures"]) + 1)]
     step = base.by_name(steps).get(search_of(job, steps))
@@ -187,7 +186,7 @@ def kept(steps: Sequence[Step], name: str) -> list[Member] | None:
 
 
 def remark(steps: Sequence[Step]) -> str:
-    """What the summary of a job must add: that its conformers are from a search that was cut short."""
+    """An addition to the job's summary if its conformers come from an interrupted search."""
     step = base.by_name(steps).get("conformers")
     return ", of a partial search" if step is not None and step.result.get("partial") else ""
 
@@ -198,7 +197,7 @@ def _by_xtb(job: Job, conformer: str, search: str) -> StepSpec:
 
 
 def _source(job: Job, conformer: str, search: str) -> tuple[str, tuple[str, ...]]:
-    """The path of a conformer as it was found or given, and the steps that it comes from."""
+    """The path of a conformer as the search or the user left it, and the steps that produce it."""
     if job.params["conformers"] == "given":
         return job.params["structures"][int(conformer[1:]) - 1], ()
     return f"{search}/{conformer}.xyz", (search,)
@@ -209,7 +208,7 @@ def _optimise_plain(job: Job, steps: Sequence[Step], conformer: str) -> StepSpec
 
 
 def _optimise(job: Job, steps: Sequence[Step], conformer: str) -> StepSpec | None:
-    """None until it is known whether there is a Hessian to start with."""
+    """The DFT optimisation; None while the step of its Hessian has not ended."""
     hessian = base.by_name(steps).get(f"hessian-{conformer}")
     if hessian is None or hessian.state not in _OVER:
         return None
@@ -219,20 +218,20 @@ def _optimise(job: Job, steps: Sequence[Step], conformer: str) -> StepSpec | Non
 def _stage(
     job: Job, steps: Sequence[Step], stage: str, members: Sequence[Member], spec: Callable[[str], StepSpec | None]
 ) -> tuple[list[StepSpec], list[str] | None, JobEnd | None]:
-    """The steps of a stage that can be planned; once it is over the conformers that came through, or the job's end if
-    too few did."""
-    own = [step for one in members if (step := spec(one.id)) is not None]
+    """The steps of a stage that can be planned; once the stage has ended, the conformers that passed it, or the job's
+    end if too few passed."""
+    own = [step for member in members if (step := spec(member.id)) is not None]
     there = base.by_name(steps)
-    states = {one.id: there[f"{stage}-{one.id}"].state for one in members if f"{stage}-{one.id}" in there}
+    states = {member.id: there[f"{stage}-{member.id}"].state for member in members if f"{stage}-{member.id}" in there}
     if not members:
         return own, None, JobEnd("failed", "no_conformers", _NONE_LEFT)
     if len(states) < len(members) or not all(state in _OVER for state in states.values()):
         return own, None, None
-    lost = [one for one in members if states[one.id] in _FAILED]
-    alive = [one.id for one in members if states[one.id] == StepState.SUCCEEDED]
+    lost = [member for member in members if states[member.id] in _FAILED]
+    alive = [member.id for member in members if states[member.id] == StepState.SUCCEEDED]
     if not alive:
-        return own, None, _all_failed(stage, [there[f"{stage}-{one.id}"] for one in lost])
-    another = [one for one in members if base.became_another(there[f"{stage}-{one.id}"])]
+        return own, None, _all_failed(stage, [there[f"{stage}-{member.id}"] for member in lost])
+    another = [member for member in members if base.became_another(there[f"{stage}-{member.id}"])]
     members, lost = _without(members, another), _without(lost, another)
     share, limit = lost_weight(members, lost, float(job.params["temperature_k"])), float(job.params["max_lost_weight"])
     if share > limit:
@@ -241,7 +240,7 @@ def _stage(
 
 
 def _without(members: Sequence[Member], some: Sequence[Member]) -> list[Member]:
-    return [one for one in members if one not in some]
+    return [member for member in members if member not in some]
 
 
 _NONE_LEFT = "there is no conformer: submit with --conformers none, or give a three-dimensional structure"
@@ -249,15 +248,15 @@ _NONE_LEFT = "there is no conformer: submit with --conformers none, or give a th
 
 def lost_weight(members: Sequence[Member], lost: Sequence[Member], temperature_k: float) -> float:
     """The part of the Boltzmann weight that `lost` holds among `members`; an unknown energy counts as the lowest."""
-    known = [one.energy_hartree for one in members if one.energy_hartree is not None]
+    known = [member.energy_hartree for member in members if member.energy_hartree is not None]
     lowest = min(known, default=0.0)
     scale = BOLTZMANN_HARTREE_PER_K * temperature_k
     shares = {
-        one.id: one.degeneracy
-        * math.exp(-((lowest if one.energy_hartree is None else one.energy_hartree) - lowest) / scale)
-        for one in members
+        member.id: member.degeneracy
+        * math.exp(-((lowest if member.energy_hartree is None else member.energy_hartree) - lowest) / scale)
+        for member in members
     }
-    return sum(shares[one.id] for one in lost) / sum(shares.values())
+    return sum(shares[member.id] for member in lost) / sum(shares.values())
 
 
 def _all_failed(stage: str, failed: Sequence[Step]) -> JobEnd:
@@ -273,7 +272,7 @@ def _all_failed(stage: str, failed: Sequence[Step]) -> JobEnd:
 
 
 def _too_much_lost(stage: str, lost: Sequence[Member], share: float, limit: float, there: Mapping[str, Step]) -> JobEnd:
-    names = ", ".join(f"{one.id} ({there[f'{stage}-{one.id}'].code or 'failed'})" for one in lost)
+    names = ", ".join(f"{member.id} ({there[f'{stage}-{member.id}'].code or 'failed'})" for member in lost)
     text = (
         f"{share:.0%} of the Boltzmann weight is lost, more than the {limit:.0%} allowed: {names} failed in {stage}. "
         "Retry, or submit again with a higher --max-lost-weight"
@@ -282,27 +281,27 @@ def _too_much_lost(stage: str, lost: Sequence[Member], share: float, limit: floa
 
 
 def rows(job: Job, steps: Sequence[Step]) -> list[dict[str, Any]]:
-    """One row a conformer: `id`, `energy_hartree` (the best known), `weight`, `degeneracy`, `state` and `reason`."""
+    """One row per conformer: `id`, `energy_hartree` (the best known), `weight`, `degeneracy`, `state` and `reason`."""
     there = base.by_name(steps)
     members = candidates(job, steps) or []
     table: dict[str, dict[str, Any]] = {
-        one.id: {"id": one.id, "energy_hartree": None, "weight": None, "degeneracy": 1, "state": "running"}
+        member.id: {"id": member.id, "energy_hartree": None, "weight": None, "degeneracy": 1, "state": "running"}
         | {"reason": None}
-        for one in members
+        for member in members
     }
     for stage, choice in _choices(job):
-        # xTB could not improve these; they stay as the search left them.
-        plain = {one for one in table if choice == specs.SELECT_XTB and _went_on(there, one)}
+        # xTB failed on these; they stay as the search left them.
+        plain = {conformer for conformer in table if choice == specs.SELECT_XTB and _went_on(there, conformer)}
         for row in table.values():
             if row["id"] not in plain:
                 _after(row, stage, there.get(f"{stage}-{row['id']}"))
-        rest = {one: row for one, row in table.items() if one not in plain}
+        rest = {conformer: row for conformer, row in table.items() if conformer not in plain}
         _chosen(rest, there.get(choice), final=choice == "shifts" or job.kind == "conformers")
     return sorted(table.values(), key=lambda row: (row["state"] != "kept", int(row["id"][1:])))
 
 
 def _choices(job: Job) -> tuple[tuple[str, str], ...]:
-    """Each stage of the conformers with the step that chooses among those that came through it."""
+    """Each stage of the conformers with the step that selects among the conformers that passed it."""
     by_dft = () if specs.xtb_structures(job) else (("optimise", specs.SELECT_DFT),)
     return ((xtb_stage(job), specs.SELECT_XTB), *by_dft, ("shielding", "shifts"))
 

@@ -1,4 +1,4 @@
-"""Levels of theory an NMR prediction can be asked for."""
+"""Levels of theory of an NMR prediction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from qmrunner.errors import UsageError, nearest
 
 FUNCTIONAL = "b3lyp"
-# As NWChem's basis library names them; it lists them up to krypton and up to calcium.
+# Names as in NWChem's basis library, which has these sets up to krypton and up to calcium.
 SMALL_BASIS = "6-31G*"
 LARGE_BASIS = "6-311+G(2d,p)"
 BASIS_ENDS_AT = {SMALL_BASIS: "Kr", LARGE_BASIS: "Ca"}
@@ -17,7 +17,7 @@ BASIS_ENDS_AT = {SMALL_BASIS: "Kr", LARGE_BASIS: "Ca"}
 class Level:
     """One level: basis of the optimisation and of the shielding; `last_element` is the heaviest both describe.
 
-    Without `optimise_basis` xTB's optimised structure is the final one, and `optimise_steps` says nothing.
+    Without `optimise_basis` xTB's optimised structure is the final one, and `optimise_steps` is not used.
     """
 
     key: str
@@ -30,7 +30,7 @@ class Level:
 
     @property
     def xtb_structures(self) -> bool:
-        """Whether shieldings are computed on structures of xTB."""
+        """Whether the shieldings are computed on xTB structures."""
         return self.optimise_basis is None
 
     @property

@@ -1,9 +1,9 @@
 """NMR: conformers → DFT optimisations → GIAO shieldings → Boltzmann-averaged shifts.
 
-With ``--conformers none`` one chain (embed → xTB → NWChem optimisation → shielding → shifts), known from the start; xTB
-only saves time, every other step is needed. At level quick xTB's structure is the final one: its step is then called
-`optimise`, and is needed. Otherwise an ensemble, whose steps are added as outcomes become known: see
-`ensemble`.
+With ``--conformers none`` one chain (embed → xTB → NWChem optimisation → shielding → shifts), known from the start; the
+xTB step only saves time, all other steps are needed. At level quick xTB's structure is the final one: its step is then
+called `optimise`, and is needed. With other values of ``--conformers`` the job is an ensemble, whose steps are added as
+outcomes become known: see `ensemble`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class NmrWorkflow:
             shares = ensemble.stages(job, _QUICK_ENSEMBLE if quick else _ENSEMBLE)
             return described | {"fraction": about.fraction(steps, shares)}
         chain = _QUICK_CHAIN if quick else _CHAIN
-        return described | {"fraction": about.fraction(steps, [one for one in chain if one[0] in there])}
+        return described | {"fraction": about.fraction(steps, [share for share in chain if share[0] in there])}
 
 
 def _single(job: Job) -> bool:
@@ -86,15 +86,15 @@ def _single(job: Job) -> bool:
 
 
 def _counted(job: Job, there: Collection[str]) -> Sequence[tuple[str, str]]:
-    """What progress counts, a word and a stage each, of the stages `there` so far."""
+    """The stages that progress counts, among the stages `there` so far: pairs of a word and a stage."""
     if _single(job) or "optimise" in there:
         return _COUNTED
-    # CREST's conformers are xTB's already.
+    # CREST's conformers are already optimised by xTB.
     return _COUNTED[1:] if specs.xtb_structures(job) else (("pre-optimised", "preopt"),)
 
 
 def _chain(job: Job) -> tuple[StepSpec, ...]:
-    """All steps of a job of one conformer, in order."""
+    """All steps of a job with one conformer, in order."""
     given = job.params.get("geometry")
     start = () if given else (specs.embed(job),)
     geometry, after = given or f"embed/{_ONLY}.xyz", () if given else ("embed",)

@@ -1,4 +1,4 @@
-"""How far a job is, for people: counts, a fraction, and an estimate from the steps that are done."""
+"""The progress of a job as shown to users: counts, a fraction, and an estimate from the finished steps."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _DONE = frozenset({StepState.SUCCEEDED, StepState.FAILED})
 
 
 def seconds_left(steps: Sequence[Step], stages: Sequence[str]) -> float | None:
-    """About how many seconds the steps of `stages` that are there still take; None while a stage has none done.
+    """Estimated seconds that the existing steps of `stages` still take; None while a stage has no finished step.
 
-    The mean duration of a stage's finished steps, times those left, of which the running ones count half, over the
-    number that run side by side.
+    It is the mean duration of a stage's finished steps, times the number of unfinished ones (running steps count half),
+    divided by the number of steps that run side by side.
     """
     total = 0.0
     for stage in stages:
@@ -42,8 +42,8 @@ def _duration(step: Step) -> float | None:
 def describe(steps: Sequence[Step], counted: Sequence[tuple[str, str]], named: int = 2) -> dict[str, Any]:
     """``text`` and ``seconds_left`` from `counted`: pairs of a word and the stage it counts.
 
-    The estimate covers the stages planned so far; while a later one is still to be planned the text says which it is
-    for.
+    The estimate covers the stages planned so far; while a later stage is not planned yet, the text names the stages
+    that the estimate is for.
     """
     parts = []
     for word, stage in counted:
@@ -64,7 +64,7 @@ def describe(steps: Sequence[Step], counted: Sequence[tuple[str, str]], named: i
 
 
 def fraction(steps: Sequence[Step], shares: Sequence[tuple[str, float]]) -> float:
-    """From 0 to 1 over `shares`: each stage with its part of the whole; a stage without steps counts as not begun."""
+    """From 0 to 1 over `shares`: each stage has its part of the whole; a stage without steps counts as not begun."""
     total = done = 0.0
     for stage, share in shares:
         mine = [step for step in steps if step.stage == stage and step.state != StepState.SKIPPED]

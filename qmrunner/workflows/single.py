@@ -10,7 +10,7 @@ from qmrunner.model.jobs import Job, JobEnd, Plan, Step, StepSpec
 from qmrunner.model.states import StepState
 from qmrunner.workflows import base
 
-# Of job.params these are for the engine; what is left describes the job.
+# These job.params are for the engine; all others describe the job.
 _FOR_ENGINE = ("deck", "structure", "args", "atoms", "memory_mib_per_rank")
 
 

@@ -1,8 +1,8 @@
-"""Solvents: what users may call them, and what each program calls them.
+"""Solvents: the names that users may give, and the names in each program.
 
 NWChem 7.0.2 knows every COSMO word here (each was run; the dielectric constants are those it printed). ALPB words are
 those of xTB 6.5.1, each run as well; it has no parameters for pyridine. ALPB only shapes the pre-optimised start
-structure, so a stand-in there does not change the answer.
+structure, so a similar solvent there does not change the result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from qmrunner.errors import UsageError, nearest
 
 @dataclass(frozen=True, slots=True)
 class Solvent:
-    """One solvent. `cosmo` and `alpb` are None for the gas phase; `note` says where a stand-in is used."""
+    """One solvent. `cosmo` and `alpb` are None for the gas phase; `note` names a substitute solvent, if a program needs
+    one."""
 
     key: str
     label: str
@@ -60,7 +61,7 @@ _BY_NAME = {
 
 
 def find_solvent(name: str) -> Solvent:
-    """The solvent that `name` means, whatever its case, hyphens and spaces.
+    """The solvent called `name`; case, hyphens and spaces do not matter.
 
     Raises UsageError `unknown_solvent` with the nearest match and the whole list.
     """
@@ -79,5 +80,5 @@ def find_solvent(name: str) -> Solvent:
 
 
 def by_key(key: str) -> Solvent:
-    """The solvent with this canonical key, as params hold it."""
+    """The solvent with this canonical key, as stored in params."""
     return _BY_NAME[key]

@@ -60,31 +60,31 @@ def preopt(job: Job, conformer: str, geometry: str, after: Sequence[str], *, hes
 
 
 def xtb_structures(job: Job) -> bool:
-    """Whether xTB's structures are the final ones of this job: then a conformer is lost where xTB failed."""
+    """Whether xTB's structures are the final ones of this job: then a conformer on which xTB fails is lost."""
     return job.kind == "nmr" and find_level(job.params["level"]).xtb_structures
 
 
 def optimise_xtb(job: Job, conformer: str, geometry: str, after: Sequence[str]) -> StepSpec:
-    """The final optimisation of one conformer, by xTB, for a level that has no other."""
+    """The final optimisation of one conformer by xTB, for a level without a DFT optimisation."""
     return _xtb(job, "optimise", conformer, geometry, after, hessian=False)
 
 
 def hessian(job: Job, conformer: str) -> StepSpec:
-    """xTB's Hessian of a conformer that was kept, and its structure once more, for they belong together."""
+    """xTB's Hessian of a kept conformer, and its structure again, because the Hessian belongs to that structure."""
     return _xtb(job, "hessian", conformer, f"{SELECT_XTB}/{conformer}.xyz", (SELECT_XTB,), hessian=True)
 
 
 def select_ensemble(job: Job) -> StepSpec:
-    """Which conformers of CREST's ensemble are kept."""
+    """The selection of conformers from CREST's ensemble."""
     inputs = {"ensemble": "conformers/crest_conformers.xyz"}
     params = _choice(job, job.params["window_xtb_kcal"], job.params["max_conformers"])
     return StepSpec(SELECT_XTB, "select", "chemistry", "select", params=params, inputs=inputs, after=("conformers",))
 
 
 def select(job: Job, name: str, earlier: str, conformers: Sequence[str]) -> StepSpec:
-    """Which of `conformers`, each with a step called `earlier`-ID behind it, are kept."""
-    inputs = {f"energy-{one}": f"{earlier}-{one}/result.json" for one in conformers}
-    inputs |= {f"geometry-{one}": f"{earlier}-{one}/geometry.xyz" for one in conformers}
+    """The selection among `conformers`; the structure of each comes from its step `earlier`-ID."""
+    inputs = {f"energy-{conformer}": f"{earlier}-{conformer}/result.json" for conformer in conformers}
+    inputs |= {f"geometry-{conformer}": f"{earlier}-{conformer}/geometry.xyz" for conformer in conformers}
     by_xtb = name == SELECT_XTB
     window = job.params["window_xtb_kcal"] if by_xtb else job.params["window_dft_kcal"]
     params = _choice(job, window, job.params["max_conformers"] if by_xtb else None)
@@ -95,14 +95,14 @@ def select(job: Job, name: str, earlier: str, conformers: Sequence[str]) -> Step
         "select",
         params=params | {"conformers": list(conformers)},
         inputs=inputs,
-        after=tuple(f"{earlier}-{one}" for one in conformers),
+        after=tuple(f"{earlier}-{conformer}" for conformer in conformers),
     )
 
 
 def optimise(job: Job, conformer: str, source: str, start: str | None = None) -> StepSpec:
     """DFT optimisation of one conformer, from the structure and Hessian of `source`, a step of xTB or `SELECT_XTB`.
 
-    With the path of a `start` structure it does without `source`, should that fail.
+    With the path of a `start` structure the optimisation also runs if `source` fails.
     """
     level, solvent = find_level(job.params["level"]), by_key(job.params["solvent"])
     assert level.optimise_basis is not None  # else xTB optimises
@@ -136,16 +136,16 @@ def shielding(job: Job, conformer: str, *after: str) -> StepSpec:
 
 
 def shifts(job: Job, conformers: Sequence[Mapping[str, Any]]) -> StepSpec:
-    """The answer, from conformers given as ``{"id", "degeneracy"}``.
+    """The shifts of the conformers given as ``{"id", "degeneracy"}``.
 
-    Their weights are by DFT energies: of the optimisation, or of the shielding where xTB optimised.
+    Their weights come from DFT energies: of the optimisation, or of the shielding if xTB optimised.
     """
     inputs: dict[str, str] = {}
     energies = "shielding" if xtb_structures(job) else "optimise"
-    for one in (str(row["id"]) for row in conformers):
-        inputs[f"shielding-{one}"] = f"shielding-{one}/result.json"
-        inputs[f"optimise-{one}"] = f"{energies}-{one}/result.json"
-        inputs[f"geometry-{one}"] = _structure(job, one)
+    for conformer in (str(row["id"]) for row in conformers):
+        inputs[f"shielding-{conformer}"] = f"shielding-{conformer}/result.json"
+        inputs[f"optimise-{conformer}"] = f"{energies}-{conformer}/result.json"
+        inputs[f"geometry-{conformer}"] = _structure(job, conformer)
     source = job.params["input"]
     params: dict[str, Any] = {key: job.params[key] for key in _JOIN} | _same_molecule(job)
     if job.params.get("isotopes"):
@@ -166,8 +166,8 @@ def shifts(job: Job, conformers: Sequence[Mapping[str, Any]]) -> StepSpec:
 
 
 def _structure(job: Job, conformer: str) -> str:
-    """The path of a conformer's final structure. After a choice that is the copy which the choice left: CREST's
-    conformers have no step of their own."""
+    """The path of a conformer's final structure. After a selection it is the copy made by the selection, because
+    CREST's conformers have no separate steps."""
     if xtb_structures(job) and job.params["conformers"] != "none":
         return f"{SELECT_XTB}/{conformer}.xyz"
     return f"optimise-{conformer}/geometry.xyz"
@@ -190,7 +190,7 @@ def _source(job: Job) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _same_molecule(job: Job) -> dict[str, Any]:
-    """What tells the molecule of the job from others: its bonds, and whether another one is accepted."""
+    """The params that identify the molecule of the job: its bonds, and whether another molecule is accepted."""
     molecule = {"bonds": job.params["bonds"]}
     return molecule | {key: job.params[key] for key in ("unclear_bonds", ALLOW) if job.params.get(key)}
 
