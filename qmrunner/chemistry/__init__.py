@@ -1,5 +1,5 @@
-"""Molecules in and numbers out. RDKit, numpy and matplotlib live in this package only.
+"""Converts molecules into numbers.
 
-It runs in its own process, under a guardian (`python -m qmrunner.chemistry`); the submit command uses
-`structures` alone, to check a user's input.
+Only this package uses RDKit, numpy and matplotlib. It runs in its own process, under a guardian (`python -m
+qmrunner.chemistry`); the submit command uses `structures` alone, to check a user's input.
 """

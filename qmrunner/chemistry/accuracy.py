@@ -1,9 +1,9 @@
-"""How far a shift may be off, by kind of atom: what the residuals of the fit say of that kind, and no more.
+"""The uncertainty of a shift by kind of atom, from the residuals of the fit for that kind alone.
 
-A kind's residuals are taken for normal around zero with a variance of its own. That variance has a prior (scaled
-inverse chi-square) worth one molecule, of the mean square that a kind never seen is expected to have. The ± is the
-half-width that holds 68.27 % of the posterior predictive distribution, a Student t: wide where few molecules were seen,
-the RMS where many were. Why this one: docs/explanation/science.md.
+The residuals of a kind are assumed to be normal around zero, with a separate variance for each kind. That variance has
+a prior (scaled inverse chi-square) with the weight of one molecule, and with the mean square expected of a kind that
+the fit does not contain. The ± is the half-width that holds 68.27 % of the posterior predictive distribution, a Student
+t: wide for a kind with few molecules, close to the RMS for a kind with many. Reasons: docs/explanation/science.md.
 Figures: `fitted.json`, made by benchmarks/delta50.py.
 """
 
@@ -27,8 +27,8 @@ _DIGITS = 3
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A kind among the molecules of a fit: how many have it, and the RMS of their residuals in ppm, each molecule
-    counted once."""
+    """A kind of atom in a fit: the number of molecules that have it, and the RMS of their residuals in ppm, each
+    molecule counted once."""
 
     molecules: int
     rms_ppm: float
@@ -36,13 +36,14 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """Of one line. `unseen_rms_ppm` is the RMS expected of a kind that no molecule has."""
+    """The accuracy of one line. `unseen_rms_ppm` is the RMS expected of a kind that no molecule has."""
 
     unseen_rms_ppm: float
     kinds: Mapping[str, Seen]
 
     def uncertainty_ppm(self, kind: str | None) -> float:
-        """The ± of a shift in ppm; None is an atom whose kind is not known, so one never seen."""
+        """The ± of a shift in ppm; None for `kind` means unknown, and is treated as a kind that the fit does not
+        contain."""
         seen = self.kinds.get(kind or "", Seen(0, 0.0))
         count = seen.molecules + 1
         square = (self.unseen_rms_ppm**2 + seen.molecules * seen.rms_ppm**2) / count
@@ -51,11 +52,11 @@ class Accuracy:
 
 @cache
 def accuracy_of(nucleus: str, solvent: str, level: str) -> Accuracy:
-    """What is known of the line of `scaling.line_for`, whose errors it raises.
+    """The accuracy of the line of `scaling.line_for`; raises the errors of that function.
 
-    In another solvent than chloroform all is multiplied by the ratio of the lines' RMSDs.
+    For a solvent other than chloroform all figures are multiplied by the ratio of the lines' RMSDs.
     """
-    line, reference = (scaling.line_for(nucleus, one, level) for one in (solvent, "chloroform"))
+    line, reference = (scaling.line_for(nucleus, medium, level) for medium in (solvent, "chloroform"))
     data = scaling.fitted()[level][nucleus]
     ratio = line.rmsd_ppm / reference.rmsd_ppm
     kinds = {kind: Seen(row["molecules"], row["rms_ppm"] * ratio) for kind, row in data["kinds"].items()}
@@ -64,7 +65,7 @@ def accuracy_of(nucleus: str, solvent: str, level: str) -> Accuracy:
 
 @cache
 def half_width(freedom: int) -> float:
-    """t such that Student's t with so many degrees of freedom lies within ±t with the probability `COVERED`."""
+    """The t for which Student's t with these degrees of freedom lies within ±t with the probability `COVERED`."""
     low, high = 0.5, 2.0  # 1.84 with one degree of freedom, 1 with infinitely many
     while high - low > 1e-9:
         middle = (low + high) / 2

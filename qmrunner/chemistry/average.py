@@ -15,7 +15,7 @@ def boltzmann_weights(
 ) -> NDArray[np.float64]:
     """Weights of conformers at `temperature_k`, shape (n,), adding up to 1.
 
-    `degeneracies`, shape (n,), says how many conformers each one stands for; 1 where not given. Raises ValueError when
+    `degeneracies`, shape (n,), is how many conformers each one represents; default 1. Raises ValueError when
     there is no energy, one is not finite, or the temperature is not positive.
     """
     energies = np.asarray(energies_hartree, dtype=float)
@@ -41,7 +41,7 @@ def over_conformers(values: ArrayLike, weights: ArrayLike) -> NDArray[np.float64
 
 
 def over_groups(values: ArrayLike, groups: Sequence[Sequence[int]]) -> NDArray[np.float64]:
-    """`values`, shape (atoms,), with each atom's replaced by the mean of its group (atom numbers from 1)."""
+    """`values`, shape (atoms,), with the value of each atom replaced by the mean of its group (atom numbers from 1)."""
     means = np.array(values, dtype=float)
     for group in groups:
         chosen = np.asarray(group) - 1

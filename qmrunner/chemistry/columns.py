@@ -1,4 +1,4 @@
-"""Which columns of an XYZ file hold element and position: extended XYZ names them in its comment line."""
+"""Finds the columns of an XYZ file with element and position: extended XYZ names them in its comment line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POSITION = ("pos", "position", "positions", "coords")
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Places among the words of an atom's line, from 0; a line has `width` words at least."""
+    """Positions among the words of an atom's line, from 0; a line has at least `width` words."""
 
     element: int = 0
     position: int = 1
@@ -23,11 +23,11 @@ class Columns:
 
     @property
     def plain(self) -> bool:
-        """Whether symbol and position stand where every reader looks for them."""
+        """Whether symbol and position are in the columns that every reader expects."""
         return (self.element, self.position) == (0, 1)
 
     def sentence(self) -> str:
-        """For people, counted from 1."""
+        """The columns in words, counted from 1."""
         first = self.position + 1
         return f"element from column {self.element + 1}, position from columns {first} to {first + 2}"
 
@@ -38,7 +38,7 @@ PLAIN = Columns()
 def named(comment: str, where: str, name: str) -> Columns:
     """The columns that a comment line names; the plain ones when it names none.
 
-    Raises UsageError `unreadable_structure` when it names columns among which element or position are not to be found.
+    Raises UsageError `unreadable_structure` when the named columns lack element or position.
     """
     hit = _PROPERTIES.search(comment)
     text = next((group for group in hit.groups() if group is not None), "") if hit else ""

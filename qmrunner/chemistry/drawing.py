@@ -1,4 +1,4 @@
-"""The molecule as people see it: a drawing with atom numbers, and an SDF file with the assignment (NMReDATA 1.1)."""
+"""Draws the molecule with atom numbers, and writes an SDF file with the assignment (NMReDATA 1.1)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draw_structure(mol: Any) -> str:
         atom.SetProp("atomNote", _note(mol, atom))
     shown.RemoveAllConformers()
     rdDepictor.Compute2DCoords(shown)
-    drawer = rdMolDraw2D.MolDraw2DSVG(-1, -1)  # as large as the molecule needs
+    drawer = rdMolDraw2D.MolDraw2DSVG(-1, -1)  # sized to fit the molecule
     options: Any = drawer.drawOptions()
     options.annotationFontScale = 0.55
     options.padding = 0.1
@@ -44,7 +44,7 @@ def _without_hydrogens(chem: Any, mol: Any) -> Any:
         try:
             return chem.RemoveHs(mol, sanitize=True)
         except ValueError:
-            return mol  # without bond orders: as it is
+            return mol  # without bond orders: drawn unchanged
 
 
 def _note(mol: Any, atom: Any) -> str:
@@ -73,7 +73,7 @@ def nmredata(mol: Any, result: Mapping[str, Any], task: Mapping[str, Any], smile
     for nucleus in ("1H", "13C"):
         chosen = [row for row in rows if row["nucleus"] == nucleus]
         if chosen:
-            # The order of the attributes is the standard's.
+            # The standard defines the order of the attributes.
             lines = [f"{shift:.4f}, N={len(atoms)}, L={_label(rows, atoms)}" for shift, atoms in signals(chosen)]
             tags[f"NMREDATA_1D_{nucleus}"] = [f";predicted: {task['level']} level", *lines]
     return str(chem.MolToMolBlock(mol)) + "".join(_tag(name, lines) for name, lines in tags.items() if lines) + "$$$$\n"
@@ -84,7 +84,7 @@ def _tag(name: str, lines: Sequence[str]) -> str:
 
 
 def _error(rows: Sequence[Mapping[str, Any]], atoms: Sequence[int]) -> str:
-    """The ± of a signal in ppm and its kind of atom, as far as they are known; in ASCII, as a MOL block is."""
+    """The ± of a signal in ppm and its kind of atom, as far as known; in ASCII, as a MOL block requires."""
     row = next(row for row in rows if row["atom"] == atoms[0])
     error = "" if row["uncertainty_ppm"] is None else f", +/- {row['uncertainty_ppm']:.2f} ppm"
     return error + (f", {row['kind']}" if row["kind"] else "")

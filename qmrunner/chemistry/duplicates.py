@@ -1,7 +1,7 @@
 """Whether two conformers are the same: symmetry-aware root mean square distance. Pure numpy over RDKit's matches.
 
-Compared are the heavy atoms and the hydrogens on atoms other than carbon, so that a turned hydroxyl is another
-conformer and a turned methyl is not.
+The comparison covers heavy atoms and hydrogens on atoms other than carbon, so that a rotated hydroxyl is another
+conformer and a rotated methyl is not.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STEREO_ELEMENTS = frozenset({"C", "Si", "P", "S", "N"})
 class Comparer:
     """Compares conformers of one molecule: element symbols, bonds as pairs of atom numbers from 1.
 
-    `mirrors` says whether mirror images count as the same: they have the same energy and, for a molecule without
+    `mirrors`: whether mirror images count as the same: they have the same energy and, for a molecule without
     stereocentres, the same spectrum.
     """
 
@@ -35,7 +35,7 @@ class Comparer:
         return min(direct, mirrored) if self.mirrors else direct
 
     def is_own_mirror(self, structure: ArrayLike, threshold_angstrom: float) -> bool:
-        """Whether a structure can be laid on its mirror image."""
+        """Whether a structure can be superimposed on its mirror image."""
         return self._both(structure, structure)[1] < threshold_angstrom
 
     def _both(self, first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
@@ -55,7 +55,7 @@ class Comparer:
 def has_stereocentres(symbols: Sequence[str], bonds: Sequence[tuple[int, int]]) -> bool:
     """Whether an atom has four different neighbours by topology, bond orders left out.
 
-    Axial chirality is not seen; a meso form counts as having stereocentres, which only costs time.
+    Axial chirality is not detected; a meso form counts as having stereocentres, which only costs time.
     """
     ranks = topological_ranks(symbols, bonds)
     for atom in bare_graph(symbols, bonds).GetAtoms():
@@ -80,13 +80,13 @@ def _compared(symbols: Sequence[str], bonds: Sequence[tuple[int, int]]) -> NDArr
 def _automorphisms(
     symbols: Sequence[str], bonds: Sequence[tuple[int, int]], chosen: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """All ways to lay the compared part of the molecule on itself, shape (ways, compared atoms)."""
+    """All mappings of the compared part of the molecule onto itself, shape (ways, compared atoms)."""
     place = {int(index) + 1: position + 1 for position, index in enumerate(chosen)}
     part = [symbols[int(index)] for index in chosen]
     kept = [(place[a], place[b]) for a, b in bonds if a in place and b in place]
     mol = bare_graph(part, kept)
     matches = mol.GetSubstructMatches(mol, uniquify=False, maxMatches=_MOST_MATCHES)
-    # CH2 and CH3 differ by hydrogens that are not compared: without this they could be taken for each other.
+    # CH2 and CH3 differ by hydrogens that are not compared: without this they would match each other.
     degrees = [sum(number in pair for pair in bonds) for number in (int(index) + 1 for index in chosen)]
     fitting = [match for match in matches if all(degrees[to] == degrees[at] for at, to in enumerate(match))]
     return np.asarray(fitting or [tuple(range(len(part)))], dtype=np.int64)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 _HEAVY_HYDROGEN = {"D": 2, "T": 3}
-# `C1`, `H_2`, `O_acc`, `Na+`, `H(iso=2)`: what stands behind the element is no letter. A colon, `@` or `>` makes a
-# ghost or an embedded atom elsewhere: such a word is no plain atom.
+# `C1`, `H_2`, `O_acc`, `Na+`, `H(iso=2)`: no letter follows the element. In other programs a colon, `@` or `>` marks a
+# ghost or an embedded atom: such a word is not a plain atom.
 _LABEL = re.compile(r"([A-Za-z]{1,2})(?:[\d_*'\"+.(/#-][^\s:@>?&]*)")
 _MASS_FIRST = re.compile(r"(\d{1,3})([A-Za-z]{1,2})")
 _MASS_WITHIN = re.compile(r"\(.*iso=(\d{1,3})", re.IGNORECASE)
@@ -36,7 +36,8 @@ def atom(word: str) -> tuple[str, int | None] | None:
     """The symbol that the first word of an atom's line means, and its mass number where it names an isotope; None when
     it means no element.
 
-    ``D`` and ``T`` are hydrogen. A label is the element in front of what is no letter: ``C1``, ``H_2``, ``O_acc``.
+    ``D`` and ``T`` are hydrogen. A label is the element followed by something other than a letter: ``C1``, ``H_2``,
+    ``O_acc``.
     """
     symbol = canonical(word)
     if symbol is not None:

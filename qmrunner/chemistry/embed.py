@@ -9,7 +9,7 @@ from typing import Any
 from qmrunner.chemistry.graphs import load_rdkit
 from qmrunner.errors import JobFailedError
 
-# Any fixed number will do; recorded with the result, so that the same input gives the same structure.
+# An arbitrary fixed number; recorded with the result, so that the same input gives the same structure.
 SEED = 20230324
 _MAX_FORCE_FIELD_ITERATIONS = 5000
 _FEW = 4
@@ -44,7 +44,7 @@ def embed(
         points = tuple((float(x), float(y), float(z)) for x, y, z in mol.GetConformer(conformer).GetPositions())
         found.append(Embedded(points, None if field == "none" else float(energy), failed == 0))
     # Stable sort: equal energies keep the order of embedding, so the same seed gives the same answer.
-    found.sort(key=lambda one: 0.0 if one.energy_kcal_mol is None else round(one.energy_kcal_mol, 6))
+    found.sort(key=lambda structure: 0.0 if structure.energy_kcal_mol is None else round(structure.energy_kcal_mol, 6))
     return field, tuple(found)
 
 
@@ -54,7 +54,7 @@ def _place(mol: Any, candidates: int, seed: int) -> list[int]:
     parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = seed
     parameters.numThreads = 1
-    # A few first: where none can be placed, hundreds of attempts would only take minutes to say so.
+    # Try a few first: if none can be placed, hundreds of attempts would only take minutes to fail.
     for random in (False, True):
         parameters.useRandomCoords = random
         few = list(rdDistGeom.EmbedMultipleConfs(mol, min(candidates, _FEW), parameters))

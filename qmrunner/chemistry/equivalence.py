@@ -1,4 +1,4 @@
-"""Which atoms of a computed ensemble share a signal, which give none, and what people must know of both."""
+"""Finds the atoms of a computed ensemble that share a signal, the atoms without a signal, and the notes for users."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from qmrunner.chemistry.scaling import NUCLEI
 from qmrunner.chemistry.step_results import Conformer
 
 RULE = (
-    "atoms that a symmetry of the computed structure exchanges; single bonds turn, rings flip and nitrogen inverts; "
-    "stereocentres, double bonds and amides stay"
+    "atoms that a symmetry of the computed structure exchanges; single bonds rotate, rings flip and nitrogen inverts; "
+    "stereocentres, double bonds and amides are fixed"
 )
-# The mass number that gives the signal; where the input names another isotope there is none.
+# The mass number that gives the signal; an atom with another isotope in the input gives none.
 _SEEN = {"H": 1, "C": 13}
 _ISOTOPES = {("H", 2): "deuterium", ("H", 3): "tritium"}
 _MOST_NAMED = 12
@@ -25,8 +25,8 @@ _MOST_NAMED = 12
 
 @dataclass(frozen=True, slots=True)
 class Equivalence:
-    """`groups` of atoms with one signal, `silent` atoms without any. `images`: for each conformer the atom that stands
-    where an atom of the lowest one does: conformers from a search may have the hydrogens of a CH2 the other way round.
+    """`groups` of atoms with one signal, `silent` atoms without any. `images`: for each conformer the atom that
+    corresponds to each atom of the lowest conformer: a search may swap the two hydrogens of a CH2.
     """
 
     groups: Groups
@@ -42,8 +42,8 @@ def settle(task: Mapping[str, Any], conformers: Sequence[Conformer], lowest: Con
     frame = Frame(symbols, [(int(a), int(b)) for a, b in task["bonds"]], isotopes)
     mol, _ = task_molecule.drawable({**task, "atoms": symbols}, lowest.coordinates)
     slow = stiff.slow(mol)
-    shapes = [frame.shape(np.asarray(one.coordinates), slow) for one in conformers]
-    chosen = shapes[next(at for at, one in enumerate(conformers) if one.id == lowest.id)]
+    shapes = [frame.shape(np.asarray(conformer.coordinates), slow) for conformer in conformers]
+    chosen = shapes[next(at for at, conformer in enumerate(conformers) if conformer.id == lowest.id)]
     images = [frame.onto(chosen, shape) for shape in shapes]
     silent = _silent(symbols, isotopes)
     notes = list(_isotope_notes(symbols, isotopes, silent))
@@ -51,21 +51,21 @@ def settle(task: Mapping[str, Any], conformers: Sequence[Conformer], lowest: Con
     if len(known) < len(images):
         same = {number: number for number in frame.around}
         notes.append(
-            "the conformers are not one stereoisomer, with double bonds and amides taken for fixed: atoms that are "
-            "bonded alike are averaged, and signals of slowly exchanging forms come out as one"
+            "the conformers are not one stereoisomer if double bonds and amides are fixed: atoms that are "
+            "bonded alike are averaged, and signals of slowly exchanging forms appear as one"
         )
         return Equivalence(frame.classes(), silent, (same,) * len(images), tuple(notes))
     groups = frame.groups(chosen)
     if apart := _named(symbols, frame.classes(), groups, silent):
         notes.append(
-            f"signals of their own, though bonded alike: {apart}. No fast motion exchanges them: they are "
+            f"separate signals, although bonded alike: {apart}. No fast motion exchanges them: they are "
             "diastereotopic, or on the two sides of a double bond or of an amide"
         )
     turned = frame.groups(frame.shape(np.asarray(lowest.coordinates), [*slow, *stiff.between(mol)]))
     if doubtful := _named(symbols, groups, turned, silent):
         notes.append(
-            f"averaged over a C-N bond that turns neither fast nor slowly (carbamate, urea, amidine): {doubtful}. "
-            "In the cold they may be measured apart"
+            f"averaged over a C-N bond that rotates neither fast nor slowly (carbamate, urea, amidine): {doubtful}. "
+            "At low temperature they may have separate signals"
         )
     return Equivalence(groups, silent, tuple(known), tuple(notes))
 
@@ -80,7 +80,7 @@ def _isotope_notes(symbols: Sequence[str], isotopes: Mapping[int, int], silent: 
         what = _ISOTOPES.get((symbol, mass), f"{symbol}-{mass}")
         yield f"no {NUCLEI[symbol]} signal from {_label(symbols, atoms)}: {what}"
     if isotopes:
-        yield "structure and shieldings are those without isotopes: isotope shifts are not computed"
+        yield "structure and shieldings are computed without isotopes: isotope shifts are not included"
 
 
 def _named(symbols: Sequence[str], coarse: Groups, fine: Groups, silent: Collection[int]) -> str:

@@ -1,9 +1,9 @@
-"""Which atoms share a signal: those that a symmetry of the molecule exchanges, all fast motions allowed.
+"""Finds the atoms that share a signal: a symmetry of the molecule exchanges them, with all fast motions allowed.
 
-A symmetry is a renumbering of the atoms that keeps the bonds, and what does not change within the time of an NMR
-measurement: on which side of each stereocentre its neighbours lie (of all of them, or of none: mirror images give one
-spectrum), and on which side of a bond that hardly turns. So the hydrogens of a methyl are one signal, those of a CH2
-beside a stereocentre are two. Single bonds turn, rings flip, and nitrogen inverts.
+A symmetry is a renumbering of the atoms that preserves the bonds, and everything that does not change during an NMR
+measurement: the arrangement of the neighbours of each stereocentre (of all stereocentres, or of none: mirror images
+give one spectrum), and the sides of each bond that hardly rotates. So the hydrogens of a methyl are one signal, those
+of a CH2 next to a stereocentre are two. Single bonds rotate, rings flip, and nitrogen inverts.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ Pair = tuple[int, int]
 Groups = tuple[tuple[int, ...], ...]
 _MOST_TRIALS = 50_000
 _PYRAMIDAL = frozenset({"S", "P", "Se", "As"})
-# Of unit vectors: the volume of a tetrahedron's three edges is 0.77; below this a centre counts as flat.
+# Volume spanned by three unit vectors: 0.77 for the edges of a tetrahedron; a centre below this counts as flat.
 _FLAT = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What of one structure stays: the hand of each centre, by its neighbours in ascending order, and which atoms lie
-    on one side of a bond that hardly turns."""
+    """The fixed features of one structure: the handedness of each centre, by its neighbours in ascending order, and the
+    atoms on one side of each bond that hardly rotates."""
 
     hands: Mapping[int, int]
     sides: Mapping[Pair, Mapping[Pair, bool]]
 
 
 class Frame:
-    """Atoms and bonds of a molecule; isotopes by atom number tell atoms apart."""
+    """Atoms and bonds of a molecule; isotopes, by atom number, make atoms different."""
 
     def __init__(self, symbols: Sequence[str], bonds: Sequence[Pair], isotopes: Mapping[int, int]) -> None:
         self.symbols = symbols
@@ -46,19 +46,19 @@ class Frame:
         self.around = {number: sorted(others) for number, others in around.items()}
 
     def classes(self) -> Groups:
-        """Atoms that the bonds alone cannot tell apart, in the order of their first atom."""
+        """Groups of atoms that the bonds alone do not distinguish, in the order of their first atom."""
         found: dict[int, list[int]] = {}
         for number, rank in self.ranks.items():
             found.setdefault(rank, []).append(number)
         return tuple(tuple(group) for group in found.values())
 
     def shape(self, points: NDArray[np.float64], stiff: Collection[Pair]) -> Shape:
-        """The shape of a structure (atoms, 3); `stiff` are the bonds that hardly turn."""
+        """The shape of a structure (atoms, 3); `stiff` are the bonds that hardly rotate."""
         hands = {}
         for centre, others in self.around.items():
             symbol = self.symbols[centre - 1]
             needed = 3 if symbol in _PYRAMIDAL else 4
-            # A proton on nitrogen comes and goes, and nitrogen inverts meanwhile.
+            # A proton on nitrogen exchanges, and nitrogen inverts meanwhile.
             loose = symbol == "N" and any(self.symbols[other - 1] == "H" for other in others)
             if needed <= len(others) <= 4 and not loose:
                 edges = [_unit(points[other - 1] - points[centre - 1]) for other in others[:3]]
@@ -77,17 +77,17 @@ class Frame:
                     continue
                 ends = (points[s - 1] - points[a - 1], points[t - 1] - points[b - 1])
                 off = [end - axis * float(end @ axis) for end in ends]
-                if min(float(np.linalg.norm(one)) for one in off) < 0.3:
-                    return {}  # a straight end has no sides
+                if min(float(np.linalg.norm(vector)) for vector in off) < 0.3:
+                    return {}  # a linear end has no sides
                 cosine = float(_unit(off[0]) @ _unit(off[1]))
                 if abs(cosine) < 0.5:
-                    return {}  # twisted: it tells no sides apart
+                    return {}  # twisted: its sides are not defined
                 found[s, t] = cosine > 0
         return found
 
     def groups(self, shape: Shape) -> Groups:
-        """Atoms that a symmetry exchanges, in the order of their first atom. Where the search takes too long the bonds
-        decide alone."""
+        """Atoms that a symmetry exchanges, in the order of their first atom. If the search takes too long, the bonds
+        alone decide."""
         found: list[tuple[int, ...]] = []
         for members in self.classes():
             parts: list[list[int]] = []
@@ -102,15 +102,15 @@ class Frame:
         return tuple(sorted(found))
 
     def onto(self, shape: Shape, other: Shape) -> dict[int, int] | None:
-        """The atom of a second structure for each of the first, its own number where that fits; None when it is another
-        stereoisomer."""
+        """For each atom of the first structure the matching atom of the second, the same number if it fits; None when
+        the second is another stereoisomer."""
         first = min(self.classes(), key=lambda group: (len(group), group))
         images = sorted(first, key=lambda atom: atom != first[0])
         found = (self.match(shape, other, {first[0]: image}) for image in images)
-        return next((one for one in found if one is not None and len(one) == len(self.around)), None)
+        return next((image for image in found if image is not None and len(image) == len(self.around)), None)
 
     def match(self, shape: Shape, other: Shape, start: Mapping[int, int]) -> dict[int, int] | None:
-        """A symmetry that takes `shape` to `other` or to its mirror image, and the atoms of `start` where it says."""
+        """A symmetry that maps `shape` to `other` or to its mirror image, and the atoms of `start` as given there."""
         for mirror in (1, -1):
             search = _Search(self, shape, other, mirror, start)
             if search.run():
@@ -119,7 +119,7 @@ class Frame:
 
 
 class _Search:
-    """Walks along the bonds, gives each atom an image, and goes back where one does not fit."""
+    """Walks along the bonds, assigns each atom an image, and backtracks when one does not fit."""
 
     def __init__(self, frame: Frame, shape: Shape, other: Shape, mirror: int, start: Mapping[int, int]) -> None:
         self.frame, self.shape, self.other, self.mirror = frame, shape, other, mirror
@@ -149,12 +149,14 @@ class _Search:
         around, ranks = self.frame.around, self.frame.ranks
         placed = [self.image[other] for other in around[atom] if other in self.image]
         free = [
-            one
-            for one in around[self.image[parent]]
-            if one not in self._used and ranks[one] == ranks[atom] and all(one in around[other] for other in placed)
+            image
+            for image in around[self.image[parent]]
+            if image not in self._used
+            and ranks[image] == ranks[atom]
+            and all(image in around[other] for other in placed)
         ]
-        free.sort(key=lambda one: one != atom)
-        # The three ends of a methyl turn into each other: which one is the first makes no difference.
+        free.sort(key=lambda image: image != atom)
+        # The three hydrogens of a methyl exchange: their order makes no difference.
         return free[:1] if len(free) == 3 and len(around[atom]) == 1 else free
 
     def _fits(self, atom: int) -> bool:
@@ -162,7 +164,7 @@ class _Search:
         near = (atom, *around[atom])
         if not all(self._same_hand(centre) for centre in near):
             return False
-        ends = {pair for one in near for two in around[one] for pair in ((one, two), (two, one))}
+        ends = {pair for a in near for b in around[a] for pair in ((a, b), (b, a))}
         return all(self._same_sides(pair) for pair in ends if pair in self.shape.sides)
 
     def _same_hand(self, centre: int) -> bool:
@@ -186,7 +188,7 @@ class _Search:
 
 
 def _walk(around: Mapping[int, Sequence[int]], start: int) -> Iterator[Pair]:
-    """Each atom with the one it was reached from, nearest first."""
+    """Each atom with the atom from which it was reached, nearest first."""
     seen, queue = {start}, [(start, start)]
     for atom, parent in queue:
         yield atom, parent

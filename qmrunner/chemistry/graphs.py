@@ -12,7 +12,7 @@ from qmrunner.errors import NotReadyError, UsageError
 # rdDetermineBonds tries bond orders one by one; beyond this it would take minutes for a SMILES that is only a label.
 _BOND_ORDER_ATOMS = 60
 _BOND_ORDER_TRIALS = 2000
-# A record may begin with an empty line, its title: only the end of this line goes with it.
+# A record may begin with an empty line, its title: the pattern consumes only the end of this line.
 _COMMA_ROW = re.compile(r"^(M  V30 +\d+ +\S+ +)?( *-?\d+,\d+){2}")
 _RECORD_END = re.compile(r"^\$\$\$\$.*\n?", re.MULTILINE)
 
@@ -67,7 +67,7 @@ def _smiles_reason(chem: Any, smiles: str) -> str:
         with rdBase.BlockLogs():
             problems = chem.DetectChemistryProblems(mol)
         return "; ".join(problem.Message() for problem in problems) or "RDKit refuses it"
-    # RDKit says "[time] SMILES Parse Error: check for mistakes around position 4:" among other lines.
+    # RDKit prints "[time] SMILES Parse Error: check for mistakes around position 4:" among other lines.
     position = re.search(r"around position \d+", log.messages)
     return f"mistake {position[0]}: {smiles}" if position else "the SMILES grammar does not allow it"
 
@@ -112,7 +112,7 @@ def _mol_from_block(chem: Any, block: str, name: str) -> Any:
         if problems:
             raise UsageError(
                 "invalid_structure",
-                f"{name}: the bonds do not make a possible molecule",
+                f"{name}: the bonds do not form a possible molecule",
                 evidence=problems,
                 remedy="correct valences and formal charges in the editor that wrote the file",
             )
@@ -138,7 +138,7 @@ def _unreadable(block: str, name: str) -> UsageError:
 
 
 def _refuse_decimal_commas(text: str, name: str) -> None:
-    """RDKit would read such numbers as something else, without a word."""
+    """RDKit would misread such numbers without an error."""
     for number, row in enumerate(text.splitlines(), start=1):
         if _COMMA_ROW.match(row):
             raise UsageError(
@@ -150,13 +150,13 @@ def _refuse_decimal_commas(text: str, name: str) -> None:
 
 
 def molecule_from_mol(mol: Any, title: str = "") -> Molecule:
-    """Our value from an RDKit molecule that has all its hydrogens; the multiplicity stays at 1."""
+    """The `Molecule` of an RDKit molecule with all hydrogens; the multiplicity is 1."""
     chem = load_rdkit()
     solid = mol.GetNumConformers() > 0 and mol.GetConformer().Is3D()
     points = tuple((float(x), float(y), float(z)) for x, y, z in mol.GetConformer().GetPositions()) if solid else None
     from rdkit import rdBase
 
-    with rdBase.BlockLogs():  # it remarks on hydrogen that is bound to nothing
+    with rdBase.BlockLogs():  # RDKit logs unbound hydrogen
         bare = chem.RemoveHs(mol)
     return Molecule(
         symbols=tuple(atom.GetSymbol() for atom in mol.GetAtoms()),
@@ -176,7 +176,7 @@ def _pairs(mol: Any) -> tuple[tuple[int, int], ...]:
 
 
 def perceive_bonds(symbols: Sequence[str], coordinates: Sequence[Sequence[float]]) -> tuple[tuple[int, int], ...]:
-    """Which atoms are bonded, from distances alone (RDKit connect-the-dots): pairs of atom numbers from 1."""
+    """The bonded atoms, from distances alone (RDKit connect-the-dots): pairs of atom numbers from 1."""
     load_rdkit()
     from rdkit.Chem import rdDetermineBonds
 

@@ -35,8 +35,8 @@ _ORGANIC = frozenset({"H", "C", "N", "O"})
 def kinds(mol: Any) -> dict[int, str]:
     """The kind of every carbon and hydrogen by its number from 1; `mol` has all hydrogens and bond orders.
 
-    A hydrogen on carbon has the kind of its carbon; on N, O and S it is `EXCHANGEABLE`, elsewhere ``other``. All others
-    of a charged molecule are of the kind ``ion``. `HEAVY_HALOGENS`: bromine or heavier, or several chlorines.
+    A hydrogen on carbon has the kind of its carbon; on N, O and S it is `EXCHANGEABLE`, elsewhere ``other``. All other
+    atoms of a charged molecule have the kind ``ion``. `HEAVY_HALOGENS`: bromine or heavier, or several chlorines.
     """
     charged = sum(atom.GetFormalCharge() for atom in mol.GetAtoms()) != 0
     carbons = {atom.GetIdx(): _carbon(atom) for atom in mol.GetAtoms() if atom.GetSymbol() == "C"}

@@ -1,4 +1,4 @@
-"""The molecule as a value, and the checks that need nothing but the value."""
+"""The molecule as a value, and the checks that need only the value."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from qmrunner.errors import UsageError
 
 Point = tuple[float, float, float]
 
-# Closer than any two nuclei in a molecule: H2 has 0.74 angstrom.
+# Smaller than any distance in a molecule: H2 has 0.74 angstrom.
 OVERLAP_ANGSTROM = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Molecule:
-    """Atoms in input order; hydrogens that the input left out follow after the others.
+    """Atoms in input order; hydrogens that the input omits follow after the others.
 
-    `coordinates` are in angstrom, one (x, y, z) an atom, or None when the input has none in three dimensions. `bonds`
-    are pairs of atom numbers, counted from 1 and the smaller first, or None when nobody looked for them. `smiles` is
-    canonical. `radical_electrons` is what the input itself says, None when it cannot say. `isotopes` are atom numbers
-    with the mass numbers that the input names. `notes` tell what was read otherwise than it stands in the file, and
-    `plain` says whether every reader of its format reads the same.
+    `coordinates` are in angstrom, one (x, y, z) per atom, or None when the input has no three-dimensional ones. `bonds`
+    are pairs of atom numbers, counted from 1 and the smaller first, or None when they were not determined. `smiles` is
+    canonical. `radical_electrons` is their number in the input, None when its format has none. `isotopes` are atom
+    numbers with the mass numbers given in the input. `notes` list what was interpreted differently than it is written
+    in the file. `plain`: whether every reader of the format reads the same.
     """
 
     symbols: tuple[str, ...]
@@ -50,7 +50,8 @@ def electron_count(symbols: Sequence[str], charge: int) -> int:
 
 
 def possible_multiplicities(electrons: int, limit: int = 4) -> tuple[int, ...]:
-    """The lowest multiplicities (2S+1) that so many electrons can have: odd for an even number, even for an odd."""
+    """The lowest multiplicities (2S+1) that this number of electrons can have: odd for an even number, even for an
+    odd."""
     return tuple(range(1 + electrons % 2, electrons + 2, 2))[:limit]
 
 
@@ -58,7 +59,7 @@ def choose_multiplicity(symbols: Sequence[str], charge: int, multiplicity: int |
     """`multiplicity` if these electrons allow it; 1 where None was given.
 
     Raises UsageError `no_electrons` when the charge leaves none, `charge_multiplicity` when the parity does not
-    fit; the message names the multiplicities that do.
+    fit; the message names the possible multiplicities.
     """
     electrons = electron_count(symbols, charge)
     if electrons < 1:

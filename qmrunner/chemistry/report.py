@@ -1,4 +1,4 @@
-"""From shieldings and energies to the answer: shifts, tables and plots."""
+"""Converts shieldings and energies into the result: shifts, tables and plots."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _EXCHANGE = (
     "{} on N, O or S: the shift is that of a single molecule without hydrogen bonds or exchange; measured ones depend "
     "on solvent and concentration and may differ by several ppm"
 )
-_UNSEEN = "{}: no molecule of the fit has such an atom ({}), so that its ± is that of a kind never seen"
+_UNSEEN = "{}: no molecule of the fit has such an atom ({}), so its ± is the one for unknown kinds"
 _HEAVY = (
-    "{}: no ±, for bromine, iodine and several chlorines shift the carbon that bears them by spin-orbit coupling, by "
-    "tens of ppm at times, and this method does not have it"
+    "{}: no ±, because bromine, iodine and several chlorines shift their carbon by spin-orbit coupling, sometimes by "
+    "tens of ppm, and this method does not include it"
 )
-_UNKNOWN = "bond orders are not known: the ± of every atom is that of a kind never seen"
+_UNKNOWN = "bond orders are not known: the ± of every atom is the one for unknown kinds"
 _MOST_NAMED = 12
 _COLUMNS = (
     "atom",
@@ -44,15 +44,15 @@ _COLUMNS = (
 
 
 def as_computed(task: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[str]]:
-    """The task with the bonds of its lowest structure, where the job accepts that it became another molecule; and the
-    notes on that. Signals are averaged over the atoms of the molecule that was computed, not of the one handed in."""
+    """The task with the bonds of its lowest structure, if the job accepts that it became another molecule; and the
+    notes on that. Signals are averaged over the atoms of the computed molecule, not of the submitted one."""
     symbols, bonds = list(task["symbols"]), [(int(a), int(b)) for a, b in task["bonds"]]
     unclear = [(int(a), int(b)) for a, b in task.get("unclear_bonds") or ()]
     found = [read_conformer(entry, symbols) for entry in task["conformers"]]
-    changes = {one.id: topology.compare(symbols, bonds, one.coordinates, unclear) for one in found}
-    lowest = changes[min(found, key=lambda one: one.energy_hartree).id]
+    changes = {conformer.id: topology.compare(symbols, bonds, conformer.coordinates, unclear) for conformer in found}
+    lowest = changes[min(found, key=lambda conformer: conformer.energy_hartree).id]
     notes = [f"{name}: {topology.accepted(topology.described(c, symbols, bonds))}" for name, c in changes.items() if c]
-    if len({(one.broken, one.made) for one in changes.values()}) > 1:
+    if len({(change.broken, change.made) for change in changes.values()}) > 1:
         notes.append("the conformers are not one molecule: their shifts are averaged as if they were the lowest one")
     if not lowest:
         return task, notes
@@ -67,9 +67,9 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
     Each shift row is one H or C atom: `shielding_ppm` is averaged over conformers (Boltzmann) and over the
     `equivalent_atoms` (itself among them, see `equivalence`), `own_shielding_ppm` over conformers only; an isotope that
     gives no signal has no row. `kind` is the kind of atom (see `kinds`), None where bond orders are not known, and
-    `uncertainty_ppm` what is known of that kind (see `accuracy`), None for hydrogens on N, O and S. `energy_hartree` is
-    that of the lowest conformer. `notes` are for people. Raises JobFailedError `incomplete_input` when an atom's
-    shielding is missing.
+    `uncertainty_ppm` the ± of that kind (see `accuracy`), None for hydrogens on N, O and S. `energy_hartree` is that of
+    the lowest conformer. `notes` are for users. Raises JobFailedError `incomplete_input` when an atom's shielding is
+    missing.
     """
     symbols: list[str] = list(task["symbols"])
     temperature = float(task["temperature_k"])
@@ -121,7 +121,7 @@ def _rows(
     table = [[_shielding(conformer, image[number]) for number in wanted] for conformer, image in pairs]
     own = average.over_conformers(table, weights)
     place = {number: index for index, number in enumerate(wanted)}
-    # A group holds atoms of one isotope, so it is wanted as a whole or not at all.
+    # A group has atoms of one isotope, so all of them give a signal or none does.
     kept = [group for group in alike.groups if group[0] in place]
     mean = average.over_groups(own, [[place[number] + 1 for number in group] for group in kept])
     group_of = {number: group for group in kept for number in group}
@@ -144,7 +144,8 @@ def _rows(
 
 
 def _judge(rows: Sequence[dict[str, Any]], task: Mapping[str, Any], best: Conformer) -> list[str]:
-    """Give every row `kind` and `uncertainty_ppm`; notes on the atoms of which no molecule of the fit has the like."""
+    """Add `kind` and `uncertainty_ppm` to every row; returns notes on atoms of a kind that no molecule of the fit
+    has."""
     mol, unclear = task_molecule.drawable({**task, "atoms": task["symbols"]}, best.coordinates)
     ends = {frozenset((bond.GetBeginAtomIdx() + 1, bond.GetEndAtomIdx() + 1)) for bond in mol.GetBonds()}
     clear = unclear is None and ends == {frozenset(pair) for pair in task["bonds"]}
@@ -200,7 +201,7 @@ def _shielding(conformer: Conformer, number: int) -> float:
 
 
 def write(result: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
-    """Write `shifts.json`, `shifts.csv`, `geometry.xyz` (lowest conformer) and `ensemble.xyz` (all that count, with
+    """Write `shifts.json`, `shifts.csv`, `geometry.xyz` (lowest conformer) and `ensemble.xyz` (all kept ones, with
     their weights) into the working directory."""
     Path("shifts.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     Path("shifts.csv").write_text(as_csv(result["shifts"]), encoding="utf-8")
@@ -215,7 +216,7 @@ def write(result: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The shift rows as CSV with a header. What is not known is an empty field; lists of atoms are blank-separated."""
+    """The shift rows as CSV with a header. Unknown values are empty fields; lists of atoms are separated by blanks."""
     out = io.StringIO()
     writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -226,7 +227,8 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def draw(result: Mapping[str, Any]) -> list[str]:
-    """Write `spectrum_1H.svg` and `spectrum_13C.svg`, where there is such a nucleus; nothing without matplotlib."""
+    """Write `spectrum_1H.svg` and `spectrum_13C.svg`, if the molecule has such a nucleus; nothing without
+    matplotlib."""
     try:
         from qmrunner.chemistry.spectrum import draw_spectrum
     except ImportError:
@@ -241,7 +243,8 @@ def draw(result: Mapping[str, Any]) -> list[str]:
 
 
 def show(result: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Write `structure.svg` and `nmredata.sdf`; their names, and notes on what could not be shown as it is."""
+    """Write `structure.svg` and `nmredata.sdf`. Returns their names, and notes on anything that could not be shown
+    correctly."""
     from qmrunner.chemistry import drawing
 
     entry = next(entry for entry in task["conformers"] if entry["id"] == result["lowest"])

@@ -1,21 +1,21 @@
-"""How flexible a molecule is, counted on the bare graph of atoms and bonds. Needs neither RDKit nor numpy."""
+"""Counts how flexible a molecule is, from the graph of atoms and bonds alone. Needs neither RDKit nor numpy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-# Neighbours of an atom whose single bonds turn freely.
+# Number of neighbours of an atom whose single bonds rotate freely.
 _SATURATED = {"C": 4, "Si": 4, "N": 3, "P": 3, "O": 2, "S": 2, "Se": 2}
 _MOST_KEPT = 30
 _MOST_CANDIDATES = 300
 
 
 def rotors(symbols: Sequence[str], bonds: Sequence[tuple[int, int]]) -> int:
-    """Single bonds that turn, plus one for each extra bond of a flexible ring.
+    """The number of rotatable single bonds, plus one for each extra bond of a flexible ring.
 
-    A bond counts when it is in no ring, both ends go on and at least one end is saturated. A methyl turns without
-    making another conformer; a hydroxyl or amine makes one. Amides, esters and biaryls count by their saturated bonds
-    only.
+    A bond counts when it is in no ring, both ends have further neighbours and at least one end is saturated. Rotating a
+    methyl gives no other conformer; rotating a hydroxyl or amine does. Amides, esters and biaryls count by their
+    saturated bonds only.
     """
     around: dict[int, set[int]] = {number: set() for number in range(1, len(symbols) + 1)}
     for first, second in bonds:
@@ -26,7 +26,7 @@ def rotors(symbols: Sequence[str], bonds: Sequence[tuple[int, int]]) -> int:
 
 
 def default_kept(turning: int) -> int:
-    """How many conformers are kept where the user gives no number."""
+    """How many conformers are kept by default."""
     return min(_MOST_KEPT, 3 + 3 * turning)
 
 
@@ -40,7 +40,7 @@ def _turns(first: int, second: int, symbols: Sequence[str], around: dict[int, se
     if any(len(around[end]) < 2 for end in ends) or not any(_saturated(end, symbols, around) for end in ends):
         return False
     if any(symbols[end - 1] == "C" and len(around[end]) == 2 for end in ends):
-        return False  # an end in a line: sp carbon
+        return False  # a linear end: sp carbon
     for end, other in (ends, ends[::-1]):
         rest = [symbols[number - 1] for number in around[end] - {other}]
         if len(rest) == 3 and len(set(rest)) == 1 and all(len(around[n]) == 1 for n in around[end] - {other}):
@@ -71,5 +71,5 @@ def _ring_flexibility(symbols: Sequence[str], bonds: Sequence[tuple[int, int]], 
         for pair in bonds
         if all(_saturated(end, symbols, around) for end in pair) and _connected_without(*pair, around)
     ]
-    # A ring of three or four saturated bonds is stiff or nearly so.
+    # A ring of three or four saturated bonds is rigid or nearly so.
     return max(0, len(saturated) - 3) // 2

@@ -1,4 +1,4 @@
-"""From shieldings to shifts: lines as data, with their errors.
+"""Lines from shieldings to shifts, as data with their errors.
 
 Production: facts published by steinbeck/qm-nmr-calc in its benchmark of DELTA50 (Molecules 2023, 28(6), 2449,
 doi 10.3390/molecules28062449): B3LYP/6-311+G(2d,p) GIAO with COSMO on B3LYP/6-31G* geometries, NWChem 7.0.2,
@@ -71,8 +71,8 @@ class Line:
 def line_for(nucleus: str, solvent: str, level: str) -> Line:
     """The line for a nucleus (``1H``, ``13C``), a solvent's key and a level.
 
-    Production uses the published regression for that solvent. The others use a line fitted in chloroform, and its note
-    says so for every other solvent. Raises UsageError `no_scaling` when there is none.
+    Production uses the published regression for that solvent. The other levels use a line fitted in chloroform; for any
+    other solvent a note states that. Raises UsageError `no_scaling` when there is none.
     """
     if solvent in _LINES and nucleus in NUCLEI.values():
         if level in OWN_METHODS:
@@ -88,8 +88,9 @@ def line_for(nucleus: str, solvent: str, level: str) -> Line:
 
 @cache
 def fitted() -> dict[str, Any]:
-    """What `benchmarks/delta50.py --fit` wrote: by level and nucleus the line in chloroform, where it is ours, with
-    errors in ppm of each molecule left out of the fit in turn, and the residuals by kind of atom (`accuracy`)."""
+    """The output of `benchmarks/delta50.py --fit`: by level and nucleus the line in chloroform, if qmrunner fitted it,
+    with errors in ppm with each molecule left out of the fit in turn, and the residuals by kind of atom
+    (`accuracy`)."""
     text = resources.files(__package__).joinpath("fitted.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found

@@ -1,4 +1,4 @@
-"""Which conformers are kept, and why each other one is not."""
+"""Selects the conformers to keep, with a reason for each dropped one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qmrunner.chemistry import average, duplicates, topology
 from qmrunner.chemistry.molecule import Point
 from qmrunner.model.units import KCAL_PER_HARTREE
 
-# Closer than this, two structures are one conformer.
+# Two structures closer than this are the same conformer.
 SAME_ANGSTROM = 0.2
 _OTHER = "it became another molecule"
 
@@ -37,23 +37,27 @@ def choose(
     """One row for each candidate, lowest energy first: `id`, `energy_hartree`, `relative_kcal_mol`, `weight`,
     `degeneracy`, `state` (``kept`` or ``dropped``) and `reason`.
 
-    In this order: it is `refused`, by id, because of its bonds (see `reacted`); outside the energy window above the
-    lowest; the same as a lower one; more than `most`. A mirror image is the same conformer of a molecule without
-    stereocentres; it counts as `degeneracy` 2 in the weight. The result does not depend on the order of the candidates.
+    The reasons, in this order: its id is `refused` because of its bonds (see `reacted`); its energy is outside the
+    window above the lowest; it is the same as a lower one; there are more than `most`. A mirror image is the same
+    conformer of a molecule without stereocentres; it counts as `degeneracy` 2 in the weight. The result does not depend
+    on the order of the candidates.
     """
     comparer = duplicates.Comparer(symbols, bonds, mirrors=not duplicates.has_stereocentres(symbols, bonds))
-    # Rounded: which of two equal ones comes first must not hang on the last digits of a restarted calculation.
-    order = sorted(candidates, key=lambda one: (round(one.energy_hartree, 6), one.id))
+    # Rounded: the order of two equal conformers must not depend on the last digits of a restarted calculation.
+    order = sorted(candidates, key=lambda candidate: (round(candidate.energy_hartree, 6), candidate.id))
     other = {name: f"{_OTHER}: {text}" for name, text in (refused or {}).items()}
-    order = [*(one for one in order if one.id not in other), *(one for one in order if one.id in other)]
+    order = [
+        *(candidate for candidate in order if candidate.id not in other),
+        *(candidate for candidate in order if candidate.id in other),
+    ]
     kept: list[Candidate] = []
     rows = []
-    for one in order:
-        above = (one.energy_hartree - order[0].energy_hartree) * KCAL_PER_HARTREE
-        reason = other.get(one.id) or _why_not(one, above, kept, comparer, window_kcal, most)
+    for candidate in order:
+        above = (candidate.energy_hartree - order[0].energy_hartree) * KCAL_PER_HARTREE
+        reason = other.get(candidate.id) or _why_not(candidate, above, kept, comparer, window_kcal, most)
         if reason is None:
-            kept.append(one)
-        rows.append(_row(one, above, reason, comparer))
+            kept.append(candidate)
+        rows.append(_row(candidate, above, reason, comparer))
     _weigh([row for row in rows if row["state"] == "kept"], temperature_k)
     return rows
 
@@ -64,13 +68,13 @@ def reacted(
     bonds: Sequence[tuple[int, int]],
     unclear: Sequence[tuple[int, int]] = (),
 ) -> dict[str, str]:
-    """What changed, by id, in candidates that became another molecule (see `topology`)."""
-    found = {one.id: topology.compare(symbols, bonds, one.coordinates, unclear) for one in candidates}
+    """The changes, by id, of candidates that became another molecule (see `topology`)."""
+    found = {candidate.id: topology.compare(symbols, bonds, candidate.coordinates, unclear) for candidate in candidates}
     return {name: topology.described(change, symbols, bonds) for name, change in found.items() if change}
 
 
 def _why_not(
-    one: Candidate,
+    candidate: Candidate,
     above: float,
     kept: Sequence[Candidate],
     comparer: duplicates.Comparer,
@@ -80,7 +84,7 @@ def _why_not(
     if above > window:
         return f"{above:.2f} kcal/mol above the lowest, outside the window of {window:g}"
     for other in kept:
-        distance = comparer.distance(one.coordinates, other.coordinates)
+        distance = comparer.distance(candidate.coordinates, other.coordinates)
         if distance < SAME_ANGSTROM:
             return f"the same as {other.id} (RMSD {distance:.3f} Å, limit {SAME_ANGSTROM:g})"
     if most is not None and len(kept) >= most:
@@ -88,11 +92,11 @@ def _why_not(
     return None
 
 
-def _row(one: Candidate, above: float, reason: str | None, comparer: duplicates.Comparer) -> dict[str, Any]:
-    twofold = comparer.mirrors and not comparer.is_own_mirror(one.coordinates, SAME_ANGSTROM)
+def _row(candidate: Candidate, above: float, reason: str | None, comparer: duplicates.Comparer) -> dict[str, Any]:
+    twofold = comparer.mirrors and not comparer.is_own_mirror(candidate.coordinates, SAME_ANGSTROM)
     return {
-        "id": one.id,
-        "energy_hartree": one.energy_hartree,
+        "id": candidate.id,
+        "energy_hartree": candidate.energy_hartree,
         "relative_kcal_mol": round(above, 4),
         "weight": None,
         "degeneracy": 2 if twofold else 1,

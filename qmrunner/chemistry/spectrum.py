@@ -1,4 +1,5 @@
-"""Spectra as SVG: a Lorentzian for each group of equivalent atoms, as high as the group is large, with atom labels."""
+"""Spectra as SVG: a Lorentzian for each group of equivalent atoms, with a height proportional to the group's size, and
+atom labels."""
 
 from __future__ import annotations
 
@@ -11,25 +12,25 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# Half width at half height and the least range shown, ppm.
+# Half width at half height, and minimum range shown, ppm.
 _WIDTH = {"1H": 0.008, "13C": 0.25}
 _LEAST_SPAN = {"1H": 4.0, "13C": 40.0}
 _LABEL = {"1H": "$^{1}$H chemical shift (ppm)", "13C": "$^{13}$C chemical shift (ppm)"}
-# Labels are written upwards, at least this part of the axis apart; they are smaller when there are many.
+# Labels are vertical, and at least this part of the axis apart; they are smaller when there are many.
 _LABEL_SHARE = 0.018
 _FONT = 8.0
-# Heights as parts of the highest peak: where a label's line leaves its peak's place, and where the label begins.
+# Heights as parts of the highest peak: where the line to a label begins to bend, and where the label begins.
 _BEND, _LABELS = 1.04, 1.14
 
 
 def signals(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, tuple[int, ...]]]:
     """Shift in ppm and atom numbers of every group, from high shift to low."""
     groups = {tuple(row["equivalent_atoms"]): float(row["shift_ppm"]) for row in rows}
-    return sorted(((shift, atoms) for atoms, shift in groups.items()), key=lambda one: (-one[0], one[1]))
+    return sorted(((shift, atoms) for atoms, shift in groups.items()), key=lambda signal: (-signal[0], signal[1]))
 
 
 def atom_label(atoms: Sequence[int], symbol: str) -> str:
-    """``H4-H6`` for a run of numbers, ``H4,H7`` else."""
+    """``H4-H6`` for consecutive numbers, ``H4,H7`` otherwise."""
     if len(atoms) > 2 and list(atoms) == list(range(atoms[0], atoms[-1] + 1)):
         return f"{symbol}{atoms[0]}\N{EN DASH}{symbol}{atoms[-1]}"
     if len(atoms) > 4:
@@ -45,7 +46,7 @@ def draw_spectrum(rows: Sequence[Mapping[str, Any]], nucleus: str, path: Path) -
     low, high = _limits(min(shifts), max(shifts), _LEAST_SPAN[nucleus])
     axis = np.sort(np.concatenate([np.linspace(low, high, 4000), *(_fine(s, _WIDTH[nucleus]) for s in shifts)]))
     curve = sum(len(atoms) / (1 + ((axis - shift) / _WIDTH[nucleus]) ** 2) for shift, atoms in peaks)
-    # Text stays text in the SVG, and nothing in it depends on the day or on chance.
+    # Keep text as text in the SVG, and make the file independent of date and random numbers.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "qmrunner", "font.size": 9}):
         figure = Figure(figsize=(9, 4.4), layout="constrained")
         FigureCanvasSVG(figure)
@@ -81,13 +82,14 @@ def _annotate(axes: Any, peaks: Sequence[tuple[float, tuple[int, ...]]], symbol:
         axes.plot(*line, color="#999999", linewidth=0.5)
         size = _FONT * share / _LABEL_SHARE
         axes.text(place, top * (_LABELS + 0.01), text, rotation=90, ha="center", va="bottom", fontsize=size)
-    # A character takes about this part of the height.
+    # The height of a character is about this part of the height of the plot.
     axes.set_ylim(0, top * _LABELS / (1 - 0.018 * max(map(len, texts))))
 
 
 def spread(places: Sequence[float], gap: float, first: float, last: float) -> list[float]:
-    """`places`, which fall, moved as little as can be so that they are `gap` apart and between `first` and `last`."""
-    # Without the gaps it is a regression by falling values: pool neighbours until none rises.
+    """The descending `places`, moved as little as possible so that they are `gap` apart and between `first` and
+    `last`."""
+    # Without the gaps this is a regression with descending values: pool neighbours until no value rises.
     pools: list[list[float]] = []
     for index, place in enumerate(places):
         pools.append([place + index * gap, 1.0])

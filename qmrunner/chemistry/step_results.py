@@ -1,4 +1,4 @@
-"""Reads what earlier steps left of each conformer: energies, geometries and shieldings."""
+"""Reads the results of earlier steps for each conformer: energies, geometries and shieldings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Conformer:
 def read_conformer(entry: Mapping[str, Any], symbols: Sequence[str]) -> Conformer:
     """The conformer of one entry of the task: `id` and the files `shielding`, `optimise` (JSON), `geometry` (XYZ).
 
-    Raises JobFailedError `incomplete_input` when a file is missing, not finite, or about other atoms.
+    Raises JobFailedError `incomplete_input` when a file is missing, not finite, or has other atoms.
     """
     name = str(entry["id"])
     return Conformer(
@@ -89,7 +89,7 @@ def _ensemble(path: Path, symbols: Sequence[str]) -> list[Candidate]:
 def _energy(path: str, name: str) -> float:
     energy: Any = read_json(path).get("energy_hartree")
     if not _is_number(energy):
-        raise _incomplete(name, f"its optimisation left no energy, but {energy!r}")
+        raise _incomplete(name, f"the energy of its optimisation is not a number: {energy!r}")
     return float(energy)
 
 
@@ -100,7 +100,7 @@ def read_json(path: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise _incomplete(path, str(error)) from None
     if not isinstance(data, dict):
-        raise _incomplete(path, "it holds no JSON object")
+        raise _incomplete(path, "it contains no JSON object")
     return data
 
 
@@ -133,5 +133,5 @@ def _is_number(value: object) -> bool:
 
 def _incomplete(what: str, evidence: str) -> JobFailedError:
     return JobFailedError(
-        "incomplete_input", f"what {what} handed over is not complete", evidence=evidence, remedy=_REMEDY
+        "incomplete_input", f"the result of {what} is not complete", evidence=evidence, remedy=_REMEDY
     )

@@ -1,6 +1,6 @@
-"""Bonds that hardly turn within the time of an NMR measurement, by their kind.
+"""Bonds that hardly rotate during an NMR measurement, by their kind.
 
-Barriers are of the literature, at 298 K: above some 17 kcal/mol two signals are seen, below some 12 one.
+Barriers from the literature, at 298 K: above about 17 kcal/mol two signals appear, below about 12 one.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import Any
 from qmrunner.chemistry.graphs import load_rdkit
 
 Pair = tuple[int, int]
-# Each from bond's end to bond's end. C=C and C=N (not amidines: they exchange by proton and turn), amides and
-# thioamides (18 to 24 kcal/mol; DMF 21), nitrosamines (23).
+# Each pattern starts and ends at an atom of the bond. C=C and C=N (not amidines: they exchange by proton transfer and
+# rotation), amides and thioamides (18 to 24 kcal/mol; DMF 21), nitrosamines (23).
 _SLOW = (
     "[C:1]=[C:2]",
     "[C;!$(C([#7])=[#7])!$(C(=[#7])[#7]):1]=[N:2]",
@@ -24,12 +24,12 @@ _LARGEST_SMALL_RING = 7
 
 
 def slow(mol: Any) -> list[Pair]:
-    """Atom numbers, from 1, of both ends of each bond that is slow to turn. `mol` has bond orders and hydrogens."""
+    """Atom numbers, from 1, of both ends of each bond that rotates slowly. `mol` has bond orders and hydrogens."""
     return _found(mol, _SLOW)
 
 
 def between(mol: Any) -> list[Pair]:
-    """The same of those about which two signals are seen, or one, as temperature and solvent will."""
+    """The same for bonds that give one or two signals, depending on temperature and solvent."""
     return _found(mol, _BETWEEN)
 
 
@@ -40,7 +40,7 @@ def _found(mol: Any, patterns: tuple[str, ...]) -> list[Pair]:
     for pattern in patterns:
         for a, b in mol.GetSubstructMatches(chem.MolFromSmarts(pattern)):
             bond = mol.GetBondBetweenAtoms(a, b)
-            # A small ring holds its bonds; what turns there is the whole ring.
+            # Bonds in a small ring do not rotate; the whole ring changes its shape.
             if not bond.GetIsAromatic() and not any(
                 rings.IsBondInRingOfSize(bond.GetIdx(), size) for size in range(3, _LARGEST_SMALL_RING + 1)
             ):

@@ -15,7 +15,7 @@ from qmrunner.chemistry.molecule import Molecule, check_no_overlap, choose_multi
 from qmrunner.chemistry.xyz import read_xyz
 from qmrunner.errors import UsageError
 
-# What no text holds: control characters but tab, line ends, form feed and the old end-of-file mark.
+# Characters that no text file has: control characters except tab, line ends, form feed and the old end-of-file mark.
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
 SUFFIXES = (".xyz", ".mol", ".sdf")
 
@@ -26,7 +26,7 @@ def is_structure_file(text: str) -> bool:
 
 
 def read_smiles(smiles: str) -> Molecule:
-    """A molecule without coordinates. Heavy atoms stand in SMILES order, hydrogens after them.
+    """A molecule without coordinates. Heavy atoms are in SMILES order, hydrogens follow.
 
     Raises UsageError `empty_smiles`, `invalid_smiles`, `unknown_element`.
     """
@@ -34,9 +34,9 @@ def read_smiles(smiles: str) -> Molecule:
 
 
 def read_structures(data: bytes, name: str) -> tuple[Molecule, ...]:
-    """All molecules of an XYZ, MOL or SDF file, by the ending of `name`. XYZ says nothing about charge or bonds.
+    """All molecules of an XYZ, MOL or SDF file, by the ending of `name`. XYZ has neither charge nor bonds.
 
-    Raises UsageError: `unknown_format`, `unreadable_file`, `empty_file`, and what the format's reader raises.
+    Raises UsageError: `unknown_format`, `unreadable_file`, `empty_file`, and the errors of the format's reader.
     """
     suffix = PurePath(name).suffix.lower()
     if suffix not in SUFFIXES:
@@ -110,7 +110,7 @@ def check_charge(molecule: Molecule, charge: int | None) -> None:
 
 
 def complete(molecule: Molecule, charge: int | None = None, multiplicity: int | None = None) -> Molecule:
-    """The molecule with charge, multiplicity and bonds settled.
+    """The molecule with charge, multiplicity and bonds determined.
 
     A given charge must agree with the formal charges of a SMILES or MOL; an XYZ takes it, or 0. Bonds of an XYZ are
     perceived from distances. Raises UsageError `charge_mismatch`, `no_electrons`, `charge_multiplicity`.
@@ -144,7 +144,7 @@ def check_elements(molecule: Molecule, allowed: Collection[str], basis: str, rem
 
 
 def check_one_fragment(molecule: Molecule) -> None:
-    """Raise UsageError `several_fragments` for a salt, a mixture or atoms torn apart."""
+    """Raise UsageError `several_fragments` for a salt, a mixture or separated atoms."""
     parts = fragments(len(molecule.symbols), molecule.bonds or ())
     if len(parts) > 1:
         names = [formula([molecule.symbols[number - 1] for number in part]) for part in parts]

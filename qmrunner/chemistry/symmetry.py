@@ -1,7 +1,7 @@
-"""Which atoms the bonds alone cannot tell apart.
+"""Finds the atoms that the bonds alone do not distinguish.
 
-Bond orders are left out on purpose: every hydrogen is in the graph, so they add nothing but trouble with Kekulé forms,
-and the same rule then serves SMILES and XYZ.
+Bond orders are ignored on purpose: every hydrogen is in the graph, so bond orders would only cause problems with Kekulé
+forms, and without them one rule serves SMILES and XYZ.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from qmrunner.chemistry.graphs import load_rdkit
 def topological_ranks(
     symbols: Sequence[str], bonds: Sequence[tuple[int, int]], isotopes: Mapping[int, int] | None = None
 ) -> list[int]:
-    """One rank an atom; equal ranks are equivalent atoms. `isotopes`: mass numbers by atom number."""
+    """One rank per atom; equal ranks are equivalent atoms. `isotopes`: mass numbers by atom number."""
     chem = load_rdkit()
     graph = bare_graph(symbols, bonds)
     for number, mass in (isotopes or {}).items():

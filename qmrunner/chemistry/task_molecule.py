@@ -14,7 +14,7 @@ from qmrunner.errors import JobFailedError, UsageError
 
 def molecule_of(task: Mapping[str, Any]) -> Any:
     """From `smiles` or `structure` (a MOL, SDF or XYZ file). Raises UsageError as the readers do, `bonds_unclear`, and
-    JobFailedError `atoms_changed` when other atoms come out than `atoms`."""
+    JobFailedError `atoms_changed` when the atoms differ from `atoms`."""
     mol = _read(task)
     symbols = [atom.GetSymbol() for atom in mol.GetAtoms()]
     if symbols != list(task["atoms"]):
@@ -42,7 +42,7 @@ def _read(task: Mapping[str, Any]) -> Any:
 
 
 def drawable(task: Mapping[str, Any], coordinates: Sequence[Point]) -> tuple[Any, str | None]:
-    """A molecule to show, at `coordinates` in angstrom, and a note where its bond orders could not be told.
+    """A molecule to draw, at `coordinates` in angstrom, and a note if its bond orders are unknown.
 
     `task` has `atoms`, `bonds`, `charge` and, where known, `source`: ``{"smiles": …}`` or ``{"structure": FILE}``.
     """

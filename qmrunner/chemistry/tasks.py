@@ -1,5 +1,5 @@
-"""The tasks that run under a guardian. Each reads its task file, writes into the working directory, says how far it is,
-and returns the JSON that becomes the step's result.
+"""The tasks that run under a guardian. Each reads its task file, writes into the working directory, reports its
+progress, and returns the JSON that becomes the step's result.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ def run_search(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
 
 
 def _written(kept: Sequence[Embedded], field: str, symbols: Sequence[str]) -> dict[str, Any]:
-    """Writes the conformers; the part of the result that tells of them."""
+    """Writes the conformers. Returns the part of the result that describes them."""
     conformers = []
-    for number, one in enumerate(kept, start=1):
+    for number, structure in enumerate(kept, start=1):
         name = f"c{number}"
-        text = write_xyz(symbols, one.coordinates, f"{name} {field} {one.energy_kcal_mol} kcal/mol")
+        text = write_xyz(symbols, structure.coordinates, f"{name} {field} {structure.energy_kcal_mol} kcal/mol")
         Path(f"{name}.xyz").write_text(text, encoding="utf-8")
         if number == 1:
             Path("geometry.xyz").write_text(text, encoding="utf-8")
@@ -76,21 +76,24 @@ def _written(kept: Sequence[Embedded], field: str, symbols: Sequence[str]) -> di
             {
                 "id": name,
                 "geometry": f"{name}.xyz",
-                "energy_kcal_mol": one.energy_kcal_mol,
-                "converged": one.converged,
+                "energy_kcal_mol": structure.energy_kcal_mol,
+                "converged": structure.converged,
             }
         )
-    return {"conformers": conformers, "files": ["geometry.xyz", *(f"{one['id']}.xyz" for one in conformers)]}
+    return {
+        "conformers": conformers,
+        "files": ["geometry.xyz", *(f"{conformer['id']}.xyz" for conformer in conformers)],
+    }
 
 
 def run_select(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """`select`: which conformers are kept; see `select.choose`.
+    """`select`: selects the conformers to keep; see `select.choose`.
 
     Reads `conformers` (`id`, `energy`: a JSON file with `energy_hartree`, `geometry`: an XYZ file) or `ensemble` (an
-    XYZ file of all, energy in hartree in each comment), `symbols`, `bonds`, `window_kcal`, `most`, `temperature_k`, and
-    of `unclear_bonds`, `allow_topology_change` and `vacuum` what there is. Writes the kept ones as `cN.xyz`, the lowest
+    XYZ file of all, energy in hartree in each comment), `symbols`, `bonds`, `window_kcal`, `most`, `temperature_k`,
+    and, if given, `unclear_bonds`, `allow_topology_change` and `vacuum`. Writes the kept ones as `cN.xyz`, the lowest
     also as `geometry.xyz`, and all kept as `ensemble.xyz`. Raises JobFailedError `incomplete_input`, `no_conformers`,
-    `topology_changed` where none is the molecule."""
+    `topology_changed` if none is the submitted molecule."""
     symbols = list(task["symbols"])
     candidates = step_results.read_candidates(task, symbols)
     say(0.2, f"comparing {len(candidates)} conformers")
@@ -112,7 +115,7 @@ def run_select(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
         temperature_k=float(task["temperature_k"]),
         refused={} if accepts else other,
     )
-    points = {one.id: one.coordinates for one in candidates}
+    points = {candidate.id: candidate.coordinates for candidate in candidates}
     kept = [row["id"] for row in rows if row["state"] == "kept"]
     for name in kept:
         Path(f"{name}.xyz").write_text(write_xyz(symbols, points[name], name), encoding="utf-8")
@@ -136,11 +139,11 @@ def _of_others(other: Mapping[str, str], kept: Sequence[str], accepts: bool) -> 
     """Notes on conformers that became another molecule."""
     if accepts:
         return [f"{name}: {topology.accepted(text)}" for name, text in other.items() if name in kept]
-    return [f"{name} was dropped, for it became another molecule: {text}" for name, text in other.items()]
+    return [f"{name} was dropped because it became another molecule: {text}" for name, text in other.items()]
 
 
 def run_shifts(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """`shifts`: shieldings and energies of all conformers to shifts, tables and plots. See `report`."""
+    """`shifts`: converts shieldings and energies of all conformers into shifts, tables and plots. See `report`."""
     task, changes = report.as_computed(task)
     result = report.evaluate(task)
     say(0.3, f"{len(result['shifts'])} shifts from {len(result['conformers'])} conformer(s)")
@@ -166,7 +169,7 @@ def _bonds(task: Mapping[str, Any], name: str = "bonds") -> list[tuple[int, int]
 
 
 def versions() -> dict[str, str | None]:
-    """Versions of the packages that shape the numbers; None for one that is not installed."""
+    """Versions of the packages that affect the numbers; None for one that is not installed."""
     found: dict[str, str | None] = {}
     for package in ("rdkit", "numpy"):
         try:

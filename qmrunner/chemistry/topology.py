@@ -1,8 +1,9 @@
-"""Whether a computed structure is still the submitted molecule: its bonds, from distances alone.
+"""Checks whether a computed structure is still the submitted molecule, by its bonds, from distances alone.
 
-A bond counts as broken, and a new one as made, only well beyond what bonds of real molecules do. Between the two limits
-nothing has changed: so a stretched bond or a short contact is no alarm. Distances are compared as multiples of the sum
-of the covalent radii (Cordero et al., Dalton Trans. 2008, 2832). What was measured: docs/explanation/science.md."""
+A bond counts as broken, and a new one as made, only well beyond the lengths in real molecules. Between the two limits
+nothing counts as changed, so a stretched bond or a short contact raises no alarm. Distances are compared as multiples
+of the sum of the covalent radii (Cordero et al., Dalton Trans. 2008, 2832). Measurements:
+docs/explanation/science.md."""
 
 from __future__ import annotations
 
@@ -19,12 +20,12 @@ CODE = "topology_changed"
 # (maleate).
 BROKEN_BEYOND = 1.35
 MADE_WITHIN = 1.25
-# Two heavy atoms with a common neighbour are close without a bond: 1.09 (silicons of a ring (SiO)2), 1.22
+# Two heavy atoms with a common neighbour may be close without a bond: 1.09 (silicons of a ring (SiO)2), 1.22
 # (bicyclopentane).
 MADE_WITHIN_ANGLE = 1.04
-_FARTHEST = 2.6 * 2 * MADE_WITHIN  # angstrom; no pair beyond is closer than a limit
+_FARTHEST = 2.6 * 2 * MADE_WITHIN  # angstrom; no pair farther apart is below a limit
 _SHOWN = 4
-# Angstrom, in the order of the elements, to radon. Low spin where there are two.
+# Angstrom, in the order of the elements, to radon. Low spin where the table has two values.
 _RADII = """
 .31 .28
 1.28 .96 .84 .76 .71 .66 .57 .58
@@ -35,7 +36,7 @@ _RADII = """
 1.36 1.36 1.32 1.45 1.46 1.48 1.40 1.50 1.50
 """
 RADII: dict[str, float] = dict(zip(SYMBOLS, map(float, _RADII.split()), strict=False))
-# With the metalloids. All others are metals.
+# Includes the metalloids. All others are metals.
 _NONMETALS = frozenset(
     SYMBOLS[number - 1] for number in (*range(1, 3), *range(5, 11), *range(14, 19), *range(32, 37), 51, 52, 53, 54)
 )
@@ -44,7 +45,7 @@ Pair = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Bonds of the molecule that a structure lacks, and bonds that it has besides: atom numbers from 1, smaller
+    """Bonds of the molecule that a structure lacks, and additional bonds of the structure: atom numbers from 1, smaller
     first."""
 
     broken: tuple[Pair, ...] = ()
@@ -59,9 +60,9 @@ def compare(
 ) -> Change:
     """How the bonds at `coordinates` (angstrom) differ from `bonds`.
 
-    A hydrogen that comes near a second atom and keeps its own is shared, and has not moved. Pairs in `unclear` are
-    bonded or not as one likes (see `unclear_pairs`). Bonds of metals are coordination: they are looked at only where a
-    part of the molecule has left. An element behind radon has no radius, and is not compared."""
+    A hydrogen that approaches a second atom and keeps its first bond is shared, and has not moved. Pairs in `unclear`
+    may be bonded or not (see `unclear_pairs`). Bonds of metals are coordination: they are checked only when a part of
+    the molecule has left. An element after radon has no radius and is not compared."""
     expected = {(min(pair), max(pair)) for pair in bonds}
     ignored = {(min(pair), max(pair)) for pair in unclear}
     broken = {pair for pair in expected - ignored if (_ratio(symbols, coordinates, pair) or 0.0) > BROKEN_BEYOND}
@@ -92,7 +93,7 @@ def unclear_pairs(symbols: Sequence[str], bonds: Collection[Pair], coordinates: 
 
 
 def described(change: Change, symbols: Sequence[str], bonds: Collection[Pair]) -> str:
-    """The change for people: ``H8 moved from N1 to O5``, ``the bond C1-C4 broke and its ring opened``, ``CO2 (C3, O4,
+    """The change in words: ``H8 moved from N1 to O5``, ``the bond C1-C4 broke and its ring opened``, ``CO2 (C3, O4,
     O5) left``. Empty without a change."""
     expected = {(min(pair), max(pair)) for pair in bonds}
     broken, made = list(change.broken), list(change.made)
@@ -129,15 +130,14 @@ def accepted(text: str) -> str:
 
 
 def remedy(*, in_vacuum: bool) -> str:
-    """What a person can do about a change."""
+    """The remedy for a change."""
     solvent = (
         "zwitterions and other separated charges exist in a solvent, not in vacuum: give --solvent water; or "
         if in_vacuum
         else ""
     )
     return (
-        f"{solvent}submit the molecule that it became, if that is the one you mean; or accept it with "
-        "--allow-topology-change"
+        f"{solvent}submit the molecule that it became, if you want that one; or accept it with --allow-topology-change"
     )
 
 
@@ -185,7 +185,8 @@ def _parts_left(count: int, expected: set[Pair], broken: set[Pair]) -> bool:
 
 
 def _near(coordinates: Sequence[Point]) -> Iterator[Pair]:
-    """Pairs close enough to be compared, in cubes, so that the work grows with the number of atoms."""
+    """Pairs close enough to be compared. Atoms are sorted into cubes, so that the work grows with the number of
+    atoms."""
     cubes: dict[tuple[int, ...], list[int]] = {}
     for number, point in enumerate(coordinates, start=1):
         home = tuple(math.floor(x / _FARTHEST) for x in point)

@@ -11,23 +11,22 @@ from qmrunner.chemistry.elements import atom, canonical
 from qmrunner.chemistry.molecule import Molecule, Point, check_no_overlap
 from qmrunner.errors import UsageError, nearest
 
-# Of a comment in another encoding a character may be one at which Python ends a line.
+# A comment in another encoding may contain a character at which Python ends a line.
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _COMMA_NUMBER = re.compile(r"^[-+]?\d*,\d+$|^[-+]?\d+,$")
 # Fortran writes 1.0D+00.
 _FORTRAN_EXPONENT = re.compile(r"(?<=[\d.])[dD](?=[-+]?\d)")
-_FORM = "a line with the number of atoms, a comment line, then one line `symbol x y z` an atom, in ångström"
+_FORM = "a line with the number of atoms, a comment line, then one line `symbol x y z` per atom, in ångström"
 
 
 def read_xyz(text: str, name: str = "input.xyz") -> tuple[Molecule, ...]:
-    """All structures of an XYZ file, with their coordinates in angstrom and nothing said about charge.
+    """All structures of an XYZ file, with coordinates in angstrom and without charge.
 
-    Columns are those that the comment line of extended XYZ names, else symbol, x, y, z; what stands behind is left out.
-    Labels (`C1`, `O_acc`), atomic numbers, `D` and `T` are elements. `notes` say what was read in another way than it
-    is written; `plain` whether each reader of XYZ reads the same.
-
-    Raises UsageError with the line it stumbled over: `empty_file`, `atom_count_mismatch`, `unknown_element`,
-    `decimal_comma`, `not_finite`, `unreadable_structure`, `atoms_overlap`.
+    Columns are those that the comment line of extended XYZ names, else symbol, x, y, z; further columns are ignored.
+    Labels (`C1`, `O_acc`), atomic numbers, `D` and `T` are elements. `notes` list what was interpreted differently than
+    it is written; `plain`: whether every reader of XYZ reads the same. Raises UsageError with the first wrong line:
+    `empty_file`, `atom_count_mismatch`, `unknown_element`, `decimal_comma`, `not_finite`, `unreadable_structure`,
+    `atoms_overlap`.
     """
     lines = _LINE_END.split(text)
     while lines and not lines[-1].strip():
@@ -72,7 +71,7 @@ def _frame(lines: Sequence[str], at: int, name: str) -> tuple[Molecule, int]:
         if not row.strip() or len(row.split()) == 1:
             raise _mismatch(
                 name,
-                f"line {at + 1} promises {count} atoms, but line {at + 3 + offset} is no atom line",
+                f"line {at + 1} announces {count} atoms, but line {at + 3 + offset} is not an atom line",
                 f"line {at + 3 + offset}: {row!r}",
             )
         found, point = _atom(row, at + 3 + offset, name, layout)
@@ -82,7 +81,7 @@ def _frame(lines: Sequence[str], at: int, name: str) -> tuple[Molecule, int]:
     if after < len(lines) and len(lines[after].split()) >= 4 and canonical(lines[after].split()[0]):
         raise _mismatch(
             name,
-            f"line {at + 1} promises {count} atoms, but more atom lines follow",
+            f"line {at + 1} announces {count} atoms, but more atom lines follow",
             f"line {after + 1}: {lines[after]}",
         )
     symbols = tuple(symbol for symbol, _ in atoms)
@@ -103,14 +102,14 @@ def _frame(lines: Sequence[str], at: int, name: str) -> tuple[Molecule, int]:
 
 def _notes(layout: columns.Columns, labels: Sequence[tuple[str, str]], name: str) -> Iterator[str]:
     if not layout.plain:
-        yield f"{name}: {layout.sentence()}, as its comment line says"
+        yield f"{name}: {layout.sentence()}, as named in its comment line"
     pairs = list(dict.fromkeys(f"{word} as {symbol}" for word, symbol in labels))
     if pairs:
         yield f"{name}: atoms read by their labels: {', '.join(pairs[:8])}{' …' if len(pairs) > 8 else ''}"
 
 
 def _count(line: str, at: int, name: str) -> int:
-    # xTB, too, takes the first word and leaves out what follows.
+    # xTB also takes the first word and ignores the others.
     word = (line.split() or [""])[0]
     if not (word.isascii() and word.isdigit() and int(word[:9]) > 0):
         raise UsageError(
@@ -163,7 +162,7 @@ def _known_atom(word: str, where: str, name: str) -> tuple[str, int | None]:
     near = stem or nearest(word, ["H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I", "Si", "B"])
     raise UsageError(
         "unknown_element",
-        f"{name}: {word!r} is no chemical element",
+        f"{name}: {word!r} is not a chemical element",
         evidence=where,
         remedy=f"write the plain element symbol{f', here probably {near}' if near else ', such as C or Cl'}",
     )
@@ -175,7 +174,7 @@ def _point(words: Sequence[str], where: str, number: int, name: str) -> Point:
     except ValueError:
         raise UsageError(
             "unreadable_structure",
-            f"{name}: a coordinate in line {number} is no number",
+            f"{name}: a coordinate in line {number} is not a number",
             evidence=where,
             remedy="write three numbers with decimal points after the symbol",
         ) from None

@@ -47,7 +47,7 @@ def load(file: Path) -> dict[str, tuple[Family, ...]]:
     known = {name: _family(name, entry) for name, entry in data["family"].items()}
     orders: dict[str, tuple[Family, ...]] = {}
     for category, names in data["categories"].items():
-        order = [one for name in names for one in (data["common"]["order"] if name == "*" else [name])]
+        order = [member for name in names for member in (data["common"]["order"] if name == "*" else [name])]
         if lacking := set(order) - set(known):
             raise ValueError(f"{file.name}: {category} names unknown families {sorted(lacking)}")
         orders[category] = tuple(known[name] for name in order)

@@ -182,8 +182,8 @@ def _named_inputs(step: Step) -> dict[str, Any]:
     found: dict[str, Any] = {"symbols": step.params["atoms"]}
     if "ensemble" in copied:
         return found | {"ensemble": copied["ensemble"]}
-    entries = [one if isinstance(one, Mapping) else {"id": one} for one in step.params["conformers"]]
-    found["conformers"] = [{**one, **{kind: copied[f"{kind}-{one['id']}"] for kind in kinds}} for one in entries]
+    entries = [entry if isinstance(entry, Mapping) else {"id": entry} for entry in step.params["conformers"]]
+    found["conformers"] = [{**entry, **{kind: copied[f"{kind}-{entry['id']}"] for kind in kinds}} for entry in entries]
     if "structure" in copied:
         found["source"] = {"structure": copied["structure"]}
     return found

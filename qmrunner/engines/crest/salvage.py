@@ -118,9 +118,11 @@ def find(previous: Path) -> Salvage | None:
 
 def foreign_energy(conformers: Sequence[Conformer], directory: Path) -> float | None:
     """An energy (Hartree) among `conformers` that no salvaged structure has; CREST makes one up when it rejects all."""
-    known = {round(one.energy_hartree, 5) for one in read_ensemble(directory / INPUT)}
+    known = {round(conformer.energy_hartree, 5) for conformer in read_ensemble(directory / INPUT)}
     near = {round(energy + step, 5) for energy in known for step in (-1e-5, 0.0, 1e-5)}
-    return next((one.energy_hartree for one in conformers if round(one.energy_hartree, 5) not in near), None)
+    return next(
+        (conformer.energy_hartree for conformer in conformers if round(conformer.energy_hartree, 5) not in near), None
+    )
 
 
 def _completed(directory: Path) -> tuple[tuple[str, ...], int, int]:
@@ -138,7 +140,7 @@ def _completed(directory: Path) -> tuple[tuple[str, ...], int, int]:
     for name in (*reversed(_numbered(directory, _SORTED)), _UNIQUE):
         found = _whole(directory, name)
         # Snapshots of dynamics are appended to the sorted ensemble, and stand behind its highest energy out of order.
-        if found and (energies := [one.energy_hartree for one in found]) == sorted(energies):
+        if found and (energies := [conformer.energy_hartree for conformer in found]) == sorted(energies):
             return (name,), counted, len(found)
     return (), 0, 0
 
@@ -154,7 +156,7 @@ def _whole(directory: Path, name: str) -> tuple[Conformer, ...] | None:
         found = read_ensemble(directory / name)
     except BrokenEnsembleError:
         return None
-    return found if all(one.symbols == found[0].symbols for one in found) else None
+    return found if all(conformer.symbols == found[0].symbols for conformer in found) else None
 
 
 def _ended(text: str) -> str:

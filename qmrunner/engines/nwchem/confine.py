@@ -105,7 +105,7 @@ class _Check:
         only_comments = self.modules is None and not any(_FEED.search(text) for text in read)
         for number in strange:
             # Of a continued line nothing is passed over: builds by other compilers may end it elsewhere.
-            joined = any(one.rstrip(b" \t").endswith(b"\\") for one in physical[max(0, number - 2) : number])
+            joined = any(line.rstrip(b" \t").endswith(b"\\") for line in physical[max(0, number - 2) : number])
             parts = _PAGES.split(physical[number - 1])
             statements = (statement for part in parts for statement in reader.statements(part))
             hidden = any(_of_statement(statement, self.files) for statement in statements)

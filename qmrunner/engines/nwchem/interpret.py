@@ -161,7 +161,7 @@ def _shieldings(step: Step, report: Report) -> list[dict[str, Any]]:
 def _chosen_shieldings(run: Run) -> list[dict[str, Any]]:
     """The shieldings of a user's last property task, numbered as its centres are, ghosts among them."""
     values = run.report.shieldings.complete()
-    last = next((one.asked for one in reversed(run.records) if one.asked.operation == "property"), None)
+    last = next((record.asked for record in reversed(run.records) if record.asked.operation == "property"), None)
     if last is None or len(last.nuclei) != len(values):
         return values
     return [{**value, "atom": atom} for value, atom in zip(values, last.nuclei, strict=True)]

@@ -159,11 +159,11 @@ class _State:
         word = statement.directive
         if word == "task":  # stands in no block: whatever was taken for one ended before
             self.block, self.nested = "", 0
-            return self._task([lower(one) for one in statement.words[1:]])
+            return self._task([lower(word) for word in statement.words[1:]])
         if self.block:
             self._inside(statement)
         elif word in ("print", "noprint"):
-            self._print([lower(one) for one in statement.words])
+            self._print([lower(word) for word in statement.words])
         elif word and word not in _LINES:
             self._open(word)
         return None
@@ -178,7 +178,7 @@ class _State:
         self.symmetries.pop(word, None)
 
     def _inside(self, statement: Statement) -> None:
-        words = [lower(one) for one in statement.words]
+        words = [lower(word) for word in statement.words]
         word = words[0] if words else ""
         if word == "end":
             self.nested -= 1
@@ -193,7 +193,7 @@ class _State:
         elif self.block == "bsse" and word in ("on", "off"):
             self.bsse = word == "on"
         elif self.block == "property" and word == "shielding":
-            self.nuclei = tuple(int(one) for one in words[2:] if one.isdigit())
+            self.nuclei = tuple(int(word) for word in words[2:] if word.isdigit())
 
     def _dft(self, words: list[str]) -> None:
         if words[0] == "xc":
@@ -223,13 +223,13 @@ class _State:
         less.difference_update(names)
 
     def _task(self, words: list[str]) -> Asked:
-        theory = next((one for one in words if one not in _OPERATIONS | _OPTIONS), "")
-        operation = next((one for one in words if one in _OPERATIONS), "")
+        theory = next((word for word in words if word not in _OPERATIONS | _OPTIONS), "")
+        operation = next((word for word in words if word in _OPERATIONS), "")
         if theory in ("shell", "python"):
             operation = ""
         elif not operation and theory not in _ALONE:
             operation = "energy"
-        names = [one for one in self.xc if not _number(one)]
+        names = [word for word in self.xc if not _number(word)]
         excited = theory == "tddft" or (theory == "tce" and self.roots > 0)
         return Asked(
             theory,

@@ -31,14 +31,14 @@ class Remarks:
         self.notes: list[str] = []
 
     def feed(self, line: str, number: int) -> None:
-        note = next((note for said, note in _LEFT_OUT if said in line), None)
+        note = next((note for printed, note in _LEFT_OUT if printed in line), None)
         if note is not None and note not in self.notes:
             self.notes.append(note)
 
 
-def made_no_difference(text: str | None, said: Remarks) -> list[str]:
+def made_no_difference(text: str | None, remarks: Remarks) -> list[str]:
     """Notes: what NWChem said, and the directives of the deck `text` behind its last task."""
     # An included file may hold tasks of its own.
     behind = user_deck.unused(text) if text is not None and not user_deck.includes_files(text) else ()
     notes = [f"line {line} of the deck comes after the last task, and has no effect: {what}" for line, what in behind]
-    return [*said.notes, *notes[:_MOST_NOTES]]
+    return [*remarks.notes, *notes[:_MOST_NOTES]]

@@ -60,7 +60,8 @@ def check_deck(text: str, beside: Beside = _nothing) -> Asked | None:
         raise UsageError(
             "no_task",
             "The deck has no task line: NWChem would read it, compute nothing and report success.",
-            evidence="last line: " + "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in last),
+            evidence="last line: "
+            + "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in last),
             remedy="Add a line such as `task dft energy`.",
         )
     return memory.asked(text, beside)
@@ -89,8 +90,8 @@ def unused(text: str) -> tuple[tuple[int, str], ...]:
     statements = list(_statements(text))
     tasks = (at for at, statement in enumerate(statements) if statement.directive == "task")
     behind = statements[max(tasks, default=len(statements)) + 1 :]
-    unread = (one for one in behind if one.words and one.directive not in _FIRST_OF_ALL)
-    return tuple((one.line, reader.shown(one.text).strip()) for one in unread)
+    unread = (statement for statement in behind if statement.words and statement.directive not in _FIRST_OF_ALL)
+    return tuple((statement.line, reader.shown(statement.text).strip()) for statement in unread)
 
 
 def includes_files(text: str) -> bool:

@@ -126,7 +126,9 @@ class EnergyReader:
 
     def _take_step(self, step: int, hartree: float) -> None:
         self.steps = step
-        exact = next((one for one in reversed(self._since_step) if abs(one.hartree - hartree) < _ROUNDING), None)
+        exact = next(
+            (energy for energy in reversed(self._since_step) if abs(energy.hartree - hartree) < _ROUNDING), None
+        )
         self._since_step.clear()
         if exact is not None:
             self._step = exact

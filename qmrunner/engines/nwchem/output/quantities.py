@@ -96,13 +96,13 @@ class Quantities:
     def of(self, record: Record, directory: Path) -> dict[str, Any]:
         """The quantities of a task, with what its energy and the files in `directory` add."""
         found: dict[str, Any] = {}
-        for line, one, _ in self._all():
-            found |= one if _within(record, line) else {}
+        for line, quantities, _ in self._all():
+            found |= quantities if _within(record, line) else {}
         return completed(found, record.energy_hartree, directory)
 
     def setting(self, record: Record) -> Setting | None:
         """How a task computed."""
-        within = (one for line, _, one in self._all() if _within(record, line) and one.charge is not None)
+        within = (setting for line, _, setting in self._all() if _within(record, line) and setting.charge is not None)
         return next(within, None)
 
     def _all(self) -> Iterator[tuple[int, dict[str, Any], Setting]]:

@@ -74,7 +74,9 @@ class Excitations:
 
     def found(self) -> dict[str, Any]:
         """In the order printed. The strength is that of the electric dipole; None where it is forbidden by spin."""
-        states = [dict(one) for listing in self._listings.values() for one in listing if one["energy_ev"] is not None]
+        states = [
+            dict(state) for listing in self._listings.values() for state in listing if state["energy_ev"] is not None
+        ]
         return {"excitations": states} if states else {}
 
 
@@ -99,7 +101,7 @@ class Polarizabilities:
 
     def found(self) -> dict[str, Any]:
         """`polarizability_au` is the mean, where there is one frequency only."""
-        whole = [one for one in self._all if None not in (*one["tensor_au"], one.get("isotropic_au"))]
+        whole = [tensor for tensor in self._all if None not in (*tensor["tensor_au"], tensor.get("isotropic_au"))]
         if not whole:
             return {}
         found: dict[str, Any] = {"polarizabilities": whole}

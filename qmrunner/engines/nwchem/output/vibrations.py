@@ -78,7 +78,7 @@ class Vibrations:
         if self._zero_point is not None:
             found["zero_point_energy_hartree"] = self._zero_point
         if self._thermal:
-            found["thermochemistry"] = [dict(one) for one in self._thermal]
+            found["thermochemistry"] = [dict(row) for row in self._thermal]
         return found
 
     def _modes(self) -> tuple[list[float], list[float] | None]:
