@@ -39,12 +39,12 @@ class Comparer:
         return self._both(structure, structure)[1] < threshold_angstrom
 
     def _both(self, first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
-        one, two = (_centred(np.asarray(points, dtype=float)[self._chosen]) for points in (first, second))
-        mixed = two[self._matches]
-        covariance = np.einsum("ni,mnj->mij", one, mixed)
+        left, right = (_centred(np.asarray(points, dtype=float)[self._chosen]) for points in (first, second))
+        mixed = right[self._matches]
+        covariance = np.einsum("ni,mnj->mij", left, mixed)
         singular = np.linalg.svd(covariance, compute_uv=False)
         sign = np.sign(np.linalg.det(covariance))
-        size = float((one**2).sum() + (two**2).sum())
+        size = float((left**2).sum() + (right**2).sum())
         rotated = singular[:, 0] + singular[:, 1] + sign * singular[:, 2]
         mirrored = singular[:, 0] + singular[:, 1] - sign * singular[:, 2]
         count = len(self._chosen)

@@ -53,7 +53,7 @@ class Engine(Protocol):
         ...
 
     def probe_argv(self, found: Installed) -> Sequence[tuple[str, ...]]:
-        """Short commands whose output tells version and flavour; each ends within seconds."""
+        """Short commands whose output has version and flavour; each ends within seconds."""
         ...
 
     def read_probe(self, found: Installed, outputs: Sequence[str]) -> Installed:

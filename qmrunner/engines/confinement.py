@@ -1,4 +1,4 @@
-"""Rules of input confinement shared by all engines: a user's input may only name files of its own folder, and may
+"""Rules of input confinement shared by all engines: a user's input may only name files in the job's folder, and may
 start no program.
 
 Decks of NWChem are parsed as NWChem parses them (`nwchem.input.reader`). The parsers of the other programs are not
@@ -21,7 +21,7 @@ from qmrunner.errors import UsageError
 UNCONFINED = "on your own machine, --unconfined allows it"
 # All separators between words in any of the formats.
 _BETWEEN = re.compile(r"[\s\"'`;,=:()<>|&\[\]{}\\!?#]+")
-# Characters with a meaning to a shell (CREST and NWChem call one with file names), to the program or to qmrunner.
+# Characters with a meaning to a shell (CREST and NWChem pass file names to a shell), to the program or to qmrunner.
 _SHELL = re.compile(r"[;&|<>$`\"'\\*?!{}\[\]~#\n\r\t]")
 _OPTION = re.compile(r"-+[^\d.-]")
 _CONTROL_FILES = frozenset({".CHRG", ".UHF"})
@@ -108,7 +108,7 @@ def refuse(findings: Sequence[Finding]) -> None:
         shown.append(f"and {len(findings) - _SHOWN} more")
     raise UsageError(
         "deck_escapes",
-        f"{first.file} may only use files of its own folder and start no program: {first.reason}",
+        f"{first.file} may only use files in the job's folder and start no program: {first.reason}",
         evidence="\n        ".join(shown),
         remedy=f"{first.remedy}; {UNCONFINED}",
     )

@@ -11,7 +11,7 @@ order = ["memory", "input"]     # the meaning of "*" in a category
 code = "scratch_full"
 class = "resource"              # never transient: the same input would abort again
 remedy = "One sentence to a person."
-says = ['\\bwriting\\b']        # regexes for the message, case ignored; none for a family that is only last
+says = ['\\bwriting\\b']        # regexes for the message, case ignored; none for a family that is only used last
 ```
 """
 
@@ -30,7 +30,7 @@ from qmrunner.model.jobs import Evidence, FailureClass
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Aborts of one kind: their code, class and remedy, and what their messages say."""
+    """Aborts of one kind: their code, class and remedy, and the pattern of their messages."""
 
     code: str
     failure_class: FailureClass

@@ -42,8 +42,8 @@ def name_of(word: str) -> str | None:
 
 
 def check(flags: Flags, args: Sequence[str], *, known_only: bool = True) -> None:
-    """Raise UsageError `unknown_flag` for what the program does not know and would leave out, `bad_flag_value` for a
-    value that it could not read. Without `known_only` flags that this table does not know pass."""
+    """Raise UsageError `unknown_flag` for a flag that the program does not know and would ignore, `bad_flag_value` for
+    a value that it could not read. Without `known_only`, flags that this table does not know are allowed."""
     room = 0
     for at, word in enumerate(args):
         name = name_of(word)
@@ -103,5 +103,5 @@ def _stray(flags: Flags, word: str, before: str | None) -> UsageError:
         "unknown_flag",
         f"{flags.program} takes no word {word!r} " + (f"after {before}" if before else "there"),
         evidence="it would ignore the word without a message",
-        remedy="leave it out, or put the flag in front of it that it belongs to",
+        remedy="leave it out, or put its flag in front of it",
     )

@@ -1,4 +1,4 @@
-"""Which files of a finished run are its results: all of them, but what is scratch by rule."""
+"""Selects the result files of a finished run: all files except those that are scratch by rule."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from pathlib import Path
 
 from qmrunner import untrusted
 
-# What is larger, or too much, is left out with a note: a trajectory of that size should be reduced before it is copied.
+# Larger files, and more files than this, are left out with a note: reduce a trajectory of that size before copying it.
 LARGEST_BYTES = 2 << 30
 MOST_FILES = 1000
 MOST_NOTES = 20
-# A core image, our own half files and folder of temporary ones, and what is hidden.
+# Core images, qmrunner's partial files and temporary folder, and hidden files.
 _NEVER = (".*", "core", "core.[0-9]*", "*.part", "tmp")
 
 
 def results(directory: Path, inputs: Collection[str], scratch: Collection[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Names of the files in `directory` that hold anything, and notes on what was left out: files for their size, and
-    folders.
+    """Names of the non-empty files in `directory`, and notes on files left out because of their size, and on folders.
 
-    Left out without a note are `inputs`, links, and the patterns of `scratch`.
+    `inputs`, links, and files that match `scratch` are left out without a note.
     """
     kept: list[str] = []
     notes: list[str] = []

@@ -75,7 +75,7 @@ def value_of(args: Sequence[str], names: Collection[str]) -> str | None:
 
 
 def integer(text: str | None) -> int | None:
-    """`text` as a whole number; None when it is none."""
+    """`text` as a whole number; None when it is not one."""
     try:
         return int(text) if text is not None else None
     except ValueError:

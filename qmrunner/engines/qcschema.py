@@ -1,6 +1,7 @@
-"""`qcschema.json`: a run of one geometry as an AtomicResult of QCSchema (version 1), for programs that read that.
+"""Writes `qcschema.json`: a run of one geometry as an AtomicResult of QCSchema (version 1), for programs that read this
+format.
 
-Written without QCElemental, whose validation the tests use. Units are atomic: hartree, bohr, hartree/bohr.
+Does not need QCElemental, whose validation the tests use. Units are atomic: hartree, bohr, hartree/bohr.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ DRIVERS = ("energy", "gradient", "hessian", "properties")
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What was computed. `coordinates_bohr`, `gradient` and `hessian` are flat; `driver` is one of DRIVERS.
+    """A computed structure. `coordinates_bohr`, `gradient` and `hessian` are flat; `driver` is one of DRIVERS.
 
     `energies` are totals by name of the level (``HF``, ``MP2``, ``CCSD``, ``CCSD(T)``, or a functional).
     """
@@ -50,8 +51,8 @@ _TOTALS = {
 
 
 def document(run: Run) -> str | None:
-    """The file's text; None where the run is no AtomicResult: an atom is no element, or what its driver promises is
-    not there or of another size."""
+    """The file's text; None if the run cannot be an AtomicResult: an atom is not an element, or the result of its
+    driver is missing or of another size."""
     size = 3 * len(run.symbols)
     returned: Any = {"energy": run.energy_hartree, "gradient": run.gradient, "hessian": run.hessian}.get(run.driver)
     if run.driver == "properties":
@@ -65,7 +66,7 @@ def document(run: Run) -> str | None:
     try:
         return json.dumps(written, indent=1, allow_nan=False) + "\n"
     except ValueError:
-        return None  # a number that is none
+        return None  # not a finite number
 
 
 def _result(run: Run, returned: Any) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def _result(run: Run, returned: Any) -> dict[str, Any]:
             "geometry": list(run.coordinates_bohr),
             "molecular_charge": float(run.charge),
             "molecular_multiplicity": run.multiplicity,
-            # As computed: neither moved nor turned.
+            # The geometry as computed: neither shifted nor rotated.
             "fix_com": True,
             "fix_orientation": True,
             "provenance": provenance,

@@ -19,7 +19,7 @@ def fewer(what: str) -> Callable[[Failure], Change | None]:
         cores = max(demand.cores_min, held // 2)
         if cores >= held:
             return None
-        # As far as this worker has it: a demand that fits no worker would be held.
+        # Within this worker's capacity: a demand that fits no worker would be held.
         all_of_it = min(demand.memory_mib(held), max(failure.capacity.memory_mib, demand.memory_mib(cores)))
         spare = all_of_it - demand.memory_mib(cores)
         return Change(
@@ -31,7 +31,7 @@ def fewer(what: str) -> Callable[[Failure], Change | None]:
 
 
 def more_memory(failure: Failure) -> Change | None:
-    """Twice the memory for each core, as far as this worker has it: a demand that fits no worker would be held."""
+    """Twice the memory for each core, within this worker's capacity: a demand that fits no worker would be held."""
     demand = failure.step.demand
     room = (failure.capacity.memory_mib - demand.memory_mib_base) // demand.cores_min
     wanted = min(int(demand.memory_mib_per_core * _MORE), room)

@@ -1,7 +1,7 @@
-"""Checks whether the structure after a run still is the molecule of the job, for every engine that moves atoms.
+"""Checks whether the structure after a run is still the molecule of the job, for every engine that moves atoms.
 
 Params of a step that are read here: `bonds` (pairs of atom numbers from 1; without them nothing is compared),
-`unclear_bonds` (pairs that the input leaves open), `allow_topology_change`, and what names the solvent.
+`unclear_bonds` (pairs that the input leaves open), `allow_topology_change`, and the params with the solvent.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Pairs = Sequence[tuple[int, int]]
 
 
 def changed(params: Mapping[str, Any], geometry: Path) -> tuple[Finding | None, tuple[str, ...]]:
-    """Why the structure in `geometry` (XYZ, its last frame) is not the molecule; or, where the job accepts that, the
-    note that says what changed. Both empty if the bonds are those of the input, or unknown."""
+    """Why the structure in `geometry` (XYZ, its last frame) is not the molecule; or, if the job accepts that, a note
+    about the change. Both are empty if the bonds are those of the input, or unknown."""
     points = _points(geometry) if params.get("bonds") else None
     if points is None:
         return None, ()
@@ -42,8 +42,8 @@ def changed(params: Mapping[str, Any], geometry: Path) -> tuple[Finding | None, 
 
 
 def refused(params: Mapping[str, Any], geometry: Path, result: dict[str, Any]) -> Outcome | None:
-    """The failure, with what is known in `result`, of a run whose `geometry` is another molecule; None where it is not.
-    What the job accepts is added to the notes of `result`."""
+    """The failure, with the values known in `result`, of a run whose `geometry` is another molecule; None if it is the
+    same. An accepted change is added to the notes of `result`."""
     problem, notes = changed(params, geometry)
     if problem is not None:
         return replace(failures.failed(problem), result=result)
@@ -58,7 +58,7 @@ def pairs(rows: Sequence[Sequence[int]] | None) -> Pairs:
 
 
 def _points(geometry: Path) -> Sequence[Point] | None:
-    """Coordinates in angstrom; None for a file that is not there or not whole, which other checks find."""
+    """Coordinates in angstrom; None for a missing or incomplete file, which other checks report."""
     try:
         return read_xyz(untrusted.read_text(geometry), geometry.name)[-1].coordinates
     except (OSError, UsageError):

@@ -1,4 +1,4 @@
-"""Checks of a structure before an engine sees it: xTB spins for ever on an empty file and accepts impossible spins."""
+"""Checks of a structure before an engine reads it: xTB never ends on an empty file and accepts impossible spins."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from qmrunner.chemistry.elements import NUMBERS
 from qmrunner.chemistry.xyz import read_xyz
 from qmrunner.errors import UsageError
 
-# GFN methods keep f electrons in the core, so that the spin they are given does not count them.
+# GFN methods keep f electrons in the core, so the given spin does not include them.
 _F_ELEMENTS = frozenset(range(57, 72)) | frozenset(range(89, 104))
 
 
 def check(path: Path, name: str, *, charge: int | None = None, unpaired: int | None = None) -> tuple[str, ...]:
     """Symbols of the first structure in `path`, in input order; empty for a format that is not XYZ.
 
-    `name` is what the file is called to the user. `charge` and `unpaired` (electrons) are checked against the
-    elements where both are given. Raises UsageError: `empty_file`, `charge_multiplicity` or a code of `read_xyz`.
+    `name` is the file name shown to the user. `charge` and `unpaired` (electrons) are checked against the elements if
+    both are given. Raises UsageError: `empty_file`, `charge_multiplicity` or a code of `read_xyz`.
     """
     text = _text(path, name)
     if not text.strip():
@@ -41,7 +41,8 @@ def _text(path: Path, name: str) -> str:
 
 
 def check_electrons(name: str, symbols: tuple[str, ...], charge: int | None, unpaired: int | None) -> None:
-    """Raise UsageError `charge_multiplicity` when these electrons fit neither; not where no charge is known."""
+    """Raise UsageError `charge_multiplicity` when the electrons do not fit charge and spin; not if the charge is
+    unknown."""
     if charge is None:
         return
     numbers = [NUMBERS[symbol] for symbol in symbols]
@@ -52,7 +53,7 @@ def check_electrons(name: str, symbols: tuple[str, ...], charge: int | None, unp
     if not fits:
         raise UsageError(
             "charge_multiplicity",
-            f"{name}: charge {charge:+d} leaves {electrons} electrons, which {unpaired or 0} unpaired ones do not fit",
+            f"{name}: charge {charge:+d} leaves {electrons} electrons, which does not fit {unpaired or 0} unpaired",
             evidence=f"{len(symbols)} atoms, charge {charge}, unpaired electrons {unpaired}",
             remedy="give a charge and multiplicity (unpaired electrons + 1) that fit the number of electrons",
         )

@@ -47,8 +47,12 @@ def next_attempt(tmp_path: Path, previous: Path | None, asked: Step | None = Non
     return Crest().prepare(asked or search(), Context(directory, inputs, Grant(2, 512, 64, 0), CREST, previous))
 
 
-def searched_afresh(command: Command) -> bool:
-    return "--cregen" not in command.argv and not command.files and "searched afresh" in " ".join(command.notes)
+def searched_from_the_beginning(command: Command) -> bool:
+    return (
+        "--cregen" not in command.argv
+        and not command.files
+        and "searched from the beginning" in " ".join(command.notes)
+    )
 
 
 def salvaging(tmp_path: Path, log: str = NORMAL.format(count=2), *, code: int = 0, **files: str) -> Outcome:
@@ -115,11 +119,11 @@ def test_an_iteration_that_a_kill_cut_is_left_out(share: float, tmp_path: Path) 
 def test_ensembles_of_other_atoms_are_not_mixed_in_and_not_used(tmp_path: Path) -> None:
     other = structures(0).replace("O ", "S ", 1)
     assert Crest().checkpoint(fill(tmp_path / "mixed", structures(0), other)) == (".cre_0.xyz",)
-    assert searched_afresh(next_attempt(tmp_path, fill(tmp_path / "other", other)))
+    assert searched_from_the_beginning(next_attempt(tmp_path, fill(tmp_path / "other", other)))
 
 
-def test_without_a_completed_iteration_the_next_attempt_searches_afresh_and_says_so(tmp_path: Path) -> None:
-    assert searched_afresh(next_attempt(tmp_path, None))
+def test_without_a_completed_iteration_the_next_attempt_searches_from_the_beginning_with_a_note(tmp_path: Path) -> None:
+    assert searched_from_the_beginning(next_attempt(tmp_path, None))
 
 
 @pytest.mark.parametrize(
@@ -163,12 +167,14 @@ def test_an_energy_that_no_sorted_structure_has_is_no_success(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("log", "code"), [("CREST terminated with errors\n", 1), ("nothing\n", 0), (NORMAL, 0)])
-def test_after_a_failed_salvage_the_next_attempt_searches_afresh(log: str, code: int, tmp_path: Path) -> None:
+def test_after_a_failed_salvage_the_next_attempt_searches_from_the_beginning(
+    log: str, code: int, tmp_path: Path
+) -> None:
     got = salvaging(tmp_path, log, code=code)
     assert (got.state, got.failure_class) == ("failed", "transient")
-    assert "afresh" in str(got.remedy)
+    assert "from the beginning" in str(got.remedy)
     assert Crest().checkpoint(tmp_path / "work") == (salvage.MARKER, salvage.INPUT)
-    assert searched_afresh(next_attempt(tmp_path, tmp_path / "work"))
+    assert searched_from_the_beginning(next_attempt(tmp_path, tmp_path / "work"))
 
 
 def test_a_salvage_that_was_itself_killed_is_tried_once_more_and_then_never_again(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def outcome(tmp_path: Path, block: str, task: str = "dft energy", behind: str = 
 
 def test_a_solvent_that_nwchem_does_not_know_is_noted(tmp_path: Path) -> None:
     (note,) = outcome(tmp_path, "cosmo\n solvent watr\nend").result["notes"]
-    assert "does not know the name behind `solvent`" in note
+    assert "does not know the name after `solvent`" in note
 
 
 def test_a_multiplicity_that_it_cannot_read_and_a_line_behind_the_last_task_are_noted(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_nothing_usable_means_a_fresh_start_that_is_noted(tmp_path: Path) -> Non
     (tmp_path / "old").mkdir()
     command = next_attempt(tmp_path, tmp_path / "old")
     assert rung(command) == "fresh"
-    assert "resume: nothing usable was left, started afresh" in command.notes
+    assert "resume: nothing usable was left, started from the beginning" in command.notes
 
 
 def test_a_geometry_of_other_atoms_is_never_taken(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_the_checkpoint_is_empty_until_there_are_orbitals_and_names_only_files_t
     assert NWChem().checkpoint(tmp_path) == ("calc.db", "calc.movecs", "calc.drv.hess", "calc-004.xyz")
 
 
-def test_a_deck_of_the_users_starts_afresh_and_says_so(tmp_path: Path) -> None:
+def test_a_deck_of_the_users_starts_from_the_beginning_with_a_note(tmp_path: Path) -> None:
     (tmp_path / "in.nw").write_text("start wat\ntask scf\n")
     context = Context(
         tmp_path, {"in.nw": tmp_path / "in.nw"}, Grant(1, 500, 100, 100), INSTALLED, fill(tmp_path / "old", 1)

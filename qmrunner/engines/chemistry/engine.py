@@ -35,9 +35,9 @@ _ANSWER = (
     "structure.svg",
     "nmredata.sdf",
 )
-# Of `select` only the ensemble; the `shifts` of the same job put theirs in its place.
+# `select` promotes only the ensemble; the `shifts` step of the same job replaces it with its own.
 PROMOTED = {"shifts": _ANSWER, "select": ("ensemble.xyz", "geometry.xyz")}
-# What each conformer of a task has: its files, by the name of the step's input.
+# The files of each conformer of a task, by the name of the step's input.
 _PER_CONFORMER = {"shifts": ("shielding", "optimise", "geometry"), "select": ("energy", "geometry")}
 _NEEDED = ("rdkit", "numpy")
 _TAIL_BYTES = 65536
@@ -54,8 +54,8 @@ _CLASSES: dict[str, FailureClass] = {
 
 
 class Chemistry:
-    """Tasks `embed` (a SMILES or 2D file to a start structure), `search` (to conformers), `select` (which conformers
-    are kept) and `shifts` (shieldings to shifts)."""
+    """Tasks `embed` (a SMILES or 2D file to a start structure), `search` (to conformers), `select` (a selection of
+    conformers) and `shifts` (shieldings to shifts)."""
 
     name = "chemistry"
 
@@ -99,11 +99,11 @@ class Chemistry:
         )
 
     def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[confinement.Finding]:
-        """None: it reads structures only."""
+        """No findings: the tasks only read structures."""
         return ()
 
     def environment(self, context: Context) -> dict[str, str]:
-        """Nothing but Python's own; one thread is what it gets anyway."""
+        """Only Python's own variables; the task has one thread anyway."""
         return {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
     def reader(self, step: Step, directory: Path | None = None) -> ProgressReader:
@@ -154,7 +154,7 @@ def _version(package: str) -> str | None:
 
 
 def _copy_name(name: str, path: str) -> str:
-    """Where an input is copied: its name in the step, with the ending of the file."""
+    """The name under which an input is copied: its name in the step, with the extension of the file."""
     return name + Path(path).suffix.lower()
 
 

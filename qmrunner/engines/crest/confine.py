@@ -1,7 +1,7 @@
-"""Whether a CREST run stays in its folder and starts no program but its own (see `engines.confine`).
+"""Checks that a CREST run stays in its folder and starts only its own programs (see `engines.confinement`).
 
-CREST puts its arguments and file names into lines for a shell, calls whatever `-xnam` names, and takes orders from TOML
-files, whose keys can name programs, scripts and a server as well (source of 2.12 and 3.0.2).
+CREST puts its arguments and file names into shell commands, calls any program that `-xnam` names, and reads TOML files
+whose keys can name programs, scripts and a server (source of 2.12 and 3.0.2).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OPTIONS = {
     "gxtb": _PROGRAM,
     "gxtb_dev": _PROGRAM,
 }
-# What 2.12 and 3.0.2 know and searches of conformers use; a file behind one of them has to be a plain name.
+# Options that 2.12 and 3.0.2 know and conformer searches use; a file name after one of them must be a plain name.
 _KNOWN = listed(
     "v2 v2i v3 v4 mdopt purge screen mdsp ensemblesp compare protonate deprotonate tautomerize rrhoav sp opt optlev"
     " optimize ancopt ohess hess numhess trialopt dynamics dyn legacy newversion mdtemp quick shake tstep vbdump mdskip"
@@ -65,7 +65,7 @@ _TOML_METHODS = listed(
 )
 
 _SAFE = re.compile(r"[\w.,:+@%=/-]*")
-# `flags` and the `sys` family go into the line for a shell as they are.
+# CREST copies `flags` and the `sys` keys unchanged into a shell command.
 _KEYS = ("bin", "binary", "script", "flags", "sys", "syscall", "systemcall", "cmd", "orca_cmd", "orca_template",
          "confsolv", "port", "scratch", "scratchdir", "model_path")  # fmt: skip
 _METHODS = ("generic", "orca", "turbomole", "tm", "terachem", "gxtb", "gxtb_dev")
@@ -74,9 +74,9 @@ _INPUTS = ("input", "i")
 
 
 def findings(args: Sequence[str], files: Mapping[str, bytes], *, strict: bool = False) -> list[Finding]:
-    """What of the arguments and of the files handed in, by name, would leave the folder or start something.
+    """Parts of the arguments and of the submitted files (by name) that would leave the folder or start a program.
 
-    `strict`: nothing but this check confines the run, so options, blocks and keys that are not known to be harmless are
+    `strict`: only this check confines the run, so options, blocks and keys that are not known to be harmless are
     refused, too.
     """
     found = arguments("crest", args, _OPTIONS, _SAFE, _KNOWN if strict else None)
@@ -86,7 +86,7 @@ def findings(args: Sequence[str], files: Mapping[str, bytes], *, strict: bool = 
             found += _of_toml(name, data, strict)
     for option, value in pairwise(args):
         if option.lstrip("-") in _INPUTS and not value.lower().endswith(".toml"):
-            reason, remedy = "is read as TOML, and is not called so", "give the input file the ending .toml"
+            reason, remedy = "is read as TOML, but has another file extension", "give the input file the ending .toml"
             found.append(Finding("the arguments of crest", None, value, reason, remedy))
     return found
 
@@ -102,7 +102,7 @@ def _of_toml(name: str, data: bytes, strict: bool) -> list[Finding]:
         if key in _KEYS or (isinstance(value, str) and value.lower() in _METHODS):
             found.append(Finding(name, None, text, _PROGRAM, _TOML_REMEDY))
         elif isinstance(value, str) and not _SAFE.fullmatch(value.replace(" ", "")):
-            found.append(Finding(name, None, text, "holds a character that a shell would read", _TOML_REMEDY))
+            found.append(Finding(name, None, text, "contains a character with a meaning to a shell", _TOML_REMEDY))
         elif isinstance(value, str) and any(escapes(word) for word in words(value)):
             found.append(Finding(name, None, text, "names a file outside the job's folder", _TOML_REMEDY))
         elif strict and (key not in _TOML_KNOWN or (key == "method" and str(value).lower() not in _TOML_METHODS)):
@@ -111,7 +111,7 @@ def _of_toml(name: str, data: bytes, strict: bool) -> list[Finding]:
 
 
 def _entries(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key in lower case with its value, through tables and lists."""
+    """Every key in lower case with its value, including those in tables and lists."""
     if isinstance(content, Mapping):
         for name, value in content.items():
             yield name.lower(), value

@@ -9,8 +9,8 @@ Tasks:
 Both publish `crest_conformers.xyz`, `crest_best.xyz` and, where there is more than one atom pair, `crest.energies`.
 CREST 3 computes on its own; 2.12, and 3 with `--legacy` or `--qcg`, call the `xtb` program.
 
-A search that was cut short is not run again when iterations of it were complete: the next attempt sorts those
-(`salvage`), and its result is marked as partial.
+An interrupted search is not repeated if some of its iterations were complete: the next attempt sorts those (`salvage`),
+and its result is marked as partial.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Crest:
     name = "crest"
 
     def locate(self, configured: Mapping[str, str | None], which: Which) -> Installed:
-        """Finds `crest` where the settings say, else on PATH, and the `xtb` that some runs call."""
+        """Finds `crest` by its setting, else on PATH, and the `xtb` that some runs call."""
         path = which(configured.get("crest") or "crest")
         facts = {"xtb": which(configured.get("xtb") or "xtb")}
         if path is None:
@@ -59,7 +59,7 @@ class Crest:
         return ((found.path, "--version"),) if found.path else ()
 
     def read_probe(self, found: Installed, outputs: Sequence[str]) -> Installed:
-        """Version from the banner; the fact `native` says whether it computes without `xtb`."""
+        """Version from the banner; the fact `native`: whether it computes without `xtb`."""
         hit = _VERSION.search("".join(outputs))
         version = hit[1] if hit else None
         native = None if version is None else int(version.split(".")[0]) >= 3
@@ -80,7 +80,7 @@ class Crest:
         )
 
     def prepare(self, step: Step, context: Context) -> Command:
-        """See Engine: a search, or the sorting of what `context.previous` completed of it.
+        """See Engine: a search, or the sorting of the iterations that `context.previous` completed.
 
         Raises NotReadyError `engine_missing`; UsageError for a structure or option that cannot work.
         """
@@ -119,7 +119,7 @@ class Crest:
         return openmp.environment(context.grant, context.directory, stack)
 
     def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[Finding]:
-        """What of a user's arguments and files would leave the folder or start another program."""
+        """Parts of a user's arguments and files that would leave the folder or start another program."""
         if step.task != "user":
             return ()
         return confine.findings(step.params.get("args", ()), files, strict=strict)
@@ -137,11 +137,11 @@ class Crest:
         return crest_interpret.interpret(step, self._arguments(step), directory, log, exit)
 
     def remedies(self, task: str) -> Sequence[Remedy]:
-        """What may help, best first."""
+        """The remedies, best first."""
         return remedies.of_task(task)
 
     def _arguments(self, step: Step) -> list[str]:
-        """Options of remedies and of the run as it was asked for, before qmrunner adds its own."""
+        """The options of remedies and of the requested run, before qmrunner adds its own."""
         return [*(step.params.get("options") or ()), *self._asked(step)]
 
     def _asked(self, step: Step) -> list[str]:
@@ -192,13 +192,17 @@ def _resume(
         return None, ()
     if previous is None:
         # A claimed step still has the number of the attempt before this one.
-        again = "resume: no earlier attempt left a completed iteration, searched afresh"
+        again = "resume: no earlier attempt left a completed iteration, searched from the beginning"
         return None, (again,) if step.attempt else ()
     found = salvage.find(previous)
     if found is None and salvage.read_marker(previous) is not None:
-        return None, ("resume: what an earlier attempt had completed could not be sorted, searched afresh",)
+        return None, (
+            "resume: completed iterations of an earlier attempt could not be sorted, searched from the beginning",
+        )
     if found is None or (symbols and [s.lower() for s in found.symbols] != [s.lower() for s in symbols]):
-        return None, ("resume: what an earlier attempt left is not whole or of other atoms, searched afresh",)
+        return None, (
+            "resume: files of an earlier attempt are incomplete or have other atoms, searched from the beginning",
+        )
     return found, (f"resume: {found.source} of the previous attempt; {found.marker.sentence}",)
 
 

@@ -1,5 +1,5 @@
-"""The flags of CREST 2.12, 3.0.2 and its master of November 2025 (`src/confparse.f90`), and what a run echoes of
-them."""
+"""The flags of CREST 2.12, 3.0.2 and its master of November 2025 (`src/confparse.f90`), and which of them a run
+echoes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _KINDS: dict[str, Kind] = {
 }
 FLAGS = Flags("crest", frozenset(_KNOWN.split()), _KINDS)
 
-# Flags that 2.12 and 3.0.2 print when they take them, and under which name: those of other names say nothing.
+# Flags that 2.12 and 3.0.2 echo when they accept them, and the name in the echo; other flags are not echoed.
 _ECHOED = {
     **{name: name for name in listed("alpb gbsa chrg uhf gfn0 gfn1 gfn2 gfnff ewin rthr ethr bthr athr pthr")},
     **{name: name for name in listed("mquick squick megaquick superquick nci nocross cinp")},
@@ -62,15 +62,15 @@ _MOST_LINES = 400
 
 
 def not_taken(args: Sequence[str], log: Path) -> tuple[str, ...]:
-    """Notes on flags that the run did not echo below "Command line input": those that it always does, and those that
-    are unknown here. None where the log has no echo."""
+    """Notes on flags that the run did not echo below "Command line input": flags that it always echoes, and flags
+    unknown to this table. No notes if the log has no echo."""
     echoed = _echo(log)
     if echoed is None:
         return ()
     names = [name for word in args if (name := name_of(word)) is not None]
     missing = [name for name in names if _ECHOED.get(name, "" if name in FLAGS.known else name) not in {"", *echoed}]
     return tuple(
-        f"crest did not echo --{name} below {_BEGIN!r}: it most likely left the flag out"
+        f"crest did not echo --{name} below {_BEGIN!r}: it most likely ignored the flag"
         for name in dict.fromkeys(missing)
     )
 

@@ -27,7 +27,7 @@ _INNER = load(Path(xtb.__file__).with_name("signatures.toml"))
 
 ENSEMBLE = "crest_conformers.xyz"
 _BEST = "crest_best.xyz"
-# Runs that search no conformers, and what they leave; nothing is known to be left by those with no file.
+# Runs that search no conformers, and the files that they write; no entry: the files are not known.
 _OTHER_RUNS: dict[str, tuple[str, ...]] = {
     "--sp": (),
     "--opt": ("crestopt.xyz",),
@@ -55,21 +55,21 @@ _RESULTS = (
     "crestopt.xyz", "protonated.xyz", "deprotonated.xyz", "tautomers.xyz", "crest_clustered.xyz", "crest.engrad",
     "numhess*", "*.sorted",
 )  # fmt: skip
-# Of a run of the user's all is published but this: snapshots, what a restart would need, copies of the input.
+# Files of a user's run that are not published: snapshots, restart files, copies of the input. All others are.
 _SCRATCH = (
     "crest.restart", "crest_rotamers_[0-9]*.xyz", "struc.xyz", "coord", "coord.original", "xtbrestart", "gfnff_topo",
     "gfnff_adjacency", "tmpcoord*",
 )  # fmt: skip
-# Searches whose answer is more than an ensemble.
+# Searches whose result is more than an ensemble.
 _NOT_SALVAGED = ("--entropy", "--entropic")
 _CUT = "CREST exited 0 without finishing: check its last lines and the free space of scratch and logs."
-_AFRESH = "What the search had completed could not be sorted: the next attempt (`qmrunner retry JOB`) searches afresh."
-_FULL_SEARCH = "for the full search submit the job again: a partial ensemble is never taken over"
-_FULL = "The ensemble is not whole: the scratch volume was probably full; free or enlarge it, then retry."
+_AFRESH = "The completed part could not be sorted: the next attempt (`qmrunner retry JOB`) searches from the beginning."
+_FULL_SEARCH = "for the full search submit the job again: a partial ensemble is never reused"
+_FULL = "The ensemble is incomplete: the scratch volume was probably full; free or enlarge it, then retry."
 
 
 def searches(args: Sequence[str]) -> bool:
-    """Whether a run with `args` is a search whose completed iterations are an ensemble of their own."""
+    """Whether a run with `args` is a search whose completed iterations form a usable ensemble."""
     words = {f"--{word.lstrip('-')}" for word in args if word.startswith("-")}
     return not words.intersection((*_OTHER_RUNS, *_NOT_SALVAGED))
 
@@ -89,7 +89,7 @@ def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit:
         }
         return replace(outcome, result=partial, summary=marker.sentence.partition(":")[0])
     if outcome.state == "failed":
-        with suppress(OSError):  # on a full disk, say: then the number of tries ends it
+        with suppress(OSError):  # for example on a full disk: then the number of tries ends it
             salvage.give_up(directory, marker)
         return replace(outcome, failure_class="transient", remedy=_AFRESH)
     return outcome
@@ -125,7 +125,7 @@ def _from_inner(directory: Path, exit: Exit) -> Outcome | None:
     """The failure of the xTB that a legacy CREST called, from `xtb.out`: CREST itself only reports that it failed."""
     if exit.stop_reason is not None or exit.signal is not None:
         return None
-    # Only text can explain it: the exit is CREST's.
+    # Only the text can explain it: the exit status is CREST's.
     inner_log = directory / "xtb.out"
     known = _INNER.classify(inner_log, replace(exit, returncode=None, disk_full=False, oom_kills=None))
     finding = xtb_trace.refine(known, inner_log)
@@ -141,7 +141,7 @@ def _unfinished(summary: Summary, log: Path) -> Finding | None:
 
 
 def _lost_runs(directory: Path) -> Finding | None:
-    """Legacy CREST continues without a failed metadynamics run, and keeps its remains in FAILED-MTD."""
+    """Legacy CREST continues without a failed metadynamics run, and keeps the files of that run in FAILED-MTD."""
     if not (directory / "FAILED-MTD").is_dir():
         return None
     remedy = "The ensemble lacks what this run would have found: retry; if it happens again, give a smaller --tstep."
@@ -157,7 +157,7 @@ def _full(exit: Exit, directory: Path) -> Finding | None:
 def _ensemble(
     step: Step, args: Sequence[str], directory: Path, summary: Summary
 ) -> tuple[Finding | None, tuple[Conformer, ...]]:
-    """The conformers, or why they are no result. No conformers and no finding for runs that search none."""
+    """The conformers, or why they are not a result. No conformers and no finding for runs that search none."""
     other = next((files for flag, files in _OTHER_RUNS.items() if flag in args), None)
     if other is not None:
         missing = [name for name in other if not _has_bytes(directory / name)]
@@ -175,7 +175,8 @@ def _ensemble(
 
 
 def _sorted(step: Step, directory: Path, summary: Summary) -> tuple[Finding | None, tuple[Conformer, ...]]:
-    """The conformers that ``--cregen`` left, or why they are no result; afterwards `ENSEMBLE` and `_BEST` are there."""
+    """The conformers that ``--cregen`` wrote, or why they are not a result; afterwards `ENSEMBLE` and `_BEST` are
+    there."""
     problem, place = "", directory / ENSEMBLE
     for name in (ENSEMBLE, "crest_ensemble.xyz", f"{salvage.INPUT}.sorted"):
         try:
@@ -183,7 +184,7 @@ def _sorted(step: Step, directory: Path, summary: Summary) -> tuple[Finding | No
         except BrokenEnsembleError as error:
             problem = problem or str(error)
             continue
-        # No program counts rotamers.
+        # The number of rotamers is not known here.
         claimed = summary if name != f"{salvage.INPUT}.sorted" else Summary()
         wrong = _contradiction(step, conformers, claimed)
         if wrong is None and (energy := salvage.foreign_energy(conformers, directory)) is not None:

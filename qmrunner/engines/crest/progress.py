@@ -1,7 +1,7 @@
 """Progress of a running CREST, from its log: versions 3.0 (native and --legacy) and 2.12.
 
-The number of metadynamics cycles is CREST's own choice as it goes, so `fraction` is of a phase only, and `done` takes
-the usual number. Cycles are alike; how long the parts of one take is from recorded runs (docs/decisions, 45).
+CREST chooses the number of metadynamics cycles during the run, so `fraction` is of a phase only, and `done` assumes the
+usual number. All cycles take about as long; the durations of their parts are from recorded runs (docs/decisions, 45).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PHASES = (
     (re.compile(r"^ *\| +Final Geometry Optimization"), "final optimisation"),
     (re.compile(r"Final Ensemble Information"), "sorting"),
 )
-# 2.12 numbers no iteration where it makes only one: ``--mquick``, ``--nomlo`` and the like.
+# 2.12 prints no iteration number if it runs only one: ``--mquick``, ``--nomlo`` and similar options.
 _ITERATION = re.compile(r"^ *(?:(?:Meta-Dynamics|MTD) Iteration +(\d+)|MTD Simulations *$)")
 _BATCH = re.compile(r"^ *Estimated runtime for a batch of (\d+) MTDs? on \d+ threads?: *(.+?) *$")
 _BIAS = re.compile(r"^\$metadyn ")
@@ -28,7 +28,7 @@ _OPTIMISING = re.compile(r"^ Optimizing all (\d+) structures")
 _PERCENT = re.compile(r"\|>(\d+(?:\.\d+)?)%")
 _COUNTED = re.compile(r"^(?: \d+)+ *$")
 _VERY_QUICK = re.compile(r"^ *[$>] crest .*--?(?:mquick|squick)\b")
-# How many cycles, which part of one is metadynamics, and how long, in cycles, is what follows the last.
+# The usual number of cycles, the part of a cycle that is metadynamics, and the time after the last cycle, in cycles.
 _USUAL, _VERY_QUICK_ONES = (2, 0.55, 0.35), (1, 0.75, 0.02)
 _PASSES = 2  # optimisations of the structures of one cycle
 _AFTER_CYCLES = ("structure crossing", "final optimisation", "sorting")
@@ -77,7 +77,7 @@ class CrestReader:
             self._biases += 1
             self._runs = max(self._biases, self._runs or 0) if self._iteration == 1 else self._biases
         elif (hit := _STARTING.match(line)) and not self._biases:
-            # 2.12 lists no biases; it starts its runs from the highest number down.
+            # 2.12 lists no biases; it starts its runs in descending order of their numbers.
             self._runs = max(int(hit[1]), self._runs or 0)
         elif hit := _DONE.match(line):
             return self._run_done(int(hit[1]))

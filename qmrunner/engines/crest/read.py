@@ -36,11 +36,11 @@ class Conformer:
 
 
 class BrokenEnsembleError(ValueError):
-    """An ensemble file that is not whole."""
+    """An incomplete ensemble file."""
 
 
 def read_log(log: Path) -> Summary:
-    """The summary of a CREST log (stdout and stderr together); of an empty one when there is no such file."""
+    """The summary of a CREST log (stdout and stderr together); an empty summary when there is no such file."""
     summary = Summary()
     with suppress(FileNotFoundError):
         for line in untrusted.lines(log):
@@ -84,7 +84,7 @@ def _conformer(lines: list[str], at: int, where: str) -> Conformer:
         raise BrokenEnsembleError(f"{where} does not start with a number of atoms but with {word[:40]!r}")
     rows = [line.split() for line in lines[at + 2 : at + 2 + int(word)]]
     if len(rows) < int(word) or any(len(row) < 4 or not _NUMBER.fullmatch(row[3]) for row in rows):
-        raise BrokenEnsembleError(f"{where} is cut: {word} atoms promised")
+        raise BrokenEnsembleError(f"{where} is cut off: it announces {word} atoms")
     hit = _NUMBER.search(lines[at + 1])
     energy = float(hit[0]) if hit else math.nan
     if not math.isfinite(energy):

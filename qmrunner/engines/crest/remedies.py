@@ -1,4 +1,4 @@
-"""What may help a failed CREST step, best first; see `model.remedies`. Params they set: `options` and `stack_mib`, as
+"""Remedies for a failed CREST step, best first; see `model.remedies`. Params they set: `options` and `stack_mib`, as
 with xTB."""
 
 from __future__ import annotations

@@ -74,8 +74,8 @@ class Salvage:
 
 
 def checkpoint_files(directory: Path) -> tuple[str, ...]:
-    """Names of the ensembles in `directory` from which a later attempt can resume, after the merge with the logs that
-    tell how many iterations were complete; of a salvage, what it worked on.
+    """Names of the ensembles in `directory` from which a later attempt can resume; after the merge also the logs that
+    show how many iterations were complete; for a salvage, the ensembles that it sorted.
     """
     if read_marker(directory) is not None:
         return tuple(name for name in (MARKER, INPUT) if untrusted.is_file(directory / name))
@@ -93,13 +93,14 @@ def read_marker(directory: Path) -> Marker | None:
 
 
 def give_up(directory: Path, marker: Marker) -> None:
-    """Let no later attempt salvage again what `directory` could not. Raises OSError."""
+    """Prevent later attempts from salvaging again what failed in `directory`. Raises OSError."""
     spent = replace(marker, failed=True)
     untrusted.write_text(directory / MARKER, spent.text())
 
 
 def find(previous: Path) -> Salvage | None:
-    """What can be salvaged from the attempt in `previous`; None when nothing is whole or it was tried often enough."""
+    """The ensembles that can be salvaged from the attempt in `previous`; None when none is complete or salvaging was
+    tried often enough."""
     marker = read_marker(previous)
     if marker is not None:
         found = None if marker.spent else _whole(previous, INPUT)
@@ -117,7 +118,7 @@ def find(previous: Path) -> Salvage | None:
 
 
 def foreign_energy(conformers: Sequence[Conformer], directory: Path) -> float | None:
-    """An energy (Hartree) among `conformers` that no salvaged structure has; CREST makes one up when it rejects all."""
+    """An energy (Hartree) among `conformers` that no salvaged structure has; CREST invents one when it rejects all."""
     known = {round(conformer.energy_hartree, 5) for conformer in read_ensemble(directory / INPUT)}
     near = {round(energy + step, 5) for energy in known for step in (-1e-5, 0.0, 1e-5)}
     return next(
@@ -136,17 +137,17 @@ def _completed(directory: Path) -> tuple[tuple[str, ...], int, int]:
         lost = len(saved) - len(names)
         return names, max(len(saved), counted) - lost, sum(len(found) for _, found in alike)
     if not counted:
-        return (), 0, 0  # in the first iteration: what is there is not optimised to its end
+        return (), 0, 0  # in the first iteration: its structures are not fully optimised
     for name in (*reversed(_numbered(directory, _SORTED)), _UNIQUE):
         found = _whole(directory, name)
-        # Snapshots of dynamics are appended to the sorted ensemble, and stand behind its highest energy out of order.
+        # Snapshots of dynamics are appended to the sorted ensemble, and follow its highest energy out of order.
         if found and (energies := [conformer.energy_hartree for conformer in found]) == sorted(energies):
             return (name,), counted, len(found)
     return (), 0, 0
 
 
 def _numbered(directory: Path, pattern: re.Pattern[str]) -> list[str]:
-    """Names of the files that `pattern` fits, by number."""
+    """Names of the files that match `pattern`, by number."""
     hits = [(int(hit[1]), path) for path in directory.iterdir() if (hit := pattern.fullmatch(path.name))]
     return [path.name for _, path in sorted(hits) if untrusted.is_file(path)]
 

@@ -1,10 +1,9 @@
-"""Whether a deck stays in its folder and starts nothing, by what NWChem reads of it (`nwchem.reader`).
+"""Checks that a deck stays in its folder and starts no program, as NWChem would read it (`nwchem.input.reader`).
 
-Where the kernel confines engines, the check refuses only what the kernel would stop, and says so before the job runs:
-commands, connections, files elsewhere, a database that was handed in. Where the check alone has to hold (`strict`),
-only directives that are known to be harmless pass (`nwchem.allowed`).
-
-What NWChem 7.0.2 does with what is refused: `tests/engines/test_confinement_real.py`, `test_canaries.py`.
+If the kernel confines engines, the check refuses only what the kernel would stop, and reports it before the job runs:
+commands, connections, files outside the folder, a submitted database. If only this check confines the run (`strict`),
+only directives that are known to be harmless pass (`nwchem.input.allowed`). What NWChem 7.0.2 does with refused decks:
+`tests/engines/test_confinement_real.py`, `test_canaries.py`.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ from qmrunner.engines.nwchem.input.reader import FOLDERS, Line, Statement, lower
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _END = re.compile(rb"\r\n|\r|\n")
-# They part pages in editors; NWChem takes them for letters.
+# Form feeds separate pages in editors; NWChem reads them as letters.
 _PAGES, _FEED = re.compile(rb"[\x0b\x0c]"), re.compile("[\x0b\x0c]")
 _INCLUDE = re.compile(r"(?:^|[\r\n])(include.?([^\r\n]*))", re.IGNORECASE)
 _RUN_NAME = re.compile(r"(?!\.+$)[\w.+(),=@-]{1,64}", re.ASCII)
 _RUNS = ("start", "restart", "continue")
-# What a task line may not ask for, and why.
+# Words that a task line may not have, and why.
 _TASKS = {
     "shell": "runs a command",
     "python": "runs a program",
@@ -45,10 +44,11 @@ _DRIVER = "drive the geometry with NWChem's own `driver`"
 
 
 def findings(deck: str, files: Mapping[str, bytes], *, strict: bool = False) -> list[Finding]:
-    """What of the deck called `deck`, and of the files handed in with it, would leave the folder or run something.
+    """Parts of the deck called `deck`, and of the files submitted with it, that would leave the folder or start a
+    program.
 
-    `files` holds all of them by name, the deck among them. `strict`: nothing but this check confines the run, so what
-    is not known to be harmless is refused, too.
+    `files` holds all of them by name, the deck among them. `strict`: only this check confines the run, so everything
+    that is not known to be harmless is refused, too.
     """
     check = _Check(deck, files, Modules() if strict else None)
     found = check.of_deck()
@@ -62,7 +62,8 @@ def findings(deck: str, files: Mapping[str, bytes], *, strict: bool = False) -> 
 
 
 def _of_other(name: str, data: bytes, strict: bool) -> list[Finding]:
-    """A structure, orbitals …: NWChem may read them with its input reader, which follows `include` anywhere."""
+    """Check a structure, orbitals and so on: NWChem may read them with its input reader, which follows `include`
+    anywhere."""
     text = data.decode("latin-1")
     found = []
     for match in _INCLUDE.finditer(text):
@@ -75,7 +76,7 @@ def _of_other(name: str, data: bytes, strict: bool) -> list[Finding]:
 
 
 class _Check:
-    """One look at a deck and the files it includes, in the order in which NWChem reads them."""
+    """One check of a deck and the files it includes, in the order in which NWChem reads them."""
 
     def __init__(self, deck: str, files: Mapping[str, bytes], modules: Modules | None) -> None:
         self.deck, self.files, self.modules = deck, files, modules
@@ -98,13 +99,13 @@ class _Check:
                 self._parts(name, line, data[line.start : line.end])
 
     def _control(self, name: str, data: bytes, lines: list[Line]) -> None:
-        """Refuse control characters, but for form feeds of pages in comments that hide nothing."""
+        """Refuse control characters, except form feeds in comments that hide nothing."""
         physical = _END.split(data)
         read = [text for line in lines for text in (line.included or "", *(part.text for part in line.statements))]
         strange = (number for number, text in enumerate(physical, start=1) if _CONTROL.search(text))
         only_comments = self.modules is None and not any(_FEED.search(text) for text in read)
         for number in strange:
-            # Of a continued line nothing is passed over: builds by other compilers may end it elsewhere.
+            # Every part of a continued line is checked: builds by other compilers may end the line elsewhere.
             joined = any(line.rstrip(b" \t").endswith(b"\\") for line in physical[max(0, number - 2) : number])
             parts = _PAGES.split(physical[number - 1])
             statements = (statement for part in parts for statement in reader.statements(part))
@@ -134,8 +135,8 @@ class _Check:
             self._task_seen = self._task_seen or statement.directive == "task"
 
     def _parts(self, name: str, line: Line, data: bytes) -> None:
-        """Find in the physical lines of a continued one what would be refused if they stood alone: a build by another
-        compiler may end lines elsewhere, and people may not see that a comment goes on."""
+        """Find parts of the physical lines of a continued line that would be refused if these were separate: a build by
+        another compiler may end lines elsewhere, and users may not notice that a comment continues."""
         parts = [part.rstrip(b" \t\\") for part in _END.split(data)]
         if not line.statements:
             above = len(list(takewhile(lambda part: part.lstrip().startswith(b"#"), parts)))
@@ -151,7 +152,7 @@ class _Check:
         if included not in self.files or included == self.deck:
             self._add(name, line.first, text, "includes a file that was not submitted", _HAND_IN)
         elif not top or self._task_seen:
-            # By then the run may have written over the file that was looked at.
+            # By then the run may have overwritten the file that was checked.
             reason = "includes a file after a task or from an included file"
             self._add(name, line.first, text, reason, "include it above all tasks")
         else:
@@ -168,9 +169,9 @@ def _text(line: Line) -> str:
 
 
 def _of_statement(statement: Statement, files: Mapping[str, bytes]) -> tuple[str, str] | None:
-    """The reason and remedy for what is wrong with one statement, wherever it stands; None when nothing is."""
+    """The reason and remedy for refusing one statement, wherever it is; None when it is allowed."""
     directive, lower_words = statement.directive, [lower(word.strip()) for word in statement.words]
-    # Within a block it may be the tag of an atom, whose line can name a file; in one word behind it none can.
+    # Within a block it may be the tag of an atom, whose line can name a file; a single word after it cannot.
     if directive == "title" and len(lower_words) <= 2:
         return None
     if directive == "speech" and lower_words[1:] == ["off"]:
@@ -202,10 +203,10 @@ def _connects(key: list[str]) -> bool:
 
 
 def _of_run(statement: Statement, files: Mapping[str, bytes]) -> tuple[str, str] | None:
-    """`start` or `restart`: the run's name begins the name of every file, and of arguments to a shell."""
+    """`start` or `restart`: the run's name begins the name of every file, and of arguments of shell commands."""
     named = statement.words[1:]
     if not all(_RUN_NAME.fullmatch(word) and not any(map(escapes, words(word))) for word in named):
-        return "names the run by more than a plain word", "use letters, digits, '-', '_' and '.'"
+        return "gives the run a name that is not a plain word", "use letters, digits, '-', '_' and '.'"
     if any(lower(word) == "rtdb" for word in named) and any(word in files for word in named):
         return _DATABASE, _ORBITALS
     return None

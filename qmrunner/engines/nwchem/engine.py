@@ -29,20 +29,20 @@ class NWChem:
     Params of ``optimise`` and ``shielding``: `atoms` (element symbols in order), `charge` (0), `multiplicity` (1),
     `functional` ("b3lyp"), `basis` ("6-31G*"), `cosmo` (NWChem solvent keyword or None), `max_iterations` (100),
     `coordinates` ("auto" or "cartesian"), `nuclei` (atom numbers from 1; default all). Inputs: `geometry` (xyz), or
-    `start` where that is missing, and what only saves time: `hessian` (xTB's, for ``optimise``), `vectors` (orbitals at
-    this geometry in this basis, for ``shielding``).
-    Params of ``deck``: `deck` (its name among the inputs) and `memory_mib_per_rank`, which its memory line asks for, if
-    it has one. Those that remedies set are listed in `remedies`.
+    `start` where that is missing, and inputs that only save time: `hessian` (xTB's, for ``optimise``), `vectors`
+    (orbitals at this geometry in this basis, for ``shielding``). Params of ``deck``: `deck` (its name among the inputs)
+    and `memory_mib_per_rank`, which its memory line requests, if it has one. `remedies` lists the params that remedies
+    set.
     """
 
     name = "nwchem"
 
     def locate(self, configured: Mapping[str, str | None], which: Which) -> Installed:
-        """Where NWChem and the launcher of its MPI are."""
+        """Find NWChem and the launcher of its MPI."""
         return launch.locate(configured, which)
 
     def probe_argv(self, found: Installed) -> Sequence[tuple[str, ...]]:
-        """Three commands that tell version and MPI family without a run."""
+        """Three commands that report version and MPI family without a calculation."""
         return launch.probe_argv(found)
 
     def read_probe(self, found: Installed, outputs: Sequence[str]) -> Installed:
@@ -71,28 +71,30 @@ class NWChem:
         )
 
     def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[Finding]:
-        """What of a user's deck, and of the files beside it, would leave the folder or run something."""
+        """Parts of a user's deck, and of the files next to it, that would leave the folder or start a program."""
         return confine.findings(str(step.params["deck"]), files, strict=strict) if step.task == "deck" else ()
 
     def environment(self, context: Context) -> dict[str, str]:
-        """One thread a rank, the launcher's options as its flavour wants them, sessions inside the attempt."""
+        """One thread per rank, the launcher's options for its flavour, and session files inside the attempt's
+        directory."""
         return launch.environment(context.installed, context.directory.resolve() / "tmp")
 
     def reader(self, step: Step, directory: Path | None = None) -> NWChemReader:
-        """A fresh reader of the output; the deck in `directory` tells whose energy each task's is."""
+        """A new reader of the output; the deck in `directory` determines the theory of each task's energy."""
         tasks = deck_of(step, directory).tasks if directory is not None else ()
         return NWChemReader(known_work=step.task != "deck", asked=tasks)
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:
-        """Database, orbitals, Hessian, response solution, newest geometry, as far as there; empty without orbitals."""
+        """Database, orbitals, Hessian, response solution, newest geometry, as far as they exist; empty without
+        orbitals."""
         return restart.checkpoint_files(directory)
 
     def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
-        """What the attempt came to; writes ``geometry.xyz`` into `directory` when there is an optimised geometry."""
+        """The outcome of the attempt; writes ``geometry.xyz`` into `directory` when there is an optimised geometry."""
         return nwchem_interpret.interpret(step, directory, log, exit)
 
     def remedies(self, task: str) -> Sequence[Remedy]:
-        """What may help, best first."""
+        """The remedies, best first."""
         return remedies.of_task(task)
 
 
@@ -117,7 +119,7 @@ def _ranks(step: Step, context: Context) -> int:
 
 
 def _arenas(step: Step) -> resources.Arenas:
-    """What our own deck for this step needs."""
+    """The resources that qmrunner's own deck for this step needs."""
     method = generated_deck.Method.from_params(step.params)
     return resources.arenas(step.task, step.params.get("atoms") or (), method.basis, method.cosmo is not None)
 
@@ -150,10 +152,10 @@ def _deck_work(step: Step, context: Context, ranks: int) -> Command:
     rewritten = user_deck.rewrite(text, ranks, context.grant.memory_mib, step.params, beside)
     notes = [*rewritten.notes]
     if asked is not None:
-        each = f"{asked.total_mib} MiB for each of {ranks} rank{'s' if ranks > 1 else ''}, as the deck asks"
+        each = f"{asked.total_mib} MiB for each of {ranks} rank{'s' if ranks > 1 else ''}, as the deck requests"
         notes.append(f"memory: {each}; reserved {context.grant.memory_mib} MiB in all")
         if ranks < context.grant.cores:
-            notes.append(f"ranks: {ranks}, for the memory of {context.grant.cores} is not granted")
+            notes.append(f"ranks: {ranks}, because the memory for {context.grant.cores} is not granted")
     if context.previous is not None:
         notes.append("resume: a user's deck starts from the beginning, because its tasks cannot be split")
     files = {name: rewritten.text, **rewritten.beside}
@@ -176,12 +178,12 @@ def _molecule_work(step: Step, context: Context, ranks: int) -> Command:
     need = resources.arenas(step.task, geometry.atoms, method.basis, method.cosmo is not None)
     memory = resources.memory_directive(ranks, context.grant.memory_mib, need, cached, step.params.get("memory_arena"))
     compose = _shielding if step.task == "shielding" else _optimisation
-    # A remedy may have found the step's own input, or anything but orbitals, the better place to go on from.
+    # A remedy may have decided to resume from the step's own input, or from anything but orbitals.
     resume_from = step.params.get("resume_from")
     usable = replace(context, previous=None) if resume_from == "input" else context
     point, text, files, notes = compose(usable, resume_from is None, method, geometry, memory, words)
     if "geometry" not in context.inputs:
-        notes = ("geometry: the structure as it was, for no better one is there", *notes)
+        notes = ("geometry: the input structure, because there is no better one", *notes)
     notes = (f"memory: `{memory}` per rank", f"integrals: {_INTEGRALS[bool(words)]}", *notes)
     return Command(
         argv=(generated_deck.DECK,),
@@ -191,7 +193,7 @@ def _molecule_work(step: Step, context: Context, ranks: int) -> Command:
     )
 
 
-# What a task makes of its start: where it goes on from, the deck, further files, and notes.
+# The start of a task: the point from which it resumes, the deck, further files, and notes.
 _Composed = tuple[restart.ResumePoint, str, dict[str, str], tuple[str, ...]]
 _INTEGRALS = {
     True: "kept in memory, never on disk",
@@ -228,7 +230,7 @@ def _optimisation(
     memory: str,
     words: int,
 ) -> _Composed:
-    # A database keeps the internal coordinates that it was made with, and Cartesian ones are asked for instead of them.
+    # A database keeps the internal coordinates with which it was made, but this step requests Cartesian ones.
     point = restart.resume_optimisation(context.previous, geometry.atoms, orbitals, database=not method.cartesian)
     if point.rung == "restart":
         return point, generated_deck.continue_deck(method, memory), {}, ()
@@ -245,13 +247,13 @@ def _optimisation(
 def _resume_notes(point: restart.ResumePoint, previous: Path | None) -> tuple[str, ...]:
     if point.source:
         return (f"resume: {point.rung} from {point.source} of the previous attempt",)
-    return ("resume: nothing usable was left, started afresh",) if previous is not None else ()
+    return ("resume: nothing usable was left, started from the beginning",) if previous is not None else ()
 
 
 def _cached_mib(
     task: str, grant: Grant, ranks: int, geometry: generated_deck.Geometry, method: generated_deck.Method
 ) -> int:
-    """Memory for two-electron integrals, where the grant has it."""
+    """Memory for two-electron integrals, if the grant has enough."""
     wanted = resources.demand_of_molecule(task, geometry.atoms, method.basis, method.cosmo is not None).memory_mib(
         ranks
     )

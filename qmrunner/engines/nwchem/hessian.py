@@ -15,7 +15,7 @@ FILE = f"{PREFIX}.hess"
 
 
 def from_xtb(path: Path, atoms: int) -> str | None:
-    """The lower triangle of a Cartesian Hessian (hartree/bohr²), one number a line; None for any other file.
+    """The lower triangle of a Cartesian Hessian (hartree/bohr²), one number per line; None for any other file.
 
     `path` is xTB's `hessian`: lines that begin with ``$``, then all (3 `atoms`)² numbers row by row. The triangle is
     that of the symmetrised matrix. Format of NWChem: stpr_wrt_fd_from_sq.F.

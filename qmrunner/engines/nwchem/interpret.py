@@ -19,13 +19,13 @@ from qmrunner.engines.signatures import Finding, load
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 
 CATALOGUE = load(Path(__file__).with_name("signatures.toml"))
-# Ended from outside or as planned: not a failure of the calculation, which resumes from its checkpoint.
+# Codes of runs ended from outside or as planned: not failures, because the calculation resumes from its checkpoint.
 _STOPPED = frozenset({"time_limit_reached", "terminated", "interrupted", "timed_out", "hung"})
 # Messages of NWChem before an abort that may not occur again.
 _OWN_WAY = frozenset({"time_limit_reached", "memory_corrupt"})
 _GEOMETRY = "geometry.xyz"
-# What no one asks for after a run; all else is published. A user's deck starts afresh, so that databases, integrals,
-# grids, amplitudes and solutions of equations serve nothing any more.
+# Files that are not published; all others are. A user's deck always starts from the beginning, so databases, integrals,
+# grids, amplitudes and solutions of equations have no further use.
 _SCRATCH = (
     "*.db", "*.zmat", "*.p", "*.c", "*.b", "*.b^-1", "*.cfock", "*.cphf_rhs*", "*.cphf_sol*", "*.shieldcphf",
     "*.gridpts.*", "*.aoints.*", "*.moints.*", "*.halfints*", "*.ccsdints.*", "*.t2", "*.trials", "*.ramanpol_*",
@@ -34,7 +34,8 @@ _SCRATCH = (
 
 
 def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
-    """The outcome of an attempt whose process tree is gone. A run that was complete before a stop reached it counts."""
+    """The outcome of an attempt whose process tree has ended. A run that was complete before a stop reached it is a
+    success."""
     run = read_run(step, directory, log)
     if exit.ok and not exit.disk_full:
         problem = _problem(run, exit)
@@ -59,20 +60,20 @@ def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
 
 
 def _complete(run: Run, exit: Exit) -> bool:
-    """Whether a run that ended badly had printed all it was asked for, its end marks included, before it did so."""
+    """Whether a run that ended badly had printed all requested results and its end marks before."""
     if not run.report.marks.ended or run.report.abort.found is not None or exit.disk_full:
         return False
     return _problem(run, replace(exit, returncode=0, signal=None)) is None
 
 
 def _told(run: Run, exit: Exit) -> Finding | None:
-    """Why a run failed: what a signature knows, else the abort that NWChem itself decided on.
+    """Why a run failed: the matching signature, else NWChem's own abort.
 
-    Behind an abort, signals and words of the launcher tell only how the other ranks were ended; and the exit status is
+    After an abort, signals and messages of the launcher only report how the other ranks ended; and the exit status is
     the abort's value: 911 looks like SIGTERM (143), 127 like a missing program.
     """
     found = _said(run, exit)
-    # Where atoms coincide NWChem counts the electrons of those it kept.
+    # If atoms coincide, NWChem counts the electrons of the atoms that it kept.
     return (_atoms_lost(run) or found) if found is not None and found.code == "charge_multiplicity" else found
 
 
@@ -91,7 +92,7 @@ def _said(run: Run, exit: Exit) -> Finding | None:
 
 
 def _aborted(run: Run, abort: errquit.Abort) -> Finding:
-    """Of a task that did not converge NWChem says only that it failed, some lines behind the one that says why."""
+    """For a task that did not converge NWChem only prints that it failed, some lines after the line with the reason."""
     last = run.records[-1] if run.records else None
     if last is not None and last.problem is not None:
         return last.problem
@@ -101,7 +102,7 @@ def _aborted(run: Run, abort: errquit.Abort) -> Finding:
 
 
 def _problem(run: Run, exit: Exit) -> Finding | None:
-    """Why an exit 0 is no success, or None."""
+    """Why a run with exit status 0 is not a success, or None."""
     if not run.report.marks.ended or not _done(run):
         return _told(run, exit) or _incomplete(run.log, "The run did not reach its end.")
     failed = next((record.problem for record in run.records if record.problem is not None), None)
@@ -113,7 +114,8 @@ def _problem(run: Run, exit: Exit) -> Finding | None:
 
 
 def _done(run: Run) -> bool:
-    """Whether every task was done: by the times that the print levels let NWChem print, else by the database."""
+    """Whether every task was completed: by the printed task times if the print level allows them, else by the
+    database."""
     if run.report.tasks.timed >= (sum(task.timed for task in run.asked) if run.asked else 1):
         return True
     database = run.database
@@ -144,7 +146,7 @@ def _result_missing(run: Run) -> Finding | None:
     elements = [atoms[number - 1] for number in wanted] if atoms else [value["element"] for value in values]
     if values and [value["element"] for value in values] == elements and len(values) == len(wanted):
         return None
-    return _incomplete(log, f"{len(wanted)} shieldings were asked for, {len(values)} finite ones of them were printed.")
+    return _incomplete(log, f"{len(wanted)} shieldings were requested, {len(values)} finite ones of them were printed.")
 
 
 def _nuclei(step: Step) -> list[int]:
@@ -152,14 +154,14 @@ def _nuclei(step: Step) -> list[int]:
 
 
 def _shieldings(step: Step, report: Report) -> list[dict[str, Any]]:
-    """The shieldings under the step's atom numbers: for chosen nuclei, so for each batch, NWChem counts from 1."""
+    """The shieldings with the step's atom numbers: for chosen nuclei, and so for each batch, NWChem counts from 1."""
     values = report.shieldings.complete(every_task=True)
     nuclei = _nuclei(step) or range(1, len(values) + 1)
     return [{**value, "atom": atom} for value, atom in zip(values, nuclei, strict=True)]
 
 
 def _chosen_shieldings(run: Run) -> list[dict[str, Any]]:
-    """The shieldings of a user's last property task, numbered as its centres are, ghosts among them."""
+    """The shieldings of a user's last property task, numbered like its centres, including ghosts."""
     values = run.report.shieldings.complete()
     last = next((record.asked for record in reversed(run.records) if record.asked.operation == "property"), None)
     if last is None or len(last.nuclei) != len(values):
@@ -203,7 +205,7 @@ def _success(run: Run) -> Outcome:
 
 
 def _partial(run: Run) -> dict[str, Any]:
-    """What is known of energies, tasks, steps and quantities, also of a run that failed."""
+    """The known energies, tasks, steps and quantities, also of a failed run."""
     computed = run.computed
     by_task = _quantities(run)
     found = {
@@ -220,20 +222,20 @@ def _partial(run: Run) -> dict[str, Any]:
 
 
 def _quantities(run: Run) -> list[dict[str, Any]]:
-    """What each task was for, in their order; nothing of our own decks, whose answer is known beforehand."""
+    """The quantities of each task, in order; empty for qmrunner's own decks, whose results are read separately."""
     if run.step.task != "deck":
         return []
     return [run.quantities.of(record, run.directory) for record in run.records]
 
 
 def _tasks(run: Run, by_task: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What each task came to, and was for where there are several."""
+    """The outcome of each task, with its quantities if there are several tasks."""
     several = len(by_task) > 1
     return [record.as_dict() | (found if several else {}) for record, found in zip(run.records, by_task, strict=True)]
 
 
 def _write_geometry(run: Run) -> bool:
-    """The geometry that the last task which moves atoms ended at, in angstrom; the comment names the task."""
+    """The final geometry of the last task that moves atoms, in angstrom; the comment names the task."""
     moved = next((record for record in reversed(run.records) if record.geometry is not None), None)
     if moved is None:
         return False
@@ -249,7 +251,7 @@ def _write_geometry(run: Run) -> bool:
 
 
 def _write_schema(run: Run, result: dict[str, Any]) -> bool:
-    """`qcschema.json` of the last task, at the geometry that was in force."""
+    """`qcschema.json` of the last task, at the geometry in force."""
     record = run.records[-1] if run.records else None
     setting = None if record is None else run.quantities.setting(record)
     geometry = None if run.database is None else run.database.geometry()

@@ -1,4 +1,4 @@
-"""Where NWChem and its launcher are, which MPI they belong to, and the command line and environment that fit.
+"""Finds NWChem and its launcher, the MPI they belong to, and the matching command line and environment.
 
 Flavours: ``openmpi4``, ``openmpi5``, ``mpich`` (Hydra; Intel MPI is of this family, too). A launcher of one MPI starts
 a binary of another as N separate one-rank runs that overwrite each other's files, so a mismatch is refused.
@@ -20,7 +20,7 @@ _NAME = "nwchem"
 _FACTS = r"\(NWChem\) [0-9][0-9.]*|ranks per node, must be at least"
 
 
-# Programs that a launcher starts, beside it: its daemon or proxy, under the names of each flavour.
+# Programs next to a launcher that it starts: its daemon or proxy, by flavour.
 _DAEMONS = {
     "openmpi4": ("orterun", "orted"),
     "openmpi5": ("prterun", "prte", "prted"),
@@ -37,14 +37,14 @@ _RC_LINE = re.compile(r"^\s*\w+[ \t]+(/\S*)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start the ranks: `argv` up to the deck's name, and the notes on why."""
+    """How to start the ranks: `argv` up to the deck's name, and notes with the reasons."""
 
     argv: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 def locate(configured: Mapping[str, str | None], which: Which) -> Installed:
-    """The NWChem binary and the launcher to go with it: as configured, else matching names on PATH."""
+    """The NWChem binary and its launcher: as configured, else matching names on PATH."""
     binary = _find(configured.get("nwchem"), BINARIES[_NAME], which)
     if binary is None:
         return Installed(_NAME, None)
@@ -59,12 +59,12 @@ def locate(configured: Mapping[str, str | None], which: Which) -> Installed:
 
 
 def rc_files() -> tuple[Path, Path]:
-    """Where NWChem looks for its folders after the environment: the user's file, then the machine's."""
+    """The files in which NWChem looks for its folders after the environment: the user's, then the machine's."""
     return Path("~/.nwchemrc").expanduser(), Path("/etc/nwchemrc")
 
 
 def _rc_data() -> list[str]:
-    """The rc files that are there, and the folders they name."""
+    """The existing rc files, and the folders they name."""
     found = []
     for file in rc_files():
         try:
@@ -76,14 +76,14 @@ def _rc_data() -> list[str]:
 
 
 def _find(configured: str | None, names: Sequence[str], which: Which) -> str | None:
-    """The configured program and no other, or the first of `names` that is there."""
+    """The configured program and no other, or the first of `names` that exists."""
     if configured:
         return which(configured)
     return next((path for path in map(which, names) if path), None)
 
 
 def probe_argv(found: Installed) -> Sequence[tuple[str, ...]]:
-    """The launcher's version, the binary's libraries, and what the binary says about itself.
+    """The launcher's version, the binary's libraries, and the version string in the binary.
 
     NWChem has no version option, and a run leaves files behind: its version string is read from the binary.
     """
@@ -96,7 +96,8 @@ def probe_argv(found: Installed) -> Sequence[tuple[str, ...]]:
 
 
 def read_probe(found: Installed, outputs: Sequence[str]) -> Installed:
-    """Version, flavours and the progress rank of MPI-PR builds; `problem` says why it cannot be started, or is None."""
+    """Version, flavours and the progress rank of MPI-PR builds; `problem` is the reason why it cannot be started, or
+    None."""
     if found.path is None or len(outputs) < 3:
         return found
     version = re.search(r"\(NWChem\) ([0-9.]*[0-9])", outputs[2])
@@ -115,7 +116,7 @@ def read_probe(found: Installed, outputs: Sequence[str]) -> Installed:
 
 
 def launcher_flavour(version_output: str) -> str | None:
-    """The flavour from `mpirun --version`, or None when it is none of those known."""
+    """The flavour from `mpirun --version`, or None for an unknown one."""
     open_mpi = re.search(r"\((?:Open MPI|OpenRTE)\) (\d+)", version_output)
     if open_mpi:
         return "openmpi5" if int(open_mpi[1]) >= 5 else "openmpi4"
@@ -130,9 +131,10 @@ def binary_flavour(ldd_output: str) -> str | None:
 
 
 def launch(installed: Installed, ranks: int, oversubscribe: bool = False) -> Launch:
-    """The command line for `ranks` compute ranks. Raises NotReadyError when there is nothing to start them with.
+    """The command line for `ranks` compute ranks.
 
-    `oversubscribe` says on the command line, too, what the environment says already: a site's launcher may drop that.
+    Raises NotReadyError without a program or launcher to start them. `oversubscribe` repeats on the command line what
+    the environment sets already, because a site's launcher may drop variables.
     """
     flavour, launcher = installed.facts.get("launcher_flavour"), installed.facts.get("mpirun")
     if installed.path is None:
@@ -150,7 +152,7 @@ def launch(installed: Installed, ranks: int, oversubscribe: bool = False) -> Lau
         argv += ("--oversubscribe",) if flavour == "openmpi4" else ("--map-by", ":OVERSUBSCRIBE")
     notes = [f"launcher: {flavour}, {ranks} rank{'s' if ranks > 1 else ''}, not bound to cores, CMA off"]
     if ranks == 1:
-        notes.append("launcher: used for one rank, too: a bare rank would start a daemon in a session of its own")
+        notes.append("launcher: also used for one rank: a bare rank would start a daemon in a separate session")
     return Launch((*argv, installed.path), tuple(notes))
 
 
@@ -168,16 +170,16 @@ def private_directories(flavour: str | None, tmp: Path) -> dict[str, str]:
 
 
 def reach(installed: Installed) -> Reach:
-    """What launcher and ranks need of the machine. Open MPI would forward the output of ranks through pseudo-terminals,
-    and takes pipes where it cannot (measured with 4.1.4)."""
+    """What launcher and ranks need to access on the machine. Open MPI would forward the output of ranks through
+    pseudo-terminals, and takes pipes where it cannot (measured with 4.1.4)."""
     flavour, launcher = str(installed.facts.get("launcher_flavour")), installed.facts.get("mpirun")
     programs = [program for program in (launcher, installed.path) if program]
     if launcher:
         folders = dict.fromkeys((Path(launcher).parent, Path(launcher).resolve().parent))
         programs += [str(folder / name) for folder in folders for name in _DAEMONS.get(flavour, ())]
     settings = ("~/.openmpi", "~/.pmix", "~/.prte")
-    # Measured with MPICH on UCX, which looks at its peers in /proc and signals through Unix sockets. Landlock keeps the
-    # memory and environment of processes outside closed all the same.
+    # Measured with MPICH on UCX, which reads its peers in /proc and signals through Unix sockets. Landlock still
+    # protects the memory and environment of other processes.
     processes = () if flavour in _PORTS else ("/proc",)
     return Reach(
         programs=tuple(programs),
@@ -190,9 +192,9 @@ def reach(installed: Installed) -> Reach:
 
 
 def environment(installed: Installed, tmp: Path) -> dict[str, str]:
-    """The variables that launcher and ranks want. `tmp` takes sessions and the launcher's shared memory.
+    """The variables of launcher and ranks. `tmp` is for sessions and the launcher's shared memory.
 
-    A launcher of an unknown flavour gets none of its own; `launch` refuses it.
+    A launcher of an unknown flavour gets no specific ones; `launch` refuses it.
     """
     flavour = installed.facts.get("launcher_flavour")
     common = {
@@ -202,7 +204,8 @@ def environment(installed: Installed, tmp: Path) -> dict[str, str]:
     }  # fmt: skip
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     flavours = {
-        # Oversubscription is allowed because Open MPI counts cores, we hardware threads; ranks never exceed the grant.
+        # Oversubscription is allowed because Open MPI counts cores and qmrunner counts hardware threads; ranks never
+        # exceed the grant.
         "openmpi4": root | {
             "OMPI_MCA_hwloc_base_binding_policy": "none",
             "OMPI_MCA_rmaps_base_oversubscribe": "1",
@@ -227,7 +230,7 @@ def _flavour_by_name(binary: str) -> str | None:
 def _problem(found: Installed, launcher: str | None, binary: str | None) -> str | None:
     path = found.facts.get("mpirun")
     if path is None:
-        return "NWChem is there, but no mpirun."
+        return "NWChem is installed, but mpirun is not."
     if launcher is None:
         return f"{path} is neither Open MPI nor Hydra."
     if binary is not None and not launcher.startswith(binary):

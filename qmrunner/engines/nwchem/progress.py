@@ -1,4 +1,4 @@
-"""Where a running NWChem stands, told from its output line by line."""
+"""The progress of a running NWChem, read from its output line by line."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _PHASES = (
 class NWChemReader:
     """Remembers the optimisation step, so that an SCF line inside a step does not hide it.
 
-    `known_work` is whether the run is one task of ours: the forecast knows no other. `asked` are the deck's tasks, as
-    far as they are known: energies are those of their theory and state.
+    `known_work`: whether the run is a single task of qmrunner's own deck, the only kind that can be forecast. `asked`
+    are the deck's tasks, as far as known: energies are those of their theory and state.
     """
 
     def __init__(self, known_work: bool = True, asked: Sequence[Asked] = ()) -> None:
@@ -49,7 +49,7 @@ class NWChemReader:
         self._energy: float | None = None
 
     def feed(self, line: str) -> Progress | None:
-        """Progress told by this line; energies in hartree, gradients in hartree/bohr."""
+        """The progress in this line; energies in hartree, gradients in hartree/bohr."""
         self._number += 1
         self._tasks.feed(line.rstrip("\r\n"), self._number)
         progress = self._told(line) or self._computed()
@@ -77,7 +77,7 @@ class NWChemReader:
         return Progress(phase=phase, text=phase, saves=phase == "shielding integrals")
 
     def _computed(self) -> Progress | None:
-        """The energy that the task has just come to."""
+        """The energy that the task has just computed."""
         found = self._tasks.energy.found
         if found is None or found.hartree == self._energy:
             return None

@@ -1,6 +1,6 @@
-"""Which share of an NWChem run is done, by what its lines tell. For forecasts only: nothing is decided by it.
+"""The completed share of an NWChem run, from its output lines. For forecasts only, never for decisions.
 
-Constants are from recorded runs (docs/decisions, 45): an optimisation step divides what is left of gradient and
+Constants are from recorded runs (docs/decisions, 45): an optimisation step divides the remaining gradient and
 displacement by about 2.5; a whole shielding run takes as long as 28 iterations of its SCF, its response begins at 53 %
 and ends at 95 %.
 """
@@ -15,10 +15,10 @@ from qmrunner.model.jobs import Progress
 
 _THRESHOLD = re.compile(r"^ maximum .* threshold +\((gmax|xmax)\) = +(\d+\.\d+)")
 _USUAL_FACTOR, _FACTORS, _USUAL_WEIGHT = 2.5, (1.3, 6.0), 2.0
-_STEPS_AFTER = 1.0  # what is just within the thresholds takes a last step
+_STEPS_AFTER = 1.0  # values just within the thresholds need one more step
 _SCF_ITERATIONS, _SCF_LIMIT = 28, 0.4
 _RESPONSE_START, _RESPONSE_END = 0.53, 0.95
-_RESPONSE_RESIDUAL = 1e-4  # at which NWChem stops by default
+_RESPONSE_RESIDUAL = 1e-4  # NWChem's default threshold
 
 
 @dataclass
@@ -31,12 +31,12 @@ class Work:
     first_residual: float | None = None
 
     def learn(self, line: str) -> None:
-        """Take in the thresholds of this run."""
+        """Read the thresholds of this run."""
         if "threshold" in line and (found := _THRESHOLD.match(line)):
             self.thresholds[found[1]] = float(found[2])
 
     def step(self, number: int, gmax: float, xmax: float) -> float:
-        """The share done after an optimisation step: of those done and those that still lack."""
+        """The share done after an optimisation step: the completed steps among all expected ones."""
         values = {"gmax": gmax, "xmax": xmax}
         worst = max(math.log(max(value, 1e-12) / self.thresholds[name]) for name, value in values.items())
         del self.lacking[number:]  # the last step is printed twice; another optimisation begins at 0
@@ -48,7 +48,7 @@ class Work:
         return (steps + 1) / (steps + 1 + self.lacking[-1] / rate + _STEPS_AFTER)
 
     def done(self, progress: Progress) -> float | None:
-        """The share done after any other line; None while the run is of no kind whose shares are known."""
+        """The share done after any other line; None while the run is of an unknown kind."""
         if progress.phase == "property":
             self.shielding = True
         if progress.phase == "done":
@@ -63,7 +63,7 @@ class Work:
         return self._response(progress.iteration or 1, progress.residual)
 
     def _response(self, iteration: int, residual: float) -> float:
-        """Whole iterations are left, each of which divides the residual as those before did, or by ten."""
+        """The number of iterations left, if each divides the residual as the previous ones did, or by ten."""
         self.first_residual = self.first_residual or residual
         fell = math.log(self.first_residual / residual) / (iteration - 1) if iteration > 1 else 0.0
         left = math.log(max(residual, _RESPONSE_RESIDUAL) / _RESPONSE_RESIDUAL)

@@ -1,4 +1,4 @@
-"""What one NWChem task says of how it computed, and its `qcschema.json`. Checked against NWChem 7.0.2."""
+"""The settings of one NWChem task as printed in its output, and its `qcschema.json`. Checked against NWChem 7.0.2."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SPIN = re.compile(r"^\s+Spin multiplicity:\s+(\d+)\s*$")
 _OPEN = re.compile(r"^\s+(open shells|alpha electrons|beta  electrons)\s+=\s+(\d+)\s*$")
 _FUNCTIONS = re.compile(r"^\s+(?:functions\s+=|AO basis - number of functions:)\s+(\d+)\s*$")
 _REPULSION = re.compile(r"^ Effective nuclear repulsion energy \(a\.u\.\)\s+(\S+)")
-# Operation of a task → what it is run for.
+# Operation of a task → driver of QCSchema.
 _DRIVERS = {
     "": "energy", "energy": "energy", "gradient": "gradient", "freq": "hessian", "frequencies": "hessian",
     "hessian": "hessian", "property": "properties",
@@ -27,7 +27,7 @@ _MOST_HESSIAN_ATOMS = 200
 
 
 class Setting:
-    """Charge, multiplicity, basis and derivatives of a task, as they stand now."""
+    """Current charge, multiplicity, basis and derivatives of a task."""
 
     def __init__(self) -> None:
         row = r"^ (\S+)\s+(\S.*?)\s{2,}\d+\s+\d+\s+\S+\s*$"
@@ -68,7 +68,7 @@ class Setting:
 
     @property
     def basis(self) -> str | None:
-        """Its name as NWChem knows it; of several all, in the order of the elements."""
+        """The basis name in NWChem; several names in the order of the elements."""
         return " / ".join(dict.fromkeys(row[1].strip() for row in self._basis.rows)) or None
 
     def gradient(self) -> list[float] | None:
@@ -80,7 +80,7 @@ class Setting:
 def document(
     record: Record, setting: Setting, geometry: Geometry, result: Mapping[str, Any], directory: Path
 ) -> str | None:
-    """The text of `qcschema.json` for a task at `geometry`; None where that is no AtomicResult.
+    """The text of `qcschema.json` for a task at `geometry`; None if it cannot be an AtomicResult.
 
     `result` has the quantities of the task, and the provenance.
     """
@@ -114,8 +114,8 @@ def document(
 
 
 def _hessian(directory: Path, atoms: int) -> list[float] | None:
-    """The whole Cartesian Hessian (hartree/bohr²), row by row, from the lower triangle that NWChem leaves; None where
-    there is none, or another optimisation left one beside it."""
+    """The whole Cartesian Hessian (hartree/bohr²), row by row, from the lower triangle that NWChem writes; None if
+    there is none, or if another optimisation left a second one."""
     side = 3 * atoms
     found = [path for path in directory.glob("*.hess") if not path.name.endswith(".drv.hess")]
     try:

@@ -1,6 +1,6 @@
-"""What an NWChem output says: one small reader per quantity, all fed in one pass over the log.
+"""Reads an NWChem output: one small reader per quantity, all in one pass over the log.
 
-Every reader keeps only what it must. A value that the log does not tell is None or missing, never 0.
+Every reader keeps only what it needs. A value that is not in the log is None or missing, never 0.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Reader(Protocol):
 
 
 class Optimisation:
-    """The optimiser's lines: steps seen, and whether the last optimisation converged."""
+    """Reads the optimiser's lines: number of steps, and whether the last optimisation converged."""
 
     def __init__(self) -> None:
         self.steps: int | None = None
@@ -47,8 +47,8 @@ class Optimisation:
 
 
 class Shieldings:
-    """Shieldings (ppm) in the order printed: of the last task, and in `earlier` those of the tasks before it. Ghosts
-    are among them, as `Bq`. A value that is not a finite number is left out.
+    """Shieldings (ppm) in the order printed: of the last task, and in `earlier` those of the tasks before it. Includes
+    ghosts, as `Bq`. A value that is not a finite number is left out.
     """
 
     def __init__(self) -> None:
@@ -67,13 +67,13 @@ class Shieldings:
                 self.values[-1][f"{match[1]}_ppm"] = value
 
     def complete(self, every_task: bool = False) -> list[dict[str, Any]]:
-        """The atoms of the last task, or of every one, whose isotropic value was printed and is finite."""
+        """The atoms of the last task, or of all tasks, with a printed and finite isotropic value."""
         values = [*self.earlier, *self.values] if every_task else self.values
         return [value for value in values if "isotropic_ppm" in value]
 
 
 class Header:
-    """What NWChem says about itself in its job information."""
+    """NWChem's job information."""
 
     def __init__(self) -> None:
         self.facts: dict[str, str] = {}
@@ -103,7 +103,7 @@ class Header:
 
 
 class Marks:
-    """The marks of a run that came to its end; no print level takes them away."""
+    """The end marks of a complete run; no print level suppresses them."""
 
     def __init__(self) -> None:
         self.citation = self.total_times = False
@@ -120,8 +120,8 @@ class Marks:
 
 
 class Report:
-    """Everything one pass over a log tells; `asked` are the tasks of the deck, as far as they are known, and `more`
-    readers join."""
+    """All results of one pass over a log; `asked` are the tasks of the deck, as far as known; `more` are additional
+    readers."""
 
     def __init__(self, log: Path, asked: Sequence[Asked] = (), *more: Reader) -> None:
         self.optimisation, self.shieldings = Optimisation(), Shieldings()

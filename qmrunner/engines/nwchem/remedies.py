@@ -1,8 +1,9 @@
-"""What may help a failed NWChem step, best first. See `model.remedies`; `molecule` and `deck` write what they ask for.
+"""Remedies for a failed NWChem step, best first. See `model.remedies`; `generated_deck` and `user_deck` write the
+requested changes.
 
 Params they set: `max_iterations`, `scf_iterations`, `scf_damping`, `scf_level_shift`, `scf_smearing`, `scf_tight`,
-`coordinates`, `nuclei_at_once` of our own decks; `direct`, `noautoz`, `noautosym`, `scf_iterations`, `max_iterations`
-of a user's; `memory_arena`, `resume_from`, `oversubscribe` of both.
+`coordinates`, `nuclei_at_once` for qmrunner's own decks; `direct`, `noautoz`, `noautosym`, `scf_iterations`,
+`max_iterations` for users' decks; `memory_arena`, `resume_from`, `oversubscribe` for both.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from qmrunner.model.remedies import Change, Failure, Remedy
 
 _MEMORY = ("memory_exhausted", "memory_refused", "oom_killed", "shm_exhausted", "bus_error")
 _FINAL_INTEGRALS = re.compile(r"g_h(11|01)|get_(dia|par)", re.IGNORECASE)
-# The first that fits decides. What is allocated by name (`MA_alloc_get`, `MA_get`) comes from the heap.
+# The first match decides. Named allocations (`MA_alloc_get`, `MA_get`) come from the heap.
 _ARENAS = (
     ("global", re.compile(r"ga_create|\bga\b|\bg_\w+|global|ga_(duplicate|allocate)|GA_ERR", re.IGNORECASE)),
     ("heap", re.compile(r"ma_?alloc|heap|ma_get", re.IGNORECASE)),
@@ -41,7 +42,7 @@ def _setting(sentence: str, **params: Any) -> Callable[[Failure], Change | None]
 
 
 def _said(pattern: re.Pattern[str], change: Callable[[Failure], Change | None]) -> Callable[[Failure], Change | None]:
-    """`change`, when the line of evidence speaks of it: one code can have several causes."""
+    """`change`, if the line of evidence mentions its cause: one code can have several causes."""
 
     def checked(failure: Failure) -> Change | None:
         evidence = failure.outcome.evidence
@@ -59,13 +60,13 @@ def _more_iterations(default: int, sentence: str, factor: int = 2) -> Callable[[
 
 
 def _arena(failure: Failure) -> str | None:
-    """Which arena NWChem ran out of, by the line of evidence; None where it does not tell."""
+    """The arena that was too small, from the line of evidence; None if the line does not show it."""
     text = failure.outcome.evidence.text if failure.outcome.evidence is not None else ""
     return next((name for name, pattern in _ARENAS if pattern.search(text)), None)
 
 
 def _more_where_missing(failure: Failure) -> Change | None:
-    """More for each rank, all of it in the arena that was too small."""
+    """More memory for each rank, all of the increase in the arena that was too small."""
     found, arena = more_memory(failure), _arena(failure)
     if found is None or arena is None:
         return found
@@ -73,13 +74,13 @@ def _more_where_missing(failure: Failure) -> Change | None:
 
 
 def _raised(change: Callable[[Failure], Change | None]) -> Callable[[Failure], Change | None]:
-    """`change`, and what a rank then has more goes to the arena of the deck's memory line that was too small."""
+    """`change`, with the increase for each rank in the arena of the deck's memory line that was too small."""
 
     def raised(failure: Failure) -> Change | None:
         found, arena = change(failure), _arena(failure)
         if found is None:
             return None
-        # What was too small before must not become so again.
+        # An arena that was too small before must not become too small again.
         before = str(failure.step.params.get("memory_arena") or "").split()
         arenas = [name for name in _TO if arena is None or name in (arena, *before)]
         sentence = f"{found.sentence}, the difference {' and '.join(_TO[name] for name in arenas)}"
@@ -89,13 +90,13 @@ def _raised(change: Callable[[Failure], Change | None]) -> Callable[[Failure], C
 
 
 def _nuclei_at_once(failure: Failure) -> Change | None:
-    """The last array of a shielding grows with the nuclei asked for; batches share one solution of the response."""
+    """The last array of a shielding grows with the requested nuclei; batches share one solution of the response."""
     params = failure.step.params
     nuclei = len(params.get("nuclei") or params.get("atoms") or ())
     now = int(params.get("nuclei_at_once") or nuclei)
     evidence = failure.outcome.evidence
     final = evidence is not None and _FINAL_INTEGRALS.search(evidence.text)
-    # Fewer nuclei leave what a rank has for itself as it is.
+    # Fewer nuclei do not change a rank's private memory.
     private = failure.outcome.code == "memory_exhausted" and _arena(failure) in ("heap", "stack")
     if now < 2 or private or not (final or failure.grant.cores == 1):
         return None
@@ -104,7 +105,7 @@ def _nuclei_at_once(failure: Failure) -> Change | None:
 
 
 def _start_lower(failure: Failure) -> Change | None:
-    """The next rung of what may be taken over from earlier attempts."""
+    """The next lower rung of the ladder of files reused from earlier attempts."""
     now = failure.step.params.get("resume_from")
     rungs = _RESUME_LADDER[_RESUME_LADDER.index(now) + 1 :] if now in _RESUME_LADDER else _RESUME_LADDER
     if not rungs:

@@ -1,4 +1,4 @@
-"""How big a calculation is: basis functions, memory, shared memory and scratch, by rule.
+"""Estimates the size of a calculation by rule: basis functions, memory, shared memory and scratch.
 
 The figures decide what is reserved before a step starts; peak figures of earlier attempts may replace them later.
 """
@@ -18,15 +18,15 @@ LOCAL_MIB_PER_RANK = 100
 _STACK_LEAST_MIB, _STACK_MIB = 48, 16
 _HEAP_LEAST_MIB, _HEAP_MIB, _GRID_KIB_PER_ATOM = 16, 4, 720
 _GLOBAL_LEAST_MIB = 32
-# COSMO: facets a sphere may have at most (mxface of hnd_cosset), and points of the surface (12 to 14 an atom measured).
+# COSMO: maximum number of facets of a sphere (mxface of hnd_cosset), and surface points (12 to 14 per atom measured).
 _FACETS, _POINTS_PER_ATOM = 43688, 32
-# Matrices of nbf**2 numbers that a rank holds for itself, in an optimisation and in a shielding.
+# Private matrices of nbf**2 numbers of each rank, in an optimisation and in a shielding.
 _STACK_MATRICES = (8, 16)
 DECK_MIB_PER_RANK = 400
 LAUNCHER_MIB = 64
-# Up to 18 atoms 11 to 42 MiB were measured: database, orbitals, grids and what lives for a moment.
+# Up to 18 atoms 11 to 42 MiB were measured: database, orbitals, grids and temporary files.
 _SCRATCH_MIB = 48
-# Beside the arrays by rule; without it optimisations of 15 to 18 atoms used all of what the rule says.
+# In addition to the arrays by rule; without it optimisations of 15 to 18 atoms used all of the rule's memory.
 _SHARED_MIB = 8
 _CACHE_MOST_MIB = 256
 _CACHE_RECORD_WORDS = 65536
@@ -58,7 +58,8 @@ _ALIASES = {"6-31g(d)": "6-31g*", "6-31g(d,p)": "6-31g**", "6-31+g(d)": "6-31+g*
 
 
 def basis_functions(atoms: Sequence[str], basis: str) -> int:
-    """About how many basis functions `atoms` (element symbols) have in `basis`; a basis not listed counts as large."""
+    """The approximate number of basis functions that `atoms` (element symbols) have in `basis`; an unlisted basis
+    counts as large."""
     name = basis.lower().strip()
     first, second, third, heavier = _FUNCTIONS.get(_ALIASES.get(name, name), _LARGE)
     size = dict.fromkeys(_FIRST, first) | dict.fromkeys(_SECOND, second) | dict.fromkeys(_THIRD, third)
@@ -77,7 +78,7 @@ def global_mib(task: str, atoms: Sequence[str], basis: str) -> int:
 
 
 def cached_integrals_mib(atoms: Sequence[str], basis: str) -> int:
-    """Memory in which all two-electron integrals fit, MiB for all ranks together; 0 when that is too much to ask for.
+    """Memory in which all two-electron integrals fit, MiB for all ranks together; 0 when that is too much to request.
 
     nbf**4 / 8 of them at most, eight bytes each and a tenth for their labels. Measured (ethanol, 6-31G*): 1.13 million
     integrals in 18 records of 65,536 words; CPU of the optimisation down by 17 %.
@@ -87,13 +88,14 @@ def cached_integrals_mib(atoms: Sequence[str], basis: str) -> int:
 
 
 def cached_words(ranks: int, cached_mib: int) -> int:
-    """What each rank may cache, in words of eight bytes: its share, a quarter more for an uneven one, and a record."""
+    """The cache of each rank, in words of eight bytes: its share, a quarter more for an uneven distribution, and a
+    record."""
     return (cached_mib * 2**17 * 5 // (4 * ranks) + _CACHE_RECORD_WORDS) if cached_mib else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Arenas:
-    """What NWChem is to have of each kind of memory, MiB: `heap` and `stack` of each rank, `shared` for the global
+    """The amount of each kind of memory for NWChem, MiB: `heap` and `stack` of each rank, `shared` for the global
     arrays of all ranks together.
     """
 
@@ -112,10 +114,10 @@ class Arenas:
 
 
 def arenas(task: str, atoms: Sequence[str], basis: str, cosmo: bool) -> Arenas:
-    """What an optimisation or a shielding of `atoms` needs, in a solvent (`cosmo`) or in the gas phase.
+    """The memory of an optimisation or a shielding of `atoms`, in a solvent (`cosmo`) or in the gas phase.
 
-    The stack carries the work arrays: copies of matrices that each rank holds, and above them, in a solvent, what the
-    construction of the surface or the solution for its charges takes, whichever is more.
+    The stack holds the work arrays: each rank's copies of matrices, and in a solvent also the arrays for the
+    construction of the surface or for the solution of its charges, whichever are larger.
     """
     functions = basis_functions(atoms, basis)
     matrices = _STACK_MATRICES[task == "shielding"] * 8 * functions**2 // 2**20
@@ -137,7 +139,7 @@ def surface_mib(atoms: int) -> int:
 
 
 def charges_mib(atoms: int) -> int:
-    """The matrix that COSMO's charges are solved with, on the stack of every rank, MiB: the square of the points."""
+    """The matrix for the solution of COSMO's charges, on the stack of every rank, MiB: the square of the points."""
     return -(-8 * (_POINTS_PER_ATOM * atoms) ** 2 // 2**20)
 
 
@@ -156,12 +158,13 @@ def demand_of_molecule(task: str, atoms: Sequence[str], basis: str, cosmo: bool 
 
 
 def local_mib(need: Arenas) -> int:
-    """What a rank's memory line takes of the reservation beside its share of the arrays: heap, stack, roundings."""
+    """The part of the reservation that a rank's memory line uses in addition to its share of the arrays: heap, stack,
+    rounding."""
     return max(LOCAL_MIB_PER_RANK, need.private + _GLOBAL_LEAST_MIB + 2)
 
 
 def demand_of_deck(memory_mib_per_rank: int | None) -> Demand:
-    """The reservation of a user's deck whose own memory line asks for this much, or for nothing."""
+    """The reservation of a user's deck whose memory line requests this much, or which has none."""
     wanted = memory_mib_per_rank or DECK_MIB_PER_RANK
     return Demand(
         cores_min=1,
@@ -169,32 +172,32 @@ def demand_of_deck(memory_mib_per_rank: int | None) -> Demand:
         memory_mib_per_core=BASE_MIB_PER_RANK + wanted,
         memory_mib_base=LAUNCHER_MIB,
         scratch_mib=1024,
-        shm_mib=48,  # a container's default of 64 MiB carries one small deck
+        shm_mib=48,  # a container's default of 64 MiB is enough for one small deck
     )
 
 
 def useful_cores(atoms: int) -> int:
-    """Ranks beyond which more bring nothing: two for up to four atoms, then one per atom, 32 at most."""
+    """The number of ranks beyond which more do not help: two for up to four atoms, then one per atom, 32 at most."""
     return 2 if atoms <= 4 else min(32, atoms)
 
 
 def ranks_that_fit(cores: int, memory_mib: int, need: Arenas) -> int:
-    """How many ranks with these arenas the memory of a grant carries, at least one."""
+    """How many ranks with these arenas fit into the memory of a grant, at least one."""
     room = (memory_mib - LAUNCHER_MIB - need.shared * 5 // 4) // (BASE_MIB_PER_RANK + local_mib(need))
     return max(1, min(cores, room))
 
 
 def deck_memory_mib(ranks: int, memory_mib: int) -> int:
-    """What the memory line of one rank may total under a grant of `memory_mib` for all of them."""
+    """The maximum total of one rank's memory line under a grant of `memory_mib` for all ranks."""
     return max(LOCAL_MIB_PER_RANK, (memory_mib - LAUNCHER_MIB) // ranks - BASE_MIB_PER_RANK)
 
 
 def memory_directive(ranks: int, memory_mib: int, need: Arenas, cached_mib: int = 0, raised: str | None = None) -> str:
-    """The memory line of each rank: what is needed, and what `memory_mib`, granted to all ranks, has beyond it.
+    """The memory line of each rank: the needed memory, and the rest of `memory_mib`, which is granted to all ranks.
 
-    `cached_mib` is needed for integrals by all ranks; they are kept on the stack. What is left over goes to the arena
-    that a remedy `raised` (``heap``, ``stack`` or ``global``), else half to the stack and half to the global arrays. A
-    grant that is too small is exceeded rather than a line written with which NWChem cannot work.
+    `cached_mib` is for integrals of all ranks, on the stack. The rest goes to the arena that a remedy `raised`
+    (``heap``, ``stack`` or ``global``), else half to the stack and half to the global arrays. If the grant is too
+    small, the line exceeds it, because NWChem could not work with less.
     """
     cache = math.ceil(cached_words(ranks, cached_mib) / 2**17)
     share = {"heap": need.heap, "stack": need.stack + cache, "global": need.global_of(ranks)}

@@ -1,9 +1,9 @@
-"""From what an attempt left behind to the best place to go on from.
+"""Finds the best point from which a new attempt can resume, among the files of an earlier attempt.
 
 The ladder of an optimisation: run-time database with orbitals and Hessian; last geometry with orbitals; last geometry;
-the step's own input. Snapshots are preferred to live files, which a kill may have cut in the middle of a write, and
-every file is checked before it is used. Two attempts in a row that resumed on a rung and got nowhere take that rung out
-of the ladder, so that a file that only looks whole cannot hold a step for ever.
+the step's own input. Snapshots are preferred to live files, which a kill may have truncated during a write, and every
+file is checked before it is used. After two attempts in a row that resumed on a rung without progress the rung is
+skipped, so that a file that only looks complete cannot block a step forever.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qmrunner.engines.nwchem.input.generated_deck import GUESS, PREFIX, Geometry
 from qmrunner.engines.nwchem.output import rtdb
 from qmrunner.errors import QmrunnerError
 
-SNAPSHOTS = "checkpoint"  # beside the work folder
+SNAPSHOTS = "checkpoint"  # next to the work folder
 MARKER = "resumed.txt"
 RESUME_XYZ = f"{PREFIX}-resume.xyz"
 _RESPONSE = f"{PREFIX}.shieldcphf"
@@ -31,9 +31,10 @@ _NUMBER = re.compile(r"(\d+)$")
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """Where to go on. `rung`: ``restart``, ``geometry+vectors``, ``geometry``, ``response``, ``vectors`` or ``fresh``.
+    """The point from which to resume. `rung`: ``restart``, ``geometry+vectors``, ``geometry``, ``response``,
+    ``vectors`` or ``fresh``.
 
-    `copies` maps names in the new attempt's directory to the files to take over.
+    `copies` maps names in the new attempt's directory to the files to copy.
     """
 
     rung: str
@@ -44,7 +45,7 @@ class ResumePoint:
 
     @property
     def marker(self) -> str:
-        """What the new attempt keeps in its marker file: the rung and how often in a row it was tried."""
+        """The content of the new attempt's marker file: the rung and how often in a row it was tried."""
         return f"{self.rung} {self.tries}\n"
 
 
@@ -52,7 +53,7 @@ FRESH = ResumePoint("fresh", {})
 
 
 def checkpoint_files(directory: Path) -> tuple[str, ...]:
-    """Names of the files in `directory` that a later attempt can go on from; empty without orbitals."""
+    """Names of the files in `directory` from which a later attempt can resume; empty without orbitals."""
     movecs = directory / f"{PREFIX}.movecs"
     if not untrusted.is_file(movecs):
         return ()
@@ -65,8 +66,8 @@ def checkpoint_files(directory: Path) -> tuple[str, ...]:
 def resume_optimisation(
     previous: Path | None, atoms: tuple[str, ...], orbitals: bool = True, database: bool = True
 ) -> ResumePoint:
-    """The highest rung that `previous` offers for an optimisation of `atoms`; without `orbitals` its last geometry,
-    without `database` no restart from that."""
+    """The highest rung that `previous` offers for an optimisation of `atoms`; without `orbitals` only its last
+    geometry, without `database` no restart from the database."""
     if previous is None:
         return FRESH
     spent = _spent(previous)
@@ -101,7 +102,7 @@ def resume_shielding(previous: Path | None) -> ResumePoint:
 
 
 def last_geometry(directory: Path, atoms: tuple[str, ...] | None) -> Geometry | None:
-    """The newest geometry the driver wrote into `directory`, if it is complete and of these atoms."""
+    """The newest geometry that the driver wrote into `directory`, if it is complete and has these atoms."""
     for path in _geometry_files(directory):
         if path.name != RESUME_XYZ:
             return _readable(path, atoms)
@@ -109,13 +110,13 @@ def last_geometry(directory: Path, atoms: tuple[str, ...] | None) -> Geometry | 
 
 
 def database_ok(path: Path) -> bool:
-    """Whether a run-time database is whole, as NWChem's loader would find it, and holds a geometry."""
+    """Whether a run-time database is complete by the rules of NWChem's loader, and contains a geometry."""
     found = rtdb.read(path)
     return found is not None and found.whole and "geometry:geometry:coords" in found.values
 
 
 def records_ok(path: Path) -> bool:
-    """Whether a Fortran unformatted file is whole: every record has the same length mark before and behind."""
+    """Whether a Fortran unformatted file is complete: every record has the same length mark before and after it."""
     try:
         with untrusted.open_file(path) as stream:
             found = os.fstat(stream.fileno())
@@ -137,7 +138,7 @@ def records_ok(path: Path) -> bool:
 
 
 def _places(previous: Path) -> Iterator[Path]:
-    """Directories to look in, best first: snapshots from the newest to the oldest, then the attempt itself."""
+    """Directories to search, best first: snapshots from the newest to the oldest, then the attempt itself."""
     folder = previous.with_name(SNAPSHOTS)
     if folder.is_dir() and not folder.is_symlink():
         snapshots = [path for path in folder.iterdir() if path.is_dir() and _NUMBER.search(path.name)]
@@ -155,7 +156,7 @@ def _geometry_files(directory: Path) -> list[Path]:
 
 
 def _geometries(places: list[Path], atoms: tuple[str, ...]) -> Iterator[tuple[Path, Geometry]]:
-    # The attempt's own last xyz is at least as new as that of any snapshot, and is only written whole or cut short.
+    # The attempt's own last xyz is at least as new as that of any snapshot, and is either complete or truncated.
     for place in reversed(places):
         for path in _geometry_files(place):
             geometry = _readable(path, atoms)

@@ -1,4 +1,4 @@
-"""What an attempt left, read once: its deck, its log and its run-time database."""
+"""The files of an attempt, read once: its deck, its log and its run-time database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qmrunner.model.jobs import Step
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What an attempt left, read once: its deck's tasks as far as the deck exists, and the outcome of each."""
+    """The files of an attempt, read once: its deck's tasks if the deck exists, and the outcome of each."""
 
     step: Step
     directory: Path
@@ -45,7 +45,7 @@ class Run:
 class Deck:
     """The deck of an attempt as it runs: its text, its tasks, and its geometry blocks with those of included files.
 
-    Without the file, or with one missing that it includes, the tasks are not known.
+    If the file or one of its included files is missing, the tasks are unknown.
     """
 
     text: str | None
@@ -77,7 +77,7 @@ def read_run(step: Step, directory: Path, log: Path) -> Run:
 
 
 def _functional_before(step: Step, directory: Path, statements: tuple[reader.Statement, ...]) -> str | None:
-    """The xc line that a restarted deck need not repeat."""
+    """The xc line of the database, which a restarted deck need not repeat."""
     if step.task != "deck":
         return generated_deck.Method.from_params(step.params).functional
     if not asked.restarts(statements):
@@ -87,7 +87,7 @@ def _functional_before(step: Step, directory: Path, statements: tuple[reader.Sta
 
 
 def _file(directory: Path, name: str) -> bytes | None:
-    """A file of the attempt's directory; None where it is not there or lies outside."""
+    """A file of the attempt's directory; None if it is missing or outside."""
     path = Path(name)
     if path.is_absolute() or ".." in path.parts:
         return None

@@ -1,4 +1,4 @@
-"""Whether an xTB run stays in its folder and starts no other program (see `engines.confine`).
+"""Checks that an xTB run stays in its folder and starts no other program (see `engines.confinement`).
 
 xTB calls ORCA, MOPAC, Turbomole or any command (`--driver`) for energies and QMDFF for `screen`, and reads instructions
 (`$external`, `$set`, `$write` …) from the file named by `--input`, from `xtb.inp`, or from the structure file itself
@@ -15,7 +15,8 @@ from qmrunner.engines.confinement import Finding, arguments, escapes, lines_of, 
 _PROGRAM = "starts another program"
 _OPTIONS = {"driver": _PROGRAM, "orca": _PROGRAM, "mopac": _PROGRAM, "tm": _PROGRAM, "screen": _PROGRAM}
 _PROGRAMS = re.compile(r"orca|mopac|turbomole|driver", re.IGNORECASE)
-# What 6.5.1 and 6.7.1 know, less what starts programs; a file behind one of them has to be a plain name.
+# Options that 6.5.1 and 6.7.1 know, without those that start programs; a file name after one of them must be a plain
+# name.
 _KNOWN = listed(
     "h help citation license version v verbose V very-verbose define P parallel restart norestart copy nocopy strict I"
     " input namespace vparam coffee a acc c chrg charge ceh u uhf gfn gfn1 gfn2 gfn0 gfnff gff mcgfnff iff ptb tblite"
@@ -36,10 +37,10 @@ _REMEDY = "keep only the $ blocks that set numbers"
 
 
 def findings(args: Sequence[str], files: Mapping[str, bytes], *, strict: bool = False) -> list[Finding]:
-    """What of the arguments and of the files handed in, by name, would leave the folder or start something.
+    """Parts of the arguments and of the submitted files (by name) that would leave the folder or start a program.
 
-    `strict`: nothing but this check confines the run, so options and blocks that are not known to be harmless are
-    refused, too.
+    `strict`: only this check confines the run, so options and blocks that are not known to be harmless are refused,
+    too.
     """
     found = arguments("xtb", args, _OPTIONS, _SAFE, _KNOWN if strict else None)
     # The method of --oniom is `inner:outer`, and either may be another program.
@@ -52,7 +53,7 @@ def findings(args: Sequence[str], files: Mapping[str, bytes], *, strict: bool = 
 
 
 def instructions(files: Mapping[str, bytes], *, strict: bool = False) -> list[Finding]:
-    """Findings in every file that holds `$` blocks, whatever its name; the others are numbers to xTB."""
+    """Findings in every file with `$` blocks, whatever its name; xTB reads the other files as numbers."""
     found = []
     for name, data in files.items():
         lines = lines_of(data)
@@ -74,10 +75,10 @@ def instructions(files: Mapping[str, bytes], *, strict: bool = False) -> list[Fi
 
 
 def _harmless(kind: list[str]) -> bool:
-    """Whether a `runtyp` of a `$set` block starts nothing but xTB."""
+    """Whether a `runtyp` of a `$set` block starts only xTB."""
     return kind[:1] in ([], *([known] for known in _RUNS))
 
 
 def _block(line: str) -> str:
-    """The name of the block that a line begins, the numbers of `$chrg 1` and the like aside."""
+    """The name of the block that a line begins, without values such as in `$chrg 1`."""
     return (line[1:].split("=")[0].split() or [""])[0]

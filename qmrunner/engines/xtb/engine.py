@@ -4,10 +4,10 @@ Tasks:
 
 - `optimise`: params `charge`, `multiplicity`, `alpb` (solvent or None), `level` (default ``tight``), `atoms` (symbols
   in order), `hessian` (False: also compute it); input `geometry` (XYZ). Publishes `geometry.xyz`, and `hessian`
-  (Cartesian, hartree/bohr², Turbomole format) where it is that of a minimum.
+  (Cartesian, hartree/bohr², Turbomole format) if it belongs to a minimum.
 - `user`: params `structure` (file name), `args` (list of words); inputs by file name. Publishes what xTB wrote.
 
-Both run in an empty directory with `--norestart`: xTB picks up whatever restart file it finds.
+Both run in an empty directory with `--norestart`: xTB uses any restart file that it finds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Xtb:
     name = "xtb"
 
     def locate(self, configured: Mapping[str, str | None], which: Which) -> Installed:
-        """Finds `xtb` where the settings say, else on PATH; its parameter files beside it."""
+        """Finds `xtb` by its setting, else on PATH, with the parameter files next to it."""
         path = which(configured.get("xtb") or "xtb")
         if path is None:
             return Installed(self.name, None, facts={"configured": configured.get("xtb")})
@@ -54,7 +54,7 @@ class Xtb:
         return Installed(found.name, found.path, hit[1] if hit else None, found.facts)
 
     def demand(self, task: str, params: Mapping[str, Any]) -> Demand:
-        """Small molecules gain nothing from threads; memory grows with the square of the atoms.
+        """Small molecules do not get faster with threads; memory grows with the square of the atoms.
 
         Measured: 20-45 MiB at 15 atoms. Matrices: some 20 of (4 N)² doubles for N atoms.
         """
@@ -92,7 +92,7 @@ class Xtb:
         )
 
     def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[Finding]:
-        """What of a user's arguments and files would leave the folder or start another program."""
+        """Parts of a user's arguments and files that would leave the folder or start another program."""
         if step.task != "user":
             return ()
         return confine.findings(step.params.get("args", ()), files, strict=strict)
@@ -101,19 +101,20 @@ class Xtb:
         return XtbReader()
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:
-        """None: a run is shorter than a restart is worth, and xTB's own restart file spoils convergence (xtb#1146)."""
+        """No files: a run is too short to be worth a restart, and xTB's own restart file spoils convergence
+        (xtb#1146)."""
         return ()
 
     def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
-        """See Engine. Where `optimise` succeeded, `geometry.xyz` is in `directory` afterwards."""
+        """See Engine. If `optimise` succeeded, `geometry.xyz` is in `directory` afterwards."""
         return xtb_interpret.interpret(step, self._arguments(step), directory, log, exit)
 
     def remedies(self, task: str) -> Sequence[Remedy]:
-        """What may help, best first."""
+        """The remedies, best first."""
         return remedies.of_task(task)
 
     def _arguments(self, step: Step) -> list[str]:
-        """Options of remedies and of the run as it was asked for, before qmrunner adds its own."""
+        """The options of remedies and of the requested run, before qmrunner adds its own."""
         return [*(step.params.get("options") or ()), *self._asked(step)]
 
     def _asked(self, step: Step) -> list[str]:
@@ -126,7 +127,7 @@ class Xtb:
         return args + (["--alpb", str(params["alpb"])] if params.get("alpb") else [])
 
     def environment(self, context: Context, step: Step | None = None) -> dict[str, str]:
-        """Threads as granted, and the parameters that belong to this xTB: XTBPATH also says where `.xtbrc` is read."""
+        """Threads as granted, and the parameters that belong to this xTB: XTBPATH is also the folder of `.xtbrc`."""
         stack = step.params.get("stack_mib") if step is not None else None
         parameters = context.installed.facts.get("parameters")
         env = openmp.environment(context.grant, context.directory, stack)
@@ -134,7 +135,7 @@ class Xtb:
 
 
 def reach(installed: Installed) -> Reach:
-    """xTB needs itself and its parameters."""
+    """xTB needs only its program and its parameters."""
     data = (installed.facts.get("parameters"), str(Path("~/.xtbrc").expanduser()))
     return Reach((str(installed.path),), tuple(str(path) for path in data if path))
 
@@ -177,7 +178,7 @@ def checked_args(args: Sequence[str], refused: Sequence[str]) -> list[str]:
 
 
 def _electrons(args: Sequence[str], inputs: Mapping[str, Path]) -> dict[str, int | None]:
-    """Charge and unpaired electrons to check the structure with; none where a file may say otherwise."""
+    """Charge and unpaired electrons for the check of the structure; none if a file may override them."""
     if any(name in inputs or name in args for name in xtb_interpret.CONTROL_FILES):
         return {}
     charge = openmp.value_of(args, xtb_interpret.CHARGE)
@@ -194,7 +195,7 @@ def _own_options(args: Sequence[str], inputs: Mapping[str, Path], grant: Grant) 
         f"-P {value} replaced by the {grant.cores} cores granted" for value in threads if value != str(grant.cores)
     ]
     if "xtbrestart" in inputs or "--restart" in kept:
-        notes.append("--norestart left out: the job brings a restart of its own")
+        notes.append("--norestart left out: the job has its own restart file")
     elif "--norestart" not in kept:
         kept.append("--norestart")
     return [*kept, "-P", str(grant.cores)], notes

@@ -1,6 +1,6 @@
-"""The flags of xTB 6.5.1 to 6.7.1 (`src/prog/main.F90`); what 6.5.1 does with wrong ones was seen in runs: an unknown
-flag and a number it cannot read are a warning, a level it does not know, ``--opt=tight`` and stray words nothing at
-all."""
+"""The flags of xTB 6.5.1 to 6.7.1 (`src/prog/main.F90`); the reaction of 6.5.1 to wrong ones was observed in runs: it
+warns about an unknown flag and an unreadable number, and silently ignores an unknown level, ``--opt=tight`` and stray
+words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LEVELS = (
 )
 _INTEGERS = listed("P parallel c chrg charge u uhf iterations maxiterations cycles nat")
 _NUMBERS = listed("a acc etemp ewin")
-# How many words each takes at most; those that are not here take none.
+# The maximum number of words after each flag; flags that are not listed take none.
 _TAKES = {
     **dict.fromkeys([*_INTEGERS, *_NUMBERS], 1),
     **dict.fromkeys(listed("I input namespace vparam efield gfn color driver cpcmx gbe gb"), 1),

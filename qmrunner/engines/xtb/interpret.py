@@ -27,7 +27,7 @@ CHARGE = ("--chrg", "-c", "--charge")
 _OPTIMISING = frozenset({"--opt", "-o", "--ohess", "--omd"})
 _FREQUENCIES = frozenset({"--hess", "--ohess", "--bhess"})
 _DYNAMICS = frozenset({"--md", "--omd", "--metadyn"})
-# Several structures, or another Hamiltonian than the energy's.
+# Options of runs with several structures, or with another Hamiltonian than the energy's.
 _OTHERWISE = _DYNAMICS | {"--bhess", "--path", "--siman", "--modef", "--screen", "--reactor", "--scan", "--onlyhess"}
 # Files that may set charge and spin.
 CONTROL_FILES = (".CHRG", ".UHF", "--input", "-I")
@@ -46,7 +46,7 @@ _CUT = "The log ends early although xTB exits 0: the volume of the logs is proba
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What was asked for and what is there."""
+    """The request, and the files of the run."""
 
     args: tuple[str, ...]
     directory: Path
@@ -83,7 +83,7 @@ def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit:
 
 
 def _complete(run: _Run, step: Step) -> Outcome | None:
-    """The success of a run that ended badly only behind `normal termination` and its complete files."""
+    """The success of a run that ended badly only after `normal termination` and with complete files."""
     calm = replace(run, exit=replace(run.exit, returncode=0, signal=None))
     if not run.summary.terminated_normally or run.summary.energy_hartree is None:
         return None
@@ -95,7 +95,7 @@ def _complete(run: _Run, step: Step) -> Outcome | None:
 
 
 def _before_the_end(run: _Run, step: Step) -> Outcome | None:
-    """The success of an `optimise` that broke off behind its results; None for any other end.
+    """The success of an `optimise` that crashed after its results; None for any other end.
 
     xTB 6.5.1 dies of `*** stack smashing detected ***` in the thermochemistry of every linear molecule (xtb#593), when
     the optimisation has converged and the Hessian is written, but before the structure is.
@@ -113,13 +113,13 @@ def _before_the_end(run: _Run, step: Step) -> Outcome | None:
 
 
 def _crashed(exit: Exit) -> bool:
-    """By a signal of the program's own, which a shell or launcher tells as 128 and more."""
+    """Whether the program ended by its own signal, which a shell or launcher reports as 128 or more."""
     number = exit.signal or max(0, (exit.returncode or 0) - 128)
     return number in (signal.SIGABRT, signal.SIGSEGV, signal.SIGFPE, signal.SIGBUS)
 
 
 def _hidden_failure(run: _Run) -> Finding | None:
-    """Why a run that ended with exit status 0 is no success; None when it is one."""
+    """Why a run that ended with exit status 0 is not a success; None when it is one."""
     return (
         _HIDDEN.classify(run.log, run.exit)
         or _cut_log(run)
@@ -153,7 +153,7 @@ def _cut_log(run: _Run) -> Finding | None:
 
 
 def _impossible_spin(run: _Run) -> Finding | None:
-    """xTB accepts an even number of unpaired electrons among an odd number of electrons, and the reverse."""
+    """xTB accepts an even number of unpaired electrons with an odd number of electrons, and the reverse."""
     unpaired, electrons = integer(value_of(run.args, UHF)), run.summary.electrons
     if unpaired is None or electrons is None or (unpaired <= electrons and (electrons - unpaired) % 2 == 0):
         return None
@@ -191,16 +191,16 @@ def _expected(run: _Run) -> list[Path]:
     if run.asked(_DYNAMICS):
         paths.append(run.file("xtb.trj"))
     if "--json" in run.args:
-        # Its name knows no namespace (xTB 6.5.1).
+        # Its name has no namespace (xTB 6.5.1).
         paths.append(next((p for p in (run.file("xtbout.json"),) if p.exists()), run.directory / "xtbout.json"))
     if "--grad" in run.args:
         paths.append(run.file("gradient"))
-    # Always written by the GFN-xTB methods and never empty; the force field writes none.
+    # The GFN-xTB methods always write it, never empty; the force field writes none.
     return paths + [path for path in (run.file("charges"),) if path.exists()]
 
 
 def _wrong_atoms(run: _Run, step: Step) -> Finding | None:
-    """Whether the optimised geometry holds other atoms than went in (parameter `atoms`: their symbols in order)."""
+    """Whether the optimised geometry has other atoms than the input (parameter `atoms`: their symbols in order)."""
     wanted = step.params.get("atoms")
     if step.task != "optimise" or not isinstance(wanted, Sequence):
         return None
@@ -214,8 +214,8 @@ def _wrong_atoms(run: _Run, step: Step) -> Finding | None:
 
 
 def _optimised(run: _Run, step: Step) -> Outcome:
-    """Success of `optimise`, if the structure still is the molecule. The geometry gets its plain name here, by a rename
-    that cannot leave half a file."""
+    """Success of `optimise`, if the structure is still the molecule. The geometry gets its plain name here, by an
+    atomic rename."""
     problem, notes = same_molecule.changed(step.params, run.directory / "xtbopt.xyz")
     if problem is not None:
         return failures.failed(problem)
@@ -238,7 +238,7 @@ def _computed(run: _Run, step: Step) -> Outcome:
         "warnings": list(run.summary.warnings),
     }
     unread = filter(_UNREAD.match, run.summary.warnings)
-    ignored = [f"xtb left out what it could not read: {warning}" for warning in unread]
+    ignored = [f"xtb ignored something that it could not read: {warning}" for warning in unread]
     ignored += found.pop("notes", ())
     result |= found
     text = _schema(run, step, result)
@@ -249,7 +249,7 @@ def _computed(run: _Run, step: Step) -> Outcome:
 
 
 def _schema(run: _Run, step: Step, result: Mapping[str, Any]) -> str | None:
-    """The text of `qcschema.json`; None where the run is of no one structure, or files decide on its electrons."""
+    """The text of `qcschema.json`; None if the run has no single structure, or if files may set its electrons."""
     if run.asked(_OTHERWISE) or any(name in step.inputs or name in run.args for name in CONTROL_FILES):
         return None
     structure = _geometry(run) if run.asked(_OPTIMISING) else run.directory / str(step.params.get("structure"))

@@ -32,7 +32,7 @@ class XtbReader:
         self._md_ps: float | None = None
 
     def feed(self, line: str) -> Progress | None:
-        """See ProgressReader. An optimisation cycle is told once its gradient is known."""
+        """See ProgressReader. An optimisation cycle is reported once its gradient is known."""
         if hit := _CYCLE.match(line):
             self._phase, self._cycle = "optimisation", int(hit[1])
             return None

@@ -1,5 +1,5 @@
-"""What an xTB run was for, beside its energy: potentials, Fukui indices, charges, bond orders, frequencies. A quantity
-that is not told, or cannot be read, has no entry. Checked against xTB 6.5.1."""
+"""Quantities of an xTB run in addition to its energy: potentials, Fukui indices, charges, bond orders, frequencies. A
+quantity that was not printed, or cannot be read, has no entry. Checked against xTB 6.5.1."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 from qmrunner import untrusted
 
-# Lists of larger systems are in the files of the run alone.
+# Lists of larger systems are only in the files of the run.
 _MOST_ATOMS = 1000
 _IONS = ("vertical delta SCC", "Fukui index Calculation")
 _NUMBER = r"(-?\d+\.\d+(?:[Ee][-+]?\d+)?)"
 _METHOD = re.compile(r": +Hamiltonian +(\S+) +:")
-# The banner of the methods that have no such line.
+# The banner of the methods without such a line.
 _BANNERS = {"G F N 0 - x T B": "GFN0-xTB", "G F N - F F": "GFN-FF"}
 _SINGLE = {
     "vertical_ionization_potential_ev": re.compile(rf"delta SCC IP \(eV\): +{_NUMBER}"),
@@ -44,7 +44,7 @@ _ION_NOTE = (
 
 
 def read(log: Path, directory: Path, prefix: str) -> dict[str, Any]:
-    """The quantities of a run in `directory`, by names that hold their units; `notes` where they need one.
+    """The quantities of a run in `directory`, by names that contain the unit; with `notes` if they need one.
 
     A run that also computes ions (`--vip`, `--vea`, `--vipea`, `--vomega`, `--vfukui`) has entries `energy_hartree`,
     `gradient_norm` and `gap_ev` of the system as given, for xTB's last summary is an ion's.

@@ -1,4 +1,4 @@
-"""Reading what xTB wrote. Checked against xTB 6.5.1 and 6.7.1."""
+"""Reads the output of xTB. Checked against xTB 6.5.1 and 6.7.1."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Summary:
 
 
 def read_log(log: Path) -> Summary:
-    """The summary of an xTB log (stdout and stderr together); of an empty one when there is no such file."""
+    """The summary of an xTB log (stdout and stderr together); an empty summary when there is no such file."""
     summary = Summary()
     with suppress(FileNotFoundError):
         for line in untrusted.lines(log):
@@ -108,8 +108,8 @@ def lowest_wavenumber(path: Path) -> float | None:
 def last_frame(trajectory: Path, target: Path, cycles: int) -> float | None:
     """Write the last structure of an optimisation's `trajectory` (``xtbopt.log``) to `target`, unless that is there.
 
-    Its energy in hartree, from the comment; None, and nothing is written, when these are not the whole
-    structures of as many `cycles`.
+    Its energy in hartree, from the comment; Returns None and writes nothing when the trajectory is not complete for as
+    many `cycles`.
     """
     try:
         lines = untrusted.read_text(trajectory).splitlines(keepends=True)
@@ -126,9 +126,9 @@ def last_frame(trajectory: Path, target: Path, cycles: int) -> float | None:
 
 
 def incomplete(path: Path) -> str | None:
-    """Why the result file `path` cannot be whole; None if no problem was found.
+    """Why the result file `path` cannot be complete; None if no problem was found.
 
-    A full disk leaves files of zero bytes, or cut at a block, under an exit status of 0.
+    A full disk leaves files of zero bytes, or cut at a block, with exit status 0.
     """
     try:
         size = untrusted.size(path)

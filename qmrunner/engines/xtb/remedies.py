@@ -1,6 +1,7 @@
-"""What may help a failed xTB step, best first; see `model.remedies`.
+"""Remedies for a failed xTB step, best first; see `model.remedies`.
 
-Params they set: `options`, put before those of the step because xTB 6.5.1 takes the first of two alike, `stack_mib`.
+Params they set: `options`, put before those of the step because xTB 6.5.1 uses the first of two equal ones,
+`stack_mib`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _STACK_MIB = 1024
 
 
 def option(sentence: str, name: str, value: int, larger: bool = True) -> Callable[[Failure], Change | None]:
-    """Give an option this value, unless the step has one at least as far in the wanted direction."""
+    """Give an option this value, unless the step's value is at least as far in the same direction."""
 
     def change(failure: Failure) -> Change | None:
         options = list(failure.step.params.get("options") or ())
@@ -28,7 +29,7 @@ def option(sentence: str, name: str, value: int, larger: bool = True) -> Callabl
 
 
 def bigger_stack(failure: Failure) -> Change | None:
-    """All the stack that a thread may have: without enough, a program dies by SIGSEGV without a message."""
+    """The maximum stack for each thread: with too little, a program dies by SIGSEGV without a message."""
     demand = failure.step.demand
     room = (failure.capacity.memory_mib - demand.memory_mib_base) // max(1, failure.grant.cores)
     stack = min(_STACK_MIB, room)

@@ -27,7 +27,7 @@ def document(
     log: Path,
     derivative: Path | None,
 ) -> str | None:
-    """The text of the file; None where `structure` (XYZ) or the file of the `derivative` is not what the run promises.
+    """The text of the file; None if `structure` (XYZ) or the file of the `derivative` does not match the run.
 
     `result` holds `energy_hartree`, `energy_of` and the quantities.
     """
@@ -66,7 +66,8 @@ def _version(log: Path) -> str | None:
 
 
 def _numbers(path: Path, driver: str, atoms: int) -> Sequence[float] | None:
-    """Of xTB's `gradient` the second half of the lines behind its heading (hartree/bohr), of its `hessian` all numbers.
+    """From xTB's `gradient` the second half of the lines after its heading (hartree/bohr), from its `hessian` all
+    numbers.
 
     Raises OSError, ValueError.
     """

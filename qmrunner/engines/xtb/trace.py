@@ -1,4 +1,4 @@
-"""How xTB aborts: a fatal error prints the traceback of its environment, innermost message last.
+"""Reads aborts of xTB: a fatal error prints the traceback of its environment, innermost message last.
 
     [ERROR] Program stopped due to fatal error
     -3- Single point calculation terminated
@@ -6,8 +6,8 @@
     -1- scf: Self consistent charge iterator did not converge
     ########################################################################
 
-The outer ones only say who passed it on. A message may be followed by lines that show the place in the input. Such an
-end is xTB's own decision about the same input: none is `transient`.
+The outer messages only name the callers. Lines with the place in the input may follow a message. Such an abort would
+happen again with the same input: none is `transient`.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def read(log: Path) -> Trace | None:
 
 
 def refine(found: Finding | None, log: Path) -> Finding | None:
-    """`found` with the innermost message as its evidence, where it speaks of the traceback; and where no signature knew
-    more than that the run had ended, what the traceback itself comes to."""
+    """`found` with the innermost message as evidence, if it is based on the traceback; the finding from the traceback
+    itself, if no signature matched more than the end of the run."""
     trace = read(log)
     if trace is None:
         return found

@@ -1,9 +1,9 @@
-"""What a deck may say where nothing but the check stands before the engine: directives by module, all others refused.
+"""Directives, by module, that a deck may have if only the check confines the engine; all others are refused.
 
-The words are those that the input readers of NWChem 7.0.2 know, less what starts a program, opens a connection, changes
-where files lie or reads a file that holds names of files. Whatever file name stands behind an allowed word has to be a
-plain one (`nwchem.confine`). No word allowed within a block means anything worse outside of it, nor the other way
-round: so nothing is won by making NWChem leave a block earlier or later than it is thought to.
+The words are those that the input readers of NWChem 7.0.2 know, without those that start a program, open a connection,
+change the place of files or read a file that contains file names. A file name after an allowed word must be a plain
+name (`nwchem.confine`). No word allowed within a block is more dangerous outside of it, nor the other way round: so an
+attacker gains nothing by making NWChem leave a block earlier or later than this check expects.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _PROPERTY = (
     " orbeta origin output pad pmlocalization polfromsos quadrupole response rmax rmin shielding shldfile spindensity"
     " spindensitymap spinpopulation spinspin step stoneanalysis tol vectors velocity atoms"
 )
-# The words of each block. None: atoms, basis functions and variables are named freely in it.
+# The words of each block. None: atoms, basis functions and variables in it have free names.
 BLOCKS: dict[str, frozenset[str] | None] = {
     name: words if words is None else listed(f"{words} print noprint")
     for names, words in {
@@ -93,7 +93,7 @@ _WITHIN = frozenset(
     [*(("geometry", word) for word in ("zmatrix", "zmat", "zmt", "zcoord", "system")), ("tddft", "grad"),
      ("tddft", "gradient")]
 )  # fmt: skip
-# Directives of NWChem that are not allowed, so that none of them passes for the name of an atom.
+# Directives of NWChem that are not allowed, so that none of them is accepted as the name of an atom.
 NEVER = listed(
     "python speech md argos prepare analysis analyze diana smd rism qmmm mm dntmc drdy dirdyvtst drdy_nwchem nwpw pspw"
     " dimqm dimpar oniom mymd mymc rt_tddft et raman ccca vscf nbo neb string zts mepgs tropt qmd bsse occup integral"
@@ -114,20 +114,23 @@ _KEYS = re.compile(
 )
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([edED][-+]?\d+)?|\d+:\d+(:\d+)?")
 _NAME = re.compile(r"[\w*'.+:^-]+", re.ASCII)
-_REMEDY = "leave it out, or run it on a machine whose kernel confines engines (doctor says which)"
+_REMEDY = "leave it out, or run it on a machine whose kernel confines engines (see `qmrunner doctor`)"
 
 
 class Modules:
-    """Whether the statements of a deck, looked at in order, are all known to be harmless."""
+    """Checks that all statements of a deck, in order, are known to be harmless."""
 
     def __init__(self) -> None:
         self._open: list[str] = []
 
     def refused(self, statement: Statement) -> tuple[str, str] | None:
-        """Reason and remedy for a statement that is not allowed where it stands; None for one that is."""
+        """Reason and remedy for a statement that is not allowed at its place; None for an allowed one."""
         directive = statement.directive
         if not statement.words or statement.broken:
-            return "is no directive that could be looked at", "close the quotes, and leave nothing between two `;`"
+            return (
+                "is not a directive that can be checked",
+                "close the quotes, and remove empty statements between two `;`",
+            )
         if directive in NEVER:
             return _unknown(f"`{directive}`")
         return self._within(self._open[-1], directive) if self._open else self._outside(statement)
@@ -158,12 +161,12 @@ class Modules:
         elif known is not None and directive not in known and not _NUMBER.fullmatch(directive):
             return _unknown(f"`{directive}` of `{block}`")
         elif known is None:
-            return f"`{directive}` is no name of an atom or a variable", _REMEDY
+            return f"`{directive}` is not the name of an atom or a variable", _REMEDY
         return None
 
 
 def _unknown(what: str) -> tuple[str, str]:
-    return f"{what} is not among what is known to be harmless", _REMEDY
+    return f"{what} is not known to be harmless", _REMEDY
 
 
 def _first(words: Iterable[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""What a deck asks for, task by task: theory, operation, and the settings in force that its energy is named by.
+"""Reads the request of each task of a deck: theory, operation, and the settings that determine the name of its energy.
 
 Facts of NWChem 7.0.2 (task_input.F): the words of a task line come in any order; the first that is neither an operation
 nor an option is the theory.
@@ -26,7 +26,7 @@ _OPERATIONS = frozenset({
     "lcao", "pauls_matrix_diag", "translate",
 })  # fmt: skip
 _OPTIONS = frozenset({"numerical", "analytic", "ignore", "debug", "rism", "mm", "qmmm", "fragment", "smd", "pes"})
-# Theories that are an operation of their own; every other one alone computes an energy.
+# Theories that are also an operation; every other theory without an operation computes an energy.
 _ALONE = frozenset({
     "python", "shell", "esp", "dplot", "nbo", "md", "cphf", "prepare", "analysis", "analyze", "moints", "argos",
     "diana", "version", "checksum", "rtdbprint", "lucia", "drdy", "dirdyvtst", "drdy_nwchem", "test",
@@ -36,7 +36,7 @@ _LINES = frozenset({
     "start", "restart", "continue", "title", "echo", "charge", "qcharge", "memory", "scratch_dir", "permanent_dir",
     "set", "unset", "stop", "pause", "speech", "time", "task", "ecce_print", "print", "noprint",
 })  # fmt: skip
-# Blocks within blocks that have an `end` of their own.
+# Blocks within blocks that have their own `end`.
 _PLANE_WAVE_PARTS = frozenset({
     "simulation_cell", "steepest_descent", "car-parrinello", "conjugate_gradient", "brillouin_zone", "pseudopotentials",
     "dplot", "wannier", "apc", "efield", "metropolis", "cell_optimize", "psp_generator",
@@ -60,7 +60,7 @@ _UNRESTRICTED = {
     "uccsdtq": "CCSDTQ", "ucisd": "CISD", "ucisdt": "CISDT", "ucisdtq": "CISDTQ", "ump2": "MBPT(2)", "ump3": "MBPT(3)",
     "ump4": "MBPT(4)", "umbpt2": "MBPT(2)", "umbpt3": "MBPT(3)", "umbpt4": "MBPT(4)",
 }  # fmt: skip
-# Equations of motion whose states have an electron less or more than the ground state.
+# Equations of motion whose states have one electron fewer or more than the ground state.
 _OF_IONS = {"ipccsd": "IP-", "eaccsd": "EA-"}
 _LEVELS = {"none": 0, "low": 1, "medium": 2, "default": 2, "high": 3, "debug": 4}
 _LOW, _DEFAULT = 1, 2
@@ -96,7 +96,7 @@ class Asked:
 
     @property
     def title(self) -> str:
-        """As a task line says it: ``dft optimize``."""
+        """The title as in a task line: ``dft optimize``."""
         return f"{self.theory} {self.operation}".strip()
 
 
@@ -108,9 +108,9 @@ def of_deck(statements: Iterable[Statement], functional: str | None = None) -> t
 
 
 def with_included(data: bytes, load: Load, depth: int = 8) -> tuple[Statement, ...] | None:
-    """The statements of a deck with those of the files that it includes in their places.
+    """The statements of a deck with those of included files at their places.
 
-    `load` gives a file's bytes by the name in the deck. None when a file cannot be had.
+    `load` returns a file's bytes by the name in the deck. None when a file is missing.
     """
     found: list[Statement] = []
     for line in reader.read(data):
@@ -131,13 +131,13 @@ def geometry_blocks(statements: Iterable[Statement]) -> int:
 
 
 def restarts(statements: Iterable[Statement]) -> bool:
-    """Whether a deck goes on from a database, which may have set what it leaves out."""
+    """Whether a deck resumes from a database, which may contain settings that the deck does not have."""
     return any(statement.directive == "restart" for statement in statements)
 
 
 @dataclass(slots=True)
 class _State:
-    """What the lines read so far have set."""
+    """The settings made by the lines read so far."""
 
     block: str = ""
     nested: int = 0
@@ -157,7 +157,7 @@ class _State:
 
     def take(self, statement: Statement) -> Asked | None:
         word = statement.directive
-        if word == "task":  # stands in no block: whatever was taken for one ended before
+        if word == "task":  # a task is never in a block: an assumed block has ended before
             self.block, self.nested = "", 0
             return self._task([lower(word) for word in statement.words[1:]])
         if self.block:

@@ -16,7 +16,7 @@ PREFIX = "calc"
 DECK = f"{PREFIX}.nw"
 GUESS = "guess.movecs"
 _WORD = re.compile(r"[A-Za-z0-9_.+\-*(),]+")
-# What remedies of the SCF write. NWChem 7.0.2 shifts levels only below hl_tol, and never with its default of 0.1.
+# Lines that remedies of the SCF add. NWChem 7.0.2 shifts levels only below hl_tol, and never with its default of 0.1.
 _SCF_HELP = {
     "scf_damping": " convergence damp 70 ncydp 200 dampon 1000 dampoff 0.001",
     "scf_level_shift": " convergence lshift 0.5 ncysh 200 hl_tol 2.0",
@@ -41,12 +41,12 @@ class Geometry:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What a calculation starts with besides its geometry, and what it may keep.
+    """The start of a calculation in addition to its geometry, and its cache.
 
-    `guess`: orbitals in the same basis lie in ``guess.movecs``. `hessian`: a Cartesian Hessian lies in ``calc.hess``.
-    `response`: the response solution of an earlier attempt lies in ``calc.shieldcphf``, so that only the final
-    integrals are left to do. `cached_words`: two-electron integrals that each rank may keep in memory (8 bytes each);
-    0 computes them anew each time.
+    `guess`: orbitals in the same basis are in ``guess.movecs``. `hessian`: a Cartesian Hessian is in ``calc.hess``.
+    `response`: the response solution of an earlier attempt is in ``calc.shieldcphf``, so that only the final integrals
+    are left to compute. `cached_words`: two-electron integrals that each rank may keep in memory (8 bytes each); 0
+    recomputes them each time.
     """
 
     guess: bool = False
@@ -60,7 +60,7 @@ FROM_NOTHING = Start()
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What is computed, from a step's params. `cosmo` is NWChem's solvent keyword, None for the gas phase.
+    """The method of a calculation, from a step's params. `cosmo` is NWChem's solvent keyword, None for the gas phase.
 
     `scf_help` are lines of the dft block that a remedy added, `at_once` the nuclei of one shielding task.
     """
@@ -80,7 +80,7 @@ class Method:
 
     @classmethod
     def from_params(cls, params: Mapping[str, Any]) -> Method:
-        """Raises QmrunnerError (`input_error`) on a value that NWChem could not read as one word."""
+        """Raises QmrunnerError (`input_error`) for a value that NWChem could not read as one word."""
         method = cls(
             charge=int(params.get("charge", 0)),
             multiplicity=int(params.get("multiplicity", 1)),
@@ -97,7 +97,7 @@ class Method:
         )
         for name, value in (("basis", method.basis), ("functional", method.functional), ("cosmo", method.cosmo)):
             if value is not None and not all(map(_WORD.fullmatch, str(value).split(" "))):
-                raise QmrunnerError("input_error", f"{name} {value!r} cannot stand in an NWChem deck.")
+                raise QmrunnerError("input_error", f"{name} {value!r} cannot be written into an NWChem deck.")
         return method
 
 
@@ -110,7 +110,7 @@ def read_xyz(path: Path, expected: Sequence[str] | None = None) -> Geometry:
     try:
         lines = untrusted.read_text(path, errors="strict").splitlines()
     except FileNotFoundError as error:
-        raise QmrunnerError("input_missing", f"The geometry file {path.name} is not there.") from error
+        raise QmrunnerError("input_missing", f"The geometry file {path.name} does not exist.") from error
     try:
         rows = [line.split() for line in lines[2 : 2 + int(lines[0])]]
         geometry = Geometry(
@@ -126,14 +126,14 @@ def read_xyz(path: Path, expected: Sequence[str] | None = None) -> Geometry:
     if expected and tuple(atom.capitalize() for atom in expected) != geometry.atoms:
         raise QmrunnerError(
             "geometry_bad",
-            f"{path.name} does not hold the step's atoms in their order.",
+            f"{path.name} does not have the step's atoms in their order.",
             evidence=f"{' '.join(geometry.atoms)} instead of {' '.join(expected)}",
         )
     return geometry
 
 
 def optimise_deck(method: Method, geometry: Geometry, memory: str, start: Start = FROM_NOTHING) -> str:
-    """A fresh optimisation."""
+    """The deck of a new optimisation."""
     return "\n".join(
         [
             *_head(method, geometry, memory, autoz=not method.cartesian),
@@ -147,14 +147,14 @@ def optimise_deck(method: Method, geometry: Geometry, memory: str, start: Start 
 
 
 def continue_deck(method: Method, memory: str) -> str:
-    """An optimisation that goes on from its run-time database: geometry, basis and method stand there already."""
+    """The deck of an optimisation that resumes from its run-time database, which has geometry, basis and method."""
     scf = ["dft", *_scf_lines(method), "end"] if method.scf_help or method.scf_iterations != 100 else []
     return "\n".join([f"restart {PREFIX}", memory, *scf, *_driver(method), "task dft optimize", ""])
 
 
 def shielding_deck(method: Method, geometry: Geometry, memory: str, start: Start = FROM_NOTHING) -> str:
     """GIAO shieldings of all atoms, or of `method.nuclei`; `method.at_once` of them in each task. Later tasks of a deck
-    have the response of the first.
+    use the response of the first.
     """
     return "\n".join(
         [
@@ -198,7 +198,7 @@ def _head(method: Method, geometry: Geometry, memory: str, autoz: bool) -> list[
 
 
 def _dft(method: Method, start: Start, tight: bool) -> list[str]:
-    # The response wants well converged orbitals, and a resumed one the same orbitals to all printed digits.
+    # The response needs well converged orbitals, and a resumed response needs the same orbitals to all printed digits.
     convergence = [" convergence energy 1d-8 density 1d-6"] if tight else []
     if method.tight:
         convergence = [" convergence energy 1d-9 density 1d-7", " tolerances tight"]
@@ -207,7 +207,7 @@ def _dft(method: Method, start: Start, tight: bool) -> list[str]:
         "dft",
         f" xc {method.functional}",
         f" mult {method.multiplicity}",
-        # Never on disk: a cache there takes what it likes of the scratch.
+        # Never on disk: the size of a cache in scratch would have no limit.
         f" semidirect memsize {start.cached_words} filesize 0" if start.cached_words else " direct",
         *convergence,
         *_scf_lines(method),

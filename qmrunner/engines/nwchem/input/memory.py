@@ -1,15 +1,13 @@
-"""What a deck's `memory` line gives each rank, by NWChem's own rules.
+"""Computes what a deck's `memory` line gives each rank, by NWChem's own rules.
 
 Facts of NWChem 7.0.2 (input_mem.F, memory_input.F, memory_def.F), compared with it line by line
 (`tests/engines/test_nwchem_memory.py`):
 
-- The first statement that begins with `memory` decides, wherever it stands, in an included file, too. Others are not
-  read.
-- Each amount has its own unit. `byte` counts words of eight bytes, as `double`, `real` and `integer` do.
-- Only the whole part of an amount counts: 1.5 gb is 1 gb. From 7.2 on it is 1.5 gb.
-- What is not given is what the total leaves, a quarter of it for the heap, a quarter for the stack, half for the global
-  arrays. Without a total it is that part of 400 mb, and the total is the sum.
-- Heap and stack have 750,000 words at least, which the global arrays give.
+- The first statement that begins with `memory` decides, also if it is in an included file. NWChem ignores the others. -
+Each amount has its own unit. `byte` counts words of eight bytes, as `double`, `real` and `integer` do. - Only the whole
+part of an amount counts: 1.5 gb is 1 gb. From 7.2 on it is 1.5 gb. - Missing amounts get the rest of the total: a
+quarter of it for the heap, a quarter for the stack, half for the global arrays. Without a total these are parts of 400
+mb, and the total is the sum. - Heap and stack get at least 750,000 words, taken from the global arrays.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ from qmrunner.engines.nwchem.input import reader
 from qmrunner.engines.nwchem.input.reader import Statement, lower
 from qmrunner.errors import UsageError
 
-# The content of a file beside the deck, None where there is none.
+# Returns the content of a file next to the deck; None if there is none.
 Beside = Callable[[str], bytes | None]
 ARENAS = ("heap", "stack", "global")
 _WORDS_PER_MIB = 2**17
@@ -36,17 +34,17 @@ _LOCAL_LEAST_WORDS = 750_000
 _FLAGS = ("verify", "noverify", "trace", "hardfail")
 _NAME_COLUMNS = 8
 _NUMBER = re.compile(r"([-+]?)(\d*)(?:\.(\d*))?(?:[eEdD]([-+]?)(\d*))?")
-# Beyond these NWChem's integers overflow, or nothing is left of a number.
+# Beyond these limits NWChem's integers overflow, or a number becomes zero.
 _MOST_WORDS, _LONGEST, _LARGEST_EXPONENT = 2**47, 40, 30
 _EXAMPLE = "write for example `memory total 1000 mb`, each amount with its unit, or leave the line out"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What each rank gets, in words of eight bytes. `flags` are the other words of the line; `file` is the included
-    file in which it stands, None for the deck itself.
+    """The memory of each rank, in words of eight bytes.
 
-    `whole`: every version of NWChem reads the line as this; 7.0.2 cuts an amount that is no whole number.
+    `flags` are the other words of the line; `file` is the included file that contains it, None for the deck itself.
+    `whole`: every version of NWChem reads the line like this; 7.0.2 truncates an amount that is not a whole number.
     """
 
     heap: int
@@ -58,15 +56,15 @@ class Asked:
 
     @property
     def total_mib(self) -> int:
-        """Of one rank, rounded up."""
+        """The total of one rank in MiB, rounded up."""
         return -(-(self.heap + self.stack + self.shared) // _WORDS_PER_MIB)
 
     def written(self) -> str:
-        """The line that says exactly this."""
+        """The memory line with exactly these amounts."""
         return self._line({"heap": self.heap, "stack": self.stack, "global": self.shared})
 
     def raised(self, arenas: str, total_mib: int) -> str:
-        """The line of `total_mib` in which the arenas named here have all that it has more, in equal parts."""
+        """The memory line for `total_mib` in which the named arenas get all of the increase, in equal parts."""
         now = {"heap": self.heap, "stack": self.stack, "global": self.shared}
         more = max(0, total_mib - self.total_mib) * _WORDS_PER_MIB
         named = arenas.split()
@@ -78,7 +76,7 @@ class Asked:
 
 
 def asked(text: str, beside: Beside) -> Asked | None:
-    """What the memory line of a deck (as `reader.decode` has it) gives each rank; None without one.
+    """What the memory line of a deck (as `reader.decode` has it) gives each rank; None without such a line.
 
     Raises UsageError `memory_spec_invalid` for a line at which NWChem stops.
     """
@@ -87,7 +85,7 @@ def asked(text: str, beside: Beside) -> Asked | None:
 
 
 def usual(total_mib: int) -> Asked:
-    """How NWChem parts a total of `total_mib`."""
+    """How NWChem divides a total of `total_mib`."""
     return Asked(*_parted({"total": total_mib * _WORDS_PER_MIB}))
 
 
@@ -144,18 +142,16 @@ def _words(line: Statement, tokens: list[str]) -> tuple[int, bool]:
     """An amount in words, and whether it is a whole number of its unit."""
     number = _number(tokens[0]) if tokens else None
     if number is None:
-        raise _invalid(
-            line, f"has `{reader.shown(tokens[0])}` where an amount belongs" if tokens else "lacks an amount"
-        )
+        raise _invalid(line, f"has `{reader.shown(tokens[0])}` in place of an amount" if tokens else "lacks an amount")
     if len(tokens) < 2 or lower(tokens[1]) not in _UNITS:
-        what = f"`{reader.shown(tokens[1])}` is no unit" if len(tokens) > 1 else "a unit is missing"
-        raise _invalid(line, f"cannot be read: {what} behind `{reader.shown(tokens[0])}`")
+        what = f"`{reader.shown(tokens[1])}` is not a unit" if len(tokens) > 1 else "a unit is missing"
+        raise _invalid(line, f"cannot be read: {what} after `{reader.shown(tokens[0])}`")
     mantissa, exponent = number
     unit = _UNITS[lower(tokens[1])]
     power = 10 ** abs(exponent)
     words = mantissa * unit * power if exponent > 0 else mantissa * unit // power
     if abs(words) > _MOST_WORDS:
-        raise _invalid(line, f"asks for more than any machine has: `{' '.join(map(reader.shown, tokens))}`")
+        raise _invalid(line, f"requests more than any machine has: `{' '.join(map(reader.shown, tokens))}`")
     return words, exponent >= 0 or mantissa % power == 0
 
 
@@ -182,7 +178,7 @@ def _parted(given: Mapping[str, int]) -> tuple[int, int, int]:
         left, parts = given["total"] - sum(found.values()), sum(missing.values())
         found |= {name: left * part // parts for name, part in missing.items()}
     elif given["total"] != sum(found.values()):
-        raise ValueError("names a total that is not the sum of heap, stack and global")
+        raise ValueError("has a total that is not the sum of heap, stack and global")
     found = {name: max(0, words) for name, words in found.items()}
     total = sum(found.values())
     if found["heap"] + found["stack"] < _LOCAL_LEAST_WORDS:

@@ -1,19 +1,18 @@
-"""The lines of a deck as NWChem's own input reader takes them: the only reading of decks in this project.
+"""Reads the lines of a deck as NWChem's own input reader does: the only reader of decks in this project.
 
 Facts of NWChem 7.0.2, the same up to 7.3, and compared with it run by run (`tests/engines/test_nwchem_reader.py`):
 
-- A record ends at LF, CR LF or CR. It is read into the 1024 columns that a line and its continuations share. What is
-  longer is dropped up to the next LF, past any CR.
-- A line is joined to the next one when its last character, blanks and tabs aside, is a backslash. So a backslash before
-  a comment continues nothing, and one behind a comment does.
-- Joining comes first, then `#` begins a comment, then `;` parts statements, within quotes, too. A backslash before
-  either takes that meaning away.
-- Blanks and tabs part words; double quotes hold them together, and `\\"` is a quote within them. All other bytes are
+- A record ends at LF, CR LF or CR. It is read into the 1024 columns that a line and its continuations share. The rest
+of a longer record is dropped up to the next LF, past any CR. - A line is joined to the next one when its last
+character, apart from blanks and tabs, is a backslash. So a backslash before a comment does not continue the line, and
+one after a comment does. - Joining comes first, then `#` begins a comment, then `;` separates statements, also within
+quotes. A backslash before either removes that meaning. - Blanks and tabs separate words; double quotes group them,
+and `\\"` is a quote within them. All other bytes are
   letters of words.
-- `include` counts in the first seven columns only, in any case; column 8 is skipped, the file's name is all the rest.
+- `include` counts in the first seven columns only, in any case; column 8 is skipped, the rest is the file's name.
 - A line of `.` or `*` or `eof` alone ends the file. A line that the file's end cuts off after its backslash is dropped.
 
-Text is held as latin-1, one character a byte, so that every byte can be told from every other and put back.
+Text is decoded as latin-1, one character per byte, so that every byte is preserved.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 COLUMNS = 1024
-# NWChem keeps the places of the statements of one line in an array of this size, and does not look where it ends.
+# NWChem keeps the positions of the statements of one line in an array of this size, without a bounds check.
 MOST_STATEMENTS = 512
-# Directives that set a directory. The rewrite drops them where they stand alone on a line.
+# Directives that set a directory. The rewrite drops them if they are alone on a line.
 FOLDERS = ("scratch_dir", "permanent_dir")
 _BLANKS = " \t"
 _FILE_NAME = 255
@@ -36,9 +35,9 @@ _WORD = re.compile(r"[^ \t]+")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One directive: its number of line as NWChem counts, its text, and its words without their quotes.
+    """One directive: its line number as NWChem counts, its text, and its words without their quotes.
 
-    `broken`: a quote is not closed, at which NWChem stops reading; the words are then those that stand there at all.
+    `broken`: a quote is not closed, so NWChem stops reading there; the words are then all words of the statement.
     """
 
     line: int
@@ -48,14 +47,15 @@ class Statement:
 
     @property
     def directive(self) -> str:
-        """The first word in lower case; empty without one."""
+        """The first word in lower case; empty if there is none."""
         return lower(self.words[0]) if self.words else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
     """A line with its continuations: physical lines `first` to `last`, from 1; bytes `start` to `end`, the end of the
-    last one among them. `included` is the file it takes in; with neither that nor statements, all of it is a comment.
+    last one among them. `included` is the file that it includes; without that and without statements, the whole line is
+    a comment.
 
     `cut`: it is longer than NWChem reads. `crowded`: it has more statements than NWChem has room for.
     """
@@ -71,42 +71,42 @@ class Line:
 
 
 def sets_a_folder(line: Line) -> bool:
-    """Whether a line does nothing but set a directory, so that the rewrite may drop it.
+    """Whether a line only sets a directory, so that the rewrite may drop it.
 
-    With a quote that is not closed NWChem stops reading there: without the line it would read on.
+    A line with an unclosed quote does not count: NWChem stops reading there, and without the line it would continue.
     """
     statements = line.statements
     return len(statements) == 1 and statements[0].directive in FOLDERS and not statements[0].broken
 
 
 def read(data: bytes) -> list[Line]:
-    """The lines of a deck up to the end of the file as NWChem sees it, but for blank ones and comments of one line."""
+    """The lines of a deck up to the end of the file as NWChem sees it, without blank lines and comments of one line."""
     return list(_lines(_Records(data.decode("latin-1"))))
 
 
 def statements(data: bytes) -> Iterator[Statement]:
-    """The statements of a deck in order; those of included files are not among them."""
+    """The statements of a deck in order; without those of included files."""
     for line in read(data):
         yield from line.statements
 
 
 def decode(data: bytes) -> str:
-    """A deck as text: UTF-8, and whatever byte is none is kept so that `encode` puts it back."""
+    """A deck as text: UTF-8, with other bytes preserved so that `encode` restores them."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def encode(text: str) -> bytes:
-    """The bytes that `decode` made the text from."""
+    """The bytes from which `decode` made the text."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def shown(text: str) -> str:
-    """The text of a statement or word for people to read."""
+    """The text of a statement or word, readable for users."""
     return text.encode("latin-1").decode("utf-8", "replace")
 
 
 def written(statements: Sequence[str]) -> bytes:
-    """One line that is read as these statements again, on one physical line."""
+    """One physical line that NWChem reads as these statements."""
     parts = [text.replace("#", "\\#").replace(";", "\\;") for text in statements]
     line = " ; ".join(parts).rstrip(_BLANKS)
     # A comment keeps a backslash at the end from continuing the line.
@@ -114,12 +114,12 @@ def written(statements: Sequence[str]) -> bytes:
 
 
 def lower(word: str) -> str:
-    """In lower case and without blanks behind it, as NWChem compares words: letters of ASCII only."""
+    """In lower case and without trailing blanks, as NWChem compares words; only ASCII letters change."""
     return word.translate(_LOWER).rstrip(_BLANKS)
 
 
 class _Records:
-    """The records of a file, read as the Fortran runtime does."""
+    """The records of a file, as the Fortran runtime reads them."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -131,7 +131,7 @@ class _Records:
         return self.at < len(self.text)
 
     def take(self, columns: int) -> str:
-        """The next record, cut to `columns`; `cut` tells whether anything was lost."""
+        """The next record, cut to `columns`; `cut`: whether anything was lost."""
         limit = min(len(self.text), self.at + columns)
         match = _RECORD.match(self.text, self.at, limit)
         end = match.end() if match else self.at
@@ -161,7 +161,7 @@ def _lines(records: _Records) -> Iterator[Line]:
             yield Line(first, records.number, start, records.at, (), name, records.cut)
             held = ""
         elif held.endswith("\\"):
-            # The blank that takes the backslash's place keeps its column.
+            # A blank replaces the backslash, so that columns do not shift.
             held = held[:-1] + " "
         elif held:
             text, comment = _unescaped(held, "#", 0)
@@ -169,7 +169,7 @@ def _lines(records: _Records) -> Iterator[Line]:
             if body.strip(_BLANKS):
                 parts = _parts(body)
                 found = tuple(_statement(first, part) for part in parts)
-                # What is cut off a comment is not missed.
+                # The dropped part of a comment does not matter.
                 cut = records.cut and comment is None
                 crowded = len(parts) > MOST_STATEMENTS
                 yield Line(first, records.number, start, records.at, found, None, cut, crowded)
@@ -179,7 +179,7 @@ def _lines(records: _Records) -> Iterator[Line]:
 
 
 def _parts(line: str) -> list[str]:
-    """The statements of a line, `\\;` turned into `;`. What is empty behind the last `;` is none."""
+    """The statements of a line, `\\;` turned into `;`. An empty rest after the last `;` is not a statement."""
     parts, start = [], 0
     while True:
         line, at = _unescaped(line, ";", start)
@@ -193,8 +193,8 @@ def _parts(line: str) -> list[str]:
 
 
 def _unescaped(line: str, sign: str, start: int) -> tuple[str, int | None]:
-    """The line with the backslashes gone that quote `sign`, and where the first `sign` from `start` on is that none
-    quotes. A sign that was quoted does not quote, nor does what stood before it."""
+    """The line without the backslashes that quote `sign`, and the position of the first unquoted `sign` from `start`
+    on. A quoted sign does not quote, nor does the character before it."""
     if line.find(sign, start) < 0:
         return line, None
     at, before = start, " "
@@ -231,7 +231,7 @@ def _statement(number: int, text: str) -> Statement:
 
 
 def _closing_quote(line: str, at: int) -> tuple[str, int | None]:
-    """The line with the backslashes gone that quote a quote, and where the quote ends."""
+    """The line without the backslashes that quote a quote, and the position where the quote ends."""
     while at < len(line):
         if line[at] == '"' and line[at - 1] != "\\":
             return line, at

@@ -9,23 +9,23 @@ _MOST_NOTES = 10
 _LEFT_OUT = (
     (
         "solvname_long:  unknown",
-        "NWChem does not know the name behind `solvent` in the cosmo block, and took the dielectric constant given"
+        "NWChem does not know the name after `solvent` in the cosmo block, and used the dielectric constant given"
         " there, or that of water",
     ),
     (
         "Indirect spin-spin coupling not calculated for",
-        "NWChem computed no spin-spin couplings: it has them for closed shells in unrestricted orbitals only"
+        "NWChem computed no spin-spin couplings: it supports them only for closed shells in unrestricted orbitals"
         " (`scf; uhf; singlet; end`, or `odft` in the dft block)",
     ),
     (
         "spin multiplicity value not found; ignoring option",
-        "NWChem could not read the number behind `mult` in the dft block, and took a singlet",
+        "NWChem could not read the number after `mult` in the dft block, and used a singlet",
     ),
 )
 
 
 class Remarks:
-    """What NWChem says of input that it leaves out, and then goes on without."""
+    """Messages of NWChem about input that it ignores before it continues."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -37,8 +37,8 @@ class Remarks:
 
 
 def made_no_difference(text: str | None, remarks: Remarks) -> list[str]:
-    """Notes: what NWChem said, and the directives of the deck `text` behind its last task."""
-    # An included file may hold tasks of its own.
+    """Notes: NWChem's messages, and the directives of the deck `text` after its last task."""
+    # An included file may contain tasks.
     behind = user_deck.unused(text) if text is not None and not user_deck.includes_files(text) else ()
     notes = [f"line {line} of the deck comes after the last task, and has no effect: {what}" for line, what in behind]
     return [*remarks.notes, *notes[:_MOST_NOTES]]

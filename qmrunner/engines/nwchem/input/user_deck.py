@@ -1,6 +1,6 @@
-"""A user's deck: checked before it is accepted, and made to live inside its attempt's directory and grant.
+"""A user's deck: checked before it is accepted, and rewritten to stay within its attempt's directory and grant.
 
-Text is what `nwchem.reader.decode` makes of a deck's bytes; lines and words are those that `nwchem.reader` finds in it.
+Text is a deck's bytes as decoded by `nwchem.input.reader.decode`; `nwchem.input.reader` also defines lines and words.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from qmrunner.engines.nwchem.input.reader import Line, Statement
 from qmrunner.engines.nwchem.resources import DECK_MIB_PER_RANK, deck_memory_mib
 from qmrunner.errors import QmrunnerError, UsageError
 
-# What stands in a geometry block and is no atom, so that its lines are not its atoms (geom_input.F).
+# Words of a geometry block that are not atoms; with them the lines of the block are not its atoms (geom_input.F).
 _NOT_AN_ATOM = frozenset(
     ["symmetry", "load", "file", "source", "carfile", "system", "zcoord", "zmt", "zmat", "zmatr", "zmatri", "zmatrix"]
 )
 _NO_NUCLEUS = ("bq", "x")
-# What NWChem looks for in the whole deck before it reads it; a memory line may be ours.
+# Directives that NWChem searches for in the whole deck before it reads it; qmrunner may have added a memory line.
 _FIRST_OF_ALL = frozenset(["memory", "start", "restart", "continue", *reader.FOLDERS])
 _OURS = "# qmrunner: "
 _LONGEST_COMMENT = 500
@@ -30,8 +30,8 @@ _LONGEST_COMMENT = 500
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """A deck as it will run (as `reader.decode` has it), and a note for every line that is not the user's. `beside` are
-    included files that are not as they were handed in, by name.
+    """A deck as it will run (as decoded by `reader.decode`), and a note for every line that is not the user's. `beside`
+    are included files that differ from the submitted ones, by name.
     """
 
     text: str
@@ -40,11 +40,11 @@ class Rewritten:
 
 
 def _nothing(_name: str) -> None:
-    """No file lies beside the deck."""
+    """A deck without other files."""
 
 
 def check_deck(text: str, beside: Beside = _nothing) -> Asked | None:
-    """Refuse a deck that cannot compute anything; what its memory line asks for, None without one.
+    """Refuse a deck that cannot compute anything. Returns the request of its memory line, None without one.
 
     Raises UsageError: `no_task` when the deck is empty or has no task line (NWChem would exit 0 having done nothing),
     `input_error` when it is not text, or a quote that is not closed hides its tasks, `memory_spec_invalid` when NWChem
@@ -53,7 +53,7 @@ def check_deck(text: str, beside: Beside = _nothing) -> Asked | None:
     if "\0" in text:
         raise UsageError("input_error", "The deck is not a text file.", remedy="Submit the NWChem input as plain text.")
     if not text.strip():
-        raise UsageError("no_task", "The deck is empty.", remedy="Hand in an NWChem input with at least one task line.")
+        raise UsageError("no_task", "The deck is empty.", remedy="Submit an NWChem input with at least one task line.")
     if not tasks(text) and not includes_files(text):
         _refuse_open_quote(text)
         last = re.split(r"[\r\n]+", text.strip(" \t\r\n"))[-1].strip(" \t")
@@ -72,20 +72,20 @@ def _refuse_open_quote(text: str) -> None:
     if statement is not None:
         raise UsageError(
             "input_error",
-            "A double quote is not closed, and NWChem reads nothing behind it.",
+            "A double quote is not closed, and NWChem reads nothing after it.",
             evidence=f"line {statement.line}: {reader.shown(statement.text.strip())}",
             remedy="Close it on its line. A `;` or `#` ends a text in quotes, too: write `\\;` or `\\#`.",
         )
 
 
 def tasks(text: str) -> tuple[str, ...]:
-    """What each task line asks for, in order, in lower case: ``("dft optimize", "dft property")``."""
+    """The request of each task line, in order, in lower case: ``("dft optimize", "dft property")``."""
     found = (statement for statement in _statements(text) if statement.directive == "task")
     return tuple(" ".join(map(reader.lower, statement.words[1:])) for statement in found)
 
 
 def unused(text: str) -> tuple[tuple[int, str], ...]:
-    """Directives behind the last task, with their line: NWChem reads them, and nothing uses them. None without a
+    """Directives after the last task, with their line: NWChem reads them, but no task uses them. Empty without a
     task."""
     statements = list(_statements(text))
     tasks = (at for at, statement in enumerate(statements) if statement.directive == "task")
@@ -95,14 +95,14 @@ def unused(text: str) -> tuple[tuple[int, str], ...]:
 
 
 def includes_files(text: str) -> bool:
-    """Whether the deck takes in other files, so that its own lines are not all of it."""
+    """Whether the deck includes other files, so that its own lines are only a part of it."""
     return any(line.included is not None for line in reader.read(reader.encode(text)))
 
 
 def atoms_in_deck(text: str) -> int | None:
-    """Number of atoms in the deck's only geometry block; None when that cannot be told from the block alone.
+    """Number of atoms in the deck's only geometry block; None when the block alone does not show it.
 
-    NWChem drops an atom that coincides with another without a word, so the count is compared with the output's.
+    NWChem silently drops an atom that coincides with another, so the count is compared with the output's.
     """
     count, blocks, inside = 0, 0, False
     if includes_files(text):
@@ -122,13 +122,14 @@ def atoms_in_deck(text: str) -> int | None:
 def rewrite(
     text: str, ranks: int, memory_mib: int, remedied: Mapping[str, Any] | None = None, beside: Beside = _nothing
 ) -> Rewritten:
-    """The deck bound to its attempt: working directories dropped, memory within `memory_mib` for all `ranks`, and what
-    the params `remedied` ask for (see `nwchem.remedies`). `beside` has the files that the deck may include.
+    """The deck bound to its attempt: working directories dropped, memory within `memory_mib` for all `ranks`, and the
+    changes that the params `remedied` request (see `nwchem.remedies`). `beside` has the files that the deck may
+    include.
 
-    A memory line of the deck's own stays as it is, but for a remedy, or where versions of NWChem read it differently.
+    The deck's own memory line stays unchanged, unless a remedy changes it or versions of NWChem read it differently.
     Only whole lines with their continuations are replaced, and lines keep their numbers, so that NWChem's "input error
-    at line" still fits the user's file. Raises QmrunnerError: `never_fits` when the line asks for more than there is,
-    `deck_rewrite_failed` should NWChem read anything else of the result than of the deck with these changes.
+    at line" matches the user's file. Raises QmrunnerError: `never_fits` when the line requests more than is granted,
+    `deck_rewrite_failed` if NWChem would read the result differently than the deck with these changes.
     """
     params = remedied or {}
     asked = memory.asked(text, beside)
@@ -142,7 +143,7 @@ def rewrite(
 
 
 def _rewritten(text: str, put: str | None, params: Mapping[str, Any]) -> Rewritten:
-    """With the memory line `put` in the place of its own, or added to it; None leaves memory as it is."""
+    """The deck with the memory line `put`, which replaces its memory line or is added; None leaves memory unchanged."""
     data = reader.encode(text)
     lines = reader.read(data)
     own = memory.first(lines)
@@ -155,41 +156,41 @@ def _rewritten(text: str, put: str | None, params: Mapping[str, Any]) -> Rewritt
         if _said(reader.read(added)) == [*expected, put]:
             result, expected = added, [*expected, put]
         else:
-            # NWChem does not read as far, or reads on from the last line.
+            # NWChem does not read that far, or would join it to the last line.
             changed = _with_first(put, lines, changed)
             result, expected = _put(data, lines, changed), _said(lines, changed)
     if _said(reader.read(result)) != expected:
         raise QmrunnerError(
             "deck_rewrite_failed",
-            "The deck as it would run is not the one that was checked.",
-            remedy="Write each directive on a line of its own, and report this with the deck.",
+            "The rewritten deck would not run like the checked one.",
+            remedy="Write each directive on a separate line, and report this with the deck.",
         )
     return Rewritten(reader.decode(result), tuple(change.notes))
 
 
 def _memory_line(asked: Asked | None, ranks: int, limit_mib: int, raised: str | None) -> str | None:
-    """The memory line that the deck is to have; None where its own stays. `raised` is set by a remedy."""
+    """The memory line that the deck gets; None to keep its own. `raised` is set by a remedy."""
     if asked is None:
         usual = min(limit_mib, DECK_MIB_PER_RANK)
         return memory.usual(usual).raised(raised, limit_mib) if raised else f"memory total {limit_mib} mb"
     if asked.total_mib > limit_mib:
         raise QmrunnerError(
             "never_fits",
-            f"its memory line asks for {asked.total_mib} MiB on each of {ranks} rank(s), granted are {limit_mib}",
-            remedy="submit the deck again, so that what it asks for is reserved",
+            f"its memory line requests {asked.total_mib} MiB on each of {ranks} rank(s), granted are {limit_mib}",
+            remedy="submit the deck again, so that the requested memory is reserved",
         )
     if raised:
         return asked.raised(raised, limit_mib)
     return None if asked.whole else asked.written()
 
 
-# What stands in the place of a line: statements, or without any the comment; None where the line stays as it is.
+# The replacement of a line: statements, or a comment if there are none; None if the line stays unchanged.
 _Said = tuple[list[str], str] | None
 
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """What is changed in the lines of one deck, and the notes of it. `memory` takes the place of `own`."""
+    """The changes in the lines of one deck, and their notes. `memory` replaces `own`."""
 
     memory: str | None
     own: Statement | None
@@ -197,7 +198,7 @@ class _Change:
     notes: list[str]
 
     def line(self, line: Line) -> _Said:
-        """What stands in the place of `line`; None when it stays as it is."""
+        """The replacement of `line`; None if it stays unchanged."""
         if reader.sets_a_folder(line):
             was = reader.shown(line.statements[0].text.strip())
             self.notes.append(f"deck: `{was}` overridden, the attempt's directory is used")
@@ -234,7 +235,7 @@ def _with_first(statement: str, lines: list[Line], changed: list[_Said]) -> list
 
 
 def _said(lines: list[Line], changed: Sequence[_Said] = ()) -> list[str]:
-    """What NWChem reads, statement by statement, with what is changed in it."""
+    """The statements that NWChem reads, with the changes applied."""
     found: list[str] = []
     for line, replacement in zip_longest(lines, changed):
         texts = [statement.text for statement in line.statements] if replacement is None else replacement[0]
@@ -243,7 +244,7 @@ def _said(lines: list[Line], changed: Sequence[_Said] = ()) -> list[str]:
 
 
 def _put(data: bytes, lines: list[Line], changed: list[_Said]) -> bytes:
-    """The deck with the changes in their places, and an end to its last line."""
+    """The deck with the changes applied, and a line end after its last line."""
     out: list[bytes] = []
     at = 0
     for line, replacement in zip(lines, changed, strict=True):
@@ -256,8 +257,8 @@ def _put(data: bytes, lines: list[Line], changed: list[_Said]) -> bytes:
 
 
 def _in_place(was: bytes, continuations: int, statements: list[str], comment: str) -> bytes:
-    """A line for as many physical lines as it takes the place of. It is the last of them, for that is the one NWChem
-    names in an error; the others are empty comments."""
+    """A line that replaces a number of physical lines. It comes last, because NWChem names the last one in an error;
+    the others become empty comments."""
     end = b"\r\n" if was.endswith(b"\r\n") else b"\n"
     plain = "".join(character if character.isprintable() else "?" for character in comment)
     text = reader.written(statements) if statements else plain[:_LONGEST_COMMENT].rstrip("\\ ").encode()
@@ -265,7 +266,7 @@ def _in_place(was: bytes, continuations: int, statements: list[str], comment: st
 
 
 def _blocks(theory: str, asked: Mapping[str, Any]) -> list[str]:
-    """Blocks that a remedied task needs before it: the last word on a setting counts."""
+    """Blocks to insert before a task with remedies: the last value of a setting counts."""
     iterations, steps = asked.get("scf_iterations"), asked.get("max_iterations")
     scf = ["direct"] if asked.get("direct") else []
     if iterations:
@@ -276,5 +277,5 @@ def _blocks(theory: str, asked: Mapping[str, Any]) -> list[str]:
 
 
 def _statements(text: str) -> Iterator[Statement]:
-    """What NWChem takes in of the deck itself: it stops at a quote that is not closed."""
+    """The statements of the deck itself that NWChem reads: it stops at an unclosed quote."""
     return takewhile(lambda statement: not statement.broken, reader.statements(reader.encode(text)))

@@ -1,1 +1,1 @@
-"""What a run printed and left: tasks, energies, quantities, aborts. One small reader per quantity."""
+"""Reads the output and files of a run: tasks, energies, quantities, aborts. One small reader per quantity."""

@@ -1,7 +1,8 @@
 """Dipole, charges, orbitals and fields in the output of one NWChem task. Checked against NWChem 7.0.2.
 
-They are those of the density that NWChem analyses: of HF or DFT also where the task goes on to a correlated method, but
-for the dipoles that TCE and the gradient of MP2 print. The dipole of an ion depends on the origin, which is NWChem's.
+They belong to the density that NWChem analyses: that of HF or DFT, even if the task continues with a correlated method,
+except for the dipoles that TCE and the gradient of MP2 print. The dipole of an ion depends on the origin, which NWChem
+chooses.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class Charges:
             table.feed(line)
 
     def found(self) -> dict[str, Any]:
-        """`charges_e` are Mulliken's; those of the property module have five digits, those behind an SCF two."""
+        """`charges_e` are Mulliken charges; those of the property module have five digits, those after an SCF two."""
         found = {
             "charges_e": _minus(self._total) or _minus(self._shells),
             "spin_populations": _of_atoms(self._spins, 2) or _of_atoms(self._shell_spins, 2),
@@ -91,12 +92,12 @@ class Charges:
         return {name: values for name, values in found.items() if values}
 
     def _fitted(self) -> list[float] | None:
-        """The last column: the fit with all restraints and constraints that were asked for."""
+        """The last column: the fit with all requested restraints and constraints."""
         return numbers(row[4].split()[-1] for row in self._esp.rows) if self._esp.rows else None
 
 
 def _of_atoms(table: Table, at: int) -> list[float] | None:
-    """The numbers of a column whose first one has the tags, without those of ghosts."""
+    """The numbers of a column, without those of ghosts; the first column has the tags."""
     return numbers(row[at] for row in table.rows if not elements.is_ghost(row[0])) or None
 
 
@@ -127,7 +128,7 @@ class Quadrupole:
 
 
 class Orbitals:
-    """Frontier orbitals (eV) as NWChem lists them, of both spins together; ⟨S²⟩ of an open shell."""
+    """Frontier orbitals (eV) as NWChem lists them, both spins together; ⟨S²⟩ of an open shell."""
 
     def __init__(self) -> None:
         self._occupied: float | None = None
@@ -162,7 +163,7 @@ class Orbitals:
 
 
 class Solvation:
-    """What COSMO makes of the energy (hartree)."""
+    """The energies of COSMO (hartree)."""
 
     def __init__(self) -> None:
         self._phases: dict[str, float | None] = {}
@@ -173,7 +174,7 @@ class Solvation:
             self._phases[match[1]] = number(match[2])
 
     def found(self) -> dict[str, Any]:
-        """Nothing where NWChem left the gas phase out: it then prints 0 for it, and the whole energy as solvation."""
+        """Empty if NWChem skipped the gas phase: it then prints 0 for it, and the whole energy as solvation."""
         gas, solution = self._phases.get("gas"), self._phases.get("sol")
         if not gas or solution is None:
             return {}

@@ -23,19 +23,19 @@ _SYMBOLS_IN_ORDER = (
     "Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr Rf Db Sg Bh Hs Mt"
 )
 _SYMBOLS = _SYMBOLS_IN_ORDER.split()
-# The first element that begins so, as ruthenium before rutherfordium.
+# The first element with this beginning wins, for example ruthenium before rutherfordium.
 _BY_NAME = {n[:4].lower(): symbol for n, symbol in reversed([*zip(_NAMES, _SYMBOLS, strict=True)]) if len(n) > 3}
 _BY_SYMBOL = {symbol.lower(): symbol for symbol in _SYMBOLS}
 
 
 def is_ghost(tag: str) -> bool:
-    """Whether a tag names a centre without an atom: ``bq…`` or ``x…``, but xenon."""
+    """Whether a tag names a centre without an atom: ``bq…`` or ``x…``, except xenon."""
     start = tag.lower()[:2]
     return start == "bq" or (start[:1] == "x" and start != "xe")
 
 
 def of_tag(tag: str) -> str | None:
-    """The element symbol of an atom's tag; None for a ghost and for what names no element."""
+    """The element symbol of an atom's tag; None for a ghost and for a tag without an element."""
     if is_ghost(tag):
         return None
     word = tag.lower()

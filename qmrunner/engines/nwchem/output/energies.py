@@ -1,4 +1,4 @@
-"""The energy that a task computed: by its own theory and state, at its reference geometry, and the name of it.
+"""Reads the energy of a task: for its own theory and state, at its reference geometry, with its name.
 
 Units are hartree. Lines and their order are those of NWChem 7.0.2 (runs) and 7.2.3 (source).
 """
@@ -27,13 +27,13 @@ _STEP = re.compile(rf"^@\s+(\d+)\s+{_NUMBER}")
 _EVALUATION = re.compile(r"NWChem (Extensible Many-Electron Theory|TDDFT) Module")
 _COARSE_GRID = "Error reading psi - bad grid"
 
-# What a theory prints its energy as, where that is not the theory's own name in upper case.
+# The names under which theories print their energy, if not the theory's own name in upper case.
 _LABELS = {
     "scf": ("SCF",), "dft": ("DFT",), "sodft": ("SO-DFT",), "direct_mp2": ("MP2",), "semi_dir_mp2": ("MP2",),
     "rimp2": ("MP2", "RIMP2", "RI-MP2"), "rimp2_grad": ("MP2", "RIMP2", "RI-MP2"),
 }  # fmt: skip
 _NAMES = {"SCF": "HF"}
-# Energies of a path's beads are no energy of the task; a program of the user's computes what it likes.
+# Energies of a path's beads are not the energy of the task; a user's Python program may compute anything.
 _WITHOUT = frozenset({"neb", "string"})
 _NO_THEORY = frozenset({"python", "shell", "esp", "dplot", "nbo"})
 _ITERATIVE = frozenset({"", "scf", "dft", "sodft"})
@@ -45,7 +45,7 @@ _MOST_BETWEEN_STEPS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """An energy (hartree), whose it is, and the excited state's root, symmetry and multiplicity, as far as printed."""
+    """An energy (hartree), its theory, and the excited state's root, symmetry and multiplicity, as far as printed."""
 
     hartree: float
     of: str
@@ -55,7 +55,7 @@ class Energy:
 
 
 class EnergyReader:
-    """Feeds on the lines of one task. Of a task without a theory it takes any energy."""
+    """Reads the lines of one task. For a task without a theory it accepts any energy."""
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
@@ -81,7 +81,7 @@ class EnergyReader:
         elif "energy" in line and (found := self._energy(line)) is not None:
             self._take(found)
         elif _COARSE_GRID in line:
-            # Plane waves come to the reference on a coarser grid first.
+            # Plane-wave runs first compute the reference on a coarser grid.
             self._first = None
         elif " Module" in line and _EVALUATION.search(line):
             self._evaluations += 1
@@ -90,7 +90,7 @@ class EnergyReader:
 
     @property
     def found(self) -> Energy | None:
-        """The task's energy; None where it prints none of its own."""
+        """The task's energy; None if the task prints none."""
         if self._silent:
             return None
         if self._step is not None and (self._asked.operation in _STEPPING or not self._asked.theory):
@@ -101,7 +101,7 @@ class EnergyReader:
 
     @property
     def iterates(self) -> bool:
-        """Whether what the SCF iterates to is this task's energy."""
+        """Whether the energy of the SCF iterations is this task's energy."""
         asked = self._asked
         if asked.theory not in _ITERATIVE or asked.dftmp2 or asked.bsse or self._silent:
             return False
@@ -109,7 +109,7 @@ class EnergyReader:
 
     @property
     def name(self) -> str:
-        """What such an energy is called when nothing was printed."""
+        """The name of such an energy when none was printed."""
         asked = self._asked
         if asked.bsse:
             return "counterpoise-corrected"
@@ -118,7 +118,7 @@ class EnergyReader:
         return asked.method or self._name(self._labels[0])
 
     def _take(self, found: Energy) -> None:
-        # These modules come to the energy that counts by others, and print all of them.
+        # These modules compute several energies before the one that counts, and print all of them.
         if self._first is None or self._evaluations == 1:
             self._first = found
         self._last = found
@@ -139,7 +139,7 @@ class EnergyReader:
         if match := _CORRECTED.match(line):
             return Energy(float(match[1]), "counterpoise-corrected")
         if self._asked.bsse:
-            return None  # the monomers print theirs in the same words
+            return None  # the monomers' energies are printed in the same words
         anything = not self._asked.theory
         if self._asked.theory == "tddft" or (anything and "Excited" in line):
             match = _EXCITED.match(line)
@@ -196,7 +196,7 @@ class _States:
         match = _EOM_ENERGY.match(line)
         if match is None or self._ground is None or self._eom_root != self._asked.root:
             return None
-        # Without a symmetry the target is a state of the ground state's.
+        # Without a symmetry the target state has the ground state's symmetry.
         wanted = self._asked.symmetry or self._ground_symmetry
         if wanted is not None and self._eom_symmetry not in (None, wanted):
             return None

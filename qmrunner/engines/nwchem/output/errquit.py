@@ -1,4 +1,4 @@
-"""How NWChem aborts: every abort goes through its routine `errquit`, and the block which that prints is read here.
+"""Reads aborts of NWChem: every abort goes through its routine `errquit`, which prints this block:
 
     ------------------------------------------------------------------------
     <routine>: <message>                   <value>
@@ -13,19 +13,19 @@
     ------------------------------------------------------------------------
      For more information see the NWChem manual at …
 
-Each rank that aborts prints one, so blocks can run into each other; only the first rank knows the input line. The
-sentence names the category that the abort was filed under. The categories of memory print none (their sentences are
-compiled out), so a block without a sentence is one of memory, unless its message clearly speaks of something else. Then
-Global Arrays say the message again behind `ARMCI Error:` or a like word, which is all there is of a log cut short.
+Each aborting rank prints a block, so blocks can overlap; only the first rank knows the input line. The sentence names
+the category of the abort. Memory categories print no sentence (they are compiled out), so a block without a sentence is
+a memory error, unless its message clearly describes another error. Then Global Arrays repeat the message after `ARMCI
+Error:` or a similar word, which may be the only part left in a truncated log.
 
-Molecular dynamics (`md`, `prepare`, `analysis`) have a routine of their own, which prints a box of stars:
+Molecular dynamics (`md`, `prepare`, `analysis`) have another routine, which prints a box of stars:
 
      **********
      *   0: md_rtdbin: rtdb_get failed    0
      **********
 
-An abort is NWChem's own decision about the same input: none is `transient`. Signatures (`signatures.toml`) know single
-messages better and come first; `errquit.toml` gives every other one a code, a class and a remedy.
+An abort would happen again with the same input: no abort is `transient`. Signatures (`signatures.toml`) for single
+messages are more specific and come first; `errquit.toml` gives every other abort a code, a class and a remedy.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ _RUN_TOGETHER = re.compile(r" {3,}-?\d+ +(?=\S)")
 _NUMBERED = re.compile(r"^\D{0,40}?(\d{1,9}): ?(.*)$")
 _VALUE = re.compile(r"\s*(-?\d+|\*+)")
 _VALUE_WIDTH = 20
-# What Global Arrays say of the same abort: GA 5 on MPI, ComEx, and the old ARMCI.
+# Messages of Global Arrays about the same abort: GA 5 on MPI, ComEx, and the old ARMCI.
 _WRAPPED = re.compile(
     r"ARMCI Error: \d+:(?P<mpi>.*?):?\s*$|Received an Error in Communication: \(-?\d+\) (?P<comex>.*)$"
     r"|^\s*(?:\[\d+\] )?\d+:\d+:(?P<armci>.+?):: *-?\d+\s*$"
 )
 _STARS = re.compile(r"^ \*{10}\s*$")
 _BOXED = re.compile(r"^ \* *\d+: (?P<message>\S.*?)(?: +(?P<value>-?\d+|\*+))?\s*$")
-# Said of a signal that a rank got, in the same form: no abort.
+# Messages of the same form about a signal that a rank received: not an abort.
 _SIGNALLED = re.compile(r"status=|[Ss]ignal|[Cc]hild process|System Error Message")
 _BEHIND, _BEFORE = 60, 40
 _LONGEST = 500
@@ -77,8 +77,8 @@ _LONGEST = 500
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """One abort. `category` is None where the log ends before its sentence would come; `input_line` (its number in the
-    deck or in the file `included`, and its text) where NWChem had read one; `value` where one was printed."""
+    """One abort. `category` is None if the log ends before its sentence; `input_line` (its number in the deck or in the
+    file `included`, and its text) if NWChem had read one; `value` if one was printed."""
 
     message: str
     evidence: Evidence
@@ -89,13 +89,13 @@ class Abort:
 
     @property
     def routine(self) -> str:
-        """What the message names before its colon, in lower case; empty without one."""
+        """The part of the message before its colon, in lower case; empty without a colon."""
         name, colon, _ = self.message.partition(":")
         return name.strip().lower() if colon and re.fullmatch(r"[\w.()-]+", name.strip()) else ""
 
 
 class AbortReader:
-    """Finds the abort of a log that is fed line by line (a `read.Reader`). `found` is None while there is none."""
+    """Finds the abort in a log, line by line (a `read.Reader`). `found` is None while there is none."""
 
     def __init__(self, log_name: str) -> None:
         self._log_name = log_name
@@ -133,7 +133,7 @@ class AbortReader:
                 self._note(included=name)
 
     def _inside(self, line: str) -> None:
-        """A line behind `current input line`, of whichever rank."""
+        """A line after `current input line`, from any rank."""
         block = self._block
         if block is None:
             return
@@ -165,7 +165,7 @@ class AbortReader:
 
 
 def _message(before: deque[tuple[int, str]]) -> tuple[int, str, str] | None:
-    """Number, text and value of the line that `errquit` printed its message on: the last one with a rule above or below
+    """Number, text and value of the line with the message of `errquit`: the last one with a rule above or below
     it that ends in a value; ranks that write at once may have moved the rules by some lines."""
     lines = list(before)
     ruled = [bool(_RULE.search(text)) for _, text in lines]
@@ -187,7 +187,7 @@ def _alone(text: str) -> str:
 
 
 def _included(before: deque[tuple[int, str]]) -> str | None:
-    """The file that the input line stands in, where it is not the deck itself: the innermost of those named."""
+    """The file that contains the input line, if it is not the deck itself: the innermost of the named files."""
     lines = [text for _, text in before]
     start = next((at for at in range(len(lines) - 1, -1, -1) if "Include file stack" in lines[at]), None)
     if start is None:
@@ -201,7 +201,8 @@ def _integer(value: str) -> int | None:
     return int(text) if text and "*" not in text else None
 
 
-# --- what an abort comes to ------------------------------------------------------------------------------------------
+# --- the finding of an abort
+# -------------------------------------------------------------------------------------------
 
 
 FAMILIES = families.load(Path(__file__).with_suffix(".toml"))

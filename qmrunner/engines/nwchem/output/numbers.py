@@ -11,7 +11,7 @@ MOST_ATOMS = 1000
 MOST_MODES = 3 * MOST_ATOMS
 DEBYE_PER_AU = 2.541746473
 EV_PER_HARTREE = 27.211386245988
-# Between a heading and its first row stand at most so many lines.
+# Maximum number of lines between a heading and its first row.
 _LONGEST_HEAD = 12
 
 
@@ -25,7 +25,7 @@ def number(text: str) -> float | None:
 
 
 def numbers(words: Iterable[str]) -> list[float] | None:
-    """All of them, or None where one is no number."""
+    """All numbers, or None if a word is not a number."""
     values: list[float] = []
     for word in words:
         value = number(word)
@@ -36,9 +36,9 @@ def numbers(words: Iterable[str]) -> list[float] | None:
 
 
 class Table:
-    """The rows behind a heading, up to the first line that is no row. A later table replaces an earlier one.
+    """The rows behind a heading, up to the first line that is not a row. A later table replaces an earlier one.
 
-    `word` is in every line that the pattern `heading` fits.
+    `word` is in every line that matches the pattern `heading`.
     """
 
     def __init__(self, word: str, row: str, heading: str | None = None, most: int = MOST_ATOMS) -> None:
@@ -69,9 +69,9 @@ class Table:
 
     @property
     def rows(self) -> Sequence[tuple[str, ...]]:
-        """Of the last whole table; none of one with too many rows."""
+        """The rows of the last complete table; empty for a table with too many rows."""
         return self._whole
 
     def column(self, at: int) -> list[float] | None:
-        """The numbers of a column; None without rows, or where one of them is no number."""
+        """The numbers of a column; None without rows, or if one of them is not a number."""
         return numbers(row[at] for row in self._whole) if self._whole else None

@@ -1,4 +1,4 @@
-"""Energies along a path or in time, and of the levels of theory that one task goes through. Checked against 7.0.2."""
+"""Energies along a path or in time, and of the levels of theory within one task. Checked against 7.0.2."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Trajectory:
 
 
 class Levels:
-    """Total energies (hartree) by level of theory, as a correlated method prints those it goes through."""
+    """Total energies (hartree) by level of theory, as a correlated method prints them."""
 
     def __init__(self) -> None:
         self._energies: dict[str, float] = {}
@@ -71,9 +71,9 @@ class Levels:
             value = number(match[2])
             if value is not None and len(self._energies) < MOST_ATOMS:
                 name = _NAMES.get(match[1], match[1])
-                self._energies.pop(name, None)  # its place is where it was printed last
+                self._energies.pop(name, None)  # its position is that of its last line
                 self._energies[name] = value
 
     def found(self) -> dict[str, Any]:
-        """Nothing where there is one level only: that is the energy itself."""
+        """Empty for a single level: that is the energy itself."""
         return {"energies_hartree": dict(self._energies)} if len(self._energies) > 1 else {}

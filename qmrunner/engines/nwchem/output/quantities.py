@@ -1,6 +1,7 @@
-"""What an NWChem deck was for, beside its energies: by task, under names that hold their units.
+"""Quantities of an NWChem run in addition to its energies: by task, with names that contain the unit.
 
-Each reader keeps what its task said last. A quantity that is not told, or is no number, has no entry.
+Each reader keeps the last value that its task printed. A quantity that was not printed, or is not a number, has no
+entry.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from qmrunner.engines.nwchem.output.tasks import Record
 from qmrunner.engines.nwchem.qcschema import Setting
 
 _BANNER = "NWChem Input Module"
-# From here on a task computes displaced geometries or fragments, until its next step.
+# After these lines a task computes displaced geometries or fragments, until its next step.
 _ASTRAY = re.compile(
     r"^\s*atom:\s+\d+ xyz: \d\([+-]\)|^ Finite difference step |^  output vectors  = \S+\.bsse\.movecs"
     r"|^\s*ramanpolfile="
 )
 _STEP = re.compile(r"^@|^ {6,}Step +\d+\s*$")
-# What is kept of a whole output: so many tasks, and so many entries of lists.
+# Limits for a whole output: the number of tasks, and of entries of lists.
 _MOST_TASKS, _MOST_ENTRIES = 1000, 1_000_000
 
 
@@ -60,12 +61,12 @@ class Task:
             reader.feed(line)
 
     def found(self) -> dict[str, Any]:
-        """Its quantities, as they stand now."""
+        """Its current quantities."""
         found: dict[str, Any] = {}
         for reader in self._of_task:
             found |= reader.found()
         if "path_energies_hartree" in found:
-            return found  # all else is of the bead that happened to be the last
+            return found  # all other values belong to the bead that happened to be last
         for reader in self._of_structure:
             found |= reader.found()
         return found
@@ -94,14 +95,14 @@ class Quantities:
             self._ended.append((self._task.first_line, found, self._task.setting))
 
     def of(self, record: Record, directory: Path) -> dict[str, Any]:
-        """The quantities of a task, with what its energy and the files in `directory` add."""
+        """The quantities of a task, including those that need its energy or the files in `directory`."""
         found: dict[str, Any] = {}
         for line, quantities, _ in self._all():
             found |= quantities if _within(record, line) else {}
         return completed(found, record.energy_hartree, directory)
 
     def setting(self, record: Record) -> Setting | None:
-        """How a task computed."""
+        """The settings of a task's calculation."""
         within = (setting for line, _, setting in self._all() if _within(record, line) and setting.charge is not None)
         return next(within, None)
 
@@ -116,7 +117,7 @@ def _within(record: Record, line: int) -> bool:
 
 
 def completed(found: dict[str, Any], energy_hartree: float | None, directory: Path) -> dict[str, Any]:
-    """The quantities of a task with those that need its energy (hartree), or are in a file that its output names."""
+    """The quantities of a task, including those that need its energy (hartree) or are in a file named in its output."""
     whole = {name: value for name, value in found.items() if name != "raman_file"}
     whole |= vibrations.at_one_temperature(found, energy_hartree)
     if "raman_file" in found:

@@ -20,7 +20,7 @@ _COUPLING = re.compile(r"Isotropic Spin-Spin Coupling =\s+(\S+) Hz")
 _MULTIPLICITY = {"singlet": 1, "triplet": 3}
 _MOST_STATES = 1000
 _MOST_TENSORS = 1000
-# What roots are counted within: a multiplicity, or a symmetry (EOM-CC).
+# Groups within which roots are numbered: a multiplicity, or a symmetry (EOM-CC).
 _Kind = int | str | None
 
 
@@ -59,7 +59,7 @@ class Excitations:
             self._now["energy_hartree"], self._now["energy_ev"] = hartree, ev
 
     def _begin(self, root: int, kind: _Kind, of: dict[str, Any]) -> None:
-        """A root that was there before begins its listing anew: after a step, or with its left-hand side."""
+        """A root that is listed already starts a new listing: after a step, or with its left-hand side."""
         self._now = None
         if kind not in self._listings and self._count >= _MOST_STATES:
             return
@@ -73,7 +73,8 @@ class Excitations:
             self._count += 1
 
     def found(self) -> dict[str, Any]:
-        """In the order printed. The strength is that of the electric dipole; None where it is forbidden by spin."""
+        """In the order printed. The strength is that of the electric dipole; None if the transition is forbidden by
+        spin."""
         states = [
             dict(state) for listing in self._listings.values() for state in listing if state["energy_ev"] is not None
         ]
@@ -100,7 +101,7 @@ class Polarizabilities:
                 now[f"{match[1].lower()}_au"] = number(match[2])
 
     def found(self) -> dict[str, Any]:
-        """`polarizability_au` is the mean, where there is one frequency only."""
+        """`polarizability_au` is the mean, if there is only one frequency."""
         whole = [tensor for tensor in self._all if None not in (*tensor["tensor_au"], tensor.get("isotropic_au"))]
         if not whole:
             return {}
@@ -125,5 +126,5 @@ class Couplings:
                 self._all.append({"atoms": self._pair, "coupling_hz": value})
 
     def found(self) -> dict[str, Any]:
-        """One for each pair that was asked for."""
+        """One coupling for each requested pair."""
         return {"spin_spin_couplings": list(self._all)} if self._all else {}

@@ -1,4 +1,4 @@
-"""The run-time database that NWChem leaves: what proves a task where nothing of it is printed.
+"""Reads NWChem's run-time database, which proves that a task was completed even if nothing was printed.
 
 Facts of NWChem 7.0.2 (hdbm.c, rtdb_seq.c), little-endian: after the head ``hdbm v1.0`` and a zero byte come records of
 three 32-bit integers (key size, value size, active), then key and value. Later records of a key replace earlier ones.
@@ -58,7 +58,7 @@ class Database:
 
     @property
     def succeeded(self) -> bool | None:
-        """Whether the last energy, gradient or the like of the last task was, by NWChem's own word."""
+        """Whether the last energy, gradient or similar result of the last task converged, as NWChem recorded it."""
         value = self.values.get("task:status")
         return None if value is None else any(value)
 
@@ -73,7 +73,7 @@ class Database:
 
     @property
     def displaced(self) -> bool:
-        """Whether the last task computed gradients: one by finite differences ends at a displaced geometry."""
+        """Whether the last task computed gradients: finite differences end at a displaced geometry."""
         return "task:gradient" in self.values
 
     @property
@@ -82,7 +82,7 @@ class Database:
         return self._text("dft:xc_spec") or None
 
     def geometry(self) -> Geometry | None:
-        """The geometry in force, in angstrom, without ghosts; None where it is not there, not whole or periodic."""
+        """The geometry in force, in angstrom, without ghosts; None if it is missing, incomplete or periodic."""
         prefix = f"geometry:{self._text(_GEOMETRY) or _GEOMETRY}:"
         if any(self.values.get(f"{prefix}system type", b"")):
             return None  # in fractions of the lattice
@@ -130,7 +130,7 @@ def from_centres(centres: list[Centre], per_angstrom: float) -> Geometry | None:
 
 
 def read(path: Path) -> Database | None:
-    """The database in a file; None when it is missing or none."""
+    """The database in a file; None when the file is missing or not a database."""
     try:
         data = untrusted.read_bytes(path, _BYTES)
     except OSError:
@@ -150,7 +150,7 @@ def read(path: Path) -> Database | None:
 
 
 def _records(data: bytes) -> Iterator[tuple[bytes, bytes, bool, int]]:
-    """Key, value, whether it counts, and where the next record begins; up to the first that is not whole."""
+    """Key, value, whether it counts, and where the next record begins; up to the first incomplete record."""
     at = len(_HEAD)
     while at + _RECORD.size <= len(data):
         key_size, value_size, active = _RECORD.unpack_from(data, at)

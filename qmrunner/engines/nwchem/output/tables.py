@@ -17,7 +17,7 @@ class GeometryReader:
     """The last geometry (angstrom) that a task loaded from the database, and the first one's number of centres with its
     last row as evidence.
 
-    The input and the monomers of a counterpoise correction are printed with an empty name of what they are loaded from.
+    For the input and the monomers of a counterpoise correction NWChem prints an empty source name.
     """
 
     def __init__(self, log_name: str) -> None:

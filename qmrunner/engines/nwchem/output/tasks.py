@@ -1,8 +1,8 @@
-"""An output split into the tasks of its deck, and what each of them came to.
+"""Splits an output into the tasks of its deck, with the outcome of each.
 
-NWChem prints a banner when it begins to read on to the next task line, and each task's times behind it. The print
-level in force takes both away, which the deck tells; tasks without a banner behind them share the part of the output
-that ends at the next one.
+NWChem prints a banner when it starts to read up to the next task line, and each task's times after it. A low print
+level suppresses both, which the deck shows; tasks without a banner after them share the part of the output up to the
+next banner.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from qmrunner.model.jobs import Evidence
 _BANNER = re.compile(r"^ {20,}NWChem Input Module\s*$")
 _TIMES = "Task  times  cpu:"
 _IGNORED = re.compile(r"^\s*!! warning: .* failed")
-# Operations behind which the geometry is another one.
+# Operations that change the geometry.
 MOVING = frozenset({
     "optimize", "saddle", "mepgs", "dynamics", "qmd", "cell_optimize", "nwpw-optimize", "steepest_descent",
     "car-parrinello", "born-oppenheimer", "metropolis",
 })  # fmt: skip
 _OPTIMISING = frozenset({"optimize", "saddle"})
-# Energies of which the database has only one of a path or of a displaced geometry; of those below, if by gradients.
+# Operations for which the database only has an energy of a path or of a displaced geometry; for those below, only if
+# gradients were computed.
 _UNPROVEN = frozenset({"raman", "vscf", "neb", "string"})
 _BY_GRADIENTS = frozenset({"freq", "hessian"})
-# Tasks that compute no energy, and leave those that others stored.
+# Tasks that compute no energy and keep the stored energies of others.
 _WITHOUT_ENERGY = frozenset({"shell", "esp", "dplot", "nbo"})
 _AT_ITS_GEOMETRY = frozenset({"energy", "gradient", "optimize", "saddle"})
 _UNKNOWN = Asked("", "")
@@ -42,7 +43,7 @@ _UNKNOWN = Asked("", "")
 @dataclass(frozen=True, slots=True)
 class Record:
     """One task: `number` from 1, the lines of the log that belong to it (from 1, both included), whether it `ended`,
-    its energy, why it is no success (`problem`), and the last geometry that it moved to, in angstrom."""
+    its energy, why it is not a success (`problem`), and its last geometry, in angstrom."""
 
     number: int
     asked: Asked
@@ -63,7 +64,7 @@ class Record:
         return None if self.energy is None else self.energy.of
 
     def as_dict(self) -> dict[str, Any]:
-        """Its entry in a result; what is not known is left out."""
+        """Its entry in a result; unknown values are left out."""
         state = "failed" if self.problem else "succeeded" if self.ended else "unfinished"
         found = {
             "task": self.asked.title,
@@ -79,7 +80,8 @@ class Record:
 
 
 class TaskReader:
-    """Feeds on a log line by line (a `read.Reader`). `asked` are the deck's tasks; without them every part is one."""
+    """Reads a log line by line (a `read.Reader`). `asked` are the deck's tasks; without them every part counts as a
+    task."""
 
     def __init__(self, asked: Sequence[Asked], log_name: str) -> None:
         self._asked = list(asked)
@@ -104,21 +106,21 @@ class TaskReader:
             self._part.feed(line, number)
 
     def records(self) -> tuple[Record, ...]:
-        """The tasks whose part was begun, in order."""
+        """The tasks whose part has begun, in order."""
         parts = self._parts
         if not self._asked and len(parts) > 1 and not parts[-1].timed:
-            parts = parts[:-1]  # behind the last task NWChem reads on, too
+            parts = parts[:-1]  # NWChem also continues to read after the last task
         found = [record for part in parts for record in part.records()]
         return tuple(replace(record, number=number) for number, record in enumerate(found, 1))
 
     @property
     def energy(self) -> EnergyReader:
-        """Of the task under way."""
+        """The record of the running task."""
         return self._part.energy
 
     @property
     def timed(self) -> int:
-        """Tasks whose times were printed."""
+        """The number of tasks whose times were printed."""
         return sum(part.timed for part in self._parts)
 
     @property
@@ -136,7 +138,7 @@ class TaskReader:
 
 
 class _Part:
-    """The output of one task, or of several that print no banner between them: then that of the last."""
+    """The output of one task, or of several without a banner between them: then the values belong to the last."""
 
     def __init__(self, asked: list[Asked], first_line: int, log_name: str) -> None:
         self._asked = asked
@@ -166,7 +168,7 @@ class _Part:
         found = [self._record(asked, self._problem(asked, None)) for asked in earlier]
         problem = self._problem(last, self._watch.found)
         record = self._record(last, problem)
-        # What a failed task printed last is no result; the steps of an optimisation are.
+        # The last values of a failed task are not results, but the steps of an optimisation are.
         counts = problem is None or (last.operation in _OPTIMISING and self.energy.steps is not None)
         energy = self.energy.found if counts else None
         moved = last.operation in MOVING or (not last.theory and self.energy.steps is not None)
@@ -177,7 +179,7 @@ class _Part:
         return Record(0, asked, self.first_line, self.last_line, self.ended, problem=problem)
 
     def _problem(self, asked: Asked, mark: Finding | None) -> Finding | None:
-        """What did not converge; else that NWChem calls the task failed, which `ignore` makes it print."""
+        """The part that did not converge; else NWChem's message that the task failed, which it prints with `ignore`."""
         for evidence in self._failed:
             match = unconverged.FAILED.match(evidence.text)
             if match and (match[1] == asked.title or len(self._asked) == 1):
@@ -186,7 +188,7 @@ class _Part:
 
 
 def proven(records: tuple[Record, ...], database: Database | None, geometries: int | None) -> tuple[Record, ...]:
-    """The records with what only the database knows of the last task, and of the last geometry.
+    """The records, with facts about the last task and the last geometry that only the database has.
 
     `geometries` is how many geometry blocks the deck has; None when that is not known.
     """
@@ -203,7 +205,8 @@ def proven(records: tuple[Record, ...], database: Database | None, geometries: i
 
 
 def _with_energy(record: Record, database: Database, last: bool) -> Record:
-    """The energy that the database has for the last task, or for the theory of one that none with an energy follows."""
+    """The energy in the database for the last task, or for the theory of a task after which no other task with an
+    energy follows."""
     asked = record.asked
     if last:
         titles = (asked.title, asked.theory if asked.operation == "energy" else "")

@@ -1,4 +1,4 @@
-"""What says that a task did not converge, whatever NWChem's exit status: `unconverged.toml` as a table of marks."""
+"""Detects tasks that did not converge, whatever NWChem's exit status: `unconverged.toml` as a table of marks."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from qmrunner.engines.nwchem.input.asked import Asked
 from qmrunner.engines.signatures import Finding
 from qmrunner.model.jobs import Evidence
 
-# NWChem's word for a task of its own that failed: printed by `ignore`, else the message of its abort.
+# NWChem's message for a failed task: printed with `ignore`, else the message of its abort.
 FAILED = re.compile(r"^(?:\s*!! warning:)?\s*(\S+(?: \S+)?) failed\b")
 _LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One way to say it; empty `theories` and `operations` stand for every one."""
+    """One message of non-convergence; empty `theories` and `operations` mean all."""
 
     code: str
     says: re.Pattern[str]
@@ -30,7 +30,7 @@ class Mark:
     cleared: re.Pattern[str] | None = None
 
     def fits(self, asked: Asked) -> bool:
-        """Whether this task could say so."""
+        """Whether this task can print the mark."""
         if asked.operation in self.unless:
             return False
         return (not self.theories or asked.theory in self.theories) and (
@@ -53,16 +53,17 @@ def _mark(entry: dict[str, Any]) -> Mark:
 _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 MARKS = tuple(_mark(entry) for entry in _DATA["mark"])
 _SILENT = _DATA["silent"]
-# Every mark has one of these: most lines of a log have none.
+# Every mark contains one of these words, and most lines of a log contain none.
 _HINTS = ("onverge", "ONVERGE", "xceeded", "aximum i", "olerance ok")
 
 
 class Watch:
-    """Feeds on the lines of one task. `found` is what it did not converge in: the first that nothing cleared."""
+    """Reads the lines of one task. `found` is the part that did not converge: the first mark that was not cleared
+    later."""
 
     def __init__(self, asked: Asked, log_name: str) -> None:
         self._log_name = log_name
-        # A Python program may well go on behind what did not converge.
+        # A Python program may continue after a calculation that did not converge.
         self._marks = [mark for mark in MARKS if mark.fits(asked) and asked.theory != "python"]
         self._seen: dict[str, Finding] = {}
 
@@ -83,6 +84,6 @@ class Watch:
 
 
 def silent(asked: Asked, evidence: Evidence) -> Finding:
-    """What a task that NWChem calls failed, without any mark, came to; `evidence` is the line that calls it so."""
+    """The finding for a task that NWChem reports as failed without any mark; `evidence` is the line with the report."""
     code = _SILENT["operation"].get(asked.operation) or _SILENT["theory"].get(asked.theory) or "task_failed"
     return Finding(code, "method", evidence, _SILENT["remedy"])

@@ -27,8 +27,8 @@ _CAL_PER_HARTREE = 627509.4740631
 
 
 class Vibrations:
-    """Wavenumbers (cm⁻¹, imaginary ones negative) and infrared intensities (km/mol) of the projected modes, and what is
-    derived from them. Translations and rotations, which NWChem lists among the modes, are left out."""
+    """Wavenumbers (cm⁻¹, imaginary ones negative) and infrared intensities (km/mol) of the projected modes, and derived
+    quantities. Translations and rotations, which NWChem lists among the modes, are left out."""
 
     def __init__(self) -> None:
         row = r"^\s+\d+\s+(\S+)\s+\|\|\s+\S+\s+\S+\s+(\S+)\s+\S+\s*$"
@@ -66,7 +66,7 @@ class Vibrations:
                 self._thermal[-1].setdefault(known[0], value)
 
     def found(self) -> dict[str, Any]:
-        """See the class; no frequencies where one of them is no number."""
+        """See the class; no frequencies if one of them is not a number."""
         found: dict[str, Any] = {}
         wavenumbers, intensities = self._modes()
         if wavenumbers:
@@ -82,7 +82,7 @@ class Vibrations:
         return found
 
     def _modes(self) -> tuple[list[float], list[float] | None]:
-        """All 3 N of them; with two digits only, and no intensities, where NWChem has no dipole derivatives."""
+        """All 3 N modes; with only two digits and without intensities if NWChem has no dipole derivatives."""
         if wavenumbers := self._infrared.column(0):
             return wavenumbers, self._infrared.column(1)
         known = [value for value in self._coarse if value is not None]
@@ -91,7 +91,7 @@ class Vibrations:
 
 
 class Raman:
-    """The file in which NWChem wrote what `task … raman` computed: the output only names it."""
+    """The file with the result of `task … raman`: the output only names it."""
 
     def __init__(self) -> None:
         self._file: str | None = None
@@ -99,7 +99,7 @@ class Raman:
     def feed(self, line: str) -> None:
         """One line of the task's output."""
         if "scattering data written to" in line and (match := _WRITTEN.search(line)):
-            self._file = PurePath(match[1]).name  # a name in its folder, whatever the output says
+            self._file = PurePath(match[1]).name  # only the file name, never a path from the output
 
     def found(self) -> dict[str, Any]:
         """`raman_file`, which `raman_activities` reads."""
@@ -124,20 +124,21 @@ def raman_activities(file: Path) -> dict[str, Any]:
             values = numbers(match.groups())
             rows += [{"frequency_cm1": values[0], "activity_a4_amu": values[1]}] if values else []
         elif rows:
-            break  # behind them is the spectrum, point by point
+            break  # the spectrum follows, point by point
     return {"raman": rows, **found} if rows else {}
 
 
 def _vibrations(wavenumbers: Sequence[float], linear: bool) -> list[int]:
-    """Which of the 3 N projected modes are vibrations: not those projected out, which are the nearest to zero."""
+    """The positions of the vibrations among the 3 N projected modes: all except the projected-out modes, which are the
+    nearest to zero."""
     outside = 3 if len(wavenumbers) == 3 else 5 if linear or len(wavenumbers) == 6 else 6
     nearest = sorted(range(len(wavenumbers)), key=lambda at: abs(wavenumbers[at]))
     return sorted(nearest[outside:])
 
 
 def at_one_temperature(found: Mapping[str, Any], energy_hartree: float | None) -> dict[str, float]:
-    """Enthalpy and free energy (hartree) with the energy of the same task, under the names that xTB's have; nothing
-    where the task was for several temperatures."""
+    """Enthalpy and free energy (hartree) with the energy of the same task, under the same names as for xTB; empty if
+    the task had several temperatures."""
     if len(found.get("thermochemistry") or ()) != 1:
         return {}
     thermal: Mapping[str, float] = found["thermochemistry"][0]
