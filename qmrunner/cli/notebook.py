@@ -31,9 +31,12 @@ _VALUES: dict[str, tuple[str, int, str]] = {
     "dipole_debye": ("dipole moment", 3, "D"),
     "polarizability_au": ("mean polarizability", 3, "a.u."),
     "spin_squared": ("<S2>", 4, ""),
+    "g_shift_ppm": ("g shift", 1, "ppm"),
     "raman_excitation_nm": ("Raman excitation", 1, "nm"),
     "imaginary_frequencies": ("imaginary frequencies", 0, ""),
 }
+# Components that are shown behind a value, by its name.
+_COMPONENTS = {"dipole_debye": "dipole_vector_debye", "g_shift_ppm": "g_shift_principal_ppm"}
 SHOWN = frozenset({*_VALUES, "energy_of"})
 # Name in `result` → title; then name in a row, heading, digits (None: as it is).
 _LISTS: dict[str, tuple[str, tuple[tuple[str, str, int | None], ...]]] = {
@@ -60,6 +63,14 @@ _LISTS: dict[str, tuple[str, tuple[tuple[str, str, int | None], ...]]] = {
     "shieldings": ("shieldings", (
         ("atom", "atom", None), ("element", "element", None), ("isotropic_ppm", "isotropic / ppm", 3),
         ("anisotropy_ppm", "anisotropy / ppm", 3),
+    )),
+    "hyperfine_couplings": ("hyperfine couplings", (
+        ("atom", "atom", None), ("element", "element", None), ("isotropic_mhz", "isotropic / MHz", 3),
+        ("spin_density_au", "spin density / a.u.", 6),
+    )),
+    "electric_field_gradients": ("electric field gradients", (
+        ("atom", "atom", None), ("element", "element", None), ("principal_au", "principal / a.u.", 6),
+        ("asymmetry", "asymmetry", 4),
     )),
     "spin_spin_couplings": ("spin-spin couplings", (("atoms", "atoms", None), ("coupling_hz", "J / Hz", 3))),
     "trajectory": ("trajectory", (
@@ -116,7 +127,7 @@ def _cell(value: Any, digits: int | None) -> str:
     if value is None:
         return "-"
     if isinstance(value, list):
-        return "-".join(str(part) for part in value)
+        return "-".join(map(str, value)) if digits is None else ", ".join(f"{one:.{digits}f}" for one in value)
     return str(value) if digits is None else f"{value:.{digits}f}"
 
 
@@ -146,8 +157,8 @@ def _values(found: Mapping[str, Any]) -> Table:
     for key, (name, digits, unit) in _VALUES.items():
         if isinstance(found.get(key), int | float):
             of = f" ({found['energy_of']})" if key == "energy_hartree" and found.get("energy_of") else ""
-            vector = found.get("dipole_vector_debye") if key == "dipole_debye" else None
-            along = f"  ({', '.join(f'{value:.3f}' for value in vector)})" if vector else ""
+            vector = found.get(_COMPONENTS.get(key, ""))
+            along = f"  ({', '.join(f'{value:.{digits}f}' for value in vector)})" if vector else ""
             add_row(table, f"{name}{of}", f"{found[key]:.{digits}f}", f"{unit}{along}")
     return table
 

@@ -70,7 +70,15 @@ def test_charges_are_those_of_the_atoms_in_their_order(order: list[tuple[str, in
 
 @pytest.mark.parametrize(
     ("words", "atoms"),
-    [("", [1, 2]), ("2 3 1", [3, 1]), ("2 1 3", [1, 3]), ("2 2 3", [2, 3]), ("3 1 2 3", [1, 2])],
+    [
+        ("", [1, 2]),
+        ("2 3 1", [3, 1]),
+        ("2 3 1\n dipole", [3, 1]),
+        ("2 3 1\nend\nproperty\n shielding", [3, 1]),
+        ("2 1 3", [1, 3]),
+        ("2 2 3", [2, 3]),
+        ("3 1 2 3", [1, 2]),
+    ],
 )
 def test_chosen_nuclei_keep_their_numbers(words: str, atoms: list[int], tmp_path: Path) -> None:
     (tmp_path / "in.nw").write_text(f"start x\nproperty\n shielding {words}\nend\ntask dft property\n")

@@ -68,6 +68,28 @@ def test_of_several_tasks_each_has_its_own_quantities(tmp_path: Path) -> None:
     assert "polarizability_au" not in second
 
 
+def test_of_several_property_tasks_each_has_its_own_shieldings_under_the_numbers_of_its_atoms(tmp_path: Path) -> None:
+    first, second = judged("two-properties", tmp_path).result["tasks"]
+    told = [[(one["atom"], one["isotropic_ppm"]) for one in task["shieldings"]] for task in (first, second)]
+    assert told == [[(1, 323.9619), (3, 32.3624)], [(1, 326.7484), (3, 32.2466)]]
+
+
+@pytest.mark.parametrize("name", ["hyperfine", "g-shift", "field-gradients", "zora-symmetric"])
+def test_tensors_of_other_properties_are_not_taken_for_shieldings(name: str, tmp_path: Path) -> None:
+    assert "shieldings" not in judged(name, tmp_path).result
+
+
+def test_what_nwchem_computes_wrongly_under_symmetry_is_left_out_with_a_note(tmp_path: Path) -> None:
+    found = judged("zora-symmetric", tmp_path).result
+    assert "hyperfine_couplings" not in found
+    assert [note for note in found["notes"] if "noautosym" in note]
+
+
+def test_a_g_shift_that_nwchem_silently_leaves_out_is_noted(tmp_path: Path) -> None:
+    assert [note for note in judged("hyperfine", tmp_path).result["notes"] if "no g shift" in note]
+    assert not judged("g-shift", tmp_path / "other").result["notes"]
+
+
 def test_enthalpy_is_the_energy_of_its_own_task_and_its_correction(tmp_path: Path) -> None:
     found = judged("mp2-freq", tmp_path).result
     assert found["enthalpy_hartree"] == pytest.approx(-76.112825384337 + 0.025665)
@@ -200,6 +222,8 @@ def printed(found: dict[str, Any]) -> set[str]:
         ("raman", {"3876.99 93.558", "Raman excitation 569.5 nm"}),
         ("freq-two-temperatures", {"400.00 0.015432 0.016698 53.816 7.866"}),
         ("ccsd-polarizability-then-freq", {"0.000000 4.2897 4.5928", "mean polarizability 4.290 a.u."}),
+        ("hyperfine", {"1 C 159.098 0.141522", "2 H -70.743 -0.015827", "1 C -0.171148, 0.085574, 0.085574 0.0000"}),
+        ("g-shift", {"g shift 26491.2 ppm (73716.2, 5802.8, -45.6)"}),
         ("qmd", {"1.21 -74.960746 -74.958643 442.6"}),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -160,15 +161,6 @@ def _shieldings(step: Step, report: Report) -> list[dict[str, Any]]:
     return [{**value, "atom": atom} for value, atom in zip(values, nuclei, strict=True)]
 
 
-def _chosen_shieldings(run: Run) -> list[dict[str, Any]]:
-    """The shieldings of a user's last property task, numbered like its centres, including ghosts."""
-    values = run.report.shieldings.complete()
-    last = next((record.asked for record in reversed(run.records) if record.asked.operation == "property"), None)
-    if last is None or len(last.nuclei) != len(values):
-        return values
-    return [{**value, "atom": atom} for value, atom in zip(values, last.nuclei, strict=True)]
-
-
 def _incomplete(log: Path, what: str) -> Finding:
     evidence = CATALOGUE.last_line(log) or Evidence("the log is empty", log.name)
     return Finding("truncated_output", "transient", evidence, f"{what} Retry; if it happens again, read the log.")
@@ -177,8 +169,8 @@ def _incomplete(log: Path, what: str) -> Finding:
 def _success(run: Run) -> Outcome:
     step, directory, report = run.step, run.directory, run.report
     result = _partial(run)
-    if report.shieldings.values:
-        result["shieldings"] = _shieldings(step, report) if step.task == "shielding" else _chosen_shieldings(run)
+    if step.task == "shielding":
+        result["shieldings"] = _shieldings(step, report)
     geometry = step.task != "shielding" and _write_geometry(run)
     as_schema = step.task == "deck" and _write_schema(run, result)
     if step.task == "optimise" and (other := same_molecule.refused(step.params, directory / _GEOMETRY, result)):
@@ -186,7 +178,9 @@ def _success(run: Run) -> Outcome:
     if step.task == "deck":
         own = {run.log.name} if run.log.parent == directory else set()
         names, left_out = leftovers.results(directory, own, _SCRATCH)
-        result["notes"] = [*result.get("notes", ()), *left_out, *remarks.made_no_difference(run.text, report.remarks)]
+        silent = (note for record in run.records for note in remarks.not_computed(record.asked, result))
+        made = remarks.made_no_difference(run.text, report.remarks)
+        result["notes"] = [*result.get("notes", ()), *left_out, *made, *dict.fromkeys(silent)]
     else:
         orbitals = (f"{generated_deck.PREFIX}.movecs",) if step.task == "optimise" else ()
         names = tuple(name for name in (generated_deck.DECK, *orbitals) if untrusted.is_file(directory / name))
@@ -225,7 +219,16 @@ def _quantities(run: Run) -> list[dict[str, Any]]:
     """The quantities of each task, in order; empty for qmrunner's own decks, whose results are read separately."""
     if run.step.task != "deck":
         return []
-    return [run.quantities.of(record, run.directory) for record in run.records]
+    return [_numbered(run.quantities.of(record, run.directory), record.asked.nuclei) for record in run.records]
+
+
+def _numbered(found: dict[str, Any], nuclei: Sequence[int]) -> dict[str, Any]:
+    """With shieldings of chosen nuclei, which NWChem counts from 1, under the numbers of their centres."""
+    values = found.get("shieldings", ())
+    if any(value["atom"] > len(nuclei) for value in values):
+        return found  # of all nuclei, or of a choice in a database that was restarted
+    numbered = [{**value, "atom": nuclei[value["atom"] - 1]} for value in values]
+    return found | ({"shieldings": numbered} if values else {})
 
 
 def _tasks(run: Run, by_task: list[dict[str, Any]]) -> list[dict[str, Any]]:

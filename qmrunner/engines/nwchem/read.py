@@ -5,7 +5,6 @@ Every reader keeps only what it needs. A value that is not in the log is None or
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,11 +15,10 @@ from qmrunner import untrusted
 from qmrunner.engines.nwchem.input.asked import Asked
 from qmrunner.engines.nwchem.input.remarks import Remarks
 from qmrunner.engines.nwchem.output.errquit import AbortReader
+from qmrunner.engines.nwchem.output.magnetic import Shieldings
 from qmrunner.engines.nwchem.output.tasks import TaskReader
 
 _STEP = re.compile(r"^@\s+(\d+)\s+-?\d+\.\d+")
-_SHIELDED = re.compile(r"Atom:\s+(\d+)\s+([A-Za-z]+)")
-_TENSOR = re.compile(r"(isotropic|anisotropy)\s*=\s*(\S+)")
 _HEADER = re.compile(r"^\s+(nwchem branch|nwchem revision|ga revision|nproc|source|compiled|data base)\s+=\s+(\S.*)$")
 
 
@@ -44,32 +42,6 @@ class Optimisation:
             self.started, self.converged = True, False
         elif "Optimization converged" in line:
             self.converged = True
-
-
-class Shieldings:
-    """Shieldings (ppm) in the order printed: of the last task, and in `earlier` those of the tasks before it. Includes
-    ghosts, as `Bq`. A value that is not a finite number is left out.
-    """
-
-    def __init__(self) -> None:
-        self.values: list[dict[str, Any]] = []
-        self.earlier: list[dict[str, Any]] = []
-
-    def feed(self, line: str, number: int) -> None:
-        if "Chemical Shielding Tensors" in line:
-            self.earlier += self.values
-            self.values = []
-        elif "Atom:" in line and (match := _SHIELDED.search(line)):
-            self.values.append({"atom": int(match[1]), "element": match[2].capitalize()})
-        elif "isotrop" in line and self.values and (match := _TENSOR.search(line)):
-            value = _finite(match[2])
-            if value is not None:
-                self.values[-1][f"{match[1]}_ppm"] = value
-
-    def complete(self, every_task: bool = False) -> list[dict[str, Any]]:
-        """The atoms of the last task, or of all tasks, with a printed and finite isotropic value."""
-        values = [*self.earlier, *self.values] if every_task else self.values
-        return [value for value in values if "isotropic_ppm" in value]
 
 
 class Header:
@@ -139,11 +111,3 @@ def _read(log: Path, readers: tuple[Reader, ...]) -> None:
         for number, line in enumerate(untrusted.lines(log), 1):
             for reader in readers:
                 reader.feed(line, number)
-
-
-def _finite(text: str) -> float | None:
-    try:
-        value = float(text.replace("D", "E"))
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

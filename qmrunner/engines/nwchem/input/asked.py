@@ -76,7 +76,7 @@ class Asked:
     equation of motion, whose states are of the cation or anion with `ions` ``IP-`` or ``EA-``. `named` and
     `timed`: whether the print level lets NWChem print its input banner and its times behind this task. `geometries` is
     how many geometry blocks the deck had so far. `nuclei` are the centres whose shieldings were chosen, in order; empty
-    for all.
+    for all. `properties` are the words of the property block in force for a property task.
     """
 
     theory: str
@@ -93,6 +93,7 @@ class Asked:
     geometries: int = 0
     nuclei: tuple[int, ...] = ()
     ions: str = ""
+    properties: frozenset[str] = frozenset()
 
     @property
     def title(self) -> str:
@@ -154,6 +155,7 @@ class _State:
     geometries: int = 0
     nuclei: tuple[int, ...] = ()
     ions: str = ""
+    properties: frozenset[str] = frozenset()
 
     def take(self, statement: Statement) -> Asked | None:
         word = statement.directive
@@ -174,6 +176,8 @@ class _State:
         self.bsse |= word == "bsse"
         if word == "tce":
             self.roots, self.ions = 0, ""
+        elif word == "property":
+            self.properties = frozenset()
         self.targets.pop(word, None)
         self.symmetries.pop(word, None)
 
@@ -192,8 +196,16 @@ class _State:
             self._states(words)
         elif self.block == "bsse" and word in ("on", "off"):
             self.bsse = word == "on"
-        elif self.block == "property" and word == "shielding":
-            self.nuclei = tuple(int(word) for word in words[2:] if word.isdigit())
+        elif self.block == "property":
+            self.properties |= set(words)
+            self._nuclei(words)
+
+    def _nuclei(self, words: list[str]) -> None:
+        """`shielding N a b …`: NWChem keeps an earlier choice where a later block makes none."""
+        behind = words[words.index("shielding") + 1 :] if "shielding" in words else []
+        chosen = [int(one) for one in takewhile(str.isdigit, behind)]
+        if chosen[1:]:
+            self.nuclei = tuple(chosen[1 : chosen[0] + 1])
 
     def _dft(self, words: list[str]) -> None:
         if words[0] == "xc":
@@ -246,6 +258,7 @@ class _State:
             self.geometries,
             self.nuclei if operation == "property" else (),
             self.ions if theory == "tce" and excited else "",
+            self.properties if operation == "property" else frozenset(),
         )
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from qmrunner.engines.nwchem.input import user_deck
+from qmrunner.engines.nwchem.input.asked import Asked
 
 _MOST_NOTES = 10
 # NWChem 7.0.2, seen in runs that succeeded.
@@ -18,27 +22,53 @@ _LEFT_OUT = (
         " (`scf; uhf; singlet; end`, or `odft` in the dft block)",
     ),
     (
+        "Hyperfine Interactions not calculated for RHF",
+        "NWChem computed no hyperfine couplings: there are none in a closed shell",
+    ),
+    (
         "spin multiplicity value not found; ignoring option",
         "NWChem could not read the number after `mult` in the dft block, and used a singlet",
     ),
 )
+# NWChem 7.0.2 forgets there that the density is symmetric (CH3: -249, 21 and 16 MHz for its three hydrogens, -71 for
+# each with `noautosym`; HF: a field gradient without its axis). Shieldings and g shifts came out the same both ways.
+_WRONG_UNDER_SYMMETRY = (("Hyperfine Tensor (in au)", "hyperfine couplings"), ("EFG-tot", "electric field gradients"))
+_WITHOUT_SYMMETRY = (
+    "{what} with ZORA are left out of the result: NWChem computes them wrongly where it uses the symmetry of the"
+    " molecule. Write `geometry noautosym`, and run the deck again"
+)
+_NO_G_SHIFT = (
+    "NWChem computed no g shift: it has them for open shells with ZORA only (`relativistic; zora on; end`), and says"
+    " nothing without it"
+)
 
 
 class Remarks:
-    """Messages of NWChem about input that it ignores before it continues."""
+    """What NWChem says of input that it leaves out, and then goes on without; and what it computes wrongly."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self._symmetric = False
 
     def feed(self, line: str, number: int) -> None:
-        note = next((note for printed, note in _LEFT_OUT if printed in line), None)
+        if "Use of symmetry is:" in line:
+            self._symmetric = "is: on" in line
+        note = next((note for said, note in _LEFT_OUT if said in line), None)
+        if note is None and self._symmetric:
+            what = next((what for said, what in _WRONG_UNDER_SYMMETRY if said in line), None)
+            note = None if what is None else _WITHOUT_SYMMETRY.format(what=what)
         if note is not None and note not in self.notes:
             self.notes.append(note)
 
 
-def made_no_difference(text: str | None, remarks: Remarks) -> list[str]:
-    """Notes: NWChem's messages, and the directives of the deck `text` after its last task."""
-    # An included file may contain tasks.
+def not_computed(asked: Asked, found: Mapping[str, Any]) -> list[str]:
+    """Notes: properties that a task asked for, and of which NWChem prints nothing at all."""
+    return [_NO_G_SHIFT] if "gshift" in asked.properties and "g_shift_ppm" not in found else []
+
+
+def made_no_difference(text: str | None, said: Remarks) -> list[str]:
+    """Notes: what NWChem said, and the directives of the deck `text` behind its last task."""
+    # An included file may hold tasks of its own.
     behind = user_deck.unused(text) if text is not None and not user_deck.includes_files(text) else ()
     notes = [f"line {line} of the deck comes after the last task, and has no effect: {what}" for line, what in behind]
     return [*remarks.notes, *notes[:_MOST_NOTES]]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-from qmrunner.engines.nwchem.output import electrons, paths, response, vibrations
+from qmrunner.engines.nwchem.output import electrons, magnetic, paths, response, vibrations
 from qmrunner.engines.nwchem.output.tasks import Record
 from qmrunner.engines.nwchem.qcschema import Setting
 
@@ -41,7 +41,7 @@ class Task:
         self._of_structure: tuple[_Reader, ...] = (
             electrons.Dipole(), electrons.Charges(), electrons.Quadrupole(), electrons.Orbitals(),
             electrons.Solvation(), response.Excitations(), response.Polarizabilities(), response.Couplings(),
-            paths.Levels(),
+            paths.Levels(), magnetic.Shieldings(), magnetic.Hyperfine(), magnetic.GShift(), magnetic.FieldGradients(),
         )  # fmt: skip
         self._of_task: tuple[_Reader, ...] = (
             vibrations.Vibrations(), vibrations.Raman(), paths.Path(), paths.Trajectory(),
