@@ -120,6 +120,10 @@ TEXTS = {
     "a form feed on a line of its own": Variant(b"\x0c\n" + _h2().deck, 2),
     "a form feed before a word": Variant(_h2().deck.replace(b"task", b"\x0ctask"), 2),
     "a form feed in a comment": Variant(b"# page\x0c\n" + _h2().deck, 2),
+    "a form feed behind a word": Variant(_h2().deck.replace(b"0.74", b"0.74\x0c"), 2),
+    "a form feed in a title": _h2(before='title "page\x0ctwo"\n'),
+    "a vertical tab in a text": _h2(before='set my:note "a\x0bb"\n'),
+    "a form feed in a tag": _deck("geometry\n H\x0c1 0 0 0\n H 0 0 0.74\nend\n", 2),
     "an end mark of DOS": Variant(_h2().deck + b"\x1a", 2),
     "an end mark of DOS behind a newline": Variant(_h2().deck + b"\n\x1a\n", 2),
     "no newline at the end": Variant(_h2().deck.rstrip(b"\n"), 2),
@@ -156,6 +160,7 @@ STOPPED = frozenset(
         "unknown units", "no element", "isotopes", "a point charge", "a loaded file that is not there", "a crystal",
         "too few columns", "no end", "an odd number of electrons", "a title of several words without quotes",
         "a title of directives", "a form feed on a line of its own", "a form feed before a word",
+        "a form feed behind a word",
         "an end mark of DOS", "an end mark of DOS behind a newline", "a dotted path that stays", "stop behind the task",
         "a memory line without unit", "a basis from a path",
     }

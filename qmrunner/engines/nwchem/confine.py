@@ -19,8 +19,8 @@ from qmrunner.engines.nwchem.input.reader import FOLDERS, Line, Statement, lower
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _END = re.compile(rb"\r\n|\r|\n")
-# Form feeds separate pages in editors; NWChem reads them as letters.
-_PAGES, _FEED = re.compile(rb"[\x0b\x0c]"), re.compile("[\x0b\x0c]")
+# They part pages in editors; NWChem takes them for letters.
+_PAGES = re.compile(rb"[\x0b\x0c]")
 _INCLUDE = re.compile(r"(?:^|[\r\n])(include.?([^\r\n]*))", re.IGNORECASE)
 _RUN_NAME = re.compile(r"(?!\.+$)[\w.+(),=@-]{1,64}", re.ASCII)
 _RUNS = ("start", "restart", "continue")
@@ -99,21 +99,26 @@ class _Check:
                 self._parts(name, line, data[line.start : line.end])
 
     def _control(self, name: str, data: bytes, lines: list[Line]) -> None:
-        """Refuse control characters, except form feeds in comments that hide nothing."""
-        physical = _END.split(data)
-        read = [text for line in lines for text in (line.included or "", *(part.text for part in line.statements))]
-        strange = (number for number, text in enumerate(physical, start=1) if _CONTROL.search(text))
-        only_comments = self.modules is None and not any(_FEED.search(text) for text in read)
-        for number in strange:
-            # Every part of a continued line is checked: builds by other compilers may end the line elsewhere.
-            joined = any(line.rstrip(b" \t").endswith(b"\\") for line in physical[max(0, number - 2) : number])
-            parts = _PAGES.split(physical[number - 1])
-            statements = (statement for part in parts for statement in reader.statements(part))
-            hidden = any(_of_statement(statement, self.files) for statement in statements)
-            if hidden or joined or not only_comments or any(map(_CONTROL.search, parts)):
-                text = physical[number - 1].decode("latin-1")
-                self._add(name, number, text, "holds a control character", "write the line again, as plain text")
-                return
+        """Refuse control characters: they command terminals or hide text. Where the kernel confines, those between
+        pages pass as NWChem takes them, for letters: in comments, titles, texts and tags, but not before a directive.
+        """
+        read = (statement for line in lines for statement in line.statements)
+        begins = {statement.line for statement in read if _CONTROL.match(statement.directive.encode("latin-1"))}
+        for number, physical in enumerate(_END.split(data), start=1):
+            parts = _PAGES.split(physical)
+            # Builds by other compilers may end a line at the end of a page.
+            alone = (statement for part in parts for statement in reader.statements(part))
+            if len(parts) == 1 and not _CONTROL.search(physical):
+                continue
+            hides = self.modules is not None or any(map(_CONTROL.search, parts))
+            if hides or any(_of_statement(statement, self.files) for statement in alone):
+                reason = "holds a control character"
+            elif number in begins:
+                reason = "begins with a control character, which NWChem takes for a letter"
+            else:
+                continue
+            self._add(name, number, physical.decode("latin-1"), reason, "write the line again, as plain text")
+            return
 
     def _line(self, name: str, line: Line, *, top: bool) -> None:
         if line.cut:
