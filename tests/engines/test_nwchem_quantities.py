@@ -90,6 +90,33 @@ def test_a_g_shift_that_nwchem_silently_leaves_out_is_noted(tmp_path: Path) -> N
     assert not judged("g-shift", tmp_path / "other").result["notes"]
 
 
+@pytest.mark.parametrize("name", ["tddft-print-none", "tda-print-none"])
+def test_stored_excitations_have_no_strengths_and_a_note(name: str, tmp_path: Path) -> None:
+    found = judged(name, tmp_path).result
+    assert {state["oscillator_strength"] for state in found["excitations"]} == {None}
+    assert [note for note in found["notes"] if "print level" in note]
+
+
+def test_excitations_that_are_nowhere_are_said_to_be_missing(tmp_path: Path) -> None:
+    directory = Path(shutil.copytree(RUNS / "tda-print-none", tmp_path / "run"))
+    (directory / "tds.db").unlink()
+    text = (directory / "input.nw").read_text()
+    (directory / "input.nw").write_text(text.replace("print none", ""))  # so that the times are not missed
+    log = (
+        (directory / "stdout.txt")
+        .read_text()
+        .replace("  stored tddft", " Excited state energy = -74.88\n  stored tddft")
+    )
+    (directory / "stdout.txt").write_text(f"{log}\n Task  times  cpu: 1.0s wall: 1.0s\n")
+    outcome = NWChem().interpret(step("nwchem", "deck", deck="input.nw"), directory, directory / "stdout.txt", Exit(0))
+    assert "excitations" not in outcome.result
+    assert [note for note in outcome.result["notes"] if "are missing" in note]
+
+
+def test_cc2_that_is_ccsd_is_noted(tmp_path: Path) -> None:
+    assert [note for note in judged("cc2", tmp_path).result["notes"] if "computes CCSD" in note]
+
+
 def test_enthalpy_is_the_energy_of_its_own_task_and_its_correction(tmp_path: Path) -> None:
     found = judged("mp2-freq", tmp_path).result
     assert found["enthalpy_hartree"] == pytest.approx(-76.112825384337 + 0.025665)

@@ -12,8 +12,9 @@ from qmrunner.engines import failures, leftovers, qcschema, same_molecule
 from qmrunner.engines.nwchem import qcschema as nwchem_qcschema
 from qmrunner.engines.nwchem import restart
 from qmrunner.engines.nwchem.input import generated_deck, remarks, user_deck
-from qmrunner.engines.nwchem.output import errquit, unconverged
+from qmrunner.engines.nwchem.output import errquit, response, unconverged
 from qmrunner.engines.nwchem.output.numbers import MOST_ATOMS
+from qmrunner.engines.nwchem.output.tasks import Record
 from qmrunner.engines.nwchem.read import Report
 from qmrunner.engines.nwchem.run import Run, read_run
 from qmrunner.engines.signatures import Finding, load
@@ -212,6 +213,8 @@ def _partial(run: Run) -> dict[str, Any]:
     known = {name: value for name, value in found.items() if value is not None}
     for quantities in by_task:
         known |= quantities
+    if notes := [note for quantities in by_task for note in quantities.get("notes", ())]:
+        known["notes"] = notes
     return known
 
 
@@ -219,7 +222,15 @@ def _quantities(run: Run) -> list[dict[str, Any]]:
     """The quantities of each task, in order; empty for qmrunner's own decks, whose results are read separately."""
     if run.step.task != "deck":
         return []
-    return [_numbered(run.quantities.of(record, run.directory), record.asked.nuclei) for record in run.records]
+    return [_quantities_of(run, record) for record in run.records]
+
+
+def _quantities_of(run: Run, record: Record) -> dict[str, Any]:
+    found = _numbered(run.quantities.of(record, run.directory), record.asked.nuclei)
+    if record.asked.theory != "tddft" or record.problem or record.energy is None or "excitations" in found:
+        return found
+    last = record is run.records[-1]
+    return found | response.stored_excitations(run.database if last else None, record.asked.title)
 
 
 def _numbered(found: dict[str, Any], nuclei: Sequence[int]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ _NO_G_SHIFT = (
     "NWChem computed no g shift: it has them for open shells with ZORA only (`relativistic; zora on; end`), and says"
     " nothing without it"
 )
+_NO_CC2 = "NWChem computes CCSD where `cc2` is asked for (7.0.2: the same energies and excitations to the last digit)"
 
 
 class Remarks:
@@ -62,8 +63,9 @@ class Remarks:
 
 
 def not_computed(asked: Asked, found: Mapping[str, Any]) -> list[str]:
-    """Notes: properties that a task asked for, and of which NWChem prints nothing at all."""
-    return [_NO_G_SHIFT] if "gshift" in asked.properties and "g_shift_ppm" not in found else []
+    """Notes: what a task asked for, and NWChem leaves out or replaces without a word."""
+    notes = [_NO_G_SHIFT] if "gshift" in asked.properties and "g_shift_ppm" not in found else []
+    return [*notes, _NO_CC2] if asked.method == "CC2" and "CC2" not in found.get("energies_hartree", {}) else notes
 
 
 def made_no_difference(text: str | None, said: Remarks) -> list[str]:

@@ -111,11 +111,13 @@ class EnergyReader:
     def name(self) -> str:
         """The name of such an energy when none was printed."""
         asked = self._asked
+        # NWChem 7.0.2 computes CCSD where CC2 is asked for, and says so where it prints.
+        method = "CCSD" if asked.method == "CC2" else asked.method
         if asked.bsse:
             return "counterpoise-corrected"
         if asked.root is not None:
-            return f"{asked.ions}EOM-{asked.method} root {asked.root}" if asked.method else f"TDDFT root {asked.root}"
-        return asked.method or self._name(self._labels[0])
+            return f"{asked.ions}EOM-{method} root {asked.root}" if method else f"TDDFT root {asked.root}"
+        return method or self._name(self._labels[0])
 
     def _take(self, found: Energy) -> None:
         # These modules compute several energies before the one that counts, and print all of them.

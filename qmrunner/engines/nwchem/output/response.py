@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from qmrunner.engines.nwchem.output.numbers import EV_PER_HARTREE, number, numbers
+from qmrunner.engines.nwchem.output.rtdb import Database
 
 _ROOT = re.compile(r"^\s+Root\s+(\d+)\s+(singlet|triplet)?\s*(\S+)\s+(-?\d+\.\d+) a\.u\.\s+(\S+) eV")
 _STRENGTH = re.compile(r"^\s+(?:Dipole )?Oscillator Strength\s+(\S+)")
@@ -79,6 +80,27 @@ class Excitations:
             dict(state) for listing in self._listings.values() for state in listing if state["energy_ev"] is not None
         ]
         return {"excitations": states} if states else {}
+
+
+def stored_excitations(database: Database | None, title: str) -> dict[str, Any]:
+    """The excitations of a TDDFT task that printed none, from the database where it was the last task (`title`); else a
+    note that they are missing."""
+    stored = database.excitations() if database and database.succeeded and database.title == title else None
+    if stored is None or title != "tddft energy":
+        hidden = "a print level hides them, and NWChem stores those of the last task alone, if that computes an energy"
+        return {"notes": [f"the excitations of `task {title}` are missing: {hidden}"]}
+    energies, multiplicity = stored
+    states = [
+        {
+            "root": root, "multiplicity": multiplicity, "symmetry": None, "energy_hartree": value,
+            "energy_ev": round(value * EV_PER_HARTREE, 6), "oscillator_strength": None,
+        }
+        for root, value in enumerate(energies[:_MOST_STATES], 1)
+    ]  # fmt: skip
+    missing = "strengths and symmetries"
+    missing += ", and the singlets if any were asked for," if multiplicity == _MULTIPLICITY["triplet"] else ""
+    note = f"a print level hides the excitations: energies are those that NWChem stored, {missing} are missing"
+    return {"excitations": states, "notes": [note]}
 
 
 class Polarizabilities:

@@ -37,7 +37,8 @@ _THEORIES = (
     "band",
     "paw",
 )
-_KEPT = (b"task:", b"geometry", b"dft:xc_spec", *(f"{theory}:energy".encode() for theory in _THEORIES))
+_STATES = (b"tddft:singlet", b"tddft:triplet", b"dft:ipol")
+_KEPT = (b"task:", b"geometry", b"dft:xc_spec", *_STATES, *(f"{theory}:energy".encode() for theory in _THEORIES))
 _GEOMETRY = "geometry"
 
 
@@ -81,6 +82,20 @@ class Database:
         """The xc line as it was given."""
         return self._text("dft:xc_spec") or None
 
+    def excitations(self) -> tuple[list[float], int | None] | None:
+        """Excitation energies (hartree) of the last TDDFT, and their multiplicity where the orbitals are restricted.
+
+        Singlets are computed first, and triplets then replace them. Oscillator strengths are stored, too, but as 0
+        where NWChem did not print them.
+        """
+        data = self.values.get("tddft:energy-all", b"")
+        if not data or len(data) % 8:
+            return None
+        energies = [float(value) for (value,) in struct.iter_unpack("<d", data)]
+        restricted = self._integer("dft:ipol") == 1
+        multiplicity = 3 if self._integer("tddft:triplet") else 1 if self._integer("tddft:singlet") else None
+        return (energies, multiplicity if restricted else None) if all(map(math.isfinite, energies)) else None
+
     def geometry(self) -> Geometry | None:
         """The geometry in force, in angstrom, without ghosts; None if it is missing, incomplete or periodic."""
         prefix = f"geometry:{self._text(_GEOMETRY) or _GEOMETRY}:"
@@ -103,6 +118,10 @@ class Database:
             return None
         (energy,) = struct.unpack("<d", value)
         return float(energy) if math.isfinite(energy) else None
+
+    def _integer(self, key: str) -> int | None:
+        value = self.values.get(key, b"")
+        return int.from_bytes(value, "little") if value else None
 
     def _text(self, key: str) -> str:
         return self.values.get(key, b"").rstrip(b"\0\n ").decode("latin-1").strip()
