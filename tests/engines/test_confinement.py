@@ -89,6 +89,10 @@ def test_honest_lines_pass(line: str) -> None:
         'title "B3LYP//MP2: \u00e4, 5 \u00c5"',
         'set "dft:note" B3LYP/6-31G*',
         "start Au+(H2O)2",
+        "set zora:skip_cphf_ev_shield T",
+        'set "giao:atom list" 1 3',
+        "set aoresponse:gamwidth 0.007",
+        "set lkain:rmax 5.0",
         "print low",
         "driver; xyz step; maxiter 3; end",
         "memory total 200 mb \\\n  # more\n",
@@ -101,7 +105,14 @@ def test_harmless_lines_pass(line: str, strict: bool) -> None:
 
 
 def test_what_is_not_known_to_be_harmless_is_refused_by_name_where_the_check_alone_holds() -> None:
-    for line in ("md; system w; end", "nwpw; mult 1; end", "dft; frobnicate; end", "task raman", "set raman:x 1"):
+    for line in (
+        "md; system w; end",
+        "nwpw; mult 1; end",
+        "dft; frobnicate; end",
+        "task raman",
+        "set raman:x 1",
+        "set solver:filestub x",
+    ):
         deck = f"{HONEST}{line}\n".encode()
         assert findings("deck.nw", {"deck.nw": deck}) == []
         found = findings("deck.nw", {"deck.nw": deck}, strict=True)

@@ -107,7 +107,10 @@ _TASKS = listed(
 _KEYS = re.compile(
     r"(scf|dft|mp2|direct_mp2|ccsd|tce|mcscf|tddft|driver|stepper|hess|hessian|cphf|prop|cosmo|geometry|basis|int|grid"
     r"|movecs|lindep|fock|fmm|cgmin|aoints|bas|sym|quickguess|freq|vib|stpr_gen|dplot|esp|diis|atomscf|relativistic"
-    r"|moints|fourindex|gradients?|trials|2eorb|2emet|selci|sodft|geom|gen_hess|tng)(:[\w :.+*()-]+)?"
+    r"|moints|fourindex|gradients?|trials|2eorb|2emet|selci|sodft|geom|gen_hess|tng"
+    # Numbers and switches alone, by their uses in the source.
+    r"|zora|x2c|doug_kroll|modelpotential|grad_dk|giao|aoresponse|spinspin|hfine|efgz4|tddft_grad|simpleso|fastj|cons"
+    r"|fock_xc|fock_j|lkain|cgsd|intd|intdd|ecp|focc|molden|loadbalancing)(:[\w :.+*()-]+)?"
     r"|tolguess|timelimit|cgmin|quickguess|geometry|bq|constraints|(large|small) component|so potential"
     r"|(ao|cd|xc|ri-mp2|riscf|ecp|mp2|ri) basis|nuclear charge|charge|title",
     re.ASCII | re.IGNORECASE,
