@@ -20,6 +20,7 @@ RULE = (
 # The mass number that gives the signal; an atom with another isotope in the input gives none.
 _SEEN = {"H": 1, "C": 13}
 _ISOTOPES = {("H", 2): "deuterium", ("H", 3): "tritium"}
+_PROTON_HOLDERS = frozenset({"N", "O", "S"})
 _MOST_NAMED = 12
 
 
@@ -64,10 +65,40 @@ def settle(task: Mapping[str, Any], conformers: Sequence[Conformer], lowest: Con
     turned = frame.groups(frame.shape(np.asarray(lowest.coordinates), [*slow, *stiff.between(mol)]))
     if doubtful := _named(symbols, groups, turned, silent):
         notes.append(
-            f"averaged over a C-N bond that rotates neither fast nor slowly (carbamate, urea, amidine): {doubtful}. "
-            "At low temperature they may have separate signals"
+            "averaged over a bond that turns neither fast nor slowly (C-N of a carbamate, urea or amidine, or one that "
+            f"resonance makes half a double bond): {doubtful}. "
+            "In the cold they may be measured apart"
+        )
+    if mobile := _joined(symbols, frame.classes(), _tautomers(symbols, frame.around, isotopes), silent):
+        notes.append(
+            f"apart here, and exchanged by a proton that moves between two like places: {mobile}. In solution it "
+            "mostly moves fast (azoles, enols of diketones): the measured signal is then one, at the average"
         )
     return Equivalence(groups, silent, tuple(known), tuple(notes))
+
+
+def _tautomers(
+    symbols: Sequence[str], around: Mapping[int, Sequence[int]], isotopes: Mapping[int, int]
+) -> Iterator[Groups]:
+    """The classes of atoms without one proton on N, O or S, for each such atom: where it may go to another atom and
+    leave the same molecule, that makes atoms alike which are not with it."""
+    holders = {around[atom][0]: atom for atom in around if symbols[atom - 1] == "H" and len(around[atom]) == 1}
+    for holder, proton in sorted(holders.items()):
+        if symbols[holder - 1] in _PROTON_HOLDERS:
+            bonds = [(a, b) for a, others in around.items() for b in others if a < b and proton not in (a, b)]
+            yield Frame(symbols, bonds, isotopes).classes()
+
+
+def _joined(symbols: Sequence[str], apart: Groups, wholes: Iterator[Groups], silent: Collection[int]) -> str:
+    """The groups of `apart` that one of `wholes` makes one, each once."""
+    part_of = {atom: part for part in apart for atom in part}
+    texts: list[str] = []
+    for whole in wholes:
+        for group in whole:
+            parts = list(dict.fromkeys(part_of[atom] for atom in group))
+            if len(parts) > 1 and symbols[group[0] - 1] in NUCLEI and group[0] not in silent:
+                texts.append(" and ".join(_label(symbols, part) for part in parts))
+    return "; ".join(list(dict.fromkeys(texts))[:_MOST_NAMED])
 
 
 def _silent(symbols: Sequence[str], isotopes: Mapping[int, int]) -> frozenset[int]:

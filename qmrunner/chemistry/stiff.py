@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from qmrunner.chemistry.graphs import load_rdkit
+from qmrunner.chemistry.symmetry import topological_ranks
 
 Pair = tuple[int, int]
 # Each pattern starts and ends at an atom of the bond. C=C and C=N (not amidines: they exchange by proton transfer and
@@ -24,16 +25,33 @@ _LARGEST_SMALL_RING = 7
 
 
 def slow(mol: Any) -> list[Pair]:
-    """Atom numbers, from 1, of both ends of each bond that rotates slowly. `mol` has bond orders and hydrogens."""
-    return _found(mol, _SLOW)
+    """Atom numbers, from 1, of both ends of each bond that is slow to turn. `mol` has bond orders and hydrogens."""
+    return sorted(_found(mol, _SLOW) - _delocalised(mol).keys())
 
 
 def between(mol: Any) -> list[Pair]:
-    """The same for bonds that give one or two signals, depending on temperature and solvent."""
-    return _found(mol, _BETWEEN)
+    """The same of those about which two signals are seen, or one, as temperature and solvent will: with them the bonds
+    that one formula draws double and another single, as in an allyl anion."""
+    alike = [pair for pairs in _delocalised(mol).values() for pair in pairs]
+    return sorted(_found(mol, _BETWEEN) | set(alike))
 
 
-def _found(mol: Any, patterns: tuple[str, ...]) -> list[Pair]:
+def _delocalised(mol: Any) -> dict[Pair, list[Pair]]:
+    """Slow bonds that the graph cannot tell from one that is not, with all of those: resonance makes them the same."""
+    slow_pairs = _found(mol, _SLOW)
+    if not slow_pairs:
+        return {}
+    bonds = [(bond.GetBeginAtomIdx() + 1, bond.GetEndAtomIdx() + 1) for bond in mol.GetBonds()]
+    ranks = topological_ranks([atom.GetSymbol() for atom in mol.GetAtoms()], bonds)
+    alike: dict[Pair, list[Pair]] = {}
+    for a, b in bonds:
+        low, high = sorted((ranks[a - 1], ranks[b - 1]))
+        alike.setdefault((low, high), []).append((min(a, b), max(a, b)))
+    mixed = (group for group in alike.values() if not slow_pairs.issuperset(group))
+    return {pair: group for group in mixed for pair in group if pair in slow_pairs}
+
+
+def _found(mol: Any, patterns: tuple[str, ...]) -> set[Pair]:
     chem = load_rdkit()
     rings = mol.GetRingInfo()
     pairs = set()
@@ -45,4 +63,4 @@ def _found(mol: Any, patterns: tuple[str, ...]) -> list[Pair]:
                 rings.IsBondInRingOfSize(bond.GetIdx(), size) for size in range(3, _LARGEST_SMALL_RING + 1)
             ):
                 pairs.add((min(a, b) + 1, max(a, b) + 1))
-    return sorted(pairs)
+    return pairs

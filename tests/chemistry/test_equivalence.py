@@ -29,6 +29,10 @@ GROUPS = {
     "C=C(C)C": "3,4 5,6 7,8,9,10,11,12",
     "CS(=O)C": "1,4 5,6,7,8,9,10",
     "[2H]CC": "4,5 6,7,8",
+    # Resonance: a formula that draws one of two like bonds double tells nothing apart.
+    "CC(=O)C=C(C)[O-]": "1,6 2,5 8,9,10,12,13,14",
+    "[CH2-]C=C": "1,3 4,5,7,8",
+    "CN(C)C=CC=[N+](C)C": "1,3,8,9 4,6 10,11,12,13,14,15,19,20,21,22,23,24 16,18",
     # One signal would be wrong:
     "CN(C)C=O": "6,7,8 9,10,11",
     "CN(C)C=S": "6,7,8 9,10,11",
@@ -139,6 +143,23 @@ def test_a_molecule_whose_atoms_are_all_averaged_has_no_note(tmp_path: Path) -> 
     _, ethanol = built("CCO")
     answer = report.evaluate(task(tmp_path, "CCO", {"c1": (ethanol, dict.fromkeys((1, 2, *range(4, 10)), 30.0))}))
     assert answer["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("smiles", "named"),
+    [
+        ("c1c[nH]cn1", "C1 and C2; H6 and H7"), ("c1cn[nH]c1", "C2 and C5; H7 and H9"),
+        ("CC(O)=CC(C)=O", "C1 and C6; C2 and C5; H8,H9,H10 and H13,H14,H15"),
+        ("Cc1c[nH]cn1", ""), ("OCC=O", ""), ("CC(=O)O", ""), ("O=c1cccc[nH]1", ""), ("NCC(=O)O", ""), ("OCCO", ""),
+        ("C[C@H](O)CO", ""), ("C1CNCCN1", ""),
+    ],
+)  # fmt: skip
+def test_atoms_that_a_moving_proton_exchanges_are_named(smiles: str, named: str, tmp_path: Path) -> None:
+    _, molecule = built(smiles)
+    values = {at: 100.0 + at if symbol == "C" else 25.0 + at / 9 for at, symbol in enumerate(molecule.symbols, 1)}
+    answer = report.evaluate(task(tmp_path, smiles, {"c1": (molecule, values)}))
+    notes = [note for note in answer["notes"] if "proton that moves" in note]
+    assert ([note.split("places: ")[1].split(". In")[0] for note in notes] or [""]) == [named]
 
 
 def test_a_carbamate_is_averaged_with_a_note_that_names_the_atoms(tmp_path: Path) -> None:
