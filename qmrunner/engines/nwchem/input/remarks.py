@@ -68,9 +68,9 @@ def not_computed(asked: Asked, found: Mapping[str, Any]) -> list[str]:
     return [*notes, _NO_CC2] if asked.method == "CC2" and "CC2" not in found.get("energies_hartree", {}) else notes
 
 
-def made_no_difference(text: str | None, said: Remarks) -> list[str]:
-    """Notes: what NWChem said, and the directives of the deck `text` behind its last task."""
-    # An included file may hold tasks of its own.
+def made_no_difference(text: str | None, remarks: Remarks) -> list[str]:
+    """Notes: NWChem's messages, and the directives of the deck `text` after its last task."""
+    # An included file may contain tasks.
     behind = user_deck.unused(text) if text is not None and not user_deck.includes_files(text) else ()
     notes = [f"line {line} of the deck comes after the last task, and has no effect: {what}" for line, what in behind]
     return [*remarks.notes, *notes[:_MOST_NOTES]]
