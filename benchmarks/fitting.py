@@ -16,7 +16,7 @@ import numpy as np
 
 from qmrunner.chemistry import graphs, scaling
 from qmrunner.chemistry.accuracy import Accuracy, Seen
-from qmrunner.chemistry.kinds import kinds
+from qmrunner.chemistry.atom_kinds import kinds
 
 DATA = Path(__file__).with_name("data")
 NUCLEI = ("1H", "13C")

@@ -231,10 +231,10 @@ class Daemon:
         return bool(report["healthy"]) and report["pid"] == self.process.pid
 
     def submit(self) -> str:
-        from qmrunner.submission import kinds
+        from qmrunner.submission import job_kinds
         from qmrunner.submission.submit import submit
 
-        return submit(self.app, kinds.xtb(str(self.water), FLAGS, [])).job_id
+        return submit(self.app, job_kinds.xtb(str(self.water), FLAGS, [])).job_id
 
     def attempt(self, job: str) -> dict[str, Any]:
         """The row of a job's attempt, once the job has succeeded; with the time at which the job was accepted."""

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from qmrunner.app import App  # noqa: E402  # the checkout must be on the path first
 from qmrunner.guardian import process_tree  # noqa: E402
-from qmrunner.model.estimates import expected, kind_of  # noqa: E402
+from qmrunner.model.learned_demand import expected, kind_of  # noqa: E402
 from qmrunner.store import jobs as job_store  # noqa: E402
 from qmrunner.store import usage_peaks, workers  # noqa: E402
 from tests.processes import Spawner  # noqa: E402

@@ -1,4 +1,4 @@
-"""Every error shown to users: a code, the evidence, and the remedy.
+"""Every error shown to users: a code, the evidence, the remedy, and the exit code of the command.
 
 An error is shown as ``code: message`` followed by its evidence and its remedy, never as a traceback.
 """

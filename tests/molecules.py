@@ -6,16 +6,16 @@ from dataclasses import fields
 from typing import Any
 
 from qmrunner.model.jobs import Submission
-from qmrunner.submission import kinds
+from qmrunner.submission import job_kinds
 from qmrunner.submission.request import ConformerSearch, MoleculeRequest
 
 
 def nmr(source: str, *, conformers: str = "none", level: str = "draft", **options: Any) -> Submission:
-    return kinds.nmr(*_bundles(source, conformers, options), level=level)
+    return job_kinds.nmr(*_bundles(source, conformers, options), level=level)
 
 
 def conformers(source: str, *, conformers: str = "auto", **options: Any) -> Submission:
-    return kinds.conformers(*_bundles(source, conformers, options))
+    return job_kinds.conformers(*_bundles(source, conformers, options))
 
 
 def _bundles(source: str, method: str, options: dict[str, Any]) -> tuple[MoleculeRequest, ConformerSearch]:

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from qmrunner.engines.confinement import UNCONFINED
-from qmrunner.engines.confinement import Finding as Refused
+from qmrunner.engines.input_check import UNCONFINED
+from qmrunner.engines.input_check import Finding as Refused
 from qmrunner.model.jobs import Evidence, Outcome
 
 CODE = "confined"

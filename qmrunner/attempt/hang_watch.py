@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from qmrunner import untrusted
 from qmrunner.attempt.hang_report import write_report
-from qmrunner.host.files import write_atomically
+from qmrunner.host.atomic_write import write_atomically
 from qmrunner.logs import get as get_logger
 from qmrunner.model.hang_detection import (
     Bounds,

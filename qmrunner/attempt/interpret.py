@@ -14,7 +14,7 @@ from qmrunner.attempt.active import ActiveAttempt
 from qmrunner.attempt.directory import LogProblem, log_objection
 from qmrunner.attempt.spawner_client import NotForked
 from qmrunner.engines.base import Engine
-from qmrunner.engines.confinement import Finding
+from qmrunner.engines.input_check import Finding
 from qmrunner.errors import QmrunnerError
 from qmrunner.logs import get as get_logger
 from qmrunner.model.jobs import Evidence, Exit, Outcome

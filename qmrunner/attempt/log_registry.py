@@ -7,7 +7,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from qmrunner.host.files import unfinished, write_atomically
+from qmrunner.host.atomic_write import unfinished, write_atomically
 
 TAILS = "tails"
 

@@ -14,11 +14,11 @@ from qmrunner.attempt.directory import AttemptDirectory, make_log
 from qmrunner.attempt.environment import compose
 from qmrunner.confinement import policy
 from qmrunner.engines.base import Context, Engine, Installed
-from qmrunner.engines.confinement import refuse
+from qmrunner.engines.input_check import refuse
 from qmrunner.errors import NotReadyError, QmrunnerError
 from qmrunner.guardian import process
 from qmrunner.host import capacity
-from qmrunner.host.files import write_atomically
+from qmrunner.host.atomic_write import write_atomically
 from qmrunner.model.disk_space import hard_mark_mib
 from qmrunner.model.jobs import OPTIONAL, Command, Step
 from qmrunner.settings import Settings
@@ -62,7 +62,7 @@ def as_run(inputs: Mapping[str, Path], command: Command) -> dict[str, bytes]:
 
 
 def _bytes(text: str) -> bytes:
-    # A user's deck may hold any bytes (`engines.nwchem.reader.decode`), and is written as it was checked.
+    # A user's deck may hold any bytes (`engines.nwchem.input.reader.decode`), and is written as it was checked.
     return text.encode("utf-8", "surrogateescape")
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from qmrunner import untrusted
 from qmrunner.attempt.active import ActiveAttempt
 from qmrunner.attempt.reuse import RESULT, write_manifest
-from qmrunner.host.files import write_atomically
+from qmrunner.host.atomic_write import write_atomically
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.store import artifacts as artifact_store
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from qmrunner.chemistry import accuracy, average, equivalence, select, task_molecule, topology
+from qmrunner.chemistry import accuracy, average, choose_conformers, equivalence, task_molecule, topology
+from qmrunner.chemistry.atom_kinds import HEAVY_HALOGENS, kinds
 from qmrunner.chemistry.equivalence import Equivalence
-from qmrunner.chemistry.kinds import HEAVY_HALOGENS, kinds
 from qmrunner.chemistry.scaling import NUCLEI, Line, line_for
 from qmrunner.chemistry.step_results import Conformer, read_conformer
 from qmrunner.chemistry.xyz import write_xyz
@@ -211,7 +211,7 @@ def write(result: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     Path("geometry.xyz").write_text(write_xyz(task["symbols"], lowest.coordinates, comment), encoding="utf-8")
     points = {entry["id"]: read_conformer(entry, task["symbols"]).coordinates for entry in task["conformers"]}
     rows = sorted(result["conformers"], key=lambda row: (row["energy_hartree"], row["id"]))
-    Path("ensemble.xyz").write_text(select.ensemble_xyz(rows, task["symbols"], points), encoding="utf-8")
+    Path("ensemble.xyz").write_text(choose_conformers.ensemble_xyz(rows, task["symbols"], points), encoding="utf-8")
     return ["shifts.json", "shifts.csv", "geometry.xyz", "ensemble.xyz"]
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from qmrunner.chemistry import duplicates, embed, topology
+from qmrunner.chemistry.choose_conformers import SAME_ANGSTROM
 from qmrunner.chemistry.embed import Embedded
 from qmrunner.chemistry.graphs import load_rdkit
-from qmrunner.chemistry.select import SAME_ANGSTROM
 from qmrunner.errors import JobFailedError
 
 # Force fields overrate hydrogen bonds and have no solvent: so the window is wide, and xTB ranks the conformers within
 # it.
-WINDOW_KCAL = 15.0
+FORCE_FIELD_WINDOW_KCAL = 15.0
 Say = Callable[[float, str], None]
 
 
@@ -64,7 +64,7 @@ def search(
     kept: list[Embedded] = []
     outside = same = surplus = 0
     for structure in found:
-        if _above(structure, found[0]) > WINDOW_KCAL:
+        if _above(structure, found[0]) > FORCE_FIELD_WINDOW_KCAL:
             outside += 1
         elif any(comparer.distance(structure.coordinates, other.coordinates) < SAME_ANGSTROM for other in kept):
             same += 1
@@ -74,7 +74,7 @@ def search(
             kept.append(structure)
     dropped = {
         "other bonds than the molecule": len(placed) - len(found),
-        f"more than {WINDOW_KCAL:g} kcal/mol above the lowest by {field}": outside,
+        f"more than {FORCE_FIELD_WINDOW_KCAL:g} kcal/mol above the lowest by {field}": outside,
         f"within {SAME_ANGSTROM:g} Å RMSD of one with lower energy": same,
         f"more than the {most} lowest by {field}": surplus,
     }

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qmrunner.chemistry.choose_conformers import Candidate
 from qmrunner.chemistry.elements import canonical
 from qmrunner.chemistry.molecule import Point
-from qmrunner.chemistry.select import Candidate
 from qmrunner.chemistry.xyz import read_xyz
 from qmrunner.errors import JobFailedError
 

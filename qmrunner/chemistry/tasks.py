@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from qmrunner.chemistry import choose_conformers, report, search, step_results, task_molecule, topology
 from qmrunner.chemistry import embed as embedding
-from qmrunner.chemistry import report, search, select, step_results, task_molecule, topology
 from qmrunner.chemistry.embed import Embedded
 from qmrunner.chemistry.xyz import write_xyz
 from qmrunner.errors import JobFailedError
@@ -97,7 +97,7 @@ def run_select(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
     symbols = list(task["symbols"])
     candidates = step_results.read_candidates(task, symbols)
     say(0.2, f"comparing {len(candidates)} conformers")
-    other = select.reacted(candidates, symbols, _bonds(task), _bonds(task, "unclear_bonds"))
+    other = choose_conformers.reacted(candidates, symbols, _bonds(task), _bonds(task, "unclear_bonds"))
     accepts = bool(task.get("allow_topology_change"))
     if len(other) == len(candidates) and not accepts:
         raise JobFailedError(
@@ -106,7 +106,7 @@ def run_select(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
             evidence=other[candidates[0].id],
             remedy=topology.remedy(in_vacuum=bool(task.get("vacuum"))),
         )
-    rows = select.choose(
+    rows = choose_conformers.choose(
         candidates,
         symbols,
         _bonds(task),
@@ -120,7 +120,7 @@ def run_select(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
     for name in kept:
         Path(f"{name}.xyz").write_text(write_xyz(symbols, points[name], name), encoding="utf-8")
     Path("geometry.xyz").write_bytes(Path(f"{kept[0]}.xyz").read_bytes())
-    Path("ensemble.xyz").write_text(select.ensemble_xyz(rows, symbols, points), encoding="utf-8")
+    Path("ensemble.xyz").write_text(choose_conformers.ensemble_xyz(rows, symbols, points), encoding="utf-8")
     say(1.0, f"kept {len(kept)} of {len(rows)} conformers")
     return {
         "energy_hartree": rows[0]["energy_hartree"],
@@ -128,7 +128,7 @@ def run_select(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
         "conformers": rows,
         "window_kcal": task["window_kcal"],
         "most": task.get("most"),
-        "rmsd_angstrom": select.SAME_ANGSTROM,
+        "rmsd_angstrom": choose_conformers.SAME_ANGSTROM,
         "notes": _of_others(other, kept, accepts),
         "files": ["ensemble.xyz", "geometry.xyz", *(f"{name}.xyz" for name in kept)],
         "versions": versions(),

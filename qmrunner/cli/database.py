@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from qmrunner.cli.common import AsJson, print_json, say
+from qmrunner.errors import ExitCode
 
 _db = typer.Typer(help="Check, upgrade and copy the store.", no_args_is_help=True)
 
@@ -42,7 +43,7 @@ def check(as_json: AsJson = False) -> None:
         print_json({"state": state, "revision": revision, "head": schema.HEAD, "store": store.url})
     else:
         say(f"store {store.url}: {state} (revision {revision or 'none'}, this version of qmrunner needs {schema.HEAD})")
-    raise typer.Exit(0 if state == "current" else 4)
+    raise typer.Exit(ExitCode.OK if state == "current" else ExitCode.NOT_READY)
 
 
 @_db.command()

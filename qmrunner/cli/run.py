@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from qmrunner.cli.common import AsJson, print_json, say
+from qmrunner.errors import ExitCode
 from qmrunner.masking import mask_all
 from qmrunner.model import visible
 
@@ -61,4 +62,4 @@ def health(as_json: AsJson = False) -> None:
         print_json(report)
     else:
         say("healthy" if report["healthy"] else f"unhealthy: {report['reason']}")
-    raise typer.Exit(0 if report["healthy"] else 4)
+    raise typer.Exit(ExitCode.OK if report["healthy"] else ExitCode.NOT_READY)

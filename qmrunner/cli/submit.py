@@ -129,11 +129,11 @@ def nmr(
     common: Common,
 ) -> None:
     """Predict 1H and 13C NMR shifts."""
-    from qmrunner.submission import kinds
+    from qmrunner.submission import job_kinds
 
     app = _app()
     request, search = _request(app, source, solvent, molecule), _search(app, conformers, molecule)
-    _submit_job(kinds.nmr(request, search, level=level), common, app)
+    _submit_job(job_kinds.nmr(request, search, level=level), common, app)
 
 
 @_submit.command()
@@ -142,29 +142,29 @@ def conformers(
     *, source: Source, solvent: Solvent = SOLVENT, conformers: Method = "auto", molecule: Molecule, common: Common
 ) -> None:
     """Search conformers and rank them with xTB."""
-    from qmrunner.submission import kinds
+    from qmrunner.submission import job_kinds
 
     app = _app()
     request, search = _request(app, source, solvent, molecule), _search(app, conformers, molecule)
-    _submit_job(kinds.conformers(request, search), common, app)
+    _submit_job(job_kinds.conformers(request, search), common, app)
 
 
 @_submit.command()
 @expand
 def nwchem(*, deck: Deck, beside: Beside, common: Common) -> None:
     """Run your own NWChem deck."""
-    from qmrunner.submission import kinds
+    from qmrunner.submission import job_kinds
 
-    _submit_job(kinds.nwchem(deck, beside.with_files or [], unconfined=beside.unconfined), common)
+    _submit_job(job_kinds.nwchem(deck, beside.with_files or [], unconfined=beside.unconfined), common)
 
 
 @_submit.command()
 @expand
 def xtb(*, structure: Structure, args: Args = None, beside: Beside, common: Common) -> None:
     """Run xTB with your own flags: submit xtb mol.xyz -- --opt tight --alpb chcl3"""
-    from qmrunner.submission import kinds
+    from qmrunner.submission import job_kinds
 
-    run = kinds.xtb(structure, args or [], beside.with_files or [], unconfined=beside.unconfined)
+    run = job_kinds.xtb(structure, args or [], beside.with_files or [], unconfined=beside.unconfined)
     _submit_job(run, common)
 
 
@@ -172,9 +172,9 @@ def xtb(*, structure: Structure, args: Args = None, beside: Beside, common: Comm
 @expand
 def crest(*, structure: Structure, args: Args = None, beside: Beside, common: Common) -> None:
     """Run CREST with your own flags: submit crest mol.xyz -- --quick"""
-    from qmrunner.submission import kinds
+    from qmrunner.submission import job_kinds
 
-    run = kinds.crest(structure, args or [], beside.with_files or [], unconfined=beside.unconfined)
+    run = job_kinds.crest(structure, args or [], beside.with_files or [], unconfined=beside.unconfined)
     _submit_job(run, common)
 
 
@@ -202,7 +202,7 @@ def _search(app: App, method: str, options: Molecule) -> ConformerSearch:
 
 def _submit_job(submission: Submission, common: Common, app: App | None = None) -> None:
     """Add the common options, the owner and the digest; store the job; print its id or follow it to its end."""
-    from qmrunner.submission.kinds import with_options
+    from qmrunner.submission.job_kinds import with_options
     from qmrunner.submission.submit import submit
 
     options = JobOptions(

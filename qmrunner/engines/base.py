@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from qmrunner.engines.confinement import Finding
+from qmrunner.engines.input_check import Finding
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Progress, Step
 from qmrunner.model.remedies import Remedy
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from qmrunner.errors import NotReadyError
 from qmrunner.guardian import process_tree
-from qmrunner.host.files import write_atomically
+from qmrunner.host.atomic_write import write_atomically
 
 LOCK = "daemon.lock"
 STATE_FILE = "state.json"  # the consumer's last report of its state

@@ -17,8 +17,8 @@ from qmrunner.errors import NotReadyError
 from qmrunner.guardian import sampling
 from qmrunner.host import capacity as host_capacity
 from qmrunner.model.disk_space import hard_mark_mib, soft_mark_mib
-from qmrunner.model.estimates import Ratios, expected, kind_of, learned, measured, within
 from qmrunner.model.jobs import Demand, Step
+from qmrunner.model.learned_demand import Ratios, expected, kind_of, learned, measured, within
 from qmrunner.model.packing import Candidate, Capacity, Free, choose
 from qmrunner.model.wait_reasons import flag_size
 from qmrunner.settings import Settings

@@ -18,8 +18,8 @@ from qmrunner import workflows
 from qmrunner.app import App
 from qmrunner.errors import NotFoundError, NotReadyError
 from qmrunner.model import eta, labels
-from qmrunner.model.estimates import Ratios, expected, kind_of
 from qmrunner.model.jobs import Attempt, Grant, Job, Step
+from qmrunner.model.learned_demand import Ratios, expected, kind_of
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
 from qmrunner.reports import files as reports_files
 from qmrunner.store import claims, reservations, usage_peaks, workers

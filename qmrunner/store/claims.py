@@ -13,8 +13,8 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from qmrunner.model import labels, remedies
 from qmrunner.model.disk_space import FreeSpace
-from qmrunner.model.estimates import learned, within
 from qmrunner.model.jobs import Grant, Job, Step
+from qmrunner.model.learned_demand import learned, within
 from qmrunner.model.packing import MAX_SKIPS, Candidate, Capacity, Free, can_ever_fit, choose
 from qmrunner.model.states import AttemptState, StepState
 from qmrunner.model.wait_reasons import never_fits, shortages, waits_for

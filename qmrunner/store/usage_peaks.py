@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
-from qmrunner.model.estimates import KEPT, Ratios, kind_of, learned, ratios_of
 from qmrunner.model.jobs import Demand, Step
+from qmrunner.model.learned_demand import KEPT, Ratios, kind_of, learned, ratios_of
 from qmrunner.model.packing import Capacity
 from qmrunner.store.tables import peaks
 

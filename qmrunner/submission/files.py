@@ -65,7 +65,7 @@ def collect(main: str, others: Sequence[str]) -> tuple[str, dict[str, bytes]]:
     Raises UsageError `duplicate_file` when two have the same name, `bad_file_name` for a name that a work folder
     cannot have, and what `read` raises.
     """
-    from qmrunner.engines.confinement import check_names
+    from qmrunner.engines.input_check import check_names
 
     name, data = read(main)
     files = {name: data}
@@ -92,7 +92,7 @@ def check_arguments(args: Sequence[str]) -> None:
 
 def confine_arguments(args: Sequence[str]) -> None:
     """Raise UsageError `argument_escapes` for an argument that names a file outside the job's folder."""
-    from qmrunner.engines.confinement import UNCONFINED
+    from qmrunner.engines.input_check import UNCONFINED
 
     for argument in args:
         for word in argument.split("="):

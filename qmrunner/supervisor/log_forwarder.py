@@ -20,7 +20,7 @@ from typing import Any
 
 from qmrunner import untrusted
 from qmrunner.attempt.log_registry import TAILS
-from qmrunner.host.files import unfinished, write_atomically
+from qmrunner.host.atomic_write import unfinished, write_atomically
 from qmrunner.host.threads import Guard
 from qmrunner.model import visible
 

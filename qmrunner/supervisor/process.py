@@ -36,7 +36,7 @@ from qmrunner.supervisor.orphans import Orphans
 from qmrunner.supervisor.schedule import Schedule
 from qmrunner.supervisor.sd_notify import Notifier
 from qmrunner.supervisor.sqlite_sharing import refuse_other_machines
-from qmrunner.worker.exit_status import ExitStatus
+from qmrunner.worker.consumer_exit import ExitStatus
 from qmrunner.worker.lifetime import Lifetime
 from qmrunner.worker.supervisor_watch import PULSE
 

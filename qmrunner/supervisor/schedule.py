@@ -15,7 +15,7 @@ from qmrunner.errors import QmrunnerError
 from qmrunner.host.threads import Guard
 from qmrunner.logs import get as get_logger
 from qmrunner.maintenance.base import Context
-from qmrunner.maintenance.leases import Leases
+from qmrunner.maintenance.lost_workers import LostWorkers
 from qmrunner.store import workers
 
 _CHECKS_PER_LEASE = 6
@@ -43,7 +43,7 @@ class Schedule:
         """`consumer_beats` returns whether the consumer runs and writes its own heartbeat."""
         self._app = app
         self._consumer_beats = consumer_beats
-        self._leases = Leases(app, worker_id)
+        self._lost_workers = LostWorkers(app, worker_id)
         self._listed_at: float | None = None
         self._guards = {name: Guard(f"{name}_failed") for name in ("judge", "stand_in", "sweep")}
         self._scheduler = _Scheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
@@ -67,13 +67,13 @@ class Schedule:
 
     def worker_is(self, worker_id: int) -> None:
         """Use the new worker row after this worker was fenced."""
-        if self._leases.own != worker_id:
-            self._leases = Leases(self._app, worker_id)
+        if self._lost_workers.own != worker_id:
+            self._lost_workers = LostWorkers(self._app, worker_id)
 
     def _judge(self) -> None:
         with self._guards["judge"]:
             try:
-                self._leases.run_once()
+                self._lost_workers.run_once()
             except QmrunnerError as problem:
                 get_logger().debug("judge_waits", evidence=problem.evidence)
 
@@ -84,7 +84,7 @@ class Schedule:
         with self._guards["stand_in"]:
             try:
                 with self._app.store.write() as connection:
-                    workers.beat(connection, self._app.store.now(), self._leases.own, None)
+                    workers.beat(connection, self._app.store.now(), self._lost_workers.own, None)
             except QmrunnerError as problem:
                 get_logger().debug("stand_in_waits", evidence=problem.evidence)
 

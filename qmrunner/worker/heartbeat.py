@@ -19,7 +19,7 @@ from qmrunner.logs import get as get_logger
 from qmrunner.store import ready_steps, workers
 from qmrunner.worker.adoption import reclaim
 from qmrunner.worker.claim_loop import Worker
-from qmrunner.worker.exit_status import ExitStatus
+from qmrunner.worker.consumer_exit import ExitStatus
 
 _TICK_S = 1.0
 _FENCED_DEADLINE_S = 10.0

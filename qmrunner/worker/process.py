@@ -28,8 +28,8 @@ from qmrunner.queue import listen_for_wake
 from qmrunner.store import claims, events, ready_steps, workers
 from qmrunner.worker.adoption import adopt
 from qmrunner.worker.claim_loop import Worker
+from qmrunner.worker.consumer_exit import ExitStatus
 from qmrunner.worker.disk_watch import DiskWatch
-from qmrunner.worker.exit_status import ExitStatus
 from qmrunner.worker.heartbeat import Heartbeat
 from qmrunner.worker.lifetime import IdleWatch, Lifetime
 from qmrunner.worker.supervisor_watch import SupervisorWatch

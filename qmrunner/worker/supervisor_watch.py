@@ -20,7 +20,7 @@ from qmrunner import logs
 from qmrunner.guardian import process_tree
 from qmrunner.guardian.process_identity import Identity
 from qmrunner.host.threads import keep
-from qmrunner.worker.exit_status import ExitStatus
+from qmrunner.worker.consumer_exit import ExitStatus
 
 PULSE = b"."
 _POLL_S = 10.0

@@ -21,7 +21,7 @@ from qmrunner.model.states import JobState
 from qmrunner.store import artifacts as rows
 from qmrunner.store import jobs as job_store
 from qmrunner.store.tables import jobs
-from qmrunner.submission import kinds
+from qmrunner.submission import job_kinds
 from qmrunner.submission.submit import submit
 from tests.artifacts.conftest import STAND_IN, WATER, Place
 from tests.support import Home
@@ -41,7 +41,7 @@ class World:
         self.days = 0.0
         source = home.path.parent / "water.xyz"
         source.write_text(WATER)
-        self.job = submit(self.app, kinds.xtb(str(source), [], [])).job_id
+        self.job = submit(self.app, job_kinds.xtb(str(source), [], [])).job_id
 
     @property
     def artifacts(self) -> Artifacts:
@@ -154,7 +154,7 @@ def test_object_storage_is_swept_by_its_own_times(home: Home, bucket: Place) -> 
     app.open_store(create=True)
     source = home.path.parent / "water.xyz"
     source.write_text(WATER)
-    job = submit(app, kinds.xtb(str(source), [], [])).job_id
+    job = submit(app, job_kinds.xtb(str(source), [], [])).job_id
     assert app.artifacts is not None
     sent = app.artifacts.put({"used": source, "unused": Path(__file__)})
     used, unused = sent["used"].sha256, sent["unused"].sha256

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qmrunner.attempt import denials
-from qmrunner.engines.confinement import Finding
+from qmrunner.engines.input_check import Finding
 from qmrunner.guardian.landlock import Policy
 from qmrunner.model.jobs import Evidence, Outcome
 

@@ -25,7 +25,7 @@ from qmrunner.guardian import process_tree
 from qmrunner.model.states import JOB_FINAL
 from qmrunner.store import operator_actions
 from qmrunner.store.tables import jobs
-from qmrunner.submission import kinds
+from qmrunner.submission import job_kinds
 from qmrunner.submission.submit import submit
 from tests.chaos.checker import COUNTERS, check
 from tests.chaos.windows import NAMES, WINDOWS
@@ -124,7 +124,7 @@ class Storm:
             if not self.commands and self.dice.random() < 0.3:
                 self._submit_by_command(path)
             try:
-                self.acknowledged.append(submit(self.app, kinds.xtb(str(path))).job_id)
+                self.acknowledged.append(submit(self.app, job_kinds.xtb(str(path))).job_id)
             except QmrunnerError:
                 return  # the store is locked or the disk is full: nothing was promised
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from benchmarks import fitting
 from qmrunner.chemistry import scaling
 from qmrunner.chemistry.accuracy import Accuracy, Seen, accuracy_of, half_width, within
-from qmrunner.chemistry.kinds import KINDS
+from qmrunner.chemistry.atom_kinds import KINDS
 from qmrunner.chemistry.scaling import line_for
 
 SCIENCE = (Path(__file__).parents[2] / "docs" / "explanation" / "science.md").read_text(encoding="utf-8")

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmrunner.chemistry import duplicates, graphs, rotors, search, select, structures
-from qmrunner.chemistry.select import Candidate
+from qmrunner.chemistry import choose_conformers, duplicates, graphs, rotors, search, structures
+from qmrunner.chemistry.choose_conformers import Candidate
 from qmrunner.chemistry.xyz import read_xyz, write_xyz
 from qmrunner.model.units import KCAL_PER_HARTREE
 
@@ -116,7 +116,7 @@ def test_a_turned_hydroxyl_is_another_conformer_and_a_turned_methyl_is_not() -> 
     hydroxyl[8] += 1.0
     found = comparer("CCO")
     assert found.distance(ethanol, methyl) < 1e-5
-    assert found.distance(ethanol, hydroxyl) > select.SAME_ANGSTROM
+    assert found.distance(ethanol, hydroxyl) > choose_conformers.SAME_ANGSTROM
 
 
 def test_mirror_images_are_the_same_only_where_asked() -> None:
@@ -149,7 +149,7 @@ def butane() -> tuple[list[Candidate], list[str], list[tuple[int, int]]]:
 
 def chosen(candidates: list[Candidate], most: int | None = None) -> dict[str, dict[str, Any]]:
     _, symbols, bonds = butane()
-    rows = select.choose(candidates, symbols, bonds, window_kcal=6.0, most=most, temperature_k=298.15)
+    rows = choose_conformers.choose(candidates, symbols, bonds, window_kcal=6.0, most=most, temperature_k=298.15)
     return {row["id"]: row for row in rows}
 
 
@@ -174,14 +174,14 @@ def test_a_gauche_conformer_counts_for_its_mirror_image_too() -> None:
 def test_a_conformer_that_became_another_molecule_is_dropped_and_sets_no_window() -> None:
     candidates, symbols, bonds = butane()
     torn = tuple((x + 3.0, y, z) if at == 5 else (x, y, z) for at, (x, y, z) in enumerate(candidates[0].coordinates))
-    rows = select.choose(
+    rows = choose_conformers.choose(
         three := [*candidates[:2], Candidate("c9", -11.0, torn)],
         symbols,
         bonds,
         window_kcal=6.0,
         most=None,
         temperature_k=298.15,
-        refused=select.reacted(three, symbols, bonds),
+        refused=choose_conformers.reacted(three, symbols, bonds),
     )
     found = {row["id"]: row for row in rows}
     assert found["c9"]["state"] == "dropped"

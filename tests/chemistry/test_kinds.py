@@ -8,7 +8,7 @@ import pytest
 from rdkit import Chem
 
 from qmrunner.chemistry import graphs
-from qmrunner.chemistry.kinds import EXCHANGEABLE, KINDS, kinds
+from qmrunner.chemistry.atom_kinds import EXCHANGEABLE, KINDS, kinds
 
 # Of the heavy atoms in the order written; "-" where the atom is no carbon.
 CARBONS = {

@@ -261,7 +261,7 @@ def test_the_walk_meets_the_options_that_take_names() -> None:
 def test_names_and_keys_have_one_rule_for_the_command_line_and_the_api(place: Home) -> None:
     from qmrunner.errors import UsageError
     from qmrunner.model.jobs import Submission
-    from qmrunner.submission.kinds import with_options
+    from qmrunner.submission.job_kinds import with_options
     from qmrunner.submission.request import JobOptions
 
     def refusal(**given: Any) -> str:

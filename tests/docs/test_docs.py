@@ -138,3 +138,11 @@ def test_every_example_has_its_line() -> None:
     text = (ROOT / "examples" / "README.md").read_text()
     names = [path.name for path in (ROOT / "examples").iterdir() if path.suffix in (".py", ".nw", ".xyz")]
     assert [name for name in names if f"`{name}`" not in text] == []
+
+
+def test_the_files_that_the_architecture_names_exist() -> None:
+    text = (DOCS / "explanation" / "architecture.md").read_text()
+    named = set(re.findall(r"`([a-z_]+(?:/[a-z_]+)+\.(?:py|toml|json))`", text))
+    assert len(named) > 30
+    missing = [name for name in sorted(named) if not (ROOT / "qmrunner" / name).exists() and not (ROOT / name).exists()]
+    assert missing == []

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmrunner.engines import confinement
-from qmrunner.engines.crest import confine as crest
+from qmrunner.engines import input_check
+from qmrunner.engines.crest import input_check as crest
 from qmrunner.engines.nwchem import findings
-from qmrunner.engines.nwchem.input import allowed
-from qmrunner.engines.xtb import confine as xtb
+from qmrunner.engines.nwchem.input import allow_list
+from qmrunner.engines.xtb import input_check as xtb
 from qmrunner.errors import UsageError
-from qmrunner.submission import kinds
+from qmrunner.submission import job_kinds
 from tests.engines.hostile import ACTS, HEAD, REFUSED
 from tests.engines.support import FIXTURES
 
@@ -27,7 +27,7 @@ WATER = b"3\nwater, from /home/me/water.log\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 
 MORE = b"title more\n"
 
 
-def of_deck(text: str, **others: bytes) -> list[confinement.Finding]:
+def of_deck(text: str, **others: bytes) -> list[input_check.Finding]:
     return findings("deck.nw", {"deck.nw": text.encode(), **others})
 
 
@@ -36,7 +36,7 @@ def test_a_hostile_deck_is_refused_with_its_line_a_reason_and_a_remedy(name: str
     found = of_deck(HOSTILE[name], **{"more.nw": MORE})
     assert found
     with pytest.raises(UsageError) as refused:
-        confinement.refuse(found)
+        input_check.refuse(found)
     assert refused.value.code == "deck_escapes"
     assert re.search(r"deck\.nw line \d+: ", str(refused.value.evidence))
     assert found[0].reason in refused.value.message
@@ -120,9 +120,9 @@ def test_what_is_not_known_to_be_harmless_is_refused_by_name_where_the_check_alo
 
 
 def test_no_word_that_a_block_allows_is_a_directive_that_is_not_allowed() -> None:
-    allowed_words = {word for words in allowed.BLOCKS.values() if words for word in words}
-    assert not allowed_words & allowed.NEVER
-    assert not (allowed.LINES | set(allowed.BLOCKS)) & allowed.NEVER
+    allowed_words = {word for words in allow_list.BLOCKS.values() if words for word in words}
+    assert not allowed_words & allow_list.NEVER
+    assert not (allow_list.LINES | set(allow_list.BLOCKS)) & allow_list.NEVER
 
 
 @pytest.mark.parametrize("path", sorted(FIXTURES.glob("nwchem/ok-*/input.nw")), ids=lambda path: path.parent.name)
@@ -150,7 +150,7 @@ def test_a_database_handed_in_is_refused_for_it_names_files_itself() -> None:
 
 def test_a_repeated_finding_is_cut_short() -> None:
     with pytest.raises(UsageError) as refused:
-        confinement.refuse(of_deck(HONEST + 'task shell "id"\n' * 40))
+        input_check.refuse(of_deck(HONEST + 'task shell "id"\n' * 40))
     assert "and 35 more" in str(refused.value.evidence)
 
 
@@ -335,13 +335,13 @@ def test_honest_orders_to_crest_pass() -> None:
 )  # fmt: skip
 def test_file_names_that_leave_the_folder_or_mean_something_are_refused(name: str) -> None:
     with pytest.raises(UsageError) as refused:
-        confinement.check_names([name])
+        input_check.check_names([name])
     assert refused.value.code == "bad_file_name"
 
 
 @pytest.mark.parametrize("name", ["water.xyz", "water (1).xyz", "Ätznatron.nw", ".CHRG", ".UHF", "w.movecs", "a+b=c"])
 def test_ordinary_file_names_pass(name: str) -> None:
-    confinement.check_names([name])
+    input_check.check_names([name])
 
 
 def test_submissions_are_confined_unless_the_owner_of_the_machine_says_otherwise(tmp_path: Path) -> None:
@@ -349,17 +349,17 @@ def test_submissions_are_confined_unless_the_owner_of_the_machine_says_otherwise
     deck.write_text(HOSTILE["a shell task"])
     structure.write_bytes(WATER)
     for refused in (
-        lambda: kinds.nwchem(str(deck)),
-        lambda: kinds.xtb(str(structure), ["--driver", "id"]),
-        lambda: kinds.crest(str(structure), ["-xnam", "id"]),
+        lambda: job_kinds.nwchem(str(deck)),
+        lambda: job_kinds.xtb(str(structure), ["--driver", "id"]),
+        lambda: job_kinds.crest(str(structure), ["-xnam", "id"]),
     ):
         with pytest.raises(UsageError) as error:
             refused()
         assert error.value.code == "deck_escapes"
-    assert kinds.nwchem(str(deck), unconfined=True).params["unconfined"] is True
-    assert kinds.xtb(str(structure), ["--driver", "/bin/id"], unconfined=True).params["unconfined"] is True
+    assert job_kinds.nwchem(str(deck), unconfined=True).params["unconfined"] is True
+    assert job_kinds.xtb(str(structure), ["--driver", "/bin/id"], unconfined=True).params["unconfined"] is True
     deck.write_text(HONEST)
-    assert "unconfined" not in kinds.nwchem(str(deck)).params
+    assert "unconfined" not in job_kinds.nwchem(str(deck)).params
 
 
 @pytest.mark.parametrize("strict", [False, True])

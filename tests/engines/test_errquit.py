@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qmrunner.engines import families
+from qmrunner.engines import abort_families
 from qmrunner.engines.nwchem import NWChem
 from qmrunner.engines.nwchem.output import errquit
 from qmrunner.engines.nwchem.output.errquit import Abort, AbortReader
@@ -263,7 +263,7 @@ def test_a_table_that_is_wrong_is_refused(changed: tuple[str, str], tmp_path: Pa
     path = tmp_path / "errquit.toml"
     path.write_text(source.replace(*changed))
     with pytest.raises(ValueError, match=r"transient|quux"):
-        families.load(path)
+        abort_families.load(path)
 
 
 @pytest.mark.parametrize(

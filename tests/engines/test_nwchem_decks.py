@@ -10,7 +10,7 @@ import pytest
 
 from qmrunner.engines.base import Context, Installed
 from qmrunner.engines.nwchem import NWChem, check_deck, resources
-from qmrunner.engines.nwchem.input import generated_deck, user_deck
+from qmrunner.engines.nwchem.input import deck_rewrite, generated_deck
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Command, Grant
 from tests.engines.support import FIXTURES, step
@@ -67,14 +67,14 @@ def test_every_recorded_deck_that_ran_is_accepted() -> None:
 
 def test_tasks_are_found_behind_semicolons_comments_continuations_and_carriage_returns() -> None:
     text = "start a; TASK  dft \\\r\n optimize # first\r\n# task scf\r\n  task dft property ignore\r\n"
-    assert user_deck.tasks(text) == ("dft optimize", "dft property ignore")
+    assert deck_rewrite.tasks(text) == ("dft optimize", "dft property ignore")
 
 
 def test_atoms_are_counted_only_where_the_block_alone_tells_their_number() -> None:
-    assert user_deck.atoms_in_deck("geometry\n O 0 0 0.1\n H 1 2 3\nend\n") == 2
-    assert user_deck.atoms_in_deck("geometry\n symmetry c2v\n O 0 0 0.1\nend\n") is None
-    assert user_deck.atoms_in_deck("geometry\n load wat.xyz\nend\n") is None
-    assert user_deck.atoms_in_deck("restart wat\ntask scf\n") is None
+    assert deck_rewrite.atoms_in_deck("geometry\n O 0 0 0.1\n H 1 2 3\nend\n") == 2
+    assert deck_rewrite.atoms_in_deck("geometry\n symmetry c2v\n O 0 0 0.1\nend\n") is None
+    assert deck_rewrite.atoms_in_deck("geometry\n load wat.xyz\nend\n") is None
+    assert deck_rewrite.atoms_in_deck("restart wat\ntask scf\n") is None
 
 
 def test_a_deck_is_bound_to_its_attempt_and_every_change_is_noted(tmp_path: Path) -> None:
@@ -230,11 +230,11 @@ def test_basis_functions_agree_with_recorded_runs() -> None:
 def test_only_whole_lines_are_replaced_and_nothing_comes_to_life() -> None:
     text = "memory total 100 mb \\\n#restart w rtdb base\nscratch_dir x \\ # c\ntask scf\n"
     more = {"memory_arena": "global"}
-    lines = user_deck.rewrite(text, 1, 464, more).text.split("\n")
+    lines = deck_rewrite.rewrite(text, 1, 464, more).text.split("\n")
     assert lines[0] == "#"
     assert lines[1] == "memory heap 25 mb stack 25 mb global 150 mb"
     assert lines[2:] == ["# qmrunner: scratch_dir x", "task scf", ""]
-    several = user_deck.rewrite("title a;memory 100 mb;set k \\#\\;\\ # c\ntask scf\n", 1, 464, more).text
+    several = deck_rewrite.rewrite("title a;memory 100 mb;set k \\#\\;\\ # c\ntask scf\n", 1, 464, more).text
     assert re.fullmatch(
         r"title a ; memory heap 25 mb stack 25 mb global 150 mb ; set k \\#\\;\\ #\ntask scf\n", several
     )
@@ -242,7 +242,7 @@ def test_only_whole_lines_are_replaced_and_nothing_comes_to_life() -> None:
 
 @pytest.mark.parametrize("end", [".\n", "eof\n", "title x \\", "title x \\\n"])
 def test_a_memory_line_is_added_where_nwchem_reads_it(end: str) -> None:
-    lines = user_deck.rewrite(MINIMAL + end, 1, 400).text.split("\n")
+    lines = deck_rewrite.rewrite(MINIMAL + end, 1, 400).text.split("\n")
     assert re.fullmatch(r"memory total \d+ mb ; start wat", lines[0])
     assert "\n".join(lines[1:]).startswith(MINIMAL.split("\n", 1)[1] + end.rstrip())
 
@@ -265,18 +265,18 @@ def test_bytes_that_are_no_text_reach_nwchem_as_they_are(tmp_path: Path) -> None
     ],
 )
 def test_what_stands_behind_the_last_task_is_found(tail: str, found: list[tuple[int, str]]) -> None:
-    assert list(user_deck.unused(f"start x\ntask scf\n{tail}")) == found
+    assert list(deck_rewrite.unused(f"start x\ntask scf\n{tail}")) == found
 
 
 def test_a_deck_without_a_task_has_nothing_behind_it() -> None:
-    assert user_deck.unused("start x\ncharge 1\n") == ()
+    assert deck_rewrite.unused("start x\ncharge 1\n") == ()
 
 
 @pytest.mark.parametrize("behind", ["memory total 400 mb", "scratch_dir .", "permanent_dir .", "start other"])
 def test_what_counts_wherever_it_stands_is_not_called_unused(behind: str) -> None:
-    assert user_deck.unused(f"{MINIMAL}{behind}\n") == ()
-    assert user_deck.unused(f"{MINIMAL}{behind}\ncharge 1\n") == ((6 + MINIMAL.count("\n") - 4, "charge 1"),)
+    assert deck_rewrite.unused(f"{MINIMAL}{behind}\n") == ()
+    assert deck_rewrite.unused(f"{MINIMAL}{behind}\ncharge 1\n") == ((6 + MINIMAL.count("\n") - 4, "charge 1"),)
 
 
 def test_the_memory_line_that_is_added_is_not_called_unused() -> None:
-    assert user_deck.unused(user_deck.rewrite(MINIMAL, 1, 1000).text) == ()
+    assert deck_rewrite.unused(deck_rewrite.rewrite(MINIMAL, 1, 1000).text) == ()

@@ -13,12 +13,12 @@ import pytest
 
 from qmrunner.engines.base import Context
 from qmrunner.engines.nwchem import NWChem, check_deck, resources
-from qmrunner.engines.nwchem.input import memory, user_deck
+from qmrunner.engines.nwchem.input import deck_rewrite, memory_line
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Command, Evidence, Grant, Outcome
 from qmrunner.model.packing import Capacity
 from qmrunner.model.remedies import Adjusted, Failure, propose
-from qmrunner.submission import kinds
+from qmrunner.submission import job_kinds
 from tests.engines import nwchem_echo
 from tests.engines.support import step
 from tests.engines.test_nwchem_decks import INSTALLED
@@ -90,8 +90,8 @@ def nothing(_name: str) -> None:
     return None
 
 
-def asked(line: str) -> memory.Asked:
-    found = memory.asked(f"start w\n{line}\n{REST}", nothing)
+def asked(line: str) -> memory_line.Asked:
+    found = memory_line.asked(f"start w\n{line}\n{REST}", nothing)
     assert found is not None
     return found
 
@@ -121,12 +121,12 @@ def test_amounts_that_no_machine_has_are_refused_at_once(line: str) -> None:
 
 
 def test_a_deck_without_a_line_asks_for_nothing() -> None:
-    assert memory.asked(f"start w\n# memory 1 gb\n{REST}", nothing) is None
+    assert memory_line.asked(f"start w\n# memory 1 gb\n{REST}", nothing) is None
 
 
 def test_the_line_of_an_included_file_counts_where_it_comes_first() -> None:
     text = f"start w\ninclude more.nw\nmemory 300 mb\n{REST}"
-    found = memory.asked(text, {"more.nw": b"echo\nmemory 700 mb\n"}.get)
+    found = memory_line.asked(text, {"more.nw": b"echo\nmemory 700 mb\n"}.get)
     assert found is not None
     assert (found.total_mib, found.file) == (700, "more.nw")
 
@@ -148,7 +148,7 @@ def test_nwchem_itself_gives_the_same_or_stops(line: str, tmp_path: Path) -> Non
 
 def test_what_the_line_asks_for_is_reserved_for_each_rank(tmp_path: Path) -> None:
     (tmp_path / "in.nw").write_text(f"start w\nmemory total 2400 mb global 2000 mb\n{REST}")
-    made = kinds.nwchem(str(tmp_path / "in.nw"))
+    made = job_kinds.nwchem(str(tmp_path / "in.nw"))
     demand = NWChem().demand("deck", made.params)
     assert made.params["memory_mib_per_rank"] == 2400
     assert demand.memory_mib(1) == 2400 + resources.BASE_MIB_PER_RANK + 64
@@ -157,7 +157,7 @@ def test_what_the_line_asks_for_is_reserved_for_each_rank(tmp_path: Path) -> Non
 
 def test_a_deck_without_a_line_is_planned_by_the_rule(tmp_path: Path) -> None:
     (tmp_path / "in.nw").write_text(f"start w\n{REST}")
-    made = kinds.nwchem(str(tmp_path / "in.nw"))
+    made = job_kinds.nwchem(str(tmp_path / "in.nw"))
     assert "memory_mib_per_rank" not in made.params
     assert NWChem().demand("deck", made.params) == resources.demand_of_deck(None)
 
@@ -187,7 +187,7 @@ def test_an_amount_that_is_no_whole_number_is_written_so_that_every_version_read
 
 def test_a_grant_that_cannot_carry_the_line_is_refused_with_the_numbers(tmp_path: Path) -> None:
     with pytest.raises(QmrunnerError) as refused:
-        user_deck.rewrite(f"start w\nmemory total 90 gb\n{REST}", 1, 1264)
+        deck_rewrite.rewrite(f"start w\nmemory total 90 gb\n{REST}", 1, 1264)
     assert refused.value.code == "never_fits"
     assert "92160 MiB on each of 1 rank(s), granted are 1000" in refused.value.message
 
@@ -241,16 +241,16 @@ def test_without_more_memory_half_the_ranks_get_that_of_all_in_the_arena_that_wa
     full = adjusted(line, "createfile: failed ga_create", has_mib=64 + 1600, cores=2, tried=["more-memory"] * 3)
     assert full.record["remedy"] == "fewer-ranks"
     assert full.params["memory_arena"] == "global"
-    written = user_deck.rewrite(f"start w\n{line}\n{REST}", 1, full.demand.memory_mib(1), full.params)
+    written = deck_rewrite.rewrite(f"start w\n{line}\n{REST}", 1, full.demand.memory_mib(1), full.params)
     assert "memory heap 100 mb stack 100 mb global 1200 mb" in written.text
 
 
 def test_the_arena_of_a_deck_without_a_line_and_of_an_included_one_is_raised_too() -> None:
     text = f"start w\n{REST}"
-    written = user_deck.rewrite(text, 1, 64 + 1200, {"memory_arena": "stack"})
+    written = deck_rewrite.rewrite(text, 1, 64 + 1200, {"memory_arena": "stack"})
     assert written.text.endswith("memory heap 100 mb stack 700 mb global 200 mb\n")
     beside = {"more.nw": b"memory 400 mb\n"}.get
-    included = user_deck.rewrite(f"include more.nw\n{text}", 1, 64 + 1200, {"memory_arena": "heap"}, beside)
+    included = deck_rewrite.rewrite(f"include more.nw\n{text}", 1, 64 + 1200, {"memory_arena": "heap"}, beside)
     assert included.beside == {"more.nw": "memory heap 700 mb stack 100 mb global 200 mb\n"}
     assert included.text == f"include more.nw\n{text}"
     assert included.notes[0].startswith("more.nw: deck: `memory 400 mb` replaced")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from qmrunner.engines import get
 from qmrunner.engines.nwchem.input import reader
-from qmrunner.engines.nwchem.input.user_deck import rewrite
+from qmrunner.engines.nwchem.input.deck_rewrite import rewrite
 from qmrunner.errors import QmrunnerError, UsageError
 from tests.engines import nwchem_echo
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from qmrunner.engines.nwchem import NWChem
-from qmrunner.engines.nwchem.input import reader, user_deck
+from qmrunner.engines.nwchem.input import deck_rewrite, reader
 from qmrunner.engines.nwchem.read import Report
 from qmrunner.errors import UsageError
 from qmrunner.model.jobs import Exit, Submission
-from qmrunner.submission import kinds
+from qmrunner.submission import job_kinds
 from tests.engines import nwchem_echo
 from tests.engines.support import step
 from tests.engines.variants import GEOMETRIES, REFUSED, STOPPED, TEXTS, Variant
@@ -32,14 +32,14 @@ def written(folder: Path, variant: Variant) -> list[str]:
 
 def submitted(folder: Path, variant: Variant) -> Submission:
     own, *beside = written(folder, variant)
-    return kinds.nwchem(own, beside)
+    return job_kinds.nwchem(own, beside)
 
 
 @pytest.mark.parametrize("name", sorted(VARIANTS.keys() - REFUSED.keys()))
 def test_what_nwchem_reads_is_accepted_and_bound_with_nothing_changed_but_memory(name: str, tmp_path: Path) -> None:
     made = submitted(tmp_path, VARIANTS[name])
     text = reader.decode(made.files["v.nw"])
-    bound = user_deck.rewrite(text, 1, 2000)
+    bound = deck_rewrite.rewrite(text, 1, 2000)
     own = [said.text.strip() for said in reader.statements(reader.encode(text)) if said.directive not in reader.FOLDERS]
     ran = [said.text.strip() for said in reader.statements(reader.encode(bound.text))]
     assert [said for said in ran if said in own] == own
@@ -57,7 +57,7 @@ def test_what_is_refused_is_refused_with_its_cause(name: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", sorted(VARIANTS.keys() - REFUSED.keys()))
 def test_atoms_are_counted_where_the_deck_alone_tells_their_number(name: str) -> None:
-    assert user_deck.atoms_in_deck(reader.decode(VARIANTS[name].deck)) == VARIANTS[name].atoms
+    assert deck_rewrite.atoms_in_deck(reader.decode(VARIANTS[name].deck)) == VARIANTS[name].atoms
 
 
 @pytest.mark.engine
@@ -71,7 +71,7 @@ def test_the_real_nwchem_runs_it_or_stops_for_a_cause_that_is_known(name: str, t
     assert ran == (name not in STOPPED)
     log = tmp_path / "v.log"
     log.write_bytes(output)
-    known, found = user_deck.atoms_in_deck(reader.decode(VARIANTS[name].deck)), Report(log).geometry.first_count
+    known, found = deck_rewrite.atoms_in_deck(reader.decode(VARIANTS[name].deck)), Report(log).geometry.first_count
     assert not ran or None in (known, found) or known == found
     if not ran and name not in REFUSED:
         outcome = NWChem().interpret(step("nwchem", "deck", deck="v.nw"), tmp_path, log, Exit(1))

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from qmrunner.cli.render import show_result
-from qmrunner.engines import leftovers
+from qmrunner.engines import result_files
 from qmrunner.engines.xtb import quantities
 from qmrunner.engines.xtb.engine import Xtb
 from qmrunner.model.jobs import Exit, Outcome
@@ -108,18 +108,18 @@ def test_every_file_is_published_but_inputs_and_scratch(tmp_path: Path) -> None:
 
 
 def test_what_is_too_large_or_too_many_is_left_out_with_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leftovers, "LARGEST_BYTES", 10)
-    monkeypatch.setattr(leftovers, "MOST_FILES", 2)
+    monkeypatch.setattr(result_files, "LARGEST_BYTES", 10)
+    monkeypatch.setattr(result_files, "MOST_FILES", 2)
     for name in ("a", "b", "c"):
         (tmp_path / name).write_text(name)
     (tmp_path / "big").write_bytes(b"x" * 11)
-    names, notes = leftovers.results(tmp_path, (), ())
+    names, notes = result_files.results(tmp_path, (), ())
     assert names == ("a", "b")
     assert len(notes) == 2
     with (tmp_path / "hollow").open("wb") as file:
         file.truncate(64 << 20)
-    monkeypatch.setattr(leftovers, "LARGEST_BYTES", 1 << 30)
-    assert any("hollow" in note for note in leftovers.results(tmp_path, (), ())[1])
+    monkeypatch.setattr(result_files, "LARGEST_BYTES", 1 << 30)
+    assert any("hollow" in note for note in result_files.results(tmp_path, (), ())[1])
 
 
 def printed(found: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ from qmrunner.guardian import process_tree
 from qmrunner.host.home import STATE_FILE
 from qmrunner.model.states import JOB_FINAL
 from qmrunner.store.tables import attempts, jobs, workers
-from qmrunner.submission import kinds
+from qmrunner.submission import job_kinds
 from qmrunner.submission.submit import submit
 from tests.chaos.checker import check
 from tests.faults.network import POSTGRES, REDIS, Network
@@ -162,7 +162,7 @@ class Site:
         for _ in range(count):
             text = f"seconds={seconds} number={len(self.acknowledged)}"
             path.write_text(f"3\n{text}\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n")
-            new.append(submit(self.app, kinds.xtb(str(path))).job_id)
+            new.append(submit(self.app, job_kinds.xtb(str(path))).job_id)
             self.acknowledged.append(new[-1])
         return new
 

@@ -18,7 +18,7 @@ from qmrunner.guardian.process_identity import Identity
 from qmrunner.store import operator_actions
 from qmrunner.store.session import Store
 from qmrunner.store.tables import attempts, jobs, reservations, steps
-from qmrunner.submission import kinds
+from qmrunner.submission import job_kinds
 from qmrunner.submission.submit import submit
 from tests.support import Daemon, Home, wait_for
 
@@ -54,7 +54,7 @@ class Lab:
         path = self.home.path.parent / f"mol{self._structures}.xyz"
         words = " ".join(f"{name}={value}" for name, value in behaviour.items())
         path.write_text(f"3\n{words}\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n")
-        return submit(self.app, kinds.xtb(str(path), [], [])).job_id
+        return submit(self.app, job_kinds.xtb(str(path), [], [])).job_id
 
     def move(self, verb: str, job: str) -> None:
         """`cancel`, `retry`, `hold` or `release`, as the command line does it."""

@@ -17,7 +17,7 @@ INJECT = Path(__file__).with_name("inject")
 LOOPS = {
     ("qmrunner.worker.heartbeat", "Heartbeat._tick"): "beat_failed",
     ("qmrunner.worker.disk_watch", "DiskWatch.check"): "space_watch_failed",
-    ("qmrunner.maintenance.leases", "Leases.run_once"): "judge_failed",
+    ("qmrunner.maintenance.lost_workers", "LostWorkers.run_once"): "judge_failed",
     ("qmrunner.maintenance", "plan_all"): "sweep_failed",
     ("qmrunner.supervisor.log_forwarder", "LogForwarder._rotate_events"): "tail_failed",
     ("qmrunner.supervisor.orphans", "Orphans.reap"): "supervisor_round_failed",

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from qmrunner.store.tables import attempts
-from qmrunner.submission import kinds
+from qmrunner.submission import job_kinds
 from qmrunner.submission.submit import submit
 from qmrunner.worker.disk_watch import BALLAST
 from tests import decks
@@ -182,7 +182,7 @@ def test_a_dev_shm_of_64_mib_holds_one_nwchem_at_a_time(home: Home, lab: Lab, tm
     """As much as containers have by default."""
     lab.start(before=_small_shm(64))
     assert home.json("status")["workers"][0]["shm_mib"] == 61
-    jobs = [submit(lab.app, kinds.nwchem(deck(tmp_path), [])).job_id for _ in range(2)]
+    jobs = [submit(lab.app, job_kinds.nwchem(deck(tmp_path), [])).job_id for _ in range(2)]
     told = re.compile(r"of /dev/shm \(\d+ MiB free\)")  # 13 before the first one uses any
     wait_for(lambda: any(told.search(waits_for(lab, job)) for job in jobs), 60, "the reason to wait")
     assert [lab.ended(job, 90) for job in jobs] == ["succeeded"] * 2
@@ -195,7 +195,7 @@ def test_a_dev_shm_too_small_for_any_such_step_is_told_with_the_flag_to_paste(
     home: Home, lab: Lab, tmp_path: Path
 ) -> None:
     lab.start(before=_small_shm(40))
-    job = submit(lab.app, kinds.nwchem(deck(tmp_path), [])).job_id
+    job = submit(lab.app, job_kinds.nwchem(deck(tmp_path), [])).job_id
     wait_for(lambda: lab.state(job) == "held", 10, "a held job")
     why = home.json("why", job)
     assert why["remedy"] == f"run the container with `--shm-size 64m`; then `qmrunner release {job}`"

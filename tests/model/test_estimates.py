@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmrunner.model.estimates import ENOUGH, Ratios, expected, kind_of, learned, quantile, ratios_of
 from qmrunner.model.jobs import Demand
+from qmrunner.model.learned_demand import ENOUGH, Ratios, expected, kind_of, learned, quantile, ratios_of
 
 RULE = Demand(1, 4, memory_mib_per_core=300, memory_mib_base=100, scratch_mib=200, shm_mib=50)
 WATER, ETHANOL = ["O", "H", "H"], ["C", "C", "O", *["H"] * 6]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qmrunner.model.leases import STARTING_S, FailureDetector
+from qmrunner.model.failure_detector import STARTING_S, FailureDetector
 
 LEASE, BEAT = 10.0, 1.0
 

@@ -15,8 +15,8 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from qmrunner.errors import QmrunnerError
+from qmrunner.model.failure_detector import FailureDetector
 from qmrunner.model.jobs import Outcome, Submission
-from qmrunner.model.leases import FailureDetector
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Deferred, Ending, Finished, Limits, Lost, Verdict
 from qmrunner.model.states import ATTEMPT_LIVE, JOB_FINAL, StepState

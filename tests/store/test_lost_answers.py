@@ -15,7 +15,7 @@ from qmrunner.guardian import process_tree
 from qmrunner.host import capacity as host_capacity
 from qmrunner.store import workers
 from qmrunner.store.session import StoreUnavailable
-from qmrunner.submission import kinds
+from qmrunner.submission import job_kinds
 from qmrunner.submission.submit import submit
 from qmrunner.worker.adoption import reclaim
 from qmrunner.worker.claim_loop import Worker
@@ -59,7 +59,7 @@ def lose_answer(app: App, monkeypatch: pytest.MonkeyPatch, *, taken: bool) -> No
 def water(app: App) -> str:
     path = app.settings.home.parent / "water.xyz"
     path.write_text(WATER)
-    return submit(app, kinds.xtb(str(path))).job_id
+    return submit(app, job_kinds.xtb(str(path))).job_id
 
 
 def test_a_job_whose_commit_got_through_is_acknowledged_and_keeps_its_files(

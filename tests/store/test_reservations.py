@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from qmrunner.model.disk_space import LOW, QUOTA, FreeSpace
-from qmrunner.model.estimates import RULES
 from qmrunner.model.jobs import Demand
+from qmrunner.model.learned_demand import RULES
 from qmrunner.model.packing import MAX_SKIPS, Capacity
 from qmrunner.model.policy import Verdict
 from qmrunner.model.states import AttemptState, JobState

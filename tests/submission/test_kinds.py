@@ -14,7 +14,7 @@ import pytest
 
 from qmrunner.chemistry.scaling import line_for
 from qmrunner.errors import UsageError
-from qmrunner.submission import kinds
+from qmrunner.submission import job_kinds
 from qmrunner.submission.request import JobOptions
 from qmrunner.workflows import levels, solvents
 from tests import molecules
@@ -37,7 +37,7 @@ def xyz(tmp_path: Path) -> Path:
 
 def test_a_smiles_becomes_a_submission_with_everything_in_it() -> None:
     options = JobOptions(name="first", priority=3, key="k")
-    found = kinds.with_options(molecules.nmr("OCC ethanol", solvent="CDCl3", level="Draft"), options)
+    found = job_kinds.with_options(molecules.nmr("OCC ethanol", solvent="CDCl3", level="Draft"), options)
     assert (found.kind, found.name, found.priority, found.key) == ("nmr", "first", 3, "k")
     assert found.files == {}
     assert found.params["atoms"] == ["O", "C", "C", *"HHHHHH"]
@@ -145,7 +145,7 @@ def test_a_missing_file_is_answered_with_the_nearest_name(xyz: Path) -> None:
     assert "water.xyz" in str(error.remedy)
 
 
-@pytest.mark.parametrize("call", [molecules.nmr, kinds.xtb, kinds.crest])
+@pytest.mark.parametrize("call", [molecules.nmr, job_kinds.xtb, job_kinds.crest])
 @pytest.mark.parametrize(
     ("text", "code"),
     [
@@ -260,26 +260,26 @@ def test_a_conformer_job_takes_what_xtb_can_treat() -> None:
 
 def test_a_folder_and_a_binary_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.xyz").mkdir()
-    assert refusal(kinds.xtb, str(tmp_path / "x.xyz")).code == "unreadable_file"
+    assert refusal(job_kinds.xtb, str(tmp_path / "x.xyz")).code == "unreadable_file"
     (tmp_path / "b.xyz").write_bytes(b"\x00\xff\xfe")
-    assert refusal(kinds.xtb, str(tmp_path / "b.xyz")).code == "unreadable_file"
+    assert refusal(job_kinds.xtb, str(tmp_path / "b.xyz")).code == "unreadable_file"
     assert refusal(molecules.nmr, str(tmp_path / "b.xyz")).code == "unreadable_file"
 
 
 def test_arguments_after_the_dashes_pass_through_in_order(xyz: Path) -> None:
-    found = kinds.crest(str(xyz), ["--quick", "--alpb", "chcl3", "-T", "2"])
+    found = job_kinds.crest(str(xyz), ["--quick", "--alpb", "chcl3", "-T", "2"])
     assert found.params["args"] == ["--quick", "--alpb", "chcl3", "-T", "2"]
     assert found.params["structure"] == "water.xyz"
 
 
 @pytest.mark.parametrize("argument", ["../x", "--input=../x", "/etc/passwd", "a/../../b", "~/x"])
 def test_an_argument_that_leaves_the_folder_is_refused(xyz: Path, argument: str) -> None:
-    error = refusal(kinds.xtb, str(xyz), ["--input", argument])
+    error = refusal(job_kinds.xtb, str(xyz), ["--input", argument])
     assert error.code == "argument_escapes"
     assert "--with" in str(error.remedy)
 
 
-@pytest.mark.parametrize("call", [kinds.xtb, kinds.crest])
+@pytest.mark.parametrize("call", [job_kinds.xtb, job_kinds.crest])
 def test_a_spin_that_the_electrons_cannot_have_is_refused(xyz: Path, call: Callable[..., object]) -> None:
     assert refusal(call, str(xyz), ["--uhf", "1"]).code == "charge_multiplicity"
     assert refusal(call, str(xyz), ["--chrg", "1", "--uhf", "0"]).code == "charge_multiplicity"
@@ -288,7 +288,7 @@ def test_a_spin_that_the_electrons_cannot_have_is_refused(xyz: Path, call: Calla
 
 def test_files_handed_in_travel_along_under_their_names(xyz: Path, tmp_path: Path) -> None:
     (tmp_path / "x.inp").write_text("$end\n")
-    found = kinds.xtb(str(xyz), ["--input", "x.inp"], [str(tmp_path / "x.inp")])
+    found = job_kinds.xtb(str(xyz), ["--input", "x.inp"], [str(tmp_path / "x.inp")])
     assert found.files["x.inp"] == b"$end\n"
     assert found.params["files"] == ["water.xyz", "x.inp"]
 
@@ -296,11 +296,11 @@ def test_files_handed_in_travel_along_under_their_names(xyz: Path, tmp_path: Pat
 def test_two_files_of_one_name_are_refused(xyz: Path, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "water.xyz").write_text(WATER)
-    assert refusal(kinds.xtb, str(xyz), [], [str(tmp_path / "sub" / "water.xyz")]).code == "duplicate_file"
+    assert refusal(job_kinds.xtb, str(xyz), [], [str(tmp_path / "sub" / "water.xyz")]).code == "duplicate_file"
 
 
 def test_a_file_name_that_looks_like_an_option_is_refused(xyz: Path) -> None:
-    assert refusal(kinds.xtb, str(xyz.rename(xyz.with_name("-opt.xyz")))).code == "bad_file_name"
+    assert refusal(job_kinds.xtb, str(xyz.rename(xyz.with_name("-opt.xyz")))).code == "bad_file_name"
 
 
 def test_a_deck_is_checked_by_its_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -311,7 +311,7 @@ def test_a_deck_is_checked_by_its_engine(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "qmrunner.engines.nwchem", engine)
     (tmp_path / "w.nw").write_text("task scf\n")
     (tmp_path / "w.movecs").write_bytes(b"\x00\x01")
-    found = kinds.nwchem(str(tmp_path / "w.nw"), [str(tmp_path / "w.movecs")])
+    found = job_kinds.nwchem(str(tmp_path / "w.nw"), [str(tmp_path / "w.movecs")])
     assert seen == ["task scf\n"]
     assert found.params == {"deck": "w.nw", "files": ["w.nw", "w.movecs"]}
     assert found.files["w.movecs"] == b"\x00\x01"
@@ -319,7 +319,7 @@ def test_a_deck_is_checked_by_its_engine(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_an_empty_deck_is_refused(tmp_path: Path) -> None:
     (tmp_path / "w.nw").write_text("\n")
-    assert refusal(kinds.nwchem, str(tmp_path / "w.nw")).code == "empty_file"
+    assert refusal(job_kinds.nwchem, str(tmp_path / "w.nw")).code == "empty_file"
 
 
 @pytest.mark.parametrize(
@@ -374,8 +374,8 @@ def test_levels_know_where_their_basis_ends() -> None:
 
 def test_only_molecules_that_need_rdkit_load_it(xyz: Path) -> None:
     code = (
-        "import sys; from qmrunner.submission import kinds; from qmrunner.workflows import workflow; "
-        f"kinds.xtb({str(xyz)!r}, ['--opt']); workflow('nmr'); "
+        "import sys; from qmrunner.submission import job_kinds; from qmrunner.workflows import workflow; "
+        f"job_kinds.xtb({str(xyz)!r}, ['--opt']); workflow('nmr'); "
         "print([name for name in ('rdkit', 'numpy', 'matplotlib') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)

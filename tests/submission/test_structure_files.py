@@ -14,7 +14,7 @@ import pytest
 
 from qmrunner.chemistry.xyz import read_xyz
 from qmrunner.errors import UsageError
-from qmrunner.submission import kinds
+from qmrunner.submission import job_kinds
 from tests import molecules
 from tests.support import missing
 
@@ -89,7 +89,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", READ)
 def test_a_file_is_read_and_what_the_program_gets_is_what_was_read(name: str, tmp_path: Path) -> None:
     (tmp_path / "w.xyz").write_bytes(READ[name])
-    made = kinds.xtb(str(tmp_path / "w.xyz"))
+    made = job_kinds.xtb(str(tmp_path / "w.xyz"))
     assert made.params["atoms"] == ["O", "H", "H"]
     assert made.params["files"] == ["w.xyz"]
     given = made.files["w.xyz"]
@@ -101,7 +101,7 @@ def test_a_file_is_read_and_what_the_program_gets_is_what_was_read(name: str, tm
         assert all(len(row.split()) == 4 for row in given.decode().splitlines()[2:])
 
 
-@pytest.mark.parametrize("kind", [kinds.xtb, kinds.crest, molecules.nmr])
+@pytest.mark.parametrize("kind", [job_kinds.xtb, job_kinds.crest, molecules.nmr])
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_file_that_is_not_understood_is_refused_with_its_cause(name: str, kind: object, tmp_path: Path) -> None:
     data, code, word = REFUSED[name]
@@ -119,10 +119,10 @@ def test_what_was_read_in_a_way_of_its_own_is_noted(tmp_path: Path) -> None:
         "deuterium and tritium": ["isotopes are computed as the plain element"],
     }.items():
         (tmp_path / "w.xyz").write_bytes(READ[name])
-        notes = " ".join(kinds.xtb(str(tmp_path / "w.xyz")).params["notes"])
+        notes = " ".join(job_kinds.xtb(str(tmp_path / "w.xyz")).params["notes"])
         assert all(word in notes for word in words)
     (tmp_path / "w.xyz").write_bytes(PLAIN)
-    assert "notes" not in kinds.xtb(str(tmp_path / "w.xyz")).params
+    assert "notes" not in job_kinds.xtb(str(tmp_path / "w.xyz")).params
 
 
 def test_isotopes_of_each_format_are_known(tmp_path: Path) -> None:
@@ -144,12 +144,12 @@ def test_a_deck_in_another_encoding_is_handed_on_as_it_is(tmp_path: Path) -> Non
     deck = "# Länge in Å, geprüft\ngeometry\n He 0 0 0\nend\nbasis\n * library sto-3g\nend\ntask scf\n"
     for encoding in ("latin-1", "cp1252", "utf-8"):
         (tmp_path / "w.nw").write_bytes(deck.encode(encoding))
-        assert kinds.nwchem(str(tmp_path / "w.nw")).files["w.nw"] == deck.encode(encoding)
+        assert job_kinds.nwchem(str(tmp_path / "w.nw")).files["w.nw"] == deck.encode(encoding)
     (tmp_path / "w.nw").write_bytes(deck.encode("utf-8-sig"))
-    assert kinds.nwchem(str(tmp_path / "w.nw")).files["w.nw"] == deck.encode()
+    assert job_kinds.nwchem(str(tmp_path / "w.nw")).files["w.nw"] == deck.encode()
     (tmp_path / "w.nw").write_bytes(deck.encode("utf-16"))
     with pytest.raises(UsageError) as caught:
-        kinds.nwchem(str(tmp_path / "w.nw"))
+        job_kinds.nwchem(str(tmp_path / "w.nw"))
     assert "UTF-16" in str(caught.value.evidence)
 
 
@@ -159,7 +159,7 @@ def test_xtb_computes_water_from_each_file(tmp_path: Path) -> None:
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / "w.xyz").write_bytes(data)
-        made = kinds.xtb(str(folder / "w.xyz"))
+        made = job_kinds.xtb(str(folder / "w.xyz"))
         (folder / "w.xyz").write_bytes(made.files["w.xyz"])
         command = [program, "w.xyz", "--norestart", "--json"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, errors="replace")

@@ -13,7 +13,7 @@ import pytest
 from qmrunner.errors import UsageError
 from qmrunner.model.jobs import KINDS, Demand, Evidence, Job, JobEnd, Plan, Step, StepSpec, Submission, may_start
 from qmrunner.model.states import JobState, StepState
-from qmrunner.submission import kinds
+from qmrunner.submission import job_kinds
 from qmrunner.workflows import WORKFLOWS, engines_needed, workflow
 from tests import molecules
 
@@ -109,7 +109,7 @@ def water(tmp_path: Any) -> Job:
 def user_run(tmp_path: Any) -> Job:
     (tmp_path / "w.xyz").write_bytes(XYZ)
     (tmp_path / "x.inp").write_text("$end\n")
-    return job_of(kinds.xtb(str(tmp_path / "w.xyz"), ["--opt"], [str(tmp_path / "x.inp")]))
+    return job_of(job_kinds.xtb(str(tmp_path / "w.xyz"), ["--opt"], [str(tmp_path / "x.inp")]))
 
 
 def test_an_nmr_job_shows_all_its_steps_at_submission(ethanol: Job) -> None:

@@ -26,7 +26,7 @@ from qmrunner.api.upload.forms import ConformersForm, Form, NmrForm, NwchemForm,
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.guardian.confine import enforce
 from qmrunner.model.jobs import Submission
-from qmrunner.submission import kinds
+from qmrunner.submission import job_kinds
 from qmrunner.submission.digest import digest
 from qmrunner.submission.request import ConformerSearch, JobOptions, MoleculeRequest
 
@@ -37,7 +37,7 @@ def check(form: Form, paths: Sequence[str], crest_installed: bool, strict: bool)
     """The checked job of a form and its files (the input first). Raises UsageError as the command line does.
 
     Every job of the HTTP API is built here and nowhere else. Its input is untrusted: nothing here may relax a check of
-    untrusted input in `submission.kinds`. `strict`: the kernel cannot confine the engine, so everything that is not
+    untrusted input in `submission.job_kinds`. `strict`: the kernel cannot confine the engine, so everything that is not
     known to be harmless is refused.
     """
     if isinstance(form, NmrForm | ConformersForm):
@@ -51,15 +51,15 @@ def check(form: Form, paths: Sequence[str], crest_installed: bool, strict: bool)
             allow_topology_change=form.allow_topology_change,
         )
         if isinstance(form, NmrForm):
-            made = kinds.nmr(request, search, level=form.level)
+            made = job_kinds.nmr(request, search, level=form.level)
         else:
-            made = kinds.conformers(request, search)
+            made = job_kinds.conformers(request, search)
     elif not paths:
         raise _input_missing(f"a job of kind {form.kind} needs its input as the first file")
     elif isinstance(form, NwchemForm):
-        made = kinds.nwchem(paths[0], paths[1:], strict=strict)
+        made = job_kinds.nwchem(paths[0], paths[1:], strict=strict)
     else:
-        program = kinds.xtb if isinstance(form, XtbForm) else kinds.crest
+        program = job_kinds.xtb if isinstance(form, XtbForm) else job_kinds.crest
         made = program(paths[0], form.args, paths[1:], strict=strict)
     options = JobOptions(
         form.name,
@@ -69,7 +69,7 @@ def check(form: Form, paths: Sequence[str], crest_installed: bool, strict: bool)
         require=form.require,
         network=True,
     )
-    return kinds.with_options(made, options)
+    return job_kinds.with_options(made, options)
 
 
 def _source(form: NmrForm | ConformersForm, paths: Sequence[str]) -> str:

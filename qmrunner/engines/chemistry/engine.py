@@ -17,7 +17,7 @@ from typing import Any
 
 from qmrunner import untrusted
 from qmrunner.confinement import interpreter
-from qmrunner.engines import confinement, failures, signatures
+from qmrunner.engines import failures, input_check, signatures
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
 from qmrunner.engines.signatures import Finding
 from qmrunner.errors import NotReadyError, QmrunnerError
@@ -98,7 +98,7 @@ class Chemistry:
             reach=interpreter.reach(),
         )
 
-    def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[confinement.Finding]:
+    def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[input_check.Finding]:
         """No findings: the tasks only read structures."""
         return ()
 

@@ -22,11 +22,11 @@ from typing import Any
 
 from qmrunner.engines import openmp, structure_checks
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
-from qmrunner.engines.confinement import Finding
-from qmrunner.engines.crest import confine, remedies, salvage
+from qmrunner.engines.crest import input_check, remedies, salvage
 from qmrunner.engines.crest import interpret as crest_interpret
 from qmrunner.engines.crest.progress import CrestReader
 from qmrunner.engines.crest.salvage import Salvage
+from qmrunner.engines.input_check import Finding
 from qmrunner.engines.xtb.engine import checked_args, plain_name
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Outcome, Reach, Step
@@ -122,7 +122,7 @@ class Crest:
         """Parts of a user's arguments and files that would leave the folder or start another program."""
         if step.task != "user":
             return ()
-        return confine.findings(step.params.get("args", ()), files, strict=strict)
+        return input_check.findings(step.params.get("args", ()), files, strict=strict)
 
     def reader(self, step: Step, directory: Path | None = None) -> ProgressReader:
         return CrestReader()

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qmrunner import untrusted
-from qmrunner.engines.confinement import listed
 from qmrunner.engines.flags import Flags, Kind, name_of
+from qmrunner.engines.input_check import listed
 
 _KNOWN = (
     "C GUI H P PLAYGROUND SANDBOX T TEST ab abcorr abprep acidbase addmd allrot alpb ancopt athr avbhess avchess"

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 from qmrunner import untrusted
-from qmrunner.engines import failures, leftovers, xtb
+from qmrunner.engines import failures, result_files, xtb
 from qmrunner.engines.crest import flags, salvage
 from qmrunner.engines.crest.read import BrokenEnsembleError, Conformer, Summary, read_ensemble, read_log
 from qmrunner.engines.openmp import stack_limited
@@ -216,7 +216,7 @@ def _succeeded(
 ) -> Outcome:
     notes = list(extra_notes)
     if step.task == "user":
-        files, left_out = leftovers.results(directory, frozenset(step.inputs), _SCRATCH)
+        files, left_out = result_files.results(directory, frozenset(step.inputs), _SCRATCH)
         notes += left_out
     else:
         found = {hit for pattern in _RESULTS for hit in directory.glob(pattern)}

@@ -1,7 +1,7 @@
 """NWChem: decks written and rewritten, launched under the right MPI, read back, resumed."""
 
-from qmrunner.engines.nwchem.confine import findings
 from qmrunner.engines.nwchem.engine import NWChem
-from qmrunner.engines.nwchem.input.user_deck import check_deck
+from qmrunner.engines.nwchem.input.deck_rewrite import check_deck
+from qmrunner.engines.nwchem.input_check import findings
 
 __all__ = ["NWChem", "check_deck", "findings"]

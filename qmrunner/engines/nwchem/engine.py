@@ -9,10 +9,10 @@ from typing import Any
 
 from qmrunner import untrusted
 from qmrunner.engines.base import Context, Installed, Which
-from qmrunner.engines.confinement import Finding
-from qmrunner.engines.nwchem import confine, hessian, launch, remedies, resources, restart
+from qmrunner.engines.input_check import Finding
+from qmrunner.engines.nwchem import hessian, input_check, launch, remedies, resources, restart
 from qmrunner.engines.nwchem import interpret as nwchem_interpret
-from qmrunner.engines.nwchem.input import generated_deck, memory, reader, user_deck
+from qmrunner.engines.nwchem.input import deck_rewrite, generated_deck, memory_line, reader
 from qmrunner.engines.nwchem.progress import NWChemReader
 from qmrunner.engines.nwchem.run import deck_of
 from qmrunner.errors import QmrunnerError, UsageError
@@ -72,7 +72,7 @@ class NWChem:
 
     def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[Finding]:
         """Parts of a user's deck, and of the files next to it, that would leave the folder or start a program."""
-        return confine.findings(str(step.params["deck"]), files, strict=strict) if step.task == "deck" else ()
+        return input_check.findings(str(step.params["deck"]), files, strict=strict) if step.task == "deck" else ()
 
     def environment(self, context: Context) -> dict[str, str]:
         """One thread per rank, the launcher's options for its flavour, and session files inside the attempt's
@@ -102,7 +102,7 @@ def _ranks(step: Step, context: Context) -> int:
     """MPI ranks: one per granted core as far as the memory goes; a progress rank counts as one."""
     grant = context.grant
     if step.task == "deck":
-        asked = memory.asked(_deck_text(step, context)[1], _beside(context))
+        asked = memory_line.asked(_deck_text(step, context)[1], _beside(context))
         per_rank = resources.BASE_MIB_PER_RANK + (asked.total_mib if asked else resources.LOCAL_MIB_PER_RANK)
         ranks = max(1, min(grant.cores, (grant.memory_mib - resources.LAUNCHER_MIB) // per_rank))
     else:
@@ -132,7 +132,7 @@ def _deck_text(step: Step, context: Context) -> tuple[str, str]:
     return name, reader.decode(untrusted.read_bytes(path))
 
 
-def _beside(context: Context) -> memory.Beside:
+def _beside(context: Context) -> memory_line.Beside:
     """The files that a deck may include."""
 
     def content(name: str) -> bytes | None:
@@ -148,8 +148,8 @@ def _deck_work(step: Step, context: Context, ranks: int) -> Command:
         if other in (".", "..") or "/" in other or "\0" in other:
             raise UsageError("input_error", f"{other!r} cannot be the name of an input file.")
     beside = _beside(context)
-    asked = user_deck.check_deck(text, beside)
-    rewritten = user_deck.rewrite(text, ranks, context.grant.memory_mib, step.params, beside)
+    asked = deck_rewrite.check_deck(text, beside)
+    rewritten = deck_rewrite.rewrite(text, ranks, context.grant.memory_mib, step.params, beside)
     notes = [*rewritten.notes]
     if asked is not None:
         each = f"{asked.total_mib} MiB for each of {ranks} rank{'s' if ranks > 1 else ''}, as the deck requests"
@@ -176,15 +176,17 @@ def _molecule_work(step: Step, context: Context, ranks: int) -> Command:
     cached = _cached_mib(step.task, context.grant, ranks, geometry, method)
     words = resources.cached_words(ranks, cached)
     need = resources.arenas(step.task, geometry.atoms, method.basis, method.cosmo is not None)
-    memory = resources.memory_directive(ranks, context.grant.memory_mib, need, cached, step.params.get("memory_arena"))
+    directive = resources.memory_directive(
+        ranks, context.grant.memory_mib, need, cached, step.params.get("memory_arena")
+    )
     compose = _shielding if step.task == "shielding" else _optimisation
     # A remedy may have decided to resume from the step's own input, or from anything but orbitals.
     resume_from = step.params.get("resume_from")
     usable = replace(context, previous=None) if resume_from == "input" else context
-    point, text, files, notes = compose(usable, resume_from is None, method, geometry, memory, words)
+    point, text, files, notes = compose(usable, resume_from is None, method, geometry, directive, words)
     if "geometry" not in context.inputs:
         notes = ("geometry: the input structure, because there is no better one", *notes)
-    notes = (f"memory: `{memory}` per rank", f"integrals: {_INTEGRALS[bool(words)]}", *notes)
+    notes = (f"memory: `{directive}` per rank", f"integrals: {_INTEGRALS[bool(words)]}", *notes)
     return Command(
         argv=(generated_deck.DECK,),
         files={generated_deck.DECK: text, restart.MARKER: point.marker, **files},

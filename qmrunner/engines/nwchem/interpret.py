@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qmrunner import untrusted
-from qmrunner.engines import failures, leftovers, qcschema, same_molecule
+from qmrunner.engines import failures, qcschema, result_files, same_molecule
 from qmrunner.engines.nwchem import qcschema as nwchem_qcschema
 from qmrunner.engines.nwchem import restart
-from qmrunner.engines.nwchem.input import generated_deck, remarks, user_deck
+from qmrunner.engines.nwchem.input import deck_rewrite, generated_deck, remarks
 from qmrunner.engines.nwchem.output import errquit, response, unconverged
 from qmrunner.engines.nwchem.output.numbers import MOST_ATOMS
 from qmrunner.engines.nwchem.output.tasks import Record
@@ -125,7 +125,7 @@ def _done(run: Run) -> bool:
 
 
 def _atoms_lost(run: Run) -> Finding | None:
-    expected, found = user_deck.atoms_in_deck(run.text) if run.text else None, run.report.tasks.first_geometry
+    expected, found = deck_rewrite.atoms_in_deck(run.text) if run.text else None, run.report.tasks.first_geometry
     if expected is None or found is None or found[0] >= expected:
         return None
     remedy = f"The deck has {expected} atoms, NWChem kept {found[0]}: two atoms coincide. Correct the coordinates."
@@ -178,7 +178,7 @@ def _success(run: Run) -> Outcome:
         return other
     if step.task == "deck":
         own = {run.log.name} if run.log.parent == directory else set()
-        names, left_out = leftovers.results(directory, own, _SCRATCH)
+        names, left_out = result_files.results(directory, own, _SCRATCH)
         silent = (note for record in run.records for note in remarks.not_computed(record.asked, result))
         made = remarks.made_no_difference(run.text, report.remarks)
         result["notes"] = [*result.get("notes", ()), *left_out, *made, *dict.fromkeys(silent)]

@@ -19,8 +19,8 @@ from typing import Any
 
 from qmrunner.engines import openmp, structure_checks
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
-from qmrunner.engines.confinement import Finding
-from qmrunner.engines.xtb import confine, remedies
+from qmrunner.engines.input_check import Finding
+from qmrunner.engines.xtb import input_check, remedies
 from qmrunner.engines.xtb import interpret as xtb_interpret
 from qmrunner.engines.xtb.progress import XtbReader
 from qmrunner.errors import NotReadyError, UsageError
@@ -95,7 +95,7 @@ class Xtb:
         """Parts of a user's arguments and files that would leave the folder or start another program."""
         if step.task != "user":
             return ()
-        return confine.findings(step.params.get("args", ()), files, strict=strict)
+        return input_check.findings(step.params.get("args", ()), files, strict=strict)
 
     def reader(self, step: Step, directory: Path | None = None) -> ProgressReader:
         return XtbReader()

@@ -4,8 +4,8 @@ words."""
 
 from __future__ import annotations
 
-from qmrunner.engines.confinement import listed
 from qmrunner.engines.flags import Flags, Kind
+from qmrunner.engines.input_check import listed
 
 _LEVELS = (
     "-3",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner import untrusted
-from qmrunner.engines import failures, leftovers, qcschema, same_molecule
+from qmrunner.engines import failures, qcschema, result_files, same_molecule
 from qmrunner.engines.openmp import integer, stack_limited, value_of
 from qmrunner.engines.signatures import Finding, load
 from qmrunner.engines.xtb import quantities, schema, trace
@@ -244,7 +244,7 @@ def _computed(run: _Run, step: Step) -> Outcome:
     text = _schema(run, step, result)
     if text is not None:
         untrusted.write_text(run.directory / qcschema.FILE, text)
-    files, notes = leftovers.results(run.directory, frozenset(step.inputs), _SCRATCH)
+    files, notes = result_files.results(run.directory, frozenset(step.inputs), _SCRATCH)
     return Outcome("succeeded", "ok", result=result | {"notes": ignored + notes}, publish=files, promote=files)
 
 

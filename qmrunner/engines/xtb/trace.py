@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qmrunner import untrusted
-from qmrunner.engines import families
+from qmrunner.engines import abort_families
 from qmrunner.engines.signatures import Finding
 from qmrunner.model.jobs import Evidence
 
-FATAL = families.load(Path(__file__).with_suffix(".toml"))["fatal"]
+FATAL = abort_families.load(Path(__file__).with_suffix(".toml"))["fatal"]
 _BEGINS = "Program stopped due to fatal error"
 _LEVEL = re.compile(r"-(\d+)- +(\S.*)$")
 _ENDS = "####"
@@ -67,5 +67,5 @@ def refine(found: Finding | None, log: Path) -> Finding | None:
     if trace is None:
         return found
     if found is None or found.code in ("unknown", "crashed"):
-        return families.answer(FATAL, [message.text for message in trace.messages], trace.innermost)
+        return abort_families.answer(FATAL, [message.text for message in trace.messages], trace.innermost)
     return replace(found, evidence=trace.innermost) if trace.holds(found.evidence) else found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qmrunner.engines.nwchem.input import user_deck
+from qmrunner.engines.nwchem.input import deck_rewrite
 from qmrunner.engines.nwchem.input.asked import Asked
 
 _MOST_NOTES = 10
@@ -71,6 +71,6 @@ def not_computed(asked: Asked, found: Mapping[str, Any]) -> list[str]:
 def made_no_difference(text: str | None, remarks: Remarks) -> list[str]:
     """Notes: NWChem's messages, and the directives of the deck `text` after its last task."""
     # An included file may contain tasks.
-    behind = user_deck.unused(text) if text is not None and not user_deck.includes_files(text) else ()
+    behind = deck_rewrite.unused(text) if text is not None and not deck_rewrite.includes_files(text) else ()
     notes = [f"line {line} of the deck comes after the last task, and has no effect: {what}" for line, what in behind]
     return [*remarks.notes, *notes[:_MOST_NOTES]]

@@ -36,7 +36,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from qmrunner.engines import families
+from qmrunner.engines import abort_families
 from qmrunner.engines.signatures import Finding
 from qmrunner.model.jobs import Evidence
 
@@ -205,7 +205,7 @@ def _integer(value: str) -> int | None:
 # -------------------------------------------------------------------------------------------
 
 
-FAMILIES = families.load(Path(__file__).with_suffix(".toml"))
+FAMILIES = abort_families.load(Path(__file__).with_suffix(".toml"))
 
 
 def finding(abort: Abort) -> Finding:
@@ -213,4 +213,4 @@ def finding(abort: Abort) -> Finding:
 
     Never `transient`.
     """
-    return families.answer(FAMILIES[abort.category or "untold"], (abort.message,), abort.evidence)
+    return abort_families.answer(FAMILIES[abort.category or "untold"], (abort.message,), abort.evidence)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from qmrunner.engines.confinement import listed
+from qmrunner.engines.input_check import listed
 from qmrunner.engines.nwchem.input.reader import Statement, lower
 
 LINES = listed(
@@ -120,7 +120,7 @@ _NAME = re.compile(r"[\w*'.+:^-]+", re.ASCII)
 _REMEDY = "leave it out, or run it on a machine whose kernel confines engines (see `qmrunner doctor`)"
 
 
-class Modules:
+class AllowList:
     """Checks that all statements of a deck, in order, are known to be harmless."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Declares workers without a heartbeat lost, as judged by `model.leases`, and releases their attempts.
+"""Declares workers without a heartbeat lost, as judged by `model.failure_detector`, and releases their attempts.
 
 Attempts on another machine are released with the verdict: an overlap costs time, never correctness. On this machine
 their trees are ended and proven empty first.
@@ -21,13 +21,13 @@ from qmrunner.attempt.teardown import end_tree
 from qmrunner.guardian import process_tree
 from qmrunner.guardian.process_identity import Identity
 from qmrunner.logs import get as get_logger
-from qmrunner.model.leases import FailureDetector
+from qmrunner.model.failure_detector import FailureDetector
 from qmrunner.model.policy import Lost
 from qmrunner.store import workers
 from qmrunner.store.finish import end
 
 
-class Leases:
+class LostWorkers:
     """Watches all other workers of the store. `run_once` checks them once."""
 
     def __init__(self, app: App, own_worker_id: int) -> None:

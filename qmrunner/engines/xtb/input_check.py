@@ -1,4 +1,4 @@
-"""Checks that an xTB run stays in its folder and starts no other program (see `engines.confinement`).
+"""Checks that an xTB run stays in its folder and starts no other program (see `engines.input_check`).
 
 xTB calls ORCA, MOPAC, Turbomole or any command (`--driver`) for energies and QMDFF for `screen`, and reads instructions
 (`$external`, `$set`, `$write` …) from the file named by `--input`, from `xtb.inp`, or from the structure file itself
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from qmrunner.engines.confinement import Finding, arguments, escapes, lines_of, listed, words
+from qmrunner.engines.input_check import Finding, arguments, escapes, lines_of, listed, words
 
 _PROGRAM = "starts another program"
 _OPTIONS = {"driver": _PROGRAM, "orca": _PROGRAM, "mopac": _PROGRAM, "tm": _PROGRAM, "screen": _PROGRAM}

@@ -1,4 +1,4 @@
-"""Checks that a CREST run stays in its folder and starts only its own programs (see `engines.confinement`).
+"""Checks that a CREST run stays in its folder and starts only its own programs (see `engines.input_check`).
 
 CREST puts its arguments and file names into shell commands, calls any program that `-xnam` names, and reads TOML files
 whose keys can name programs, scripts and a server (source of 2.12 and 3.0.2).
@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from qmrunner.engines.confinement import Finding, arguments, escapes, listed, words
-from qmrunner.engines.xtb import confine as xtb
+from qmrunner.engines.input_check import Finding, arguments, escapes, listed, words
+from qmrunner.engines.xtb import input_check as xtb
 
 _PROGRAM = "starts another program"
 _OPTIONS = {

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from itertools import takewhile, zip_longest
 from typing import Any
 
-from qmrunner.engines.nwchem.input import memory, reader
-from qmrunner.engines.nwchem.input.memory import Asked, Beside
+from qmrunner.engines.nwchem.input import memory_line, reader
+from qmrunner.engines.nwchem.input.memory_line import Asked, Beside
 from qmrunner.engines.nwchem.input.reader import Line, Statement
 from qmrunner.engines.nwchem.resources import DECK_MIB_PER_RANK, deck_memory_mib
 from qmrunner.errors import QmrunnerError, UsageError
@@ -64,7 +64,7 @@ def check_deck(text: str, beside: Beside = _nothing) -> Asked | None:
             + "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in last),
             remedy="Add a line such as `task dft energy`.",
         )
-    return memory.asked(text, beside)
+    return memory_line.asked(text, beside)
 
 
 def _refuse_open_quote(text: str) -> None:
@@ -132,7 +132,7 @@ def rewrite(
     `deck_rewrite_failed` if NWChem would read the result differently than the deck with these changes.
     """
     params = remedied or {}
-    asked = memory.asked(text, beside)
+    asked = memory_line.asked(text, beside)
     put = _memory_line(asked, ranks, deck_memory_mib(ranks, memory_mib), params.get("memory_arena"))
     if put is None or asked is None or asked.file is None:
         return _rewritten(text, put, params)
@@ -146,7 +146,7 @@ def _rewritten(text: str, put: str | None, params: Mapping[str, Any]) -> Rewritt
     """The deck with the memory line `put`, which replaces its memory line or is added; None leaves memory unchanged."""
     data = reader.encode(text)
     lines = reader.read(data)
-    own = memory.first(lines)
+    own = memory_line.first(lines)
     change = _Change(put, own, params, [])
     changed = [change.line(line) for line in lines]
     result, expected = _put(data, lines, changed), _said(lines, changed)
@@ -172,7 +172,7 @@ def _memory_line(asked: Asked | None, ranks: int, limit_mib: int, raised: str | 
     """The memory line that the deck gets; None to keep its own. `raised` is set by a remedy."""
     if asked is None:
         usual = min(limit_mib, DECK_MIB_PER_RANK)
-        return memory.usual(usual).raised(raised, limit_mib) if raised else f"memory total {limit_mib} mb"
+        return memory_line.usual(usual).raised(raised, limit_mib) if raised else f"memory total {limit_mib} mb"
     if asked.total_mib > limit_mib:
         raise QmrunnerError(
             "never_fits",

@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping
 from itertools import takewhile
 
-from qmrunner.engines.confinement import Finding, escapes, words
+from qmrunner.engines.input_check import Finding, escapes, words
 from qmrunner.engines.nwchem.input import reader
-from qmrunner.engines.nwchem.input.allowed import Modules
+from qmrunner.engines.nwchem.input.allow_list import AllowList
 from qmrunner.engines.nwchem.input.reader import FOLDERS, Line, Statement, lower
 
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -50,7 +50,7 @@ def findings(deck: str, files: Mapping[str, bytes], *, strict: bool = False) -> 
     `files` holds all of them by name, the deck among them. `strict`: only this check confines the run, so everything
     that is not known to be harmless is refused, too.
     """
-    check = _Check(deck, files, Modules() if strict else None)
+    check = _Check(deck, files, AllowList() if strict else None)
     found = check.of_deck()
     for name, data in files.items():
         if name.endswith(".db"):
@@ -78,7 +78,7 @@ def _of_other(name: str, data: bytes, strict: bool) -> list[Finding]:
 class _Check:
     """One check of a deck and the files it includes, in the order in which NWChem reads them."""
 
-    def __init__(self, deck: str, files: Mapping[str, bytes], modules: Modules | None) -> None:
+    def __init__(self, deck: str, files: Mapping[str, bytes], modules: AllowList | None) -> None:
         self.deck, self.files, self.modules = deck, files, modules
         self.taken: set[str] = set()
         self._found: list[Finding] = []

@@ -80,14 +80,14 @@ def nwchem(
     where the kernel cannot confine the engine.
     """
     from qmrunner.chemistry.structures import decode
-    from qmrunner.engines import confinement
+    from qmrunner.engines import input_check
     from qmrunner.engines.nwchem import check_deck, findings
 
     own, files = inputs.collect(deck, with_files)
     files[own] = files[own].removeprefix(codecs.BOM_UTF8)  # NWChem would read it as part of the first word
     memory = check_deck(decode(files[own], own), files.get)
     if not unconfined:
-        confinement.refuse(findings(own, files, strict=strict))
+        input_check.refuse(findings(own, files, strict=strict))
     params: dict[str, Any] = {"deck": own, "files": list(files), **_unconfined_param(unconfined)}
     if memory is not None:
         params["memory_mib_per_rank"] = memory.total_mib
@@ -201,11 +201,11 @@ def _check_flags(kind: str, args: Sequence[str], *, known_only: bool) -> None:
 
 
 def _confine(kind: str, args: Sequence[str], files: Mapping[str, bytes], strict: bool) -> None:
-    from qmrunner.engines import confinement
-    from qmrunner.engines.crest import confine as crest
-    from qmrunner.engines.xtb import confine as xtb
+    from qmrunner.engines import input_check
+    from qmrunner.engines.crest import input_check as crest
+    from qmrunner.engines.xtb import input_check as xtb
 
-    confinement.refuse({"xtb": xtb, "crest": crest}[kind].findings(args, files, strict=strict))
+    input_check.refuse({"xtb": xtb, "crest": crest}[kind].findings(args, files, strict=strict))
 
 
 def _unconfined_param(unconfined: bool) -> dict[str, Any]:
