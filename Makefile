@@ -58,7 +58,7 @@ docs: setup  ## build the documentation into site/ and fail on drift from the pr
 	$(PY) docs/generate.py --check
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
-docs-write: setup  ## write the generated parts of the documentation anew
+docs-write: setup  ## write the generated parts of the documentation
 	$(PY) docs/generate.py
 
 changelog: setup  ## write the fragments of changelog.d/ into CHANGELOG.md, under the version of qmrunner/__init__.py

@@ -4,7 +4,7 @@
 #
 #     entrypoint.sh qmrunner run        entrypoint.sh qmrunner status        entrypoint.sh status        entrypoint.sh sh
 #
-# It repairs nothing behind anybody's back: what has to be done is said on stderr, to the letter, and ends with status 4.
+# It repairs nothing silently: it prints the exact command to run on stderr, and ends with status 4.
 set -eu
 
 say() { printf 'entrypoint: %s\n' "$*" >&2; }
@@ -23,7 +23,7 @@ export HOME
 # `docker run IMAGE status` is as good as `docker run IMAGE qmrunner status`.
 command -v -- "$1" >/dev/null 2>&1 || set -- qmrunner "$@"
 
-# Makes the folder where it can, and proves with a file of its own that it can be written.
+# Makes the folder if possible, and proves with a test file that it is writable.
 usable() {
     if [ ! -d "$1" ]; then mkdir -p "$1" 2>/dev/null || return 1; fi
     probe=$1/.entrypoint.$$

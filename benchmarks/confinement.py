@@ -22,7 +22,7 @@ MODES = ("require", "off")
 
 
 def makespan_s(mode: str, smiles: str, folder: Path) -> tuple[float, float]:
-    """Wall and CPU seconds of all attempts of one job, run by a daemon of its own until it is idle."""
+    """Wall and CPU seconds of all attempts of one job, run by a separate daemon until it is idle."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("QMRUNNER_")}
     environment |= {"QMRUNNER_HOME": str(folder), "QMRUNNER_CONFINE": mode}
 
@@ -37,7 +37,7 @@ def makespan_s(mode: str, smiles: str, folder: Path) -> tuple[float, float]:
     held = [note for attempt in why["attempts"] for note in attempt["notes"] if note.startswith("confinement")]
     assert all(("landlock" in note) == (mode == "require") for note in held), held
     usage = [attempt["usage"] for attempt in why["attempts"]]
-    return sum(one["wall_s"] for one in usage), sum(one["cpu_s"] for one in usage)
+    return sum(record["wall_s"] for record in usage), sum(record["cpu_s"] for record in usage)
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
     qmrunner run &
     python benchmarks/delta50.py --level draft --limit 15
 
-Smallest molecules first. Every job is submitted under an idempotency key, so a benchmark that was interrupted goes on
-where it stopped. The answers that the program's figures are from are in `data/`; this prints those of one level again:
+Smallest molecules first. Every job is submitted under an idempotency key, so an interrupted benchmark resumes where it
+stopped. The results behind the program's figures are in `data/`; this prints those of one level again:
 
     python benchmarks/delta50.py --level draft --print benchmarks/data/delta50_draft.json
 
@@ -85,8 +85,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--fit", action="store_true", help="write what the program uses, from the answers in data/")
     parser.add_argument("--limit", type=int, help="only so many molecules, smallest first")
     parser.add_argument("--only", nargs="+", metavar="COMPOUND", help="only these, as in compound_05 compound_01")
-    parser.add_argument("--out", type=Path, help="keep the answers in this JSON file, and go on from it")
-    parser.add_argument("--print", type=Path, dest="recorded", help="only print what this JSON file of answers tells")
+    parser.add_argument("--out", type=Path, help="keep the results in this JSON file, and resume from it")
+    parser.add_argument("--print", type=Path, dest="recorded", help="only print the results in this JSON file")
     parser.add_argument("--lock", type=Path, help="hold a lock on this file while a molecule runs")
     return parser.parse_args()
 

@@ -7,7 +7,7 @@ Three measurements, each through the code that judges real runs:
 1. messages of NWChem's `errquit` from FILE (tab-separated: message, category; a missing file leaves this out), each
    printed as NWChem prints it and judged as a failed run. A message counts as right when its class is one that its
    category allows (`ALLOWED`) and it is not `unknown`. The messages are parted by a hash: rules may be written after a
-   look at the first half only, so the second half says what a message that was never seen may expect;
+   look at the first half only, so the second half shows the accuracy for unseen messages;
 2. the runs recorded in tests/fixtures, by state and code;
 3. false alarms: recorded successes that get a code.
 
@@ -112,8 +112,8 @@ def errquit(path: Path, list_wrong: bool) -> bool:
     for category, count in Counter(case.category for case in cases).most_common():
         of = [case for case in cases if case.category == category]
         codes = Counter(case.outcome.code for case in of).most_common(6)
-        told = ", ".join(f"{code} {times}" for code, times in codes)
-        print(f"    {category:<12} {count:>5}  right {sum(case.right for case in of) / count:7.2%}  {told}")
+        listing = ", ".join(f"{code} {times}" for code, times in codes)
+        print(f"    {category:<12} {count:>5}  right {sum(case.right for case in of) / count:7.2%}  {listing}")
     if list_wrong:
         for case in cases:
             if not case.right and first_half(case.message):
@@ -124,19 +124,19 @@ def errquit(path: Path, list_wrong: bool) -> bool:
 def corpora() -> bool:
     wrong, alarms, successes, failures = [], [], 0, 0
     with tempfile.TemporaryDirectory() as name:
-        for number, one in enumerate(recordings()):
+        for number, recording in enumerate(recordings()):
             folder = Path(name) / str(number)
             folder.mkdir()
-            got = one.judge(folder)
+            got = recording.judge(folder)
             state, code = got.state, got.code
-            if one.state == "succeeded":
+            if recording.state == "succeeded":
                 successes += 1
-                alarms += [one.name] if state != "succeeded" else []
+                alarms += [recording.name] if state != "succeeded" else []
             else:
                 failures += 1
                 wrong += (
-                    [f"{one.name}: {state} {code}, not {one.state} {one.code}"]
-                    if (state, code) != (one.state, one.code)
+                    [f"{recording.name}: {state} {code}, not {recording.state} {recording.code}"]
+                    if (state, code) != (recording.state, recording.code)
                     else []
                 )
     print(f"recorded failures: {failures - len(wrong)} of {failures} with the right verdict and code")

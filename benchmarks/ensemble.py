@@ -88,25 +88,25 @@ def compare(folder: Path, smiles: str, conformers: int) -> dict[str, Any]:
         job = home.job(result["id"])
         tries = home.json("why", result["id"])["attempts"]
     makespan = (_moment(job["finished_at"]) - _moment(job["created_at"])).total_seconds()
-    cpu = sum(one["usage"].get("cpu_s") or 0.0 for one in tries)
+    cpu = sum(attempt["usage"].get("cpu_s") or 0.0 for attempt in tries)
     bound = cpu / CORES
     print(
         f"daemon: {makespan:.1f} s ({waited:.1f} s with the command), {cpu:.1f} s of CPU, bound {bound:.1f} s",
         flush=True,
     )
-    for one in tries:
-        took = (_moment(one["finished_at"]) - _moment(one["started_at"])).total_seconds()
+    for row in tries:
+        took = (_moment(row["finished_at"]) - _moment(row["started_at"])).total_seconds()
         print(
-            f"    {one['step']:<16} {one['cores']} core(s)  {took:7.1f} s  {one['usage'].get('cpu_s') or 0:7.1f} s CPU"
+            f"    {row['step']:<16} {row['cores']} core(s)  {took:7.1f} s  {row['usage'].get('cpu_s') or 0:7.1f} s CPU"
         )
     jobs = home.settings.jobs_root / result["id"]
     plain = one_after_the_other(jobs, folder / "plain", [row["id"] for row in result["conformers"] if row["weight"]])
-    total = sum(one["wall_s"] for one in plain["runs"])
+    total = sum(run["wall_s"] for run in plain["runs"])
     ratio, over = total / makespan, makespan / bound
     print(f"one after the other: {total:.1f} s")
     print(f"    the daemon is {ratio:.2f} times as fast (aim 2.5), and takes {over:.2f} of its bound (aim 1.15)")
     apart = _energies_apart(jobs, plain["energies"])
-    above, below = max(0.0, *apart), max(0.0, *(-one for one in apart))
+    above, below = max(0.0, *apart), max(0.0, *(-difference for difference in apart))
     aim = f"aim {ENERGY_TOLERANCE_HARTREE:.0e}"
     print(f"    the daemon's minima are at most {above:.1e} hartree above the plain ones ({aim})")
     print(f"    and up to {below:.1e} below: there NWChem's own first Hessian stopped short of the minimum")
@@ -124,7 +124,9 @@ def compare(folder: Path, smiles: str, conformers: int) -> dict[str, Any]:
         "energy_above_plain_hartree": above,
         "energy_below_plain_hartree": below,
         "speedup_on_two": plain["speedup_on_two"],
-        "attempts": [{"step": one["step"], "cores": one["cores"], "usage": one["usage"]} for one in tries],
+        "attempts": [
+            {"step": attempt["step"], "cores": attempt["cores"], "usage": attempt["usage"]} for attempt in tries
+        ],
         "plain_runs": plain["runs"],
     }
 
@@ -133,22 +135,22 @@ def one_after_the_other(job: Path, folder: Path, conformers: Sequence[str]) -> d
     """Each conformer of the job again with plain decks and all cores: optimisation, then its shielding twice."""
     folder.mkdir()
     runs, energies, alone = [], {}, {}
-    for one in conformers:
+    for conformer in conformers:
         params = json.loads((job / "result.json").read_text())["provenance"]["steps"]
         optimised, wall = _run(
             "optimise",
-            params[f"optimise-{one}"]["params"],
-            job / "select-xtb" / f"{one}.xyz",
-            folder / f"opt-{one}",
+            params[f"optimise-{conformer}"]["params"],
+            job / "select-xtb" / f"{conformer}.xyz",
+            folder / f"opt-{conformer}",
             CORES,
         )
-        runs.append({"run": f"optimise-{one}", "wall_s": wall, "steps": optimised.result.get("steps")})
-        energies[one] = optimised.result["energy_hartree"]
+        runs.append({"run": f"optimise-{conformer}", "wall_s": wall, "steps": optimised.result.get("steps")})
+        energies[conformer] = optimised.result["energy_hartree"]
         for again in (1, 2):
-            geometry = folder / f"opt-{one}" / "geometry.xyz"
-            place = folder / f"nmr-{one}-{again}"
-            _, wall = _run("shielding", params[f"shielding-{one}"]["params"], geometry, place, CORES)
-            runs.append({"run": f"shielding-{one}", "wall_s": wall})
+            geometry = folder / f"opt-{conformer}" / "geometry.xyz"
+            place = folder / f"nmr-{conformer}-{again}"
+            _, wall = _run("shielding", params[f"shielding-{conformer}"]["params"], geometry, place, CORES)
+            runs.append({"run": f"shielding-{conformer}", "wall_s": wall})
     first = conformers[0]
     for ranks in (1, 2):
         place = folder / f"curve-{ranks}"
@@ -181,8 +183,10 @@ def _run(task: str, params: Mapping[str, Any], geometry: Path, directory: Path, 
 
 def _energies_apart(job: Path, energies: Mapping[str, float]) -> list[float]:
     """The daemon's energy less the plain one of each conformer, hartree."""
-    found = {one: json.loads((job / f"optimise-{one}" / "result.json").read_text()) for one in energies}
-    return [found[one]["energy_hartree"] - energies[one] for one in energies]
+    found = {
+        conformer: json.loads((job / f"optimise-{conformer}" / "result.json").read_text()) for conformer in energies
+    }
+    return [found[conformer]["energy_hartree"] - energies[conformer] for conformer in energies]
 
 
 def _moment(text: str) -> datetime:

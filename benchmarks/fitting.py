@@ -97,8 +97,8 @@ def unseen_rms(chosen: Sequence[Point]) -> float:
 
 
 def accuracy(chosen: Sequence[Point], given: tuple[Line, float] | None = None) -> Accuracy:
-    """What these molecules tell of the line fitted to them; or of a line `given` with its RMSD, which then is what is
-    expected of a kind that none of them has."""
+    """The accuracy of the line fitted to these molecules; or of a line `given` with its RMSD, which is then expected of
+    a kind that none of them has."""
     if given is None:
         return Accuracy(unseen_rms(chosen), by_kind(left_out(chosen)))
     line, rmsd = given

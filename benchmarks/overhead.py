@@ -3,8 +3,8 @@
     python benchmarks/overhead.py [--jobs 20] [--rounds 3] [--quiet 60] [--idle 60] [--json]
 
 All three run the same xTB optimisation of water (20 to 50 ms), one at a time, in turns within one run, so that a noisy
-machine disturbs all of them alike. Figures are medians unless they say otherwise. benchmarks/README.md says how each is
-taken, docs/explanation/performance.md what came out.
+machine disturbs all of them alike. Figures are medians unless stated otherwise. benchmarks/README.md describes how each
+is measured, docs/explanation/performance.md has the results.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ AIMS = {
     "status_s": 0.4,
 }
 
-# -- what the kernel says of a process -----------------------------------------------------------------------------
+# -- what the kernel reports on a process--------------------------------------------------------------------------
 
 
 def tree(root: int) -> list[int]:
@@ -200,7 +200,7 @@ class PlainHuey:
 
 
 class Daemon:
-    """`qmrunner run` on a home of its own, and jobs handed to it in this process."""
+    """`qmrunner run` on a separate home, and jobs submitted to it by this process."""
 
     def __init__(self, home: Path, **settings: str) -> None:
         from qmrunner import app
@@ -307,12 +307,12 @@ def _steps(times: Sequence[float]) -> list[float]:
 
 
 @contextmanager
-def ended(one: Service) -> Iterator[Service]:
+def ended(service: Service) -> Iterator[Service]:
     """Stopped when the block is left, however that happens."""
     try:
-        yield one
+        yield service
     finally:
-        one.stop()
+        service.stop()
 
 
 def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -349,11 +349,11 @@ def compare(jobs: int, rounds: int, folder: Path) -> dict[str, list[dict[str, fl
 
 def latencies(options: argparse.Namespace, daemon: Daemon, huey: PlainHuey) -> dict[str, dict[str, list[float]]]:
     found: dict[str, dict[str, list[float]]] = {}
-    for name, one in (("qmrunner", daemon), ("huey", huey)):
+    for name, service in (("qmrunner", daemon), ("huey", huey)):
         busy = []
         for number in range(options.jobs):
             time.sleep(0.05 * (number % 5))
-            busy.append(one.latency())
+            busy.append(service.latency())
         found[name] = {"busy": busy, "after_quiet": []}
     for _ in range(options.quiets):
         time.sleep(options.quiet)
@@ -372,15 +372,17 @@ def idle(seconds: float, root: int) -> dict[str, Any]:
 
 def summary(found: Mapping[str, Any]) -> dict[str, float]:
     def middle(kind: str, key: str) -> float:
-        return float(statistics.median(one[key] for one in found["per_attempt"][kind]))
+        return float(statistics.median(attempt[key] for attempt in found["per_attempt"][kind]))
 
     def added(kind: str, key: str) -> float:
         """Against the bare engine of the same round."""
         pairs = zip(found["per_attempt"][kind], found["per_attempt"]["bare"], strict=True)
-        return 1e3 * float(statistics.median(one[key] - bare[key] for one, bare in pairs))
+        return 1e3 * float(statistics.median(attempt[key] - bare[key] for attempt, bare in pairs))
 
     def own(kind: str) -> float:
-        return 1e3 * float(statistics.median(one["cpu_s"] - one["engine_cpu_s"] for one in found["per_attempt"][kind]))
+        return 1e3 * float(
+            statistics.median(attempt["cpu_s"] - attempt["engine_cpu_s"] for attempt in found["per_attempt"][kind])
+        )
 
     ours, plain = found["latency_s"]["qmrunner"], found["latency_s"]["huey"]
     commands = {name: statistics.median(times) for name, times in found["commands_s"].items()}

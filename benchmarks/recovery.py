@@ -1,9 +1,9 @@
-"""How fast qmrunner notices a death and makes it durable, and how fast a killed machine's work goes on.
+"""How fast qmrunner notices a death and makes it durable, and how fast a killed machine's work resumes.
 
     python benchmarks/recovery.py [--kills 30] [--rows 1000] [--silences 3] [--json]
 
 Every death is a real SIGKILL of a real process of a real daemon at its default beat and lease; the clock runs from the
-signal to the committed row that says so, read from the store every 2 ms. Aims: p50 at most 0.2 s, p99 at most 1 s;
+signal to the committed row that records it, read from the store every 2 ms. Aims: p50 at most 0.2 s, p99 at most 1 s;
 after a kill of everything 1,000 running rows judged within 5 s, and the first of them running again within 10 s; a
 worker that falls silent (all its daemon frozen) is called lost by another one of the store within 25 s.
 """
@@ -91,7 +91,7 @@ class Watched:
         return until(lambda: self.ended(row.number))
 
     def kill_consumer(self) -> tuple[float, float]:
-        """Seconds from the kill of the consumer to the row that says so, and to its successor's first beat."""
+        """Seconds from the kill of the consumer to the row that records it, and to its successor's first beat."""
         old = wait_for(self._consumer, 60.0, "a consumer")
         os.kill(old, signal.SIGKILL)
         noticed = until(lambda: self._consumer() != old)
@@ -113,7 +113,10 @@ def deaths(kills: int) -> dict[str, list[float]]:
                 "guardian": [watched.kill(lambda row: row.guardian["pid"]) for _ in range(kills)],
             }
             consumers = [watched.kill_consumer() for _ in range(min(kills, 6))]
-            return times | {"consumer": [one for one, _ in consumers], "successor": [two for _, two in consumers]}
+            return times | {
+                "consumer": [consumer for consumer, _ in consumers],
+                "successor": [two for _, two in consumers],
+            }
 
 
 def restart(rows: int) -> dict[str, float]:
@@ -200,16 +203,16 @@ def main() -> None:
         print(json.dumps(report, indent=1))
         return
     for what in ("engine", "guardian", "consumer"):
-        one = report[what]
+        row = report[what]
         print(
-            f"{what:9} killed {one['kills']:3} times: durable after p50 {one['p50_s']:.3f} s, p99 {one['p99_s']:.3f} s"
+            f"{what:9} killed {row['kills']:3} times: durable after p50 {row['p50_s']:.3f} s, p99 {row['p99_s']:.3f} s"
         )
-    one = report["successor"]
-    print(f"a killed consumer's successor beats after p50 {one['p50_s']:.3f} s, p99 {one['p99_s']:.3f} s")
-    one = report["restart"]
-    times = f"judged in {one['judged_s']} s, first rerun {one['first_rerun_s']} s"
-    print(f"{one['rows']} running rows of a dead machine: {times}")
-    print(f"a silent worker is called lost after {', '.join(f'{one} s' for one in report['silence'])}")
+    row = report["successor"]
+    print(f"a killed consumer's successor beats after p50 {row['p50_s']:.3f} s, p99 {row['p99_s']:.3f} s")
+    row = report["restart"]
+    times = f"judged in {figures['judged_s']} s, first rerun {figures['first_rerun_s']} s"
+    print(f"{figures['rows']} running rows of a dead machine: {times}")
+    print(f"a silent worker is called lost after {', '.join(f'{seconds} s' for seconds in report['silence'])}")
 
 
 if __name__ == "__main__":

@@ -94,11 +94,11 @@ def _run(home: Home, app: App, path: Path, level: str) -> list[dict[str, Any]]:
         time.sleep(LOOK_EVERY_S)
     with app.store.read() as connection:
         steps = {step.name: step for step in job_store.of_job(connection, job)}
-        tries = {one.step_id: one for one in workers.attempts_of_job(connection, job)}
+        tries = {attempt.step_id: attempt for attempt in workers.attempts_of_job(connection, job)}
     rows = []
     for name, seen in known.items():
         step, attempt = steps[name], tries[steps[name].id]
-        rule, told = (expected(step.demand, attempt.grant.cores, past) for past in ([], seen))
+        rule, learned = (expected(step.demand, attempt.grant.cores, past) for past in ([], seen))
         rows.append(
             {
                 "step": step.task,
@@ -107,7 +107,7 @@ def _run(home: Home, app: App, path: Path, level: str) -> list[dict[str, Any]]:
                 **{
                     figure: {
                         "rule_mib": rule[f"{figure}_mib"],
-                        "expected_mib": told[f"{figure}_mib"],
+                        "expected_mib": learned[f"{figure}_mib"],
                         "measured_mib": attempt.usage.get(f"peak_{figure}_mib"),
                     }
                     for figure in FIGURES
@@ -126,7 +126,7 @@ def sampler(seconds: float) -> dict[str, float]:
             script = f"{quiet} & {quiet} & {quiet}"
             guarded = [spawner.guard("sh", "-c", script, adoption_s=1e6) for _ in range(ATTEMPTS)]
             for attempt in guarded:
-                wait_for(lambda one=attempt: len(process_tree.descendants(one.pid)) >= 4, 30, "its processes")
+                wait_for(lambda running=attempt: len(process_tree.descendants(running.pid)) >= 4, 30, "its processes")
             time.sleep(5)  # imports, and the first and closer looks
             before, began = _cpu_s(guarded), time.monotonic()
             time.sleep(seconds)
@@ -145,15 +145,17 @@ def show(found: dict[str, Any]) -> None:
     print("molecule  step       atoms cores  figure   rule  expected  measured   off")
     for row in found["peaks"]:
         for figure in FIGURES:
-            one = row[figure]
-            measured = one["measured_mib"]
-            off = "" if not measured else f"{100 * (one['expected_mib'] / measured - 1):+.0f} %"
+            values = row[figure]
+            measured = values["measured_mib"]
+            off = "" if not measured else f"{100 * (values['expected_mib'] / measured - 1):+.0f} %"
             print(
                 f"{row['molecule']:9} {row['step']:10} {row['atoms']:5} {row['cores']:5}  {figure:7}"
-                f"{one['rule_mib']:6} {one['expected_mib']:9} {measured or 0:9.1f} {off:>5}"
+                f"{values['rule_mib']:6} {values['expected_mib']:9} {measured or 0:9.1f} {off:>5}"
             )
-    one = found["sampler"]
-    print(f"sampler: {one['percent']:.2f} % of a core for {one['attempts']} attempts over {one['seconds']} s")
+    sampler = found["sampler"]
+    print(
+        f"sampler: {sampler['percent']:.2f} % of a core for {sampler['attempts']} attempts over {sampler['seconds']} s"
+    )
 
 
 def main() -> None:

@@ -203,7 +203,7 @@ def beat(url: str, running: int) -> dict[str, float]:
         pairs = [(row["step_id"], row["number"]) for row in workers.live_attempts(connection, [worker])]
     usage = {"cpu_s": 1.0, "memory_mib": 100.0, "scratch_mib": 10.0}
 
-    def one() -> None:
+    def single() -> None:
         with work.store.write() as connection:
             workers.beat(connection, work.now, worker, 1)
 
@@ -215,7 +215,7 @@ def beat(url: str, running: int) -> dict[str, float]:
             for i in range(0, len(pairs), 500):
                 workers.fenced_attempts(connection, pairs[i : i + 500])
 
-    found = {"beat_ms": _ms(one)["p50"], "all_usage_ms": _ms(everything, 5)["p50"]}
+    found = {"beat_ms": _ms(single)["p50"], "all_usage_ms": _ms(everything, 5)["p50"]}
     work.store.close()
     return found
 

@@ -25,7 +25,7 @@ mmdebstrap --quiet --variant=minbase --architectures="$arch" --include=ca-certif
     --dpkgopt='path-exclude=/usr/share/lintian/*' \
     "$suite" "$work/base.tar" "deb $mirror $suite main" "deb $mirror $suite-updates main" \
     "deb $security $suite-security main"
-# Loaded and not imported: `docker import` calls whatever it gets an image of its own processor.
+# Loaded and not imported: `docker import` labels every image with the processor of this machine.
 digest=$(sha256sum "$work/base.tar" | cut -d ' ' -f 1)
 cat >"$work/config.json" <<END
 {"architecture": "$arch", "os": "linux", "config": {"Cmd": ["bash"]},

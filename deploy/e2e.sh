@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 say() { printf '[e2e] %s\n' "$*" >&2; }
 
-# Without an engine nothing here can be tested: an answer on somebody's laptop, a failure under CI.
+# Without an engine nothing here can be tested: a result on a developer's machine, a failure under CI.
 cannot() {
     say "NO CONTAINER TEST RAN: $*"
     if [ "${CI:-}" = true ]; then exit 1; fi

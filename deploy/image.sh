@@ -15,7 +15,7 @@ arch=${ARCH:-$own}
 say() { printf '[image] %s\n' "$*" >&2; }
 
 suite=$(echo "$base" | sed -n 's/^debian:\([a-z]*\)-slim$/\1/p')
-# A tag means one image on this machine: the base of another processor has one of its own.
+# A tag means one image on this machine: the base of another processor has its own tag.
 if [ "$arch" != "$own" ]; then public=$base base=$base-$arch; else public=$base; fi
 if ! docker image inspect "$base" >/dev/null 2>&1; then
     say "looking for $base"

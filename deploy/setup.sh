@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes what every other target needs: .venv with the locked packages, and the engines and servers.
-# Run it as often as you like: it does only what is missing, and says nothing when all is there.
+# Run it as often as you like: it does only what is missing, and prints nothing if nothing is missing.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -131,7 +131,7 @@ install_python() {
 
 # --- done already? ----------------------------------------------------------------------------------------------------
 
-# The stamp holds what the environment was made from; a change of any of it, or another Python, makes it anew.
+# The stamp records the inputs of the environment; a change of any of them, or another Python, rebuilds it.
 fingerprint() { cat constraints.txt pyproject.toml "$VENV/pyvenv.cfg" 2>/dev/null | sha256sum; pwd; }
 
 python_is_done() {

@@ -1,8 +1,8 @@
 """Ethanol from SMILES to NMR shifts, through the real command line, daemon and engines: `make demo`.
 
 It starts a daemon on a fresh home, submits one job, shows its progress and its result, and stops the daemon. Then it
-proves that nothing is left: it is a child subreaper, so every orphan would be its child, and `waitpid` says that it has
-none.
+proves that nothing is left: it is a child subreaper, so every orphan would be its child, and `waitpid` reports that it
+has none.
 """
 
 from __future__ import annotations
@@ -48,9 +48,7 @@ def main() -> int:
         print(f"demo: {problem.code}: {problem}", file=sys.stderr)
         status = int(problem.exit_code)
     except KeyboardInterrupt:
-        kept = (
-            "" if daemon is None else "; what was submitted is kept, and a daemon on the same home would go on with it"
-        )
+        kept = "" if daemon is None else "; submitted jobs are kept, and a daemon on the same home would resume them"
         print(f"\ndemo: interrupted{kept}", flush=True)
         status = 130
     stopped = True if daemon is None else _stop_daemon(daemon)
@@ -108,7 +106,7 @@ def _start_daemon(home: Path) -> subprocess.Popen[bytes]:
     events, errors = home / "daemon.out", home / "daemon.err"
     _say("qmrunner run &")
     with events.open("wb") as out, errors.open("wb") as err:
-        # A session of its own: Ctrl-C is for us, and we stop it in order.
+        # A separate session: Ctrl-C reaches only this script, which stops the daemon in order.
         daemon = subprocess.Popen([*_qmrunner(), "run"], stdout=out, stderr=err, start_new_session=True)
     try:
         end = time.monotonic() + READY_S
@@ -121,18 +119,20 @@ def _start_daemon(home: Path) -> subprocess.Popen[bytes]:
         _stop_daemon(daemon)
         raise
     _stop_daemon(daemon)
-    said = errors.read_text(errors="replace").strip()
-    raise NotReadyError("daemon_not_ready", "the daemon did not come up", evidence=said or None, remedy=f"see {events}")
+    printed = errors.read_text(errors="replace").strip()
+    raise NotReadyError(
+        "daemon_not_ready", "the daemon did not come up", evidence=printed or None, remedy=f"see {events}"
+    )
 
 
 def _submit() -> int:
-    """Hand in the molecule and follow it. The exit status of the command is that of the job."""
+    """Submit the molecule and follow the job. Returns the exit status of the command."""
     _say(f"qmrunner submit nmr {' '.join(MOLECULE)} --wait")
     return subprocess.run([*_qmrunner(), "submit", "nmr", *MOLECULE, "--wait"], check=False).returncode
 
 
 def _stop_daemon(daemon: subprocess.Popen[bytes]) -> bool:
-    """SIGTERM, wait, and look who is left. True when it ended cleanly and nobody is."""
+    """Send SIGTERM, wait, and search for remaining processes. True if the daemon ended cleanly and none remains."""
 
     def no_more_grace(_number: int, _frame: FrameType | None) -> None:
         daemon.send_signal(signal.SIGTERM)
@@ -160,7 +160,7 @@ def _stop_daemon(daemon: subprocess.Popen[bytes]) -> bool:
 
 
 def _left_over() -> list[str]:
-    """Processes that the daemon left, by pid and name; they are ended. Empty when the kernel says there is no child."""
+    """Processes that the daemon left, by pid and name; they are ended. Empty when the kernel reports no child."""
     found: list[str] = []
     while True:
         try:

@@ -7,7 +7,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     initdb --pgdata="$PGDATA" --username="$user" --pwfile="${POSTGRES_PASSWORD_FILE:?}" --encoding=UTF8 --no-instructions \
         --auth-local=trust --auth-host=scram-sha-256 >/dev/null
     echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
-    # Until the database is there only the socket is open, so that nobody finds half of it.
+    # Until the database exists only the socket is open, so that no client finds it half made.
     pg_ctl --pgdata="$PGDATA" --wait --silent --options="-c listen_addresses=''" start >/dev/null
     psql --username="$user" --dbname=postgres --quiet --variable=name="$database" <<'SQL'
 SELECT format('CREATE DATABASE %I', :'name') WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
