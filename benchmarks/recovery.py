@@ -210,8 +210,8 @@ def main() -> None:
     row = report["successor"]
     print(f"a killed consumer's successor beats after p50 {row['p50_s']:.3f} s, p99 {row['p99_s']:.3f} s")
     row = report["restart"]
-    times = f"judged in {figures['judged_s']} s, first rerun {figures['first_rerun_s']} s"
-    print(f"{figures['rows']} running rows of a dead machine: {times}")
+    times = f"judged in {row['judged_s']} s, first rerun {row['first_rerun_s']} s"
+    print(f"{row['rows']} running rows of a dead machine: {times}")
     print(f"a silent worker is called lost after {', '.join(f'{seconds} s' for seconds in report['silence'])}")
 
 
