@@ -142,14 +142,14 @@ def test_a_datagram_from_another_process_wakes(rung: Rung, tmp_path: Path) -> No
     listener.close()
 
 
-def test_waking_nobody_is_no_problem(tmp_path: Path) -> None:
+def test_waking_an_absent_worker_is_no_problem(tmp_path: Path) -> None:
     send_wake(tmp_path)
     send_wake(tmp_path / "no-such-folder")
     listen_for_wake(tmp_path).close()  # a socket file that nobody listens on any more
     send_wake(tmp_path)
 
 
-def test_a_daemon_that_does_not_read_its_doorbell_blocks_nobody(tmp_path: Path) -> None:
+def test_a_daemon_that_does_not_read_its_doorbell_blocks_no_sender(tmp_path: Path) -> None:
     listener = listen_for_wake(tmp_path)
     began = time.monotonic()
     for _ in range(2000):

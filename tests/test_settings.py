@@ -139,7 +139,7 @@ def test_a_wrong_word_is_refused_with_the_nearest_known_one() -> None:
     assert "did you mean 'neutral'?" in refusal(remedies="nuetral").message
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     problem = refusal(slots="none", cores="0", log_level="loud", nosuch="1", heartbeat_seconds="10", lease_seconds="11")
     for name in ("slots", "cores", "log_level", "nosuch", "heartbeat_seconds"):
         assert variable(name) in problem.message
@@ -176,7 +176,7 @@ def test_the_file_of_a_home_given_as_an_empty_text_is_that_of_the_default_home(t
     assert load({"QMRUNNER_HOME": ""}).slots is None
 
 
-def test_faults_of_the_file_are_told_with_their_line(tmp_path: Path) -> None:
+def test_faults_of_the_file_are_reported_with_their_line(tmp_path: Path) -> None:
     file = tmp_path / "qmrunner.env"
     file.write_text("QMRUNNER_SLOTS=2\nexport QMRUNNER_CORES=2\nPATH=/bin\nQMRUNNER_SLOT=1\nQMRUNNER_LOGS\n")
     problem = refusal(home=str(tmp_path))

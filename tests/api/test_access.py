@@ -80,7 +80,7 @@ def test_a_scope_that_is_too_small_changes_nothing(guarded: Guarded, method: str
     assert (guarded.ask("GET", "/v1/jobs", "boss").json(), guarded.ask("GET", "/v1/tokens", "boss").json()) == before
 
 
-def test_write_hands_in_and_moves_jobs_and_admin_also_makes_tokens_and_pauses(guarded: Guarded) -> None:
+def test_write_submits_and_moves_jobs_and_admin_also_makes_tokens_and_pauses(guarded: Guarded) -> None:
     job = guarded.ask("POST", "/v1/jobs", "writer", json=XTB).json()["id"]
     for verb, state in (("hold", "held"), ("release", "queued"), ("cancel", "cancelled"), ("retry", "queued")):
         answer = guarded.ask("POST", f"/v1/jobs/{job}/{verb}", "writer")
@@ -172,7 +172,7 @@ def test_on_loopback_without_tokens_pages_of_other_sites_are_refused(open_server
     assert open_server.jobs() == []
 
 
-def test_a_client_that_asks_too_often_is_told_when_to_ask_again(home: Home) -> None:
+def test_a_client_that_asks_too_often_learns_when_to_ask_again(home: Home) -> None:
     home.extra["QMRUNNER_API_RATE_PER_MINUTE"] = "5"
     with served(home) as server:
         answers = [server.client.get("/v1/jobs") for _ in range(7)]
@@ -193,7 +193,7 @@ def test_a_port_that_is_taken_ends_with_4(open_server: Server) -> None:
     assert ended.stderr.startswith("qmrunner: cannot_listen")
 
 
-def test_without_the_optional_part_it_says_what_to_install(home: Home, tmp_path: Path) -> None:
+def test_without_the_optional_part_it_states_what_to_install(home: Home, tmp_path: Path) -> None:
     """As where fastapi is not installed: a module of that name that cannot be found."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['fastapi'] = None\n")
     environment = home.environment(PYTHONPATH=f"{tmp_path}:{ROOT}")

@@ -90,7 +90,7 @@ def test_generated_requests_were_let_in_and_never_met_a_fault(server: Server) ->
     assert server.events("internal_error") == []
 
 
-def test_every_route_says_what_it_does_and_how_its_errors_look() -> None:
+def test_every_route_states_what_it_does_and_how_its_errors_look() -> None:
     for path, methods in DESCRIBED["paths"].items():
         for method, route in methods.items():
             assert route["description"], f"{method} {path}"

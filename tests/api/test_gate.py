@@ -170,5 +170,5 @@ def test_a_route_that_is_added_past_the_table_is_unknown(guarded: Guarded) -> No
     ("address", "client"),
     [("192.0.2.1", "192.0.2.1"), ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"), ("unknown", "unknown"), ("::1", "::/64")],
 )
-def test_whoever_has_many_addresses_of_one_network_is_one_client(address: str, client: str) -> None:
+def test_many_addresses_of_one_network_are_one_client(address: str, client: str) -> None:
     assert _network(address) == client

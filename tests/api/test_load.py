@@ -147,7 +147,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_large_json_stops_nobody_and_takes_no_memory_of_the_server(shared: Shared, name: str) -> None:
+def test_large_json_delays_no_other_client_and_takes_no_memory_of_the_server(shared: Shared, name: str) -> None:
     headers = {"content-type": "application/json"}
     with watched(shared.server), ThreadPoolExecutor(3) as people:
         sent = [

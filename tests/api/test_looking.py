@@ -99,7 +99,7 @@ def scraped(server: Server) -> dict[str, float]:
     return {name: float(value) for name, value in samples}
 
 
-def test_a_scrape_tells_what_the_store_knows(own: tuple[Server, Work]) -> None:
+def test_a_scrape_reports_what_the_store_knows(own: tuple[Server, Work]) -> None:
     server, work = own
     worker = work.worker()
     for _ in range(5):
@@ -140,7 +140,7 @@ def test_a_scrape_tells_what_the_store_knows(own: tuple[Server, Work]) -> None:
     assert after['qmrunner_api_requests_total{method="GET",route="/metrics",status="200"}'] == 1
 
 
-def test_attempts_of_a_dead_worker_are_orphaned_until_somebody_releases_them(own: tuple[Server, Work]) -> None:
+def test_attempts_of_a_dead_worker_are_orphaned_until_another_worker_releases_them(own: tuple[Server, Work]) -> None:
     server, work = own
     worker = work.worker()
     work.job()
@@ -171,7 +171,7 @@ def test_totals_are_the_same_however_the_history_is_cut(own: tuple[Server, Work]
         assert cut.last == rows[-1]["id"]
 
 
-def test_a_client_gets_its_share_and_then_waits_as_long_as_it_is_told() -> None:
+def test_a_client_gets_its_share_and_then_waits_for_retry_after() -> None:
     now = [0.0]
     rate = Rate(60, lambda: now[0])
     assert [rate.take("a") for _ in range(60)] == [None] * 60

@@ -102,7 +102,7 @@ def ask(server: Server, method: str, path: str, **more: Any) -> httpx.Response:
     return server.client.request(method, path, **more)
 
 
-def test_jobs_are_handed_in_listed_and_moved_on_a_store_of_several_machines(on_server: Home) -> None:
+def test_jobs_are_submitted_listed_and_moved_on_a_store_of_several_machines(on_server: Home) -> None:
     with served(on_server) as server:
         job = server.submit(XTB, **{"Idempotency-Key": "k"})
         assert server.submit(XTB, **{"Idempotency-Key": "k"}) == job
@@ -117,9 +117,7 @@ def test_jobs_are_handed_in_listed_and_moved_on_a_store_of_several_machines(on_s
 
 
 @pytest.mark.timeout(240)
-def test_a_store_that_says_nothing_is_answered_with_503_and_asked_again_when_it_is_back(
-    on_server: Home, wire: Wire
-) -> None:
+def test_a_silent_store_is_answered_with_503_and_asked_again_when_it_is_back(on_server: Home, wire: Wire) -> None:
     with served(on_server) as server:
         job = server.submit()
         with wire.cut():

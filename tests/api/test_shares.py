@@ -62,7 +62,7 @@ def test_who_holds_none_is_served_before_all_that_a_greedy_client_has_waiting() 
     asyncio.run(story())
 
 
-def test_a_client_over_its_bound_is_told_so_and_others_are_told_that_all_is_taken() -> None:
+def test_a_client_over_its_bound_is_refused_and_others_learn_that_all_is_taken() -> None:
     async def story() -> None:
         shares = Shares("uploads", 2, 2, kept=0, waiting=1)
         clients = [Client(shares, "greedy") for _ in range(4)]

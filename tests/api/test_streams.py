@@ -63,7 +63,7 @@ def test_events_come_as_they_happen_and_the_stream_ends_with_the_job(server: Ser
     assert [one["id"] for one in told[:-1]] == [str(one["data"]["id"]) for one in told[:-1]]
 
 
-def test_a_stream_is_resumed_behind_the_last_event_and_not_opened_again_when_all_is_told(server: Server) -> None:
+def test_a_stream_is_resumed_behind_the_last_event_and_not_opened_again_when_all_is_sent(server: Server) -> None:
     job = server.submit()
     move(server, job, "hold", "cancel")
     told = events(server, job)

@@ -37,7 +37,7 @@ def nothing_stored(server: Server) -> Iterator[None]:
     assert (server.jobs(), sorted(folder.iterdir()) if folder.exists() else []) == before
 
 
-def test_a_job_handed_in_as_json_is_stored_with_its_input_as_the_command_line_stores_it(server: Server) -> None:
+def test_a_job_submitted_as_json_is_stored_with_its_input_as_the_command_line_stores_it(server: Server) -> None:
     job = server.submit(water(name="mine", priority=3, args=["--opt"]))
     (server.home.path.parent / "water.xyz").write_text(WATER)
     ended = server.home.run("submit", "xtb", "water.xyz", "--name", "mine", "--priority", "3", "--", "--opt")
@@ -143,7 +143,7 @@ def test_what_is_no_json_or_multipart_is_refused(server: Server) -> None:
 
 
 @pytest.mark.usefixtures("nothing_stored")
-def test_an_engine_that_is_not_installed_here_is_said_so(server: Server) -> None:
+def test_an_engine_that_is_not_installed_here_is_reported(server: Server) -> None:
     form = {"kind": "crest", "files": XTB["files"]}
     refused(server.client.post("/v1/jobs", json=form), 422, "engine_missing")
 
@@ -169,13 +169,13 @@ def test_the_same_key_with_another_request_is_a_conflict(server: Server) -> None
         refused(server.client.post("/v1/jobs", json=water(), headers={"Idempotency-Key": key}), 400, "bad_header")
 
 
-def test_one_job_comes_of_many_who_send_one_key_at_once(server: Server) -> None:
+def test_one_job_results_from_many_who_send_one_key_at_once(server: Server) -> None:
     with ThreadPoolExecutor(8) as pool:
         ids = set(pool.map(lambda _: server.submit(water(), **{"Idempotency-Key": "k3"}), range(16)))
     assert len(ids) == 1
 
 
-def test_a_request_larger_than_the_limit_is_refused_with_and_without_its_length_told(place: Home) -> None:
+def test_a_request_larger_than_the_limit_is_refused_with_and_without_a_length(place: Home) -> None:
     with served(place, QMRUNNER_API_MAX_BODY_MIB="1") as server:
         before = server.jobs()
         big = json.dumps({"kind": "xtb", "files": [{"name": "w.xyz", "text": WATER + " " * 2**20}]}).encode()

@@ -249,7 +249,7 @@ def test_no_continue_is_sent_before_a_refusal(server: Server) -> None:
 
 
 @pytest.mark.usefixtures("unharmed")
-def test_a_body_in_the_smallest_chunks_is_cut_and_keeps_nobody_waiting(server: Server) -> None:
+def test_a_body_in_the_smallest_chunks_is_cut_and_keeps_no_client_waiting(server: Server) -> None:
     secret = server.client.headers["Authorization"].encode()
     head = get(b"/v1/jobs", b"POST", HOST + b"Authorization: " + secret +
                b"\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n")  # fmt: skip

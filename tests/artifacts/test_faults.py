@@ -57,7 +57,7 @@ def test_without_object_storage_engines_compute_on_and_commit_once_when_it_is_ba
 
 
 @pytest.mark.parametrize("place", ["bucket"], indirect=True)
-def test_a_step_waits_for_object_storage_and_says_so(
+def test_a_step_waits_for_object_storage_and_reports_it(
     machines: Machines, wire: Wire, daemon: Callable[..., Daemon]
 ) -> None:
     here, there = machines.stand_in("here"), machines.stand_in("there")
@@ -94,7 +94,7 @@ def test_a_damaged_input_is_not_computed_with(machines: Machines, place: Place, 
     assert [one["usage"] for one in told["attempts"]] == [{}, {}]  # no engine was started
 
 
-def test_a_truncated_result_is_told_and_not_shown(
+def test_a_truncated_result_is_reported_and_not_shown(
     machines: Machines, place: Place, daemon: Callable[..., Daemon]
 ) -> None:
     here, there = machines.stand_in("here"), machines.stand_in("there")
@@ -113,7 +113,7 @@ def test_a_truncated_result_is_told_and_not_shown(
     assert there.run("result", job, "--out", str(there.path.parent / "out")).returncode == 0  # it has the file itself
 
 
-def test_what_was_damaged_is_computed_anew_when_the_same_is_asked_again(
+def test_what_was_damaged_is_computed_again_when_the_same_is_asked_again(
     machines: Machines, place: Place, daemon: Callable[..., Daemon]
 ) -> None:
     here, there, third = (machines.stand_in(name) for name in ("here", "there", "third"))

@@ -66,7 +66,7 @@ def goes_on(desk: Home, job: str, before: str) -> None:
 @pytest.mark.faults
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("place", ["folder"], indirect=True)
-def test_an_optimisation_whose_machine_is_lost_goes_on_elsewhere_to_the_same_shifts(
+def test_an_optimisation_whose_machine_is_lost_continues_elsewhere_to_the_same_shifts(
     machines: Machines, daemon: Callable[..., Daemon]
 ) -> None:
     desk, doomed, other = (machines.home(name) for name in ("desk", "doomed", "other"))
@@ -91,7 +91,7 @@ def test_an_optimisation_whose_machine_is_lost_goes_on_elsewhere_to_the_same_shi
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("place", ["bucket"], indirect=True)
-def test_a_drained_machine_sends_the_last_checkpoint_before_it_lets_go_of_the_step(
+def test_a_drained_machine_sends_the_last_checkpoint_before_it_releases_the_step(
     machines: Machines, daemon: Callable[..., Daemon]
 ) -> None:
     """Sent then only: in between there was no time for any."""

@@ -43,7 +43,7 @@ def test_a_wrong_url_ends_every_command_with_the_remedy(home: Home, structure: s
 
 
 @pytest.mark.parametrize("command", [("run",), ("submit", "xtb", "STRUCTURE")])
-def test_a_missing_optional_part_is_told_with_the_command_that_installs_it(
+def test_a_missing_optional_part_is_reported_with_the_command_that_installs_it(
     home: Home, structure: str, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['s3fs'] = None\n")
@@ -75,7 +75,7 @@ def test_doctor_writes_and_reads_in_it(home: Home, place: Place, structure: str)
     assert len(list(place.blobs().every())) == 1
 
 
-def test_doctor_tells_what_is_out_of_reach(home: Home, bucket: Place, wire: Wire, structure: str) -> None:
+def test_doctor_reports_what_is_out_of_reach(home: Home, bucket: Place, wire: Wire, structure: str) -> None:
     use(home, bucket).json("submit", "xtb", structure)
     wire.cut()
     found = finding(home)
@@ -83,7 +83,7 @@ def test_doctor_tells_what_is_out_of_reach(home: Home, bucket: Place, wire: Wire
     assert found["remedy"]
 
 
-def test_doctor_tells_the_place_of_another_store(home: Home, folder: Place, structure: str, tmp_path: Path) -> None:
+def test_doctor_reports_the_place_of_another_store(home: Home, folder: Place, structure: str, tmp_path: Path) -> None:
     use(home, folder).json("submit", "xtb", structure)
     other = use(Home(tmp_path / "other"), folder)
     refused = other.run("submit", "xtb", structure)

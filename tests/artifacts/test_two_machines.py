@@ -13,7 +13,7 @@ from tests.support import Daemon, wait_for
 FINAL = ("succeeded", "failed", "cancelled", "held")
 
 
-def test_a_job_handed_in_here_is_computed_there_and_read_here(
+def test_a_job_submitted_here_is_computed_there_and_read_here(
     machines: Machines, daemon: Callable[..., Daemon]
 ) -> None:
     here, there = machines.stand_in("here"), machines.stand_in("there")

@@ -25,12 +25,12 @@ def test_what_conflicts_with_nothing_is_passed_on_and_no_note_is_made() -> None:
     assert got.notes() == ()
 
 
-def test_an_engine_that_wants_nothing_gets_one_thread_utc_and_a_temporary_folder_of_its_own() -> None:
+def test_an_engine_that_wants_nothing_gets_one_thread_utc_and_its_own_temporary_folder() -> None:
     got = composed().variables
     assert (got["OMP_NUM_THREADS"], got["TZ"], got["TMPDIR"]) == ("1", "UTC", str(WORK))
 
 
-def test_what_the_engine_wants_stands_over_what_was_inherited_and_is_told_with_both_values() -> None:
+def test_what_the_engine_wants_stands_over_what_was_inherited_and_is_reported_with_both_values() -> None:
     got = composed(("OMP_NUM_THREADS", "2,1"), OMP_NUM_THREADS="64", TZ="Europe/Berlin")
     assert got.variables["OMP_NUM_THREADS"] == "2,1"
     assert got.notes() == ("environment: OMP_NUM_THREADS 64 replaced by 2,1; TZ Europe/Berlin replaced by UTC",)
@@ -52,7 +52,7 @@ def test_what_would_disturb_an_engine_is_dropped_with_a_reason(name: str) -> Non
     assert got.notes() == (f"environment: dropped {name}=7",)
 
 
-def test_many_variables_of_one_launcher_are_told_by_their_number() -> None:
+def test_many_variables_of_one_launcher_are_reported_by_their_number() -> None:
     got = composed(**{f"SLURM_{i}": "1" for i in range(40)})
     assert got.notes() == ("environment: dropped 40 variables SLURM_*",)
 
@@ -73,7 +73,7 @@ def test_what_looks_like_a_secret_reaches_no_engine_and_no_note(name: str, value
     assert "hunter2" not in repr(composed(**{name: value}))
 
 
-def test_settings_are_never_passed_on_and_never_told() -> None:
+def test_settings_are_never_passed_on_and_never_reported() -> None:
     got = composed(QMRUNNER_STORE_URL="postgresql://me:secret@host/db")
     assert "secret" not in repr(got)
 
@@ -85,7 +85,7 @@ def test_the_operators_basis_library_stands_and_gets_the_slash_that_nwchem_needs
     assert composed(NWCHEM_BASIS_LIBRARY="/opt/basis/").conflicts == ()
 
 
-def test_credentials_of_object_storage_stay_with_the_daemon_and_no_note_tells_of_them() -> None:
+def test_credentials_of_object_storage_stay_with_the_daemon_and_no_note_mentions_them() -> None:
     got = composed(
         AWS_SECRET_ACCESS_KEY="s", AWS_ENDPOINT_URL="http://minio:9000", QMRUNNER_STORE_URL="postgresql://u:p@h/d"
     )

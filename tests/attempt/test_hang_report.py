@@ -78,7 +78,7 @@ def test_stacks_come_from_the_debugger_that_fits_the_process(
     assert f"-p {stopped}" in report(tmp_path, stopped)
 
 
-def test_a_debugger_that_takes_too_long_is_ended_and_what_it_said_is_kept(
+def test_a_debugger_that_takes_too_long_is_ended_and_its_output_is_kept(
     tmp_path: Path, stopped: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qmrunner.attempt.hang_report._PROGRAM_LIMIT_S", 1.0)
@@ -99,7 +99,9 @@ def test_who_is_in_a_hurry_gets_states_without_stacks(
     assert "no time was left" in text
 
 
-def test_a_debugger_that_cannot_be_run_is_said(tmp_path: Path, stopped: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_debugger_that_cannot_be_run_is_reported(
+    tmp_path: Path, stopped: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     programs(tmp_path / "bin", monkeypatch, gdb="")
     (tmp_path / "bin" / "gdb").write_bytes(b"\x7fELF no program")
     assert "cannot be run: " in report(tmp_path, stopped)

@@ -45,7 +45,7 @@ def live(tmp_path: Path) -> Iterator[MakeLive]:
         one.close()
 
 
-def test_a_log_read_in_any_pieces_tells_the_same(live: MakeLive) -> None:
+def test_a_log_read_in_any_pieces_reports_the_same(live: MakeLive) -> None:
     whole, pieces = live(1), live(2)
     whole.log.write_bytes(LOG)
     LogReader(whole, NWChemReader()).read()
@@ -61,7 +61,7 @@ def test_a_log_read_in_any_pieces_tells_the_same(live: MakeLive) -> None:
     assert feed.signs()["output_bytes"] == len(LOG)  # type: ignore[index]
 
 
-def test_the_last_line_tells_whether_iterations_are_going_on(live: MakeLive) -> None:
+def test_the_last_line_shows_whether_iterations_are_running(live: MakeLive) -> None:
     one = live()
     feed = LogReader(one, NWChemReader())
     assert feed.signs() is None

@@ -107,7 +107,7 @@ def test_promoted_files_stand_in_the_jobs_folder_too(tmp_path: Path) -> None:
     assert sorted(path.name for path in case.job.iterdir()) == ["geometry.xyz", "xtb"]
 
 
-def test_staging_half_done_is_done_anew(case: Case) -> None:
+def test_staging_half_done_is_done_again(case: Case) -> None:
     stale = case.job / ".xtb.1.new"
     stale.mkdir(parents=True)
     (stale / "half").write_text("x")

@@ -86,7 +86,7 @@ def test_the_same_seed_finds_the_same_and_the_number_is_limited() -> None:
     assert energies == sorted(energies, key=lambda e: e or 0.0)
 
 
-def test_an_open_stereocentre_is_settled_once_and_said() -> None:
+def test_an_open_stereocentre_is_settled_once_and_reported() -> None:
     found = found_for("CC(O)C(F)Cl")
     (note,) = found.notes
     assert "2 stereo element(s) open" in note
@@ -198,7 +198,7 @@ def test_the_choice_does_not_depend_on_the_order(seed: int) -> None:
     assert chosen(candidates) == chosen(butane()[0])
 
 
-def test_a_search_runs_as_a_task_and_says_what_it_dropped(tmp_path: Path) -> None:
+def test_a_search_runs_as_a_task_and_states_what_it_dropped(tmp_path: Path) -> None:
     molecule = structures.read_smiles("CCCO")
     task = {"smiles": "CCCO", "atoms": list(molecule.symbols), "bonds": molecule.bonds, "candidates": 40, "keep": 20}
     assert run("search", task, tmp_path).returncode == 0

@@ -35,13 +35,13 @@ def shape() -> Any:
 
 
 @pytest.mark.parametrize("source", [{"smiles": "CCO"}, None])
-def test_the_molecule_has_its_bonds_whether_told_or_seen(source: dict[str, str] | None) -> None:
+def test_the_molecule_has_its_bonds_whether_given_or_perceived(source: dict[str, str] | None) -> None:
     mol, note = task_molecule.drawable(task(source=source), shape())
     assert note is None
     assert Chem.MolToSmiles(Chem.RemoveHs(mol)) == "CCO"
 
 
-def test_unclear_bond_orders_are_drawn_single_and_said() -> None:
+def test_unclear_bond_orders_are_drawn_single_and_reported() -> None:
     mol, note = task_molecule.drawable(task(charge=3), shape())
     assert note is not None
     assert "single" in note

@@ -168,7 +168,7 @@ def test_the_command_cannot_be_fooled_by_a_module_in_its_directory(tmp_path: Pat
     assert ENGINE.interpret(step, tmp_path, *attempt(step, tmp_path)).state == "succeeded"
 
 
-def test_a_missing_input_and_a_missing_package_are_said_before_the_start(tmp_path: Path) -> None:
+def test_a_missing_input_and_a_missing_package_are_reported_before_the_start(tmp_path: Path) -> None:
     step = step_of("embed", {"atoms": ["O"]}, {"structure": "input/a.mol"})
     with pytest.raises(QmrunnerError) as caught:
         ENGINE.prepare(step, Context(tmp_path, {}, Grant(1, 256, 16, 0), installed()))
@@ -206,7 +206,7 @@ def test_a_good_result_with_a_bad_exit_is_no_success(tmp_path: Path) -> None:
     assert outcome.state == "failed"
 
 
-def test_a_crash_in_native_code_is_told_by_its_signal(tmp_path: Path) -> None:
+def test_a_crash_in_native_code_is_reported_by_its_signal(tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     log.write_text("progress 0.10 embedding\n")
     outcome = ENGINE.interpret(step_of("embed", EMBED), tmp_path, log, Exit(None, signal=11))
@@ -221,7 +221,7 @@ def test_a_stop_is_never_a_failure(tmp_path: Path, reason: str) -> None:
     assert (outcome.state, outcome.code) == ("stopped", reason)
 
 
-def test_a_task_that_stood_still_is_told_apart_from_a_failure(tmp_path: Path) -> None:
+def test_a_task_that_stalled_is_distinguished_from_a_failure(tmp_path: Path) -> None:
     log = tmp_path / "none.log"
     outcome = ENGINE.interpret(step_of("embed", EMBED), tmp_path, log, Exit(None, signal=9, stop_reason="hung"))
     assert (outcome.state, outcome.code, outcome.failure_class) == ("stopped", "hung", "transient")

@@ -47,7 +47,7 @@ def test_a_shift_is_intercept_plus_slope_times_shielding() -> None:
     assert line_for("1H", "chloroform", "production").shift(28.0) == pytest.approx(29.91757 - 0.937532 * 28.0)
 
 
-def test_the_draft_level_has_a_line_of_its_own_with_its_errors() -> None:
+def test_the_draft_level_has_its_own_line_with_its_errors() -> None:
     proton, carbon = (line_for(nucleus, "chloroform", "draft") for nucleus in ("1H", "13C"))
     assert proton.shift(30.0) == pytest.approx(31.92 + 30.0 * -0.989815)
     assert (proton.points, carbon.points) == (157, 108)
@@ -62,7 +62,7 @@ def test_the_draft_line_puts_tms_near_zero() -> None:
     assert abs(line_for("13C", "chloroform", "draft").shift(190.34)) < 5
 
 
-def test_a_draft_line_used_outside_chloroform_says_so() -> None:
+def test_a_draft_line_used_outside_chloroform_has_a_note() -> None:
     note = line_for("1H", "dmso", "draft").note
     assert note is not None
     assert "chloroform" in note
@@ -92,7 +92,7 @@ def test_groups_do_not_depend_on_kekule_forms_or_on_where_the_bonds_come_from() 
     assert groups("Cc1ccccc1") == groups("CC1=CC=CC=C1")
 
 
-def test_a_single_atom_is_a_group_of_its_own() -> None:
+def test_a_single_atom_is_a_separate_group() -> None:
     assert Frame(("He",), (), {}).classes() == ((1,),)
 
 

@@ -36,7 +36,7 @@ def test_a_crowd_is_spread_evenly_around_its_middle() -> None:
     assert spread([9.9, 9.9], 1.0, 10.0, 0.0) == pytest.approx([10.0, 9.0])
 
 
-def test_every_signal_of_a_crowded_spectrum_has_its_label_at_a_place_of_its_own(tmp_path: Path) -> None:
+def test_every_signal_of_a_crowded_spectrum_has_its_label_at_a_separate_place(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"symbol": "C", "shift_ppm": 30 + number / 10, "equivalent_atoms": [number]} for number in range(1, 41)
     ]

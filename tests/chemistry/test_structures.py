@@ -61,7 +61,7 @@ def test_an_invalid_smiles_is_refused_with_a_reason(smiles: str) -> None:
     assert caught.value.remedy
 
 
-def test_the_place_of_a_mistake_in_a_smiles_is_told() -> None:
+def test_the_place_of_a_mistake_in_a_smiles_is_reported() -> None:
     with pytest.raises(UsageError, match="position 4"):
         structures.read_smiles("CC((")
 

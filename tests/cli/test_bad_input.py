@@ -144,7 +144,7 @@ def test_it_is_refused_with_one_message_and_nothing_stored(place: Home, what: st
 
 
 @pytest.mark.parametrize("level", ["quick", "draft", "production"])
-def test_a_molecule_beyond_the_limit_is_told_what_it_would_cost(place: Home, level: str) -> None:
+def test_the_refusal_of_a_molecule_beyond_the_limit_has_the_cost(place: Home, level: str) -> None:
     said = place.run("submit", "nmr", "C" * 40, "--level", level).stderr
     hours = re.search(r"122 atoms are more than the limit of 100: estimated cost about (\d+) core hours", said)
     assert hours, said
@@ -174,7 +174,7 @@ def test_a_smiles_that_cannot_be_embedded_ends_its_job_with_code_and_remedy(
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
-def test_when_all_conformers_fail_the_job_says_so_with_the_reason_of_the_first(
+def test_when_all_conformers_fail_the_job_reports_it_with_the_reason_of_the_first(
     place: Home, daemon: Callable[..., Daemon]
 ) -> None:
     xtb = place.path.parent / "xtb"
@@ -293,7 +293,7 @@ def test_wrong_settings_are_refused_all_at_once_by_every_command(place: Home) ->
     assert not place.path.exists()
 
 
-def test_a_second_daemon_on_the_same_home_is_refused_and_the_first_goes_on(
+def test_a_second_daemon_on_the_same_home_is_refused_and_the_first_continues(
     home: Home, daemon: Callable[..., Daemon]
 ) -> None:
     first = daemon()

@@ -46,7 +46,7 @@ def help_of(words: list[str]) -> str:
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
-def test_help_tells_what_a_command_is_for(command: str) -> None:
+def test_help_describes_what_a_command_is_for(command: str) -> None:
     text = help_of(command.split())
     assert "Usage:" in text
     assert len(text.splitlines()) > 4
@@ -77,12 +77,12 @@ def test_the_installed_program_is_the_same_as_the_module() -> None:
     assert "nothing lost" in ended.stdout
 
 
-def test_the_program_tells_its_version(place: Home) -> None:
+def test_the_program_reports_its_version(place: Home) -> None:
     assert place.run("--version").stdout == f"qmrunner {__version__}\n"
     assert not place.path.exists()
 
 
-def test_a_submitted_job_is_stored_with_its_input_before_its_id_is_told(place: Home) -> None:
+def test_a_submitted_job_is_stored_with_its_input_before_its_id_is_reported(place: Home) -> None:
     job = submit(place, "--name", "mine", "--priority", "3")
     assert (place.path / "jobs" / job / "input" / "water.xyz").read_text() == WATER
     seen = place.json("status", job)["job"]
@@ -110,7 +110,7 @@ def test_the_same_key_gives_the_same_job_and_no_second_one(place: Home) -> None:
     assert len(list((place.path / "jobs").iterdir())) == 2
 
 
-def test_the_same_key_gives_the_same_job_even_to_those_who_ask_together(place: Home) -> None:
+def test_the_same_key_gives_the_same_job_even_to_requests_at_the_same_time(place: Home) -> None:
     submit(place)
     with ThreadPoolExecutor(4) as pool:
         ended = list(pool.map(lambda _: place.run("submit", "xtb", "water.xyz", "--key", "k"), range(4)))
@@ -119,7 +119,7 @@ def test_the_same_key_gives_the_same_job_even_to_those_who_ask_together(place: H
     assert len(list((place.path / "jobs").iterdir())) == 2
 
 
-def test_an_unknown_job_ends_with_3_and_says_how_to_find_the_known(place: Home) -> None:
+def test_an_unknown_job_ends_with_3_and_states_how_to_find_the_known(place: Home) -> None:
     assert place.run("db", "upgrade").returncode == 0
     for command in ("status", "logs", "result", "why", "cancel", "retry", "hold", "release"):
         ended = place.run(command, "nosuchjob")
@@ -136,14 +136,14 @@ def test_without_a_store_looking_ends_with_4_and_makes_none(place: Home, command
     assert not place.path.exists()
 
 
-def test_the_moves_of_people_say_what_came_of_them(place: Home) -> None:
+def test_the_moves_of_people_print_their_result(place: Home) -> None:
     job = submit(place)
     for verb, state in [("hold", "held"), ("release", "queued"), ("cancel", "cancelled"), ("retry", "queued")]:
         assert place.json(verb, job)["state"] == state
     assert place.job(job)["state"] == "queued"
 
 
-def test_a_move_that_does_not_fit_ends_with_2_and_says_where_the_job_stands(place: Home) -> None:
+def test_a_move_that_does_not_fit_ends_with_2_and_states_where_the_job_stands(place: Home) -> None:
     job = submit(place)
     ended = place.run("retry", job)
     assert ended.returncode == 2
@@ -151,7 +151,7 @@ def test_a_move_that_does_not_fit_ends_with_2_and_says_where_the_job_stands(plac
     assert f"qmrunner status {job}" in ended.stderr
 
 
-def test_a_result_that_is_not_there_yet_ends_with_4_and_why_tells_what_is_waited_for(place: Home) -> None:
+def test_a_result_that_is_not_there_yet_ends_with_4_and_why_reports_what_is_waited_for(place: Home) -> None:
     job = submit(place)
     ended = place.run("result", job, "--json")
     assert (ended.returncode, json.loads(ended.stdout)["error"]["code"]) == (4, "no_result")
@@ -176,7 +176,7 @@ def test_health_without_a_daemon_ends_with_4_and_the_reason(place: Home) -> None
     assert not place.path.exists()
 
 
-def test_db_upgrade_makes_the_store_and_db_check_says_that_it_can_be_used(place: Home) -> None:
+def test_db_upgrade_makes_the_store_and_db_check_states_that_it_can_be_used(place: Home) -> None:
     from qmrunner.store import schema
 
     first, second = place.run("db", "upgrade"), place.run("db", "upgrade")

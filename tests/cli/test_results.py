@@ -72,7 +72,7 @@ def test_piped_a_conformer_is_one_line_and_on_a_terminal_nothing_is_wider_than_i
 
 
 @pytest.mark.parametrize("level", ["quick", "draft", "production"])
-def test_the_lines_that_scale_are_told_with_their_errors_and_where_they_are_from(level: str) -> None:
+def test_the_lines_that_scale_are_reported_with_their_errors_and_where_they_are_from(level: str) -> None:
     told = result()
     told["provenance"]["scaling"] = {n: line_for(n, "dmso", level).as_dict() for n in ("1H", "13C")}
     text = "\n".join(shown(told, terminal=False))
@@ -101,7 +101,7 @@ def test_the_kind_of_an_atom_stands_beside_its_error() -> None:
     assert row_of(lines, "H9")[4:] == ["-"]
 
 
-def test_notes_are_told() -> None:
+def test_notes_are_reported() -> None:
     lines = shown(result(notes=["H9 on N, O or S: said of it"]), terminal=False)
     assert "note:     H9 on N, O or S: said of it" in lines
 
@@ -114,7 +114,7 @@ def test_a_partial_ensemble_is_called_so_in_the_title_and_in_a_note() -> None:
     assert "note:     partial ensemble: cut short" in text
 
 
-def test_conformers_that_nobody_weighed_have_their_energies() -> None:
+def test_conformers_without_a_weight_have_their_energies() -> None:
     found = [{"energy_hartree": -11.4006}, {"energy_hartree": -11.3982}]
     run = {"conformers": found, "partial": True, "notes": ["partial ensemble: cut short"]}
     told = result(kind="crest", shifts=[], conformers=found, result=run, provenance={})

@@ -154,7 +154,7 @@ def test_a_file_name_with_control_characters_is_refused_on_one_line(place: Home)
         assert ended.stderr.count("\nqmrunner:") == 0
 
 
-def test_settings_with_control_characters_are_told_written_out(place: Home) -> None:
+def test_settings_with_control_characters_are_reported_written_out(place: Home) -> None:
     for name in ("QMRUNNER_SLOTS", "QMRUNNER_LOG_LEVEL", "QMRUNNER_LABELS", "QMRUNNER_STORE_URL", "QMRUNNER_\x1b\nX"):
         for command in (["status"], ["doctor"], ["submit", "nmr", "CCO"]):
             ended = place.run(*command, **{name: "\x1b\u202e\u2028\nqmrunner: ok"})

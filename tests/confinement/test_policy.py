@@ -247,7 +247,7 @@ def test_a_folder_that_holds_the_home_is_never_opened_by_what_lies_in_it(tmp_pat
     assert str(program) in found.execute
 
 
-def test_a_script_may_start_the_systems_programs_and_a_note_says_so(tmp_path: Path) -> None:
+def test_a_script_may_start_the_systems_programs_and_a_note_reports_it(tmp_path: Path) -> None:
     script = tmp_path / "engine"
     script.write_text("#!/usr/bin/env python3\n")
     script.chmod(0o755)

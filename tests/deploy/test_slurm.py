@@ -78,7 +78,7 @@ def test_a_pilot_does_what_waits_ends_well_and_leaves_the_node_clean(tmp_path: P
 
 
 @pytest.mark.engine
-def test_a_pilot_that_is_told_to_end_drains(tmp_path: Path) -> None:
+def test_a_pilot_that_gets_a_stop_signal_drains(tmp_path: Path) -> None:
     """As `scancel`, a preemption or the warning before the wall time do it: TERM to the script."""
     pilot = Pilot(tmp_path, "1-00:00:00")
     (tmp_path / "md.inp").write_text("$md\n temp=298\n time=5000\n step=1\n$end\n")

@@ -142,7 +142,7 @@ def test_time_zones_by_name_need_a_file_and_rules_do_not(tmp_path: Path) -> None
         (errno.EIO, "local disk"),
     ],
 )
-def test_a_folder_that_cannot_be_written_is_told_with_the_step_and_its_cure(number: int, words: str) -> None:
+def test_a_folder_that_cannot_be_written_is_reported_with_the_step_and_its_cure(number: int, words: str) -> None:
     found = folders.folder("home", Path("/data"), Trial(Path("/data"), "fsync", number, "that's why"), (0, 0))
     assert word(found) == "fail home_unwritable"
     assert found.text == "/data: fsync failed: that's why"
@@ -217,7 +217,7 @@ def test_schema(state: str, expected: str) -> None:
     assert word(services.schema(state, "0001", "0002", "store.db")) == expected
 
 
-def test_an_outdated_store_is_told_how_to_be_upgraded() -> None:
+def test_an_outdated_store_is_reported_with_the_upgrade_command() -> None:
     assert "`qmrunner db upgrade`" in str(services.schema("outdated", "0001", "0002", "store.db").remedy)
 
 
@@ -262,7 +262,7 @@ def test_programs_that_cannot_be_started(tmp_path: Path) -> None:
     assert seen(b"half a download") == "fail exec_format"
 
 
-def test_what_a_program_says_of_itself() -> None:
+def test_the_version_that_a_program_prints() -> None:
     def seen(version: str | None, **facts: object) -> Finding:
         return engines.answers("nwchem", Installed("nwchem", "/usr/bin/nwchem", version, facts))
 

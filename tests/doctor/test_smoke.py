@@ -45,7 +45,7 @@ def test_small_real_runs_give_the_right_energies(doctor: Doctor, home: Home) -> 
     assert marked(home) == []
 
 
-def test_a_package_that_is_installed_and_cannot_be_loaded_is_told_by_what_it_lacks(
+def test_a_package_that_is_installed_and_cannot_be_loaded_is_reported_by_what_it_lacks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lacking = "raise ImportError('libXrender.so.1: cannot open shared object file')"
@@ -62,7 +62,7 @@ def script(path: Path, text: str) -> str:
     return str(path)
 
 
-def test_an_engine_that_dies_is_told_with_its_code_and_the_line(doctor: Doctor, tmp_path: Path) -> None:
+def test_an_engine_that_dies_is_reported_with_its_code_and_the_line(doctor: Doctor, tmp_path: Path) -> None:
     bad = script(
         tmp_path / "bad-xtb",
         'if [ "$1" = --version ]; then echo "* xtb version 6.5.1"; exit 0; fi\n'

@@ -55,7 +55,7 @@ def test_text_is_in_columns_without_colour_on_a_pipe(home: Home) -> None:
     assert lines[-1].endswith("1 failed")
 
 
-def test_a_server_for_the_store_tells_its_version_and_that_it_is_empty(
+def test_a_server_for_the_store_reports_its_version_and_that_it_is_empty(
     home: Home, request: pytest.FixtureRequest
 ) -> None:
     told = Doctor(home)(QMRUNNER_STORE_URL=request.getfixturevalue("postgres_server"))
@@ -83,7 +83,7 @@ def redis_url() -> Iterator[str]:
     shutil.rmtree(folder)
 
 
-def test_a_server_for_the_queue_tells_its_version(redis_url: str) -> None:
+def test_a_server_for_the_queue_reports_its_version(redis_url: str) -> None:
     from qmrunner.doctor.services import redis_queue
 
     (found,) = redis_queue(redis_url)
@@ -100,7 +100,7 @@ def accesses(url: str) -> list[str]:
     return [str(one.code) for one in rest]
 
 
-def test_a_queue_that_takes_anybody_is_told(tmp_path: Path) -> None:
+def test_a_queue_without_a_password_is_reported(tmp_path: Path) -> None:
     with redis.server(tmp_path / "redis") as server:
         assert accesses(server.url) == []
         admin = server.client()
@@ -152,7 +152,7 @@ def test_the_doctor_warns_of_a_queue_without_a_password_and_shows_none(home: Hom
 
 @needs_nwchem
 @pytest.mark.engine
-def test_the_environment_of_an_engine_is_told_with_every_change(home: Home) -> None:
+def test_the_environment_of_an_engine_is_reported_with_every_change(home: Home) -> None:
     told = home.json("doctor", "--env", "nwchem", OMP_NUM_THREADS="8", OMPI_MCA_mtl="ofi", SLURM_JWT="a.b.c", TZ="CET")
     changes = {change["name"]: change for change in told["changes"]}
     assert changes["OMP_NUM_THREADS"] == {**changes["OMP_NUM_THREADS"], "was": "8", "now": "1"}

@@ -41,7 +41,7 @@ def test_under_our_profile_an_engine_is_confined(containers: Docker, volumes: Vo
     assert any(note.startswith(f"confinement: landlock ABI {abi}") for note in notes(worker, "nmr", "O"))
 
 
-def test_under_the_engines_own_profile_doctor_says_what_holds(containers: Docker, volumes: Volumes) -> None:
+def test_under_the_engines_own_profile_doctor_states_what_holds(containers: Docker, volumes: Volumes) -> None:
     """Docker before 23 refuses the calls; later ones allow them. Both are right, as long as it is said."""
     worker = containers.start(volumes)
     abi, found = granted(worker), finding(worker)

@@ -93,7 +93,7 @@ store.commit()
 """
 
 
-def test_after_a_reboot_of_the_host_the_job_goes_on(containers: Docker, volumes: Volumes) -> None:
+def test_after_a_reboot_of_the_host_the_job_continues(containers: Docker, volumes: Volumes) -> None:
     """(6) Another boot id: old process numbers mean nothing, and nothing is held against the step."""
     worker = containers.start(volumes)
     job = optimising(worker)

@@ -160,7 +160,7 @@ def test_ranks_follow_the_processors_of_the_container(
     assert f"nproc           = {cores:8d}" in log or f"nproc           =   {cores:6d}" in log
 
 
-def test_a_limit_of_64_processes_is_told_and_one_of_256_is_enough(containers: Docker, volumes: Volumes) -> None:
+def test_a_limit_of_64_processes_is_reported_and_one_of_256_is_enough(containers: Docker, volumes: Volumes) -> None:
     """(10) mpirun and its threads want more than 64 beside the daemon's own."""
     worker = containers.start(volumes, "--pids-limit", "64")
     worker.put("/tmp/w.nw", deck(300))

@@ -135,7 +135,7 @@ def test_a_frozen_supervisor_is_ended_and_the_engine_starts_the_daemon_again(fro
     computes(worker)
 
 
-def test_a_daemon_that_lost_its_store_ends_and_says_so(containers: Docker, volumes: Volumes) -> None:
+def test_a_daemon_that_lost_its_store_ends_and_reports_it(containers: Docker, volumes: Volumes) -> None:
     """(13) Nothing to pretend with: the exit status tells the engine to start it again."""
     worker = containers.start(volumes)
     volumes.look("mv /data/store.db /data/store.lost")

@@ -130,20 +130,20 @@ def test_every_recorded_deck_that_ran_passes_where_the_check_alone_holds(path: P
     assert findings(path.name, {path.name: path.read_bytes()}, strict=True) == []
 
 
-def test_a_file_that_was_handed_in_may_be_included_above_the_tasks_and_is_looked_at() -> None:
+def test_a_submitted_file_may_be_included_above_the_tasks_and_is_checked() -> None:
     deck = "include more.nw\n" + HONEST
     assert of_deck(deck, **{"more.nw": MORE}) == []
     for hostile in (b'task shell "id"\n', b"include deck.nw\n", b"scratch_dir /x\n", b"title \\\n/etc/x\n"):
         assert [f.file for f in of_deck(deck, **{"more.nw": hostile})] == ["more.nw"]
 
 
-def test_a_structure_handed_in_may_say_anything_but_take_in_another_file() -> None:
+def test_a_submitted_structure_may_contain_anything_but_an_include() -> None:
     assert of_deck(HONEST, **{"water.xyz": WATER}) == []
     assert of_deck(HONEST, **{"old.movecs": bytes(range(256))}) == []
     assert of_deck(HONEST, **{"water.xyz": WATER + b"\rInclude /etc/passwd\n"})
 
 
-def test_a_database_handed_in_is_refused_for_it_names_files_itself() -> None:
+def test_a_submitted_database_is_refused_because_it_names_files_itself() -> None:
     assert of_deck("restart w\ntask scf\n", **{"w.db": b"\0"})
     assert of_deck("restart w rtdb base\ntask scf\n", base=b"\0")
 
@@ -344,7 +344,7 @@ def test_ordinary_file_names_pass(name: str) -> None:
     input_check.check_names([name])
 
 
-def test_submissions_are_confined_unless_the_owner_of_the_machine_says_otherwise(tmp_path: Path) -> None:
+def test_submissions_are_confined_unless_the_owner_of_the_machine_decides_otherwise(tmp_path: Path) -> None:
     deck, structure = tmp_path / "deck.nw", tmp_path / "water.xyz"
     deck.write_text(HOSTILE["a shell task"])
     structure.write_bytes(WATER)

@@ -22,25 +22,25 @@ def phases(seen: list[Progress]) -> list[str | None]:
     return [p.phase for at, p in enumerate(seen) if at == 0 or p.phase != seen[at - 1].phase]
 
 
-def test_xtb_tells_each_cycle_with_its_energy_and_gradient() -> None:
+def test_xtb_reports_each_cycle_with_its_energy_and_gradient() -> None:
     cycles = [p for p in told(XtbReader(), FIXTURES / "xtb-runs/ethanol-opt") if p.gradient is not None]
     assert [p.iteration for p in cycles] == [1, 2, 3, 4, 5, 6, 7]
     assert (cycles[0].energy_hartree, cycles[0].gradient) == (-11.3997482, 0.0173732)
     assert cycles[-1].energy_hartree == pytest.approx(-11.4006287, abs=1e-6)
 
 
-def test_xtb_tells_the_phases_of_an_optimisation_with_frequencies() -> None:
+def test_xtb_reports_the_phases_of_an_optimisation_with_frequencies() -> None:
     seen = phases(told(XtbReader(), FIXTURES / "xtb-runs/ethanol-ohess"))
     assert seen == ["single point", "optimisation", "final single point", "hessian", "properties"]
 
 
-def test_xtb_tells_how_much_of_a_dynamics_run_is_done() -> None:
+def test_xtb_reports_how_much_of_a_dynamics_run_is_done() -> None:
     last = told(XtbReader(), FIXTURES / "xtb-runs/failures/sigterm")[-1]
     assert (last.phase, last.text) == ("dynamics", "0.8 of 500 ps")
     assert last.fraction == pytest.approx(0.0016)
 
 
-def test_crest_tells_its_phases_its_runs_and_its_own_estimate() -> None:
+def test_crest_reports_its_phases_its_runs_and_its_own_estimate() -> None:
     seen = told(CrestReader(), FIXTURES / "crest/ethanol-mquick")
     assert phases(seen) == [
         "initial optimisation",

@@ -69,7 +69,7 @@ def test_a_recorded_search_gets_its_true_verdict(folder: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", LOWEST)
-def test_a_search_tells_every_conformer_in_file_order_with_its_energy(name: str, tmp_path: Path) -> None:
+def test_a_search_reports_every_conformer_in_file_order_with_its_energy(name: str, tmp_path: Path) -> None:
     run, directory, log = recorded(name, tmp_path)
     got = Crest().interpret(step("crest", "conformers"), directory, log, exit_of(run))
     count, lowest = LOWEST[name]
@@ -100,7 +100,7 @@ def test_an_ensemble_cut_by_a_full_disk_is_no_success(share: float, tmp_path: Pa
     assert (got.state, got.code) == ("failed", "truncated_output")
 
 
-def test_an_ensemble_with_fewer_structures_than_the_log_says_is_no_success(tmp_path: Path) -> None:
+def test_an_ensemble_with_fewer_structures_than_the_log_states_is_no_success(tmp_path: Path) -> None:
     run, directory, log = recorded("ethanol", tmp_path)
     path = directory / "crest_conformers.xyz"
     lines = path.read_text().splitlines(keepends=True)

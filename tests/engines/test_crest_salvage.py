@@ -155,7 +155,7 @@ def test_the_ensemble_is_taken_from_whichever_file_is_whole_and_marked_as_partia
     assert (directory / "crest_best.xyz").read_text() == structures(0)
 
 
-def test_a_file_with_fewer_conformers_than_the_log_says_is_passed_over(tmp_path: Path) -> None:
+def test_a_file_with_fewer_conformers_than_the_log_states_is_passed_over(tmp_path: Path) -> None:
     got = salvaging(tmp_path, crest_conformers=structures(0), crest_ensemble=structures(0, 8))
     assert len(got.result["conformers"]) == 2
 
@@ -202,7 +202,7 @@ def test_a_stopped_salvage_is_no_failure(tmp_path: Path) -> None:
     assert not marker.spent
 
 
-def test_what_a_merged_search_lacks_is_not_said_to_be_its_crossing() -> None:
+def test_what_a_merged_search_lacks_is_not_reported_to_be_its_crossing() -> None:
     before, merged = salvage.Marker(2, 9), salvage.Marker(2, 9, merged=True)
     assert "further iterations, crossing, final optimisation" in before.sentence
     assert "the final optimisation, and the crossing where it was not done by then, is missing" in merged.sentence

@@ -145,7 +145,7 @@ def test_ranks_that_abort_together_are_read_as_one(seed: int, tmp_path: Path) ->
         "0:0:frobnicate: quux is not implemented:: 0",
     ],
 )
-def test_a_log_that_holds_the_launchers_words_alone_still_tells_the_abort(wrapped: str, tmp_path: Path) -> None:
+def test_a_log_that_holds_the_launchers_words_alone_still_reports_the_abort(wrapped: str, tmp_path: Path) -> None:
     got = judged(f"          Start\n{wrapped}\n", tmp_path)
     assert (got.code, got.failure_class) == ("not_implemented", "permanent")
     assert got.evidence is not None
@@ -196,7 +196,7 @@ def test_the_exit_status_of_an_abort_is_its_value_and_no_signal(status: int, tmp
         ("0:0:Illegal Instruction error, status=:: 4", "illegal_instruction"),
     ],
 )
-def test_a_signal_that_a_rank_tells_of_is_no_abort(said: str, code: str, tmp_path: Path) -> None:
+def test_a_signal_that_a_rank_mentions_is_no_abort(said: str, code: str, tmp_path: Path) -> None:
     got = judged(
         f"          Start\n{said}\nLast System Error Message from Task 0:: Inappropriate ioctl\n", tmp_path, Exit(1)
     )
@@ -212,7 +212,7 @@ def test_ranks_that_stay_behind_an_abort_are_no_hang(tmp_path: Path) -> None:
     assert (got.state, got.code, got.failure_class) == ("stopped", "input_error", "permanent")
 
 
-def test_a_rank_that_was_killed_and_said_nothing_is_still_killed(tmp_path: Path) -> None:
+def test_a_rank_that_was_killed_silently_is_still_killed(tmp_path: Path) -> None:
     text = "          Start\nmpirun noticed that process rank 1 with PID 0 on node n exited on signal 9 (Killed).\n"
     assert judged(text, tmp_path, Exit(137)).code == "killed"
     said = block("frobnicate: g_quux", "GA_ERR") + "exited on signal 9 (Killed).\n"

@@ -155,7 +155,7 @@ def test_a_state_of_an_ion_is_called_so(ions: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("modes", "vibrations"), [(3, 0), (6, 1), (9, 3), (12, 6)])
-def test_of_two_atoms_there_is_one_vibration_whatever_else_is_said(modes: int, vibrations: int) -> None:
+def test_of_two_atoms_there_is_one_vibration_whatever_else_is_printed(modes: int, vibrations: int) -> None:
     reader = Vibrations()
     values = [0.0] * (modes - vibrations) + [1000.0 + n for n in range(vibrations)]
     lines = [
@@ -169,7 +169,9 @@ def test_of_two_atoms_there_is_one_vibration_whatever_else_is_said(modes: int, v
 
 
 @pytest.mark.parametrize(("kept", "code"), [(2, "geometry_bad"), (3, "charge_multiplicity")])
-def test_electrons_that_do_not_fit_are_told_as_the_atoms_that_coincide(kept: int, code: str, tmp_path: Path) -> None:
+def test_electrons_that_do_not_fit_are_reported_as_the_atoms_that_coincide(
+    kept: int, code: str, tmp_path: Path
+) -> None:
     rows = ["O 0 0 0.1", "H 0 0.7 -0.4", "H 0 0.7 -0.4" if kept == 2 else "H 0 -0.7 -0.4"]
     (tmp_path / "in.nw").write_text("\n".join(["start x", "geometry", *rows, "end", "task scf", ""]))
     printed = ["O   8.0000 0.0 0.0 0.1", "H   1.0000 0.0 0.7 -0.4", "H   1.0000 0.0 -0.7 -0.4"][:kept]

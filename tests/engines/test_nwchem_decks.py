@@ -70,11 +70,11 @@ def test_tasks_are_found_behind_semicolons_comments_continuations_and_carriage_r
     assert deck_rewrite.tasks(text) == ("dft optimize", "dft property ignore")
 
 
-def test_atoms_are_counted_only_where_the_block_alone_tells_their_number() -> None:
-    assert deck_rewrite.atoms_in_deck("geometry\n O 0 0 0.1\n H 1 2 3\nend\n") == 2
-    assert deck_rewrite.atoms_in_deck("geometry\n symmetry c2v\n O 0 0 0.1\nend\n") is None
-    assert deck_rewrite.atoms_in_deck("geometry\n load wat.xyz\nend\n") is None
-    assert deck_rewrite.atoms_in_deck("restart wat\ntask scf\n") is None
+def test_atoms_are_counted_only_where_the_block_alone_shows_their_number() -> None:
+    assert user_deck.atoms_in_deck("geometry\n O 0 0 0.1\n H 1 2 3\nend\n") == 2
+    assert user_deck.atoms_in_deck("geometry\n symmetry c2v\n O 0 0 0.1\nend\n") is None
+    assert user_deck.atoms_in_deck("geometry\n load wat.xyz\nend\n") is None
+    assert user_deck.atoms_in_deck("restart wat\ntask scf\n") is None
 
 
 def test_a_deck_is_bound_to_its_attempt_and_every_change_is_noted(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_other_inputs_go_along_under_their_names_and_none_can_leave_the_attempt(
         prepared(tmp_path, "deck", inputs, Grant(1, 500, 100, 100), deck="in.nw")
 
 
-def test_an_optimisation_deck_says_what_was_asked(tmp_path: Path) -> None:
+def test_an_optimisation_deck_states_what_was_asked(tmp_path: Path) -> None:
     text = molecule_command(tmp_path, "optimise", charge=-1, multiplicity=2, max_iterations=7).files["calc.nw"]
     for line in ("charge -1", " mult 2", " xc b3lyp", " maxiter 7", " xyz calc", " solvent dmso", "task dft optimize"):
         assert line in text.split("\n")
@@ -175,7 +175,7 @@ def test_a_geometry_that_is_incomplete_not_finite_or_of_other_atoms_is_refused(t
     assert refused.value.code == "geometry_bad"
 
 
-def test_a_missing_geometry_is_said(tmp_path: Path) -> None:
+def test_a_missing_geometry_is_reported(tmp_path: Path) -> None:
     with pytest.raises(QmrunnerError) as refused:
         prepared(tmp_path, "optimise", {}, Grant(1, 500, 100, 100), atoms=["H"])
     assert refused.value.code == "input_missing"

@@ -71,12 +71,12 @@ def test_a_launcher_of_another_mpi_is_refused_by_name(version: str, libraries: s
     assert refused.value.code == "launcher_mismatch"
 
 
-def test_a_missing_binary_and_a_missing_launcher_are_said() -> None:
+def test_a_missing_binary_and_a_missing_launcher_are_reported() -> None:
     with pytest.raises(NotReadyError) as refused:
         launch.launch(Installed("nwchem", None), 1)
     assert refused.value.code == "engine_missing"
     alone = launch.locate({}, lambda name: "/usr/bin/nwchem" if name == "nwchem" else None)
-    with pytest.raises(NotReadyError, match="no mpirun"):
+    with pytest.raises(NotReadyError, match="mpirun is not"):
         launch.launch(launch.read_probe(alone, ["", LDD_OPENMPI, ""]), 1)
 
 

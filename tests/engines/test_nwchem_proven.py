@@ -129,7 +129,7 @@ def test_the_input_s_own_table_is_no_geometry_of_a_task() -> None:
 OPTIMISED = "      Optimization converged\n" + STEP.format(3, -1.7)
 
 
-def test_the_geometry_is_the_last_one_that_a_task_moved_to_and_says_of_which(tmp_path: Path) -> None:
+def test_the_geometry_is_the_last_one_that_a_task_moved_to_and_names_the_task(tmp_path: Path) -> None:
     other = TABLE.format(name="geometry", unit="a.u.", scale="1.0", z=9.0)
     printed = TABLE.format(name="geometry", unit="a.u.", scale="1.0", z=1.889725989)
     log = log_of([("medium", OPTIMISED + printed), ("medium", other + ENERGY.format("SCF", -1.9))])

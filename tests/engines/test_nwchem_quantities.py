@@ -68,56 +68,7 @@ def test_of_several_tasks_each_has_its_own_quantities(tmp_path: Path) -> None:
     assert "polarizability_au" not in second
 
 
-def test_of_several_property_tasks_each_has_its_own_shieldings_under_the_numbers_of_its_atoms(tmp_path: Path) -> None:
-    first, second = judged("two-properties", tmp_path).result["tasks"]
-    told = [[(one["atom"], one["isotropic_ppm"]) for one in task["shieldings"]] for task in (first, second)]
-    assert told == [[(1, 323.9619), (3, 32.3624)], [(1, 326.7484), (3, 32.2466)]]
-
-
-@pytest.mark.parametrize("name", ["hyperfine", "g-shift", "field-gradients", "zora-symmetric"])
-def test_tensors_of_other_properties_are_not_taken_for_shieldings(name: str, tmp_path: Path) -> None:
-    assert "shieldings" not in judged(name, tmp_path).result
-
-
-def test_what_nwchem_computes_wrongly_under_symmetry_is_left_out_with_a_note(tmp_path: Path) -> None:
-    found = judged("zora-symmetric", tmp_path).result
-    assert "hyperfine_couplings" not in found
-    assert [note for note in found["notes"] if "noautosym" in note]
-
-
-def test_a_g_shift_that_nwchem_silently_leaves_out_is_noted(tmp_path: Path) -> None:
-    assert [note for note in judged("hyperfine", tmp_path).result["notes"] if "no g shift" in note]
-    assert not judged("g-shift", tmp_path / "other").result["notes"]
-
-
-@pytest.mark.parametrize("name", ["tddft-print-none", "tda-print-none"])
-def test_stored_excitations_have_no_strengths_and_a_note(name: str, tmp_path: Path) -> None:
-    found = judged(name, tmp_path).result
-    assert {state["oscillator_strength"] for state in found["excitations"]} == {None}
-    assert [note for note in found["notes"] if "print level" in note]
-
-
-def test_excitations_that_are_nowhere_are_said_to_be_missing(tmp_path: Path) -> None:
-    directory = Path(shutil.copytree(RUNS / "tda-print-none", tmp_path / "run"))
-    (directory / "tds.db").unlink()
-    text = (directory / "input.nw").read_text()
-    (directory / "input.nw").write_text(text.replace("print none", ""))  # so that the times are not missed
-    log = (
-        (directory / "stdout.txt")
-        .read_text()
-        .replace("  stored tddft", " Excited state energy = -74.88\n  stored tddft")
-    )
-    (directory / "stdout.txt").write_text(f"{log}\n Task  times  cpu: 1.0s wall: 1.0s\n")
-    outcome = NWChem().interpret(step("nwchem", "deck", deck="input.nw"), directory, directory / "stdout.txt", Exit(0))
-    assert "excitations" not in outcome.result
-    assert [note for note in outcome.result["notes"] if "are missing" in note]
-
-
-def test_cc2_that_is_ccsd_is_noted(tmp_path: Path) -> None:
-    assert [note for note in judged("cc2", tmp_path).result["notes"] if "computes CCSD" in note]
-
-
-def test_enthalpy_is_the_energy_of_its_own_task_and_its_correction(tmp_path: Path) -> None:
+def test_enthalpy_is_the_energy_of_the_same_task_and_its_correction(tmp_path: Path) -> None:
     found = judged("mp2-freq", tmp_path).result
     assert found["enthalpy_hartree"] == pytest.approx(-76.112825384337 + 0.025665)
     assert found["free_energy_hartree"] == pytest.approx(-76.112825384337 + 0.025665 - 298.15 * 46.421 / 627509.474)
@@ -190,7 +141,7 @@ def test_frequencies_are_those_that_cclib_reads(name: str, tmp_path: Path) -> No
     assert theirs.zpve == pytest.approx(ours["zero_point_energy_hartree"])
 
 
-def test_a_strength_that_spin_forbids_is_not_told_as_zero(tmp_path: Path) -> None:
+def test_a_strength_that_spin_forbids_is_not_reported_as_zero(tmp_path: Path) -> None:
     states = judged("tddft", tmp_path).result["excitations"]
     strengths = [state["oscillator_strength"] for state in states if state["multiplicity"] == 3]
     assert strengths == [None] * 4

@@ -89,7 +89,7 @@ def test_the_probe_finds_version_and_matching_launcher() -> None:
     assert installed.facts["problem"] is None
 
 
-def test_a_deck_runs_and_tells_its_energy(tmp_path: Path) -> None:
+def test_a_deck_runs_and_reports_its_energy(tmp_path: Path) -> None:
     (tmp_path / "wat.nw").write_text(DECK)
     outcome = run(step("nwchem", "deck", deck="wat.nw"), {"wat.nw": tmp_path / "wat.nw"}, tmp_path / "a")
     assert outcome.state == "succeeded", outcome
@@ -124,7 +124,7 @@ def test_optimisation_and_shielding_give_complete_results(tmp_path: Path, undist
     assert values[1]["isotropic_ppm"] == pytest.approx(values[2]["isotropic_ppm"], abs=0.05)
 
 
-def test_after_kill_9_the_optimisation_goes_on_to_the_same_energy_and_nothing_is_left_outside(
+def test_after_kill_9_the_optimisation_continues_to_the_same_energy_and_nothing_is_left_outside(
     tmp_path: Path, undisturbed: tuple[Path, Outcome]
 ) -> None:
     (tmp_path / "in.xyz").write_text(WATER)

@@ -83,7 +83,7 @@ def test_a_run_ended_unseen_is_called_what_its_files_show(name: str, tmp_path: P
     assert outcome.failure_class == "transient"
 
 
-def test_a_hang_for_want_of_shared_memory_names_the_cause_although_qmrunner_ended_it(tmp_path: Path) -> None:
+def test_a_hang_because_of_too_little_shared_memory_names_the_cause_although_qmrunner_ended_it(tmp_path: Path) -> None:
     outcome = verdict(FIXTURES / "nwchem" / "container-shm-2m-nmr-hang", tmp_path, stop_reason="hung")
     assert (outcome.state, outcome.code, outcome.failure_class) == ("stopped", "shm_exhausted", "resource")
 
@@ -102,7 +102,7 @@ def test_a_disk_that_filled_is_no_success_even_with_a_complete_text(tmp_path: Pa
     assert (outcome.state, outcome.code) == ("failed", "scratch_full")
 
 
-def test_a_success_tells_energy_shieldings_and_provenance(tmp_path: Path) -> None:
+def test_a_success_reports_energy_shieldings_and_provenance(tmp_path: Path) -> None:
     outcome = verdict(FIXTURES / "nwchem" / "ok-nmr-ethanol-two-atoms", tmp_path)
     assert outcome.result["energy_hartree"] == pytest.approx(-154.8, abs=0.5)
     assert [value["isotropic_ppm"] for value in outcome.result["shieldings"]] == [169.4166, 132.9901]

@@ -68,7 +68,7 @@ def test_a_recorded_stopped_rank_is_caught_within_three_median_steps(name: str, 
     assert 0.0 < at - replay.times[-1] <= max(3 * median(steps), Bounds().floor_s + 3 * LOOK_S)
 
 
-def test_a_recorded_deadlock_for_want_of_shared_memory_is_caught() -> None:
+def test_a_recorded_deadlock_because_of_too_little_shared_memory_is_caught() -> None:
     """Its ranks poll for each other, after the last line of a phase without iterations."""
     replay = Replay(NWCHEM / "container-shm-2m-nmr-hang", NWChemReader(), 1.0)
     caught, at = first_hang(replay, "RR", 30000.0)

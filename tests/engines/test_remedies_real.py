@@ -89,7 +89,7 @@ def test_damping_and_level_shift_lead_to_the_energy_of_a_plain_run(
 
 
 @nwchem
-def test_an_optimisation_out_of_steps_goes_on_from_its_last_geometry(water: dict[str, Path], tmp_path: Path) -> None:
+def test_an_optimisation_out_of_steps_continues_from_its_last_geometry(water: dict[str, Path], tmp_path: Path) -> None:
     whole = carry(NWChem(), step("nwchem", "optimise", **PARAMS), water, tmp_path / "whole")
     course = carry(NWChem(), step("nwchem", "optimise", max_iterations=1, **PARAMS), water, tmp_path / "runs")
     assert course.codes[0] == "optimization_not_converged"
@@ -259,7 +259,7 @@ def test_after_an_out_of_memory_kill_one_rank_runs_with_the_memory_of_two(
 
 
 @nwchem
-def test_a_launcher_without_slots_is_told_to_oversubscribe(tmp_path: Path) -> None:
+def test_a_launcher_without_slots_gets_the_option_to_oversubscribe(tmp_path: Path) -> None:
     launcher = tmp_path / "mpirun"
     # A site's wrapper that throws our environment away, around the real launcher with one slot.
     launcher.write_text(
@@ -327,7 +327,9 @@ def test_threads_that_cannot_be_created_become_one(tmp_path: Path) -> None:
 
 
 @xtb
-def test_a_crash_for_want_of_stack_is_answered_with_a_bigger_one_and_then_with_fewer_threads(tmp_path: Path) -> None:
+def test_a_crash_because_of_too_little_stack_is_answered_with_a_bigger_one_and_then_with_fewer_threads(
+    tmp_path: Path,
+) -> None:
     line = '[ "$OMP_STACKSIZE/$OMP_NUM_THREADS" = 1024M/1,1 ] || kill -SEGV $$'
     course = of_xtb(tmp_path, "--gfn", "2", "-P", "2", configured=around_xtb(tmp_path, line))
     assert course.codes == ("openmp_stack", "openmp_stack", "ok"), course.outcome

@@ -337,7 +337,7 @@ def test_a_recorded_failure_keeps_its_code_and_evidence_in_a_worse_log(worse: Wo
     assert not wrong
 
 
-def test_a_log_cut_behind_the_line_that_decides_still_tells_the_cause(tmp_path: Path) -> None:
+def test_a_log_cut_behind_the_line_that_decides_still_reports_the_cause(tmp_path: Path) -> None:
     wrong = []
     for program, folder, meta in TOLD:
         if folder.name == "syntax-missing-end":

@@ -85,7 +85,7 @@ def test_context_lines_can_be_demanded_or_forbidden(tmp_path: Path) -> None:
     assert codes == ["theirs", "ours", None]
 
 
-def test_an_out_of_memory_kill_is_told_from_any_other_by_the_kernels_count(tmp_path: Path) -> None:
+def test_an_out_of_memory_kill_is_distinguished_from_any_other_by_the_kernels_count(tmp_path: Path) -> None:
     log = logged(tmp_path, "mpirun noticed that process rank 1 exited on signal 9 (Killed).\n")
     killed, oom = load().classify(log, Exit(137)), load().classify(log, Exit(137, oom_kills=1))
     assert (killed and killed.code, oom and oom.code) == ("killed", "oom_killed")

@@ -117,7 +117,7 @@ def test_a_structure_that_is_not_among_the_files_is_refused(water: Path) -> None
 
 
 @pytest.mark.parametrize(("engine", "setting"), [(Xtb(), "QMRUNNER_XTB"), (Crest(), "QMRUNNER_CREST")])
-def test_a_machine_without_the_program_is_told_which_setting_names_it(
+def test_the_error_of_a_machine_without_the_program_names_its_setting(
     engine: Engine, setting: str, water: Path
 ) -> None:
     found = engine.locate({}, lambda name: None)
@@ -141,7 +141,7 @@ def test_a_conformer_search_uses_the_recorded_options(water: Path) -> None:
     assert "--alpb" not in conformers(water, CREST_3, alpb=None)
 
 
-def test_only_a_crest_that_calls_xtb_is_told_where_it_is(water: Path) -> None:
+def test_only_a_crest_that_calls_xtb_gets_its_path(water: Path) -> None:
     assert "--xnam" not in conformers(water, CREST_3)
     assert conformers(water, CREST_2)[-2:] == ("--xnam", "/opt/bin/xtb")
     assert user(Crest(), CREST_3, water, "--legacy").argv[-2:] == ("--xnam", "/opt/bin/xtb")

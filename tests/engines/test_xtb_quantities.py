@@ -167,7 +167,7 @@ def test_a_density_is_among_the_results_of_the_real_program(tmp_path: Path) -> N
         ("NFOD :     0.1234", "fod_electrons", 0.1234),
     ],
 )
-def test_each_method_and_the_fractional_occupation_are_told(
+def test_each_method_and_the_fractional_occupation_are_reported(
     line: str, name: str, value: str | float | None, tmp_path: Path
 ) -> None:
     (tmp_path / "xtb.log").write_text(f"{line}\n")

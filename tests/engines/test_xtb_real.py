@@ -41,7 +41,7 @@ def run(asked: Step, inputs: dict[str, Path], directory: Path) -> Outcome:
     return Xtb().interpret(asked, directory, log, Exit(code) if code >= 0 else Exit(None, -code))
 
 
-def test_the_installed_xtb_tells_its_version() -> None:
+def test_the_installed_xtb_reports_its_version() -> None:
     found = probe(Xtb(), {})
     assert found.path is not None
     assert found.version is not None

@@ -124,7 +124,7 @@ def test_a_recorded_command_gets_its_true_verdict(folder: Path, tmp_path: Path) 
     assert (got.state, got.code) == RUN_VERDICTS[folder.name], got
 
 
-def test_an_optimisation_tells_energy_gradient_cycles_and_publishes_one_geometry(tmp_path: Path) -> None:
+def test_an_optimisation_reports_energy_gradient_cycles_and_publishes_one_geometry(tmp_path: Path) -> None:
     folder = FIXTURES / "xtb-runs/ethanol-opt"
     run = json.loads((folder / "run.json").read_text())
     directory, log = attempt(folder, run["files_after"], tmp_path)
@@ -157,7 +157,7 @@ def of_acetylene(directory: Path, ended: Exit, atoms: str = "CCHH", **params: An
 
 
 @pytest.mark.parametrize("ended", [ABORTED, Exit(128 + signal.SIGABRT), Exit(None, signal.SIGSEGV)])
-def test_a_crash_behind_whole_results_is_a_success_that_says_so(tmp_path: Path, ended: Exit) -> None:
+def test_a_crash_behind_whole_results_is_a_success_that_reports_it(tmp_path: Path, ended: Exit) -> None:
     directory = linear(tmp_path)
     got = of_acetylene(directory, ended, hessian=True)
     assert (got.state, got.code) == ("succeeded", "ok"), got
@@ -232,7 +232,7 @@ def test_a_result_file_cut_by_a_full_disk_is_no_success(tmp_path: Path, name: st
     assert got.evidence.file == name
 
 
-def test_a_run_that_was_told_to_stop_but_had_finished_is_a_success(tmp_path: Path) -> None:
+def test_a_run_that_was_asked_to_stop_but_had_finished_is_a_success(tmp_path: Path) -> None:
     folder = FIXTURES / "xtb-runs/ethanol-sp"
     run = json.loads((folder / "run.json").read_text())
     directory, log = attempt(folder, run["files_after"], tmp_path)

@@ -57,7 +57,7 @@ def test_an_unknown_fatal_error_is_judged_by_its_innermost_message(
     assert got.remedy
 
 
-def test_outer_messages_help_where_the_innermost_says_nothing(tmp_path: Path) -> None:
+def test_outer_messages_help_where_the_innermost_explains_nothing(tmp_path: Path) -> None:
     got = judged(traceback("Geometry relaxation went wrong", "quux: frob"), tmp_path)
     assert got.code == "optimization_not_converged"
     assert got.evidence is not None
@@ -88,7 +88,7 @@ def test_warnings_in_the_same_form_are_no_fatal_error(tmp_path: Path) -> None:
     assert trace.read(log) is None
 
 
-def test_a_run_that_was_asked_to_stop_is_stopped_whatever_its_traceback_says(tmp_path: Path) -> None:
+def test_a_run_that_was_asked_to_stop_is_stopped_whatever_its_traceback(tmp_path: Path) -> None:
     got = judged("recieved SIGTERM, terminating\n" + traceback("quux: frob"), tmp_path)
     assert got.code == "terminated"
 

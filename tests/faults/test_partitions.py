@@ -82,7 +82,7 @@ def test_thirty_seconds_of_lost_packets_lose_nothing_else(sites: Sites, network:
 
 
 @pytest.mark.faults
-def test_a_fenced_worker_that_cannot_register_anew_waits_until_it_can(sites: Sites, network: Network) -> None:
+def test_a_fenced_worker_that_cannot_register_again_waits_until_it_can(sites: Sites, network: Network) -> None:
     site = sites()
     site.submit(4, seconds=3)
     site.wait_until_busy()

@@ -60,7 +60,7 @@ def test_a_failover_to_a_standby_loses_nothing(sites: Sites, network: Network, p
         standby.close()
 
 
-def test_a_redis_that_is_emptied_killed_and_started_anew_only_delays(sites: Sites, redis: Redis) -> None:
+def test_a_redis_that_is_emptied_killed_and_started_again_only_delays(sites: Sites, redis: Redis) -> None:
     site = sites()
     site.submit(6, seconds=2)
     site.wait_until_busy()
@@ -99,7 +99,7 @@ def test_the_work_of_a_machine_that_is_lost_for_good_is_done_by_another(sites: S
 
 
 @pytest.mark.parametrize("shift_s", [3600.0, -3600.0], ids=["ahead", "behind"])
-def test_clocks_an_hour_apart_condemn_nobody_and_delay_nothing(sites: Sites, shift_s: float) -> None:
+def test_clocks_an_hour_apart_condemn_no_worker_and_delay_nothing(sites: Sites, shift_s: float) -> None:
     site = sites(shift_s=shift_s)
     jobs = site.submit(8, seconds=2)
     site.wait_until_busy()

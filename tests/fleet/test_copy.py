@@ -45,7 +45,7 @@ def used(lab: Lab) -> list[str]:
     return [done, failed, stopped, lab.submit(seconds=0)]
 
 
-def test_a_used_store_goes_on_on_postgresql(lab: Lab, postgres_database: str, target: Store) -> None:
+def test_a_used_store_continues_on_postgresql(lab: Lab, postgres_database: str, target: Store) -> None:
     jobs = used(lab)
     before = Work(lab.store).everything()
     told = lab.home.json("db", "copy", "--to", postgres_database)

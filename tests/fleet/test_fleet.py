@@ -102,7 +102,7 @@ def test_a_redis_that_is_flushed_killed_and_back_only_delays(lab: Lab, cache: Re
     assert "s:e/c@ret" not in daemon.text()
 
 
-def test_a_worker_without_redis_hears_what_another_machine_hands_in_by_its_beat(
+def test_a_worker_without_redis_hears_what_another_machine_submits_by_its_beat(
     lab: Lab, cache: Redis, shared: dict[str, str], tmp_path: Path
 ) -> None:
     lab.start()
@@ -130,7 +130,7 @@ def test_an_identical_step_does_not_wait_for_one_whose_result_may_be_out_of_reac
     assert lab.attempts(second) == DONE
 
 
-def test_a_job_waits_for_a_label_and_says_so_until_such_a_worker_comes(
+def test_a_job_waits_for_a_label_and_reports_it_until_such_a_worker_comes(
     lab: Lab, shared: dict[str, str], tmp_path: Path, daemon: Callable[..., Daemon]
 ) -> None:
     lab.start()

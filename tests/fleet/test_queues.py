@@ -128,7 +128,7 @@ def test_hints_wait_for_a_consumer_that_is_not_there_yet(place: Place, tmp_path:
     later.close()
 
 
-def test_a_queue_that_lost_everything_goes_on(place: Place, consumer: Consumer) -> None:
+def test_a_queue_that_lost_everything_continues(place: Place, consumer: Consumer) -> None:
     consumer.hears()
     place.lose()
     consumer.hears()

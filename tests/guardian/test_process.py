@@ -27,7 +27,7 @@ AllGone = Callable[..., float]
 # -- the truth about an end -------------------------------------------------------------------------------------------
 
 
-def test_a_hundred_exit_codes_are_told_as_they_were(spawning: Spawner) -> None:
+def test_a_hundred_exit_codes_are_recorded_as_they_were(spawning: Spawner) -> None:
     attempts = [spawning.guard("sh", "-c", f"exit {code}") for code in range(100)]
     told = [attempt.exit() for attempt in attempts]
     assert [record["returncode"] for record in told] == list(range(100))
@@ -46,7 +46,7 @@ def test_a_death_by_signal_is_no_exit_code(spawning: Spawner) -> None:
 @pytest.mark.parametrize(
     ("program", "code"), [("/no/such/program", 127), ("not-on-any-path", 127), ("/etc/passwd", 126)]
 )
-def test_what_cannot_be_executed_is_said_in_record_and_log(spawning: Spawner, program: str, code: int) -> None:
+def test_what_cannot_be_executed_is_reported_in_record_and_log(spawning: Spawner, program: str, code: int) -> None:
     attempt = spawning.guard(program)
     record = attempt.exit()
     assert record["returncode"] == code
@@ -54,7 +54,7 @@ def test_what_cannot_be_executed_is_said_in_record_and_log(spawning: Spawner, pr
     assert f"cannot execute {program}" in attempt.log.read_text()
 
 
-def test_a_missing_work_folder_is_said_in_record_and_log(spawning: Spawner, tmp_path: Path) -> None:
+def test_a_missing_work_folder_is_reported_in_record_and_log(spawning: Spawner, tmp_path: Path) -> None:
     record = spawning.guard("true", cwd=str(tmp_path / "nowhere")).exit()
     assert (record["returncode"], record["exec_error"]) == (127, "No such file or directory")
 
@@ -111,7 +111,7 @@ def test_the_kernel_ends_an_engine_before_the_daemon_when_memory_ends(spawning: 
     assert int(engine.log.read_text()) == process.OOM_SCORE > int(Path("/proc/self/oom_score_adj").read_text())
 
 
-def test_an_engine_leads_a_session_and_a_folder_of_its_own(spawning: Spawner) -> None:
+def test_the_engine_leads_its_own_session_and_has_its_own_folder(spawning: Spawner) -> None:
     attempt = spawning.guard("sh", "-c", "pwd; cat /proc/self/stat; exec sleep 60")
     engine = attempt.engine()
     assert wait_for(lambda: attempt.log.read_text().count("\n") == 2, 5.0)
@@ -202,7 +202,7 @@ def test_a_guardian_that_hears_term_ends_its_tree(spawning: Spawner, all_gone: A
 # -- adoption ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_tree_that_nobody_adopts_within_the_window_is_ended(spawning: Spawner, all_gone: AllGone) -> None:
+def test_a_tree_that_no_consumer_adopts_within_the_window_is_ended(spawning: Spawner, all_gone: AllGone) -> None:
     attempt = spawning.guard(*HARD_TREE, adoption_s=0.8, grace_s=0.1)
     members = attempt.members()
     record = attempt.exit()
@@ -224,7 +224,7 @@ def test_the_window_starts_when_the_last_consumer_leaves(spawning: Spawner) -> N
     assert attempt.exit()["stop_reason"] == "abandoned"
 
 
-def test_a_new_consumer_is_told_of_the_end(spawning: Spawner) -> None:
+def test_a_new_consumer_is_notified_of_the_end(spawning: Spawner) -> None:
     attempt = spawning.guard("sleep", "0.4")
     attempt.connect().close()
     with attempt.connect() as client:
@@ -244,7 +244,7 @@ def test_a_consumer_that_never_reads_does_not_hold_the_guardian_up(spawning: Spa
         assert attempt.exit()["returncode"] == 0
 
 
-def test_nonsense_from_a_consumer_that_died_in_mid_sentence_harms_nobody(spawning: Spawner) -> None:
+def test_nonsense_from_a_consumer_that_died_during_a_message_is_harmless(spawning: Spawner) -> None:
     attempt = spawning.guard("sleep", "0.5")
     with attempt.connect() as client:
         client.send(b'{"op": "st')
@@ -275,7 +275,7 @@ def test_a_second_guardian_on_the_same_folder_does_nothing(spawning: Spawner) ->
     attempt.exit()
 
 
-def test_a_fence_tells_whether_a_guardian_was_first(spawning: Spawner) -> None:
+def test_a_fence_shows_whether_a_guardian_was_first(spawning: Spawner) -> None:
     attempt = spawning.guard("sleep", "60")
     attempt.engine()
     assert attempt.folder.guardian_lives()
@@ -298,7 +298,7 @@ def test_the_tree_of_a_killed_guardian_is_gone_within_a_second(spawning: Spawner
     assert attempt.folder.exit_record() is None
 
 
-def test_after_settling_nothing_of_dead_guardians_is_left_and_the_living_go_on(spawning: Spawner) -> None:
+def test_after_settling_nothing_of_dead_guardians_is_left_and_the_living_continue(spawning: Spawner) -> None:
     dead = [spawning.guard(*HARD_TREE) for _ in range(4)]
     living = spawning.guard("sleep", "60")
     members = [member for attempt in dead for member in attempt.members()]
@@ -327,7 +327,7 @@ def test_guardians_outlive_a_killed_spawner(spawning: Spawner, all_gone: AllGone
     all_gone(members, 0.1)
 
 
-def test_a_spawner_ends_with_its_supervisor_and_its_guardians_go_on(spawning: Spawner) -> None:
+def test_a_spawner_ends_with_its_supervisor_and_its_guardians_continue(spawning: Spawner) -> None:
     attempt = spawning.guard("sleep", "60")
     engine = attempt.engine()
     assert spawning.process.stdin is not None
@@ -376,7 +376,7 @@ def test_usage_is_that_of_the_whole_tree(spawning: Spawner) -> None:
     assert record["disk_full"] is False
 
 
-def test_usage_is_told_while_it_runs(spawning: Spawner) -> None:
+def test_usage_is_reported_while_it_runs(spawning: Spawner) -> None:
     attempt = spawning.guard(sys.executable, "-c", "while True: pass")
     with attempt.connect() as client:
         heard = b""
@@ -472,7 +472,7 @@ def test_identities_are_those_of_the_processes(spawning: Spawner) -> None:
     attempt.exit()
 
 
-def test_an_engine_dies_with_its_guardian_even_where_nobody_is_left_to_end_it(
+def test_an_engine_dies_with_its_guardian_even_where_no_process_is_left_to_end_it(
     spawning: Spawner, all_gone: AllGone
 ) -> None:
     """Between its fork and its exec it looks like a guardian and has no mark: no search could find it."""

@@ -81,7 +81,7 @@ def test_memory_counts_what_processes_share_once(spawning: Spawner) -> None:
     assert 0 < record["peak_memory_mib"] < record["peak_rss_mib"]
 
 
-def test_what_stays_above_its_quota_is_stopped_and_says_so(spawning: Spawner) -> None:
+def test_what_stays_above_its_quota_is_stopped_and_reports_it(spawning: Spawner) -> None:
     attempt = spawning.guard("sh", "-c", "head -c 5M /dev/zero > big; sleep 60", scratch_quota_mib=4)
     with attempt.connect():
         record = attempt.exit(20)
@@ -140,7 +140,7 @@ def limited_memory(spawner: Spawner, mib: int) -> Iterator[Path]:
     yield group
 
 
-def test_a_rank_that_met_the_memory_limit_is_told_apart_from_one_that_somebody_killed(spawning: Spawner) -> None:
+def test_a_rank_that_met_the_memory_limit_is_distinguished_from_one_killed_by_hand(spawning: Spawner) -> None:
     with limited_memory(spawning, LIMIT_MIB) as group:
         try:
             hungry = spawning.guard("sh", "-c", f'{sys.executable} -c "{HUNGRY}"; exit $?')

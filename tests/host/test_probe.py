@@ -39,13 +39,13 @@ def test_an_unknown_engine_is_refused_with_the_nearest_name() -> None:
 @pytest.mark.parametrize(
     ("folder", "version", "native"), [("ethanol", "3.0.2", True), ("ethanol-v2.12", "2.12", False)]
 )
-def test_a_recorded_crest_banner_tells_version_and_kind(folder: str, version: str, native: bool) -> None:
+def test_a_recorded_crest_banner_reports_version_and_kind(folder: str, version: str, native: bool) -> None:
     banner = (FIXTURES / "crest" / folder / "stdout.txt").read_text()
     got = Crest().read_probe(Installed("crest", "/x/crest", facts={"xtb": None}), [banner])
     assert (got.version, got.facts["native"], got.facts["xtb"]) == (version, native, None)
 
 
-def test_a_recorded_xtb_banner_tells_its_version() -> None:
+def test_a_recorded_xtb_banner_reports_its_version() -> None:
     for folder, version in (("ok-energy-water", "6.5.1"), ("ok-energy-water-v6.7.1", "6.7.1")):
         banner = (FIXTURES / "xtb" / folder / "stdout.txt").read_text()
         assert Xtb().read_probe(Installed("xtb", "/x/xtb"), [banner]).version == version
@@ -78,7 +78,7 @@ def test_a_program_that_is_not_there_is_not_run(tmp_path: Path) -> None:
         ("head -c 3000000 /dev/zero | tr '\\0' x", "x" * 200),
     ],
 )
-def test_a_probe_that_fails_leaves_the_version_unknown_and_tells_its_last_words(
+def test_a_probe_that_fails_leaves_the_version_unknown_and_reports_its_last_words(
     text: str, said: str | None, tmp_path: Path
 ) -> None:
     found = probe(Xtb(), {"xtb": str(script(tmp_path / "xtb", text))})

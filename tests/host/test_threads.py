@@ -58,7 +58,7 @@ def events(tmp_path: Path) -> Iterator[Callable[[], list[dict[str, Any]]]]:
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=lambda one: type(one).__name__)
-def test_a_thread_goes_on_behind_every_problem_and_tells_it(
+def test_a_thread_continues_behind_every_problem_and_reports_it(
     events: Callable[[], list[dict[str, Any]]], problem: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("qmrunner.host.threads._PAUSE_S", 0.01)
@@ -81,7 +81,7 @@ def test_a_thread_goes_on_behind_every_problem_and_tells_it(
     assert type(problem).__name__ in told["error"]
 
 
-def test_what_goes_on_going_wrong_is_told_once_a_minute_with_its_count(
+def test_what_continues_going_wrong_is_reported_once_a_minute_with_its_count(
     events: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guard, now = Guard("loop_failed"), [1000.0]
@@ -103,7 +103,7 @@ def test_what_must_end_the_process_does() -> None:
             raise last
 
 
-def test_a_thread_of_one_errand_tells_how_it_ended(events: Callable[[], list[dict[str, Any]]]) -> None:
+def test_a_thread_of_one_errand_reports_how_it_ended(events: Callable[[], list[dict[str, Any]]]) -> None:
     def errand() -> None:
         raise OSError(errno.ENOSPC, "full")
 
@@ -112,7 +112,7 @@ def test_a_thread_of_one_errand_tells_how_it_ended(events: Callable[[], list[dic
     assert [(one["event"], one["thread"]) for one in events()] == [("thread_failed", "errand")]
 
 
-def test_without_another_thread_an_errand_is_declined_and_told(
+def test_without_another_thread_an_errand_is_declined_and_reported(
     events: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def none(_: threading.Thread) -> None:
@@ -127,7 +127,7 @@ def test_without_another_thread_an_errand_is_declined_and_told(
     assert [one["event"] for one in events()] == ["thread_failed"]
 
 
-def test_threads_are_made_in_one_place_or_hold_a_guard_of_their_own() -> None:
+def test_threads_of_qmrunner_are_made_in_one_place_or_hold_a_guard() -> None:
     """So that none can end unseen: `guarded` makes them, the tee has guards in its two, and the logger catches all."""
     made = {
         path.relative_to(ROOT / "qmrunner").as_posix()
@@ -215,7 +215,7 @@ def fill(folder: Path) -> Path:
     return filler
 
 
-def test_on_a_full_disk_with_stderr_on_it_logging_goes_on_and_the_gap_is_counted(tmp_path: Path) -> None:
+def test_on_a_full_disk_with_stderr_on_it_logging_continues_and_the_gap_is_counted(tmp_path: Path) -> None:
     with tmpfs(tmp_path / "small", 2) as small, open(small / "err", "ab") as err:
         with ended(logger(small, err)) as process:
             one = Logger(process)
@@ -241,7 +241,7 @@ def test_on_a_full_disk_with_stderr_on_it_logging_goes_on_and_the_gap_is_counted
 
 
 @pytest.mark.parametrize("close", ["2>&-", "2>/dev/full", "2>/dev/null"])
-def test_without_a_place_for_events_or_words_logging_goes_on(tmp_path: Path, close: str) -> None:
+def test_without_a_place_for_events_or_words_logging_continues(tmp_path: Path, close: str) -> None:
     folder = tmp_path / "no folder"
     folder.write_text("a file")
     with ended(logger(folder, None, close)) as process:

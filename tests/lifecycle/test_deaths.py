@@ -15,7 +15,7 @@ from tests.support import wait_for
 DONE = [(1, "succeeded", "ok")]
 
 
-def test_a_job_that_nobody_disturbs_succeeds_at_the_first_attempt(lab: Lab) -> None:
+def test_an_undisturbed_job_succeeds_at_the_first_attempt(lab: Lab) -> None:
     lab.start()
     job = lab.submit(seconds=0)
     assert lab.ended(job) == "succeeded"
@@ -152,7 +152,7 @@ def test_a_whole_tree_killed_at_once_is_tried_again_by_the_next_daemon(lab: Lab)
     lab.nothing_left(*jobs)
 
 
-def test_a_killed_engine_is_classified_and_told_with_evidence_and_remedy(lab: Lab) -> None:
+def test_a_killed_engine_is_classified_and_reported_with_evidence_and_remedy(lab: Lab) -> None:
     lab.start()
     job = lab.submit(gate=1)
     began = time.monotonic()

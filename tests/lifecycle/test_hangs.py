@@ -83,7 +83,7 @@ def test_a_step_that_hangs_is_ended_and_tried_again(lab: Lab, still: str, settin
     lab.nothing_left(job)
 
 
-def test_a_step_that_hangs_again_and_again_fails_and_the_report_tells_states_and_waits_of_all_processes(
+def test_a_step_that_hangs_again_and_again_fails_and_the_report_reports_states_and_waits_of_all_processes(
     lab: Lab,
 ) -> None:
     lab.start(**{FLOOR: "1", "QMRUNNER_MAX_RETRIES": "1"})
@@ -106,7 +106,7 @@ def test_a_step_that_hangs_again_and_again_fails_and_the_report_tells_states_and
     assert "stack of process" in text or "neither gdb nor py-spy is installed" in text
 
 
-def test_a_step_that_stands_still_is_shown_so_before_it_is_called_hung(lab: Lab) -> None:
+def test_a_step_that_stalls_is_shown_so_before_it_is_called_hung(lab: Lab) -> None:
     lab.start(**{FLOOR: "600"})
     job = lab.submit(still="stop", hangs=1)
     engine = lab.running(job)
@@ -138,7 +138,7 @@ def test_the_watch_can_be_switched_off(lab: Lab) -> None:
 # -- we stand still ourselves -----------------------------------------------------------------------------------------
 
 
-def test_a_consumer_that_was_frozen_for_longer_than_the_bound_condemns_nobody(lab: Lab) -> None:
+def test_a_consumer_that_was_frozen_for_longer_than_the_bound_condemns_no_step(lab: Lab) -> None:
     lab.start(**{QUIET: "8"})
     job = lab.submit(still="sleepy")
     lab.running(job)
@@ -158,7 +158,7 @@ def passed(seconds: float) -> None:
     wait_for(lambda: time.monotonic() > end, 2 * seconds)
 
 
-def test_a_store_that_is_locked_for_longer_than_the_bound_condemns_nobody(lab: Lab) -> None:
+def test_a_store_that_is_locked_for_longer_than_the_bound_condemns_no_step(lab: Lab) -> None:
     lab.start(**{FLOOR: "1", QUIET: "1"})
     job = lab.submit(still="busy")
     engine = lab.running(job)

@@ -39,7 +39,7 @@ def again(lab: Lab, *options: str) -> str:
     return ended.stdout.strip()
 
 
-def test_the_second_waits_says_for_whom_and_takes_the_result(twins: tuple[Lab, str, str]) -> None:
+def test_the_second_waits_names_the_first_and_takes_the_result(twins: tuple[Lab, str, str]) -> None:
     lab, first, second = twins
     assert lab.home.job(second)["steps"][0]["waits_for"] == f"{first}/xtb, which computes the same"
     told = lab.home.json("why", second)
@@ -96,7 +96,7 @@ def test_the_second_waits_on_while_the_first_is_taken_over_by_a_new_consumer(twi
     assert lab.published_attempt(second) == 1
 
 
-def test_the_second_waits_on_when_the_first_is_stopped_and_goes_on(lab: Lab) -> None:
+def test_the_second_waits_on_when_the_first_is_stopped_and_continues(lab: Lab) -> None:
     """Both are ready after the restart, and both could be claimed at once."""
     running = lab.start()
     first, second = pair(lab)
@@ -109,7 +109,7 @@ def test_the_second_waits_on_when_the_first_is_stopped_and_goes_on(lab: Lab) -> 
     assert {lab.published_attempt(job) for job in (first, second)} == {2}
 
 
-def test_who_asked_for_a_fresh_run_waits_for_nobody(twins: tuple[Lab, str, str]) -> None:
+def test_a_fresh_run_waits_for_no_other_step(twins: tuple[Lab, str, str]) -> None:
     lab, _, _ = twins
     fresh = again(lab, "--fresh")
     lab.running(fresh)

@@ -8,7 +8,7 @@ from tests.lifecycle.lab import Lab
 from tests.support import wait_for
 
 
-def test_an_engine_inherits_nothing_that_disturbs_it_and_the_attempt_tells_what_was_kept_away(
+def test_an_engine_inherits_nothing_that_disturbs_it_and_the_attempt_reports_what_was_kept_away(
     lab: Lab, no_scheduler: None
 ) -> None:
     lab.start(OMP_NUM_THREADS="64", OMP_PLACES="cores", SLURM_JOB_ID="7", HARMLESS="yes")

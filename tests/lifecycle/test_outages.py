@@ -63,7 +63,7 @@ def test_a_queue_deleted_between_two_daemons_loses_nothing(lab: Lab) -> None:
         assert lab.ended(job) == "succeeded"
 
 
-def test_a_store_locked_for_longer_than_the_lease_condemns_nobody_and_commits_once(lab: Lab) -> None:
+def test_a_store_locked_for_longer_than_the_lease_condemns_no_worker_and_commits_once(lab: Lab) -> None:
     daemon = lab.start()
     job = lab.submit(gate=1)
     engine = lab.running(job)
@@ -124,7 +124,7 @@ def test_a_job_folder_deleted_under_a_running_job_is_made_again_with_its_results
     assert lab.result(job)["id"] == job
 
 
-def test_a_job_folder_deleted_before_its_step_starts_is_told_by_name(lab: Lab) -> None:
+def test_a_job_folder_deleted_before_its_step_starts_is_reported_by_name(lab: Lab) -> None:
     job = lab.submit(seconds=0)
     shutil.rmtree(lab.home.settings.jobs_root / job)
     lab.start()

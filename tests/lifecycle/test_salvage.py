@@ -78,7 +78,7 @@ def recorded_energies() -> list[float]:
 
 
 @pytest.mark.parametrize("what", ["guardian", "engine"])
-def test_after_a_kill_the_completed_iterations_are_the_ensemble_and_the_result_says_so(
+def test_after_a_kill_the_completed_iterations_are_the_ensemble_and_the_result_reports_it(
     home: Home, daemon: Callable[..., Daemon], what: str
 ) -> None:
     daemon()
@@ -128,7 +128,7 @@ def test_a_run_of_ones_own_is_salvaged_with_its_own_flags(home: Home, daemon: Ca
 
 
 @pytest.mark.parametrize("why", ["nothing was complete", "the salvage failed"])
-def test_the_search_is_run_afresh_when(home: Home, daemon: Callable[..., Daemon], why: str) -> None:
+def test_the_search_is_run_from_the_start_when(home: Home, daemon: Callable[..., Daemon], why: str) -> None:
     nothing = why == "nothing was complete"
     home.extra |= {"STAND_IN_ITERATIONS": "0"} if nothing else {"STAND_IN_CREGEN_FAILS": "1"}
     daemon()

@@ -47,7 +47,7 @@ def test_a_daemon_is_refused_where_another_machine_beats_in_the_same_file(lab: L
     assert "db copy" in ended.stderr + ended.stdout
 
 
-def test_a_row_that_an_earlier_boot_left_keeps_nobody_out(lab: Lab, work: Work) -> None:
+def test_a_row_that_an_earlier_boot_left_keeps_no_worker_out(lab: Lab, work: Work) -> None:
     work.worker()
     lab.start()
     assert lab.ended(lab.submit(seconds=0)) == "succeeded"

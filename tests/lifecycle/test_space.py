@@ -100,7 +100,7 @@ def test_a_step_that_outgrows_the_volume_is_stopped_before_it_is_full_and_held_i
     assert "No space left" not in daemon.text()
 
 
-def test_below_the_hard_mark_the_greediest_is_stopped_keeps_its_place_and_goes_on_later(
+def test_below_the_hard_mark_the_greediest_is_stopped_keeps_its_place_and_continues_later(
     scratch: Path, lab: Lab
 ) -> None:
     """20 MiB are the soft mark of this volume, 5 the hard one."""
@@ -191,7 +191,7 @@ def test_a_dev_shm_of_64_mib_holds_one_nwchem_at_a_time(home: Home, lab: Lab, tm
 
 
 @pytest.mark.engine
-def test_a_dev_shm_too_small_for_any_such_step_is_told_with_the_flag_to_paste(
+def test_a_dev_shm_too_small_for_any_such_step_is_reported_with_the_flag_to_paste(
     home: Home, lab: Lab, tmp_path: Path
 ) -> None:
     lab.start(before=_small_shm(40))

@@ -19,7 +19,7 @@ def test_what_runs_keeps_what_it_reserved_and_has_not_used_yet() -> None:
     assert disk_space.left_mib(1000, running, 100) == -100
 
 
-def test_a_size_that_could_not_be_told_limits_nothing() -> None:
+def test_an_unknown_size_limits_nothing() -> None:
     assert disk_space.left_mib(None, [Use(10)], None) is None
     assert disk_space.left_mib(100, [Use(10)], None) == 90
     assert disk_space.left_mib(None, [Use(10, 4.0)], 50) == 44

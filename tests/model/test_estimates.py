@@ -27,7 +27,7 @@ def test_attempts_of_one_engine_task_method_and_size_class_are_of_one_kind() -> 
     assert len({kind, *others}) == 5
 
 
-def test_what_users_hand_in_is_of_no_kind() -> None:
+def test_what_users_submit_is_of_no_kind() -> None:
     assert kind_of("nwchem", "deck", {"deck": "a.nw"}) is None
     assert kind_of("xtb", "user", {"structure": "a.xyz", "atoms": 12}) is None
 
@@ -40,7 +40,7 @@ def test_a_peak_counts_as_its_ratio_to_the_rule_and_memory_without_the_base() ->
     assert ratios_of(RULE, 2, {"wall_s": 9.0}) is None
 
 
-def test_a_run_too_short_to_be_sampled_tells_of_its_scratch_only() -> None:
+def test_a_run_too_short_to_be_sampled_gives_its_scratch_only() -> None:
     usage = {"wall_s": 0.3, "peak_memory_mib": 1.0, "peak_scratch_mib": 20.0, "peak_shm_mib": 0.0}
     assert ratios_of(RULE, 2, usage) == Ratios(scratch=0.1)
 

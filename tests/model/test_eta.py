@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from qmrunner.model.eta import Ending, Forecast, in_words
 
 
-def test_nothing_is_said_before_there_is_a_history() -> None:
+def test_nothing_is_reported_before_there_is_a_history() -> None:
     forecast = Forecast()
     assert forecast.update(100.0, 0.5) is None  # work begins with the first line of progress
     assert forecast.update(150.0, None) is None

@@ -168,12 +168,12 @@ def test_a_process_that_is_continued_was_not_hung() -> None:
         run.look(**run.tree("R"))  # type: ignore[arg-type]
 
 
-def test_a_step_that_was_idle_for_long_and_went_on_is_given_three_times_as_long() -> None:
+def test_a_step_that_was_idle_for_long_and_continued_is_given_three_times_as_long() -> None:
     run = Run(survived_s={"idle": 500.0})
     assert run.until_hung(1600.0, **run.tree("SS")) >= 1490.0
 
 
-def test_a_machine_or_consumer_that_stood_still_condemns_nobody() -> None:
+def test_a_machine_or_consumer_that_stalled_condemns_no_step() -> None:
     run = Run()
     for _ in range(29):
         run.look(**run.tree("TS"))  # type: ignore[arg-type]
@@ -193,7 +193,7 @@ def test_the_same_look_again_adds_nothing() -> None:
     assert all(run.judge.observe(run.now).state != "hung" for _ in range(5000))
 
 
-def test_a_tree_that_was_not_seen_condemns_nobody_before_the_busy_bound() -> None:
+def test_a_tree_that_was_not_seen_condemns_no_step_before_the_busy_bound() -> None:
     run = Run()
     for _ in range(1000):
         assert run.look(processes=()).state == "quiet"
@@ -242,7 +242,7 @@ LOOKS = st.lists(st.tuples(st.floats(0.05, 40.0), LETTERS, LETTERS, st.booleans(
 
 
 @given(LOOKS, st.floats(0.0, 1.0))
-def test_no_step_that_tells_iterations_within_the_floor_is_called_hung(
+def test_no_step_that_reports_iterations_within_the_floor_is_called_hung(
     looks: list[tuple[float, str, str, bool]], share: float
 ) -> None:
     """However irregular they come, and whatever its processes look like in between."""

@@ -20,14 +20,14 @@ def test_a_worker_that_beats_is_never_lost() -> None:
         assert watching.observe([(1, second // 5)], own_beat=second, now=float(second)) == []
 
 
-def test_a_worker_that_stands_still_for_a_lease_is_lost_with_the_beat_that_was_seen() -> None:
+def test_a_worker_that_stalls_for_a_lease_is_lost_with_the_beat_that_was_seen() -> None:
     watching = judge()
     verdicts = [watching.observe([(1, 7)], own_beat=second, now=float(second)) for second in range(12)]
     assert verdicts[9] == []
     assert verdicts[10] == [(1, 7)]
 
 
-def test_nobody_is_lost_while_the_judges_own_beats_do_not_go_through() -> None:
+def test_no_worker_is_lost_while_the_judges_own_beats_do_not_go_through() -> None:
     watching = judge()
     assert all(watching.observe([(1, 7)], own_beat=3, now=float(second)) == [] for second in range(1000))
 
@@ -47,7 +47,7 @@ def test_a_worker_that_never_beat_has_a_minute_to_start() -> None:
     assert verdicts[int(STARTING_S)] == [(1, 0)]
 
 
-def test_a_worker_that_went_away_and_came_back_begins_anew() -> None:
+def test_a_worker_that_went_away_and_came_back_begins_again() -> None:
     watching = judge()
     watching.observe([(1, 7)], own_beat=0, now=0.0)
     watching.observe([], own_beat=5, now=5.0)

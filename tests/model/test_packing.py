@@ -95,7 +95,7 @@ def test_a_small_step_may_pass_a_big_one_that_does_not_fit() -> None:
     assert picked[0].step_id == 2
 
 
-def test_what_never_fits_is_told_apart_from_what_does_not_fit_now() -> None:
+def test_what_never_fits_is_distinguished_from_what_does_not_fit_now() -> None:
     assert can_ever_fit(Demand(4, 8, 100, 0), Capacity(1, 4, 400))
     assert not can_ever_fit(Demand(5, 8, 100, 0), Capacity(1, 4, 4000))
     assert not can_ever_fit(Demand(4, 8, 101, 0), Capacity(1, 4, 400))

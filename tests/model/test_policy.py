@@ -71,7 +71,7 @@ def test_a_hang_is_a_failure_that_is_tried_again_and_spends_a_retry() -> None:
     assert judged(STOPPED, stop_reason="hung", retries=2).move == "fail"
 
 
-def test_a_stop_from_outside_that_nobody_of_us_asked_for_spends_a_retry() -> None:
+def test_a_stop_from_outside_that_qmrunner_did_not_request_spends_a_retry() -> None:
     assert judged(STOPPED).spends_retry
 
 
@@ -105,7 +105,7 @@ def test_a_cancel_request_beats_every_ending_but_success(ending: Ending) -> None
         assert plain.move != "cancel"
 
 
-def test_a_lost_attempt_goes_on_without_spending_a_retry_until_it_has_killed_three_times() -> None:
+def test_a_lost_attempt_continues_without_spending_a_retry_until_it_has_killed_three_times() -> None:
     first, second, third = (lost(n, "guardian", 3) for n in (1, 2, 3))
     assert (first.move, first.attempt_state, first.code) == ("requeue", AttemptState.LOST, "guardian_lost")
     assert not first.spends_retry
@@ -120,7 +120,7 @@ def failed_with(code: str, said: str | None, kind: Any = "transient") -> Outcome
     return Outcome("failed", code, failure_class=kind, evidence=evidence, remedy="fix", summary=said)
 
 
-def test_a_failure_that_says_the_same_as_an_earlier_one_is_never_tried_a_third_time() -> None:
+def test_a_failure_with_the_message_of_an_earlier_one_is_never_tried_a_third_time() -> None:
     got = judged(
         failed_with("unknown", "odd: 3 of 4"), retries=1, max_retries=9, earlier=Earlier(1, "unknown", "odd: 3 of 4")
     )
@@ -165,7 +165,7 @@ def test_another_failure_is_tried_again(before: Earlier | None, now: Outcome) ->
 @pytest.mark.parametrize(
     "code", ["killed", "terminated", "interrupted", "timed_out", "time_limit_reached", "hung", "attempt_folder_lost"]
 )
-def test_an_end_from_outside_says_nothing_about_the_next_run(code: str) -> None:
+def test_an_end_from_outside_predicts_nothing_about_the_next_run(code: str) -> None:
     assert judged(failed_with(code, "ended"), retries=1, earlier=Earlier(1, code, "ended")).move == "requeue"
 
 

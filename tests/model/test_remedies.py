@@ -69,7 +69,7 @@ def test_a_job_may_allow_more_than_the_setting_but_never_against_off() -> None:
     assert [remedies.allowed(word, altering) for word in ("off", "neutral", "all")] == ["off", "all", "all"]
 
 
-def test_a_record_says_what_was_changed_after_which_failure_of_which_attempt() -> None:
+def test_a_record_states_what_was_changed_after_which_failure_of_which_attempt() -> None:
     found = propose(failed(replace(step("xtb", "user"), attempt=3)), [MORE], "neutral")
     assert found is not None
     (record,) = remedies.applied(found.params)
@@ -77,7 +77,7 @@ def test_a_record_says_what_was_changed_after_which_failure_of_which_attempt() -
     assert remedies.notes(found.params) == ("remedy: more after too_little of attempt 3: more of it",)
 
 
-def test_an_altering_remedy_says_so_in_its_note() -> None:
+def test_an_altering_remedy_is_marked_in_its_note() -> None:
     found = propose(failed(step("xtb", "user")), [OTHER], "all")
     assert found is not None
     assert "can alter the answer" in remedies.notes(found.params)[0]

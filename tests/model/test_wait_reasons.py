@@ -9,12 +9,12 @@ from qmrunner.model.packing import Capacity, Free
 from qmrunner.model.wait_reasons import flag_size, never_fits, shortages, size, waits_for
 
 
-def test_a_step_that_waits_says_for_how_much_of_what() -> None:
+def test_a_waiting_step_names_the_resource_and_the_amount() -> None:
     short = shortages(Demand(1, 1, 0, 64, scratch_mib=900), Free(1, 1, 64, 512, 0))
     assert waits_for(short, 3) == "900 MiB of scratch (512 MiB free) on worker 3"
 
 
-def test_what_is_less_than_nothing_free_is_told_as_nothing() -> None:
+def test_what_is_less_than_nothing_free_is_reported_as_nothing() -> None:
     short = shortages(Demand(2, 2, 0, 64, 64, 10), Free(1, 1, 64, -7, -1))
     assert waits_for(short, 1) == "2 core(s) (1 free) and 64 MiB of scratch (0 MiB free) and " \
         "10 MiB of /dev/shm (0 MiB free) on worker 1"  # fmt: skip

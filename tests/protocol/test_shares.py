@@ -45,7 +45,7 @@ def submit(work: Work, owner: str, cores: int) -> str:
 
 @thorough
 @given(st.data())
-def test_a_step_of_any_size_starts_at_last_however_much_others_hand_in(data: st.DataObject) -> None:
+def test_a_step_of_any_size_starts_at_last_however_much_others_submit(data: st.DataObject) -> None:
     """Everybody else always has more to do, and everything ends some time: the one that waits gets its turn."""
     with a_store() as work:
         worker = work.worker(HERE)

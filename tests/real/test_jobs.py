@@ -80,7 +80,7 @@ def test_a_prediction_from_smiles_ends_with_shifts_a_table_and_files(
     assert list(place.settings.scratch_root.iterdir()) == []
 
 
-def test_an_optimisation_whose_guardian_is_killed_goes_on_and_ends_with_the_same_energy(
+def test_an_optimisation_whose_guardian_is_killed_continues_and_ends_with_the_same_energy(
     place: Home, daemon: Callable[..., Daemon]
 ) -> None:
     daemon()

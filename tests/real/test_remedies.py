@@ -45,7 +45,7 @@ def only_job(place: Home) -> str:
     return str(job["id"])
 
 
-def test_an_scf_out_of_iterations_is_remedied_and_the_result_says_so(
+def test_an_scf_out_of_iterations_is_remedied_and_the_result_reports_it(
     place: Home, daemon: Callable[..., Daemon]
 ) -> None:
     running = daemon()

@@ -64,7 +64,7 @@ def test_a_plan_expects_what_runs_of_that_kind_and_size_used(home: Home) -> None
     assert f"{after['memory_mib']} (300)" in text
 
 
-def test_what_no_run_measured_is_not_told_as_expected(home: Home) -> None:
+def test_what_no_run_measured_is_not_reported_as_expected(home: Home) -> None:
     teach(home, {"peak_memory_mib": 300.0, "peak_scratch_mib": 24.0, "wall_s": 0.1}, times=1)  # too short for memory
     row = stage(planned(home, atoms=20, cores=2), "shielding")
     assert row["expected"] == {"memory_mib": None, "scratch_mib": 24, "shm_mib": None}
@@ -112,7 +112,7 @@ def test_for_people_a_plan_ends_with_the_lines_to_paste(home: Home) -> None:
     assert "scratch:/scratch" in ended.stdout
 
 
-def test_usage_tells_by_job_what_is_on_disk_reserved_and_still_to_come(
+def test_usage_reports_by_job_what_is_on_disk_reserved_and_still_to_come(
     home: Home, daemon: Callable[..., Daemon], tmp_path: Path
 ) -> None:
     home.extra |= {"QMRUNNER_XTB": str(STAND_IN), "STAND_IN_GATE": str(tmp_path / "gate")}
@@ -143,7 +143,7 @@ def test_usage_tells_by_job_what_is_on_disk_reserved_and_still_to_come(
         lab.close()
 
 
-def test_usage_of_an_empty_home_says_so(home: Home) -> None:
+def test_usage_of_an_empty_home_reports_it(home: Home) -> None:
     home.run("db", "upgrade")
     ended = home.run("scratch", "usage")
     assert ended.returncode == 0

@@ -26,20 +26,20 @@ def why(lab: Lab, job: str) -> dict[str, Any]:
     return found
 
 
-def test_a_waiting_job_says_that_no_worker_runs_and_how_to_start_one(lab: Lab) -> None:
+def test_a_waiting_job_states_that_no_worker_runs_and_how_to_start_one(lab: Lab) -> None:
     told = why(lab, lab.submit())
     assert told["waits_for"] == "a worker: none is running"
     assert told["next"] == "qmrunner run"
 
 
-def test_a_waiting_job_says_that_all_is_paused(lab: Lab) -> None:
+def test_a_waiting_job_states_that_all_is_paused(lab: Lab) -> None:
     lab.home.run("pause")
     told = why(lab, lab.submit())
     assert "pause" in told["waits_for"]
     assert told["next"] == "qmrunner resume"
 
 
-def test_a_waiting_job_says_who_has_the_cores_and_how_many_are_before_it(lab: Lab) -> None:
+def test_a_waiting_job_states_who_has_the_cores_and_how_many_are_before_it(lab: Lab) -> None:
     lab.start()
     busy = [lab.submit(gate=1), lab.submit(gate=1)]
     for job in busy:
@@ -53,7 +53,7 @@ def test_a_waiting_job_says_who_has_the_cores_and_how_many_are_before_it(lab: La
     lab.open_gate()
 
 
-def test_a_running_job_says_what_it_does_and_uses_and_how_old_its_last_output_is(lab: Lab) -> None:
+def test_a_running_job_states_what_it_does_and_uses_and_how_old_its_last_output_is(lab: Lab) -> None:
     lab.start()
     job = lab.submit(gate=1)
     lab.running(job)
@@ -74,7 +74,7 @@ def test_a_running_job_says_what_it_does_and_uses_and_how_old_its_last_output_is
     lab.open_gate()
 
 
-def test_a_failed_job_says_cause_evidence_attempts_and_what_to_do(lab: Lab) -> None:
+def test_a_failed_job_states_cause_evidence_attempts_and_what_to_do(lab: Lab) -> None:
     lab.start()
     job = lab.submit(exit=1)
     assert lab.ended(job) == "failed"
@@ -88,7 +88,7 @@ def test_a_failed_job_says_cause_evidence_attempts_and_what_to_do(lab: Lab) -> N
     assert told["next"].startswith("qmrunner ")
 
 
-def test_a_held_job_says_why_and_how_to_let_it_go_on(lab: Lab) -> None:
+def test_a_held_job_states_why_and_how_to_let_it_continue(lab: Lab) -> None:
     job = lab.submit()
     lab.move("hold", job)
     told = why(lab, job)
@@ -103,7 +103,7 @@ def test_the_next_command_can_be_pasted(lab: Lab) -> None:
     assert lab.home.run(*why(lab, job)["next"].split()[1:]).returncode == 0
 
 
-def test_the_events_of_a_failure_say_what_why_says(lab: Lab) -> None:
+def test_the_events_of_a_failure_have_what_why_prints(lab: Lab) -> None:
     running = lab.start()
     job = lab.submit(exit=1)
     lab.ended(job)

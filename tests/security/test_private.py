@@ -91,7 +91,7 @@ def test_a_fresh_volume_of_ours_is_closed(tmp_path: Path, mode: int) -> None:
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
 
-def test_below_a_folder_that_all_share_lies_one_of_our_own(tmp_path: Path, as_root: None) -> None:
+def test_below_a_folder_that_all_share_lies_a_private_one(tmp_path: Path, as_root: None) -> None:
     """The /scratch of a node."""
     shared = tmp_path / "scratch"
     shared.mkdir()

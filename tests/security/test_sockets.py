@@ -136,7 +136,7 @@ def test_no_junk_ends_the_spawner_or_costs_it_a_descriptor(spawning: Spawner) ->
     wait_for(lambda: open_files(spawning.process.pid) <= before, 10.0, "all descriptors given back")
 
 
-def test_who_says_nothing_keeps_no_one_waiting(spawning: Spawner) -> None:
+def test_a_silent_client_keeps_no_other_waiting(spawning: Spawner) -> None:
     silent = []
     for _ in range(100):
         one = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -319,7 +319,7 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as one:
 """
 
 
-def test_an_engine_gets_no_guardian_for_a_folder_of_its_own(spawning: Spawner, tmp_path: Path) -> None:
+def test_an_engine_gets_no_guardian_for_its_own_folder(spawning: Spawner, tmp_path: Path) -> None:
     """Its own user asks, so that only where it comes from can tell."""
     argv = (sys.executable, "-c", _ASKS, str(tmp_path / spawner.SOCKET), str(tmp_path))
     attempt = spawning.guard(*argv)

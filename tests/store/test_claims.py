@@ -30,7 +30,7 @@ def test_a_step_goes_from_ready_over_claimed_and_running_to_success_and_ends_its
     assert step.finished_at is not None
 
 
-def test_a_claim_tells_where_the_attempt_lives_and_how_its_processes_are_marked(work: Work) -> None:
+def test_a_claim_has_the_place_of_the_attempt_and_the_mark_of_its_processes(work: Work) -> None:
     worker, job = work.worker(), work.job()
     claim = work.claimed(worker)
     assert (claim.number, claim.worker_id) == (1, worker)
@@ -137,7 +137,7 @@ def test_a_failing_end_of_the_job_rolls_everything_back(work: Work) -> None:
     assert work.everything() == before
 
 
-def test_the_end_of_a_job_is_told_once_with_all_its_steps(work: Work) -> None:
+def test_the_end_of_a_job_is_reported_once_with_all_its_steps(work: Work) -> None:
     worker, told = work.worker(), []
     work.job(CHAIN)
     for _ in range(3):
@@ -310,7 +310,7 @@ def test_only_an_active_worker_claims(work: Work, state: str) -> None:
     assert work.claim(worker) is None
 
 
-def test_a_worker_near_its_wall_time_begins_what_is_worth_it_and_why_tells_of_the_rest(work: Work) -> None:
+def test_a_worker_near_its_wall_time_begins_what_is_worth_it_and_why_mentions_the_rest(work: Work) -> None:
     worker = work.worker()
     long, short = (work.job(Workflow(spec(name))) for name in ("long", "short"))
 

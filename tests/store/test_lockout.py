@@ -109,7 +109,7 @@ def test_what_no_worker_can_do_by_the_rule_alone_is_held_with_the_rules_figures(
     assert "needs 510 MiB of memory" in str(work.step(job, "a").summary)
 
 
-def test_a_users_own_arguments_make_a_kind_of_their_own(work: Work) -> None:
+def test_a_users_own_arguments_make_a_separate_kind(work: Work) -> None:
     worker = work.worker(HERE)
     asked = replace(spec("a", demand=RULE), params={"atoms": ["O", "H", "H"], "args": ["--stm"]})
     work.job(Workflow(asked))

@@ -83,7 +83,7 @@ def test_a_retried_job_forgets_its_end_and_its_cancellation(work: Work) -> None:
     assert work.state(job)[1] == {"a": "ready", "b": "waiting", "c": "waiting"}
 
 
-def test_a_held_job_starts_nothing_and_goes_on_after_its_release(work: Work) -> None:
+def test_a_held_job_starts_nothing_and_continues_after_its_release(work: Work) -> None:
     worker, job = work.worker(), work.job(CHAIN)
     work.ask("hold", job)
     assert work.claim(worker) is None
@@ -92,7 +92,7 @@ def test_a_held_job_starts_nothing_and_goes_on_after_its_release(work: Work) -> 
     assert work.state(job)[0] == "succeeded"
 
 
-def test_a_running_step_of_a_held_job_goes_on_to_its_end(work: Work) -> None:
+def test_a_running_step_of_a_held_job_continues_to_its_end(work: Work) -> None:
     claim, job = _running(work, CHAIN)
     work.ask("hold", job)
     work.finish(claim, SUCCEED, CHAIN)
@@ -110,7 +110,7 @@ def test_a_job_held_during_its_last_step_ends_with_it_and_is_not_left_behind(wor
         assert work.state(job)[0] == end
 
 
-def test_a_poisonous_step_goes_on_after_its_release(work: Work) -> None:
+def test_a_poisonous_step_continues_after_its_release(work: Work) -> None:
     claim, job = _running(work, ONE)
     work.finish(claim, HOLD)
     work.ask("release", job)
@@ -199,7 +199,7 @@ def test_jobs_are_listed_unfinished_first_then_the_newest(work: Work) -> None:
         assert [job.id for job in jobs.listing(connection, limit=1)] == [new]
 
 
-def test_the_history_of_a_job_tells_every_move_in_order(work: Work) -> None:
+def test_the_history_of_a_job_reports_every_move_in_order(work: Work) -> None:
     claim, job = _running(work, ONE)
     work.finish(claim)
     with work.store.read() as connection:

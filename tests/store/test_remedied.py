@@ -34,7 +34,7 @@ def started(work: Work) -> Claim:
     return claim
 
 
-def test_the_next_attempt_runs_with_what_was_changed_and_says_so(work: Work) -> None:
+def test_the_next_attempt_runs_with_what_was_changed_and_reports_it(work: Work) -> None:
     work.job(ONE)
     first = started(work)
     assert work.finish(first, adjusted(first), ONE) == 1

@@ -68,7 +68,7 @@ def test_what_a_running_attempt_has_used_of_its_reservation_is_not_counted_twice
     assert work.claim(worker, VOLUME, FreeSpace(scratch_mib=400))
 
 
-def test_a_machine_on_which_nothing_may_start_says_why(work: Work) -> None:
+def test_a_machine_on_which_nothing_may_start_states_why(work: Work) -> None:
     worker, job = work.worker(VOLUME), work.job()
     assert work.claim(worker, VOLUME, FreeSpace(blocked="disk: 3 MiB are free on /logs")) is None
     assert work.step(job, "a").waits_for == f"disk: 3 MiB are free on /logs (worker {worker})"
@@ -103,7 +103,7 @@ def test_a_big_step_is_passed_over_only_so_often(work: Work) -> None:
     assert work.step(big, "a").skips == 0
 
 
-def test_a_step_that_others_files_keep_out_holds_nobody_up(work: Work) -> None:
+def test_a_step_that_others_files_keep_out_delays_no_other(work: Work) -> None:
     worker = work.worker(VOLUME)
     big = work.job(needs(900))
     for _ in range(MAX_SKIPS + 3):

@@ -118,7 +118,7 @@ def test_a_reader_keeps_one_view_while_others_write(store: Store) -> None:
         assert reader.execute(text("SELECT count(*) FROM control")).scalar() == before == 0
 
 
-def test_a_second_writer_waits_from_its_very_beginning_and_says_who_is_to_blame(store: Store) -> None:
+def test_a_second_writer_waits_from_its_very_beginning_and_names_the_first(store: Store) -> None:
     quick = Store(f"sqlite:///{store.path}", busy_seconds=0.05)
     with store.write(), pytest.raises(StoreUnavailable, match="does not answer") as caught, quick.write():
         pytest.fail("two writers at a time")
@@ -312,7 +312,7 @@ def test_a_url_that_is_no_lasting_database_is_refused_with_a_remedy(url: str) ->
     assert "sqlite:////" in (caught.value.remedy or "")
 
 
-def test_the_password_of_a_server_is_shown_to_nobody() -> None:
+def test_the_password_of_a_server_is_never_shown() -> None:
     pytest.importorskip("psycopg")
     store = Store("postgresql://me:secret@127.0.0.1:1/x")
     assert "secret" not in store.url

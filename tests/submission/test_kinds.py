@@ -122,7 +122,7 @@ def test_a_bad_request_is_refused_with_its_code_and_a_remedy(source: str, option
     assert error.exit_code == 2
 
 
-def test_the_refusal_of_a_radical_names_possible_multiplicities_and_says_it_is_unsupported() -> None:
+def test_the_refusal_of_a_radical_names_possible_multiplicities_and_states_it_is_unsupported() -> None:
     message = refusal(molecules.nmr, "[CH3]").message
     assert "possible are 2, 4" in message
     assert "--mult 2" in message
@@ -221,7 +221,7 @@ def test_several_flat_structures_are_no_ensemble(tmp_path: Path) -> None:
         ("none", False, "none", None),
     ],
 )
-def test_auto_is_settled_at_submission_and_said(asked: str, installed: bool, used: str, note: str | None) -> None:
+def test_auto_is_settled_at_submission_and_reported(asked: str, installed: bool, used: str, note: str | None) -> None:
     params = molecules.nmr("CCO", conformers=asked, crest_installed=installed).params
     assert (params["conformers"], params["conformers_asked"]) == (used, asked)
     assert params["conformers_note"] is None if note is None else note in params["conformers_note"]
@@ -286,7 +286,7 @@ def test_a_spin_that_the_electrons_cannot_have_is_refused(xyz: Path, call: Calla
     assert call(str(xyz), ["--chrg", "1", "--uhf", "1"])
 
 
-def test_files_handed_in_travel_along_under_their_names(xyz: Path, tmp_path: Path) -> None:
+def test_submitted_files_travel_along_under_their_names(xyz: Path, tmp_path: Path) -> None:
     (tmp_path / "x.inp").write_text("$end\n")
     found = job_kinds.xtb(str(xyz), ["--input", "x.inp"], [str(tmp_path / "x.inp")])
     assert found.files["x.inp"] == b"$end\n"

@@ -112,7 +112,7 @@ def test_a_file_that_is_not_understood_is_refused_with_its_cause(name: str, kind
     assert word in f"{caught.value.message} {caught.value.evidence}"
 
 
-def test_what_was_read_in_a_way_of_its_own_is_noted(tmp_path: Path) -> None:
+def test_what_was_read_in_its_own_way_is_noted(tmp_path: Path) -> None:
     for name, words in {
         "extended, forces first": ["position from columns 5 to 7"],
         "underscores": ["O_acc as O"],

@@ -27,7 +27,7 @@ def test_a_search_by_a_crest_that_is_not_there_is_refused_with_its_fix(tmp_path:
     assert not (tmp_path / "home" / "jobs").exists()
 
 
-def test_auto_without_crest_searches_with_rdkit_and_the_job_says_so(tmp_path: Path) -> None:
+def test_auto_without_crest_searches_with_rdkit_and_the_job_reports_it(tmp_path: Path) -> None:
     home = tmp_path / "home"
     xtb = tmp_path / "xtb"
     xtb.write_text("#!/bin/sh\n")

@@ -199,7 +199,7 @@ def test_endless_output_without_a_newline_does_not_wait_for_one(tee: Tee) -> Non
     assert len(tee.settled().replace(PREFIX, b"").replace(b"\n", b"")) >= 350_000
 
 
-def test_a_restarted_tailer_goes_on_where_the_last_one_stood(tmp_path: Path) -> None:
+def test_a_restarted_tailer_continues_where_the_last_one_stood(tmp_path: Path) -> None:
     first = Tee(tmp_path)
     first.add()
     first.write(b"".join(b"line %d\n" % i for i in range(1000)) + b"half")
@@ -227,7 +227,7 @@ def test_events_of_before_the_first_start_are_not_repeated(tmp_path: Path) -> No
         tee.close()
 
 
-def test_events_of_while_nobody_tailed_are_made_up_for(tmp_path: Path) -> None:
+def test_events_written_without_a_tailer_are_forwarded_later(tmp_path: Path) -> None:
     first = Tee(tmp_path)
     first.events.write_text('{"event": 1}\n')
     first.forward()
@@ -295,7 +295,7 @@ def quickly(work: Callable[[], object]) -> None:
     assert time.monotonic() - began < 1.0
 
 
-def test_a_reader_that_is_stuck_blocks_nobody(unread: Tee) -> None:
+def test_a_reader_that_is_stuck_blocks_no_writer(unread: Tee) -> None:
     unread.add()
     for _ in range(20):
         unread.write(b"z" * 99 + b"\n")
@@ -327,7 +327,7 @@ def test_what_a_stuck_reader_missed_is_announced_to_the_byte(unread: Tee) -> Non
     assert forwarded + sum(skipped) == unread.log.stat().st_size
 
 
-def test_a_daemon_whose_stdout_is_closed_goes_on(tmp_path: Path) -> None:
+def test_a_daemon_whose_stdout_is_closed_continues(tmp_path: Path) -> None:
     out, into = os.pipe()
     os.close(out)
     events = tmp_path / "events.jsonl"
@@ -360,7 +360,7 @@ def test_a_log_that_is_not_there_yet_is_waited_for(tee: Tee) -> None:
     assert tee.lines(1) == [b"now"]
 
 
-def test_garbage_in_the_register_harms_nobody(tee: Tee, tmp_path: Path) -> None:
+def test_garbage_in_the_register_is_harmless(tee: Tee, tmp_path: Path) -> None:
     (tmp_path / "tails" / "a~b~1.tail").write_text("{half")
     (tmp_path / "tails" / "c~d~1.tail.offset").write_text("x")
     (tmp_path / "tails" / "events.tail.offset").write_text("nonsense")

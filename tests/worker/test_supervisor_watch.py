@@ -37,7 +37,7 @@ def supervised(does: str, rests: str = "") -> int:
 
 
 @pytest.mark.parametrize("does", ["os.kill(os.getpid(), signal.SIGSTOP)", "time.sleep(50)"], ids=["frozen", "stuck"])
-def test_a_supervisor_that_stands_still_is_ended(does: str) -> None:
+def test_a_supervisor_that_stalls_is_ended(does: str) -> None:
     assert supervised(does) == -signal.SIGKILL
 
 

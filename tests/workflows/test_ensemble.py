@@ -174,7 +174,7 @@ def test_each_kept_conformer_has_exactly_one_shielding(propanol: Job) -> None:
     assert rows["c1"]["weight"] == 0.5
 
 
-def test_the_shifts_are_told_how_many_conformers_each_one_stands_for(propanol: Job) -> None:
+def test_the_shifts_get_how_many_conformers_each_one_stands_for(propanol: Job) -> None:
     (shifts,) = [step for step in Play(propanol).run().steps if step.name == "shifts"]
     assert shifts.params["conformers"][0] == {"id": "c1", "degeneracy": 2}
     assert shifts.params["source"] == {"smiles": "CCCO"}
@@ -192,7 +192,7 @@ def test_one_failed_conformer_is_dropped_on_record(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", ["optimise", "shielding"])
-def test_a_job_that_loses_too_much_weight_fails_and_says_how_much(propanol: Job, stage: str) -> None:
+def test_a_job_that_loses_too_much_weight_fails_and_states_how_much(propanol: Job, stage: str) -> None:
     play = Play(propanol, failing=[f"{stage}-c1"]).run()
     assert (play.end.state, play.end.code) == ("failed", "weight_lost")
     assert "c1 (scf_not_converged)" in play.end.summary
@@ -201,7 +201,7 @@ def test_a_job_that_loses_too_much_weight_fails_and_says_how_much(propanol: Job,
 
 
 @pytest.mark.parametrize("stage", ["optimise", "shielding"])
-def test_when_all_conformers_fail_the_job_says_so(propanol: Job, stage: str) -> None:
+def test_when_all_conformers_fail_the_job_reports_it(propanol: Job, stage: str) -> None:
     play = Play(propanol, failing=[f"{stage}-c{n}" for n in range(1, 5)]).run()
     assert (play.end.state, play.end.code) == ("failed", "all_conformers_failed")
     assert "Calculation failed to converge" in play.end.summary
@@ -212,7 +212,7 @@ HELPERS = [f"{stage}-c{number}" for stage in ("preopt", "hessian") for number in
 
 @settings(max_examples=60, deadline=None)
 @given(failing=st.sets(st.sampled_from(HELPERS)), limit=st.sampled_from([0.0, 0.1, 0.9]))
-def test_whatever_helpers_fail_the_job_goes_on_without_them_and_says_so(failing: set[str], limit: float) -> None:
+def test_whatever_helpers_fail_the_job_continues_without_them_and_reports_it(failing: set[str], limit: float) -> None:
     job = job_of(molecules.nmr("CCCO", conformers="rdkit", max_conformers=4, max_lost_weight=limit))
     play = Play(job, failing=sorted(failing)).run()
     assert play.end.state == "succeeded"
@@ -244,7 +244,7 @@ def test_conformers_that_xtb_failed_on_are_no_more_than_may_be_kept() -> None:
 
 
 @pytest.mark.parametrize("lost", [1, 4])
-def test_a_job_whose_answer_is_xtbs_does_not_go_on_without_it(lost: int) -> None:
+def test_a_job_whose_answer_is_xtbs_does_not_continue_without_it(lost: int) -> None:
     play = Play(
         job_of(molecules.conformers("CCCO", conformers="rdkit")),
         failing=[f"preopt-c{number}" for number in range(1, lost + 1)],

@@ -135,7 +135,7 @@ def test_every_step_reads_what_an_earlier_one_leaves(ethanol: Job) -> None:
         done.add(spec.name)
 
 
-def test_the_engines_are_told_charge_basis_and_solvent(ethanol: Job) -> None:
+def test_the_engines_get_charge_basis_and_solvent(ethanol: Job) -> None:
     by_name = {spec.name: spec for spec in workflow("nmr").plan(ethanol, ()).add}
     assert by_name["preopt-c1"].params == {
         "charge": 0,
@@ -179,7 +179,7 @@ def test_params_are_ready_for_json(ethanol: Job, water: Job, user_run: Job) -> N
 
 
 @pytest.mark.parametrize("done", range(1, len(CHAIN)))
-def test_asking_again_adds_nothing_while_steps_go_on(ethanol: Job, done: int) -> None:
+def test_asking_again_adds_nothing_while_steps_run(ethanol: Job, done: int) -> None:
     states = dict.fromkeys(CHAIN[done:], StepState.WAITING) | {CHAIN[done]: StepState.READY}
     assert workflow("nmr").plan(ethanol, steps_of(ethanol, states)) == Plan()
 

@@ -147,7 +147,7 @@ def test_the_energy_of_an_unfinished_chain_is_nwchems_or_none() -> None:
     assert workflow("nmr").result(play.job, play.steps)["conformers"][0]["energy_hartree"] is not None
 
 
-def test_what_xtb_says_of_its_own_run_is_a_note() -> None:
+def test_what_xtb_prints_about_its_run_is_a_note() -> None:
     play = Play(quick())
     play.result_of = lambda step: {"energy_hartree": -10.0, "notes": ["xtb crashed behind its results"]}  # type: ignore[method-assign]
     for _ in ("embed", "optimise"):

@@ -44,7 +44,7 @@ def prediction(kind: str = "nmr") -> Job:
 
 
 @pytest.mark.parametrize("kind", ["nmr", "conformers"])
-def test_rdkit_searches_once_crest_is_given_up_and_the_rest_goes_on_from_there(kind: str) -> None:
+def test_rdkit_searches_once_crest_is_given_up_and_the_rest_continues_from_there(kind: str) -> None:
     played = GivenUp(prediction(kind), allow=True).run()
     assert played.end.state == "succeeded"
     steps = {step.name: step for step in played.steps}
@@ -53,7 +53,7 @@ def test_rdkit_searches_once_crest_is_given_up_and_the_rest_goes_on_from_there(k
     assert steps["preopt-c1"].inputs["geometry"] == "conformers-rdkit/c1.xyz"
 
 
-def test_the_result_says_who_searched_and_why() -> None:
+def test_the_result_states_who_searched_and_why() -> None:
     job = prediction()
     played = GivenUp(job, allow=True).run()
     told = workflow(job.kind).result(job, played.steps)["provenance"]
