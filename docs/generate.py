@@ -150,7 +150,7 @@ def exit_codes(_: str) -> str:
 
 
 def consumer_exits(_: str) -> str:
-    source = (PACKAGE / "worker" / "exit_status.py").read_text()
+    source = (PACKAGE / "worker" / "consumer_exit.py").read_text()
     rows = re.findall(r"^    (\w+) = (\d+)  # (.+)$", source, re.MULTILINE)
     return _table(("status", "name", "meaning"), [(number, f"`{name}`", text) for name, number, text in rows])
 
