@@ -71,10 +71,10 @@ def test_tasks_are_found_behind_semicolons_comments_continuations_and_carriage_r
 
 
 def test_atoms_are_counted_only_where_the_block_alone_shows_their_number() -> None:
-    assert user_deck.atoms_in_deck("geometry\n O 0 0 0.1\n H 1 2 3\nend\n") == 2
-    assert user_deck.atoms_in_deck("geometry\n symmetry c2v\n O 0 0 0.1\nend\n") is None
-    assert user_deck.atoms_in_deck("geometry\n load wat.xyz\nend\n") is None
-    assert user_deck.atoms_in_deck("restart wat\ntask scf\n") is None
+    assert deck_rewrite.atoms_in_deck("geometry\n O 0 0 0.1\n H 1 2 3\nend\n") == 2
+    assert deck_rewrite.atoms_in_deck("geometry\n symmetry c2v\n O 0 0 0.1\nend\n") is None
+    assert deck_rewrite.atoms_in_deck("geometry\n load wat.xyz\nend\n") is None
+    assert deck_rewrite.atoms_in_deck("restart wat\ntask scf\n") is None
 
 
 def test_a_deck_is_bound_to_its_attempt_and_every_change_is_noted(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_what_is_refused_is_refused_with_its_cause(name: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("name", sorted(VARIANTS.keys() - REFUSED.keys()))
 def test_atoms_are_counted_where_the_deck_alone_shows_their_number(name: str) -> None:
-    assert user_deck.atoms_in_deck(reader.decode(VARIANTS[name].deck)) == VARIANTS[name].atoms
+    assert deck_rewrite.atoms_in_deck(reader.decode(VARIANTS[name].deck)) == VARIANTS[name].atoms
 
 
 @pytest.mark.engine

@@ -1,4 +1,4 @@
-"""Remedies for a failed NWChem step, best first. See `model.remedies`; `generated_deck` and `user_deck` write the
+"""Remedies for a failed NWChem step, best first. See `model.remedies`; `generated_deck` and `deck_rewrite` write the
 requested changes.
 
 Params they set: `max_iterations`, `scf_iterations`, `scf_damping`, `scf_level_shift`, `scf_smearing`, `scf_tight`,
