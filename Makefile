@@ -7,7 +7,7 @@ WORKERS ?= 5
 QUICK := tests/model tests/workflows tests/test_imports.py tests/test_masking.py tests/docs \
   $(addprefix tests/engines/,test_signatures.py test_xtb_recorded.py test_crest_recorded.py test_flags.py test_nwchem_memory.py)
 QUICK_MARKS := not slow and not e2e and not faults and not engine and not alone
-CODE := qmrunner tests docs/generate.py $(wildcard benchmarks examples migrations)
+CODE := qmrunner tests docs/generate.py docs/wording.py $(wildcard benchmarks examples migrations)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo quick test docs docs-write changelog hostile slow faults image services e2e e2e-trixie chaos diagnosis check format lock wheel clean
@@ -61,12 +61,10 @@ docs: setup  ## build the documentation into site/ and fail on drift from the pr
 docs-write: setup  ## write the generated parts of the documentation
 	$(PY) docs/generate.py
 
-changelog: setup  ## write the fragments of changelog.d/ into CHANGELOG.md, under the version of qmrunner/__init__.py
-	$(PY) -m towncrier build --yes --version "$$($(PY) -m qmrunner --version | cut -d' ' -f2)"
-
-check: setup  ## lint, formatting and types
+check: setup  ## lint, formatting, wording and types
 	$(PY) -m ruff check $(CODE)
 	$(PY) -m ruff format --check $(CODE)
+	$(PY) docs/wording.py
 	$(PY) -m mypy
 
 format: setup  ## put the code in its standard form

@@ -73,7 +73,7 @@ def daemon(home: support.Home) -> Iterator[Callable[..., support.Daemon]]:
 
 @pytest.fixture
 def no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of the variables that are kept from engines, whoever started the tests."""
+    """None of the variables that are kept from engines, however the tests were started."""
     for name in [name for name in os.environ if why_dropped(name)]:
         monkeypatch.delenv(name)
 

@@ -1,4 +1,4 @@
-"""The tests once more, started by whoever means harm: `python -m tests.hostile --seed 1 -- PYTEST-ARGUMENTS`.
+"""The tests once more, started in a hostile environment: `python -m tests.hostile --seed 1 -- PYTEST-ARGUMENTS`.
 
 Variables of schedulers, launchers and numerical libraries, settings, a foreign language, zone and umask, and a home
 and a temporary folder with blanks and umlauts. `surroundings` keeps from the tests what would change a setting; what

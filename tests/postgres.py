@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from tests.support import wait_for
 
-# Not the language of whoever runs the tests: with one that is not installed initdb refuses to work.
+# Not the language of the user who runs the tests: with one that is not installed initdb refuses to work.
 PLAIN = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
 
 

@@ -1,7 +1,7 @@
 """Commands in processes that begin with the program already loaded.
 
 Most of a short command is the start of Python and the import of what it needs, and the tests run hundreds of them.
-Here a server loads that once and forks for each: a process of its own all the same, with its own variables, folder,
+Here a server loads that once and forks for each: each is still a separate process, with its own variables, folder,
 output and exit status. What a fresh interpreter loads is the subject of `test_imports`, and daemons are started the way
 users start them.
 """
@@ -90,7 +90,7 @@ _lock = Lock()
 
 
 def commands() -> Commands:
-    """The one server of this test run, started by whoever needs it first."""
+    """The one server of this test run, started on first use."""
     global _commands
     with _lock:
         _commands = _commands or Commands()
@@ -105,7 +105,7 @@ def serve(path: str) -> None:
     for name in _LOADED:
         importlib.import_module(name)
     gc.freeze()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how those between ended
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no process collects the intermediate ones
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(path)
     listener.listen(64)
@@ -121,7 +121,7 @@ def serve(path: str) -> None:
 
 
 def _carry(connection: socket.socket) -> None:
-    """Fork once more; tell how that process ends. Returns in it alone."""
+    """Fork once more; report how that process ends. Returns in it alone."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     message, descriptors, _, _ = socket.recv_fds(connection, _MESSAGE_BYTES, 2)
     request = json.loads(message)

@@ -101,7 +101,7 @@ class Spawner:
         bind_short(self._listener, root, spawner.SOCKET)
         self._listener.listen(64)
         self._diary = open(root / "spawner.err", "ab")  # noqa: SIM115 closed in `close`
-        # What whoever starts a daemon may have blocked or ignored must not reach an engine.
+        # Signals that the parent of a daemon blocks or ignores must not affect an engine.
         old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGUSR2})
         try:
             self.process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What tests of the running program share: a home of its own, the command line, and daemons that surely end."""
+"""What tests of the running program share: a separate home, the command line, and daemons that surely end."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def missing(reason: str) -> NoReturn:
 
 @contextmanager
 def tmpfs(path: Path, mib: int) -> Iterator[Path]:
-    """A volume of its own of that size. Skips where this user may not mount; under CI that fails."""
+    """A separate volume of that size. Skips where this user may not mount; under CI that fails."""
     path.mkdir(parents=True, exist_ok=True)
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=700", "tmpfs", str(path)], capture_output=True
@@ -87,9 +87,9 @@ def ended(process: subprocess.Popen[Any]) -> Iterator[subprocess.Popen[Any]]:
 
 
 def together(code: str, *calls: Sequence[str]) -> list[str]:
-    """What processes print that run `code`, one with the arguments of each call, let go at the same moment.
+    """What processes print that run `code`, one with the arguments of each call, released at the same moment.
 
-    Each says "ready" and reads a line first, must end well and say nothing else. None outlives this.
+    Each prints "ready" and reads a line first, must end well and print nothing else. None outlives this.
     """
     with ExitStack() as block:
         running = [
@@ -136,7 +136,7 @@ class Home:
         return load({name: value for name, value in self.environment().items() if name.startswith("QMRUNNER_")})
 
     def run(self, *args: str, timeout_s: float = 30.0, **more: str) -> subprocess.CompletedProcess[str]:
-        """`qmrunner ARGS` with this home, in a process of its own, to its end; `more` are variables."""
+        """`qmrunner ARGS` with this home, in a separate process, to its end; `more` are variables."""
         return commands().run(args, self.path.parent, self.environment(PYTHONPATH=str(ROOT), **more), timeout_s)
 
     def json(self, *args: str, **more: str) -> Any:

@@ -1,4 +1,4 @@
-"""What the tests take over from whoever runs them: as little as possible, named one by one.
+"""What the tests take over from their caller: as little as possible, named one by one.
 
 A list of what disturbs would never be complete: schedulers, shells, proxies and numerical libraries have hundreds of
 variables. So what is not in this list does not reach a test, a daemon or an engine. Umask, zone, language and home are
@@ -36,7 +36,7 @@ _SET = {
 
 
 def taken(variables: Mapping[str, str]) -> dict[str, str]:
-    """The variables of the tests, of all that whoever runs them has; without HOME."""
+    """The variables of the tests, of all that their caller has; without HOME."""
     beginnings = _KEPT_BEGINNINGS + (BORNE if variables.get(HOSTILE) else ())
     kept = {name: value for name, value in variables.items() if name in _KEPT or name.startswith(beginnings)}
     if variables.get(_POSTGRES):

@@ -145,7 +145,7 @@ def test_a_datagram_from_another_process_wakes(rung: Rung, tmp_path: Path) -> No
 def test_waking_an_absent_worker_is_no_problem(tmp_path: Path) -> None:
     send_wake(tmp_path)
     send_wake(tmp_path / "no-such-folder")
-    listen_for_wake(tmp_path).close()  # a socket file that nobody listens on any more
+    listen_for_wake(tmp_path).close()  # a socket file on which no process listens any more
     send_wake(tmp_path)
 
 

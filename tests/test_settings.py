@@ -1,4 +1,4 @@
-"""Settings: typed, checked all at once, and told so that a person can correct them."""
+"""Settings: typed, checked all at once, and reported so that a user can correct them."""
 
 from __future__ import annotations
 

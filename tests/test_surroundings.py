@@ -1,4 +1,4 @@
-"""Whoever runs the tests does not change what they see."""
+"""The caller of the tests does not change what they see."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who gets in: nobody from elsewhere without a token, nobody with too small a scope, and no page of another site."""
+"""Access: refused from other machines without a token, with too small a scope, and from pages of other sites."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever hands in a hostile deck, flags of programs or an archive over HTTP gets nothing, and leaves nothing."""
+"""A hostile deck, flags of programs or an archive over HTTP gets nothing, and leaves nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CALLS = {
 
 @cache  # a compressed archive has the second in which it was made
 def archive() -> bytes:
-    """A tar file that would put a link and a file outside, if anybody unpacked it."""
+    """A tar file that would put a link and a file outside, if it were unpacked."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w:gz") as tar:
         link = tarfile.TarInfo("deck.nw")

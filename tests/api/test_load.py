@@ -67,7 +67,7 @@ def shared(home: Home) -> Iterator[Shared]:
         yield Shared(server)
 
 
-# In a process of its own: the interpreter of the tests is busy with sending.
+# In a separate process: the interpreter of the tests is busy with sending.
 WATCH = """
 import http.client, sys, time
 while True:

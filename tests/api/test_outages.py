@@ -27,7 +27,7 @@ _SOCKET = ".s.PGSQL.5432"
 
 @pytest.fixture
 def on_server(home: Home) -> Iterator[Home]:
-    """A home whose store is on a PostgreSQL server of its own, as when the API runs apart from the workers."""
+    """A home whose store is on a separate PostgreSQL server, as when the API runs apart from the workers."""
     if postgres.program("postgres") is None:
         missing("PostgreSQL is not installed")
     with postgres.server() as made:

@@ -16,7 +16,7 @@ from qmrunner.errors import NotReadyError, QmrunnerError
 
 
 class Client:
-    """Holds a place until it is let go."""
+    """Holds a place until its end."""
 
     def __init__(self, shares: Shares, name: str, seconds: float = 30.0) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""Streams: nothing told twice or left out, resumed where they broke off, ended with job, token or server."""
+"""Streams: nothing is sent twice or left out, resumed where they broke off, ended with job, token or server."""
 
 from __future__ import annotations
 

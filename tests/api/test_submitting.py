@@ -1,4 +1,4 @@
-"""Handing in over HTTP: the same checks as on the command line, one job for each key, and nothing stored of what is
+"""Submission over HTTP: the same checks as on the command line, one job for each key, and nothing stored of what is
 refused."""
 
 from __future__ import annotations

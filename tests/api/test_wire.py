@@ -269,7 +269,7 @@ def test_a_body_in_the_smallest_chunks_is_cut_and_keeps_no_client_waiting(server
 
 
 def test_deadlines_end_what_is_never_finished(server: Server) -> None:
-    """A head without an end, a connection that says nothing, one that sends a byte at times, and a body that stops."""
+    """A head without an end, a silent connection, one that sends a byte at times, and a body that stops."""
     secret = server.client.headers["Authorization"].encode()
     headers = HOST + b"Authorization: " + secret + b"\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
     begun = {

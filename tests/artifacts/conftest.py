@@ -1,4 +1,4 @@
-"""Two machines on one PostgreSQL store: homes, scratch, logs and names of their own, and one artifact store."""
+"""Two machines on one PostgreSQL store: separate homes, scratch, logs and names, and one artifact store."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def wire(s3_server: str) -> Iterator[s3.Wire]:
 
 @pytest.fixture
 def bucket(wire: s3.Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    """A bucket of its own."""
+    """A separate bucket."""
     variables = {**s3.CREDENTIALS, "AWS_ENDPOINT_URL": wire.endpoint}
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

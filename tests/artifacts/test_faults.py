@@ -1,4 +1,4 @@
-"""Storage that fails: engines compute on, nothing wrong is used, and what people see says what to do."""
+"""Storage that fails: engines compute on, nothing wrong is used, and the messages name the remedy."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from tests.store.work import ONE, REQUEUE, SUCCEED, Work
 
 
 class Lab:
-    """Attempts at one step, each on a machine of its own, without any process."""
+    """Attempts at one step, each on a separate machine, without any process."""
 
     def __init__(self, root: Path, store: Store, place: Place) -> None:
         self.root, self.place, self.store = root, place, store
@@ -93,7 +93,7 @@ def test_what_was_published_is_found_by_path_and_the_last_word_is_the_committed_
     claim, live = lab.attempt()
     publication = lab.publication(live)
     publication.stage()
-    assert lab.read(JOB) == {}  # sent, but nobody's yet
+    assert lab.read(JOB) == {}  # sent, but not recorded yet
     assert lab.commit(claim, publication) is not None
     found = lab.read(JOB)
     assert found["energy"] == found["a/energy"] == "attempt 1\n"
@@ -130,7 +130,7 @@ def test_a_late_checkpoint_changes_nothing(lab: Lab) -> None:
 
 
 def test_a_checkpoint_of_a_requeued_step_changes_nothing_either(lab: Lab) -> None:
-    """Nobody has claimed it since, but the attempt has let go of it."""
+    """No other attempt has claimed it since, but the attempt has released it."""
     claim, live = lab.attempt()
     fill(live.directory.work)
     lab.work.finish(claim, REQUEUE)

@@ -1,4 +1,4 @@
-"""A machine is lost for good in the middle of a calculation; another one goes on from the checkpoint that was sent."""
+"""A machine is lost for good in the middle of a calculation; another one resumes from the checkpoint that was sent."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def goes_on(desk: Home, job: str, before: str) -> None:
     attempts = [one for one in desk.json("why", job)["attempts"] if one["step"] == "optimise-c1"]
     assert [one["state"] for one in attempts] == [before, "succeeded"]
     assert any(note.startswith("resume: restart from checkpoint/") for note in attempts[1]["notes"]), attempts[1]
-    assert sent(desk, job, "optimise-c1") == []  # nobody needs it any more
+    assert sent(desk, job, "optimise-c1") == []  # it is not needed any more
 
 
 @pytest.mark.engine
@@ -75,7 +75,7 @@ def test_an_optimisation_whose_machine_is_lost_continues_elsewhere_to_the_same_s
     job = str(desk.json("submit", "nmr", "CCCO", "--conformers", "none")["id"])
     wait_for(lambda: snapshot(desk, job, "optimise-c1"), 300.0, "a snapshot of the optimisation")
     doomed.end_processes()
-    shutil.rmtree(doomed.path)  # and nothing of it is left for anybody
+    shutil.rmtree(doomed.path)  # and nothing of it is left
     daemon(on=other)
     goes_on(desk, job, "lost")
 

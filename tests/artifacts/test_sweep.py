@@ -30,7 +30,7 @@ DAY_S = 86400.0
 
 
 class World:
-    """A store with an artifact store, and a clock of its own: contents are made as old as a test says."""
+    """A store with an artifact store, and its own clock: a test sets the age of contents."""
 
     def __init__(self, home: Home, place: Place) -> None:
         self.home = home
@@ -53,7 +53,7 @@ class World:
         return Context(self.app, time.time() + (self.days if days is None else days) * DAY_S)
 
     def put(self, text: str) -> rows.File:
-        """A content as young as the world's clock says, not referred to yet."""
+        """A content as young as by the world's clock, not referred to yet."""
         path = self.home.path.parent / "source"
         path.write_text(text)
         content = self.artifacts.put({text: path})[text]
@@ -205,7 +205,7 @@ def test_whatever_happens_no_content_that_a_file_has_is_ever_removed(world: Worl
         if act.startswith("put"):
             fresh[text] = (world.put(text), world.days)
         if act == "put and refer" or (act == "refer" and text in fresh and world.days - fresh[text][1] < 1):
-            world.refer(fresh[text][0])  # as a publication does: it sends anew what it sent too long ago
+            world.refer(fresh[text][0])  # as a publication does: it sends again what it sent too long ago
         elif act == "forget":
             with world.app.store.write() as connection:
                 rows.forget(connection, world.job, rows.JOB, "xtb")

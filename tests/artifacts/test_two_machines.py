@@ -1,4 +1,4 @@
-"""A job handed in on one machine, computed on another, read on the first or on a third."""
+"""A job submitted on one machine, computed on another, read on the first or on a third."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_a_log_that_was_there_before_is_timed_from_the_start_of_the_attempt(live
 
 
 def looks(watch: HangWatch, seconds: int, **told: Any) -> None:
-    """A look of the guardian every two seconds, with a told iteration each."""
+    """A look of the guardian every two seconds, each with one reported iteration."""
     for at in range(0, seconds, 2):
         message = {"at_s": float(at), "usage": {"cpu_s": float(at), "scratch_mib": 0.0}, "tree": [[9, "nw", "R", 1.0]]}
         watch.observe(observation(message, output_bytes=at, iterations=at, phase="scf", iterating=True, **told))

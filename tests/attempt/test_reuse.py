@@ -32,7 +32,7 @@ def place(home: Home) -> Home:
 
 
 def submitted(home: Home, *args: str) -> dict[str, Any]:
-    """The job `qmrunner submit ARGS` handed in, at its end; its attempts with it."""
+    """The job that `qmrunner submit ARGS` stored, at its end; its attempts with it."""
     # --json before the program's own flags
     job = json.loads(home.run("submit", args[0], "--json", *args[1:]).stdout)["id"]
     wait_for(lambda: home.job(job)["finished_at"], 60.0, "the job's end")

@@ -17,7 +17,7 @@ from tests.chaos.storm import Storm
 
 @contextmanager
 def disk(mib: int) -> Iterator[Path]:
-    """A folder, on a small filesystem of its own where that may be mounted: so that it can be filled."""
+    """A folder, on a separate small filesystem where that may be mounted: so that it can be filled."""
     with tempfile.TemporaryDirectory(prefix="qmrunner-chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         mount = ["mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=700", "tmpfs", name]

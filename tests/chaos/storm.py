@@ -49,7 +49,7 @@ EXTRA = {
 
 @dataclass
 class Storm:
-    """One run. `report` is what came of it."""
+    """One run. `report` has its results."""
 
     folder: Path
     seed: int
@@ -131,7 +131,7 @@ class Storm:
     def _structure(self) -> Path:
         path = self.folder / f"mol{self.dice.randrange(8)}.xyz"
         # With the marker: below init, where the tree of a guardian falls whose supervisor was killed before, nothing
-        # else tells whose it is. (As PID 1 of a container the supervisor takes all of them along.)
+        # else shows whose it is. (As PID 1 of a container the supervisor takes all of them along.)
         litter = " litter=2" if self.dice.random() < 0.2 else ""
         stubborn = " stubborn=1" if self.dice.random() < 0.2 else ""
         seconds = self.dice.choice((0, 0, 1, 2))
@@ -253,7 +253,7 @@ class Storm:
                 self.counts["cancelled"] += 1
 
     def _fill_disk(self) -> None:
-        """Only where the home lies on a disk of its own that is small: see `disk`."""
+        """Only where the home lies on a separate small disk: see `disk`."""
         if not os.path.ismount(self.folder) or self.dice.random() < 0.5:
             return
         found = os.statvfs(self.folder)
@@ -264,7 +264,7 @@ class Storm:
         with suppress(OSError):
             time.sleep(self.dice.uniform(0.1, 1.0))
         hog.unlink(missing_ok=True)
-        # An engine's own output may have been cut: that its job says so is right.
+        # An engine's own output may have been cut: that its job reports it is right.
         self.harmed.update(self._running_jobs())
 
     def _running_jobs(self) -> list[str]:
@@ -361,7 +361,7 @@ class Storm:
 
 
 class _Daemon(Daemon):
-    """A daemon with variables of our own over those of the tests."""
+    """A daemon with further variables over those of the tests."""
 
     def __init__(self, home: Home, output: Path, environment: dict[str, str]) -> None:
         self.home, self.output = home, output

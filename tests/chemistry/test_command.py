@@ -270,7 +270,7 @@ def test_what_no_molecule_of_the_fit_has_is_named_and_heavy_halogens_have_no_unc
 def test_without_bond_orders_every_atom_counts_as_never_seen(tmp_path: Path) -> None:
     task = shifts_task([conformer(tmp_path, "c1", -154.9, SHIELDINGS)])
     del task["source"]
-    in_a_row = [(float(number), 0.0, 0.0) for number in range(len(SYMBOLS))]  # no geometry that tells bond orders
+    in_a_row = [(float(number), 0.0, 0.0) for number in range(len(SYMBOLS))]  # no geometry that shows bond orders
     (tmp_path / "g-c1.xyz").write_text(write_xyz(SYMBOLS, in_a_row))
     assert run("shifts", task, tmp_path).returncode == 0
     result = json.loads((tmp_path / "result.json").read_text())
@@ -282,7 +282,7 @@ def test_without_bond_orders_every_atom_counts_as_never_seen(tmp_path: Path) -> 
 
 
 def _molecule(directory: Path, smiles: str) -> dict[str, Any]:
-    """What a task says of another molecule, with shieldings of no meaning."""
+    """The report of a task on another molecule, with shieldings of no meaning."""
     found = structures.read_smiles(smiles)
     assert found.bonds is not None
     rows = [{"atom": n, "element": s, "isotropic_ppm": 50.0 + n} for n, s in enumerate(found.symbols, start=1)]

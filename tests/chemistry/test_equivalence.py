@@ -1,4 +1,4 @@
-"""Which atoms share a signal, on structures of RDKit's force field with shieldings that tell every atom apart."""
+"""Which atoms share a signal, on structures of RDKit's force field with shieldings that distinguish every atom."""
 
 from __future__ import annotations
 

@@ -190,7 +190,7 @@ HOSTILE = {
     "lines": "x\nqmrunner: ok\r\ty",
     "long": "x" * 100_000,
 }
-# A value is no end of these: they would go on.
+# A value is no end of these: they would continue.
 ENDLESS = {("run", "until_idle"), ("serve", "port")}
 
 

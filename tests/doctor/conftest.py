@@ -20,7 +20,7 @@ def doctor(home: Home) -> Doctor:
 
 @pytest.fixture
 def mounts() -> Iterator[list[str]]:
-    """The beginning of a command that runs in a mount namespace of its own, after the shell words appended to it."""
+    """The beginning of a command that runs in a separate mount namespace, after the shell words appended to it."""
     for flags in ("-m", "-rm"):
         tried = subprocess.run(["unshare", flags, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True)
         if tried.returncode == 0:
@@ -33,7 +33,7 @@ def mounts() -> Iterator[list[str]]:
 
 @pytest.fixture
 def other_machine_binary(tmp_path: Path) -> Path:
-    """A real program whose header says that it is for another machine: the kernel refuses to run it."""
+    """A real program whose header is that of another machine: the kernel refuses to run it."""
     data = bytearray(Path("/bin/true").read_bytes())
     data[18:20] = (62 if os.uname().machine == "aarch64" else 183).to_bytes(2, "little")
     path = tmp_path / "elsewhere"

@@ -25,14 +25,14 @@ needs_xtb = pytest.mark.skipif(shutil.which("xtb") is None and not _CI, reason="
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What one run of `qmrunner doctor --json` said."""
+    """The output of one run of `qmrunner doctor --json`."""
 
     status: int
     checks: dict[str, dict[str, Any]]
     summary: dict[str, int]
 
     def fault(self, name: str, code: str, result: str = "fail") -> dict[str, Any]:
-        """The finding `name`, which must have this result and code, and tell a remedy."""
+        """The finding `name`, which must have this result, this code and a remedy."""
         found = self.checks[name]
         assert (found["result"], found["code"]) == (result, code), found
         assert found["remedy"]

@@ -1,4 +1,4 @@
-"""Machines that are broken on purpose: `doctor` names the fault, says what to do, and ends with status 4."""
+"""Machines that are broken on purpose: `doctor` names the fault, prints the remedy, and ends with status 4."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_a_dry_run_of_crest_needs_no_energy(doctor: Doctor, tmp_path: Path) -> N
 
 
 def test_a_doctor_that_is_killed_leaves_no_process(home: Home, tmp_path: Path) -> None:
-    """Its spawner sees the end of its input, its guardian that nobody is there any more."""
+    """Its spawner sees the end of its input, its guardian that no consumer is left."""
     slow = script(
         tmp_path / "slow-xtb", 'if [ "$1" = --version ]; then echo "* xtb version 6.5.1"; exit 0; fi\nexec sleep 300'
     )

@@ -33,7 +33,7 @@ FOLDERS = {"data": "/data", "scratch": "/scratch", "logs": "/logs"}
 
 
 def docker(*args: str, check: bool = True, timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
-    """`docker ARGS` to its end. With `check`, anything but status 0 fails the test with what it said."""
+    """`docker ARGS` to its end. With `check`, anything but status 0 fails the test with its output."""
     ended = subprocess.run(
         ["docker", *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout_s
     )
@@ -60,7 +60,7 @@ class Volumes:
         return [word for kind, path in FOLDERS.items() for word in ("-v", f"{self.name(kind)}:{path}")]
 
     def look(self, command: str) -> str:
-        """What a shell says that sees the volumes as root, in a container of its own."""
+        """The output of a shell that sees the volumes as root, in a separate container."""
         argv = ["run", "--rm", "--label", f"{LABEL}={self._session}", "--user", "0", "--network", "none"]
         return docker(*argv, *self.flags(), "--entrypoint", "sh", IMAGE, "-c", command).stdout
 
@@ -146,7 +146,7 @@ class Container:
         return next((step for step in self.job(job)["steps"] if str(step["id"]).startswith(stage)), {})
 
     def finished(self, job: str, deadline_s: float = 240.0) -> dict[str, Any]:
-        """The job as `status` tells it, once it is over."""
+        """The job as `status` shows it, once it has ended."""
 
         def over() -> dict[str, Any] | None:
             found = self.job(job)
@@ -157,7 +157,7 @@ class Container:
         return found
 
     def succeeded(self, job: str, deadline_s: float = 240.0) -> dict[str, Any]:
-        """Its result; fails with what `why` says otherwise."""
+        """Its result; fails with the output of `why` otherwise."""
         ended = self.finished(job, deadline_s)
         assert ended["state"] == "succeeded", self.run("why", job).stdout
         result: dict[str, Any] = self.json("result", job)

@@ -14,13 +14,13 @@ Compose = Callable[..., str]
 
 @pytest.fixture
 def compose(engine: Docker) -> Iterator[Compose]:
-    """`compose ARGS` of a project of its own with the image under test; taken down at the end, volumes and all."""
+    """`compose ARGS` of a separate project with the image under test; taken down at the end, volumes and all."""
     with composed(engine.session, "compose.yaml", {"MEMORY": "4g", "SHM_SIZE": "1g"}, 120) as run:
         yield run
 
 
 def test_the_volumes_survive_down_and_up(compose: Compose) -> None:
-    """(14) All jobs and results are there, and the next container goes on with what waits."""
+    """(14) All jobs and results are there, and the next container runs the waiting steps."""
     compose("up", "-d", "--no-build")
     worker = Container(compose("ps", "-q").strip()).healthy()
     worker.put("/tmp/w.xyz", WATER)

@@ -21,7 +21,7 @@ def finding(worker: Container, status: int = 0) -> dict[str, Any]:
 
 
 def granted(worker: Container) -> int:
-    """The Landlock ABI that the kernel tells a process of this container; negative where it refuses."""
+    """The Landlock ABI that the kernel reports to a process of this container; negative where it refuses."""
     return int(worker.sh(f'python3 -c "{ASK}"').stdout)
 
 
@@ -42,7 +42,7 @@ def test_under_our_profile_an_engine_is_confined(containers: Docker, volumes: Vo
 
 
 def test_under_the_engines_own_profile_doctor_states_what_holds(containers: Docker, volumes: Volumes) -> None:
-    """Docker before 23 refuses the calls; later ones allow them. Both are right, as long as it is said."""
+    """Docker before 23 refuses the calls; later ones allow them. Both are right, as long as it is reported."""
     worker = containers.start(volumes)
     abi, found = granted(worker), finding(worker)
     if abi > 0:

@@ -1,4 +1,4 @@
-"""Kill it, stop it, restart it, take it down, upgrade it: what was running goes on and ends right."""
+"""Kill it, stop it, restart it, take it down, upgrade it: running steps resume and end right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Too little shared memory, scratch, memory, processors or processes: said with the numbers, never a bare crash."""
+"""Too little shared memory, scratch, memory, processors or processes: reported with the numbers, never a bare crash."""
 
 from __future__ import annotations
 
@@ -92,9 +92,9 @@ HELD_MIB = r"""
 
 
 def test_memory_that_runs_out_is_named_and_the_next_attempt_takes_less(containers: Docker, volumes: Volumes) -> None:
-    """(9) The kernel ends a rank: told apart from a kill by hand, and only the attempt is lost.
+    """(9) The kernel ends a rank: distinguished from a kill by hand, and only the attempt is lost.
 
-    What an engine is known to need is not started where it does not fit. So somebody else (here: a file in the tmpfs
+    What an engine is known to need is not started where it does not fit. So another process (here: a file in the tmpfs
     /tmp) has taken what was granted: 95 MiB are left, enough for one rank of this deck and not for two.
     """
     limit = 1600

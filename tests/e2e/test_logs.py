@@ -29,7 +29,7 @@ class Frozen:
 
 @pytest.fixture(scope="module")
 def frozen(engine: Docker) -> Iterator[Frozen]:
-    """Nobody acts on them for 90 s, so they stand still while other tests run."""
+    """The daemon acts on them after 90 s, so they stay frozen while other tests run."""
     own = Docker()
     flags = ("--restart", "unless-stopped", "--health-interval", "2s", "--health-retries", "1")
     try:
@@ -117,7 +117,7 @@ def test_status_why_and_logs_work_from_outside_while_a_job_runs(containers: Dock
 
 
 def test_a_frozen_consumer_turned_the_health_and_is_replaced(frozen: Frozen) -> None:
-    """(13) The daemon ends what is frozen and goes on rather than pretend."""
+    """(13) The daemon ends frozen processes and keeps running."""
     worker, consumer = frozen.consumer
     wait_for(lambda: worker.events("consumer_silent"), 180.0, "the end of the frozen consumer")
     wait_for(lambda: health(worker) == "healthy", 60.0, "a healthy state again")
@@ -136,7 +136,7 @@ def test_a_frozen_supervisor_is_ended_and_the_engine_starts_the_daemon_again(fro
 
 
 def test_a_daemon_that_lost_its_store_ends_and_reports_it(containers: Docker, volumes: Volumes) -> None:
-    """(13) Nothing to pretend with: the exit status tells the engine to start it again."""
+    """(13) Nothing to pretend with: the exit status makes the engine start it again."""
     worker = containers.start(volumes)
     volumes.look("mv /data/store.db /data/store.lost")
     assert worker.ended(60.0) == 1

@@ -23,7 +23,7 @@ Compose = Callable[..., str]
 
 @pytest.fixture
 def compose(engine: Docker, tmp_path: Path) -> Iterator[Compose]:
-    """`compose ARGS` of a project of its own; taken down at the end, volumes and all."""
+    """`compose ARGS` of a separate project; taken down at the end, volumes and all."""
     for name, text in SECRETS.items():
         (tmp_path / name).write_text(text + "\n")
         (tmp_path / name).chmod(0o644)
@@ -41,7 +41,7 @@ def compose(engine: Docker, tmp_path: Path) -> Iterator[Compose]:
 
 
 def ask(path: str, token: str = "", body: object = None) -> Any:
-    """The JSON that the API answers; asked again, as it says, when that was too often."""
+    """The JSON that the API answers; asked again after `Retry-After`, when that was too often."""
     data = None if body is None else json.dumps(body).encode()
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     while True:

@@ -23,7 +23,7 @@ _SECRETS = {"secret": b"title not-for-you\n", "secret.xyz": b"1\nnot-for-you\nNe
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One way to do harm: its kind, the lines that do it, under which names the forged database is handed in.
+    """One way to do harm: its kind, the lines that do it, under which names the forged database is submitted.
 
     `acts`: NWChem 7.0.2 was seen to do it with these lines alone.
     """
@@ -36,7 +36,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A deck (`DECK` among `files`) that is to touch something of `kind`; `name` says which way and which disguise."""
+    """A deck (`DECK` among `files`) that tries to touch something of `kind`; `name` has the way and the disguise."""
 
     name: str
     files: Mapping[str, bytes]

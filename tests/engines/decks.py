@@ -83,8 +83,8 @@ def verdict(deck: Deck, place: Path) -> tuple[Outcome, Path]:
 
 
 def differences(deck: Deck, outcome: Outcome, directory: Path, *, run: bool = False) -> list[str]:
-    """Where an outcome is not as expected; empty when all is right. `run`: the values are those of a run of its own,
-    where the run-time database is at hand and the last digits may differ."""
+    """Where an outcome is not as expected; empty when all is right. `run`: the values are those of a new run, where the
+    run-time database exists and the last digits may differ."""
     expected = deck.expected
     state, wanted_class = expected["state"], expected.get("class")
     found = [f"{outcome.state} ({outcome.code}, {outcome.failure_class}): {outcome.evidence}"]

@@ -63,7 +63,7 @@ def block(
     line: tuple[int, str] = (18, "task dft energy"),
     wrapper: str = OPEN_MPI_4,
 ) -> str:
-    """The end of a log: the block of `errquit` and what the launcher says behind it."""
+    """The end of a log: the block of `errquit` and the launcher's messages after it."""
     sentence = SENTENCES.get(category or "")
     return "\n".join(
         [

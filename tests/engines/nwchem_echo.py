@@ -1,4 +1,4 @@
-"""What NWChem itself reads of a deck, told by real runs: every word of every statement, and where it stopped."""
+"""What NWChem itself reads of a deck, from real runs: every word of every statement, and where it stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whoever hands in a deck gets what its own folder holds, and nothing else: what is refused, and what is not."""
+"""A submitted deck gets what its own folder holds, and nothing else: what is refused, and what is not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a killed search completed is sorted instead of searched for again, and its result says what it lacks."""
+"""What a killed search completed is sorted instead of searched for again, and its result names what it lacks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def searched_from_the_beginning(command: Command) -> bool:
 
 
 def salvaging(tmp_path: Path, log: str = NORMAL.format(count=2), *, code: int = 0, **files: str) -> Outcome:
-    """The outcome of a salvage of structures 0, 4 and 8 that said `log` and left `files`."""
+    """The outcome of a salvage of structures 0, 4 and 8 that printed `log` and left `files`."""
     directory = tmp_path / "work"
     directory.mkdir()
     (directory / salvage.INPUT).write_text(structures(0, 4, 8))

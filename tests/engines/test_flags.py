@@ -14,7 +14,7 @@ from qmrunner.errors import UsageError
 from tests.engines.support import FIXTURES
 
 TABLES = {"crest": CREST, "xtb": XTB}
-# program, what was typed, code, what the message or the remedy says
+# program, what was typed, code, a part of the message or the remedy
 REFUSED = [
     ("crest", "--mquick --nosuchflag", "unknown_flag", "does not know --nosuchflag"),
     ("crest", "--json", "unknown_flag", "does not know --json"),

@@ -45,7 +45,7 @@ def paced(name: str) -> Paced:
 
 
 def forecast(lines: list[tuple[float, str]], reader: ProgressReader, until: float) -> Ending | None:
-    """What people were told at `until` seconds."""
+    """The forecast shown at `until` seconds."""
     made, newest = Forecast(), None
     for at, line in lines:
         progress = reader.feed(line) if at <= until else None
@@ -76,7 +76,7 @@ def test_half_way_through_the_time_left_is_right_within_thirty_percent(
 
 
 def test_a_soft_optimisation_is_forecast_within_thirty_percent_of_the_whole() -> None:
-    """Its hydroxyl group turned for six steps after the gradient had converged: nothing tells that beforehand."""
+    """Its hydroxyl group turned for six steps after the gradient had converged: nothing shows that beforehand."""
     lines = list(paced("ethanol-optimisation"))
     whole = lines[-1][0]
     for share in (0.25, 0.5, 0.75):

@@ -1,4 +1,4 @@
-"""NWChem is started by the launcher of its own MPI, or not at all."""
+"""NWChem is started by the launcher of the MPI it was built with, or not at all."""
 
 from __future__ import annotations
 

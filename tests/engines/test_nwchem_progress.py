@@ -1,4 +1,4 @@
-"""Progress is told while NWChem runs, from the lines it really writes."""
+"""Progress is reported while NWChem runs, from the lines it really writes."""
 
 from __future__ import annotations
 

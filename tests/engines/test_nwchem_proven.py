@@ -1,4 +1,4 @@
-"""What only the run-time database tells, and geometries as they are printed and stored."""
+"""What only the run-time database shows, and geometries as they are printed and stored."""
 
 from __future__ import annotations
 

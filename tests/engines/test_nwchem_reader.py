@@ -24,7 +24,7 @@ real = pytest.mark.skipif(MISSING, reason="nwchem is not installed")
 # How many decks are compared with NWChem, each of some tens of lines.
 DECKS = int(os.environ.get("ECHOED_DECKS", "25"))
 
-# What can stand in a line. `@` becomes `set kN string` with a number of its own.
+# What can stand in a line. `@` becomes `set kN string` with its own number.
 # fmt: off
 WORDS = [b"a", b'"b c"', b"\xe4", "ü".encode(), "\u00a0".encode(), b"\\#", b"\\;", b"\\\\#", b"\\\\;", b'"x\\"y"',
          b'a"b', b'""', b"\\x", b"x\\", b"\\\\", b"include", b'"c\td"', b"eof", b".", b"*", b"'d", b"\x0b", b"\x85",

@@ -1,4 +1,4 @@
-"""The real NWChem, where it is installed: what is prepared runs, leaves nothing behind, and goes on after kill -9."""
+"""The real NWChem, where it is installed: what is prepared runs, leaves nothing behind, and resumes after kill -9."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def cycles(log: Path) -> int:
 
 
 def kill_at(process: subprocess.Popen[bytes], mark: Path) -> None:
-    """SIGKILL the launcher and its ranks as soon as `mark` exists: nobody gets to clean up."""
+    """SIGKILL the launcher and its ranks as soon as `mark` exists: no process can clean up."""
     deadline = time.monotonic() + 60
     while not mark.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)

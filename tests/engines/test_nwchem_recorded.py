@@ -23,7 +23,7 @@ STOP_REASONS = {
     "rank-stopped-hang": "hung",
     "rank-stopped-hang-openmpi5": "hung",
 }
-# qmrunner never sends SIGINT itself, so it calls every stop of its own `terminated`.
+# qmrunner never sends SIGINT itself, so it calls each of its stops `terminated`.
 OTHER_WORD = {"mpirun-interrupted-scf": "terminated"}
 
 

@@ -1,4 +1,4 @@
-"""What NWChem leaves out of a deck and goes on without: seen with the real program, noted in the result."""
+"""Parts of a deck that NWChem ignores before it continues: seen with the real program, noted in the result."""
 
 from __future__ import annotations
 

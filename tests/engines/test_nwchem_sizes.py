@@ -1,4 +1,4 @@
-"""The memory of our own decks: planned for what NWChem was seen to use, more for more, and reserved as asked for."""
+"""The memory of generated decks: planned for what NWChem was seen to use, more for more, and reserved as asked for."""
 
 from __future__ import annotations
 

@@ -319,7 +319,7 @@ def test_an_electronic_temperature_that_alters_the_answer_is_only_raised_where_t
 
 @xtb
 def test_threads_that_cannot_be_created_become_one(tmp_path: Path) -> None:
-    # The real one says this under `ulimit -v`, and sometimes hangs there instead.
+    # The real one prints this under `ulimit -v`, and sometimes hangs there instead.
     line = '[ "$OMP_NUM_THREADS" = 1,1 ] || { echo "libgomp: Thread creation failed: Resource unavailable"; exit 1; }'
     course = of_xtb(tmp_path, "--gfn", "2", "-P", "2", configured=around_xtb(tmp_path, line))
     assert course.codes == ("openmp_threads", "ok"), course.outcome

@@ -303,7 +303,7 @@ def interleaved(lines: list[bytes], evidence: str) -> list[bytes]:
 
 
 def cut_behind(lines: list[bytes], evidence: str) -> list[bytes]:
-    """The log ends with the line that decides: the disk was full, or somebody pulled the plug."""
+    """The log ends with the line that decides: the disk was full, or the power failed."""
     last = next(i for i, line in enumerate(lines) if line.decode(errors="replace").rstrip() == evidence)
     return lines[: last + 1]
 

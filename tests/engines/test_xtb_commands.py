@@ -1,4 +1,4 @@
-"""What xTB and CREST are started with, and what a machine without them is told."""
+"""What xTB and CREST are started with, and the error on a machine without them."""
 
 from __future__ import annotations
 

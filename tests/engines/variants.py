@@ -15,7 +15,7 @@ _WATER = " O 0 0 0.117\n H 0 0.757 -0.47\n H 0 -0.757 -0.47\n"
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A deck as bytes, the files beside it, and how many atoms it has; None where its own lines do not tell."""
+    """A deck as bytes, the files beside it, and how many atoms it has; None where its own lines do not show it."""
 
     deck: bytes
     atoms: int | None

@@ -1,4 +1,4 @@
-"""Workers on machines of their own, and what they come to: the same questions as after a storm."""
+"""Workers on separate machines, and their results: the same questions as after a storm."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _TIMES = {
 
 
 class Machine:
-    """A worker with a home, a network and process ids of its own; only the folder of jobs is shared."""
+    """A worker with a home, and its own network and process ids; only the folder of jobs is shared."""
 
     def __init__(self, network: Network, number: int, folder: Path, database: str) -> None:
         self.network, self.number = network, number
@@ -210,14 +210,14 @@ class Site:
                 open_ones = select(func.count()).select_from(jobs).where(jobs.c.state.not_in(JOB_FINAL))
                 return not connection.execute(open_ones).scalar_one()
 
-        with suppress(AssertionError):  # what is stuck is told by the findings
+        with suppress(AssertionError):  # what is stuck is reported by the findings
             wait_for(ended, deadline_s)
         self.recovery_s = time.monotonic() - began
         return self.recovery_s
 
     def findings(self) -> dict[str, list[str]]:
         """Everything stopped; what is wrong then. Empty when all is well."""
-        with suppress(AssertionError):  # what the sweeps leave is told by the findings
+        with suppress(AssertionError):  # what the sweeps leave is reported by the findings
             wait_for(lambda: not self._litter(), 20.0)
         for machine in self.machines:
             machine.stop()

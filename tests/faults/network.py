@@ -58,7 +58,7 @@ class Network:
         return ["ip", "netns", "exec", name]
 
     def drop(self, number: int, port: int, direction: Direction = "both") -> None:
-        """From now on packets between that machine and a server vanish: nobody is told."""
+        """From now on packets between that machine and a server vanish without a notice."""
         for rule in self._rules(port, direction):
             self._iptables(self.name(number), *rule, "-j", "DROP")
 

@@ -60,7 +60,7 @@ class Postgres:
         return self
 
     def kill(self) -> None:
-        """The server process and, as they notice, its children: no goodbye to anybody."""
+        """The server process and, as they notice, its children: without closing a connection."""
         pid = int((self.data / "postmaster.pid").read_text().split()[0])
         subprocess.run(["kill", "-KILL", str(pid)], check=True)
         assert self._process is not None

@@ -48,7 +48,7 @@ def test_no_partition_loses_or_doubles_anything(
     site.wait_for_all()
     print(f"recovered after {site.recovery_s:.1f} s")
     assert site.findings() == {}
-    # Whoever still reaches the store is nobody's loss.
+    # A worker that still reaches the store is not lost.
     assert site.condemned() == (1 if POSTGRES in ports else 0)
 
 

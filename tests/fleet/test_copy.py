@@ -56,7 +56,7 @@ def test_a_used_store_continues_on_postgresql(lab: Lab, postgres_database: str, 
     moved = Lab(lab.home, lab.start)
     moved.open_gate()
     moved.start()
-    new = moved.submit(seconds=0)  # its rows get numbers of their own
+    new = moved.submit(seconds=0)  # its rows get new numbers
     for job in (jobs[2], jobs[3], new):
         assert moved.ended(job, 60.0) == "succeeded"
     assert moved.attempts(jobs[2])[-1] == (2, "succeeded", "ok")

@@ -49,7 +49,7 @@ def test_a_worker_lost_for_good_is_replaced_by_another(
     lab.start()
     job = lab.submit(gate=1)
     lab.running(job, _DEADLINE_S)
-    lab.home.end_processes()  # supervisor, spawner, consumer, guardian and engine: nobody is left to tell
+    lab.home.end_processes()  # supervisor, spawner, consumer, guardian and engine: no process is left to report it
     second = Home(tmp_path / "second", shared)
     daemon(on=second)
     lab.open_gate()
@@ -117,7 +117,7 @@ def test_a_worker_without_redis_hears_what_another_machine_submits_by_its_beat(
 def test_an_identical_step_does_not_wait_for_one_whose_result_may_be_out_of_reach(
     lab: Lab, shared: dict[str, str], tmp_path: Path, daemon: Callable[..., Daemon]
 ) -> None:
-    """Without an artifact store nobody knows what another machine's folders hold."""
+    """Without an artifact store no machine knows what another machine's folders hold."""
     lab.home.extra |= {"QMRUNNER_REUSE": "on", "QMRUNNER_SLOTS": "1"}
     lab.start()
     first = lab.submit(gate=1)

@@ -76,7 +76,7 @@ class Consumer:
                 task = self.queue.huey.dequeue()
                 if task is not None:
                     self.queue.huey.execute(task)
-            except Exception:  # as Huey does: it logs, waits and goes on
+            except Exception:  # as Huey does: it logs, waits and continues
                 self._stop.wait(0.1)
 
     def hears(self) -> None:
@@ -206,7 +206,7 @@ KEYS = (
 
 
 def write_everywhere(url: str, element: bytes) -> None:
-    """`element` into every place that Huey reads, as somebody who may write there can."""
+    """`element` into every place that Huey reads, as a process with write access can."""
     if url.startswith("sqlite"):
         from huey.storage import SqliteStorage
 
@@ -293,7 +293,7 @@ def test_no_pickle_in_any_place_that_huey_reads_is_loaded(
     write_everywhere(place.url, element)
     rung(queue, heard)
     wait_for(lambda: in_queue(place.url) == 0, 20.0, "an empty queue")
-    # All that Huey has for looking into its storage, whoever may come to call it.
+    # All that Huey has for looking into its storage, whatever calls it.
     huey = queue.huey
     seen = [huey.pending(), huey.scheduled(), huey.read_schedule(), huey.all_results(), huey.result("1")]
     seen += [huey.get(key, peek=True) for key in KEYS] + [huey.is_revoked(huey.hint_task), huey.hint_task.is_revoked()]

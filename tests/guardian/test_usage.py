@@ -20,7 +20,7 @@ from qmrunner.guardian.usage import Meter
 from tests.processes import Attempt, Spawner
 from tests.support import missing, tmpfs, wait_for
 
-# Maps and fills a segment of 24 MiB, removes its file when told so, and stays.
+# Maps and fills a segment of 24 MiB, removes its file on request, and stays.
 SEGMENT = """
 import mmap, os, sys, time
 path = f"/dev/shm/qmrunner-test-{os.getpid()}"
@@ -125,7 +125,7 @@ def test_a_log_on_a_disk_that_fills_up_is_never_taken_for_whole(spawning: Spawne
 
 @contextmanager
 def limited_memory(spawner: Spawner, mib: int) -> Iterator[Path]:
-    """The spawner, and so its guardians and their engines, in a memory control group of their own (v1 or v2)."""
+    """The spawner, and so its guardians and their engines, in a separate memory control group (v1 or v2)."""
     v1 = Path("/sys/fs/cgroup/memory")
     group = (v1 if v1.is_dir() else Path("/sys/fs/cgroup")) / f"qmrunner-test-{os.getpid()}"
     try:
@@ -167,7 +167,7 @@ def test_a_rank_that_met_the_memory_limit_is_distinguished_from_one_killed_by_ha
 
 
 def _usage(attempt: Attempt) -> dict[str, float]:
-    """What the guardian has measured by now: its greeting tells it."""
+    """What the guardian has measured by now: its greeting contains it."""
     with attempt.connect() as client:
         usage: dict[str, float] = json.loads(client.makefile().readline())["usage"]
         return usage

@@ -97,7 +97,7 @@ def test_what_continues_going_wrong_is_reported_once_a_minute_with_its_count(
 
 
 def test_what_must_end_the_process_does() -> None:
-    """A signal's exception and an exit are nobody's to keep."""
+    """A signal's exception and an exit pass through every guard."""
     for last in (KeyboardInterrupt, SystemExit):
         with pytest.raises(last), Guard("some_failed"):
             raise last
@@ -167,7 +167,7 @@ def test_an_event_that_cannot_be_rendered_keeps_its_name(
     assert told[1]["not_rendered"] in ("ValueError", "RecursionError")
 
 
-# Logs once for each line it reads, to the folder that it is given, and says so.
+# Logs once for each line it reads, to the folder that it is given, and reports it.
 LOGS = """
 import sys
 from pathlib import Path

@@ -49,7 +49,7 @@ class Lab:
     # -- jobs -------------------------------------------------------------------------------------------------------
 
     def submit(self, **behaviour: object) -> str:
-        """A job of one step whose engine behaves as told: see `stand_ins/xtb`."""
+        """A job of one step whose engine behaves as requested: see `stand_ins/xtb`."""
         self._structures += 1
         path = self.home.path.parent / f"mol{self._structures}.xyz"
         words = " ".join(f"{name}={value}" for name, value in behaviour.items())

@@ -1,4 +1,5 @@
-"""The home's disk fills up and has room again: every thread lives, what ended is committed, `health` says what is."""
+"""The home's disk fills up and has room again: every thread lives, what ended is committed, `health` names the
+cause."""
 
 from __future__ import annotations
 

@@ -38,12 +38,12 @@ def attempts(lab: Lab, job: str) -> list[dict[str, Any]]:
 
 
 def still_until(lab: Lab, job: str, kind: str | None) -> None:
-    """Until people can see that the step stands still, or does not any more."""
+    """Until `status` shows that the step stalls, or does not any more."""
     wait_for(lambda: lab.home.job(job)["steps"][0]["progress"].get("stillness") == kind, 20.0, f"a step seen as {kind}")
 
 
 def left_alone(lab: Lab, job: str) -> None:
-    """It ended well at the first try, and nobody had begun to look for a reason to end it."""
+    """It ended well at the first try, and no search for a reason to end it had begun."""
     assert lab.ended(job) == "succeeded"
     assert lab.attempts(job) == [(1, "succeeded", "ok")]
     assert list(lab.home.settings.logs_root.glob("*/*.hang.txt")) == []
@@ -135,7 +135,7 @@ def test_the_watch_can_be_switched_off(lab: Lab) -> None:
     assert running.events("step_hung") == []
 
 
-# -- we stand still ourselves -----------------------------------------------------------------------------------------
+# -- the daemon itself is frozen --------------------------------------------------------------------------------------
 
 
 def test_a_consumer_that_was_frozen_for_longer_than_the_bound_condemns_no_step(lab: Lab) -> None:

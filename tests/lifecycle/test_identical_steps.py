@@ -47,7 +47,7 @@ def test_the_second_waits_names_the_first_and_takes_the_result(twins: tuple[Lab,
     assert told["code"] is None
     third = again(lab)  # and so do all that come
     wait_for(lambda: lab.attempts(third) == [(1, "stopped", "same_running")], what="the third to wait")
-    other = lab.submit(seconds=0)  # what waits so keeps nobody else waiting
+    other = lab.submit(seconds=0)  # a step that waits like this delays no other
     assert lab.ended(other) == "succeeded"
     lab.open_gate()
     for job in (first, second, third):

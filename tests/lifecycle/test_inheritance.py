@@ -1,4 +1,4 @@
-"""What a running engine really has in its environment, and what the attempt says of it."""
+"""What a running engine really has in its environment, and what the attempt's notes list."""
 
 from __future__ import annotations
 

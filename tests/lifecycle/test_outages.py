@@ -1,4 +1,4 @@
-"""Store, queue and files taken away under a running daemon: nobody is condemned, nothing is lost."""
+"""Store, queue and files taken away under a running daemon: no worker is declared lost, nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Whatever goes wrong in a thread of the daemon for a while: the thread lives and tells it, what ended is committed."""
+"""Whatever goes wrong in a thread of the daemon for a while: the thread lives and reports it, what ended is
+committed."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from tests.lifecycle.lab import STAND_IN, Lab
 from tests.support import ROOT, Home, ended_daemons, wait_for
 
 INJECT = Path(__file__).with_name("inject")
-# One function of each loop, the event that tells of it, and how often it must have been met.
+# One function of each loop, the event that reports it, and how often it must have been met.
 LOOPS = {
     ("qmrunner.worker.heartbeat", "Heartbeat._tick"): "beat_failed",
     ("qmrunner.worker.disk_watch", "DiskWatch.check"): "space_watch_failed",
@@ -58,7 +59,7 @@ def test_every_thread_outlives_what_goes_wrong_for_a_while(tmp_path: Path, probl
         assert consumer(home) == before
         assert not daemon.events("consumer_died")
         told = Counter(one["event"] for one in events(home))
-        # Once each, however often it was: they are told again after a minute.
+        # Once each, however often it was: they are reported again after a minute.
         expected = {name for name in LOOPS.values() if name and (name, problem) != ("tail_failed", "disk")}
         assert {name: told[name] for name in expected} == dict.fromkeys(expected, 1)
         lab.nothing_left(first, second)

@@ -208,7 +208,7 @@ def deck(folder: Path) -> str:
 
 
 def _small_shm(mib: int) -> tuple[str, ...]:
-    """Words before a command that give it a /dev/shm of that size, in a mount namespace of its own."""
+    """Words before a command that give it a /dev/shm of that size, in a separate mount namespace."""
     script = f'mount -t tmpfs -o size={mib}m tmpfs /dev/shm && exec "$@"'
     before = ("unshare", "-m", "sh", "-c", script, "sh")
     probe = subprocess.run([*before, "true"], capture_output=True, text=True)

@@ -1,4 +1,5 @@
-"""A store that is damaged, replaced or out of reach: said clearly, never overwritten, and `status` still answers."""
+"""A store that is damaged, replaced or out of reach: reported clearly, never overwritten, and `status` still
+answers."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ uses = st.lists(st.builds(Use, st.integers(0, 5000), st.floats(0, 5000)), max_si
 def test_what_runs_keeps_what_it_reserved_and_has_not_used_yet() -> None:
     running = [Use(300, 100.0), Use(200, 200.0)]
     assert disk_space.left_mib(1000, running, 700) == 500  # by the total
-    assert disk_space.left_mib(1000, running, 450) == 250  # somebody else has written 250
+    assert disk_space.left_mib(1000, running, 450) == 250  # another program has written 250
     assert disk_space.left_mib(1000, running, 100) == -100
 
 
@@ -27,7 +27,7 @@ def test_an_unknown_size_limits_nothing() -> None:
 
 @given(st.integers(0, 10_000), uses, st.integers(0, 10_000))
 def test_handing_out_what_is_left_never_overfills_the_volume(total: int, running: list[Use], others: int) -> None:
-    """Whoever then uses all of its reservation, and not more, finds room."""
+    """An attempt that then uses all of its reservation, and not more, finds space."""
     free = total - others - sum(use.used_mib for use in running)
     left = disk_space.left_mib(total, running, int(free))
     assert left is not None

@@ -49,7 +49,7 @@ class Run:
         return {"processes": (MPIRUN, *ranks), "cpu_s": max(self.now.cpu_s, used)}
 
     def iterate(self, times: int, every_s: float, phase: str = "scf") -> None:
-        """So many iterations told, each after `every_s` of computing."""
+        """So many reported iterations, each after `every_s` of computing."""
         for _ in range(times):
             for _ in range(int(every_s / 2) - 1):
                 assert self.look(**self.tree("RR")).state != "hung"

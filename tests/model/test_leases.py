@@ -1,4 +1,4 @@
-"""A worker elsewhere is lost when its beat stood still for a whole lease while the judge's own went on."""
+"""A worker elsewhere is lost when its beat did not change for a whole lease while the judge's own did."""
 
 from __future__ import annotations
 

@@ -34,12 +34,12 @@ def test_stopping_has_its_share_of_the_time() -> None:
     ("left_s", "expected_s", "engine", "task", "worth"),
     [
         (1000, 700, "xtb", "optimise", True),  # it ends in time
-        (1000, 900, "xtb", "optimise", False),  # it may not, and would begin anew
+        (1000, 900, "xtb", "optimise", False),  # it may not, and would start from the beginning
         (3590, 3500, "xtb", "optimise", True),  # a worker that has only begun: none like it has more
         (3590, 3595, "xtb", "optimise", False),
         (1000, 9000, "nwchem", "optimise", True),  # checkpoints keep what is done
-        (1000, None, "xtb", "optimise", True),  # nobody knows
-        (100, None, "xtb", "optimise", False),  # nobody knows, at the very end
+        (1000, None, "xtb", "optimise", True),  # unknown
+        (100, None, "xtb", "optimise", False),  # unknown, at the very end
         (100, 9000, "nwchem", "shielding", False),  # nothing would be saved by then
         (100, 50, "nwchem", "shielding", True),
     ],

@@ -163,7 +163,7 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 2), goodbye=st.booleans())
     def restarted_at_home(self, who: int, goodbye: bool) -> None:
-        """The next daemon of a home takes over, whether or not the last one said goodbye."""
+        """The next daemon of a home takes over, whether or not the last one ended in order."""
         old = self.workers[who]
         with self.store.write() as connection:
             home = next(r["home_id"] for r in workers.all_workers(connection, ended=True) if r["id"] == old)

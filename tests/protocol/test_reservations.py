@@ -80,7 +80,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.live)
     @rule(data=st.data())
     def write(self, data: st.DataObject) -> None:
-        """An engine writes within its reservation; the beat may or may not have told so yet."""
+        """An engine writes within its reservation; the beat may or may not have reported it yet."""
         key = data.draw(st.sampled_from(sorted(self.live)))
         more = data.draw(st.integers(0, max(0, self.held[key] - self.written[key])))
         self.written[key] += min(more, max(0, self.free))
@@ -115,7 +115,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(to=st.integers(0, SCRATCH_MIB))
     def others_write_or_delete(self, to: int) -> None:
-        """Only into what is nobody's: what strangers take of a promise is for the hard mark to mend."""
+        """Only into unreserved space: the hard mark handles reserved space taken by other programs."""
         promised = sum(self.held.values())
         self.others = min(to, max(0, SCRATCH_MIB - promised))
 

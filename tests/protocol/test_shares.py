@@ -1,4 +1,5 @@
-"""Any number of users with jobs of any size: shares are fair, nobody waits for ever, and one user's jobs keep order."""
+"""Any number of users with jobs of any size: shares are fair, no user waits for ever, and one user's jobs keep
+order."""
 
 from __future__ import annotations
 
@@ -102,7 +103,7 @@ def test_equal_steps_of_one_user_start_in_the_order_of_submission(
 @thorough
 @given(st.lists(owners, min_size=1, max_size=12), st.data())
 def test_who_holds_fewest_cores_goes_first(before: list[str], data: st.DataObject) -> None:
-    """Everybody waits with equal steps: whatever runs, the next step is of somebody who holds no more than any other,
+    """Everybody waits with equal steps: whatever runs, the next step is of a user who holds no more than any other,
     or has been passed over too often."""
     with a_store() as work:
         worker = work.worker(HERE)

@@ -1,4 +1,4 @@
-"""A rank of a real NWChem that is stopped: seen, told, ended, and the retry ends with the right energy."""
+"""A rank of a real NWChem that is stopped: detected, reported, ended, and the retry ends with the right energy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remedies through the real daemon: changed, run again, and told by `why`, the events and the result."""
+"""Remedies through the real daemon: changed, run again, and reported by `why`, the events and the result."""
 
 from __future__ import annotations
 

@@ -128,7 +128,7 @@ CASES: dict[str, Case] = {
     "a result that is a link": Case("work/charges", link_to_secret, "result_refused"),
     "a result that is a pipe": Case("work/charges", pipe, "result_refused"),
     "a result that is a folder": Case("work/charges", folder, "result_refused"),
-    # What is no result is not taken for one, and hurts nobody.
+    # What is no result is not taken for one, and is harmless.
     "another name that is a link": Case("work/wbo", link_to_secret, "ok"),
     "another name that is a pipe": Case("work/wbo", pipe, "ok"),
     "another name that is a folder": Case("work/xtbopt.xyz", folder, "ok"),
@@ -148,7 +148,7 @@ CASES: dict[str, Case] = {
 
 
 def spoil(lab: Lab, job: str, case: Case, number: int) -> None:
-    """Do to an attempt what the case says, once its engine runs."""
+    """Do to an attempt what the case does, once its engine runs."""
     if case.where.startswith("/"):
         logs = lab.home.settings.logs_root / job
         path = logs / f"xtb.{number}.log" if case.where == "/log" else logs

@@ -37,7 +37,7 @@ def umask() -> Iterator[None]:
 
 # -- roots ------------------------------------------------------------------------------------------------------------
 
-# Owner, group, mode of the root; what is said of it without and with the group's trust.
+# Owner, group, mode of the root; the reason to refuse it without and with the group's trust.
 ROOTS = {
     "ours": (0, 0, 0o700, None, None),
     "readable": (0, 0, 0o755, None, None),

@@ -279,7 +279,7 @@ def test_the_doorbell_is_rung_by_our_user_alone(tmp_path: Path, open_to_all: Non
 
 
 def test_what_listens_in_place_of_a_guardian_is_not_believed(tmp_path: Path) -> None:
-    """An engine that put a socket of its own there; the guardian is known by who forked it."""
+    """An engine that put its own socket there; the guardian is known by its parent."""
     from types import SimpleNamespace
 
     from qmrunner.attempt.directory import AttemptDirectory
@@ -320,7 +320,7 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as one:
 
 
 def test_an_engine_gets_no_guardian_for_its_own_folder(spawning: Spawner, tmp_path: Path) -> None:
-    """Its own user asks, so that only where it comes from can tell."""
+    """Its own user asks, so that only its origin distinguishes it."""
     argv = (sys.executable, "-c", _ASKS, str(tmp_path / spawner.SOCKET), str(tmp_path))
     attempt = spawning.guard(*argv)
     assert attempt.exit()["returncode"] == 0

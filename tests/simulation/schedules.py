@@ -55,6 +55,6 @@ def run(first: int, schedules: int) -> list[str]:
     """What is wrong with the schedules of these seeds, on all cores."""
     end = first + schedules
     parts = [range(at, min(at + _PART, end)) for at in range(first, end, _PART)]
-    # Fresh processes: a fork would inherit the threads and connections of whoever asks.
+    # Fresh processes: a fork would inherit the threads and connections of the caller.
     with multiprocessing.get_context("spawn").Pool() as pool:
         return [problem for found in pool.imap_unordered(many, parts) for problem in found]

@@ -63,7 +63,7 @@ class Machine:
     cut_off_until: float = 0.0
     last_beat: float = 0.0
     engines: dict[tuple[int, int], Engine] = field(default_factory=dict)
-    lost: list[Engine] = field(default_factory=list)  # their guardians were killed, and nobody has noticed yet
+    lost: list[Engine] = field(default_factory=list)  # their guardians were killed, and no process has noticed yet
     judge: FailureDetector = field(default_factory=lambda: FailureDetector(LEASE_S, HEARTBEAT_S))
 
 
@@ -128,7 +128,7 @@ class World:
         machine = self.dice.choice(self.machines)
         what = self.dice.random()
         if what < 0.06:
-            machine.worker = None  # its process died; guardians and engines go on
+            machine.worker = None  # its process died; guardians and engines keep running
         elif what < 0.09:
             machine.worker = None
             machine.engines.clear()  # the machine went down
@@ -170,7 +170,7 @@ class World:
             if self.now < machine.frozen_until:
                 continue
             if self.now < max(machine.cut_off_until, self.store_gone_until):
-                continue  # engines compute on, nothing is committed, nobody is judged
+                continue  # engines compute on, nothing is committed, no worker is judged
             try:
                 self._live(machine)
             except Crash:
@@ -179,7 +179,7 @@ class World:
             self._release_held()
 
     def _release_held(self) -> None:
-        """The person without whom a held job does not go on."""
+        """The operator without whom a held job does not continue."""
         held = self.connection.execute(select(jobs.c.id).where(jobs.c.state == "held")).scalars().all()
         for job in held:
             with self.act() as connection:
@@ -234,7 +234,7 @@ class World:
             cancelled = workers.cancelled_steps(connection, machine.worker)
         if not alive:
             machine.engines.clear()
-            machine.lost.clear()  # fenced off: all trees are ended, and it starts anew
+            machine.lost.clear()  # fenced off: all trees are ended, and it starts again
             machine.worker = None
             return
         self.beaten[machine.worker] = self.now

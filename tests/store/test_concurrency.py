@@ -20,7 +20,7 @@ from tests.store.work import BIG, CHAIN, ONE, PATHS, SUCCEED, Work, Workflow, sp
 from tests.support import together, wait_for
 
 JOBS = 60
-# A worker in a process of its own: claims until nothing is left, and prints what it got.
+# A worker in a separate process: claims until nothing is left, and prints what it got.
 _CLAIMER = """
 import sys
 from qmrunner.model.packing import Capacity
@@ -100,7 +100,7 @@ def test_the_last_two_steps_before_a_third_that_end_at_once_make_it_ready(work: 
     meeting = threading.Barrier(2)
 
     class Met(Workflow):
-        """Goes on once both commits are at this point, or one of them is kept from it by the other."""
+        """Continues once both commits are at this point, or one of them is kept from it by the other."""
 
         def __call__(self, job: Job, steps: Sequence[Step]) -> Plan:
             with suppress(threading.BrokenBarrierError):

@@ -139,7 +139,7 @@ runs = st.tuples(st.integers(0, 2), rules, measured, measured, measured)
 def test_what_ran_once_on_a_worker_runs_there_again_when_it_is_idle(
     work: Work, offers: list[Capacity], history: list[tuple[int, Demand, float | None, float | None, float | None]]
 ) -> None:
-    """Or, while it is there, on a larger one. Whatever was run, used and granted before, by anybody."""
+    """Or, while it is there, on a larger one. Whatever was run, used and granted before, by any user."""
     _empty(work)
     ids = [work.worker(one, f"home{number}") for number, one in enumerate(offers)]
     did: list[tuple[int, Demand]] = []

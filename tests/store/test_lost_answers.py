@@ -1,4 +1,5 @@
-"""A server may take a commit and be gone before it says so: what was stored then is neither lost nor forgotten."""
+"""A server may take a commit and disappear before it confirms it: what was stored then is neither lost nor
+forgotten."""
 
 from __future__ import annotations
 
@@ -90,7 +91,8 @@ def test_a_claim_whose_answer_got_lost_is_found_and_the_step_is_ready_again(
             home=str(home.path), capacity=capacity, version="0",
         )  # fmt: skip
     worker = Worker(app, number, capacity, Lifetime())
-    # It waits for orphans below its supervisor, which here is whoever runs the tests: we would be one of those.
+    # It waits for orphans below its supervisor, which here is the process that runs the tests: we would be one of
+    # those.
     monkeypatch.setattr(teardown, "DEADLINE_S", 0.0)
     lose_answer(app, monkeypatch, taken=True)
     worker.run_ready_steps()

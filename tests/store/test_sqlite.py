@@ -1,4 +1,4 @@
-"""What makes SQLite safe here: its settings are really set, writers wait their turn, readers wait for nobody."""
+"""What makes SQLite safe here: its settings are really set, writers wait their turn, readers never wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cores of the steps of one stage, from what the attempts in the store tell: the same for every kind of store."""
+"""Cores of the steps of one stage, from the attempts in the store: the same for every kind of store."""
 
 from __future__ import annotations
 

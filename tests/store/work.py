@@ -68,7 +68,7 @@ CHAIN = Workflow(spec("a"), spec("b", ["a"]), spec("c", ["b"]))
 
 
 class Work:
-    """Moves on one store at a time that only goes when told."""
+    """Moves on one store at a time that only moves on request."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -161,7 +161,7 @@ class Work:
             return [dict(row._mapping) for row in connection.execute(query)]
 
     def everything(self) -> dict[str, list[dict[str, Any]]]:
-        """Every row of every table, to tell that nothing has changed."""
+        """Every row of every table, to prove that nothing has changed."""
         with self.store.read() as connection:
             return {
                 table.name: [

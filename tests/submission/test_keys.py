@@ -20,7 +20,7 @@ COMMON = [["--name", "mine"], ["--priority", "3"], ["--fresh"], ["--allow-alteri
 SHAPED = [["--max-conformers", "4"], ["--max-lost-weight", "0.2"], ["--max-atoms", "50"], ["--charge", "0"],
           ["--mult", "1"], ["--temperature", "310"], ["--solvent", "water"]]  # fmt: skip
 PROGRAM = [["--unconfined"], ["--with", "near.txt"], ["--with", "other/near.txt"], ["--", "--chrg", "0"]]
-# What is handed in, and each request that differs from it in one thing.
+# A submission, and each request that differs from it in one thing.
 KINDS: dict[str, tuple[list[str], list[list[str]]]] = {
     "nmr": (["CCO"], [*COMMON, *SHAPED, ["--level", "production"], ["--conformers", "rdkit"]]),
     "conformers": (["CCO", "--conformers", "rdkit"], [*COMMON, *SHAPED]),

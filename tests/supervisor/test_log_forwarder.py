@@ -1,4 +1,4 @@
-"""The tee: every byte forwarded, or its absence announced, and nobody ever blocked by a reader."""
+"""The tee: every byte forwarded, or its absence announced, and no writer ever blocked by a reader."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def tee(tmp_path: Path) -> Iterator[Tee]:
 
 @pytest.fixture
 def unread(tmp_path: Path) -> Iterator[Tee]:
-    """A tee whose reader does not read until it is told to."""
+    """A tee whose reader does not read until it is asked to."""
     opened = Tee(tmp_path, reading=False)
     try:
         yield opened
@@ -163,7 +163,7 @@ def test_what_was_killed_in_the_middle_of_a_write_is_cleared_away(tee: Tee, tmp_
     (entry,) = (tmp_path / "tails").glob("*~*")
     for begun in (entry.with_name(f".{entry.name}.new"), entry.with_name(f".{entry.name}.offset.new")):
         begun.write_text("{")
-    (tmp_path / "tails" / ".j9~xtb~1.tail.new").write_text("{")  # of an attempt that nobody adopts
+    (tmp_path / "tails" / ".j9~xtb~1.tail.new").write_text("{")  # of an attempt that no consumer adopts
     tee.register.finish_all_but(set())
     tee.forward()
     assert [path.name for path in (tmp_path / "tails").iterdir() if "~" in path.name] == []

@@ -1,4 +1,4 @@
-"""A consumer ends a supervisor that stands still, and no other."""
+"""A consumer ends a supervisor that hangs, and no other."""
 
 from __future__ import annotations
 

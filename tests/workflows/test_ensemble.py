@@ -47,7 +47,7 @@ def step_of(number: int, spec: StepSpec) -> Step:
 
 
 class Play:
-    """A job played as the store would: plans applied, steps ended one at a time in an order someone else chooses."""
+    """A job played as the store would: plans applied, steps ended one at a time in an order that the caller chooses."""
 
     def __init__(self, job: Job, failing: Sequence[str] = (), count: int = 4, dropped: Sequence[str] = ()) -> None:
         self.job, self.failing, self.count, self.dropped = job, set(failing), count, set(dropped)

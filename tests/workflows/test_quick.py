@@ -1,4 +1,5 @@
-"""Level quick: xTB's structures are the final ones, so nothing goes on without xTB and no step of NWChem optimises."""
+"""Level quick: xTB's structures are the final ones, so nothing continues without xTB and no step of NWChem
+optimises."""
 
 from __future__ import annotations
 

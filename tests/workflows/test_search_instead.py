@@ -1,4 +1,4 @@
-"""Where a remedy gives up CREST's search, RDKit's takes its place, and the result says so."""
+"""Where a remedy gives up CREST's search, RDKit's takes its place, and the result has a note."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class Chaos:
         self.begin(None)
 
     def begin(self, role):
-        """A process of its own dice, in an order that the seed decides as far as the scheduler lets it."""
+        """A process with its own dice, in an order that the seed decides as far as the scheduler lets it."""
         self.role = role
         number = self.append("starts", f"{role}\n")
         self.dice = random.Random(f"{self.plan['seed']}/{role}/{number}")
@@ -42,7 +42,7 @@ class Chaos:
             os.close(descriptor)
 
     def own_role(self):
-        """supervisor, consumer, spawner, guardian or command: told by the command line once that is there."""
+        """supervisor, consumer, spawner, guardian or command: known from the command line once that exists."""
         if self.role is None:
             words = " ".join(sys.argv[:2])
             known = {"consumer": "worker/process", "spawner": "guardian/spawner"}
