@@ -77,15 +77,15 @@ def test_patterns_of_engine_output_are_not_read_and_remedies_are() -> None:
 
 
 def test_a_finding_shows_file_line_word_and_a_better_word() -> None:
-    (finding,) = wording.in_text("First line.\nIt begins anew.", "docs/x.md")
-    assert str(finding) == "docs/x.md:2: 'anew': write again, from the start"
+    (finding,) = wording.in_text("First line.\nIt begins anew.", "pages/x.md")
+    assert str(finding) == "pages/x.md:2: 'anew': write again, from the start"
 
 
 def test_an_exception_has_a_reason_and_covers_only_its_word() -> None:
     assert all(entry.reason for entry in wording.ALLOWED)
-    entry = wording.Allowed("docs/*.md", "anew", "a quotation")
-    assert entry.covers(wording.Finding("docs/x.md", 1, "anew", ""))
-    assert not entry.covers(wording.Finding("docs/x.md", 1, "told", ""))
+    entry = wording.Allowed("pages/*.md", "anew", "a quotation")
+    assert entry.covers(wording.Finding("pages/x.md", 1, "anew", ""))
+    assert not entry.covers(wording.Finding("pages/x.md", 1, "told", ""))
 
 
 def test_an_exception_that_no_file_needs_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
