@@ -33,7 +33,7 @@ WORDS = {
     "for want of": "because THING is missing",
     "at hand": "available, present",
     "in hand": "active, running",
-    "in mid[- ]": "during",
+    "in mid": "during",
     "(?:stand|stands|stood|standing) still|stand-?still": "stall, stop, hang",
     "(?:let|lets|letting) go": "release, drop",
     "(?:go|goes|going|went|gone) on": "continue, keep running, resume, happen",

@@ -149,7 +149,7 @@ def test_waking_an_absent_worker_is_no_problem(tmp_path: Path) -> None:
     send_wake(tmp_path)
 
 
-def test_a_daemon_that_does_not_read_its_doorbell_blocks_no_sender(tmp_path: Path) -> None:
+def test_a_daemon_that_does_not_read_its_wake_socket_blocks_no_sender(tmp_path: Path) -> None:
     listener = listen_for_wake(tmp_path)
     began = time.monotonic()
     for _ in range(2000):

@@ -264,7 +264,7 @@ class Guardian:
                 elif message["op"] == "quota":
                     self.order = replace(self.order, scratch_quota_mib=int(_number(message["scratch_mib"], 2.0**40)))
             except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
-                continue  # a consumer that died in mid-message, or another program
+                continue  # a consumer that died while it sent, or another program
 
     def _send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message).encode() + b"\n"

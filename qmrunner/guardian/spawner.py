@@ -106,7 +106,7 @@ class Spawner:
         try:
             operation = json.loads(data)["op"]
         except (ValueError, LookupError, TypeError, RecursionError):
-            return None  # a consumer that died in mid-message, or another program
+            return None  # a consumer that died while it sent, or another program
         if operation == "settle":
             return {"ok": _reap(self._guardians)}
         if operation != "guard" or len(passed) != 1:

@@ -107,7 +107,7 @@ def test_a_low_hard_limit_of_the_stack(doctor: Doctor) -> None:
     assert "ulimit" in found["remedy"]
 
 
-def test_a_limit_that_ends_engines_in_mid_run(doctor: Doctor) -> None:
+def test_a_limit_that_ends_running_engines(doctor: Doctor) -> None:
     told = doctor(prefix=["sh", "-c", 'ulimit -f 1000000; exec "$@"', "sh"])
     assert "file size" in told.fault("limits", "limits_set", "warn")["text"]
 

@@ -36,7 +36,7 @@ def target(postgres_database: str) -> Iterator[Store]:
 
 
 def used(lab: Lab) -> list[str]:
-    """A store after a real run: a job that succeeded, one that failed, one stopped in mid-run, one never begun."""
+    """A store after a real run: a job that succeeded, one that failed, one stopped during its run, one never begun."""
     first = lab.start()
     done, failed, stopped = lab.submit(seconds=0), lab.submit(exit=1), lab.submit(gate=1)
     assert [lab.ended(job, 60.0) for job in (done, failed)] == ["succeeded", "failed"]

@@ -38,7 +38,7 @@ def times(lab: Lab, job: str, event: str) -> int:
         return len(connection.execute(query).all())
 
 
-def test_a_queue_deleted_in_mid_run_loses_nothing(lab: Lab) -> None:
+def test_a_queue_deleted_during_a_run_loses_nothing(lab: Lab) -> None:
     lab.start()
     running = [lab.submit(gate=1), lab.submit(gate=1)]
     waiting = [lab.submit(seconds=0) for _ in range(3)]

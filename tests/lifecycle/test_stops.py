@@ -10,7 +10,7 @@ from tests.lifecycle.lab import Lab, gone
 from tests.support import wait_for
 
 
-def test_a_stop_in_mid_job_leaves_no_process_and_spends_no_retry(lab: Lab) -> None:
+def test_a_stop_during_a_job_leaves_no_process_and_spends_no_retry(lab: Lab) -> None:
     first = lab.start()
     job = lab.submit(gate=1)
     engine = lab.running(job)

@@ -256,10 +256,10 @@ def test_what_lies_in_place_of_a_record_is_none(
     assert (folder / "fenced").exists()
 
 
-# -- the doorbell -----------------------------------------------------------------------------------------------------
+# -- the wake socket --------------------------------------------------------------------------------------------------
 
 
-def test_the_doorbell_is_rung_by_our_user_alone(tmp_path: Path, open_to_all: None) -> None:
+def test_only_our_user_can_use_the_wake_socket(tmp_path: Path, open_to_all: None) -> None:
     listener = listen_for_wake(tmp_path)
     peers.pass_credentials(listener)
     listener.settimeout(5)
