@@ -49,7 +49,7 @@ def test_a_solvent_that_nwchem_does_not_know_is_noted(tmp_path: Path) -> None:
 
 def test_a_multiplicity_that_it_cannot_read_and_a_line_behind_the_last_task_are_noted(tmp_path: Path) -> None:
     unread, behind = outcome(tmp_path, "dft\n mult two\nend", behind="charge 1\n").result["notes"]
-    assert "took a singlet" in unread
+    assert "used a singlet" in unread
     assert behind.startswith("line 14 of the deck comes after the last task")
 
 

@@ -141,7 +141,7 @@ def test_the_search_is_run_from_the_start_when(home: Home, daemon: Callable[...,
     between = [] if nothing else [("failed", "unknown")]
     seen = attempts(home, job)
     assert [row[:2] for row in seen] == [("lost", "guardian_lost"), *between, ("succeeded", "ok")]
-    assert "searched afresh" in seen[-1][2]
+    assert "searched from the beginning" in seen[-1][2]
     assert "partial" not in result["provenance"]["conformers"]
     assert len(result["conformers"]) == len(recorded_energies())
 
