@@ -1,6 +1,7 @@
 """Bonds that hardly rotate during an NMR measurement, by their kind.
 
-Barriers from the literature, at 298 K: above about 17 kcal/mol two signals appear, below about 12 one.
+At 298 K two signals are seen above some 17 kcal/mol, one below some 12; sources of the barriers are in
+docs/explanation/science.md, and those without one there are from memory.
 """
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ _SLOW = (
     "[C;$(C(=[O,S])([#6,#1])[NX3])!$(C(=[O,S])([NX3])[NX3,O,S]):1]-[NX3:2]",
     "[N;X2;$(N=O):1]-[NX3:2]",
 )
-# Between the two: carbamates (14 to 17), ureas (7 to 12), amidines and guanidines (10 to 15).
-_BETWEEN = ("[C;$(C(=[O,S])([NX3])[NX3,O,S]):1]-[NX3:2]", "[C;$(C(=[#7])[NX3]):1]-[NX3:2]")
+# Between the two: carbamates (12 to 17), ureas (11 to 14), amidines and guanidines (12 to 18), and vinylogous amides
+# (enaminones; from memory 13 to 16).
+_BETWEEN = (
+    "[C;$(C(=[O,S])([NX3])[NX3,O,S]):1]-[NX3:2]",
+    "[C;$(C(=[#7])[NX3]):1]-[NX3:2]",
+    "[C;$(C=C[C,N;$(*=[O,S]),$(*#N)]):1]-[NX3:2]",
+)
 _LARGEST_SMALL_RING = 7
 
 

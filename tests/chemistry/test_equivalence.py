@@ -171,6 +171,14 @@ def test_a_carbamate_is_averaged_with_a_note_that_names_the_atoms(tmp_path: Path
     assert "C1 and C3" in note
 
 
+@pytest.mark.parametrize("smiles", ["CN(C)/C=C/C=O", "CN(C)/C=C/C#N", "CN(C)C=NC"])
+def test_a_c_n_bond_between_fast_and_slow_is_averaged_with_a_note(smiles: str, tmp_path: Path) -> None:
+    _, molecule = built(smiles)
+    shieldings = {n: 30.0 for n, symbol in enumerate(molecule.symbols, start=1) if symbol in "HC"}
+    answer = report.evaluate(task(tmp_path, smiles, {"c1": (molecule, shieldings)}))
+    assert [note for note in answer["notes"] if note.startswith("averaged over") and "C1 and C3" in note]
+
+
 def test_hydrogens_of_a_ch2_that_a_search_named_the_other_way_round_are_not_mixed(tmp_path: Path) -> None:
     """In another conformer the hand of a CH2 may be the other one: where an atom stands decides, not its number."""
     smiles = "C[C@H](O)CO"
