@@ -65,8 +65,8 @@ def settle(task: Mapping[str, Any], conformers: Sequence[Conformer], lowest: Con
     turned = frame.groups(frame.shape(np.asarray(lowest.coordinates), [*slow, *stiff.between(mol)]))
     if doubtful := _named(symbols, groups, turned, silent):
         notes.append(
-            "averaged over a bond that turns neither fast nor slowly (C-N of a carbamate, urea, amidine or enaminone, or "
-            f"one that resonance makes half a double bond): {doubtful}. "
+            "averaged over a bond that turns neither fast nor slowly (C-N of a carbamate, urea, amidine or enaminone, "
+            f"or one that resonance makes half a double bond): {doubtful}. "
             "In the cold they may be measured apart"
         )
     if mobile := _joined(symbols, frame.classes(), _tautomers(symbols, frame.around, isotopes), silent):
