@@ -221,7 +221,7 @@ def run(line: str) -> str:
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         done = subprocess.run(
             [sys.executable, "-m", "qmrunner", *line.split()],
-            capture_output=True, text=True, cwd=home, timeout=60,
+            capture_output=True, text=True, cwd=home, timeout=600,
             env={**kept, f"{PREFIX}HOME": home, "LC_ALL": "C.UTF-8", "COLUMNS": "120", "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         shown = (done.stdout + done.stderr).replace(home, "/data/qmrunner").rstrip()

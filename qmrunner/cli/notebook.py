@@ -127,7 +127,7 @@ def _cell(value: Any, digits: int | None) -> str:
     if value is None:
         return "-"
     if isinstance(value, list):
-        return "-".join(map(str, value)) if digits is None else ", ".join(f"{one:.{digits}f}" for one in value)
+        return "-".join(map(str, value)) if digits is None else ", ".join(f"{number:.{digits}f}" for number in value)
     return str(value) if digits is None else f"{value:.{digits}f}"
 
 

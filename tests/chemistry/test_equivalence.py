@@ -29,7 +29,7 @@ GROUPS = {
     "C=C(C)C": "3,4 5,6 7,8,9,10,11,12",
     "CS(=O)C": "1,4 5,6,7,8,9,10",
     "[2H]CC": "4,5 6,7,8",
-    # Resonance: a formula that draws one of two like bonds double tells nothing apart.
+    # Resonance: a formula that draws one of two like bonds double distinguishes nothing.
     "CC(=O)C=C(C)[O-]": "1,6 2,5 8,9,10,12,13,14",
     "[CH2-]C=C": "1,3 4,5,7,8",
     "CN(C)C=CC=[N+](C)C": "1,3,8,9 4,6 10,11,12,13,14,15,19,20,21,22,23,24 16,18",

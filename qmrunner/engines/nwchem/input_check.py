@@ -2,8 +2,8 @@
 
 If the kernel confines engines, the check refuses only what the kernel would stop, and reports it before the job runs:
 commands, connections, files outside the folder, a submitted database. If only this check confines the run (`strict`),
-only directives that are known to be harmless pass (`nwchem.input.allow_list`). What NWChem 7.0.2 does with refused decks:
-`tests/engines/test_confinement_real.py`, `test_canaries.py`.
+only directives that are known to be harmless pass (`nwchem.input.allow_list`). What NWChem 7.0.2 does with refused
+decks: `tests/engines/test_confinement_real.py`, `test_canaries.py`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The words are those that the input readers of NWChem 7.0.2 know, without those that start a program, open a connection,
 change the place of files or read a file that contains file names. A file name after an allowed word must be a plain
-name (`nwchem.input_check`). No word allowed within a block is more dangerous outside of it, nor the other way round: so an
+name (`nwchem.input_check`). No word allowed within a block is more dangerous outside of it, nor the reverse: an
 attacker gains nothing by making NWChem leave a block earlier or later than this check expects.
 """
 

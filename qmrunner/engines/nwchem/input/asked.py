@@ -203,7 +203,7 @@ class _State:
     def _nuclei(self, words: list[str]) -> None:
         """`shielding N a b …`: NWChem keeps an earlier choice where a later block makes none."""
         behind = words[words.index("shielding") + 1 :] if "shielding" in words else []
-        chosen = [int(one) for one in takewhile(str.isdigit, behind)]
+        chosen = [int(word) for word in takewhile(str.isdigit, behind)]
         if chosen[1:]:
             self.nuclei = tuple(chosen[1 : chosen[0] + 1])
 

@@ -38,14 +38,14 @@ _WITHOUT_SYMMETRY = (
     " molecule. Write `geometry noautosym`, and run the deck again"
 )
 _NO_G_SHIFT = (
-    "NWChem computed no g shift: it has them for open shells with ZORA only (`relativistic; zora on; end`), and says"
+    "NWChem computed no g shift: it has them for open shells with ZORA only (`relativistic; zora on; end`), and prints"
     " nothing without it"
 )
 _NO_CC2 = "NWChem computes CCSD where `cc2` is asked for (7.0.2: the same energies and excitations to the last digit)"
 
 
 class Remarks:
-    """What NWChem says of input that it leaves out, and then goes on without; and what it computes wrongly."""
+    """NWChem's messages about input that it ignores before it continues, and quantities that it computes wrongly."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
@@ -54,9 +54,9 @@ class Remarks:
     def feed(self, line: str, number: int) -> None:
         if "Use of symmetry is:" in line:
             self._symmetric = "is: on" in line
-        note = next((note for said, note in _LEFT_OUT if said in line), None)
+        note = next((note for printed, note in _LEFT_OUT if printed in line), None)
         if note is None and self._symmetric:
-            what = next((what for said, what in _WRONG_UNDER_SYMMETRY if said in line), None)
+            what = next((what for printed, what in _WRONG_UNDER_SYMMETRY if printed in line), None)
             note = None if what is None else _WITHOUT_SYMMETRY.format(what=what)
         if note is not None and note not in self.notes:
             self.notes.append(note)

@@ -111,7 +111,7 @@ class EnergyReader:
     def name(self) -> str:
         """The name of such an energy when none was printed."""
         asked = self._asked
-        # NWChem 7.0.2 computes CCSD where CC2 is asked for, and says so where it prints.
+        # NWChem 7.0.2 computes CCSD where the deck asks for CC2, and prints CCSD as the method.
         method = "CCSD" if asked.method == "CC2" else asked.method
         if asked.bsse:
             return "counterpoise-corrected"

@@ -159,7 +159,7 @@ class GShift:
 
 def _in_ppm(printed: float) -> float:
     """NWChem prints parts in a thousand under a heading of `ppm`: B3LYP's 12.9 of H2O+ is 12,900 ppm, and the unused
-    format of hnd_gshift_zora.F says `ppt`."""
+    format of hnd_gshift_zora.F has `ppt`."""
     return round(1000 * printed, 1)
 
 
