@@ -43,7 +43,7 @@ def between(mol: Any) -> list[Pair]:
 
 
 def _delocalised(mol: Any) -> dict[Pair, list[Pair]]:
-    """Slow bonds that the graph cannot distinguish from a fast one, with all of those: resonance makes them the same."""
+    """Slow bonds that resonance makes the same as a fast one (the graph cannot distinguish them), with all of those."""
     slow_pairs = _found(mol, _SLOW)
     if not slow_pairs:
         return {}
