@@ -58,6 +58,7 @@ def test_values_expected_are_of_a_run_that_is_recorded(deck: Deck) -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.timeout(450)
 @pytest.mark.skipif(MISSING, reason="nwchem is not installed")
 @pytest.mark.parametrize("name", REAL)
 def test_a_deck_that_runs_comes_to_what_its_bare_run_printed(name: str, tmp_path: Path) -> None:
