@@ -69,7 +69,7 @@ class Hyperfine:
 
     def __init__(self) -> None:
         self._atoms: dict[int, dict[str, Any]] = {}
-        self._symmetric = self._zora = self._wrong = self._total = False
+        self._symmetric = self._inside = self._zora = self._wrong = self._total = False
         self._now: dict[str, Any] | None = None
         self._principal = False
 
@@ -77,11 +77,14 @@ class Hyperfine:
         """One line of the task's output."""
         if _SYMMETRY in line:
             self._symmetric = True
-        elif "Hyperfine Interactions" in line or (heading := _section(line)) == _COUPLINGS:
-            self._atoms, self._zora = {}, "Interactions" not in line
-            self._wrong = self._zora and self._symmetric
-        elif heading is not None:
-            self._zora = False
+        elif "Hyperfine Interactions" in line:
+            self._atoms, self._inside, self._zora, self._wrong = {}, True, False, False
+        elif "Tensor" in line and (heading := _section(line)) is not None:
+            self._inside = self._zora = heading == _COUPLINGS
+            if self._inside:
+                self._atoms, self._wrong = {}, self._symmetric
+        elif not self._inside:
+            return
         elif self._zora:
             self._relativistic(line)
         elif match := _CONTACT.match(line):
@@ -169,7 +172,7 @@ class FieldGradients:
     def __init__(self) -> None:
         self._atoms: dict[int, dict[str, Any]] = {}
         self._next = ""
-        self._symmetric = self._wrong = False
+        self._symmetric = self._wrong = self._inside = False
         self._now: dict[str, Any] | None = None
 
     def feed(self, line: str) -> None:
@@ -177,7 +180,11 @@ class FieldGradients:
         if _SYMMETRY in line:
             self._symmetric = True
         elif line.startswith("EFG-tot"):
-            self._wrong |= self._symmetric
+            self._wrong, self._inside = self._wrong or self._symmetric, True
+        elif "Electric field gradient" in line and "molecular frame" not in line:
+            self._inside = True
+        elif not self._inside:
+            return
         elif "Electric field gradient in molecular frame" in line:
             self._next = "tensor"
         elif "Principal components (a.u.)" in line:
