@@ -44,6 +44,8 @@ MOLECULES = {
     "difluoroethene-z": "F/C=C\\F",
     "alanine": "C[C@H](N)C(=O)O",
 }
+# Elsewhere in vacuum, where a zwitterion gives its proton away and fails with `topology_changed`, as it should.
+SOLVENTS = {"zwitterion": "water"}
 FINAL = ("succeeded", "failed", "cancelled", "held")
 REFUSED = {
     "methyl-radical": ("[CH3]", "radical"),
@@ -71,7 +73,8 @@ def test_molecules_of_every_kind_reach_the_first_optimisation_step(home: Home, d
     running = daemon()
     stuck: dict[str, str] = {}
     for name, smiles in MOLECULES.items():
-        job = str(home.json("submit", "nmr", smiles, "--solvent", "vacuum")["id"])
+        solvent = SOLVENTS.get(name, "vacuum")
+        job = str(home.json("submit", "nmr", smiles, "--solvent", solvent)["id"])
         try:
             found = wait_for(lambda job=job: first_step(home, job), 120.0, f"the first step of {name}")
             assert found is not None
