@@ -98,7 +98,8 @@ def fitted() -> dict[str, Any]:
 
 def _own(nucleus: str, solvent: str, level: str) -> Line:
     row = fitted()[level][nucleus]
-    note = f"MAE and RMSD with each of the {row['molecules']} molecules left out of the fit in turn"
+    count = row["molecules"]
+    note = f"the RMSD is a leave-one-out estimate: each of the {count} molecules was left out of the fit in turn"
     if solvent != "chloroform":
         note += "; fitted in chloroform and used here for another solvent"
     source = f"linear regression over {row['points']} shifts of {row['molecules']} molecules of {OWN_SOURCE}"

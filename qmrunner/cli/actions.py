@@ -18,14 +18,18 @@ def register(cli: typer.Typer) -> None:
 
 
 def cancel(job: JobId, as_json: AsJson = False) -> None:
-    """Cancel a job: waiting steps at once, running engines by SIGTERM and, after the grace period, SIGKILL."""
+    """Cancel a job. Waiting steps are cancelled at once; running engines get SIGTERM and, if they have not ended after
+    the grace period, SIGKILL."""
     _move(job, as_json, "cancel")
 
 
 def retry(
     job: JobId,
     allow_altering: Annotated[
-        bool, typer.Option("--allow-altering", help="Allow remedies that alter the result; each one is recorded.")
+        bool,
+        typer.Option(
+            "--allow-altering", help="Also allow automatic changes that alter the result; each one is recorded."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -65,13 +69,15 @@ def _move(job_id: str, as_json: bool, verb: str, **more: bool) -> None:
 
 
 def pause() -> None:
-    """Pause the store: no worker starts a new step. Running engines keep running."""
+    """Let no worker of this store (the database of jobs) start a new step. Running engines keep running."""
     _switch(paused=True)
     say("paused; `qmrunner resume` ends the pause")
 
 
 def resume() -> None:
-    """End a pause of the store and a drain of this home's worker."""
+    """Let workers start steps again: end `pause` for all workers, and `drain` for the worker of this home.
+
+    Held jobs stay held (see `release`)."""
     from qmrunner.store import workers
 
     _switch(paused=False)
@@ -83,7 +89,8 @@ def resume() -> None:
 
 
 def drain() -> None:
-    """Drain this home's worker: it finishes its running steps and claims no more; other workers are not affected."""
+    """Let the worker of this home finish its running steps and start no others. The daemon keeps running; `resume` ends
+    the drain. Other workers are not affected."""
     from qmrunner.errors import NotReadyError
     from qmrunner.store import workers
 
@@ -109,7 +116,7 @@ def sweep(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove leftovers of ended attempts: processes, scratch, shared memory and old files."""
+    """Remove what ended attempts left: processes, scratch, shared memory, and files older than the retention settings."""
     from qmrunner import maintenance
     from qmrunner.maintenance.base import Context
 

@@ -18,7 +18,8 @@ def register(cli: typer.Typer) -> None:
 
 @_db.command()
 def upgrade() -> None:
-    """Upgrade the schema to this version of qmrunner. Stop all daemons and make a backup first."""
+    """Upgrade the database schema to the one that this version of qmrunner needs. Stop all daemons and make a backup
+    first."""
     from qmrunner import app
     from qmrunner.store import schema
 
@@ -33,7 +34,7 @@ def upgrade() -> None:
 
 @_db.command()
 def check(as_json: AsJson = False) -> None:
-    """Check that this version of qmrunner can use the store: exit status 0, else 4."""
+    """Check that this version of qmrunner can use the store. The exit status is 0 if it can, else 4."""
     from qmrunner import app
     from qmrunner.store import schema
 

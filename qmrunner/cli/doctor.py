@@ -36,7 +36,7 @@ def doctor(
         str | None, typer.Option("--env", metavar="ENGINE", help="Print the environment variables of an engine.")
     ] = None,
 ) -> None:
-    """Check this machine for everything that makes runs fail: exit status 0 if no check failed, else 4."""
+    """Check this machine for known causes of failing jobs. The exit status is 0 if no check failed, else 4."""
     from qmrunner import settings
 
     found: Settings | None

@@ -26,7 +26,8 @@ _OWN_LINE = re.compile(r"\n {2,}")
 _LONGEST = 4000  # characters of a message that are shown
 cli = typer.Typer(
     name="qmrunner",
-    help="Run quantum chemistry jobs: nothing lost, nothing stuck, nothing leaked, nothing wrong.",
+    help="Run quantum-chemistry jobs on your own machines: NMR shifts, conformer searches, and inputs of NWChem, xTB"
+    " and CREST. Start the daemon with `qmrunner run`, then submit jobs with `qmrunner submit`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

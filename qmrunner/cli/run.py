@@ -20,10 +20,15 @@ def register(cli: typer.Typer) -> None:
 
 
 def run(
-    until_idle: Annotated[bool, typer.Option(help="Exit with status 0 when no step is ready or running.")] = False,
+    until_idle: Annotated[
+        bool, typer.Option(help="Exit with status 0 when no step runs, waits for a retry, or could start here.")
+    ] = False,
     walltime: Annotated[
         str | None,
-        typer.Option(help="Stop within this time: 90m, 4h or HH:MM:SS. Steps that cannot end in time are not started."),
+        typer.Option(
+            help="Stop before this time has passed: 90m, 4h or HH:MM:SS. A step that would take longer than the time"
+            " left starts only if it can resume later."
+        ),
     ] = None,
 ) -> None:
     """Run the daemon in the foreground: the main process of a worker container. Ends on SIGTERM."""
@@ -53,7 +58,7 @@ def run(
 
 
 def health(as_json: AsJson = False) -> None:
-    """Check that the daemon of this home works: exit status 0, else 4 with the reason."""
+    """Check that the daemon of this home works. The exit status is 0 if it does, else 4 with the reason."""
     from qmrunner import settings
     from qmrunner.supervisor.health import examine
 

@@ -28,12 +28,13 @@ def plan(
     atoms: Annotated[int, typer.Option("--atoms", min=2, max=1000, help="Atoms per molecule, with hydrogens.")] = 40,
     level: Annotated[str, typer.Option("--level", help="quick, draft or production.")] = "draft",
     slots: Annotated[
-        int | None, typer.Option("--slots", min=1, help="Steps running at once; default: the slots of this machine.")
+        int | None,
+        typer.Option("--slots", min=1, help="Steps that run at once; default: QMRUNNER_SLOTS, else one per core."),
     ] = None,
     cores: Annotated[int | None, typer.Option("--cores", min=1, help="Cores; default: those of this machine.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the disk, memory and shared memory that such jobs need, with the lines for a compose file."""
+    """Show how much disk, memory and shared memory NMR jobs of this size need, with the lines for a compose file."""
     from qmrunner import app
     from qmrunner.reports import scratch as forecast
 
@@ -100,7 +101,7 @@ def _size(mib: float) -> str:
 
 @_scratch.command()
 def usage(as_json: AsJson = False) -> None:
-    """Show the scratch volume: its use by job, its free space and the forecast."""
+    """Show the scratch volume: its use by job, its free space, and what is left when all reservations are used."""
     from qmrunner.reports import scratch as forecast
 
     found = forecast.usage(open_app())

@@ -46,7 +46,10 @@ def register(cli: typer.Typer) -> None:
 def status(
     job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Id of a job; default: all jobs.")] = None,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Refresh the display until the job ends or Ctrl-C.")
+        bool,
+        typer.Option(
+            "--watch", "-w", help="Refresh the display until Ctrl-C or, with JOB, until the job ends or is held."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -290,7 +293,7 @@ def _copy_files(result: dict[str, Any], out: str) -> None:
 
 
 def why(job: JobId, as_json: AsJson = False) -> None:
-    """Explain the state of a job: what happens or went wrong, the evidence, and the next command."""
+    """Explain the state of a job: what it is doing or what went wrong, the evidence, and the command to run next."""
     from qmrunner.cli.render import show_why
     from qmrunner.reports import why as explained
 

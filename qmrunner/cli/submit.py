@@ -27,13 +27,25 @@ if TYPE_CHECKING:
 _submit = typer.Typer(help="Submit a job. Its id is printed once the job is stored durably.", no_args_is_help=True)
 
 Source = Annotated[str, typer.Argument(metavar="SMILES|FILE", help="SMILES, or an .xyz, .mol or .sdf file.")]
-Solvent = Annotated[str, typer.Option("--solvent", help="One of 13 solvents, or vacuum.")]
+Solvent = Annotated[str, typer.Option("--solvent", help="One of 12 solvents, or vacuum.")]
 Level = Annotated[
     str,
     typer.Option("--level", help="quick (6-31G* on xTB structures), draft (6-31G*) or production (6-311+G(2d,p))."),
 ]
 Method = Annotated[
-    str, typer.Option("--conformers", help="auto (CREST if installed, else RDKit), rdkit, crest or none.")
+    str,
+    typer.Option(
+        "--conformers",
+        help="none (one structure), auto (CREST if installed, else RDKit), rdkit or crest; default none.",
+    ),
+]
+SearchMethod = Annotated[
+    str,
+    typer.Option(
+        "--conformers",
+        help="auto (CREST if installed, else RDKit), rdkit, crest, or none for a file of several structures;"
+        " default auto.",
+    ),
 ]
 Deck = Annotated[str, typer.Argument(metavar="DECK.nw", help="NWChem input file.")]
 Structure = Annotated[str, typer.Argument(metavar="FILE.xyz", help="Structure file.")]
@@ -55,20 +67,24 @@ class Molecule:
     max_lost_weight: Annotated[
         float,
         typer.Option(
-            "--max-lost-weight", help="Fail the job if failed conformers hold more than this Boltzmann weight."
+            "--max-lost-weight",
+            help="Fail the job if the conformers that failed have more than this share of the weight; default 0.1.",
         ),
     ] = MAX_LOST_WEIGHT
     max_atoms: Annotated[
         int | None, typer.Option("--max-atoms", help="Refuse larger molecules; default QMRUNNER_MAX_ATOMS.")
     ] = None
-    charge: Annotated[int | None, typer.Option("--charge", help="Total charge.")] = None
-    mult: Annotated[int | None, typer.Option("--mult", help="Spin multiplicity.")] = None
+    charge: Annotated[int | None, typer.Option("--charge", help="Total charge; default: from the structure.")] = None
+    mult: Annotated[int | None, typer.Option("--mult", help="Spin multiplicity; default: from the structure.")] = None
     temperature: Annotated[
-        float, typer.Option("--temperature", help="Temperature of the Boltzmann weights, kelvin.")
+        float, typer.Option("--temperature", help="Temperature of the Boltzmann weights in kelvin; default 298.15.")
     ] = TEMPERATURE_K
     allow_topology_change: Annotated[
         bool,
-        typer.Option("--allow-topology-change", help="Keep structures that became another molecule, with a note."),
+        typer.Option(
+            "--allow-topology-change",
+            help="Keep structures whose bonds changed during optimisation, with a note; default: drop them.",
+        ),
     ] = False
 
 
@@ -100,16 +116,25 @@ class Common:
     ] = None
     require: Annotated[
         list[str] | None,
-        typer.Option("--require", metavar="LABEL", help="Run only on workers with this label of QMRUNNER_LABELS."),
+        typer.Option(
+            "--require",
+            metavar="LABEL",
+            help="Run only on workers whose QMRUNNER_LABELS contain this label (repeatable).",
+        ),
     ] = None
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Compute every step; do not reuse results of identical steps.")
     ] = False
     allow_altering: Annotated[
         bool,
-        typer.Option("--allow-altering", help="Allow remedies that alter the result; each one is recorded."),
+        typer.Option(
+            "--allow-altering",
+            help="After a failure, also allow automatic changes that alter the result; each one is recorded.",
+        ),
     ] = False
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the job until it ends and exit with its status.")] = False
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Follow the job until it ends or is held; the exit status shows which.")
+    ] = False
     as_json: AsJson = False
 
 
@@ -139,7 +164,7 @@ def nmr(
 @_submit.command()
 @expand
 def conformers(
-    *, source: Source, solvent: Solvent = SOLVENT, conformers: Method = "auto", molecule: Molecule, common: Common
+    *, source: Source, solvent: Solvent = SOLVENT, conformers: SearchMethod = "auto", molecule: Molecule, common: Common
 ) -> None:
     """Search conformers and rank them with xTB."""
     from qmrunner.submission import job_kinds

@@ -20,7 +20,8 @@ def register(cli: typer.Typer) -> None:
 def add(
     name: Name,
     scope: Annotated[
-        str, typer.Option("--scope", help="read: view; write: also submit and control jobs; admin: also stop workers.")
+        str,
+        typer.Option("--scope", help="read: view; write: also submit and control jobs; admin: also pause and drain."),
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -65,7 +66,7 @@ def listing(as_json: AsJson = False) -> None:
 
 @_tokens.command()
 def revoke(name: Name) -> None:
-    """Revoke a token immediately and close its streams."""
+    """Revoke a token immediately and close the HTTP connections that follow jobs with it."""
     from qmrunner.store import tokens
 
     store = open_app().store

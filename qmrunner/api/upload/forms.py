@@ -40,7 +40,7 @@ class _Molecule(_Form):
     smiles: str | None = Field(
         None, max_length=10_000, description="SMILES of the molecule, instead of a file (.xyz, .mol or .sdf)."
     )
-    solvent: str = Field(SOLVENT, max_length=100, description="One of 13 solvents, or vacuum.")
+    solvent: str = Field(SOLVENT, max_length=100, description="One of 12 solvents, or vacuum.")
     max_conformers: int | None = Field(
         None, le=10_000, description="Keep at most this many conformers; default depends on the rotatable bonds."
     )
