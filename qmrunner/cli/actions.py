@@ -116,7 +116,7 @@ def sweep(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove what ended attempts left: processes, scratch, shared memory, and files older than the retention settings."""
+    """Remove what ended attempts left: processes, scratch, shared memory, and files past their retention."""
     from qmrunner import maintenance
     from qmrunner.maintenance.base import Context
 
