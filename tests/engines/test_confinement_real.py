@@ -44,7 +44,8 @@ def run(work: Path, deck: str) -> str:
     return (ended.stdout + ended.stderr).decode(errors="replace")
 
 
-@pytest.mark.parametrize("name", ACTS)
+# NWChem reaches the task behind a memory line only if that line is replaced, and qmrunner now refuses the line itself.
+@pytest.mark.parametrize("name", [name for name in ACTS if "behind memory" not in name])
 def test_nwchem_does_what_is_refused(name: str, tmp_path: Path) -> None:
     work, outside = tmp_path / "work", tmp_path / "outside"
     work.mkdir()
