@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -21,6 +22,7 @@ from qmrunner import masking, private
 from qmrunner import setting_values as read
 from qmrunner.errors import UsageError, nearest
 from qmrunner.model import visible
+from qmrunner.model.app_names import name_of
 
 PREFIX = "QMRUNNER_"
 # Passwords that libraries take from the environment.
@@ -160,6 +162,11 @@ class Settings:
         "maximum number of atoms of a molecule; default 100 for `nmr`, 200 for `conformers`",
         default=None,
     )
+    app: str | None = _setting(
+        read.text,
+        "command of a Huey application whose tasks this worker runs, as `qmrunner run -- COMMAND` takes it",
+        default=None,
+    )
     nwchem: str | None = _setting(read.text, "path of the NWChem program", default=None)
     mpirun: str | None = _setting(read.text, "path of the MPI launcher", default=None)
     crest: str | None = _setting(read.text, "path of the CREST program", default=None)
@@ -191,6 +198,11 @@ class Settings:
     def run_root(self) -> Path:
         """Sockets, locks and the state file of the running daemon."""
         return self.home / "run"
+
+    @cached_property
+    def app_name(self) -> str | None:
+        """The name of the Huey application of this worker; None if it runs none."""
+        return name_of(shlex.split(self.app)) if self.app else None
 
     def programs(self) -> dict[str, str | None]:
         return {"nwchem": self.nwchem, "mpirun": self.mpirun, "crest": self.crest, "xtb": self.xtb}

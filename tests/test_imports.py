@@ -25,7 +25,7 @@ ROOMS: dict[str, str] = {
     "private": "errors untrusted",
     "model": "",
     "setting_values": "errors masking model.labels",
-    "settings": "errors masking model.visible private setting_values",
+    "settings": "errors masking model.app_names model.visible private setting_values",
     "logs": "errors masking model.visible",
     "chemistry": "errors model",
     "confinement": "guardian model settings",
@@ -40,12 +40,14 @@ ROOMS: dict[str, str] = {
     "submission": "app chemistry engines errors model store workflows",
     "attempt": "__version__ app artifacts confinement engines errors guardian host logs model private settings store "
     "untrusted workflows",
+    # `apps.side` runs in the application's interpreter: `test_apps_side_needs_only_huey` has its rule.
+    "apps": "app attempt.active attempt.spawner_client errors guardian logs model settings store",
     "reports": "app artifacts attempt.publish attempt.reuse engines errors guardian.sampling host model settings store "
     "untrusted workflows",
     "maintenance": "app artifacts attempt guardian host logs model store",
-    "worker": "app attempt errors guardian host logs model queue store",
-    "supervisor": "__version__ app artifacts attempt.log_registry errors guardian host logs maintenance model settings "
-    "store untrusted worker",
+    "worker": "app apps attempt errors guardian host logs model queue store",
+    "supervisor": "__version__ app apps.command artifacts attempt.log_registry attempt.spawner_client errors guardian "
+    "host logs maintenance model settings store untrusted worker",
     "doctor": "artifacts attempt confinement engines errors guardian host logs model settings store supervisor.health",
     "api": "__version__ app chemistry confinement errors guardian.confine logs model reports store submission",
 }
@@ -152,6 +154,18 @@ def test_the_guardian_needs_only_the_standard_library_and_itself() -> None:
         for name in inside
         for target, line in imports(name)
         if not _standard(target, {"qmrunner.guardian"})
+    ] == []
+
+
+def test_apps_side_needs_only_huey_the_standard_library_and_the_guardian() -> None:
+    """It is loaded into processes of applications, which have packages of their own."""
+    inside = [name for name in MODULES if within(name, {"qmrunner.apps.side"})]
+    assert len(inside) > 4
+    assert [
+        f"{name}:{line} imports {target}"
+        for name in inside
+        for target, line in imports(name)
+        if not _standard(target, {"qmrunner.guardian", "qmrunner.apps.side", "huey"})
     ] == []
 
 

@@ -10,7 +10,7 @@ JobState = Literal["queued", "running", "held", "succeeded", "failed", "cancelle
 StepState = Literal[
     "waiting", "ready", "claimed", "running", "held", "succeeded", "failed", "cancelled", "skipped"
 ]  # fmt: skip
-Kind = Literal["nmr", "conformers", "nwchem", "crest", "xtb"]
+Kind = Literal["nmr", "conformers", "nwchem", "crest", "xtb", "huey"]
 Scope = Literal["read", "write", "admin"]
 _TIMES = ["2026-11-25T18:24:37.125Z"]
 

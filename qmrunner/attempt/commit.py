@@ -38,6 +38,10 @@ def limits(settings: Settings) -> Limits:
     return Limits(settings.max_retries, settings.retry_delay_seconds, settings.poison_deaths, random.random())
 
 
+def _nothing_to_deliver(attempt: ActiveAttempt, ending: Ending) -> Callable[[], None] | None:
+    return None
+
+
 class CommitDeferred(Exception):
     """The store did not answer before this process had to leave; the exit record waits for the next consumer."""
 
@@ -45,7 +49,8 @@ class CommitDeferred(Exception):
 class AttemptCommitter:
     """Commits the endings of one consumer's attempts; until then each ending is safe in its exit record.
 
-    `stopping`: no new claims; `leaving`: the process is about to end. `capacity` is called when needed.
+    `stopping`: no new claims; `leaving`: the process is about to end. `capacity` is called when needed. `deliver` sends
+    what an attempt leaves for others before its commit, may be repeated, and returns what to do after the commit.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class AttemptCommitter:
         stopping: threading.Event,
         leaving: threading.Event,
         capacity: Callable[[], Capacity],
+        deliver: Callable[[ActiveAttempt, Ending], Callable[[], None] | None] = _nothing_to_deliver,
     ) -> None:
         self.app = app
         self.settings = app.settings
@@ -66,6 +72,7 @@ class AttemptCommitter:
         self.stopping = stopping
         self.leaving = leaving
         self.capacity = capacity
+        self.deliver = deliver
         self.log = logs.get()
 
     def commit(self, attempt: ActiveAttempt, ending: Ending, usage: Mapping[str, Any]) -> None:
@@ -133,6 +140,7 @@ class AttemptCommitter:
     ) -> tuple[int | None, Verdict]:
         if publication is not None:
             publication.stage()
+        delivered = self.deliver(attempt, ending)
 
         def publish(verdict: Verdict) -> None:
             if publication is not None:
@@ -142,7 +150,7 @@ class AttemptCommitter:
                 artifact_store.forget(connection, attempt.job.id, artifact_store.CHECKPOINT, attempt.step.name)
 
         with self.app.store.write() as connection:
-            return end(
+            committed = end(
                 connection,
                 self.app.store.now(),
                 step_id=attempt.step.id,
@@ -155,6 +163,9 @@ class AttemptCommitter:
                 publish=publish,
                 ended=self.write_result,
             )
+        if delivered is not None:
+            delivered()
+        return committed
 
     def write_result(self, job: Job, steps: list[Step]) -> None:
         """The job's result.json, written inside the commit that ends the job."""

@@ -17,6 +17,7 @@ from qmrunner.engines.base import Context, Engine, Installed
 from qmrunner.engines.input_check import refuse
 from qmrunner.errors import NotReadyError, QmrunnerError
 from qmrunner.guardian import process
+from qmrunner.guardian.process_tree import MARKER
 from qmrunner.host import capacity
 from qmrunner.host.atomic_write import write_atomically
 from qmrunner.model.disk_space import hard_mark_mib
@@ -40,15 +41,18 @@ def prepare(attempt: ActiveAttempt, engine: Engine, installed: Installed, settin
     )
     command = engine.prepare(attempt.step, context)
     granted = policy.kernel()
-    if not attempt.job.params.get("unconfined"):
+    if command.app_cwd is None and not attempt.job.params.get("unconfined"):
         refuse(
             engine.findings(
                 attempt.step, as_run(context.inputs, command), strict=_is_strict(attempt, granted, settings)
             )
         )
-    if warning := capacity.stack_note():
+    if command.app_cwd is None and (warning := capacity.stack_note()):
         command = replace(command, notes=(*command.notes, warning))
     _lay_out(work, command)
+    if command.app_cwd is not None:
+        _write_app_order(attempt, command, command.app_cwd, settings)
+        return command
     environment = compose(os.environ, command.env, work, attempt.marker)
     held = _confinement(attempt, command, environment.variables, granted, settings)
     _write_order(attempt, command, {**environment.variables, **held.variables}, held, settings)
@@ -155,6 +159,22 @@ def _write_order(
         scratch_quota_mib=attempt.grant.scratch_mib,
         file_limit_bytes=_file_limit_bytes(attempt, settings),
         confinement=policy.as_order(held),
+    )
+    write_atomically(attempt.directory.path / process.COMMAND, json.dumps(asdict(order)))
+
+
+def _write_app_order(attempt: ActiveAttempt, command: Command, cwd: str, settings: Settings) -> None:
+    """The order for a task of an application: `env` only adds to the environment that its host has."""
+    order = process.Order(
+        argv=list(command.argv),
+        env={**command.env, MARKER: attempt.marker},
+        cwd=cwd,
+        log=str(attempt.log),
+        marker=attempt.marker,
+        grace_s=engine_grace_s(settings),
+        adoption_s=settings.adoption_seconds,
+        preallocate_bytes=0,
+        measured=str(attempt.directory.work),
     )
     write_atomically(attempt.directory.path / process.COMMAND, json.dumps(asdict(order)))
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from qmrunner import logs, untrusted
@@ -22,7 +23,7 @@ from qmrunner.attempt.interpret import outcome_of, outcome_of_loss, outcome_of_p
 from qmrunner.attempt.log_registry import LogRegistry
 from qmrunner.attempt.monitor import Follower
 from qmrunner.attempt.prepare import prepare
-from qmrunner.attempt.spawner_client import NotForked, SpawnerClient
+from qmrunner.attempt.spawner_client import NotForked, SpawnerClient, app_socket
 from qmrunner.guardian import process_tree
 from qmrunner.host.remove_tree import remove_tree
 from qmrunner.model import policy, remedies
@@ -83,6 +84,8 @@ class AttemptRunner:
 
     def _reuse(self, attempt: ActiveAttempt) -> Result | None:
         """The result of an identical published step, or a wait for one that is running. None: compute the step."""
+        if attempt.step.engine == "huey":
+            return None  # what a task does beyond its result is not known
         attempt.content_key = reuse.key_of(self.app, attempt)
         if attempt.content_key is None or not self._shares(attempt):
             return None
@@ -121,7 +124,7 @@ class AttemptRunner:
         except Exception as problem:  # any problem becomes this attempt's outcome
             return (), problem
         try:
-            pid = self.spawner.spawn_guardian(attempt.directory.path)
+            pid = self._spawner_of(attempt).spawn_guardian(attempt.directory.path)
             attempt.begun = True
             attempt.directory = replace(attempt.directory, known=process_tree.identity_of(pid))
         except (NotForked, untrusted.Refused) as problem:
@@ -177,20 +180,27 @@ class AttemptRunner:
 
     def end_tree(self, attempt: ActiveAttempt) -> None:
         """End all processes of the attempt, and prevent new ones."""
-        if not teardown.end_tree(
-            attempt.directory, attempt.marker, signal.SIGKILL, orphans_ended=self.wait_for_orphans
-        ):
+        ended = partial(self.wait_for_orphans, attempt)
+        if not teardown.end_tree(attempt.directory, attempt.marker, signal.SIGKILL, orphans_ended=ended):
             self.log.error(
                 "survivors", **log_fields(attempt), remedy="a process of this attempt cannot be killed; see ps"
             )
 
-    def wait_for_orphans(self) -> bool:
-        """Wait until no process of a dead guardian is left, marked or not. False when some are left."""
-        try:
-            spawner_done = self.spawner.wait_for_orphans()
-        except OSError:
-            spawner_done = True  # a dead spawner's children were reparented to the supervisor
-        return self._wait_for_supervisor() and spawner_done
+    def _spawner_of(self, attempt: ActiveAttempt) -> SpawnerClient:
+        """The process that forks the guardian: for a task of an application, its host."""
+        if attempt.step.engine != "huey":
+            return self.spawner
+        return SpawnerClient(self.settings.run_root, app_socket(attempt.step.params["app"]))
+
+    def wait_for_orphans(self, *attempts: ActiveAttempt) -> bool:
+        """Wait until no process of a dead guardian of these attempts is left, marked or not. False when some are."""
+        done = True
+        for spawner in {spawner.name: spawner for spawner in map(self._spawner_of, attempts)}.values():
+            try:
+                done = spawner.wait_for_orphans() and done
+            except OSError:
+                continue  # a dead spawner's children were reparented to the supervisor
+        return self._wait_for_supervisor() and done
 
     def _wait_for_supervisor(self) -> bool:
         """Wait until the supervisor has ended its orphans: guardians that outlived their spawner leave theirs to it."""

@@ -20,11 +20,17 @@ class NotForked(OSError):
     """The spawner runs, but could not fork."""
 
 
-class SpawnerClient:
-    """Requests guardians from the spawner of this home."""
+def app_socket(app: str) -> str:
+    """The socket of an application's host, which is the spawner of its tasks."""
+    return f"app-{app}.sock"
 
-    def __init__(self, run_root: Path) -> None:
+
+class SpawnerClient:
+    """Requests guardians from the spawner of this home, or from another one that listens on `name`."""
+
+    def __init__(self, run_root: Path, name: str = spawner.SOCKET) -> None:
         self._run_root = run_root
+        self.name = name
 
     def spawn_guardian(self, directory: Path) -> int:
         """The pid of a new guardian for this attempt's directory, passed as the descriptor that was checked.
@@ -33,7 +39,7 @@ class SpawnerClient:
         """
         folder = AttemptDirectory(directory).open()
         try:
-            answer = self._ask({"op": "guard"}, folder)
+            answer = self.ask({"op": "guard"}, folder)
         finally:
             os.close(folder)
         if "error" in answer:
@@ -42,9 +48,10 @@ class SpawnerClient:
 
     def wait_for_orphans(self) -> bool:
         """True once no process of a dead guardian is left."""
-        return bool(self._ask({"op": "settle"}).get("ok"))
+        return bool(self.ask({"op": "settle"}).get("ok"))
 
-    def _ask(self, request: dict[str, Any], *passed: int) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], *passed: int) -> dict[str, Any]:
+        """Send a request with open descriptors, and return its reply. Raises OSError."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as client:
             client.settimeout(_PATIENCE_S)
             self._connect(client)
@@ -60,7 +67,7 @@ class SpawnerClient:
         end = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                return connect_short(client, self._run_root, spawner.SOCKET)
+                return connect_short(client, self._run_root, self.name)
             except BlockingIOError:
                 if time.monotonic() > end:
                     raise

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qmrunner.cli.common import AsJson, JobId, open_app, print_json, say
+from qmrunner.cli.common import AsJson, JobId, job_named, open_app, print_json, say
 from qmrunner.model import visible
 
 
@@ -57,8 +57,9 @@ def _move(job_id: str, as_json: bool, verb: str, **more: bool) -> None:
         "release": operator_actions.release,
     }
     app = open_app(busy_seconds=30.0)
+    named = job_named(app, job_id)
     with app.store.write() as connection:
-        job = verbs[verb](connection, app.store.now(), job_id, **more)
+        job = verbs[verb](connection, app.store.now(), named, **more)
     app.queue.notify()
     if as_json:
         print_json({"id": job.id, "state": job.state, "cancel_requested": job.cancel_requested})

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from qmrunner.app import App
 
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, or of its Huey task.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 # Phases with a separate count, and what is counted.
@@ -49,6 +49,14 @@ def open_app(*, busy_seconds: float = 5.0) -> App:
     opened = app.build(busy_seconds=busy_seconds)
     opened.open_store(create=False)
     return opened
+
+
+def job_named(app: App, name: str) -> str:
+    """The id of the job that a user means: by its own id, or by that of its Huey task."""
+    from qmrunner.store import huey_jobs
+
+    with app.store.read() as connection:
+        return huey_jobs.job_named(connection, name)
 
 
 def say(text: str, *, err: bool = False) -> None:

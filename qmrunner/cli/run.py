@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import time
 from datetime import UTC, datetime
 from typing import Annotated
@@ -20,6 +22,14 @@ def register(cli: typer.Typer) -> None:
 
 
 def run(
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- COMMAND...]",
+            help="Command of a Huey application's consumer: its tasks run under this daemon.",
+            show_default=False,
+        ),
+    ] = None,
     until_idle: Annotated[
         bool, typer.Option(help="Exit with status 0 when no step runs, waits for a retry, or could start here.")
     ] = False,
@@ -39,6 +49,8 @@ def run(
     from qmrunner.supervisor.process import Supervisor
     from qmrunner.worker.lifetime import Lifetime
 
+    if command:
+        os.environ["QMRUNNER_APP"] = shlex.join(command)  # the daemon's processes read it, too
     try:
         seconds = None if walltime is None else parse(walltime)
         pilot = Lifetime.lasting(until_idle, seconds, settings.load().stop_grace_seconds)

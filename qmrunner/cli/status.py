@@ -17,6 +17,7 @@ from qmrunner.cli.common import (
     console,
     duration,
     elapsed,
+    job_named,
     open_app,
     print_json,
     progress_text,
@@ -44,7 +45,9 @@ def register(cli: typer.Typer) -> None:
 
 
 def status(
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Id of a job; default: all jobs.")] = None,
+    job: Annotated[
+        str | None, typer.Argument(metavar="[JOB]", help="Id of a job, or of its Huey task; default: all jobs.")
+    ] = None,
     watch: Annotated[
         bool,
         typer.Option(
@@ -57,9 +60,10 @@ def status(
     from qmrunner.reports import status as reports_status
 
     app = _open_even_when_stuck()
+    named = job_named(app, job) if job else None
 
     def look() -> dict[str, Any]:
-        return reports_status.job_view(app, job) if job else reports_status.overview(app)
+        return reports_status.job_view(app, named) if named else reports_status.overview(app)
 
     if as_json:
         print_json(look())
@@ -205,6 +209,7 @@ def logs(
     from qmrunner.reports import status as reports_status
 
     app = open_app()
+    job = job_named(app, job)
     if raw and sys.stdout.isatty():
         say(
             "control characters are escaped on a terminal; redirect the output to a file or a pipe for the exact bytes",
@@ -259,6 +264,7 @@ def result(
     from qmrunner.reports import status as reports_status
 
     app = open_app()
+    job = job_named(app, job)
     shown = reports_status.result_view(app, job)
     if out:
         files.bring_all(app, job)
@@ -297,7 +303,8 @@ def why(job: JobId, as_json: AsJson = False) -> None:
     from qmrunner.cli.render import show_why
     from qmrunner.reports import why as explained
 
-    explanation = explained.view(open_app(), job)
+    app = open_app()
+    explanation = explained.view(app, job_named(app, job))
     if as_json:
         print_json(explanation)
     else:

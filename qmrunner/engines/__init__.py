@@ -19,6 +19,8 @@ _CLASSES = {
     "chemistry": ("qmrunner.engines.chemistry.engine", "Chemistry"),
 }
 NAMES = tuple(_CLASSES)
+# Tasks of Huey applications: no program that could be installed or probed.
+_HOSTED = {"huey": ("qmrunner.engines.huey", "HueyTask")}
 # The names of each program that are searched on PATH, best first.
 BINARIES = {"nwchem": ("nwchem", "nwchem.openmpi", "nwchem.mpich"), "xtb": ("xtb",), "crest": ("crest",)}
 # How each engine is installed: the remedy wherever one is missing.
@@ -36,14 +38,14 @@ def get(name: str) -> Engine:
 
     Raises NotFoundError `unknown_engine` for any other name.
     """
-    if name not in _CLASSES:
+    if name not in _CLASSES and name not in _HOSTED:
         near = nearest(name, NAMES)
         raise NotFoundError(
             "unknown_engine",
             f"there is no engine {name!r}",
             remedy=f"did you mean {near!r}?" if near else f"engines are {', '.join(NAMES)}",
         )
-    module, attribute = _CLASSES[name]
+    module, attribute = _CLASSES[name] if name in _CLASSES else _HOSTED[name]
     engine: Engine = getattr(import_module(module), attribute)()
     return engine
 

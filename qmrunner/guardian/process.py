@@ -31,8 +31,10 @@ import socket
 import stat
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from qmrunner.guardian import peers, process_tree
 from qmrunner.guardian.cgroup import oom_kills
@@ -66,6 +68,11 @@ class Order:
     scratch_quota_mib: int = 0  # 0: none
     file_limit_bytes: int = 0  # 0: none
     confinement: dict[str, Any] | None = None  # see `confinement.policy.as_order`; None: not confined
+    measured: str | None = None  # the folder whose content counts as scratch; None: `cwd`
+
+    @property
+    def work(self) -> str:
+        return self.measured or self.cwd
 
 
 @dataclass
@@ -74,6 +81,7 @@ class Guardian:
 
     directory: int
     order: Order
+    call: Callable[[Order], None] | None = None  # run in the forked child instead of `order.argv`
     engine_pid: int = 0
     engine_status: int | None = None
     exec_error: str | None = None
@@ -90,8 +98,8 @@ class Guardian:
     meter: Meter = field(init=False)
 
     def __post_init__(self) -> None:
-        snapshots = os.path.join(os.path.dirname(self.order.cwd), SNAPSHOTS)
-        self.meter = Meter(self.order.cwd, self.order.log, snapshots)
+        snapshots = os.path.join(os.path.dirname(self.order.work), SNAPSHOTS)
+        self.meter = Meter(self.order.work, self.order.log, snapshots)
 
     def run(self) -> None:
         wake = _catch_signals()
@@ -154,7 +162,7 @@ class Guardian:
             # Wait until the record with both identities is on disk; never start without a guardian.
             if os.getppid() != me or not os.read(go_out, 1):
                 os._exit(127)
-            _become_engine(self.order, log, problem_in)
+            _become_engine(self.order, log, problem_in, self.call)
         os.close(problem_in)
         os.close(go_out)
         self.engine_pid = pid
@@ -372,8 +380,8 @@ def _catch_signals() -> int:
     return out
 
 
-def _become_engine(order: Order, log: int, problem: int) -> None:
-    """In the forked child: clean signals, limits and descriptors, then exec. Never returns."""
+def _become_engine(order: Order, log: int, problem: int, call: Callable[[Order], None] | None) -> None:
+    """In the forked child: clean signals, limits and descriptors, then exec or `call`. Never returns."""
     try:
         signal.set_wakeup_fd(-1)
         for number in signal.valid_signals():
@@ -383,15 +391,17 @@ def _become_engine(order: Order, log: int, problem: int) -> None:
                 except OSError:
                     continue  # reserved by libc
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        # Before exec: a Fortran program cannot raise its own stack once it runs.
-        hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
-        resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
+        if call is None:
+            # Before exec: a Fortran program cannot raise its own stack once it runs.
+            hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
+            resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
         if order.file_limit_bytes:
             # No single file may fill the volume between two samples; the engine then ends by SIGXFSZ.
             most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
             limit = order.file_limit_bytes if most == resource.RLIM_INFINITY else min(most, order.file_limit_bytes)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        if call is None:
+            resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         _be_first_when_memory_ends()
         os.chdir(order.cwd)
         null = os.open("/dev/null", os.O_RDONLY)
@@ -400,6 +410,9 @@ def _become_engine(order: Order, log: int, problem: int) -> None:
         os.setsid()
         if order.confinement is not None:
             enforce(order.confinement)
+        if call is not None:
+            os.close(problem)  # the guardian reads it to its end: nothing failed
+            _run_call(call, order)
         os.execvpe(order.argv[0], order.argv, order.env)
     except OSError as error:
         os.write(problem, (error.strerror or str(error)).encode())
@@ -407,6 +420,18 @@ def _become_engine(order: Order, log: int, problem: int) -> None:
     except BaseException as error:
         os.write(problem, repr(error).encode())
         os._exit(127)
+
+
+def _run_call(call: Callable[[Order], None], order: Order) -> NoReturn:
+    """Run `call` and end the process with status 0, or 1 after an exception. No exit handler of the parent runs."""
+    status = 1
+    try:
+        call(order)
+        status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
 
 
 def _be_first_when_memory_ends() -> None:
@@ -430,8 +455,10 @@ def _release_tail(log: int) -> None:
         pass  # the log is complete; only its reserve is not released
 
 
-def run_guardian(handle: int) -> None:
+def run_guardian(handle: int, call: Callable[[Order], None] | None = None) -> None:
     """Run a guardian, from just after the fork to its end; `handle` is a descriptor of the attempt's directory.
+
+    With `call` the engine is a fork of this process that calls it; without, the command of the order.
 
     Problems of the attempt are in its exit record; raises OSError when the directory cannot be used at all.
     """
@@ -456,7 +483,7 @@ def run_guardian(handle: int) -> None:
     try:
         with open(os.open(COMMAND, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)) as file:
             order = Order(**json.load(file))
-        Guardian(handle, order).run()
+        Guardian(handle, order, call).run()
     except BaseException as error:
         print(f"guardian failed: {error!r}", file=sys.stderr)
         process_tree.signal_tree(os.getpid(), signal.SIGKILL)

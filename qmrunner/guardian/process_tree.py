@@ -15,8 +15,9 @@ from qmrunner.guardian.process_identity import Identity, Stat, parse_stat
 
 MARKER = "QMRUNNER_ATTEMPT"
 CONSUMER_NAME, SPAWNER_NAME, GUARDIAN_NAME = "qm-consumer", "qm-spawner", "qm-guardian"
+APP_HOST_NAME, TASK_NAME = "qm-apphost", "qm-task"  # a task is an engine: no allowed child of the supervisor
 # Every allowed child of the supervisor, by its process name in the kernel.
-OUR_NAMES = (CONSUMER_NAME, SPAWNER_NAME, GUARDIAN_NAME)
+OUR_NAMES = (CONSUMER_NAME, SPAWNER_NAME, GUARDIAN_NAME, APP_HOST_NAME)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36

@@ -20,6 +20,7 @@ import socket
 import sys
 import time
 import traceback
+from typing import Any
 
 from qmrunner.guardian import peers, process, process_tree
 
@@ -48,7 +49,7 @@ class Spawner:
         for descriptor in (self._wake, self._listener.fileno(), 0):
             self._poller.register(descriptor, select.POLLIN | select.POLLHUP)
         while True:
-            ready = {descriptor for descriptor, _ in self._poller.poll(1000 * _REQUEST_S if self._clients else None)}
+            ready = {descriptor for descriptor, _ in self._poller.poll(self.timeout_ms())}
             if self._wake in ready:
                 os.read(self._wake, 4096)
                 _reap(self._guardians)
@@ -62,6 +63,31 @@ class Spawner:
             self._poller.modify(self._listener, select.POLLIN if room else 0)
             if 0 in ready and not os.read(0, 1):
                 return
+            self.tick()
+
+    # -- for a process that is more than a spawner: `apps/side/host.py` ----------------------------------------------
+
+    def timeout_ms(self) -> float | None:
+        """How long the loop may sleep."""
+        return 1000 * _REQUEST_S if self._clients else None
+
+    def tick(self) -> None:
+        """Called in every round of the loop."""
+
+    def before_fork(self) -> None:
+        """Called before the fork of each guardian."""
+
+    def run_guardian(self, directory: int) -> None:
+        """Runs in the forked guardian."""
+        process.run_guardian(directory)
+
+    def other_reply(
+        self, client: socket.socket, request: dict[str, Any], passed: list[int]
+    ) -> dict[str, object] | None:
+        """The reply to a request that no spawner knows; None drops it."""
+        return None
+
+    # ---------------------------------------------------------------------------------------------------------------
 
     def _accept(self) -> None:
         try:
@@ -104,18 +130,38 @@ class Spawner:
 
     def _reply(self, client: socket.socket, data: bytes, passed: list[int]) -> dict[str, object] | None:
         try:
-            operation = json.loads(data)["op"]
+            request = json.loads(data)
+            operation = request["op"]
         except (ValueError, LookupError, TypeError, RecursionError):
             return None  # a consumer that died while it sent, or another program
         if operation == "settle":
             return {"ok": _reap(self._guardians)}
-        if operation != "guard" or len(passed) != 1:
+        if operation != "guard":
+            return self.other_reply(client, request, passed)
+        if len(passed) != 1:
             return None
-        mine = (self._wake, self._into, self._listener.fileno(), client.fileno(), *self._clients)
         try:
-            return {"pid": _fork(passed[0], self._guardians, mine)}
+            return {"pid": self._fork(passed[0], client)}
         except OSError as problem:
             return {"error": f"fork: {problem.strerror}"}
+
+    def _fork(self, directory: int, client: socket.socket) -> int:
+        self.before_fork()
+        pid = os.fork()
+        if pid:
+            self._guardians.add(pid)
+            return pid
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            for descriptor in (self._wake, self._into, self._listener.fileno(), client.fileno(), *self._clients):
+                os.close(descriptor)
+            self.run_guardian(directory)
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
 
 
 def _reap(guardians: set[int]) -> bool:
@@ -133,24 +179,6 @@ def _reap(guardians: set[int]) -> bool:
         return [pid for pid in process_tree.children_of(os.getpid()) if pid not in guardians]
 
     return process_tree.end_subtrees(orphans(), orphans)
-
-
-def _fork(directory: int, guardians: set[int], inherited: tuple[int, ...]) -> int:
-    pid = os.fork()
-    if pid:
-        guardians.add(pid)
-        return pid
-    status = 1
-    try:
-        signal.set_wakeup_fd(-1)
-        for descriptor in inherited:
-            os.close(descriptor)
-        process.run_guardian(directory)
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from qmrunner.guardian import process_tree
 from qmrunner.guardian.cgroup import cores_allowed, memory_limit_bytes, tasks_left
+from qmrunner.model.app_names import label_of
 from qmrunner.model.disk_space import FreeSpace, hard_mark_mib, shm_mark_mib, soft_mark_mib
 from qmrunner.model.packing import Capacity
 from qmrunner.settings import Settings
@@ -61,7 +62,7 @@ def capacity(settings: Settings) -> Capacity:
         shm_mib=shm.total_mib - shm_mark_mib(shm.total_mib) if shm else None,
         scratch_volume=scratch.name if scratch else None,
         shm_volume=shm.name if shm else None,
-        labels=settings.labels,
+        labels=(*settings.labels, *([label_of(settings.app_name)] if settings.app_name else [])),
     )
 
 

@@ -19,6 +19,14 @@ def bind_short(listener: socket.socket, folder: Path, name: str) -> None:
         os.close(handle)
 
 
+def listen_short(folder: Path, name: str) -> socket.socket:
+    """A listening socket for requests of one message each. Its address outlives the process that serves it."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    bind_short(listener, folder, name)
+    listener.listen(64)
+    return listener
+
+
 def connect_short(client: socket.socket, folder: Path, name: str) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from qmrunner.model.states import AttemptState, JobState, StepState
 
-KINDS = ("nmr", "conformers", "nwchem", "crest", "xtb")
-Kind = Literal["nmr", "conformers", "nwchem", "crest", "xtb"]
+KINDS = ("nmr", "conformers", "nwchem", "crest", "xtb", "huey")
+Kind = Literal["nmr", "conformers", "nwchem", "crest", "xtb", "huey"]
 # In front of an input's path: the step starts without the file if it does not exist. In front of a name in `after`: the
 # step waits until that step has ended, and starts even if it failed.
 OPTIONAL = "?"
@@ -146,6 +146,7 @@ class Outcome:
     summary: str | None = None
     publish: tuple[str, ...] = ()
     promote: tuple[str, ...] = ()
+    told: bool = False  # the outcome has left this attempt: it stands, also if the attempt was stopped
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,7 @@ class Command:
     copies: Mapping[str, Path] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     reach: Reach = Reach()
+    app_cwd: str | None = None  # a task of an application: not confined, and at home in this folder
 
 
 @dataclass(frozen=True, slots=True)

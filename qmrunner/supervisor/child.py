@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 _BACKOFF_S = (0.1, 30.0)
+_END_S = 2.0
 _HEALTHY_AFTER_S = 30.0
 
 
@@ -29,7 +31,9 @@ class ChildProcess:
     def ended(self) -> bool:
         return self.process is None or self.process.poll() is not None
 
-    def start(self, argv: list[str], passed: tuple[int, ...], stderr: Path) -> None:
+    def start(
+        self, argv: list[str], passed: tuple[int, ...], stderr: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Raises OSError when no process can be started or no descriptor is free."""
         with _open_for_writing(stderr) as stderr_log:
             self.process = subprocess.Popen(
@@ -39,6 +43,7 @@ class ChildProcess:
                 stderr=stderr_log,
                 pass_fds=passed,
                 start_new_session=True,
+                env=environment,
             )
         assert self.process.stdin is not None
         os.set_blocking(self.process.stdin.fileno(), False)
@@ -54,6 +59,18 @@ class ChildProcess:
         if self.pidfd is not None:
             os.close(self.pidfd)
         self.process, self.pidfd = None, None
+
+    def end(self) -> None:
+        """End a process that ends with its stdin; kill it if it does not."""
+        if self.process is None or self.ended():
+            return
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait(_END_S)
 
     def signal(self, number: int) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -11,7 +11,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -22,12 +21,14 @@ from typing import Any
 
 from qmrunner import __version__, logs
 from qmrunner.app import App
+from qmrunner.apps import command as app_command
 from qmrunner.artifacts.blobs import ArtifactsUnavailable
+from qmrunner.attempt.spawner_client import app_socket
 from qmrunner.errors import QmrunnerError
 from qmrunner.guardian import process_tree, spawner
 from qmrunner.host import capacity as host_capacity
 from qmrunner.host.home import STATE_FILE, SUPERVISOR_FILE, HomeLock, write_state
-from qmrunner.host.sockets import bind_short
+from qmrunner.host.sockets import listen_short
 from qmrunner.host.threads import Guard, try_to_start
 from qmrunner.store import workers
 from qmrunner.supervisor.child import ChildProcess, last_words
@@ -60,8 +61,12 @@ class Supervisor:
         self.settings = app.settings
         self.worker_id = 0
         self.children = {"spawner": ChildProcess("spawner"), "consumer": ChildProcess("consumer")}
+        self.command = app_command.of(self.settings)
+        if self.command is not None:
+            self.children = {"app": ChildProcess("app"), **self.children}
         self._orphans = Orphans(self._own_pids)
         self.listener: socket.socket | None = None
+        self.app_listener: socket.socket | None = None
         self.fatal = False
         self._fenced = False
         self._stale_checks = 0
@@ -84,7 +89,9 @@ class Supervisor:
         log_forwarder = LogForwarder(self.settings.run_root, self.settings.run_root / logs.EVENTS_FILE, Writer(1))
         log_forwarder.start()
         process_tree.become_subreaper()
-        self.listener = self._spawner_socket()
+        self.listener = listen_short(self.settings.run_root, spawner.SOCKET)
+        if self.command is not None:
+            self.app_listener = listen_short(self.settings.run_root, app_socket(self.command.name))
         self._register()
         self.log.info("daemon_started", pid=os.getpid(), version=__version__, home=str(self.settings.home))
         for level, name, fields in self._opening:
@@ -130,13 +137,6 @@ class Supervisor:
                 capacity=capacity,
                 version=__version__,
             )
-
-    def _spawner_socket(self) -> socket.socket:
-        """Bind the socket here, once: consumers use the same address across restarts of the spawner."""
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
-        bind_short(listener, self.settings.run_root, spawner.SOCKET)
-        listener.listen(64)
-        return listener
 
     def _keep_running(self) -> None:
         for child in self.children.values():
@@ -195,6 +195,9 @@ class Supervisor:
             workers.consumer_died(connection, self.app.store.now(), self.worker_id, status)
 
     def _start(self, child: ChildProcess) -> None:
+        if child.name == "app":
+            self._start_app(child)
+            return
         argv = [sys.executable, "-m", _MODULES[child.name]]
         passed: tuple[int, ...] = ()
         if child.name == "spawner":
@@ -204,6 +207,14 @@ class Supervisor:
         else:
             argv += [str(self.worker_id), *self.lifetime.words()]
         child.start(argv, passed, self._stderr_of(child))
+
+    def _start_app(self, child: ChildProcess) -> None:
+        """Start the host of the Huey application: its own command in its own interpreter."""
+        assert self.command is not None
+        assert self.app_listener is not None
+        number = self.app_listener.fileno()
+        argv = self.command.argv(number, self.app.home_id())
+        child.start(argv, (number,), self._stderr_of(child), {**os.environ, **app_command.ENVIRONMENT})
 
     def _stderr_of(self, child: ChildProcess) -> Path:
         return self.settings.run_root / f"{child.name}.err"
@@ -301,7 +312,8 @@ class Supervisor:
             consumer.signal(signal.SIGKILL)
             assert consumer.process is not None
             consumer.process.wait(2.0)
-        self._end_spawner()
+        for name in self.children.keys() - {"consumer"}:
+            self.children[name].end()
         self._orphans.end_guardians(deadline)
 
     def _poll_briefly(self, wake: int, child: ChildProcess) -> None:
@@ -310,17 +322,6 @@ class Supervisor:
         if child.pidfd is not None:
             poller.register(child.pidfd, select.POLLIN)
         poller.poll(100)
-
-    def _end_spawner(self) -> None:
-        child = self.children["spawner"]
-        if child.process is not None and not child.ended():
-            assert child.process.stdin is not None
-            child.process.stdin.close()
-            try:
-                child.process.wait(2.0)
-            except subprocess.TimeoutExpired:
-                child.process.kill()
-                child.process.wait(2.0)
 
     def _sign_off(self) -> None:
         if not self.fatal:  # do not write to a store that cannot be trusted

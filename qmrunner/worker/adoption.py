@@ -61,7 +61,7 @@ def _resume(worker: Worker, attempts: list[ActiveAttempt]) -> None:
     if not attempts:
         return
     # A spawn that the dead consumer requested is answered before this request.
-    worker.runner.wait_for_orphans()
+    worker.runner.wait_for_orphans(*attempts)
     dead: list[ActiveAttempt] = []
     for attempt in attempts:
         state = _state_of(attempt)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import threading
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection
 
 from qmrunner import logs
 from qmrunner.app import App
+from qmrunner.apps.delivery import deliver
 from qmrunner.attempt import directory
 from qmrunner.attempt.active import ActiveAttempt, ActiveAttempts, log_fields
 from qmrunner.attempt.checkpoints import Checkpoints
@@ -60,6 +62,7 @@ class Worker:
             stopping=self.stopping,
             leaving=self.leaving,
             capacity=lambda: self.capacity,
+            deliver=partial(deliver, app),
         )
         self.log = logs.get()
         self._guard = Guard("claim_broken")

@@ -19,6 +19,8 @@ from functools import partial
 from qmrunner import app as composition
 from qmrunner import logs
 from qmrunner.app import App
+from qmrunner.apps import command as app_command
+from qmrunner.apps.intake import Intake
 from qmrunner.attempt.active import engine_grace_s
 from qmrunner.errors import QmrunnerError
 from qmrunner.guardian import peers, process_tree
@@ -83,6 +85,7 @@ def run(app: App, worker: Worker, supervisor_watch: SupervisorWatch) -> int:
     )
     huey.start()
     signals.rearm()  # Huey's TERM means "now" and its INT "later"; ours both mean: drain
+    _start_intake(worker)
     worker.log.info("consumer_started", slots=worker.capacity.slots, cores=worker.capacity.cores)
     worker.hint_if_more()
     status, guard = 0, Guard("consumer_loop_failed")
@@ -97,6 +100,14 @@ def run(app: App, worker: Worker, supervisor_watch: SupervisorWatch) -> int:
     drain(worker, signals)
     heartbeat.leave()
     return status
+
+
+def _start_intake(worker: Worker) -> None:
+    """Take messages of this worker's Huey application, if it has one."""
+    command = app_command.of(worker.settings)
+    if command is not None:
+        intake = Intake(worker.app, command, worker.worker_id, worker.stopping)
+        keep("intake", "intake_failed", intake.run, worker.stopping)
 
 
 def _is_done(worker: Worker, idle: IdleWatch) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from qmrunner.errors import UsageError, nearest
 from qmrunner.workflows.base import Workflow
 from qmrunner.workflows.conformers import ConformersWorkflow
+from qmrunner.workflows.hueytask import HueyWorkflow
 from qmrunner.workflows.nmr import NmrWorkflow
 from qmrunner.workflows.single import SingleWorkflow
 
@@ -17,6 +18,7 @@ WORKFLOWS: dict[str, Workflow] = {
     "nwchem": SingleWorkflow(engine="nwchem", task="deck"),
     "xtb": SingleWorkflow(engine="xtb", task="user"),
     "crest": SingleWorkflow(engine="crest", task="user"),
+    "huey": HueyWorkflow(),
 }
 
 

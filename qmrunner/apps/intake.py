@@ -1,0 +1,111 @@
+"""Takes messages of a Huey application into the store: take, commit a job, acknowledge.
+
+Huey holds what waits, qmrunner what runs: a message is taken only when a worker slot is free for it. A crash between
+take and acknowledgement leaves it in the taken area, from where it is accepted again, with the same key.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from contextlib import suppress
+
+from sqlalchemy.exc import IntegrityError
+
+from qmrunner import logs
+from qmrunner.app import App
+from qmrunner.apps.command import AppCommand
+from qmrunner.apps.host_client import AppHostClient, Message
+from qmrunner.errors import QmrunnerError
+from qmrunner.model.jobs import Submission
+from qmrunner.store import claims, huey_jobs
+from qmrunner.store import jobs as job_store
+from qmrunner.store.advance import accept
+
+_WAIT_S = 10.0
+_NO_ROOM_S = 0.05
+_AWAY_S = 0.5
+
+
+class Intake:
+    """The intake of one application; runs in its own thread of the consumer. `stopping`: the worker drains."""
+
+    def __init__(self, app: App, command: AppCommand, worker_id: int, stopping: threading.Event) -> None:
+        self._app = app
+        self._command = command
+        self._worker_id = worker_id
+        self._stopping = stopping
+        self._client = AppHostClient(app.settings.run_root, command.name)
+        self._workers: int | None = None  # None: first accept again what a dead consumer may have left
+        self._away = False
+        self._log = logs.get()
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._run_once()
+                self._away = False
+            except (OSError, QmrunnerError) as problem:
+                self._workers = None
+                if not self._away:
+                    self._log.warning("intake_waits", app=self._command.name, evidence=str(problem) or repr(problem))
+                self._away = True
+                self._stopping.wait(_AWAY_S)
+
+    def _run_once(self) -> None:
+        if self._workers is None:
+            self._accept_again()
+            about = self._client.about()
+            self._workers = int(about["workers"])
+            shown = {name: about[name] for name in ("queue", "storage", "guarantee", "workers", "import_s")}
+            self._log.info("app_ready", app=self._command.name, pid=about["pid"], **shown)
+        if not self._has_room(self._workers):
+            self._stopping.wait(_NO_ROOM_S)
+            return
+        message = self._client.take()
+        if message is None:
+            self._client.wait(_WAIT_S)
+            return
+        self._accept(message)
+
+    def _has_room(self, workers: int) -> bool:
+        with self._app.store.read() as connection:
+            if claims.is_paused(connection):
+                return False
+            return huey_jobs.unfinished(connection, self._command.label, self._worker_id) < workers
+
+    def _accept_again(self) -> None:
+        for token in self._client.taken():
+            message = self._client.read(token)
+            if message is not None:
+                self._accept(message)
+
+    def _accept(self, message: Message) -> None:
+        """Commit the job of a message, then acknowledge it. A message that has a job already is only acknowledged."""
+        key = huey_jobs.key_of(message.huey_id or message.token, message.token)
+        submission = Submission(
+            kind="huey",
+            params={
+                "app": self._command.name,
+                "task": message.task,
+                "huey_id": message.huey_id,
+                "message": base64.b64encode(message.data).decode(),
+                "cwd": os.getcwd(),
+            },
+            name=(message.task or "unreadable message")[:200],
+            key=key,
+            requires=(self._command.label,),
+        )
+        with self._app.store.read() as connection:
+            known = job_store.known(connection, submission)
+        if known is None:
+            job_id = job_store.new_id()
+            with (
+                suppress(IntegrityError),
+                self._app.store.write() as connection,
+            ):  # its key: committed before, reply lost
+                accept(connection, self._app.store.now(), job_id, submission, self._app.plan)
+            self._log.info("task_accepted", job=job_id, app=self._command.name, task=message.task, id=message.huey_id)
+        self._client.ack(message.token)
+        self._app.queue.notify()

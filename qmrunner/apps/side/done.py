@@ -1,0 +1,47 @@
+"""The files of one task in its attempt's folder. All are JSON, so that no process but the application's unpickles.
+
+task.json   what to run, written before the start
+begun       the body has begun
+locks       keys of Huey's locks that the task asked for, one a line
+outcome     what the body returned or raised, written before the epilogue
+done.json   how the task ended, and what its epilogue sends
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+TASK, BEGUN, LOCKS, OUTCOME, DONE = "task.json", "begun", "locks", "outcome", "done.json"
+
+
+def write(folder: str, name: str, value: Any) -> None:
+    """Write a file atomically and durably."""
+    path = os.path.join(folder, name)
+    with open(f"{path}.new", "w") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(f"{path}.new", path)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def load(folder: str, name: str) -> Any:
+    """The content of one of the files; None when there is none."""
+    try:
+        with open(os.path.join(folder, name)) as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+
+
+def read(folder: str) -> dict[str, Any]:
+    """How the task ended. Raises FileNotFoundError."""
+    with open(os.path.join(folder, DONE)) as file:
+        end: dict[str, Any] = json.load(file)
+    return end

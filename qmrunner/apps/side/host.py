@@ -1,0 +1,273 @@
+"""The app host: takes messages from the application's storage, and forks the guardian of each task.
+
+It is the spawner of its tasks (`guardian.spawner`), from a process in which the application is imported and its startup
+hooks have run. It runs no task itself. Requests, besides those of a spawner:
+
+    {"op": "wait", "s"}         → {"changed"} when the queue may hold a message, or after `s` seconds
+    {"op": "take"} + a file     → {"token", "id", "task", …}; the message is written to the file; {"token": null}: none
+    {"op": "taken"}             → {"tokens"}: messages that this home took and has not acknowledged
+    {"op": "read", "token"} + a file → as `take`
+    {"op": "ack", "token"}      → {}
+    {"op": "put", "step", "folder"}  → {}: sends what the task's end left in `folder`, once
+    {"op": "forget", "step"}    → {}: the end is committed, it will not be sent again
+    {"op": "about"}             → what the application is, for `status`
+
+An {"error"} is the reply to a request that failed.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+import sys
+import time
+import traceback
+from typing import Any
+
+from huey import signals as huey_signals
+from huey.consumer import Consumer
+
+from qmrunner.apps.side import done, storages, task
+from qmrunner.guardian import process, process_tree
+from qmrunner.guardian.spawner import Spawner
+
+_LOOK_MS = 50.0  # latency of a new message; a look is two `stat` calls, or one short question to a server
+_LOOK_ANYWAY_S = 2.0
+_PERIODIC_S = 60.0
+_OWN = "QMRUNNER_"
+
+
+def take_over(spec: dict[str, Any]) -> None:
+    """From now on `Consumer.run` serves qmrunner instead of running workers."""
+    began = time.monotonic()
+
+    def run(consumer: Consumer) -> None:
+        listener = socket.socket(fileno=spec["listener"])
+        host = AppHost(listener, consumer, spec["owner"], time.monotonic() - began)
+        host.prepare()
+        host.serve()
+        host.leave()
+
+    Consumer.run = run
+    for name in [name for name in os.environ if name.startswith(_OWN)]:
+        del os.environ[name]
+
+
+class AppHost(Spawner):
+    """Times are monotonic seconds."""
+
+    def __init__(self, listener: socket.socket, consumer: Consumer, owner: str, import_s: float) -> None:
+        super().__init__(listener)
+        self._consumer = consumer
+        self._huey = consumer.huey
+        self._owner = owner
+        self._import_s = import_s
+        self._storage = storages.of(self._huey.storage)
+        self._waiting: list[tuple[socket.socket, float]] = []
+        self._seen: object = None
+        self._look_anyway = 0.0
+        self._next_schedule = time.monotonic()
+        self._next_periodic = time.monotonic()
+
+    def prepare(self) -> None:
+        """Run the startup hooks once, and make this process fit to be forked. Raises SystemExit."""
+        if self._huey.immediate:
+            sys.exit(
+                "qmrunner: this Huey is in immediate mode: its tasks run where they are called; set immediate=False"
+            )
+        process_tree.become_subreaper()
+        process_tree.name_process(process_tree.APP_HOST_NAME)
+        self._storage.prepare()
+        _run_hooks(self._huey._startup)
+        self._huey.storage.close()
+        gc.collect()
+        gc.freeze()  # keep pages shared with guardians and tasks
+
+    def leave(self) -> None:
+        _run_hooks(self._huey._shutdown)
+
+    # -- the loop's parts -------------------------------------------------------------------------------------------
+
+    def timeout_ms(self) -> float | None:
+        now = time.monotonic()
+        due = (self._next_schedule - now) * 1000
+        return max(1.0, min(due, _LOOK_MS) if self._waiting else due)
+
+    def tick(self) -> None:
+        now = time.monotonic()
+        try:
+            if now >= self._next_schedule:
+                self._next_schedule = now + self._consumer.scheduler_interval
+                self._move_due()
+            if self._waiting:
+                self._answer_waiting(now)
+        except Exception:  # the storage does not answer; the next round tries again
+            traceback.print_exc()
+            sys.stderr.flush()
+            self._next_schedule = now + max(1.0, self._consumer.scheduler_interval)
+
+    def _answer_waiting(self, now: float) -> None:
+        seen = self._storage.fingerprint()
+        changed = seen != self._seen or now >= self._look_anyway
+        if changed:
+            self._seen, self._look_anyway = seen, now + _LOOK_ANYWAY_S
+        for client, until in list(self._waiting):
+            if changed or now >= until:
+                self._waiting.remove((client, until))
+                try:
+                    client.send(json.dumps({"changed": changed}).encode())
+                except OSError:
+                    pass  # the consumer died
+                client.close()
+
+    def _move_due(self) -> None:
+        """What Huey's scheduler does, with moves that are one transaction each."""
+        for data in self._storage.move_due(self._huey._get_timestamp()):
+            self._emit(huey_signals.SIGNAL_ENQUEUED, data)
+        if self._consumer.periodic and time.monotonic() >= self._next_periodic:
+            while self._next_periodic <= time.monotonic():
+                self._next_periodic += _PERIODIC_S
+            self._put_periodic()
+
+    def _put_periodic(self) -> None:
+        now = self._huey._get_timestamp()
+        for found in self._huey.read_periodic(now):
+            name = self._huey._registry.task_to_string(type(found))
+            item = storages.Item(self._huey.serialize_task(found), found.priority)
+            if self._storage.put_once(f"periodic/{name}/{now:%Y-%m-%dT%H:%M}", [item]):
+                self._huey._emit(huey_signals.SIGNAL_ENQUEUED, found)
+
+    def _emit(self, signal: str, data: bytes) -> None:
+        try:
+            self._huey._emit(signal, self._huey.deserialize_task(data))
+        except Exception:  # an unknown task: its own run reports it
+            traceback.print_exc()
+
+    # -- guardians --------------------------------------------------------------------------------------------------
+
+    def before_fork(self) -> None:
+        """Close the storage. SQLite's locks are not inherited: with an inherited connection a task wrote to a journal
+        that the next host had deleted as unused, and its result was lost (measured)."""
+        self._huey.storage.close()
+
+    def run_guardian(self, directory: int) -> None:
+        for client, _ in self._waiting:
+            os.close(client.fileno())
+        inherited = set(map(int, os.listdir("/proc/self/fd"))) - {directory}
+
+        def call(order: process.Order) -> None:
+            _close_all_but(inherited)
+            process_tree.name_process(process_tree.TASK_NAME)
+            task.run(self._huey, order)
+
+        process.run_guardian(directory, call)
+
+    # -- requests ---------------------------------------------------------------------------------------------------
+
+    def other_reply(
+        self, client: socket.socket, request: dict[str, Any], passed: list[int]
+    ) -> dict[str, object] | None:
+        try:
+            operation = request["op"]
+            if operation == "wait":
+                self._waiting.append((client.dup(), time.monotonic() + min(60.0, float(request["s"]))))
+                return None
+            if operation == "take":
+                return self._take(passed[0])
+            if operation == "taken":
+                return {"tokens": self._storage.taken(self._owner)}
+            if operation == "read":
+                return self._describe(request["token"], self._storage.read(request["token"]), passed[0])
+            if operation == "ack":
+                self._storage.ack(request["token"])
+                return {}
+            if operation == "put":
+                self._put(request["step"], request["folder"])
+                return {}
+            if operation == "forget":
+                self._storage.forget(request["step"])
+                return {}
+            if operation == "about":
+                return self._about()
+        except Exception as problem:
+            return {"error": f"{type(problem).__name__}: {problem}"}
+        return None
+
+    def _take(self, file: int) -> dict[str, object]:
+        while True:
+            taken = self._storage.take(self._owner)
+            if taken is None:
+                return {"token": None}
+            token, data = taken
+            eta = self._eta(data)
+            if eta is None:
+                return self._describe(token, data, file)
+            self._storage.to_schedule(token, data, eta)
+            self._emit(huey_signals.SIGNAL_SCHEDULED, data)
+
+    def _eta(self, data: bytes) -> Any:
+        """When a message wants to run, if that is later than now."""
+        try:
+            found = self._huey.deserialize_task(data)
+        except Exception:
+            return None
+        return None if self._huey.ready_to_run(found) else found.eta
+
+    def _describe(self, token: str, data: bytes | None, file: int) -> dict[str, object]:
+        if data is None:
+            return {"token": None}
+        with os.fdopen(os.dup(file), "wb") as out:
+            out.write(data)
+        try:
+            found = self._huey.deserialize_task(data)
+        except Exception as problem:
+            return {"token": token, "id": None, "task": None, "unreadable": repr(problem)[:500]}
+        return {
+            "token": token,
+            "id": str(found.id),
+            "task": self._huey._registry.task_to_string(type(found)),
+            "retries": found.retries,
+        }
+
+    def _put(self, step: str, folder: str) -> None:
+        end = done.read(folder)
+        self._storage.put_once(step, [storages.Item.from_json(item) for item in end["outbox"]])
+        for key in end["deletes"]:
+            self._huey.storage.delete_data(key)
+
+    def _about(self) -> dict[str, object]:
+        import huey
+
+        return {
+            "pid": os.getpid(),
+            "queue": self._huey.name,
+            "storage": type(self._huey.storage).__name__,
+            "guarantee": self._storage.guarantee,
+            "workers": self._consumer.workers,
+            "import_s": round(self._import_s, 3),
+            "pending": self._huey.storage.queue_size(),
+            "scheduled": self._huey.storage.schedule_size(),
+            "huey": getattr(huey, "__version__", None),
+            "python": sys.version.split()[0],
+        }
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """Close what the guardian opened: a lock that a task inherited would look like a living guardian."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) not in kept and int(name) > 2:
+            try:
+                os.close(int(name))
+            except OSError:
+                pass  # the descriptor of the listing itself
+
+
+def _run_hooks(hooks: dict[str, Any]) -> None:
+    for name, hook in hooks.items():
+        try:
+            hook()
+        except Exception:
+            print(f"qmrunner: the hook {name!r} failed", file=sys.stderr)
+            traceback.print_exc()

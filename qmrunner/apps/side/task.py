@@ -1,0 +1,302 @@
+"""One task, in the forked process: Huey's own `execute`, with a journal around the body and an outbox behind it.
+
+The body's outcome is durable before Huey's epilogue begins; an attempt that finds the outcome of an earlier one repeats
+only the epilogue. What the epilogue sends goes to `done.json`, and is sent once, by the host, before the step's end is
+committed.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from typing import Any
+
+from huey import consumer as huey_consumer
+from huey import signals as huey_signals
+
+from qmrunner.apps.side import done
+from qmrunner.apps.side.storages import Item
+from qmrunner.guardian.process import Order
+from qmrunner.guardian.process_tree import MARKER
+
+SPACE = "QMRUNNER_SPACE"  # an environment variable of the host whose place in memory the marker takes
+_THREADS_S = 10.0
+_KEPT = ("retries", "retry_delay", "retry_backoff")  # what a body may change of its task
+# The last of these that Huey sends is how the task ended.
+_ENDS = {
+    huey_signals.SIGNAL_COMPLETE: "complete",
+    huey_signals.SIGNAL_ERROR: "error",
+    huey_signals.SIGNAL_RETRYING: "retrying",
+    huey_signals.SIGNAL_REVOKED: "revoked",
+    huey_signals.SIGNAL_EXPIRED: "expired",
+    huey_signals.SIGNAL_CANCELED: "cancelled",
+    huey_signals.SIGNAL_LOCKED: "locked",
+    huey_signals.SIGNAL_SCHEDULED: "scheduled",
+    getattr(huey_signals, "SIGNAL_TIMEOUT", ""): "timeout",
+    getattr(huey_signals, "SIGNAL_RATE_LIMITED", ""): "rate_limited",
+}
+
+
+class Stopped(BaseException):
+    """A stop reached the body: its children felt it, too, so what it returns or raises is no outcome."""
+
+
+class OutcomeLost(Exception):
+    """An earlier attempt's body raised what cannot be stored; this has its text."""
+
+
+def run(huey: Any, order: Order) -> None:
+    """Run the task of this attempt. Ends the process."""
+    status = 1
+    try:
+        status = TaskRun(huey, order).run()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (OSError, ValueError):
+                pass  # closed by the application, or a full disk: the outcome is stored
+        os._exit(status)
+
+
+class TaskRun:
+    def __init__(self, huey: Any, order: Order) -> None:
+        self._huey = huey
+        self._folder = order.work
+        self._order = order
+        self._asked = done.load(self._folder, done.TASK)
+        self._outbox: list[Item] = []
+        self._deletes: list[str] = []
+        self._in_body = False
+        self._stopped = False
+        self._state = "none"
+        self._error: dict[str, Any] | None = None
+
+    def run(self) -> int:
+        """Returns the exit status of the process: 0 once `done.json` exists."""
+        self._become_task()
+        data = base64.b64decode(self._asked["message"])
+        try:
+            task = self._huey.deserialize_task(data)
+        except Exception as problem:
+            traceback.print_exc()
+            self._state, self._error = "unreadable", _described(problem)
+        else:
+            self._execute(task)
+            if self._stopped and self._state == "none":
+                return 128 + signal.SIGTERM
+        outbox = [item.as_json() for item in self._outbox]
+        end = {"state": self._state, "error": self._error, "outbox": outbox, "deletes": self._deletes}
+        done.write(self._folder, done.DONE, end)
+        _wait_for_threads()
+        return 0
+
+    # -- the process ------------------------------------------------------------------------------------------------
+
+    def _become_task(self) -> None:
+        os.environ.update(self._order.env)
+        tempfile.tempdir = None
+        _mark(self._order.env[MARKER])
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._on_term)
+        process_mode = getattr(huey_consumer, "ProcessEnvironment", None)
+        if process_mode is not None and hasattr(process_mode, "timeout"):
+            self._huey._timeout_handler = process_mode().timeout
+        self._intercept()
+
+    def _on_term(self, number: int, frame: Any) -> None:
+        self._stopped = True
+        if self._in_body:
+            raise KeyboardInterrupt
+
+    # -- Huey's storage and signals ---------------------------------------------------------------------------------
+
+    def _intercept(self) -> None:
+        huey, storage = self._huey, self._huey.storage
+        send, schedule, emit = storage.enqueue, storage.add_to_schedule, huey._emit
+        put_if_empty = storage.put_if_empty
+
+        def enqueue(data: bytes, priority: float | None = None) -> None:
+            if self._in_body:
+                send(data, priority)
+            else:
+                self._outbox.append(Item(data, priority))
+
+        def add_to_schedule(data: bytes, at: Any, *more: Any) -> None:
+            if self._in_body:
+                schedule(data, at, *more)
+            else:
+                self._outbox.append(Item(data, None, at))
+
+        def put_lock(key: str, value: bytes, *more: Any, **named: Any) -> Any:
+            if key.startswith(f"{huey.name}.lock."):
+                with open(os.path.join(self._folder, done.LOCKS), "a") as file:
+                    file.write(f"{key}\n")
+                value = huey.serializer.serialize(self._order.marker)
+            return put_if_empty(key, value, *more, **named)
+
+        def noted_emit(name: str, *values: Any, **named: Any) -> Any:
+            self._state = _ENDS.get(name, self._state)
+            return emit(name, *values, **named)
+
+        storage.enqueue, storage.add_to_schedule, storage.put_if_empty = enqueue, add_to_schedule, put_lock
+        huey._emit = noted_emit
+        if hasattr(huey, "_check_chord"):
+            huey._check_chord = self._check_chord
+
+    def _check_chord(self, chord: Any, value: Any) -> None:
+        """Huey's, but for its counter: a member that runs twice would count twice."""
+        huey = self._huey
+        key = f"chord:{chord.cid}"
+        members = [f"{key}:{index}" for index in range(chord.size)]
+        huey.put_result(f"{key}:{chord.idx}", value)
+        if not all(huey.storage.has_data_for_key(member) for member in members):
+            return
+        mine = huey.serializer.serialize(self._asked["step"])
+        claim = f"qmrunner.{key}"
+        if not huey.storage.put_if_empty(claim, mine) and bytes(huey.storage.peek_data(claim)) != bytes(mine):
+            return
+        results = [huey.get(member, peek=True) for member in members]
+        # Deleted once the callback is sent: a kill before that must find them again.
+        self._deletes += [*members, claim]
+        callback = chord.callback
+        callback.extend_data((results,))
+        huey.enqueue(callback)
+
+    # -- the task ---------------------------------------------------------------------------------------------------
+
+    def _execute(self, task: Any) -> None:
+        self._release_locks()
+        body = task.execute
+        task.execute = lambda: self._body(task, body)
+        try:
+            self._huey.execute(task)
+        except Stopped:
+            self._state = "none"
+        except Exception as problem:  # the epilogue failed: the result cannot be stored, for instance
+            traceback.print_exc()
+            self._error = _described(problem)
+            self._huey._emit(huey_signals.SIGNAL_ERROR, task, problem)
+            self._state = "result_lost"
+
+    def _body(self, task: Any, body: Any) -> Any:
+        earlier = self._earlier_outcome()
+        if earlier is not None:
+            return self._repeat(task, earlier)
+        done.write(self._folder, done.BEGUN, {"at": time.time()})
+        if self._stopped:
+            raise Stopped
+        try:
+            try:
+                self._in_body = True
+                value = body()
+            finally:
+                self._in_body = False
+        except BaseException as problem:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # a timeout must not interrupt the journal
+            if self._stopped:
+                raise Stopped from None
+            if isinstance(problem, Exception):
+                self._error = _described(problem)
+                self._save(task, "error", problem)
+            raise
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if self._stopped:
+            raise Stopped
+        self._save(task, "value", value)
+        return value
+
+    def _save(self, task: Any, kind: str, value: Any) -> None:
+        """Make the outcome durable. A value that cannot be stored is marked, and its body never repeated."""
+        try:
+            stored = base64.b64encode(self._huey.serializer.serialize(value)).decode()
+        except Exception as problem:
+            traceback.print_exception(type(problem), problem, None)
+            stored = None
+        changed = {name: getattr(task, name) for name in _KEPT if isinstance(getattr(task, name, None), (int, float))}
+        outcome = {"kind": kind, "stored": stored, "task": changed, "error": self._error, "at": time.time()}
+        done.write(self._folder, done.OUTCOME, outcome)
+
+    def _earlier_outcome(self) -> Any:
+        earlier = self._asked["previous"]
+        return done.load(earlier, done.OUTCOME) if earlier else None
+
+    def _repeat(self, task: Any, earlier: dict[str, Any]) -> Any:
+        """End as the earlier attempt's body did."""
+        done.write(self._folder, done.OUTCOME, earlier)  # for the attempt after this one
+        self._error = earlier["error"]
+        for name, value in earlier["task"].items():
+            setattr(task, name, value)
+        if earlier["stored"] is not None:
+            value = self._huey.serializer.deserialize(base64.b64decode(earlier["stored"]))
+        elif earlier["kind"] == "value":
+            value = None
+        else:
+            value = OutcomeLost(self._error["text"] if self._error else "unknown")
+        if earlier["kind"] == "error":
+            raise value
+        return value
+
+    def _release_locks(self) -> None:
+        """Delete the locks that dead attempts of this step still hold, by their value."""
+        for number in range(1, int(self._asked["attempt"])):
+            folder = self._asked["folder"].format(number=number)
+            marker = self._asked["marker"].format(number=number)
+            release_locks(self._huey, folder, marker)
+
+
+def release_locks(huey: Any, folder: str, marker: str) -> None:
+    """Delete the locks that an attempt noted in `folder` and still holds."""
+    try:
+        with open(os.path.join(folder, done.LOCKS)) as file:
+            keys = set(file.read().split("\n")) - {""}
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    mine = huey.serializer.serialize(marker)
+    for key in keys:
+        held = huey.storage.peek_data(key)
+        if isinstance(held, (bytes, bytearray, memoryview)) and bytes(held) == bytes(mine):
+            huey.storage.delete_data(key)
+
+
+def _described(problem: BaseException) -> dict[str, Any]:
+    """The last line of the traceback, and the innermost line of code that is not Huey's or ours."""
+    text = traceback.format_exception_only(type(problem), problem)[-1].strip()
+    where = None
+    for frame in traceback.extract_tb(problem.__traceback__):
+        if os.sep + "huey" + os.sep not in frame.filename and frame.filename != __file__:
+            where = (frame.filename, frame.lineno)
+    return {"text": text[:500], "file": where and where[0], "line": where and where[1]}
+
+
+def _wait_for_threads() -> None:
+    """Let threads of the task end: Python would wait for them, too."""
+    end = time.monotonic() + _THREADS_S
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, end - time.monotonic()))
+
+
+def _mark(marker: str) -> None:
+    """Show the attempt's marker in /proc/<pid>/environ: this process was forked, so the kernel shows the host's
+    environment, in whose place the marker is written."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    start, end = int(fields[47]), int(fields[48])  # env_start, env_end: proc(5)
+    block = ctypes.string_at(start, end - start) if start else b""
+    needle = SPACE.encode() + b"="
+    at = 0 if block.startswith(needle) else block.find(b"\0" + needle) + 1
+    text = f"{MARKER}={marker}".encode()
+    room = block.find(b"\0", at) - at
+    if block[at : at + len(needle)] == needle and len(text) <= room:
+        ctypes.memmove(start + at, text.ljust(room, b"\0"), room)

@@ -1,0 +1,133 @@
+"""A task of a Huey application, as a step. Its process is forked from the application's host (`apps/side/task.py`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qmrunner import untrusted
+from qmrunner.engines.base import Context, Installed, Which
+from qmrunner.engines.confinement import Finding
+from qmrunner.model.jobs import Command, Demand, Evidence, Exit, Outcome, Progress, Step
+from qmrunner.model.remedies import Remedy
+
+# Files of the attempt's folder: `apps/side/done.py`, which no process of ours imports with the application's Huey.
+TASK, OUTCOME, DONE = "task.json", "outcome", "done.json"
+_TEMPORARY = "tmp"
+# How a task ended without an exception, in Huey's words.
+_ENDED_WELL = {
+    "complete": "the task ended",
+    "scheduled": "put back into Huey's schedule: its time has not come",
+    "revoked": "revoked: Huey did not run it",
+    "expired": "expired: Huey did not run it",
+}
+_FAILED = {
+    "error": "task_error",
+    "retrying": "retrying",
+    "cancelled": "task_cancelled",
+    "locked": "locked",
+    "timeout": "task_timeout",
+    "rate_limited": "rate_limited",
+    "result_lost": "result_lost",
+    "unreadable": "task_unreadable",
+}
+
+
+class HueyTask:
+    """The engine of kind `huey`."""
+
+    name = "huey"
+
+    def locate(self, configured: Mapping[str, str | None], which: Which) -> Installed:
+        return Installed(self.name, None)
+
+    def probe_argv(self, found: Installed) -> Sequence[tuple[str, ...]]:
+        return ()
+
+    def read_probe(self, found: Installed, outputs: Sequence[str]) -> Installed:
+        return found
+
+    def demand(self, task: str, params: Mapping[str, Any]) -> Demand:
+        return Demand(memory_mib_base=256, scratch_mib=64)
+
+    def prepare(self, step: Step, context: Context) -> Command:
+        attempts = context.directory.parent.parent
+        asked = {
+            "message": step.params["message"],
+            "step": f"{step.job_id}/{step.name}",
+            "attempt": context.directory.parent.name,
+            "previous": None if context.previous is None else str(context.previous),
+            "folder": str(attempts / "{number}" / context.directory.name),
+            "marker": f"{step.job_id}/{step.name}/{{number}}",
+        }
+        return Command(
+            argv=(str(step.params["task"] or "unreadable message"),),
+            env={"TMPDIR": str(context.directory / _TEMPORARY)},
+            files={TASK: json.dumps(asked)},
+            app_cwd=str(step.params["cwd"]),
+        )
+
+    def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[Finding]:
+        return ()
+
+    def environment(self, context: Context) -> Mapping[str, str]:
+        return {}
+
+    def reader(self, step: Step, directory: Path | None = None) -> _Silent:
+        return _Silent()
+
+    def checkpoint(self, directory: Path) -> tuple[str, ...]:
+        return (OUTCOME,) if untrusted.is_there(directory / OUTCOME) else ()
+
+    def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
+        try:
+            end = untrusted.read_json(directory / DONE)
+        except FileNotFoundError:
+            return _died(exit, ended=bool(self.checkpoint(directory)))
+        state, error = str(end["state"]), end["error"] or {}
+        evidence = Evidence(str(error["text"]), error.get("file"), error.get("line")) if error else None
+        result = {"state": state, "error": error.get("text"), "sent": len(end["outbox"])}
+        if state in _ENDED_WELL:
+            return Outcome("succeeded", "ok", result=result, summary=_ENDED_WELL[state], told=True)
+        return Outcome(
+            "failed",
+            _FAILED.get(state, "task_error"),
+            result=result,
+            failure_class="permanent",
+            evidence=evidence,
+            remedy=_remedy(step, state),
+            summary=evidence.text if evidence else f"the task ended as {state}",
+            told=True,
+        )
+
+    def remedies(self, task: str) -> Sequence[Remedy]:
+        return ()
+
+
+class _Silent:
+    def feed(self, line: str) -> Progress | None:
+        return None
+
+
+def _remedy(step: Step, state: str) -> str:
+    if state == "retrying":
+        return "none needed: Huey has put the task back, and its next try is a job of its own"
+    return f"the application was told; `qmrunner logs {step.job_id}` has the traceback"
+
+
+def _died(exit: Exit, *, ended: bool) -> Outcome:
+    """The outcome of a task whose process ended before it had told the application."""
+    if exit.stop_reason is not None:
+        return Outcome("stopped", "stopped")
+    how = f"signal {exit.signal}" if exit.signal is not None else f"exit status {exit.returncode}"
+    where = "after its body had ended" if ended else "in its body"
+    return Outcome(
+        "failed",
+        "killed" if exit.signal is not None else "task_died",
+        failure_class="transient",
+        evidence=Evidence(how),
+        summary=f"the task's process died {where} ({how})",
+        remedy="see the log; a task that exits its process or exhausts the memory cannot report an error to Huey",
+    )

@@ -1,0 +1,61 @@
+"""Jobs that came as messages of a Huey application."""
+
+from __future__ import annotations
+
+import hashlib
+
+from sqlalchemy import Connection, func, or_, select
+
+from qmrunner.model import labels
+from qmrunner.model.states import STEP_LIVE, JobState, StepState
+from qmrunner.store.tables import jobs, steps
+
+KIND = "huey"
+_PREFIX = "huey:"
+_LONGEST_ID = 120
+
+
+def key_of(huey_id: str, token: str) -> str:
+    """The key of the job of one message. A task that is retried by Huey has one message for each try."""
+    return f"{_PREFIX}{_bounded(huey_id)}:{token}"
+
+
+def _bounded(huey_id: str) -> str:
+    """An id of any length, as a key may hold it."""
+    return huey_id if len(huey_id) <= _LONGEST_ID else hashlib.sha256(huey_id.encode()).hexdigest()
+
+
+def unfinished(connection: Connection, label: str, worker_id: int) -> int:
+    """How many tasks of an application are ready, or run on this worker."""
+    on_this = or_(
+        steps.c.state == StepState.READY,
+        steps.c.state.in_(STEP_LIVE) & (steps.c.worker_id == worker_id),
+    )
+    query = (
+        select(func.count())
+        .select_from(jobs.join(steps, steps.c.job_id == jobs.c.id))
+        .where(
+            jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING)),
+            jobs.c.kind == KIND,
+            jobs.c.requires == labels.stored([label]),
+            on_this,
+        )
+    )
+    return connection.execute(query).scalar() or 0
+
+
+def job_named(connection: Connection, name: str) -> str:
+    """The id of the job that `name` means: its own id, or the id of a Huey task, whose newest job it is."""
+    if connection.execute(select(jobs.c.seq).where(jobs.c.id == name)).first() is not None:
+        return name
+    return _newest(connection, name) or name
+
+
+def _newest(connection: Connection, huey_id: str) -> str | None:
+    # A range of the index on keys.
+    start = f"{_PREFIX}{_bounded(huey_id)}:"
+    query = (
+        select(jobs.c.id).where(jobs.c.key >= start, jobs.c.key < start[:-1] + ";").order_by(jobs.c.seq.desc()).limit(1)
+    )
+    found: str | None = connection.execute(query).scalar()
+    return found

@@ -1,0 +1,152 @@
+"""A small Huey application in a folder of its own, and daemons that run its tasks."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qmrunner.guardian import process_tree
+from tests.support import Daemon, Home, ended_daemons, wait_for
+
+LAB = Path(__file__).parent / "lab"
+CONSUMER = (sys.executable, "-m", "huey.bin.huey_consumer", "nmr.queue.huey", "-w", "1", "-k", "process")
+
+
+class Lab:
+    """The application in `folder`, and the home beside it."""
+
+    def __init__(self, folder: Path, start: Callable[..., Daemon]) -> None:
+        self.folder = folder
+        self.home = Home(folder / "home")
+        self._start = start
+        self.daemon: Daemon | None = None
+        (folder / "data").mkdir()
+        shutil.copytree(LAB / "nmr", folder / "nmr")
+
+    def start(self, command: Sequence[str] = CONSUMER, *, ready: bool = True, **more: str) -> Daemon:
+        self.daemon = self._start(on=self.home, arguments=("--", *command), ready=ready, **more)
+        return self.daemon
+
+    def enqueue(self, expression: str) -> Any:
+        """What a web process does: the id of the task that `expression` enqueues."""
+        code = (
+            "import json; from nmr.queue import huey; from nmr import tasks; from huey import chord\n"
+            f"r = {expression}\n"
+            "print(json.dumps(r.id if hasattr(r, 'id') else [one.id for one in getattr(r, '_results', r)]))"
+        )
+        ended = subprocess.run(
+            [sys.executable, "-c", code], cwd=self.folder, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(self.folder / "data/huey.db", timeout=10)) as connection:
+            return connection.execute(query, values).fetchall()
+
+    def result(self, huey_id: str) -> Any:
+        """The stored result; None when there is none yet. Only this test's own application wrote it."""
+        rows = self.sql("select value from kv where key = ?", huey_id)
+        return pickle.loads(rows[0][0]) if rows else None
+
+    def await_result(self, huey_id: str, deadline_s: float = 40.0) -> Any:
+        return wait_for(lambda: self.result(huey_id), deadline_s, f"the result of {huey_id}")
+
+    def left(self) -> dict[str, int]:
+        """How many rows are in each of the application's tables that hold messages."""
+        tables = ("task", "schedule", "qmrunner_taken", "qmrunner_put")
+        return {name: count for name in tables if (count := self.sql(f"select count(*) from {name}")[0][0])}
+
+    def locks(self) -> list[str]:
+        return [key for (key,) in self.sql("select key from kv where key like '%.lock.%' or key like 'qmrunner%'")]
+
+    def lines(self, job: str, name: str = "bodies") -> list[str]:
+        path = self.folder / "data/jobs" / job / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    def states(self, job: str) -> list[str]:
+        """What the application's signal handlers wrote, in order."""
+        return [line.split(" ", 1)[1] for line in self.lines(job, "history")]
+
+    def jobs(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.home.json("status")["jobs"]
+        return found
+
+    def job(self, huey_id: str) -> dict[str, Any]:
+        """The job of a Huey task, by the name that the store gives it."""
+        found: dict[str, Any] = self.home.json("status", huey_id)["job"]
+        return found
+
+    # -- processes --------------------------------------------------------------------------------------------------
+
+    def pids(self, name: str) -> list[int]:
+        """Processes of this home by their name in the kernel."""
+        stats = (process_tree.stat_of(pid) for pid in self.home.processes())
+        return [stat.pid for stat in stats if stat is not None and stat.comm == name and stat.state not in "ZX"]
+
+    def engines(self, job: str) -> list[int]:
+        """Shells that compute in the folder of this job."""
+        found = []
+        for pid in process_tree.all_pids():
+            with suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                inside = Path(os.readlink(f"/proc/{pid}/cwd")) == self.folder / "data/jobs" / job
+                if inside and b"-c" in words and process_tree.stat_of(pid) is not None:
+                    found.append(pid)
+        return found
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to the processes of this name; `tree`: to all of this home at once."""
+        pids = self.home.processes() if name == "tree" else [self.daemon_pid()] if name == "daemon" else self.pids(name)
+        assert pids, name
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def daemon_pid(self) -> int:
+        assert self.daemon is not None
+        return self.daemon.pid
+
+
+class Overlap:
+    """Counts, in a thread, the most engines of one job that were seen at once."""
+
+    def __init__(self, lab: Lab, job: str) -> None:
+        self.most = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, args=(lab, job))
+
+    def _look(self, lab: Lab, job: str) -> None:
+        while not self._over.is_set():
+            self.most = max(self.most, len(lab.engines(job)))
+            time.sleep(0.02)
+
+    def __enter__(self) -> Overlap:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    folder = tmp_path / "app"
+    folder.mkdir()
+    with ended_daemons(Home(folder / "home")) as start:
+        yield Lab(folder, start)

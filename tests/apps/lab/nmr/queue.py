@@ -1,0 +1,33 @@
+from huey import SqliteHuey, signals
+
+huey = SqliteHuey("lab", filename="./data/huey.db", fsync=True)
+
+
+@huey.signal(signals.SIGNAL_EXECUTING)
+def on_executing(signal, task):
+    set_state(task, "running")
+
+
+@huey.signal(signals.SIGNAL_COMPLETE)
+def on_complete(signal, task):
+    set_state(task, "complete")
+
+
+@huey.signal(signals.SIGNAL_ERROR)
+def on_error(signal, task, problem=None):
+    set_state(task, f"failed: {problem}")
+
+
+@huey.signal(signals.SIGNAL_INTERRUPTED)
+def on_interrupted(signal, task):
+    set_state(task, "failed: interrupted")
+
+
+def set_state(task, state):
+    from nmr.storage import write_state
+
+    if task.args:
+        write_state(task.args[0], state)
+
+
+from nmr import tasks  # noqa: E402, F401

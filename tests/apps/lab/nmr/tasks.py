@@ -1,0 +1,71 @@
+import os
+import subprocess
+import sys
+
+from huey.exceptions import CancelExecution  # noqa: F401
+
+from nmr.queue import huey
+from nmr.storage import folder
+
+
+def note(job, text):
+    with open(folder(job) / "bodies", "a") as file:
+        file.write(f"{os.getpid()} {text}\n")
+
+
+@huey.task()
+def optimise(job, seconds):
+    """As a runner of NWChem: a shell starts the program, and its output goes to a file."""
+    note(job, "begin")
+    print(f"optimising {job} in {os.getcwd()}", flush=True)
+    command = (
+        f"for i in $(seq {int(seconds * 10)}); do echo iteration $i; sleep 0.1; done > optimize.out 2> optimize.log"
+    )
+    code = subprocess.call(command, shell=True, cwd=folder(job))
+    if code:
+        raise RuntimeError(f"engine ended with exit code {code}")
+    note(job, "end")
+    return {"job": job, "tmp": os.environ.get("TMPDIR")}
+
+
+@huey.task()
+def add(a, b):
+    return a + b
+
+
+@huey.task(retries=1, retry_delay=1)
+def flaky(job):
+    note(job, "flaky")
+    if len((folder(job) / "bodies").read_text().splitlines()) < 2:
+        raise ValueError("the first try fails")
+    return "second"
+
+
+@huey.task()
+def fail(job):
+    raise ValueError(f"no luck with {job}")
+
+
+@huey.task()
+def total(values):
+    return sum(values)
+
+
+@huey.task()
+def leave(job):
+    note(job, "leave")
+    os._exit(3)
+
+
+@huey.task()
+def locked(job, seconds):
+    with huey.lock_task("one"):
+        note(job, "locked")
+        subprocess.call(["sleep", str(seconds)])
+    return job
+
+
+@huey.task()
+def unstorable(job):
+    note(job, "unstorable")
+    return sys.stdout

@@ -1,0 +1,39 @@
+"""The commands of operators, with the id that Huey gave a task."""
+
+from __future__ import annotations
+
+from tests.apps.conftest import Lab
+from tests.support import wait_for
+
+
+def test_status_why_and_logs_take_the_id_of_a_huey_task(lab: Lab) -> None:
+    huey_id = lab.enqueue("tasks.fail('x')")
+    lab.start()
+    wait_for(lambda: [job for job in lab.jobs() if job["state"] == "failed"], 20.0, "the failure")
+    why = lab.home.json("why", huey_id)
+    assert (why["code"], why["evidence"]["text"]) == ("task_error", "ValueError: no luck with x")
+    assert why["evidence"]["file"].endswith("nmr/tasks.py")
+    assert lab.job(huey_id)["name"] == "nmr.tasks.fail"
+    assert "Traceback" in lab.home.run("logs", huey_id).stdout
+
+
+def test_a_task_is_cancelled_and_run_again_by_its_huey_id(lab: Lab) -> None:
+    huey_id = lab.enqueue("tasks.optimise('c', 3)")
+    lab.start()
+    wait_for(lambda: lab.engines("c"), 20.0, "the engine")
+    assert lab.home.run("cancel", huey_id).returncode == 0
+    wait_for(lambda: lab.job(huey_id)["state"] == "cancelled", 15.0, "the cancellation")
+    assert lab.engines("c") == []
+    assert lab.home.run("retry", huey_id).returncode == 0
+    assert lab.await_result(huey_id)["job"] == "c"
+
+
+def test_neither_results_nor_status_contain_the_arguments(lab: Lab) -> None:
+    huey_id = lab.enqueue("tasks.add('pass', 'word')")
+    lab.start()
+    assert lab.await_result(huey_id) == "password"
+    wait_for(lambda: lab.job(huey_id)["state"] == "succeeded", 15.0, "the end")
+    shown = lab.home.json("result", huey_id)
+    assert shown["result"]["huey_id"] == huey_id
+    assert "message" not in str(shown)
+    assert "message" not in str(lab.job(huey_id))

@@ -1,0 +1,57 @@
+"""A Huey application under qmrunner, with its processes killed while an engine runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.apps.conftest import Lab, Overlap
+from tests.support import wait_for
+
+RUN = "tasks.optimise('j1', 4)"
+
+
+def begin(lab: Lab) -> str:
+    """A task whose engine runs, under a daemon."""
+    huey_id: str = lab.enqueue(RUN)
+    lab.start()
+    wait_for(lambda: lab.engines("j1"), 30.0, "the engine")
+    return huey_id
+
+
+def check_complete(lab: Lab, huey_id: str, bodies: int) -> None:
+    assert lab.await_result(huey_id)["job"] == "j1"
+    assert lab.states("j1") == ["running"] * bodies + ["complete"]
+    assert [line.split()[1] for line in lab.lines("j1")] == ["begin"] * bodies + ["end"]
+    wait_for(lambda: [job["state"] for job in lab.jobs()] == ["succeeded"], 10.0, "the end of the job")
+    assert (lab.left(), lab.locks(), lab.engines("j1")) == ({}, [], [])
+
+
+@pytest.mark.parametrize(
+    ("killed", "bodies"), [("qm-task", 2), ("qm-guardian", 2), ("qm-consumer", 1), ("qm-apphost", 1)]
+)
+def test_a_killed_process_costs_no_task_and_no_other_engine(lab: Lab, killed: str, bodies: int) -> None:
+    huey_id = begin(lab)
+    with Overlap(lab, "j1") as overlap:
+        lab.kill(killed)
+        check_complete(lab, huey_id, bodies)
+    assert overlap.most == 1
+
+
+@pytest.mark.parametrize(("killed", "bodies"), [("daemon", 1), ("tree", 2)])
+def test_a_restarted_daemon_adopts_or_repeats_a_task(lab: Lab, killed: str, bodies: int) -> None:
+    huey_id = begin(lab)
+    with Overlap(lab, "j1") as overlap:
+        lab.kill(killed)
+        lab.start()
+        check_complete(lab, huey_id, bodies)
+    assert overlap.most == 1
+
+
+def test_a_stop_is_no_failure_for_the_application(lab: Lab) -> None:
+    huey_id = begin(lab)
+    assert lab.daemon is not None
+    assert lab.daemon.stop() == 0
+    assert (lab.engines("j1"), lab.home.processes()) == ([], [])
+    assert lab.states("j1") == ["running"]  # neither interrupted nor failed
+    lab.start()
+    check_complete(lab, huey_id, 2)

@@ -1,0 +1,63 @@
+"""What Huey promises to tasks holds under qmrunner, too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.apps.conftest import Lab
+from tests.support import wait_for
+
+
+def test_results_retries_pipelines_and_chords_are_as_in_huey(lab: Lab) -> None:
+    added = lab.enqueue("tasks.add(1, 2)")
+    flaky = lab.enqueue("tasks.flaky('f')")
+    failed = lab.enqueue("tasks.fail('x')")
+    pipeline = lab.enqueue("huey.enqueue(tasks.add.s(1, 2).then(tasks.add, 10))")
+    chord = lab.enqueue("huey.enqueue(chord([tasks.add.s(i, i) for i in range(3)], tasks.total.s())).callback")
+    later = lab.enqueue("tasks.add.schedule((4, 4), delay=2)")
+    lab.start()
+    assert lab.await_result(added) == 3
+    wait_for(lambda: lab.result(flaky) == "second", 20.0, "the second try")  # the first leaves an Error, as in Huey
+    assert lab.await_result(failed).metadata["error"] == "ValueError('no luck with x')"
+    assert [lab.await_result(part) for part in pipeline] == [3, 13]
+    assert lab.await_result(chord) == 6
+    assert lab.await_result(later) == 8
+    assert lab.states("x") == ["running", "failed: no luck with x"]
+    wait_for(lambda: not lab.left(), 10.0, "an empty queue")
+    codes = {job["name"]: job["code"] for job in lab.jobs() if job["state"] == "failed"}
+    assert codes["nmr.tasks.fail"] == "task_error"
+
+
+def test_a_task_that_ends_its_process_is_tried_again_and_then_reported(lab: Lab) -> None:
+    lab.enqueue("tasks.leave('l')")
+    lab.start()
+    job = wait_for(lambda: [job for job in lab.jobs() if job["state"] == "failed"], 30.0, "the failure")[0]
+    assert job["code"] == "task_died"
+    assert len(lab.lines("l")) == 2  # the same end twice is deterministic
+
+
+def test_a_lock_of_a_killed_task_does_not_stop_its_next_run(lab: Lab) -> None:
+    huey_id = lab.enqueue("tasks.locked('k', 3)")
+    lab.start()
+    wait_for(lambda: lab.lines("k"), 20.0, "the body")
+    lab.kill("qm-task")
+    assert lab.await_result(huey_id) == "k"
+    assert (len(lab.lines("k")), lab.locks()) == (2, [])
+
+
+def test_a_result_that_cannot_be_stored_is_reported_and_its_body_not_repeated(lab: Lab) -> None:
+    lab.enqueue("tasks.unstorable('u')")
+    lab.start()
+    job = wait_for(lambda: [job for job in lab.jobs() if job["state"] == "failed"], 20.0, "the failure")[0]
+    assert job["code"] == "result_lost"
+    assert len(lab.lines("u")) == 1
+    assert lab.states("u")[0] == "running"
+    assert lab.states("u")[1].startswith("failed: ")
+
+
+def test_the_consumers_script_with_its_own_options_is_a_command_too(lab: Lab) -> None:
+    huey_id = lab.enqueue("tasks.add(2, 3)")
+    script = Path(sys.executable).parent / "huey_consumer"
+    lab.start((str(script), "nmr.queue.huey", "-w", "2", "-k", "thread"))
+    assert lab.await_result(huey_id) == 5
