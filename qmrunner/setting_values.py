@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +66,14 @@ def paths(text: str) -> tuple[Path, ...]:
 
 
 def text(value: str) -> str:
+    return value
+
+
+def command(value: str) -> str:
+    try:
+        shlex.split(value)
+    except ValueError:
+        raise ValueError(f"expected a command whose quotes are closed, got {value!r}") from None
     return value
 
 

@@ -163,7 +163,7 @@ class Settings:
         default=None,
     )
     app: str | None = _setting(
-        read.text,
+        read.command,
         "command of a Huey application whose tasks this worker runs, as `qmrunner run -- COMMAND` takes it",
         default=None,
     )

@@ -41,7 +41,8 @@ ROOMS: dict[str, str] = {
     "attempt": "__version__ app artifacts confinement engines errors guardian host logs model private settings store "
     "untrusted workflows",
     # `apps.side` runs in the application's interpreter: `test_apps_side_needs_only_huey` has its rule.
-    "apps": "app attempt.active attempt.spawner_client errors guardian logs model settings store",
+    "apps": "app attempt.active attempt.directory attempt.spawner_client engines.huey errors guardian logs model "
+    "settings store untrusted",
     "reports": "app artifacts attempt.publish attempt.reuse engines errors guardian.sampling host model settings store "
     "untrusted workflows",
     "maintenance": "app artifacts attempt guardian host logs model store",

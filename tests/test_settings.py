@@ -59,6 +59,7 @@ EXAMPLES: dict[str, tuple[str, Any, str | None]] = {
     "api_max_body_mib": ("1", 1, "0"),
     "api_rate_per_minute": ("60", 60, "0"),
     "max_atoms": ("60", 60, "0"),
+    "app": ("huey_consumer mod.huey", "huey_consumer mod.huey", "huey_consumer 'open"),
     "nwchem": ("/opt/nwchem", "/opt/nwchem", None),
     "mpirun": ("mpiexec", "mpiexec", None),
     "crest": ("/opt/crest", "/opt/crest", None),

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from qmrunner import untrusted
 from qmrunner.app import App
 from qmrunner.apps.host_client import AppHostClient
 from qmrunner.attempt.active import ActiveAttempt
+from qmrunner.attempt.directory import AttemptDirectory
+from qmrunner.engines.huey import COMMITTED
 from qmrunner.model.policy import Ending, Finished
 
 
@@ -16,14 +19,19 @@ def deliver(app: App, attempt: ActiveAttempt, ending: Ending) -> Callable[[], No
     """Send what the task of this attempt left. Returns what to do after the commit. Raises OSError: try again."""
     if attempt.step.engine != "huey" or not isinstance(ending, Finished) or not ending.outcome.told:
         return None
-    if not ending.outcome.result.get("sent"):
-        return None
     client = AppHostClient(app.settings.run_root, attempt.step.params["app"])
-    client.put(attempt.label, attempt.directory.work)
-    return partial(_forget, client, attempt.label)
+    sent = bool(ending.outcome.result.get("sent"))
+    if sent:
+        client.put(attempt.label, attempt.directory.work)
+    return partial(_after, attempt, client if sent else None)
 
 
-def _forget(client: AppHostClient, step: str) -> None:
-    # A kept id is harmless: no other step has it.
-    with suppress(OSError):
-        client.forget(step)
+def _after(attempt: ActiveAttempt, client: AppHostClient | None) -> None:
+    """Without these an operator's `retry` repeats the epilogue only, and an id is kept that no other step has."""
+    for number in range(1, attempt.number + 1):
+        with suppress(OSError):
+            work = AttemptDirectory(attempt.directory.path.parent / str(number)).work
+            untrusted.write_bytes(work / COMMITTED, b"")
+    if client is not None:
+        with suppress(OSError):
+            client.forget(attempt.label)

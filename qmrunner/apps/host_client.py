@@ -23,6 +23,7 @@ class Message:
     huey_id: str | None
     task: str | None
     unreadable: str | None = None
+    words: Any = None  # what the task says of itself, not checked
 
 
 class AppHostClient:
@@ -70,7 +71,9 @@ class AppHostClient:
                 data = content.read()
         finally:
             os.close(file)
-        return Message(answer["token"], data, answer["id"], answer["task"], answer.get("unreadable"))
+        return Message(
+            answer["token"], data, answer["id"], answer["task"], answer.get("unreadable"), answer.get("words")
+        )
 
     def _ask(self, request: dict[str, Any], *passed: int) -> dict[str, Any]:
         answer = self._spawner.ask(request, *passed)

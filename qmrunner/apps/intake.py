@@ -18,6 +18,7 @@ from qmrunner.app import App
 from qmrunner.apps.command import AppCommand
 from qmrunner.apps.host_client import AppHostClient, Message
 from qmrunner.errors import QmrunnerError
+from qmrunner.model.app_tasks import words_of
 from qmrunner.model.jobs import Submission
 from qmrunner.store import claims, huey_jobs
 from qmrunner.store import jobs as job_store
@@ -84,6 +85,9 @@ class Intake:
     def _accept(self, message: Message) -> None:
         """Commit the job of a message, then acknowledge it. A message that has a job already is only acknowledged."""
         key = huey_jobs.key_of(message.huey_id or message.token, message.token)
+        words, objections = words_of(message.words)
+        if objections:
+            self._log.warning("task_words_ignored", app=self._command.name, task=message.task, words=objections)
         submission = Submission(
             kind="huey",
             params={
@@ -92,6 +96,7 @@ class Intake:
                 "huey_id": message.huey_id,
                 "message": base64.b64encode(message.data).decode(),
                 "cwd": os.getcwd(),
+                "words": words,
             },
             name=(message.task or "unreadable message")[:200],
             key=key,

@@ -12,6 +12,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from qmrunner import untrusted
@@ -21,6 +22,7 @@ from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.attempt.interpret import loss_of
 from qmrunner.attempt.log_reader import LogReader
 from qmrunner.engines.base import Engine
+from qmrunner.engines.huey import CANCELLED
 from qmrunner.guardian import peers, process
 from qmrunner.host.sockets import connect_short
 from qmrunner.logs import get as get_logger
@@ -140,6 +142,10 @@ class Follower:
         except BlockingIOError:
             pass  # the request came before the first poll
         assert self._client is not None
+        if wanted[0] == "cancel" and self._attempt.step.engine == "huey":
+            # A task that is stopped for good tells its application; the signal alone is that of a drain, too.
+            with suppress(OSError):
+                untrusted.write_bytes(self._attempt.directory.work / CANCELLED, b"")
         message = {"op": "stop", "reason": wanted[0], "grace_s": wanted[1]}
         try:
             self._client.send(json.dumps(message).encode() + b"\n")

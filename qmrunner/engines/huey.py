@@ -10,28 +10,20 @@ from typing import Any
 from qmrunner import untrusted
 from qmrunner.engines.base import Context, Installed, Which
 from qmrunner.engines.confinement import Finding
+from qmrunner.model.app_tasks import TOLD, demand_of
 from qmrunner.model.jobs import Command, Demand, Evidence, Exit, Outcome, Progress, Step
 from qmrunner.model.remedies import Remedy
 
 # Files of the attempt's folder: `apps/side/done.py`, which no process of ours imports with the application's Huey.
-TASK, OUTCOME, DONE = "task.json", "outcome", "done.json"
+TASK, CANCELLED, OUTCOME, DONE, COMMITTED = "task.json", "cancelled", "outcome", "done.json", "committed"
 _TEMPORARY = "tmp"
+_TASK, _TELL = "task", "tell"
 # How a task ended without an exception, in Huey's words.
 _ENDED_WELL = {
     "complete": "the task ended",
     "scheduled": "put back into Huey's schedule: its time has not come",
     "revoked": "revoked: Huey did not run it",
     "expired": "expired: Huey did not run it",
-}
-_FAILED = {
-    "error": "task_error",
-    "retrying": "retrying",
-    "cancelled": "task_cancelled",
-    "locked": "locked",
-    "timeout": "task_timeout",
-    "rate_limited": "rate_limited",
-    "result_lost": "result_lost",
-    "unreadable": "task_unreadable",
 }
 
 
@@ -50,17 +42,24 @@ class HueyTask:
         return found
 
     def demand(self, task: str, params: Mapping[str, Any]) -> Demand:
-        return Demand(memory_mib_base=256, scratch_mib=64)
+        return demand_of(params.get("words") or {})
 
     def prepare(self, step: Step, context: Context) -> Command:
-        attempts = context.directory.parent.parent
+        attempts, number = context.directory.parent.parent, int(context.directory.parent.name)
+        telling = step.task == _TELL
+        # Where the earlier attempts of the task were, and their markers.
+        earlier = {
+            "folder": str(attempts.parent / (_TASK if telling else step.name) / "{number}" / context.directory.name),
+            "marker": f"{step.job_id}/{_TASK if telling else step.name}/{{number}}",
+            "attempts": int(step.params["attempts"]) if telling else number - 1,
+        }
         asked = {
             "message": step.params["message"],
             "step": f"{step.job_id}/{step.name}",
-            "attempt": context.directory.parent.name,
+            "earlier": earlier,
             "previous": None if context.previous is None else str(context.previous),
-            "folder": str(attempts / "{number}" / context.directory.name),
-            "marker": f"{step.job_id}/{step.name}/{{number}}",
+            "died": str(step.params["why"]) if telling else None,
+            "rerun": (step.params.get("words") or {}).get("rerun", "always"),
         }
         return Command(
             argv=(str(step.params["task"] or "unreadable message"),),
@@ -79,7 +78,8 @@ class HueyTask:
         return _Silent()
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:
-        return (OUTCOME,) if untrusted.is_there(directory / OUTCOME) else ()
+        there = untrusted.is_there(directory / OUTCOME) and not untrusted.is_there(directory / COMMITTED)
+        return (OUTCOME,) if there else ()
 
     def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
         try:
@@ -88,12 +88,14 @@ class HueyTask:
             return _died(exit, ended=bool(self.checkpoint(directory)))
         state, error = str(end["state"]), end["error"] or {}
         evidence = Evidence(str(error["text"]), error.get("file"), error.get("line")) if error else None
-        result = {"state": state, "error": error.get("text"), "sent": len(end["outbox"])}
+        result = {"state": state, "error": error.get("text"), "sent": len(end["outbox"]) + len(end["deletes"])}
+        if step.task == _TELL:
+            return Outcome("succeeded", "ok", result=result, summary="the application was told", told=True)
         if state in _ENDED_WELL:
             return Outcome("succeeded", "ok", result=result, summary=_ENDED_WELL[state], told=True)
         return Outcome(
             "failed",
-            _FAILED.get(state, "task_error"),
+            TOLD.get(state, "task_error"),
             result=result,
             failure_class="permanent",
             evidence=evidence,
@@ -114,6 +116,8 @@ class _Silent:
 def _remedy(step: Step, state: str) -> str:
     if state == "retrying":
         return "none needed: Huey has put the task back, and its next try is a job of its own"
+    if state == "lost_not_rerun":
+        return "the task may have run in part, and it may not run twice: check what it did, then enqueue it again"
     return f"the application was told; `qmrunner logs {step.job_id}` has the traceback"
 
 

@@ -1,38 +1,43 @@
-"""A task of a Huey application: one step."""
+"""A task of a Huey application: one step, and a second one that tells the application of an end it has not seen."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
+from qmrunner.model.app_tasks import TOLD, demand_of
 from qmrunner.model.jobs import Job, JobEnd, Plan, Step, StepSpec
-from qmrunner.model.states import StepState
+from qmrunner.model.states import STEP_FINAL, StepState
 from qmrunner.workflows import base
 
-TASK = "task"
-_FOR_ENGINE = ("app", "task", "message", "cwd")
+TASK, TELL = "task", "tell"
+_FOR_ENGINE = ("app", "task", "message", "cwd", "words")
+_TOLD_CODES = frozenset(TOLD.values())
 
 
 class HueyWorkflow:
-    """The job ends as its step ends."""
+    """The job ends as its task ends."""
 
     def plan(self, job: Job, steps: Sequence[Step]) -> Plan:
         if not steps:
-            params = {key: job.params[key] for key in _FOR_ENGINE}
-            return Plan(add=(StepSpec(name=TASK, stage=TASK, engine="huey", task=TASK, params=params),))
+            return Plan(add=(_spec(job, TASK),))
+        task, tell = steps[0], base.by_name(steps).get(TELL)
+        if task.state == StepState.FAILED and task.code not in _TOLD_CODES:
+            if tell is None:
+                return Plan(add=(_spec(job, TELL, attempts=task.attempt, why=task.summary or task.code),))
+            if tell.state not in STEP_FINAL:
+                return Plan()
         ended = base.broken(steps)
         if ended is not None:
             return ended
-        return Plan(end=JobEnd("succeeded", summary=steps[0].summary)) if base.succeeded(steps, TASK) else Plan()
+        return Plan(end=JobEnd("succeeded", summary=task.summary)) if base.succeeded(steps, TASK) else Plan()
 
     def result(self, job: Job, steps: Sequence[Step]) -> dict[str, Any]:
         answer = base.answer(job, steps)
         result = dict(steps[0].result) if steps else {}
         # Arguments may be secret, and a message can be run by whoever has it.
-        for shown in (
-            answer["provenance"]["input"],
-            *(step["params"] for step in answer["provenance"]["steps"].values()),
-        ):
+        params = (step["params"] for step in answer["provenance"]["steps"].values())
+        for shown in (answer["provenance"]["input"], *params):
             shown.pop("message", None)
         answer["result"] = {name: job.params[name] for name in ("app", "task", "huey_id")} | result
         return answer
@@ -41,4 +46,10 @@ class HueyWorkflow:
         if not steps:
             return {"text": "not planned yet", "fraction": 0.0}
         done = steps[0].state == StepState.SUCCEEDED
-        return {"text": f"{TASK} {steps[0].state}", "fraction": 1.0 if done else 0.0}
+        return {"text": f"{steps[-1].name} {steps[-1].state}", "fraction": 1.0 if done else 0.0}
+
+
+def _spec(job: Job, name: str, **more: Any) -> StepSpec:
+    params = {key: job.params[key] for key in _FOR_ENGINE if key in job.params} | more
+    demand = demand_of(params.get("words") or {}) if name == TASK else demand_of({})
+    return StepSpec(name=name, stage=name, engine="huey", task=name, params=params, demand=demand)

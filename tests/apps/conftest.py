@@ -23,6 +23,7 @@ from qmrunner.guardian import process_tree
 from tests.support import Daemon, Home, ended_daemons, wait_for
 
 LAB = Path(__file__).parent / "lab"
+_IMPORTS = "import json; from nmr.queue import huey; from nmr import tasks; from huey import chord"
 CONSUMER = (sys.executable, "-m", "huey.bin.huey_consumer", "nmr.queue.huey", "-w", "1", "-k", "process")
 
 
@@ -34,6 +35,7 @@ class Lab:
         self.home = Home(folder / "home")
         self._start = start
         self.daemon: Daemon | None = None
+        self.environment: dict[str, str] = {}
         (folder / "data").mkdir()
         shutil.copytree(LAB / "nmr", folder / "nmr")
 
@@ -43,16 +45,37 @@ class Lab:
 
     def enqueue(self, expression: str) -> Any:
         """What a web process does: the id of the task that `expression` enqueues."""
-        code = (
-            "import json; from nmr.queue import huey; from nmr import tasks; from huey import chord\n"
-            f"r = {expression}\n"
-            "print(json.dumps(r.id if hasattr(r, 'id') else [one.id for one in getattr(r, '_results', r)]))"
+        return json.loads(
+            self._run(
+                f"r = {expression}\n"
+                "print(json.dumps(r.id if hasattr(r, 'id') else [one.id for one in getattr(r, '_results', r)]))"
+            )
         )
+
+    def read(self, expression: str) -> str:
+        """What a web process sees, in the storage that the environment names."""
+        return self._run(f"print(repr({expression}))").strip()
+
+    def read_result(self, huey_id: str) -> str:
+        """The result of a task as text; empty when there is none yet."""
+        stored = f"huey.storage.peek_data({huey_id!r})"
+        found = self.read(
+            f"huey.serializer.deserialize({stored}) if huey.storage.has_data_for_key({huey_id!r}) else ''"
+        )
+        return "" if found == "''" else found
+
+    def _run(self, code: str) -> str:
         ended = subprocess.run(
-            [sys.executable, "-c", code], cwd=self.folder, capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-c", f"{_IMPORTS}\n{code}"],
+            cwd=self.folder,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert ended.returncode == 0, ended.stderr
-        return json.loads(ended.stdout)
+        return ended.stdout
 
     def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.folder / "data/huey.db", timeout=10)) as connection:

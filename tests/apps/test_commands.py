@@ -24,8 +24,10 @@ def test_a_task_is_cancelled_and_run_again_by_its_huey_id(lab: Lab) -> None:
     assert lab.home.run("cancel", huey_id).returncode == 0
     wait_for(lambda: lab.job(huey_id)["state"] == "cancelled", 15.0, "the cancellation")
     assert lab.engines("c") == []
+    assert lab.states("c") == ["running", "failed: interrupted"]  # nothing of this application listens to CANCELED
     assert lab.home.run("retry", huey_id).returncode == 0
-    assert lab.await_result(huey_id)["job"] == "c"
+    wait_for(lambda: lab.job(huey_id)["state"] == "succeeded", 40.0, "the second run")
+    assert lab.result(huey_id)["job"] == "c"
 
 
 def test_neither_results_nor_status_contain_the_arguments(lab: Lab) -> None:

@@ -35,6 +35,21 @@ def test_a_task_that_ends_its_process_is_tried_again_and_then_reported(lab: Lab)
     job = wait_for(lambda: [job for job in lab.jobs() if job["state"] == "failed"], 30.0, "the failure")[0]
     assert job["code"] == "task_died"
     assert len(lab.lines("l")) == 2  # the same end twice is deterministic
+    assert lab.states("l")[:-1] == ["running"] * 3
+    assert lab.states("l")[-1].startswith("failed: the task's process died in its body (exit status 3)")
+    assert [step["state"] for step in lab.home.json("status", job["id"])["job"]["steps"]] == ["failed", "succeeded"]
+
+
+def test_a_task_that_may_not_run_twice_is_reported_after_a_kill(lab: Lab) -> None:
+    huey_id = lab.enqueue("tasks.pump('p')")
+    lab.start()
+    wait_for(lambda: lab.lines("p"), 20.0, "the body")
+    lab.kill("qm-guardian")
+    job = wait_for(lambda: [job for job in lab.jobs() if job["state"] == "failed"], 30.0, "the failure")[0]
+    assert job["code"] == "lost_not_rerun"
+    assert len(lab.lines("p")) == 1
+    assert lab.states("p")[-1] == "failed: its process died, and it may not run twice"
+    assert "may not run twice" in lab.await_result(huey_id).metadata["error"]
 
 
 def test_a_lock_of_a_killed_task_does_not_stop_its_next_run(lab: Lab) -> None:

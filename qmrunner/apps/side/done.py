@@ -2,9 +2,11 @@
 
 task.json   what to run, written before the start
 begun       the body has begun
+cancelled   written by the consumer before it stops a task for good
 locks       keys of Huey's locks that the task asked for, one a line
 outcome     what the body returned or raised, written before the epilogue
 done.json   how the task ended, and what its epilogue sends
+committed   written by the consumer: the end is in the store, and a later attempt begins anew
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import json
 import os
 from typing import Any
 
-TASK, BEGUN, LOCKS, OUTCOME, DONE = "task.json", "begun", "locks", "outcome", "done.json"
+TASK, BEGUN, CANCELLED, LOCKS = "task.json", "begun", "cancelled", "locks"
+OUTCOME, DONE, COMMITTED = "outcome", "done.json", "committed"
 
 
 def write(folder: str, name: str, value: Any) -> None:

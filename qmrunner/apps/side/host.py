@@ -34,7 +34,6 @@ from qmrunner.guardian import process, process_tree
 from qmrunner.guardian.spawner import Spawner
 
 _LOOK_MS = 50.0  # latency of a new message; a look is two `stat` calls, or one short question to a server
-_LOOK_ANYWAY_S = 2.0
 _PERIODIC_S = 60.0
 _OWN = "QMRUNNER_"
 
@@ -66,8 +65,6 @@ class AppHost(Spawner):
         self._import_s = import_s
         self._storage = storages.of(self._huey.storage)
         self._waiting: list[tuple[socket.socket, float]] = []
-        self._seen: object = None
-        self._look_anyway = 0.0
         self._next_schedule = time.monotonic()
         self._next_periodic = time.monotonic()
 
@@ -109,10 +106,7 @@ class AppHost(Spawner):
             self._next_schedule = now + max(1.0, self._consumer.scheduler_interval)
 
     def _answer_waiting(self, now: float) -> None:
-        seen = self._storage.fingerprint()
-        changed = seen != self._seen or now >= self._look_anyway
-        if changed:
-            self._seen, self._look_anyway = seen, now + _LOOK_ANYWAY_S
+        changed = self._storage.ready()
         for client, until in list(self._waiting):
             if changed or now >= until:
                 self._waiting.remove((client, until))
@@ -124,12 +118,20 @@ class AppHost(Spawner):
 
     def _move_due(self) -> None:
         """What Huey's scheduler does, with moves that are one transaction each."""
-        for data in self._storage.move_due(self._huey._get_timestamp()):
-            self._emit(huey_signals.SIGNAL_ENQUEUED, data)
+        for found, data in self._storage.due(self._huey._get_timestamp()):
+            if self._storage.move(found, storages.Item(data, self._priority(data))):
+                self._emit(huey_signals.SIGNAL_ENQUEUED, data)
         if self._consumer.periodic and time.monotonic() >= self._next_periodic:
             while self._next_periodic <= time.monotonic():
                 self._next_periodic += _PERIODIC_S
             self._put_periodic()
+
+    def _priority(self, data: bytes) -> float | None:
+        try:
+            priority: float | None = self._huey.deserialize_task(data).priority
+        except Exception:  # an unknown task: its own run reports it
+            return None
+        return priority
 
     def _put_periodic(self) -> None:
         now = self._huey._get_timestamp()
@@ -204,7 +206,7 @@ class AppHost(Spawner):
             eta = self._eta(data)
             if eta is None:
                 return self._describe(token, data, file)
-            self._storage.to_schedule(token, data, eta)
+            self._storage.to_schedule(token, storages.Item(data, None, eta))
             self._emit(huey_signals.SIGNAL_SCHEDULED, data)
 
     def _eta(self, data: bytes) -> Any:
@@ -229,11 +231,13 @@ class AppHost(Spawner):
             "id": str(found.id),
             "task": self._huey._registry.task_to_string(type(found)),
             "retries": found.retries,
+            "words": _plain(getattr(found, "qmrunner", None)),
         }
 
     def _put(self, step: str, folder: str) -> None:
         end = done.read(folder)
-        self._storage.put_once(step, [storages.Item.from_json(item) for item in end["outbox"]])
+        if end["outbox"]:
+            self._storage.put_once(step, [storages.Item.from_json(item) for item in end["outbox"]])
         for key in end["deletes"]:
             self._huey.storage.delete_data(key)
 
@@ -262,6 +266,14 @@ def _close_all_but(kept: set[int]) -> None:
                 os.close(int(name))
             except OSError:
                 pass  # the descriptor of the listing itself
+
+
+def _plain(words: Any) -> Any:
+    """What a task says of itself, as far as JSON can carry it."""
+    try:
+        return json.loads(json.dumps(words))
+    except (TypeError, ValueError):
+        return repr(words)[:200]
 
 
 def _run_hooks(hooks: dict[str, Any]) -> None:

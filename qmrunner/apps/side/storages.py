@@ -1,17 +1,16 @@
 """Moves in an application's Huey storage that Huey itself has not: each one is atomic.
 
 `take` moves a message to a *taken* area instead of destroying it; `put_once` sends messages together with an id that
-makes a repetition harmless; `move_due` moves due messages from the schedule to the queue.
+makes a repetition harmless; `move` moves a due message from the schedule to the queue.
 """
 
 from __future__ import annotations
 
 import base64
 import datetime
-import os
 import uuid
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from huey import storage as huey_storage
 
@@ -43,138 +42,67 @@ class Item:
         )
 
 
+class Moves(Protocol):
+    """What the host needs of a storage. Every method may raise whatever the storage raises."""
+
+    guarantee: str
+
+    def prepare(self) -> None:
+        """Make the areas beside Huey's own, and complete what a killed host left half done."""
+
+    def ready(self) -> bool:
+        """Whether the queue may hold a message; cheap, because it is asked many times a second."""
+
+    def take(self, owner: str) -> tuple[str, bytes] | None:
+        """Move the next message to the taken area. Returns its token and data."""
+
+    def taken(self, owner: str) -> list[str]:
+        """Tokens of the messages that this owner took and has not acknowledged."""
+
+    def read(self, token: str) -> bytes | None:
+        """A taken message; None when it is not there."""
+
+    def ack(self, token: str) -> None:
+        """Delete a taken message."""
+
+    def to_schedule(self, token: str, item: Item) -> None:
+        """Move a taken message to the schedule; nothing when it is not there."""
+
+    def due(self, now: datetime.datetime) -> list[tuple[Any, bytes]]:
+        """Due messages of the schedule: what `move` needs to find one, and its data."""
+
+    def move(self, found: Any, item: Item) -> bool:
+        """Move a due message to the queue. False when another process was faster."""
+
+    def put_once(self, put_id: str, items: list[Item]) -> bool:
+        """Send these messages unless `put_id` has been used. Returns whether they were sent now."""
+
+    def forget(self, put_id: str) -> None:
+        """Forget an id that no process will use again."""
+
+
 def new_token() -> str:
     return uuid.uuid4().hex
 
 
-def of(storage: huey_storage.BaseStorage) -> Sqlite:
-    """The moves for this storage. Raises SystemExit for one that cannot have them."""
-    if isinstance(storage, huey_storage.SqliteStorage):
-        return Sqlite(storage)
-    raise SystemExit(f"qmrunner: the storage {type(storage).__name__} of this Huey is not supported")
+def of(storage: huey_storage.BaseStorage) -> Moves:
+    """The moves for this storage. Raises SystemExit for one that has none."""
+    from qmrunner.apps.side import files, redis, sql
 
-
-class Sqlite:
-    """In the tables of the application's file, beside Huey's own."""
-
-    guarantee = FULL
-
-    def __init__(self, storage: Any) -> None:
-        self._storage = storage
-
-    def prepare(self) -> None:
-        with self._storage.db(commit=True) as cursor:
-            cursor.execute(
-                "create table if not exists qmrunner_taken (queue text not null, token text not null, "
-                "owner text not null, data blob not null, priority real not null, primary key (queue, token))"
-            )
-            cursor.execute(
-                "create table if not exists qmrunner_put (queue text not null, id text not null, "
-                "primary key (queue, id))"
-            )
-
-    def fingerprint(self) -> object:
-        """Changes with every commit to the file."""
-        return tuple(_stamp(f"{self._storage.filename}{suffix}") for suffix in ("", "-wal"))
-
-    def take(self, owner: str) -> tuple[str, bytes] | None:
-        name = self._storage.name
-        # A look without the exclusive lock, as Huey does it.
-        if not self._storage.sql("select 1 from task where queue = ? limit 1", (name,), results=True):
-            return None
-        with self._storage.db(commit=True) as cursor:
-            cursor.execute(
-                "select id, data, priority from task where queue = ? order by priority desc, id limit 1", (name,)
-            )
-            row = cursor.fetchone()
-            if row is None:
-                return None
-            number, data, priority = row
-            token = new_token()
-            cursor.execute("delete from task where id = ?", (number,))
-            cursor.execute(
-                "insert into qmrunner_taken (queue, token, owner, data, priority) values (?, ?, ?, ?, ?)",
-                (name, token, owner, data, priority),
-            )
-        return token, bytes(data)
-
-    def taken(self, owner: str) -> list[str]:
-        rows = self._storage.sql(
-            "select token from qmrunner_taken where queue = ? and owner = ? order by rowid",
-            (self._storage.name, owner),
-            results=True,
-        )
-        return [token for (token,) in rows]
-
-    def read(self, token: str) -> bytes | None:
-        rows = self._storage.sql(
-            "select data from qmrunner_taken where queue = ? and token = ?", (self._storage.name, token), results=True
-        )
-        return bytes(rows[0][0]) if rows else None
-
-    def ack(self, token: str) -> None:
-        self._storage.sql(
-            "delete from qmrunner_taken where queue = ? and token = ?", (self._storage.name, token), commit=True
-        )
-
-    def to_schedule(self, token: str, data: bytes, at: datetime.datetime) -> None:
-        """Move a taken message to the schedule."""
-        with self._storage.db(commit=True) as cursor:
-            cursor.execute("delete from qmrunner_taken where queue = ? and token = ?", (self._storage.name, token))
-            if cursor.rowcount == 1:
-                self._add(cursor, Item(data, None, at))
-
-    def move_due(self, now: datetime.datetime) -> list[bytes]:
-        """Move due messages from the schedule to the queue. Returns them."""
-        due = (self._storage.name, now.timestamp())
-        if not self._storage.sql(
-            "select 1 from schedule where queue = ? and timestamp <= ? limit 1", due, results=True
-        ):
-            return []
-        moved = []
-        with self._storage.db(commit=True) as cursor:
-            cursor.execute(
-                "select id, data from schedule where queue = ? and timestamp <= ? order by timestamp, id", due
-            )
-            for number, data in cursor.fetchall():
-                cursor.execute("delete from schedule where id = ?", (number,))
-                self._add(cursor, Item(data))
-                moved.append(bytes(data))
-        return moved
-
-    def put_once(self, put_id: str, items: list[Item]) -> bool:
-        """Send these messages unless `put_id` has been used. Returns whether they were sent now."""
-        if not items:
-            return False
-        with self._storage.db(commit=True) as cursor:
-            cursor.execute("insert or ignore into qmrunner_put (queue, id) values (?, ?)", (self._storage.name, put_id))
-            if cursor.rowcount != 1:
-                return False
-            for item in items:
-                self._add(cursor, item)
-        return True
-
-    def forget(self, put_id: str) -> None:
-        self._storage.sql(
-            "delete from qmrunner_put where queue = ? and id = ?", (self._storage.name, put_id), commit=True
-        )
-
-    def _add(self, cursor: Any, item: Item) -> None:
-        if item.at is None:
-            cursor.execute(
-                "insert into task (queue, data, priority) values (?, ?, ?)",
-                (self._storage.name, item.data, item.priority or 0),
-            )
-        else:
-            cursor.execute(
-                "insert into schedule (queue, data, timestamp) values (?, ?, ?)",
-                (self._storage.name, item.data, item.at.timestamp()),
-            )
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
+    known: tuple[tuple[str, Any], ...] = (
+        ("SqliteStorage", sql.Sqlite),
+        ("PostgresStorage", sql.Postgres),
+        ("PriorityRedisStorage", redis.SortedSet),
+        ("PriorityRedisExpireStorage", redis.SortedSet),
+        ("RedisStorage", redis.List),
+        ("FileStorage", files.Files),
+    )
+    for name, moves in known:
+        kind = getattr(huey_storage, name, None)  # an older Huey has not all of them
+        if kind is not None and isinstance(storage, kind):
+            made: Moves = moves(storage)
+            return made
+    raise SystemExit(
+        f"qmrunner: messages in a {type(storage).__name__} cannot be kept safe; supported are "
+        + ", ".join(name for name, _ in known)
+    )

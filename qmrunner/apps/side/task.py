@@ -20,9 +20,10 @@ from typing import Any
 
 from huey import consumer as huey_consumer
 from huey import signals as huey_signals
+from huey.exceptions import CancelExecution
 
 from qmrunner.apps.side import done
-from qmrunner.apps.side.storages import Item
+from qmrunner.apps.side.outbox import Outbox, release_locks
 from qmrunner.guardian.process import Order
 from qmrunner.guardian.process_tree import MARKER
 
@@ -44,8 +45,20 @@ _ENDS = {
 }
 
 
+# A cancelled task is told by the first of these signals that has a receiver.
+_FOR_CANCELLED = (
+    huey_signals.SIGNAL_CANCELED,
+    getattr(huey_signals, "SIGNAL_INTERRUPTED", huey_signals.SIGNAL_ERROR),
+    huey_signals.SIGNAL_ERROR,
+)
+
+
 class Stopped(BaseException):
     """A stop reached the body: its children felt it, too, so what it returns or raises is no outcome."""
+
+
+class TaskDied(Exception):
+    """Raised in place of a body that died before it had an outcome."""
 
 
 class OutcomeLost(Exception):
@@ -74,12 +87,11 @@ class TaskRun:
         self._folder = order.work
         self._order = order
         self._asked = done.load(self._folder, done.TASK)
-        self._outbox: list[Item] = []
-        self._deletes: list[str] = []
-        self._in_body = False
+        self._outbox = Outbox(huey, self._folder, self._asked["step"], order.marker)
         self._stopped = False
         self._state = "none"
         self._error: dict[str, Any] | None = None
+        self._ended_as: str | None = None  # instead of the last signal
 
     def run(self) -> int:
         """Returns the exit status of the process: 0 once `done.json` exists."""
@@ -94,8 +106,8 @@ class TaskRun:
             self._execute(task)
             if self._stopped and self._state == "none":
                 return 128 + signal.SIGTERM
-        outbox = [item.as_json() for item in self._outbox]
-        end = {"state": self._state, "error": self._error, "outbox": outbox, "deletes": self._deletes}
+        sent = [item.as_json() for item in self._outbox.items]
+        end = {"state": self._state, "error": self._error, "outbox": sent, "deletes": self._outbox.deletes}
         done.write(self._folder, done.DONE, end)
         _wait_for_threads()
         return 0
@@ -112,66 +124,15 @@ class TaskRun:
         process_mode = getattr(huey_consumer, "ProcessEnvironment", None)
         if process_mode is not None and hasattr(process_mode, "timeout"):
             self._huey._timeout_handler = process_mode().timeout
-        self._intercept()
+        self._outbox.intercept(self._on_signal)
+
+    def _on_signal(self, name: str) -> None:
+        self._state = _ENDS.get(name, self._state)
 
     def _on_term(self, number: int, frame: Any) -> None:
         self._stopped = True
-        if self._in_body:
+        if self._outbox.in_body:
             raise KeyboardInterrupt
-
-    # -- Huey's storage and signals ---------------------------------------------------------------------------------
-
-    def _intercept(self) -> None:
-        huey, storage = self._huey, self._huey.storage
-        send, schedule, emit = storage.enqueue, storage.add_to_schedule, huey._emit
-        put_if_empty = storage.put_if_empty
-
-        def enqueue(data: bytes, priority: float | None = None) -> None:
-            if self._in_body:
-                send(data, priority)
-            else:
-                self._outbox.append(Item(data, priority))
-
-        def add_to_schedule(data: bytes, at: Any, *more: Any) -> None:
-            if self._in_body:
-                schedule(data, at, *more)
-            else:
-                self._outbox.append(Item(data, None, at))
-
-        def put_lock(key: str, value: bytes, *more: Any, **named: Any) -> Any:
-            if key.startswith(f"{huey.name}.lock."):
-                with open(os.path.join(self._folder, done.LOCKS), "a") as file:
-                    file.write(f"{key}\n")
-                value = huey.serializer.serialize(self._order.marker)
-            return put_if_empty(key, value, *more, **named)
-
-        def noted_emit(name: str, *values: Any, **named: Any) -> Any:
-            self._state = _ENDS.get(name, self._state)
-            return emit(name, *values, **named)
-
-        storage.enqueue, storage.add_to_schedule, storage.put_if_empty = enqueue, add_to_schedule, put_lock
-        huey._emit = noted_emit
-        if hasattr(huey, "_check_chord"):
-            huey._check_chord = self._check_chord
-
-    def _check_chord(self, chord: Any, value: Any) -> None:
-        """Huey's, but for its counter: a member that runs twice would count twice."""
-        huey = self._huey
-        key = f"chord:{chord.cid}"
-        members = [f"{key}:{index}" for index in range(chord.size)]
-        huey.put_result(f"{key}:{chord.idx}", value)
-        if not all(huey.storage.has_data_for_key(member) for member in members):
-            return
-        mine = huey.serializer.serialize(self._asked["step"])
-        claim = f"qmrunner.{key}"
-        if not huey.storage.put_if_empty(claim, mine) and bytes(huey.storage.peek_data(claim)) != bytes(mine):
-            return
-        results = [huey.get(member, peek=True) for member in members]
-        # Deleted once the callback is sent: a kill before that must find them again.
-        self._deletes += [*members, claim]
-        callback = chord.callback
-        callback.extend_data((results,))
-        huey.enqueue(callback)
 
     # -- the task ---------------------------------------------------------------------------------------------------
 
@@ -183,38 +144,74 @@ class TaskRun:
             self._huey.execute(task)
         except Stopped:
             self._state = "none"
+            return
         except Exception as problem:  # the epilogue failed: the result cannot be stored, for instance
             traceback.print_exc()
             self._error = _described(problem)
             self._huey._emit(huey_signals.SIGNAL_ERROR, task, problem)
             self._state = "result_lost"
+        if self._ended_as is not None:
+            self._state = self._ended_as
 
     def _body(self, task: Any, body: Any) -> Any:
         earlier = self._earlier_outcome()
         if earlier is not None:
             return self._repeat(task, earlier)
+        self._refuse_to_run(task)
         done.write(self._folder, done.BEGUN, {"at": time.time()})
+        value, problem = self._run_body(body)
+        signal.setitimer(signal.ITIMER_REAL, 0)  # a timeout must not interrupt the journal
         if self._stopped:
-            raise Stopped
+            problem = self._end_of_stop(task)
+        if problem is None:
+            self._save(task, "value", value)
+            return value
+        if isinstance(problem, Exception):
+            self._error = _described(problem)
+            self._save(task, "error", problem)
+        raise problem
+
+    def _run_body(self, body: Any) -> tuple[Any, BaseException | None]:
+        if self._stopped:
+            return None, None
         try:
             try:
-                self._in_body = True
-                value = body()
+                self._outbox.in_body = True
+                return body(), None
             finally:
-                self._in_body = False
+                self._outbox.in_body = False
         except BaseException as problem:
-            signal.setitimer(signal.ITIMER_REAL, 0)  # a timeout must not interrupt the journal
-            if self._stopped:
-                raise Stopped from None
-            if isinstance(problem, Exception):
-                self._error = _described(problem)
-                self._save(task, "error", problem)
-            raise
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        if self._stopped:
-            raise Stopped
-        self._save(task, "value", value)
-        return value
+            return None, problem
+
+    def _end_of_stop(self, task: Any) -> BaseException:
+        """The end of a body that a stop reached: none, unless the task is stopped for good."""
+        if not os.path.exists(os.path.join(self._folder, done.CANCELLED)):
+            return Stopped()
+        self._ended_as = "cancelled"
+        name = next((name for name in _FOR_CANCELLED if self._has_receiver(name)), _FOR_CANCELLED[0])
+        problem: BaseException = CancelExecution(retry=False)
+        if name != _FOR_CANCELLED[0]:
+            self._huey._emit(name, task, *([problem] if name == huey_signals.SIGNAL_ERROR else []))
+        return problem
+
+    def _has_receiver(self, name: str) -> bool:
+        receivers = self._huey._signal.receivers
+        return bool(receivers.get(name) or receivers.get("any"))
+
+    def _refuse_to_run(self, task: Any) -> None:
+        """Raise TaskDied in place of a body that has died for good, or that may not run twice."""
+        if self._asked["died"] is not None:
+            self._fail(self._asked["died"])
+        if self._asked["rerun"] == "never" and any(_began(folder) for folder, _ in self._earlier()):
+            done.write(self._folder, done.BEGUN, {"at": time.time()})  # for the attempt after this one
+            task.retries = 0
+            self._ended_as = "lost_not_rerun"
+            self._fail("its process died, and it may not run twice")
+
+    def _fail(self, why: str) -> None:
+        died = TaskDied(why)
+        self._error = _described(died)
+        raise died
 
     def _save(self, task: Any, kind: str, value: Any) -> None:
         """Make the outcome durable. A value that cannot be stored is marked, and its body never repeated."""
@@ -249,24 +246,22 @@ class TaskRun:
 
     def _release_locks(self) -> None:
         """Delete the locks that dead attempts of this step still hold, by their value."""
-        for number in range(1, int(self._asked["attempt"])):
-            folder = self._asked["folder"].format(number=number)
-            marker = self._asked["marker"].format(number=number)
+        for folder, marker in self._earlier():
             release_locks(self._huey, folder, marker)
 
+    def _earlier(self) -> list[tuple[str, str]]:
+        """Folders and markers of the task's earlier attempts."""
+        earlier = self._asked["earlier"]
+        return [
+            (earlier["folder"].replace("{number}", str(number)), earlier["marker"].replace("{number}", str(number)))
+            for number in range(1, int(earlier["attempts"]) + 1)
+        ]
 
-def release_locks(huey: Any, folder: str, marker: str) -> None:
-    """Delete the locks that an attempt noted in `folder` and still holds."""
-    try:
-        with open(os.path.join(folder, done.LOCKS)) as file:
-            keys = set(file.read().split("\n")) - {""}
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    mine = huey.serializer.serialize(marker)
-    for key in keys:
-        held = huey.storage.peek_data(key)
-        if isinstance(held, (bytes, bytearray, memoryview)) and bytes(held) == bytes(mine):
-            huey.storage.delete_data(key)
+
+def _began(folder: str) -> bool:
+    """Whether the body began in this attempt, and its end is not committed."""
+    began = os.path.exists(os.path.join(folder, done.BEGUN))
+    return began and not os.path.exists(os.path.join(folder, done.COMMITTED))
 
 
 def _described(problem: BaseException) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-from huey import SqliteHuey, signals
+from huey import signals
 
-huey = SqliteHuey("lab", filename="./data/huey.db", fsync=True)
+from nmr.storages import make
+
+huey = make()
 
 
 @huey.signal(signals.SIGNAL_EXECUTING)

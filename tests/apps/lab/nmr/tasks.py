@@ -65,6 +65,12 @@ def locked(job, seconds):
     return job
 
 
+@huey.task(qmrunner={"rerun": "never", "memory_mib": 128})
+def pump(job):
+    note(job, "pump")
+    subprocess.call(["sleep", "60"])
+
+
 @huey.task()
 def unstorable(job):
     note(job, "unstorable")

@@ -1,0 +1,50 @@
+"""Tasks of Huey applications: how they end, and what an application may say about each. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qmrunner.model.jobs import Demand
+
+# Codes of ends that the application has been told, by how Huey's epilogue ended.
+TOLD = {
+    "error": "task_error",
+    "retrying": "retrying",
+    "cancelled": "task_cancelled",
+    "locked": "locked",
+    "timeout": "task_timeout",
+    "rate_limited": "rate_limited",
+    "result_lost": "result_lost",
+    "unreadable": "task_unreadable",
+    "lost_not_rerun": "lost_not_rerun",
+}
+_SIZES = ("cores", "memory_mib", "scratch_mib")
+_MEMORY_MIB, _SCRATCH_MIB = 256, 64
+RERUN = ("always", "never")
+
+
+def words_of(given: Any) -> tuple[dict[str, Any], list[str]]:
+    """What a task says of itself, as `@huey.task(qmrunner={...})`: the usable words, and objections to the others."""
+    if not isinstance(given, Mapping):
+        return {}, [] if given is None else [f"expected a dictionary, got {given!r:.60}"]
+    words: dict[str, Any] = {}
+    objections = []
+    for name, value in given.items():
+        size = name in _SIZES and isinstance(value, int) and value > 0 and not isinstance(value, bool)
+        if size or (name == "rerun" and value in RERUN):
+            words[name] = value
+        else:
+            objections.append(f"{str(name)[:40]}={value!r:.60}")
+    return words, objections
+
+
+def demand_of(words: Mapping[str, Any]) -> Demand:
+    """The reservation of a task."""
+    cores = words.get("cores", 1)
+    return Demand(
+        cores_min=cores,
+        cores_max=cores,
+        memory_mib_base=words.get("memory_mib", _MEMORY_MIB),
+        scratch_mib=words.get("scratch_mib", _SCRATCH_MIB),
+    )
