@@ -42,7 +42,7 @@ _FILE_BITS_NEWEST = 16
 TRUNCATE_ABI, TCP_ABI, SIGNALS_ABI = 3, 4, 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Policy:
     """What is allowed; everything else that the kernel can handle is refused. Paths may be files or folders.
 

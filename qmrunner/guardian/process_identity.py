@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Identity:
     """(boot id, pid namespace, pid, start time in clock ticks since boot): unique on one machine for all time."""
 
@@ -24,7 +24,7 @@ class Identity:
         return cls(str(value["boot_id"]), str(value["pid_ns"]), int(value["pid"]), int(value["start_ticks"]))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stat:
     """The fields that qmrunner reads from `/proc/PID/stat`. CPU times in clock ticks, `rss_pages` in pages."""
 

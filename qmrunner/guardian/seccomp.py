@@ -103,7 +103,7 @@ def restrict(*, network: bool, local_ipc: bool, truncate: bool = True) -> None:
     syscall("seccomp", _SECCOMP[column], _SET_MODE_FILTER, _SPEC_ALLOW, header)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Sockets:
     network: bool
     local: bool
