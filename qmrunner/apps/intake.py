@@ -25,18 +25,22 @@ from qmrunner.store import jobs as job_store
 from qmrunner.store.advance import accept
 
 _WAIT_S = 10.0
-_NO_ROOM_S = 0.05
+_NO_ROOM_S = 1.0
 _AWAY_S = 0.5
 
 
 class Intake:
-    """The intake of one application; runs in its own thread of the consumer. `stopping`: the worker drains."""
+    """The intake of one application; runs in its own thread of the consumer. `stopping`: the worker drains;
+    `attempt_ended`: a slot may be free."""
 
-    def __init__(self, app: App, command: AppCommand, worker_id: int, stopping: threading.Event) -> None:
+    def __init__(
+        self, app: App, command: AppCommand, worker_id: int, stopping: threading.Event, attempt_ended: threading.Event
+    ) -> None:
         self._app = app
         self._command = command
         self._worker_id = worker_id
         self._stopping = stopping
+        self._attempt_ended = attempt_ended
         self._client = AppHostClient(app.settings.run_root, command.name)
         self._workers: int | None = None  # None: first accept again what a dead consumer may have left
         self._away = False
@@ -61,8 +65,9 @@ class Intake:
             self._workers = int(about["workers"])
             shown = {name: about[name] for name in ("queue", "storage", "guarantee", "workers", "import_s")}
             self._log.info("app_ready", app=self._command.name, pid=about["pid"], **shown)
+        self._attempt_ended.clear()
         if not self._has_room(self._workers):
-            self._stopping.wait(_NO_ROOM_S)
+            self._attempt_ended.wait(_NO_ROOM_S)
             return
         message = self._client.take()
         if message is None:

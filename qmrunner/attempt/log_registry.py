@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -32,7 +33,9 @@ class LogRegistry:
         """Mark all logs of a killed consumer as complete, except the given labels and numbers."""
         kept = {_entry_name(label, number) for label, number in living}
         for entry in self.folder.glob("*~*.tail"):
-            if entry.name not in kept:
+            # Of a living attempt also the files to which its processes redirect their output.
+            owner = re.sub(r":.*(~\d+\.tail)$", r"\1", entry.name)
+            if owner not in kept:
                 self._finish(entry)
         for begun in self.folder.glob(f"{unfinished(Path('*~*.tail'))}"):
             begun.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from qmrunner.attempt.active import ActiveAttempt
 from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.attempt.interpret import loss_of
 from qmrunner.attempt.log_reader import LogReader
+from qmrunner.attempt.redirected import RedirectedOutput
 from qmrunner.engines.base import Engine
 from qmrunner.engines.huey import CANCELLED
 from qmrunner.guardian import peers, process
@@ -35,10 +36,17 @@ _LONGEST_MESSAGE = 1 << 20
 class Follower:
     """Follows one guardian until it is gone: reads progress, forwards stop requests, watches for hangs."""
 
-    def __init__(self, attempt: ActiveAttempt, engine: Engine, watch: hang_watch.HangWatch) -> None:
+    def __init__(
+        self,
+        attempt: ActiveAttempt,
+        engine: Engine,
+        watch: hang_watch.HangWatch,
+        redirected: RedirectedOutput | None = None,
+    ) -> None:
         self._attempt = attempt
         self._engine = engine
         self._watch = watch
+        self._redirected = redirected
         self._sample: dict[str, Any] | None = None  # the guardian's newest sample, not judged yet
         self._log_reader = LogReader(attempt, engine.reader(attempt.step, attempt.directory.work))
         self._client: socket.socket | None = None
@@ -201,6 +209,8 @@ class Follower:
     def _watch_for_hangs(self) -> None:
         sample, self._sample = self._sample, None
         signs = self._log_reader.signs()
+        if sample is not None and self._redirected is not None:
+            self._redirected.watch(sample)
         if sample is not None and signs is not None:
             self._watch.observe(hang_watch.observation(sample, **signs))
 

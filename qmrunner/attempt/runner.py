@@ -23,6 +23,7 @@ from qmrunner.attempt.interpret import outcome_of, outcome_of_loss, outcome_of_p
 from qmrunner.attempt.log_registry import LogRegistry
 from qmrunner.attempt.monitor import Follower
 from qmrunner.attempt.prepare import prepare
+from qmrunner.attempt.redirected import RedirectedOutput
 from qmrunner.attempt.spawner_client import NotForked, SpawnerClient, app_socket
 from qmrunner.guardian import process_tree
 from qmrunner.host.remove_tree import remove_tree
@@ -136,13 +137,15 @@ class AttemptRunner:
 
     def _follow(self, attempt: ActiveAttempt, notes: tuple[str, ...] | None) -> None:
         watch = HangWatch(attempt, self.settings, engine_grace_s(self.settings))
-        follower = Follower(attempt, self.app.engine(attempt.step.engine), watch)
+        redirected = RedirectedOutput(attempt, self.log_registry)
+        follower = Follower(attempt, self.app.engine(attempt.step.engine), watch, redirected)
         if not follower.connect():
             return  # it has ended already, or never began: the exit record shows which
         if self.stopping.is_set():
             attempt.stop("drain", engine_grace_s(self.settings))
         follower.follow(lambda: notes is None or self._record_start(attempt, notes))
         follower.read_progress()
+        redirected.finish()
 
     def _record_start(self, attempt: ActiveAttempt, notes: tuple[str, ...]) -> bool:
         guardian = attempt.directory.guardian_identity()

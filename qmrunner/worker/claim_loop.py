@@ -51,6 +51,7 @@ class Worker:
         self.log_registry = LogRegistry(self.settings.run_root)
         self.stopping = threading.Event()  # no new claims
         self.leaving = threading.Event()  # the process is about to end
+        self.attempt_ended = threading.Event()  # for who waits for a free slot
         self.claim_unsure = threading.Event()  # the store may hold a claim of ours that no thread knows
         self.paths = directory.paths(self.settings)
         self.runner = AttemptRunner(app, worker_id, self.log_registry, self.stopping)
@@ -137,6 +138,7 @@ class Worker:
             with self._guard:
                 self.log_registry.finish(attempt.label, attempt.number)
             self.active.remove(attempt)
+            self.attempt_ended.set()
 
     def _give_up(self, attempt: ActiveAttempt, problem: Exception) -> None:
         """Handle an error in qmrunner: end the tree and fail the step; no step may stay claimed without a thread."""

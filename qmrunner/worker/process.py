@@ -106,7 +106,7 @@ def _start_intake(worker: Worker) -> None:
     """Take messages of this worker's Huey application, if it has one."""
     command = app_command.of(worker.settings)
     if command is not None:
-        intake = Intake(worker.app, command, worker.worker_id, worker.stopping)
+        intake = Intake(worker.app, command, worker.worker_id, worker.stopping, worker.attempt_ended)
         keep("intake", "intake_failed", intake.run, worker.stopping)
 
 

@@ -18,7 +18,7 @@ def test_status_why_and_logs_take_the_id_of_a_huey_task(lab: Lab) -> None:
 
 
 def test_a_task_is_cancelled_and_run_again_by_its_huey_id(lab: Lab) -> None:
-    huey_id = lab.enqueue("tasks.optimise('c', 3)")
+    huey_id = lab.enqueue("tasks.optimise('c', 12)")
     lab.start()
     wait_for(lambda: lab.engines("c"), 20.0, "the engine")
     assert lab.home.run("cancel", huey_id).returncode == 0

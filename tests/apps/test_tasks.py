@@ -76,3 +76,13 @@ def test_the_consumers_script_with_its_own_options_is_a_command_too(lab: Lab) ->
     script = Path(sys.executable).parent / "huey_consumer"
     lab.start((str(script), "nmr.queue.huey", "-w", "2", "-k", "thread"))
     assert lab.await_result(huey_id) == 5
+
+
+def test_output_that_children_redirect_to_files_is_on_stdout(lab: Lab) -> None:
+    huey_id = lab.enqueue("tasks.optimise('o', 2)")
+    daemon = lab.start()
+    lab.await_result(huey_id)
+    job = lab.job(huey_id)["id"]
+    wait_for(lambda: f"{job}/task:optimize.out| iteration 20\n" in daemon.text(), 10.0, "the program's output")
+    assert daemon.text().count("iteration 5\n") == 1
+    assert f"{job}/task| optimising o in " in daemon.text()

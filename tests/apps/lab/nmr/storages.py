@@ -2,29 +2,21 @@
 
 import os
 
+import huey
+
 
 def make():
-    from huey import (
-        FileHuey,
-        PostgresHuey,
-        PriorityRedisExpireHuey,
-        PriorityRedisHuey,
-        RedisExpireHuey,
-        RedisHuey,
-        SqliteHuey,
-    )
-
     kind, _, place = os.environ.get("LAB_STORAGE", "").partition(" ")
     if kind == "file":
-        return FileHuey("lab", path="./data/huey")
+        return huey.FileHuey("lab", path="./data/huey")
     if kind == "postgres":
-        return PostgresHuey("lab", dsn=place)
-    classes = {
-        "redis": RedisHuey,
-        "redis-expire": RedisExpireHuey,
-        "priority-redis": PriorityRedisHuey,
-        "priority-redis-expire": PriorityRedisExpireHuey,
-    }
+        return huey.PostgresHuey("lab", dsn=place)
     if kind:
-        return classes[kind]("lab", url=place)
-    return SqliteHuey("lab", filename="./data/huey.db", fsync=True)
+        names = {
+            "redis": "RedisHuey",
+            "redis-expire": "RedisExpireHuey",
+            "priority-redis": "PriorityRedisHuey",
+            "priority-redis-expire": "PriorityRedisExpireHuey",
+        }
+        return getattr(huey, names[kind])("lab", url=place)
+    return huey.SqliteHuey("lab", filename="./data/huey.db", fsync=True)

@@ -1,0 +1,65 @@
+"""Output of a task's children that goes to files: found by what their stdout and stderr are, and forwarded as a log.
+
+An application that starts programs with `> optimize.out` has their output in its own folders only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from qmrunner.attempt.active import ActiveAttempt
+from qmrunner.attempt.log_registry import LogRegistry
+
+_MOST = 64  # files of one attempt
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")
+_LONGEST = 60
+
+
+class RedirectedOutput:
+    """The files of one attempt. Only tasks of applications have them: engines write to the attempt's log."""
+
+    def __init__(self, attempt: ActiveAttempt, registry: LogRegistry) -> None:
+        self._attempt = attempt
+        self._registry = registry
+        self._on = attempt.step.engine == "huey"
+        self._seen: dict[Path, str] = {attempt.log: ""}
+
+    def watch(self, sample: Mapping[str, Any]) -> None:
+        """Look at the processes of a sample of the guardian, and forward the files that are new."""
+        if not self._on:
+            return
+        for pid, *_ in sample["tree"]:
+            for descriptor in (1, 2):
+                path = _regular_file(int(pid), descriptor)
+                if path is not None and path not in self._seen and len(self._seen) <= _MOST:
+                    self._forward(path)
+
+    def _forward(self, path: Path) -> None:
+        name = _UNSAFE.sub("_", path.name)[:_LONGEST]
+        same = sum(label.partition(":")[2].partition("#")[0] == name for label in self._seen.values())
+        label = f"{self._attempt.label}:{name}" + (f"#{same + 1}" if same else "")
+        self._seen[path] = label
+        with suppress(OSError):  # a full disk: the file is still where the application wants it
+            self._registry.add(label, self._attempt.number, path)
+
+    def finish(self) -> None:
+        for label in filter(None, self._seen.values()):
+            self._registry.finish(label, self._attempt.number)
+
+
+def _regular_file(pid: int, descriptor: int) -> Path | None:
+    """The file that a process has open for writing as this descriptor; None for pipes, devices and deleted files."""
+    link = f"/proc/{pid}/fd/{descriptor}"
+    try:
+        path = Path(os.readlink(link))
+        opened, named = os.stat(link), os.lstat(path)
+    except OSError:
+        return None  # it ended meanwhile
+    same = (opened.st_dev, opened.st_ino) == (named.st_dev, named.st_ino)
+    return path if same and stat.S_ISREG(named.st_mode) and path.is_absolute() else None
