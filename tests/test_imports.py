@@ -49,7 +49,8 @@ ROOMS: dict[str, str] = {
     "worker": "app apps attempt errors guardian host logs model queue store",
     "supervisor": "__version__ app apps.command artifacts attempt.log_registry attempt.spawner_client errors guardian "
     "host logs maintenance model settings store untrusted worker",
-    "doctor": "artifacts attempt confinement engines errors guardian host logs model settings store supervisor.health",
+    "doctor": "apps.command artifacts attempt confinement engines errors guardian host logs model settings store "
+    "supervisor.health",
     "api": "__version__ app chemistry confinement errors guardian.confine logs model reports store submission",
 }
 MAY = {f"qmrunner.{room}": {f"qmrunner.{name}" for name in (room, *words.split())} for room, words in ROOMS.items()}

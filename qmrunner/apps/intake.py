@@ -20,7 +20,7 @@ from qmrunner.apps.host_client import AppHostClient, Message
 from qmrunner.errors import QmrunnerError
 from qmrunner.model.app_tasks import words_of
 from qmrunner.model.jobs import Submission
-from qmrunner.store import claims, huey_jobs
+from qmrunner.store import huey_jobs
 from qmrunner.store import jobs as job_store
 from qmrunner.store.advance import accept
 
@@ -77,9 +77,7 @@ class Intake:
 
     def _has_room(self, workers: int) -> bool:
         with self._app.store.read() as connection:
-            if claims.is_paused(connection):
-                return False
-            return huey_jobs.unfinished(connection, self._command.label, self._worker_id) < workers
+            return huey_jobs.may_take(connection, self._command.label, self._worker_id, workers)
 
     def _accept_again(self) -> None:
         for token in self._client.taken():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner.confinement.policy import kernel as confining_kernel
+from qmrunner.doctor import app as doctor_app
 from qmrunner.doctor import engines, environment, machine, services
 from qmrunner.doctor import folders as doctor_folders
 from qmrunner.doctor.confinement import confinement
@@ -291,6 +292,9 @@ def _services(settings: Settings) -> Iterator[Question]:
 
     yield "daemon", lambda: services.daemon(health(settings))
     yield "store", lambda: _store(settings)
+    if settings.app is not None:
+        words = settings.app
+        yield "app", lambda: doctor_app.command(words)
     if settings.artifacts is not None:
         url = settings.artifacts
         yield "artifacts", lambda: services.artifact_store(url, settings.store)

@@ -8,7 +8,8 @@ from sqlalchemy import Connection, func, or_, select
 
 from qmrunner.model import labels
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
-from qmrunner.store.tables import jobs, steps
+from qmrunner.store import claims
+from qmrunner.store.tables import jobs, steps, workers
 
 KIND = "huey"
 _PREFIX = "huey:"
@@ -25,7 +26,15 @@ def _bounded(huey_id: str) -> str:
     return huey_id if len(huey_id) <= _LONGEST_ID else hashlib.sha256(huey_id.encode()).hexdigest()
 
 
-def unfinished(connection: Connection, label: str, worker_id: int) -> int:
+def may_take(connection: Connection, label: str, worker_id: int, workers_of_app: int) -> bool:
+    """Whether this worker may take another message: it is active, and fewer tasks are unfinished than may run."""
+    active = select(workers.c.id).where(workers.c.id == worker_id, workers.c.state == "active")
+    if connection.execute(active).first() is None or claims.is_paused(connection):
+        return False
+    return _unfinished(connection, label, worker_id) < workers_of_app
+
+
+def _unfinished(connection: Connection, label: str, worker_id: int) -> int:
     """How many tasks of an application are ready, or run on this worker."""
     on_this = or_(
         steps.c.state == StepState.READY,

@@ -132,13 +132,14 @@ class Lab:
                     found.append(pid)
         return found
 
-    def kill(self, name: str) -> None:
+    def kill(self, name: str, *, if_there: bool = False) -> bool:
         """SIGKILL to the processes of this name; `tree`: to all of this home at once."""
         pids = self.home.processes() if name == "tree" else [self.daemon_pid()] if name == "daemon" else self.pids(name)
-        assert pids, name
+        assert pids or if_there, name
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        return bool(pids)
 
     def daemon_pid(self) -> int:
         assert self.daemon is not None

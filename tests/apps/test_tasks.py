@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from tests.apps.conftest import Lab
+from tests.apps.conftest import CONSUMER, Lab
 from tests.support import wait_for
 
 
@@ -86,3 +86,15 @@ def test_output_that_children_redirect_to_files_is_on_stdout(lab: Lab) -> None:
     wait_for(lambda: f"{job}/task:optimize.out| iteration 20\n" in daemon.text(), 10.0, "the program's output")
     assert daemon.text().count("iteration 5\n") == 1
     assert f"{job}/task| optimising o in " in daemon.text()
+
+
+def test_flushing_locks_at_the_start_spares_those_of_living_tasks(lab: Lab) -> None:
+    huey_id = lab.enqueue("tasks.locked('k', 8)")
+    lab.start((*CONSUMER, "-f"))
+    wait_for(lambda: lab.lines("k"), 20.0, "the body")
+    first = lab.pids("qm-apphost")
+    lab.kill("qm-apphost")
+    wait_for(lambda: set(lab.pids("qm-apphost")) - set(first), 20.0, "the next host")  # it has flushed by then
+    assert len(lab.locks()) == 1
+    assert lab.await_result(huey_id) == "k"
+    assert (len(lab.lines("k")), lab.locks()) == (1, [])

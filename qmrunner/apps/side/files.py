@@ -13,6 +13,7 @@ import os
 import time
 from typing import Any
 
+from qmrunner.apps.side import watch
 from qmrunner.apps.side.storages import FULL, Item, new_token
 
 _HIDDEN = ".tmp"  # the suffix of files that Huey skips
@@ -33,6 +34,9 @@ class Files:
             for name in os.listdir(self._put):
                 if not name.endswith(_HIDDEN):
                     self._complete(os.path.join(self._put, name))
+
+    def watch(self) -> int | None:
+        return watch.folder(self._storage.queue_path)
 
     def ready(self) -> bool:
         return bool(self._storage._get_sorted_filenames(self._storage.queue_path))

@@ -20,6 +20,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import select
 import socket
 import sys
 import time
@@ -29,13 +30,17 @@ from typing import Any
 from huey import signals as huey_signals
 from huey.consumer import Consumer
 
-from qmrunner.apps.side import done, storages, task
+from qmrunner.apps.side import done, storages, task, watch
 from qmrunner.guardian import process, process_tree
 from qmrunner.guardian.spawner import Spawner
 
-_LOOK_MS = 50.0  # latency of a new message; a look is two `stat` calls, or one short question to a server
+_LOOK_MS = 50.0  # latency of a new message where the storage cannot be watched
+# A file is written before what was written can be read: SQLite flushes it to disk in between.
+_LOOK_AFTER_S, _LOOK_AFTER_MS = 0.5, 20.0
+_LOOK_ANYWAY_S = 1.0
 _PERIODIC_S = 60.0
 _OWN = "QMRUNNER_"
+_PLAIN_LOCK = "1"  # the value of a lock that a plain consumer's task took
 
 
 def take_over(spec: dict[str, Any]) -> None:
@@ -50,6 +55,7 @@ def take_over(spec: dict[str, Any]) -> None:
         host.leave()
 
     Consumer.run = run
+    Consumer.flush_locks = _flush_locks
     for name in [name for name in os.environ if name.startswith(_OWN)]:
         del os.environ[name]
 
@@ -65,6 +71,8 @@ class AppHost(Spawner):
         self._import_s = import_s
         self._storage = storages.of(self._huey.storage)
         self._waiting: list[tuple[socket.socket, float]] = []
+        self._watch: int | None = None
+        self._look_anyway = self._look_until = 0.0
         self._next_schedule = time.monotonic()
         self._next_periodic = time.monotonic()
 
@@ -77,6 +85,9 @@ class AppHost(Spawner):
         process_tree.become_subreaper()
         process_tree.name_process(process_tree.APP_HOST_NAME)
         self._storage.prepare()
+        self._watch = self._storage.watch()
+        if self._watch is not None:
+            self._poller.register(self._watch, select.POLLIN)
         _run_hooks(self._huey._startup)
         self._huey.storage.close()
         gc.collect()
@@ -90,7 +101,11 @@ class AppHost(Spawner):
     def timeout_ms(self) -> float | None:
         now = time.monotonic()
         due = (self._next_schedule - now) * 1000
-        return max(1.0, min(due, _LOOK_MS) if self._waiting else due)
+        if self._waiting and self._watch is None:
+            due = min(due, _LOOK_MS)
+        elif self._waiting and now < self._look_until:
+            due = min(due, _LOOK_AFTER_MS)
+        return max(1.0, due)
 
     def tick(self) -> None:
         now = time.monotonic()
@@ -98,6 +113,8 @@ class AppHost(Spawner):
             if now >= self._next_schedule:
                 self._next_schedule = now + self._consumer.scheduler_interval
                 self._move_due()
+            if self._watch is not None and watch.changed(self._watch):
+                self._look_until = now + _LOOK_AFTER_S
             if self._waiting:
                 self._answer_waiting(now)
         except Exception:  # the storage does not answer; the next round tries again
@@ -106,7 +123,10 @@ class AppHost(Spawner):
             self._next_schedule = now + max(1.0, self._consumer.scheduler_interval)
 
     def _answer_waiting(self, now: float) -> None:
-        changed = self._storage.ready()
+        look = self._watch is None or now < self._look_until or now >= self._look_anyway
+        changed = look and self._storage.ready()
+        if look:
+            self._look_anyway = now + _LOOK_ANYWAY_S
         for client, until in list(self._waiting):
             if changed or now >= until:
                 self._waiting.remove((client, until))
@@ -155,8 +175,9 @@ class AppHost(Spawner):
         self._huey.storage.close()
 
     def run_guardian(self, directory: int) -> None:
-        for client, _ in self._waiting:
-            os.close(client.fileno())
+        for descriptor in [client.fileno() for client, _ in self._waiting] + [self._watch]:
+            if descriptor is not None:
+                os.close(descriptor)
         inherited = set(map(int, os.listdir("/proc/self/fd"))) - {directory}
 
         def call(order: process.Order) -> None:
@@ -266,6 +287,15 @@ def _close_all_but(kept: set[int]) -> None:
                 os.close(int(name))
             except OSError:
                 pass  # the descriptor of the listing itself
+
+
+def _flush_locks(consumer: Consumer, *names: str) -> None:
+    """What `-f` asks for, but for locks of tasks under qmrunner: those of dead attempts are released by the next one,
+    and living attempts outlive a restart of this process."""
+    huey = consumer.huey
+    for key in {*huey._locks, *(f"{huey.name}.lock.{name}" for name in names)}:
+        if huey.get(key, peek=True) == _PLAIN_LOCK:
+            huey.delete(key)
 
 
 def _plain(words: Any) -> Any:

@@ -60,6 +60,9 @@ return data
     def prepare(self) -> None:
         self._redis.ping()
 
+    def watch(self) -> int | None:
+        return None
+
     def ready(self) -> bool:
         return bool(self._storage.queue_size())
 

@@ -6,6 +6,7 @@ import datetime
 import os
 from typing import Any
 
+from qmrunner.apps.side import watch
 from qmrunner.apps.side.storages import FULL, Item, new_token
 
 
@@ -62,6 +63,12 @@ class _Sql:
             statement = "insert into {taken} (queue, token, owner, data, taken_at) values (?, ?, ?, ?, ?)"
             self._run(cursor, statement, name, token, owner, data, now)
         return token, bytes(data)
+
+    def watch(self) -> int | None:
+        return None
+
+    def ready(self) -> bool:
+        return self._has_message()
 
     def _has_message(self) -> bool:
         return bool(self._ask("select 1 from {task} where queue = ? limit 1", self._storage.name))
@@ -125,14 +132,10 @@ class Sqlite(_Sql):
     def __init__(self, storage: Any) -> None:
         tables = {"task": "task", "schedule": "schedule", "taken": "qmrunner_taken", "put": "qmrunner_put"}
         super().__init__(storage, tables)
-        self._seen: tuple[object, bool] = (None, True)
 
-    def ready(self) -> bool:
-        """Reads the file only when it has changed."""
-        stamp = tuple(_stamp(f"{self._storage.filename}{suffix}") for suffix in ("", "-wal"))
-        if self._seen != (stamp, False):
-            self._seen = (stamp, self._has_message())
-        return self._seen[1]
+    def watch(self) -> int | None:
+        # Not the times of the file: two commits within one tick of the kernel's clock have the same (measured).
+        return watch.folder(os.path.dirname(os.path.abspath(self._storage.filename)))
 
 
 class Postgres(_Sql):
@@ -145,18 +148,7 @@ class Postgres(_Sql):
         own = {"taken": f"{prefix}_qmrunner_taken", "put": f"{prefix}_qmrunner_put"}
         super().__init__(storage, {"task": storage.table_task, "schedule": storage.table_schedule, **own})
 
-    def ready(self) -> bool:
-        return self._has_message()
-
     def _add(self, cursor: Any, item: Item) -> None:
         super()._add(cursor, item)
         if item.at is None:  # wakes plain consumers of the same queue
             cursor.execute("select pg_notify(%s, %s)", (self._storage.channel, ""))
-
-
-def _stamp(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size

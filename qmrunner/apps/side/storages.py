@@ -50,8 +50,11 @@ class Moves(Protocol):
     def prepare(self) -> None:
         """Make the areas beside Huey's own, and complete what a killed host left half done."""
 
+    def watch(self) -> int | None:
+        """A descriptor that is readable after each change of the queue; None: ask `ready` again and again."""
+
     def ready(self) -> bool:
-        """Whether the queue may hold a message; cheap, because it is asked many times a second."""
+        """Whether the queue holds a message."""
 
     def take(self, owner: str) -> tuple[str, bytes] | None:
         """Move the next message to the taken area. Returns its token and data."""

@@ -75,3 +75,29 @@ def pump(job):
 def unstorable(job):
     note(job, "unstorable")
     return sys.stdout
+
+
+@huey.task()
+def work(job):
+    """Half a second, with a child."""
+    note(job, "work")
+    subprocess.check_call(["sleep", "0.5"])
+    return "done"
+
+
+@huey.task()
+def work_after(before, job):
+    note(job, "work")
+    subprocess.check_call(["sleep", "0.3"])
+    return f"{before} done"
+
+
+@huey.task()
+def count(results):
+    return sum(result == "done" for result in results)
+
+
+@huey.task(retries=20, retry_delay=1)
+def locked_work(job):
+    with huey.lock_task("storm"):
+        return work.func(job)

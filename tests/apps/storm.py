@@ -1,0 +1,101 @@
+"""`python -m tests.apps.storm --kills 40 --seed 1`: tasks of every kind while processes are killed at random.
+
+Prints what was lost, run twice, or left, and ends with 1 if that is anything. `--storage 'redis redis://…'` for another
+storage than SQLite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.apps.conftest import Lab
+from tests.support import Home, ended_daemons
+
+VICTIMS = ("qm-task", "qm-guardian", "qm-consumer", "qm-apphost", "daemon", "tree")
+ROUND = """
+[
+    [tasks.work(f'w{n}').id for n in numbers],
+    [[one.id for one in huey.enqueue(tasks.work.s(f'p{n}').then(tasks.work_after, f'q{n}'))] for n in numbers],
+    [huey.enqueue(chord([tasks.work.s(f'c{n}-{i}') for i in range(3)], tasks.count.s())).callback.id for n in numbers],
+    [tasks.locked_work(f'l{n}').id for n in numbers],
+]
+"""
+
+
+def storm(lab: Lab, kills: int, chance: random.Random) -> dict[str, Any]:
+    """Kill and restart; returns the findings, empty when all is right."""
+    singles: list[str] = []
+    pipes: list[list[str]] = []
+    chords: list[str] = []
+    lab.start(**lab.environment)
+    counted: dict[str, int] = {}
+    for kill in range(kills):
+        if kill % 5 == 0:
+            numbers = [kill * 10 + number for number in range(2)]
+            code = ROUND.replace("numbers", repr(numbers))
+            one, two, three, four = json.loads(lab._run(f"print(json.dumps({code}))"))
+            singles += one + four
+            pipes += two
+            chords += three
+        time.sleep(chance.uniform(0.7, 2.5))
+        victim = chance.choice(VICTIMS)
+        if lab.kill(victim, if_there=True):
+            counted[victim] = counted.get(victim, 0) + 1
+        if victim in ("daemon", "tree"):
+            lab.start(**lab.environment)
+    expected = {huey_id: repr("done") for huey_id in singles} | dict.fromkeys(chords, "3")
+    expected |= {
+        huey_id: value for first, last in pipes for huey_id, value in ((first, repr("done")), (last, repr("done done")))
+    }
+    wrong = dict(expected)
+    end = time.monotonic() + 300
+    while wrong and time.monotonic() < end:
+        time.sleep(1.0)
+        ids = json.dumps(list(wrong))
+        stored = json.loads(
+            lab._run(
+                f"ids = {ids}\n"
+                "print(json.dumps({one: repr(huey.serializer.deserialize(huey.storage.peek_data(one))) for one in ids"
+                " if huey.storage.has_data_for_key(one)}))"
+            )
+        )
+        wrong = {huey_id: value for huey_id, value in wrong.items() if stored.get(huey_id) != value}
+    time.sleep(3.0)
+    findings: dict[str, Any] = {
+        "wrong_or_lost": wrong,
+        "left": lab.left() if not lab.environment else lab.read("len(huey) + huey.scheduled_count()").replace("0", ""),
+        "locks": lab.locks() if not lab.environment else [],
+        "unfinished": [job for job in lab.jobs() if job["state"] not in ("succeeded", "failed")],
+        "failed": [job for job in lab.jobs() if job["state"] == "failed"],
+    }
+    print(json.dumps({"kills": counted, "tasks": len(expected)}))
+    return {name: found for name, found in findings.items() if found}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--storage", default="")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="qmrunner-storm-") as root:
+        folder = Path(root) / "app"
+        folder.mkdir()
+        with ended_daemons(Home(folder / "home")) as start:
+            lab = Lab(folder, start)
+            lab.home.extra |= {"QMRUNNER_POISON_DEATHS": "1000", "QMRUNNER_MAX_RETRIES": "1000"}
+            lab.environment = {"LAB_STORAGE": asked.storage} if asked.storage else {}
+            findings = storm(lab, asked.kills, random.Random(asked.seed))
+    print(json.dumps({"seed": asked.seed, "findings": findings}, indent=1, default=str))
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
