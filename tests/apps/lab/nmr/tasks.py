@@ -86,7 +86,7 @@ def work(job):
 
 
 @huey.task()
-def work_after(before, job):
+def work_after(job, before):
     note(job, "work")
     subprocess.check_call(["sleep", "0.3"])
     return f"{before} done"
