@@ -9,7 +9,7 @@ from typing import Any
 
 from qmrunner import untrusted
 from qmrunner.engines.base import Context, Installed, Which
-from qmrunner.engines.confinement import Finding
+from qmrunner.engines.input_check import Finding
 from qmrunner.model.app_tasks import TOLD, demand_of
 from qmrunner.model.jobs import Command, Demand, Evidence, Exit, Outcome, Progress, Step
 from qmrunner.model.remedies import Remedy
