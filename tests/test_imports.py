@@ -160,7 +160,7 @@ def test_the_guardian_needs_only_the_standard_library_and_itself() -> None:
 
 
 def test_apps_side_needs_only_huey_the_standard_library_and_the_guardian() -> None:
-    """It is loaded into processes of applications, which have packages of their own."""
+    """It is loaded into processes of applications, which have their own packages."""
     inside = [name for name in MODULES if within(name, {"qmrunner.apps.side"})]
     assert len(inside) > 4
     assert [

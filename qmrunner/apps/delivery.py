@@ -17,7 +17,7 @@ from qmrunner.model.policy import Ending, Finished
 
 def deliver(app: App, attempt: ActiveAttempt, ending: Ending) -> Callable[[], None] | None:
     """Send what the task of this attempt left. Returns what to do after the commit. Raises OSError: try again."""
-    if attempt.step.engine != "huey" or not isinstance(ending, Finished) or not ending.outcome.told:
+    if attempt.step.engine != "huey" or not isinstance(ending, Finished) or not ending.outcome.reported:
         return None
     client = AppHostClient(app.settings.run_root, attempt.step.params["app"])
     sent = bool(ending.outcome.result.get("sent"))

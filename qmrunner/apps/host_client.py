@@ -23,7 +23,7 @@ class Message:
     huey_id: str | None
     task: str | None
     unreadable: str | None = None
-    words: Any = None  # what the task says of itself, not checked
+    words: Any = None  # the options that the task declares, not checked
 
 
 class AppHostClient:

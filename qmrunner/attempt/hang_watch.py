@@ -44,7 +44,7 @@ class HangWatch:
     def __init__(self, attempt: ActiveAttempt, settings: Settings, grace_s: float) -> None:
         self._attempt = attempt
         self.grace_s = grace_s
-        # A task of an application may wait for as long as it likes; Huey has timeouts of its own.
+        # A task of an application may wait for as long as it likes; Huey has its own timeouts.
         self._on = settings.hang_watch == "on" and attempt.step.engine != "huey"
         past, survived = _past(attempt)
         bounds = Bounds(settings.hang_floor_seconds, settings.hang_quiet_seconds, settings.hang_busy_seconds)

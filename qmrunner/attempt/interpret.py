@@ -57,7 +57,7 @@ def outcome_of(attempt: ActiveAttempt, engine: Engine, exit: Exit) -> Outcome:
         if outcome.failure_class not in (None, "transient"):
             return replace(outcome, state="failed")  # the engine had reported the cause itself
         return hang_watch.outcome(attempt, outcome)
-    if outcome.state == "failed" and exit.stop_reason is not None and not outcome.told:
+    if outcome.state == "failed" and exit.stop_reason is not None and not outcome.reported:
         return _stopped(outcome)
     return outcome
 

@@ -151,7 +151,7 @@ class Follower:
             pass  # the request came before the first poll
         assert self._client is not None
         if wanted[0] == "cancel" and self._attempt.step.engine == "huey":
-            # A task that is stopped for good tells its application; the signal alone is that of a drain, too.
+            # A task that is stopped for good reports to its application; a drain sends the same signal.
             with suppress(OSError):
                 untrusted.write_bytes(self._attempt.directory.work / CANCELLED, b"")
         message = {"op": "stop", "reason": wanted[0], "grace_s": wanted[1]}

@@ -10,7 +10,7 @@ from typing import Any
 from qmrunner import untrusted
 from qmrunner.engines.base import Context, Installed, Which
 from qmrunner.engines.input_check import Finding
-from qmrunner.model.app_tasks import TOLD, demand_of
+from qmrunner.model.app_tasks import REPORTED, demand_of
 from qmrunner.model.jobs import Command, Demand, Evidence, Exit, Outcome, Progress, Step
 from qmrunner.model.remedies import Remedy
 
@@ -46,19 +46,19 @@ class HueyTask:
 
     def prepare(self, step: Step, context: Context) -> Command:
         attempts, number = context.directory.parent.parent, int(context.directory.parent.name)
-        telling = step.task == _TELL
+        reporting = step.task == _TELL
         # Where the earlier attempts of the task were, and their markers.
         earlier = {
-            "folder": str(attempts.parent / (_TASK if telling else step.name) / "{number}" / context.directory.name),
-            "marker": f"{step.job_id}/{_TASK if telling else step.name}/{{number}}",
-            "attempts": int(step.params["attempts"]) if telling else number - 1,
+            "folder": str(attempts.parent / (_TASK if reporting else step.name) / "{number}" / context.directory.name),
+            "marker": f"{step.job_id}/{_TASK if reporting else step.name}/{{number}}",
+            "attempts": int(step.params["attempts"]) if reporting else number - 1,
         }
         asked = {
             "message": step.params["message"],
             "step": f"{step.job_id}/{step.name}",
             "earlier": earlier,
             "previous": None if context.previous is None else str(context.previous),
-            "died": str(step.params["why"]) if telling else None,
+            "died": str(step.params["why"]) if reporting else None,
             "rerun": (step.params.get("words") or {}).get("rerun", "always"),
         }
         return Command(
@@ -90,18 +90,18 @@ class HueyTask:
         evidence = Evidence(str(error["text"]), error.get("file"), error.get("line")) if error else None
         result = {"state": state, "error": error.get("text"), "sent": len(end["outbox"]) + len(end["deletes"])}
         if step.task == _TELL:
-            return Outcome("succeeded", "ok", result=result, summary="the application was told", told=True)
+            return Outcome("succeeded", "ok", result=result, summary="the application has the report", reported=True)
         if state in _ENDED_WELL:
-            return Outcome("succeeded", "ok", result=result, summary=_ENDED_WELL[state], told=True)
+            return Outcome("succeeded", "ok", result=result, summary=_ENDED_WELL[state], reported=True)
         return Outcome(
             "failed",
-            TOLD.get(state, "task_error"),
+            REPORTED.get(state, "task_error"),
             result=result,
             failure_class="permanent",
             evidence=evidence,
             remedy=_remedy(step, state),
             summary=evidence.text if evidence else f"the task ended as {state}",
-            told=True,
+            reported=True,
         )
 
     def remedies(self, task: str) -> Sequence[Remedy]:
@@ -115,14 +115,14 @@ class _Silent:
 
 def _remedy(step: Step, state: str) -> str:
     if state == "retrying":
-        return "none needed: Huey has put the task back, and its next try is a job of its own"
+        return "none needed: Huey has put the task back, and its next try is a new job"
     if state == "lost_not_rerun":
         return "the task may have run in part, and it may not run twice: check what it did, then enqueue it again"
-    return f"the application was told; `qmrunner logs {step.job_id}` has the traceback"
+    return f"the application has the report; `qmrunner logs {step.job_id}` has the traceback"
 
 
 def _died(exit: Exit, *, ended: bool) -> Outcome:
-    """The outcome of a task whose process ended before it had told the application."""
+    """The outcome of a task whose process ended before it reported to the application."""
     if exit.stop_reason is not None:
         return Outcome("stopped", "stopped")
     how = f"signal {exit.signal}" if exit.signal is not None else f"exit status {exit.returncode}"

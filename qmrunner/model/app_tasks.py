@@ -7,8 +7,8 @@ from typing import Any
 
 from qmrunner.model.jobs import Demand
 
-# Codes of ends that the application has been told, by how Huey's epilogue ended.
-TOLD = {
+# Codes of ends that were reported to the application, by how Huey's epilogue ended.
+REPORTED = {
     "error": "task_error",
     "retrying": "retrying",
     "cancelled": "task_cancelled",
@@ -25,7 +25,7 @@ RERUN = ("always", "never")
 
 
 def words_of(given: Any) -> tuple[dict[str, Any], list[str]]:
-    """What a task says of itself, as `@huey.task(qmrunner={...})`: the usable words, and objections to the others."""
+    """The options that a task declares, as `@huey.task(qmrunner={...})`: the usable words, and objections to the others."""
     if not isinstance(given, Mapping):
         return {}, [] if given is None else [f"expected a dictionary, got {given!r:.60}"]
     words: dict[str, Any] = {}

@@ -146,7 +146,7 @@ class Outcome:
     summary: str | None = None
     publish: tuple[str, ...] = ()
     promote: tuple[str, ...] = ()
-    told: bool = False  # the outcome has left this attempt: it stands, also if the attempt was stopped
+    reported: bool = False  # the outcome has left this attempt: it stands, also if the attempt was stopped
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,18 @@
-"""A task of a Huey application: one step, and a second one that tells the application of an end it has not seen."""
+"""A task of a Huey application: one step, and a second one that reports an end to the application."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from qmrunner.model.app_tasks import TOLD, demand_of
+from qmrunner.model.app_tasks import REPORTED, demand_of
 from qmrunner.model.jobs import Job, JobEnd, Plan, Step, StepSpec
 from qmrunner.model.states import STEP_FINAL, StepState
 from qmrunner.workflows import base
 
 TASK, TELL = "task", "tell"
 _FOR_ENGINE = ("app", "task", "message", "cwd", "words")
-_TOLD_CODES = frozenset(TOLD.values())
+_TOLD_CODES = frozenset(REPORTED.values())
 
 
 class HueyWorkflow:
@@ -35,7 +35,7 @@ class HueyWorkflow:
     def result(self, job: Job, steps: Sequence[Step]) -> dict[str, Any]:
         answer = base.answer(job, steps)
         result = dict(steps[0].result) if steps else {}
-        # Arguments may be secret, and a message can be run by whoever has it.
+        # Arguments may be secret, and a message is enough to run the task.
         params = (step["params"] for step in answer["provenance"]["steps"].values())
         for shown in (answer["provenance"]["input"], *params):
             shown.pop("message", None)

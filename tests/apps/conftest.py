@@ -1,4 +1,4 @@
-"""A small Huey application in a folder of its own, and daemons that run its tasks."""
+"""A small Huey application in its own folder, and daemons that run its tasks."""
 
 from __future__ import annotations
 

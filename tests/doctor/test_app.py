@@ -1,4 +1,4 @@
-"""What `doctor` says of the command of a Huey application."""
+"""`doctor` on the command of a Huey application."""
 
 from __future__ import annotations
 

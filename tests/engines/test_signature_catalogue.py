@@ -270,7 +270,7 @@ RECORDED = {
 ANOTHER = {"xyz-decimal-comma"}
 # Two lines say the same there.
 SAID_TWICE = {"engine-not-executable"}
-TOLD = [
+REPORTED = [
     (program, folder, meta)
     for program, cases in RECORDED.items()
     for folder, meta in cases
@@ -329,7 +329,7 @@ def lines_of(folder: Path) -> list[bytes]:
 @pytest.mark.parametrize("worse", [crlf, interleaved, noisy])
 def test_a_recorded_failure_keeps_its_code_and_evidence_in_a_worse_log(worse: Worse, tmp_path: Path) -> None:
     wrong = []
-    for program, folder, meta in TOLD:
+    for program, folder, meta in REPORTED:
         expected = meta["expected"]
         found = told(program, worse(lines_of(folder), expected["evidence"]), meta, tmp_path)
         if found[0] != expected["code"] or (found[1] != expected["evidence"] and folder.name not in SAID_TWICE):
@@ -339,7 +339,7 @@ def test_a_recorded_failure_keeps_its_code_and_evidence_in_a_worse_log(worse: Wo
 
 def test_a_log_cut_behind_the_line_that_decides_still_reports_the_cause(tmp_path: Path) -> None:
     wrong = []
-    for program, folder, meta in TOLD:
+    for program, folder, meta in REPORTED:
         if folder.name == "syntax-missing-end":
             continue  # two lines decide together there, and the second is cut off
         expected = meta["expected"]
@@ -352,7 +352,7 @@ def test_a_log_cut_behind_the_line_that_decides_still_reports_the_cause(tmp_path
 @pytest.mark.parametrize("prefix", [b"[1,0]<stdout>:", b"[0] ", b"node7: "], ids=["tag-output", "rank", "host"])
 def test_prefixes_of_launchers_hide_no_cause(prefix: bytes, tmp_path: Path) -> None:
     wrong = []
-    for program, folder, meta in TOLD:
+    for program, folder, meta in REPORTED:
         expected = meta["expected"]
         code, _ = told(program, [prefix + line for line in lines_of(folder)], meta, tmp_path)
         if code != expected["code"]:
@@ -377,4 +377,4 @@ def test_a_success_cut_short_is_none_and_a_whole_one_stays_one(
 
 def test_the_successes_recorded_are_all_there() -> None:
     assert len(SUCCESSES) == 38
-    assert len(TOLD) > 60
+    assert len(REPORTED) > 60

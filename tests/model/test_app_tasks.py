@@ -24,5 +24,5 @@ def test_what_is_not_understood_changes_nothing(given: Any) -> None:
     assert (words, len(objections)) == ({}, 1)
 
 
-def test_a_task_that_says_nothing_has_no_objections() -> None:
+def test_a_task_that_declares_nothing_has_no_objections() -> None:
     assert words_of(None) == ({}, [])

@@ -34,21 +34,21 @@ def task(state: StepState, **more: Any) -> Step:
     return step_of(spec, state, **more)
 
 
-def test_the_one_step_reserves_what_the_task_says() -> None:
+def test_the_one_step_reserves_what_the_task_declares() -> None:
     (spec,) = workflow("huey").plan(job(), ()).add
     assert (spec.name, spec.engine) == ("task", "huey")
     assert spec.demand is not None
     assert spec.demand.cores_min == 2
 
 
-def test_the_job_ends_as_a_task_that_told_its_application() -> None:
+def test_the_job_ends_as_a_task_that_reported_to_its_application() -> None:
     plan = workflow("huey").plan(job(), [task(StepState.SUCCEEDED, summary="the task ended")])
     assert plan.end == JobEnd("succeeded", summary="the task ended")
     plan = workflow("huey").plan(job(), [task(StepState.FAILED, code="task_error", summary="ValueError: no")])
     assert (plan.add, plan.end) == ((), JobEnd("failed", "task_error", "task failed: ValueError: no"))
 
 
-def test_a_death_is_told_before_the_job_ends() -> None:
+def test_a_death_is_reported_before_the_job_ends() -> None:
     died = task(StepState.FAILED, code="task_died", summary="the task's process died", attempt=3)
     plan = workflow("huey").plan(job(), [died])
     (tell,) = plan.add
@@ -77,13 +77,13 @@ def judged(folder: Path, end: dict[str, Any] | None, exit: Exit = OURS) -> Outco
 @pytest.mark.parametrize("state", ["complete", "scheduled", "revoked", "expired"])
 def test_an_end_without_an_exception_is_a_success(tmp_path: Path, state: str) -> None:
     outcome = judged(tmp_path, {"state": state})
-    assert (outcome.state, outcome.told) == ("succeeded", True)
+    assert (outcome.state, outcome.reported) == ("succeeded", True)
 
 
 def test_an_exception_is_the_evidence_and_stands_even_if_a_stop_came_too_late(tmp_path: Path) -> None:
     error = {"text": "ValueError: no", "file": "/app/mod.py", "line": 7}
     outcome = judged(tmp_path, {"state": "error", "error": error}, Exit(returncode=0, stop_reason="drain"))
-    assert (outcome.state, outcome.code, outcome.failure_class, outcome.told) == (
+    assert (outcome.state, outcome.code, outcome.failure_class, outcome.reported) == (
         "failed",
         "task_error",
         "permanent",
@@ -101,9 +101,11 @@ def test_an_exception_is_the_evidence_and_stands_even_if_a_stop_came_too_late(tm
         (Exit(returncode=143, stop_reason="drain"), "stopped", "stopped"),
     ],
 )
-def test_a_process_that_told_nothing_has_died_or_was_stopped(tmp_path: Path, exit: Exit, state: str, code: str) -> None:
+def test_a_process_that_reported_nothing_has_died_or_was_stopped(
+    tmp_path: Path, exit: Exit, state: str, code: str
+) -> None:
     outcome = judged(tmp_path, None, exit)
-    assert (outcome.state, outcome.code, outcome.told) == (state, code, False)
+    assert (outcome.state, outcome.code, outcome.reported) == (state, code, False)
 
 
 def test_only_an_outcome_that_is_not_committed_is_repeated(tmp_path: Path) -> None:

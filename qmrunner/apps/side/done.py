@@ -6,7 +6,7 @@ cancelled   written by the consumer before it stops a task for good
 locks       keys of Huey's locks that the task asked for, one a line
 outcome     what the body returned or raised, written before the epilogue
 done.json   how the task ended, and what its epilogue sends
-committed   written by the consumer: the end is in the store, and a later attempt begins anew
+committed   written by the consumer: the end is in the store, and a later attempt starts from the beginning
 """
 
 from __future__ import annotations

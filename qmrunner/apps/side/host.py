@@ -299,7 +299,7 @@ def _flush_locks(consumer: Consumer, *names: str) -> None:
 
 
 def _plain(words: Any) -> Any:
-    """What a task says of itself, as far as JSON can carry it."""
+    """The options that a task declares, as far as JSON can carry them."""
     try:
         return json.loads(json.dumps(words))
     except (TypeError, ValueError):

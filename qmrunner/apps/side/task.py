@@ -45,7 +45,7 @@ _ENDS = {
 }
 
 
-# A cancelled task is told by the first of these signals that has a receiver.
+# A cancelled task is reported by the first of these signals that has a receiver.
 _FOR_CANCELLED = (
     huey_signals.SIGNAL_CANCELED,
     getattr(huey_signals, "SIGNAL_INTERRUPTED", huey_signals.SIGNAL_ERROR),
