@@ -101,9 +101,7 @@ def test_an_exception_is_the_evidence_and_stands_even_if_a_stop_came_too_late(tm
         (Exit(returncode=143, stop_reason="drain"), "stopped", "stopped"),
     ],
 )
-def test_a_process_that_reported_nothing_has_died_or_was_stopped(
-    tmp_path: Path, exit: Exit, state: str, code: str
-) -> None:
+def test_a_process_without_a_report_has_died_or_was_stopped(tmp_path: Path, exit: Exit, state: str, code: str) -> None:
     outcome = judged(tmp_path, None, exit)
     assert (outcome.state, outcome.code, outcome.reported) == (state, code, False)
 
