@@ -25,7 +25,7 @@ RERUN = ("always", "never")
 
 
 def words_of(given: Any) -> tuple[dict[str, Any], list[str]]:
-    """The options that a task declares (`@huey.task(qmrunner={...})`): the usable ones, and objections to the others."""
+    """The options that a task declares (`@huey.task(qmrunner={...})`): the usable ones, and objections to others."""
     if not isinstance(given, Mapping):
         return {}, [] if given is None else [f"expected a dictionary, got {given!r:.60}"]
     words: dict[str, Any] = {}
