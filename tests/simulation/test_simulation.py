@@ -7,7 +7,7 @@ import pytest
 from tests.simulation.schedules import run
 
 SCHEDULES = 500
-MORE = 3000
+MORE = 1000
 
 
 @pytest.mark.timeout(600)

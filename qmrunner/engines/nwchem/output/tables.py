@@ -10,7 +10,8 @@ from qmrunner.model.jobs import Evidence
 
 _TITLE = re.compile(r'^\s+Geometry "[^"]*" -> "([^"]*)"')
 _SCALE = re.compile(r"\(scale by\s+(\d+\.\d+) to convert to a\.u\.\)")
-_ROW = re.compile(r"^\s+\d+\s+([A-Za-z]\S*)\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s*$")
+# A tag may contain a form feed.
+_ROW = re.compile(r"^\s+\d+\s+([A-Za-z][^ ]*) +(-?\d+\.\d+)\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s*$")
 
 
 class GeometryReader:
