@@ -13,7 +13,7 @@ from tests.support import Daemon, Home, wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(2400)]
 # MOLECULES=all takes all of them, some ten minutes.
-EVERY = 1 if os.environ.get("MOLECULES") == "all" else 4
+EVERY = 1 if os.environ.get("MOLECULES") == "all" else 8
 MOLECULES = {
     "hydrogen": "[H][H]",
     "water": "O",

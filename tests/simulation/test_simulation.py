@@ -6,8 +6,8 @@ import pytest
 
 from tests.simulation.schedules import run
 
-SCHEDULES = 500
-MORE = 1000
+SCHEDULES = 300
+MORE = 500
 
 
 @pytest.mark.timeout(600)
