@@ -138,15 +138,15 @@ WAYS = {
                        acts=False),
 }  # fmt: skip
 # What stands before the first line of a way, so that another reader might take it for something else.
-_BEFORE = ["scratch_dir x \\ # c\n", "permanent_dir x \\ # c \n", "memory total 99999 gb \\\n",
-           "memory total 99999 gb;",
+_BEFORE = ["scratch_dir x \\ # c\n", "permanent_dir x \\ # c \n", "memory total 300 mb \\\n",
+           "memory total 300 mb;",
            "scratch_dir x;", "title x \\ # c\n", "# c \\\n\n", "# c \\ #\n", 'title "x"\\#;', "title x\\\\;",
            'set a "b\\";"\n', "title x\r", "title x \\\r\n\n", "charge 0;", "charge 0; ;", ";", "\\\n", "\\\n\\\n", " ",
            "\t", 'title "a;b"\n', 'title "x \\\n "\n', "scf; end;", "echo\n", "#\r", "title \xe4;", "title \xa0\n",
-           "title \u00c3\u00a4;", "scratch_dir \xe4\\ #\n", "scratch_dir x \\\r\n\n", "memory total 99999 gb \\ # \\\n",
+           "title \u00c3\u00a4;", "scratch_dir \xe4\\ #\n", "scratch_dir x \\\r\n\n", "memory total 300 mb \\ # \\\n",
            "title " + "x" * 1010 + "\n", "title x" + " " * 1040 + "\r", "title x" + " " * 1040 + "\r\n",
            "#" * 1030 + "\r",
-           "title x \\\n" * 3 + "\n", "restart w\n", "memory total 99999 gb#\n", "scratch_dir x#\\\n", "eof \\\n",
+           "title x \\\n" * 3 + "\n", "restart w\n", "memory total 300 mb#\n", "scratch_dir x#\\\n", "eof \\\n",
            "set k string a \\ \t\n\n", "permanent_dir x \\\n#\n", "\x00", "\xef\xbb\xbf", "\x0b", "\x85\n"]  # fmt: skip
 _AFTER = ["", "", "", " # c", " \\", " \\\n", ";", "; charge 0", " #\\", " # \\\n", " \\ # c", " " * 1100 + "x", "\x00",
           "\xa0", " \\\n\n", '"', " \xe4"]  # fmt: skip

@@ -19,7 +19,7 @@ from qmrunner.confinement import policy
 from qmrunner.engines import get
 from qmrunner.engines.base import Context
 from qmrunner.engines.nwchem import findings
-from qmrunner.errors import UsageError
+from qmrunner.errors import QmrunnerError
 from qmrunner.guardian import process_tree
 from qmrunner.guardian.confine import enforce
 from qmrunner.host.probe import probe
@@ -73,7 +73,7 @@ def run(files: Mapping[str, bytes], work: Path, *, checked: bool, confined: bool
     context = Context(work, {name: given / name for name in files}, Grant(1, 600, 500, 0), probe(get("nwchem"), {}))
     try:
         command = get("nwchem").prepare(step("nwchem", "deck", deck=DECK), context)
-    except UsageError:
+    except QmrunnerError:  # refused, or its memory line asks for more than is granted
         return None
     if checked and findings(DECK, as_run(context.inputs, command)):
         return None
