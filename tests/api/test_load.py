@@ -23,6 +23,8 @@ from qmrunner.guardian import process_tree
 from tests.api.lab import WATER, XTB, Server, refused, served
 from tests.support import Home, ended, wait_for
 
+# How long another client waits: measured with the machine to itself.
+pytestmark = pytest.mark.alone
 SLOW = {"kind": "nmr", "smiles": "C" * 9999, "max_atoms": 100_000}
 MIB = 1 << 20
 
@@ -83,7 +85,7 @@ while True:
 
 @contextmanager
 def watched(server: Server) -> Iterator[None]:
-    """/healthz is answered quickly all through the block: 19 of 20 times within two seconds, always within ten."""
+    """/healthz is answered quickly all through the block: 19 of 20 times within half a second, always within two."""
     with ended(
         subprocess.Popen([sys.executable, "-c", WATCH, server.url[7:]], stdout=subprocess.PIPE, text=True)
     ) as watcher:
@@ -94,8 +96,8 @@ def watched(server: Server) -> Iterator[None]:
         watcher.terminate()
         times = sorted(float(line) for line in watcher.stdout)
     assert len(times) >= 10
-    assert times[len(times) * 19 // 20] < 2.0
-    assert times[-1] < 10.0
+    assert times[len(times) * 19 // 20] < 0.5
+    assert times[-1] < 2.0
 
 
 def test_45_slow_molecules_of_one_token_keep_no_other_waiting_and_end_with_the_server(shared: Shared) -> None:
@@ -121,7 +123,7 @@ def test_45_slow_molecules_of_one_token_keep_no_other_waiting_and_end_with_the_s
     ):
         began = time.monotonic()
         assert shared.ask("other", method, path, **more).status_code in (200, 201)
-        assert time.monotonic() - began < 10.0
+        assert time.monotonic() - began < 2.0
     refused(shared.ask("hog", "POST", "/v1/jobs", json=XTB), 429, "too_many_uploads")
     children = shared.children()
     assert len(children) >= 3
@@ -195,7 +197,7 @@ def test_streams_of_one_token_leave_room_for_others(shared: Shared) -> None:
         assert sock.recv(12) == b"HTTP/1.1 200"
         began = time.monotonic()
         assert shared.ask("other", "GET", "/v1/jobs").status_code == 200
-        assert time.monotonic() - began < 10.0
+        assert time.monotonic() - began < 2.0
         for one in opened:
             one.close()
         wait_for(
@@ -217,7 +219,7 @@ def test_uploads_in_progress_of_one_token_leave_room_for_others(shared: Shared) 
     wait_for(lambda: len(list((shared.server.home.path / "run").glob("upload-*"))) == 4, 30.0, "the share of uploads")
     began = time.monotonic()
     assert shared.ask("other", "POST", "/v1/jobs", json=XTB).status_code == 201
-    assert time.monotonic() - began < 10.0
+    assert time.monotonic() - began < 2.0
     for one in begun:
         one.close()
     wait_for(lambda: not list((shared.server.home.path / "run").glob("upload-*")), 30.0, "the end of all uploads")

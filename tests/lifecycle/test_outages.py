@@ -212,12 +212,13 @@ def thousand(lab: Lab) -> Any:
     return lab
 
 
+@pytest.mark.alone
 def test_a_thousand_running_attempts_of_a_dead_worker_are_judged_in_five_seconds(thousand: Lab) -> None:
     lab = thousand
     daemon = lab.start()
     wait_for(lambda: daemon.events("dead_attempts_released"), 20.0, "the release")
     at = {name: _moment(daemon.events(name)[0]["time"]) for name in ("daemon_started", "dead_attempts_released")}
-    assert at["dead_attempts_released"] - at["daemon_started"] < 30.0  # 5 s on an idle machine
+    assert at["dead_attempts_released"] - at["daemon_started"] < 8.0  # 5 s on an idle machine, less on a fast one
     with lab.store.read() as connection:
         left = connection.execute(
             select(attempts.c.step_id).where(attempts.c.state.in_(("claimed", "running")), attempts.c.number == 1)
