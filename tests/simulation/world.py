@@ -36,6 +36,21 @@ LIMITS = Limits(max_retries=1000, retry_delay_s=2.0, poison_deaths=1000)
 POISON = Limits(max_retries=1000, retry_delay_s=2.0, poison_deaths=1)
 
 
+@contextmanager
+def savepoint(connection: Connection, name: str) -> Iterator[None]:
+    """As `begin_nested`, without SQLAlchemy, which compiles each SAVEPOINT again: a third of a schedule's time."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.execute(f"SAVEPOINT {name}")
+    try:
+        yield
+    except BaseException:
+        driver.execute(f"ROLLBACK TO {name}")
+        raise
+    finally:
+        driver.execute(f"RELEASE {name}")
+
+
 class Crash(Exception):
     """The process died here."""
 
@@ -115,7 +130,7 @@ class World:
 
     @contextmanager
     def act(self) -> Iterator[Connection]:
-        with self.connection.begin_nested():
+        with savepoint(self.connection, "act"):
             yield self.connection
 
     def _submit(self) -> None:
