@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from qmrunner import masking, private
+from qmrunner import masking, private, service_links
 from qmrunner import setting_values as read
 from qmrunner.errors import UsageError, nearest
 from qmrunner.model import visible
@@ -211,7 +211,8 @@ class Settings:
 def load(environment: Mapping[str, str] | None = None) -> Settings:
     """Read, convert and check all settings. Raises UsageError that lists every problem found."""
     env = os.environ if environment is None else environment
-    given = {name: value for name, value in env.items() if name.startswith(PREFIX)}
+    foreign = service_links.links_of(env.items(), PREFIX)  # of a container platform; `doctor` lists them
+    given = {name: value for name, value in env.items() if name.startswith(PREFIX) and name not in foreign}
     problems: list[str] = []
     masking.know(_urls(given.items()), (env[name] for name in _SECRETS if env.get(name)))
     from_file = _read_file(given, problems)
