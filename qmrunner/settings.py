@@ -151,6 +151,11 @@ class Settings:
     log_level: str = _setting(
         read.choice("debug", "info", "warning", "error"), "lowest severity of printed events", default="info"
     )
+    tee: str = _setting(
+        read.choice("full", "progress", "off"),
+        "engine output on stdout: all of it, one line per phase and iteration, or none",
+        default="full",
+    )
     api_host: str = _setting(read.text, "address that `serve` listens on", default="127.0.0.1")
     api_port: int = _setting(read.integer(0), "port of `serve`; 0 picks a free one", default=8642)
     api_max_body_mib: int = _setting(read.integer(1), "largest request body that `serve` accepts, MiB", default=64)

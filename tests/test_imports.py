@@ -48,8 +48,8 @@ ROOMS: dict[str, str] = {
     "untrusted workflows",
     "maintenance": "app artifacts attempt guardian host logs model store",
     "worker": "app apps attempt errors guardian host logs model queue store",
-    "supervisor": "__version__ app apps.command artifacts attempt.log_registry attempt.spawner_client errors guardian "
-    "host logs maintenance model settings store untrusted worker",
+    "supervisor": "__version__ app apps.command artifacts attempt.directory attempt.log_registry attempt.narration "
+    "attempt.spawner_client errors guardian host logs maintenance model settings store untrusted worker",
     "doctor": "apps.command artifacts attempt confinement engines errors guardian host logs model service_links "
     "settings store supervisor.health",
     "api": "__version__ app chemistry confinement errors guardian.confine logs model reports store submission",

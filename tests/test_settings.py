@@ -54,6 +54,7 @@ EXAMPLES: dict[str, tuple[str, Any, str | None]] = {
     "confine": ("require", "require", "yes"),
     "confine_allow": ("/a:/b/../c", (Path("/a"), Path("/c")), None),
     "log_level": ("debug", "debug", "loud"),
+    "tee": ("progress", "progress", "some"),
     "api_host": ("::1", "::1", None),
     "api_port": ("0", 0, "http"),
     "api_max_body_mib": ("1", 1, "0"),
