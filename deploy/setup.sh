@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes what every other target needs: .venv with the locked packages, and the engines and servers.
-# Run it as often as you like: it does only what is missing, and prints nothing if nothing is missing.
+# Run it as often as you like: it does only what is missing, and prints nothing if nothing is missing. With `slurm`, also
+# the packages of `make slurm`.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -79,9 +80,17 @@ missing_packages() {
     have iptables || [ -x /usr/sbin/iptables ] || printf '%s ' iptables
 }
 
+# Only for `make slurm`: a batch system of the tests' own.
+missing_slurm() {
+    have slurmctld || [ -x /usr/sbin/slurmctld ] || printf '%s ' slurmctld
+    have slurmd || [ -x /usr/sbin/slurmd ] || printf '%s ' slurmd
+    have sbatch || printf '%s ' slurm-client
+    have munged || [ -x /usr/sbin/munged ] || printf '%s ' munge
+}
+
 # Word lists are split on purpose wherever they stand unquoted below.
 install_engines() {
-    missing=$(missing_packages)
+    missing=$("${1:-missing_packages}")
     [ -n "$missing" ] || return 0
     if is_root && have apt-get; then
         # shellcheck disable=SC2086
@@ -144,4 +153,5 @@ if ! python_is_done; then
     say "Python is ready: $VENV"
 fi
 install_engines
+if [ "${1:-}" = slurm ]; then install_engines missing_slurm; fi
 if [ -n "$LOG" ]; then rm -f "$LOG"; fi

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from qmrunner import masking, private
+from qmrunner import masking, private, service_links
 from qmrunner import setting_values as read
 from qmrunner.errors import UsageError, nearest
 from qmrunner.model import visible
@@ -151,8 +151,16 @@ class Settings:
     log_level: str = _setting(
         read.choice("debug", "info", "warning", "error"), "lowest severity of printed events", default="info"
     )
+    tee: str = _setting(
+        read.choice("full", "progress", "off"),
+        "engine output on stdout: all of it, one line per phase and iteration, or none",
+        default="full",
+    )
     api_host: str = _setting(read.text, "address that `serve` listens on", default="127.0.0.1")
     api_port: int = _setting(read.integer(0), "port of `serve`; 0 picks a free one", default=8642)
+    api_token_file: Path | None = _setting(
+        read.path, "file with the secret of the first admin token, which `serve` adds to a store without", default=None
+    )
     api_max_body_mib: int = _setting(read.integer(1), "largest request body that `serve` accepts, MiB", default=64)
     api_rate_per_minute: int = _setting(
         read.integer(1), "requests per minute that `serve` accepts from one client", default=600
@@ -211,7 +219,8 @@ class Settings:
 def load(environment: Mapping[str, str] | None = None) -> Settings:
     """Read, convert and check all settings. Raises UsageError that lists every problem found."""
     env = os.environ if environment is None else environment
-    given = {name: value for name, value in env.items() if name.startswith(PREFIX)}
+    foreign = service_links.links_of(env.items(), PREFIX)  # of a container platform; `doctor` lists them
+    given = {name: value for name, value in env.items() if name.startswith(PREFIX) and name not in foreign}
     problems: list[str] = []
     masking.know(_urls(given.items()), (env[name] for name in _SECRETS if env.get(name)))
     from_file = _read_file(given, problems)

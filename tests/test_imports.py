@@ -23,9 +23,10 @@ ROOMS: dict[str, str] = {
     "untrusted": "",
     "errors": "masking",
     "private": "errors untrusted",
+    "service_links": "",
     "model": "",
     "setting_values": "errors masking model.labels",
-    "settings": "errors masking model.app_names model.visible private setting_values",
+    "settings": "errors masking model.app_names model.visible private service_links setting_values",
     "logs": "errors masking model.visible",
     "chemistry": "errors model",
     "confinement": "guardian model settings",
@@ -47,10 +48,10 @@ ROOMS: dict[str, str] = {
     "untrusted workflows",
     "maintenance": "app artifacts attempt guardian host logs model store",
     "worker": "app apps attempt errors guardian host logs model queue store",
-    "supervisor": "__version__ app apps.command artifacts attempt.log_registry attempt.spawner_client errors guardian "
-    "host logs maintenance model settings store untrusted worker",
-    "doctor": "apps.command artifacts attempt confinement engines errors guardian host logs model settings store "
-    "supervisor.health",
+    "supervisor": "__version__ app apps.command artifacts attempt.directory attempt.log_registry attempt.narration "
+    "attempt.spawner_client errors guardian host logs maintenance model settings store untrusted worker",
+    "doctor": "apps.command artifacts attempt confinement engines errors guardian host logs model service_links "
+    "settings store supervisor.health",
     "api": "__version__ app chemistry confinement errors guardian.confine logs model reports store submission",
 }
 MAY = {f"qmrunner.{room}": {f"qmrunner.{name}" for name in (room, *words.split())} for room, words in ROOMS.items()}

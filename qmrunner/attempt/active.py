@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner.attempt.directory import AttemptDirectory
+from qmrunner.attempt.narration import Narration
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.settings import Settings
 
@@ -29,6 +30,7 @@ class ActiveAttempt:
     engine_pid: int | None = None
     content_key: str | None = None
     progress: dict[str, Any] = field(default_factory=dict)
+    narration: Narration | None = None
     usage: dict[str, Any] = field(default_factory=dict)
     dirty: bool = False
     stop_request: tuple[str, float] | None = None

@@ -20,8 +20,8 @@ _DROPPED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "a launcher or scheduler above us would be taken for the engine's own",
         (
-            "OMPI_", "PMIX_", "PMI_", "PRTE_", "HYDRA_", "MPIEXEC_", "I_MPI_PIN", "SLURM_", "PBS_", "LSB_", "SGE_",
-            "PE_HOSTFILE",
+            "OMPI_", "PMIX_", "PMI_", "PRTE_", "HYDRA_", "MPIEXEC_", "I_MPI_PIN", "SLURM_", "SLURMD_", "SBATCH_",
+            "SRUN_", "PBS_", "LSB_", "SGE_", "PE_HOSTFILE",
         ),
     ),
     ("cores and threads are those of the grant", ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_")),
@@ -31,6 +31,7 @@ _DROPPED: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("NWCHEM_MEMORY_TOTAL", "NWCHEM_PERMANENT_DIR", "NWCHEM_SCRATCH_DIR"),
     ),
 )  # fmt: skip
+_BATCH = ("SLURM_", "SLURMD_", "PBS_", "LSB_", "SGE_", "PE_HOSTFILE")
 # The operator's value is kept. NWChem appends a file name directly.
 FOLDERS = ("NWCHEM_BASIS_LIBRARY", "NWCHEM_NWPW_LIBRARY")
 # Programs without their own thread setting get one thread.
@@ -109,6 +110,11 @@ def _looks_secret(name: str, value: str) -> bool:
 def why_dropped(name: str) -> str | None:
     """Why an inherited variable of this name is not passed on; None when it is."""
     return next((why for why, names in _DROPPED if name.startswith(names)), None)
+
+
+def is_of_a_job(name: str) -> bool:
+    """Whether a batch system set this variable for its job: it belongs there, and only engines must not see it."""
+    return name.startswith(_BATCH)
 
 
 def dropped_in_words(changes: Iterable[Change]) -> list[str]:

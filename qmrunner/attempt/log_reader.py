@@ -28,6 +28,7 @@ class LogReader:
         self._iterations = 0
         self._iterating = False
         self._caught_up = True
+        self._told: list[str] = []
         # An adopted attempt began before this consumer started to read its log.
         self._forecast = Forecast((attempt.directory.record() or {}).get("started_at") if _size(attempt.log) else None)
 
@@ -47,6 +48,9 @@ class LogReader:
         self._offset += len(data)
         self._caught_up = self._offset >= size
         saves = [self._read_line(line, written_at) for line in self._lines.feed(data)]
+        if self._attempt.narration is not None and self._told:
+            self._attempt.narration.add(self._told)
+        self._told.clear()
         return any(saves)
 
     def _read_line(self, line: bytes, written_at: float) -> bool:
@@ -57,6 +61,8 @@ class LogReader:
         self._iterating = progress.iteration is not None
         self._iterations += progress.iteration is not None or progress.fraction is not None
         fields = progress.as_dict()
+        if words := progress.text or progress.phase:
+            self._told.append(words)
         ending = self._forecast.update(written_at, progress.done)
         if ending is not None:
             fields["ends_at"] = [round(ending.low_at, 1), round(ending.high_at, 1)]

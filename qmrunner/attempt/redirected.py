@@ -24,10 +24,10 @@ _LONGEST = 60
 class RedirectedOutput:
     """The files of one attempt. Only tasks of applications have them: engines write to the attempt's log."""
 
-    def __init__(self, attempt: ActiveAttempt, registry: LogRegistry) -> None:
+    def __init__(self, attempt: ActiveAttempt, registry: LogRegistry, *, on: bool = True) -> None:
         self._attempt = attempt
         self._registry = registry
-        self._on = attempt.step.engine == "huey"
+        self._on = on and attempt.step.engine == "huey"
         self._seen: dict[Path, str] = {attempt.log: ""}
 
     def watch(self, sample: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from qmrunner import logs, untrusted
 from qmrunner.app import App
-from qmrunner.attempt import reuse, stage_in, teardown
+from qmrunner.attempt import narration, reuse, stage_in, teardown
 from qmrunner.attempt.active import ActiveAttempt, engine_grace_s, log_fields
 from qmrunner.attempt.hang_watch import HangWatch
 from qmrunner.attempt.interpret import outcome_of, outcome_of_loss, outcome_of_problem, read_exit
@@ -73,8 +73,16 @@ class AttemptRunner:
 
     def _forward_log(self, attempt: ActiveAttempt) -> None:
         """Register the log for forwarding. On a full disk the attempt runs without: `qmrunner logs` reads the file."""
+        if self.settings.tee == "off":
+            return
         try:
-            self.log_registry.add(attempt.label, attempt.number, attempt.log)
+            if self.settings.tee == "progress":
+                path = narration.file_of(self.settings.run_root, attempt.label, attempt.number)
+                path.parent.mkdir(exist_ok=True)
+                attempt.narration = narration.Narration(path)
+                self.log_registry.add(attempt.label, attempt.number, path)
+            else:
+                self.log_registry.add(attempt.label, attempt.number, attempt.log)
         except OSError as problem:
             self.log.warning("log_not_forwarded", **log_fields(attempt), error=str(problem))
 
@@ -137,7 +145,7 @@ class AttemptRunner:
 
     def _follow(self, attempt: ActiveAttempt, notes: tuple[str, ...] | None) -> None:
         watch = HangWatch(attempt, self.settings, engine_grace_s(self.settings))
-        redirected = RedirectedOutput(attempt, self.log_registry)
+        redirected = RedirectedOutput(attempt, self.log_registry, on=self.settings.tee == "full")
         follower = Follower(attempt, self.app.engine(attempt.step.engine), watch, redirected)
         if not follower.connect():
             return  # it has ended already, or never began: the exit record shows which

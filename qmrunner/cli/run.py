@@ -40,12 +40,25 @@ def run(
             " left starts only if it can resume later."
         ),
     ] = None,
+    left_status: Annotated[
+        int,
+        typer.Option(
+            min=0, max=255, metavar="N", help="Exit status if the daemon is stopped while steps are left, e.g. 99."
+        ),
+    ] = 0,
+    temporary_home: Annotated[
+        bool,
+        typer.Option(
+            help="Remove QMRUNNER_HOME at the end, and homes beside it whose daemon with this option was killed."
+        ),
+    ] = False,
 ) -> None:
     """Run the daemon in the foreground: the main process of a worker container. Ends on SIGTERM."""
     from qmrunner import app, settings
     from qmrunner.doctor import checks
     from qmrunner.errors import UsageError
     from qmrunner.model.walltime import parse
+    from qmrunner.supervisor.batch_job import BatchJob
     from qmrunner.supervisor.process import Supervisor
     from qmrunner.worker.lifetime import Lifetime
 
@@ -53,7 +66,7 @@ def run(
         os.environ["QMRUNNER_APP"] = shlex.join(command)  # the daemon's processes read it, too
     try:
         seconds = None if walltime is None else parse(walltime)
-        pilot = Lifetime.lasting(until_idle, seconds, settings.load().stop_grace_seconds)
+        lifetime = Lifetime.lasting(until_idle, seconds, settings.load().stop_grace_seconds)
     except ValueError as wrong:
         remedy = "request more time from the scheduler, or use its format for --walltime"
         raise UsageError("walltime_invalid", f"--walltime: {wrong}", remedy=remedy) from None
@@ -66,7 +79,7 @@ def run(
             now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
             say(visible.dumps({"time": now, "level": level, "event": event, **mask_all(fields)}))
         raise problem
-    raise typer.Exit(Supervisor(built, events, pilot).run())
+    raise typer.Exit(Supervisor(built, events, lifetime, BatchJob(temporary_home, left_status)).run())
 
 
 def health(as_json: AsJson = False) -> None:

@@ -22,7 +22,7 @@ from qmrunner.engines import BINARIES, ENGINES
 from qmrunner.engines.base import Installed
 from qmrunner.errors import NotReadyError, QmrunnerError
 from qmrunner.guardian import cgroup, process_tree
-from qmrunner.host.capacity import capacity
+from qmrunner.host.capacity import capacity, memory_limit
 from qmrunner.model.packing import Capacity
 from qmrunner.settings import Settings
 
@@ -170,7 +170,7 @@ def _machine(settings: Settings) -> Iterator[Question]:
 
 def _memory(what: Capacity, setting: int | None) -> Finding:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = cgroup.memory_limit_bytes()
+    limit = memory_limit()
     limit_mib = None if limit is None or limit >= total else limit // 2**20
     return machine.memory(what, total // 2**20, limit_mib, setting, cgroup.oom_kills() is not None)
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qmrunner import service_links
 from qmrunner.attempt.directory import AttemptDirectory, paths
-from qmrunner.attempt.environment import FOLDERS, Change, Composed, compose, dropped_in_words, why_dropped
+from qmrunner.attempt.environment import FOLDERS, Change, Composed, compose, dropped_in_words, is_of_a_job, why_dropped
 from qmrunner.doctor.finding import Finding, ok, warn
 from qmrunner.engines.base import Context, Engine, Installed
 from qmrunner.guardian.process_tree import MARKER
 from qmrunner.model.jobs import Grant
 from qmrunner.model.packing import Capacity
-from qmrunner.settings import Settings
+from qmrunner.settings import PREFIX, Settings
 
 # Ids as they look, for folders as long as they get.
 _EXAMPLE = ("abcdefgh", "shielding-c10", 10)
@@ -21,7 +22,8 @@ _EXAMPLE = ("abcdefgh", "shielding-c10", 10)
 
 def conflicts(environment: Mapping[str, str]) -> Finding:
     """Variables of this process that conflict with the needs of engines, and their replacement."""
-    lost = [Change(name, environment[name], None, why) for name in environment if (why := why_dropped(name))]
+    dropped = [Change(name, environment[name], None, why) for name in environment if (why := why_dropped(name))]
+    lost = [change for change in dropped if not is_of_a_job(change.name)]
     path = environment.get("XTBPATH")
     words = dropped_in_words(lost)
     if path:
@@ -31,10 +33,17 @@ def conflicts(environment: Mapping[str, str]) -> Finding:
         for name in FOLDERS
         if environment.get(name, "/")[-1:] not in ("/", "")
     ]
-    data = {"names": sorted(change.name for change in lost)}
+    links = service_links.links_of(environment.items(), PREFIX)
+    data = {"names": sorted(change.name for change in dropped), "ignored": links}
     if words:
         remedy = "unset them; `qmrunner doctor --env nwchem` shows what engines get instead"
         return warn("environment", "environment_conflict", f"replaced for engines: {'; '.join(words)}", remedy, **data)
+    if links:
+        text = f"{len(links)} variables of services that the container platform added are ignored: {links[0]} …"
+        return ok("environment", text, **data)
+    if dropped:
+        text = "inside a batch job, whose variables engines do not get; nothing else conflicts with their needs"
+        return ok("environment", text, **data)
     return ok("environment", "no variable conflicts with the needs of engines", **data)
 
 

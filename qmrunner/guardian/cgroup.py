@@ -8,34 +8,55 @@ from __future__ import annotations
 import os
 
 _ROOT = "/sys/fs/cgroup"
+_OWN = "/proc/self/cgroup"
 
 
-def _candidates(controller: str, name: str) -> list[str]:
-    """Paths where a control file of this process's group may be, most specific first."""
-    paths = []
+def _groups(controller: str) -> list[list[str]]:
+    """Folders of this process's group, with their ancestors up to the mount: one list for each place where the
+    controller may be mounted, the group itself first."""
     try:
-        with open("/proc/self/cgroup", "rb") as file:
+        with open(_OWN, "rb") as file:
             lines = [os.fsdecode(line) for line in file.read().splitlines()]
     except OSError:
         lines = []
+    chains = []
     for line in lines:
         _, controllers, group = line.split(":", 2)
         if controllers == "":
-            paths += [f"{_ROOT}{group}/{name}", f"{_ROOT}/unified{group}/{name}"]
+            mounts = [_ROOT, f"{_ROOT}/unified"]
         elif controller in controllers.split(","):
-            paths += [f"{_ROOT}/{controller}{group}/{name}", f"{_ROOT}/{controllers}{group}/{name}"]
+            mounts = [f"{_ROOT}/{controller}", f"{_ROOT}/{controllers}"]
+        else:
+            continue
+        # A group outside this cgroup namespace begins with "/..": its files are not mounted here.
+        parts = [part for part in group.split("/") if part and part != ".."]
+        for mount in mounts:
+            chains.append(["/".join([mount, *parts[:count]]) for count in range(len(parts), -1, -1)])
     # Inside a container the group's own files are mounted at the root.
-    return [*paths, f"{_ROOT}/{controller}/{name}", f"{_ROOT}/{name}"]
+    return [*chains, [f"{_ROOT}/{controller}"], [_ROOT]]
+
+
+def _text(path: str) -> str | None:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return None
 
 
 def _read(controller: str, name: str) -> str | None:
-    for path in _candidates(controller, name):
-        try:
-            with open(path) as file:
-                return file.read()
-        except OSError:
-            continue
+    """The control file of the group itself, or of the nearest ancestor that has one."""
+    for chain in _groups(controller):
+        for folder in chain:
+            text = _text(f"{folder}/{name}")
+            if text is not None:
+                return text
     return None
+
+
+def _limiting(controller: str) -> list[str]:
+    """Every folder whose limits hold for this process: those of its group and of all ancestors."""
+    return list(dict.fromkeys(folder for chain in _groups(controller) for folder in chain))
 
 
 def oom_kills() -> int | None:
@@ -49,32 +70,43 @@ def oom_kills() -> int | None:
 
 
 def memory_limit_bytes() -> int | None:
-    """The group's memory limit, or None when there is none."""
-    for name in ("memory.max", "memory.limit_in_bytes"):
-        text = (_read("memory", name) or "").strip()
-        if text.isdigit() and int(text) < 1 << 60:
-            return int(text)
-    return None
+    """The least memory limit of the group and its ancestors, or None when there is none.
+
+    A batch system limits an ancestor: Slurm the job, while its processes are in a step below it.
+    """
+    found = []
+    for folder in _limiting("memory"):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            text = (_text(f"{folder}/{name}") or "").strip()
+            if text.isdigit() and int(text) < 1 << 60:
+                found.append(int(text))
+    return min(found, default=None)
 
 
 def cpu_quota() -> float | None:
-    """The group's CPU quota in cores, or None when there is none."""
-    text = _read("cpu", "cpu.max")
+    """The least CPU quota of the group and its ancestors in cores, or None when there is none."""
+    return min((quota for folder in _limiting("cpu") if (quota := _quota(folder)) is not None), default=None)
+
+
+def _quota(folder: str) -> float | None:
+    text = _text(f"{folder}/cpu.max")
     if text is not None:
         quota, _, period = text.strip().partition(" ")
-        return None if quota == "max" else int(quota) / int(period or 100000)
-    quota_us, period_us = _read("cpu", "cpu.cfs_quota_us"), _read("cpu", "cpu.cfs_period_us")
+        return int(quota) / int(period or 100000) if quota.isdigit() else None
+    quota_us, period_us = _text(f"{folder}/cpu.cfs_quota_us"), _text(f"{folder}/cpu.cfs_period_us")
     if quota_us is None or period_us is None or int(quota_us) <= 0:
         return None
     return int(quota_us) / int(period_us)
 
 
 def tasks_left() -> int | None:
-    """How many more processes and threads this group may have; None when there is no limit."""
-    limit, current = (_read("pids", name) or "" for name in ("pids.max", "pids.current"))
-    if not limit.strip().isdigit() or not current.strip().isdigit():
-        return None
-    return int(limit) - int(current)
+    """How many more processes and threads this group and its ancestors allow; None when there is no limit."""
+    found = []
+    for folder in _limiting("pids"):
+        limit, current = ((_text(f"{folder}/{name}") or "").strip() for name in ("pids.max", "pids.current"))
+        if limit.isdigit() and current.isdigit():
+            found.append(int(limit) - int(current))
+    return min(found, default=None)
 
 
 def cores_allowed(setting: int | None = None) -> int:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 from pathlib import Path
 
 from qmrunner.guardian import process_tree
 from qmrunner.guardian.cgroup import cores_allowed, memory_limit_bytes, tasks_left
+from qmrunner.host import batch_system
 from qmrunner.model.app_names import label_of
 from qmrunner.model.disk_space import FreeSpace, hard_mark_mib, shm_mark_mib, soft_mark_mib
 from qmrunner.model.packing import Capacity
@@ -47,11 +49,10 @@ def volume(path: Path) -> Volume | None:
 
 
 def capacity(settings: Settings) -> Capacity:
-    """What this worker may grant: the minimum of machine, cgroup and settings, minus the reserves of the volumes."""
-    cores = cores_allowed(settings.cores)
-    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limit = memory_limit_bytes()
-    memory = min(total, limit) if limit else total
+    """What this worker may grant: the minimum of machine, cgroups, batch job and settings, minus the reserves of the
+    volumes."""
+    cores = min(cores_allowed(settings.cores), batch_system.cores(os.environ) or sys.maxsize)
+    memory = min(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), memory_limit() or sys.maxsize)
     usable = int(memory * 0.9) // 2**20  # the rest is for the daemon, the kernel and page cache
     scratch, shm = volume(settings.scratch_root), volume(SHM)
     return Capacity(
@@ -64,6 +65,13 @@ def capacity(settings: Settings) -> Capacity:
         shm_volume=shm.name if shm else None,
         labels=(*settings.labels, *([label_of(settings.app_name)] if settings.app_name else [])),
     )
+
+
+def memory_limit() -> int | None:
+    """Bytes that this worker and its engines may use by cgroups and batch job; None when nothing limits them."""
+    granted = batch_system.memory_mib(os.environ)
+    limits = (memory_limit_bytes(), granted * 2**20 if granted else None)
+    return min((limit for limit in limits if limit), default=None)
 
 
 def _floor_mib(scratch: Volume, settings: Settings) -> int:

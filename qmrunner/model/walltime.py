@@ -14,22 +14,31 @@ _SLACK = 1.25
 _LAST_PART = 0.05
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _CLOCK = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d\d)")
+_DAYS = re.compile(r"(\d+)-(\d+)(?::(\d+))?")
+_ENDLESS = ("unlimited", "infinite")
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 # Attempts of these keep checkpoints; all others start from the beginning.
 _RESUMABLE = frozenset({("nwchem", "optimise"), ("nwchem", "shielding"), ("nwchem", "deck")})
 
 
-def parse(text: str) -> float:
-    """Seconds of `90`, `90m`, `4h`, `1d`, or as Slurm writes them: `MM:SS`, `HH:MM:SS`, `D-HH:MM:SS`. ValueError."""
-    clock, number = _CLOCK.fullmatch(text), _NUMBER.fullmatch(text)
+def parse(text: str) -> float | None:
+    """Seconds of `90`, `90m`, `4h`, `1d`, or as Slurm writes them: `MM:SS`, `HH:MM:SS`, `D-HH:MM:SS`, `D-HH:MM`,
+    `D-HH`. None: `UNLIMITED`. Raises ValueError."""
+    if text.lower() in _ENDLESS:
+        return None
+    clock, days_only, number = _CLOCK.fullmatch(text), _DAYS.fullmatch(text), _NUMBER.fullmatch(text)
     if clock:
         days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
-        total: float = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    elif days_only:
+        days, hours, minutes = (int(part or 0) for part in days_only.groups())
+        seconds = 0
     elif number:
-        total = float(number[1]) * _UNITS[number[2] or "s"]
+        return float(number[1]) * _UNITS[number[2] or "s"]
     else:
-        raise ValueError(f"expected a length of time such as 90m, 4h, HH:MM:SS or D-HH:MM:SS, got {text!r}")
-    return total
+        raise ValueError(
+            f"expected a length of time such as 90m, 4h, HH:MM:SS or D-HH:MM:SS, or UNLIMITED, got {text!r}"
+        )
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 def usable_s(walltime_s: float, stop_grace_s: float) -> float:

@@ -18,6 +18,7 @@ from qmrunner.store.tables import jobs, reservations, steps
 
 _CANDIDATES = 64
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING)
+_LEFT = (StepState.WAITING, StepState.READY, StepState.CLAIMED, StepState.RUNNING)
 
 
 def any_ready(connection: Connection, now: float, has: Sequence[str] = ()) -> bool:
@@ -41,6 +42,16 @@ def next_ready_at(connection: Connection, now: float) -> float | None:
     """When the next delayed step may be claimed, Unix seconds."""
     query = select(func.min(steps.c.not_before)).where(steps.c.state == StepState.READY, steps.c.not_before > now)
     return connection.execute(query).scalar()
+
+
+def any_left(connection: Connection) -> bool:
+    """Whether steps of unfinished jobs wait, are ready now or later, or run; held jobs wait for a person."""
+    query = (
+        select(steps.c.id)
+        .join(jobs, jobs.c.id == steps.c.job_id)
+        .where(steps.c.state.in_(_LEFT), jobs.c.state.in_(_UNFINISHED), jobs.c.cancel_requested.is_(False))
+    )
+    return connection.execute(query.limit(1)).first() is not None
 
 
 # Built once for each set of labels: every claim runs it, and on SQLite building costs more than executing.

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner import untrusted
+from qmrunner.attempt import narration
 from qmrunner.attempt.log_registry import TAILS
 from qmrunner.host.atomic_write import unfinished, write_atomically
 from qmrunner.host.threads import Guard
@@ -162,7 +163,9 @@ class LogForwarder:
         return self._sources[name]
 
     def _forget(self, name: str) -> None:
-        self._sources.pop(name, None)
+        source = self._sources.pop(name, None)
+        if source is not None and source.path.parent == self._folder.parent / narration.FOLDER:
+            source.path.unlink(missing_ok=True)
         for suffix in ("", ".done", ".offset"):
             path = self._folder / f"{name}{suffix}"
             path.unlink(missing_ok=True)

@@ -31,11 +31,13 @@ from qmrunner.host.home import STATE_FILE, SUPERVISOR_FILE, HomeLock, write_stat
 from qmrunner.host.sockets import listen_short
 from qmrunner.host.threads import Guard, try_to_start
 from qmrunner.store import workers
+from qmrunner.supervisor.batch_job import BatchJob
 from qmrunner.supervisor.child import ChildProcess, last_words
 from qmrunner.supervisor.log_forwarder import LogForwarder, Writer
 from qmrunner.supervisor.orphans import Orphans
 from qmrunner.supervisor.schedule import Schedule
 from qmrunner.supervisor.sd_notify import Notifier
+from qmrunner.supervisor.signals import catch_signals
 from qmrunner.supervisor.sqlite_sharing import refuse_other_machines
 from qmrunner.worker.consumer_exit import ExitStatus
 from qmrunner.worker.lifetime import Lifetime
@@ -47,13 +49,19 @@ _SILENT_CONSUMER_S = 90.0
 _STALE_CHECKS = 3
 _PAUSE_S = 1.0  # after a round that failed
 _FOR_EVER = Lifetime()
+_NO_JOB = BatchJob()
 
 
 class Supervisor:
     def __init__(
-        self, app: App, opening: Sequence[tuple[str, str, dict[str, Any]]] = (), lifetime: Lifetime = _FOR_EVER
+        self,
+        app: App,
+        opening: Sequence[tuple[str, str, dict[str, Any]]] = (),
+        lifetime: Lifetime = _FOR_EVER,
+        batch_job: BatchJob = _NO_JOB,
     ) -> None:
         """`opening`: events (level, name, fields) to log once the daemon has started. `lifetime`: when it ends."""
+        self.batch_job = batch_job
         self.app = app
         self.lifetime = lifetime
         self.idle = False
@@ -75,7 +83,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Run until SIGTERM or SIGINT. Raises QmrunnerError when this home, store or machine cannot be used."""
-        wake = _catch_signals()
+        wake = catch_signals()
         _ = self.app.store, self.app.artifacts  # raises for an unusable store before creating any file
         self.app.make_home()
         lock = HomeLock(self.settings.run_root)
@@ -94,6 +102,7 @@ class Supervisor:
             self.app_listener = listen_short(self.settings.run_root, app_socket(self.command.name))
         self._register()
         self.log.info("daemon_started", pid=os.getpid(), version=__version__, home=str(self.settings.home))
+        self.batch_job.begin(self.settings)
         for level, name, fields in self._opening:
             getattr(self.log, level)(name, **fields)
         schedule = Schedule(self.app, self.worker_id, self._consumer_beats)
@@ -116,9 +125,11 @@ class Supervisor:
         self.manager.send("STOPPING=1")
         schedule.stop()
         self._stop(wake)
+        status = 1 if self.fatal else 0 if self.idle else self.batch_job.status(self.app)
         self._sign_off()
         log_forwarder.stop(1.0)
-        return 1 if self.fatal else 0
+        self.batch_job.end(self.settings)  # the lock is held until this process has ended
+        return status
 
     # -- starting ---------------------------------------------------------------------------------------------------
 
@@ -332,13 +343,3 @@ class Supervisor:
                 quick.close()
         self.log.info("daemon_stopped")
         self.app.close()
-
-
-def _catch_signals() -> int:
-    out, into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
-        signal.signal(number, lambda *_: None)
-    for number in (signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
-    signal.set_wakeup_fd(into, warn_on_full_buffer=False)
-    return out

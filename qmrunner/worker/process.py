@@ -86,7 +86,8 @@ def run(app: App, worker: Worker, supervisor_watch: SupervisorWatch) -> int:
     huey.start()
     signals.rearm()  # Huey's TERM means "now" and its INT "later"; ours both mean: drain
     _start_intake(worker)
-    worker.log.info("consumer_started", slots=worker.capacity.slots, cores=worker.capacity.cores)
+    size = worker.capacity
+    worker.log.info("consumer_started", slots=size.slots, cores=size.cores, memory_mib=size.memory_mib)
     worker.hint_if_more()
     status, guard = 0, Guard("consumer_loop_failed")
     idle, every_s = IdleWatch(), _IDLE_EVERY_S if worker.lifetime.until_idle else _HEALTH_EVERY_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -15,6 +16,7 @@ from qmrunner.attempt.active import ActiveAttempt
 from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.attempt.hang_watch import PACE, HangWatch, observation, outcome, report_path
 from qmrunner.attempt.log_reader import LogReader
+from qmrunner.attempt.narration import Narration
 from qmrunner.engines.nwchem.progress import NWChemReader
 from qmrunner.guardian import process
 from qmrunner.model.jobs import Grant, Outcome
@@ -43,6 +45,25 @@ def live(tmp_path: Path) -> Iterator[MakeLive]:
     yield make
     for one in made:
         one.close()
+
+
+def test_progress_is_narrated_once_per_phase_and_iteration_also_by_a_second_consumer(
+    live: MakeLive, tmp_path: Path
+) -> None:
+    path = tmp_path / "narration.log"
+    for half in (LOG[: len(LOG) // 2], LOG[len(LOG) // 2 :]):
+        attempt = live()  # a consumer that was restarted reads the log again from its start
+        with open(attempt.log, "ab") as file:
+            file.write(half)
+        attempt.narration = Narration(path)
+        reader = LogReader(attempt, NWChemReader())
+        while reader.read() or not (reader.signs() or {})["caught_up"]:
+            pass
+    lines = path.read_text().splitlines()
+    assert lines[:3] == ["property", "scf", "initial guess"]
+    assert any(line.startswith("shielding of atom 1") for line in lines)
+    assert all(one != other for one, other in itertools.pairwise(lines))
+    assert 20 < len(lines) < len(LOG.splitlines()) / 5
 
 
 def test_a_log_read_in_any_pieces_reports_the_same(live: MakeLive) -> None:

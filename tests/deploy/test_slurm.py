@@ -24,7 +24,12 @@ class Pilot:
     def __init__(self, tmp_path: Path, walltime: str) -> None:
         self.local = tmp_path / "node"
         self.local.mkdir()
-        self.home = Home(tmp_path / "submitter", {"QMRUNNER_JOBS": str(tmp_path / "shared" / "jobs")})
+        (tmp_path / "shared" / "artifacts").mkdir(parents=True)
+        shared = {
+            "QMRUNNER_JOBS": str(tmp_path / "shared" / "jobs"),
+            "QMRUNNER_ARTIFACTS": f"file://{tmp_path}/shared/artifacts",
+        }
+        self.home = Home(tmp_path / "submitter", shared)
         program = tmp_path / "program"
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -m qmrunner "$@"\n')
         program.chmod(0o755)
@@ -90,4 +95,37 @@ def test_a_pilot_that_gets_a_stop_signal_drains(tmp_path: Path) -> None:
     step = pilot.home.job(job)["steps"][0]
     assert step["state"] == "ready"
     assert pilot.home.json("why", job)["attempts"][0]["state"] == "stopped"
+    assert list(pilot.local.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"QMRUNNER_STORE_URL": ""}, "no store is set"),
+        ({"QMRUNNER_CONFIG": "/nowhere/qmrunner.env"}, "must be on the shared filesystem"),
+        ({"PILOT_PROGRAM": "/nowhere/qmrunner"}, "set PILOT_PROGRAM"),
+    ],
+)
+def test_a_pilot_that_cannot_work_ends_at_once_with_what_to_do(
+    tmp_path: Path, given: dict[str, str], words: str
+) -> None:
+    pilot = Pilot(tmp_path, "10:00")
+    pilot.environment.update(given)
+    with pilot.running(tmp_path / "out") as script:
+        assert script.wait(20) == 2
+    assert words in (tmp_path / "out").read_text()
+    assert list(pilot.local.iterdir()) == []
+
+
+@pytest.mark.engine
+def test_the_settings_may_be_in_a_file_and_redis_is_not_needed(tmp_path: Path) -> None:
+    pilot = Pilot(tmp_path, "UNLIMITED")
+    job = submit(pilot, tmp_path)
+    file = tmp_path / "shared" / "qmrunner.env"
+    file.write_text(f"QMRUNNER_STORE_URL={pilot.environment.pop('QMRUNNER_STORE_URL')}\n")
+    del pilot.environment["QMRUNNER_QUEUE_URL"]
+    pilot.environment["QMRUNNER_CONFIG"] = str(file)
+    with pilot.running(tmp_path / "out") as script:
+        assert script.wait(60) == 0, (tmp_path / "out").read_text()
+    assert pilot.home.job(job)["state"] == "succeeded"
     assert list(pilot.local.iterdir()) == []

@@ -11,14 +11,15 @@ from qmrunner.model import walltime
     ("text", "seconds"),
     [
         *(("90", 90), ("90s", 90), ("1.5m", 90), ("4h", 14400), ("2d", 172800)),
-        *(("59:30", 3570), ("04:00:00", 14400), ("1-00:30:10", 88210)),
+        *(("59:30", 3570), ("0:59", 59), ("04:00:00", 14400), ("1-00:30:10", 88210), ("100-00:00:00", 8640000)),
+        *(("2-12", 216000), ("2-12:30", 217800), ("UNLIMITED", None), ("unlimited", None), ("INFINITE", None)),
     ],
 )
-def test_lengths_of_time_are_read_as_people_and_schedulers_write_them(text: str, seconds: float) -> None:
+def test_lengths_of_time_are_read_as_people_and_schedulers_write_them(text: str, seconds: float | None) -> None:
     assert walltime.parse(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "4 h", "-3", "1:2", "4w"])
+@pytest.mark.parametrize("text", ["", "soon", "4 h", "-3", "1:2", "4w", "INVALID", "NOT_SET", "30:00\n30:00", "1-"])
 def test_anything_else_is_refused_with_what_may_be_written(text: str) -> None:
     with pytest.raises(ValueError, match="HH:MM:SS"):
         walltime.parse(text)

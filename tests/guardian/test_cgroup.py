@@ -1,0 +1,104 @@
+"""Limits of control groups: of the group itself and of every ancestor, for v1, v2, containers and namespaces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qmrunner.guardian import cgroup
+
+GIB = 1 << 30
+JOB = "slurm_n1/uid_1000/job_7"
+V2 = f"0::/{JOB}/step_batch/user\n"
+V1 = f"9:memory:/{JOB}/step_batch\n8:cpu,cpuacct:/{JOB}\n3:pids:/{JOB}\n0::/init.scope\n"
+
+
+@pytest.fixture
+def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(cgroup, "_ROOT", str(tmp_path / "fs"))
+    monkeypatch.setattr(cgroup, "_OWN", str(tmp_path / "own"))
+    return tmp_path
+
+
+def make(groups: Path, own: str) -> None:
+    (groups / "own").write_text(own)
+
+
+def put(groups: Path, folder: str, name: str, text: str) -> None:
+    path = groups / "fs" / folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize("at", [f"{JOB}/step_batch/user", f"{JOB}/step_batch", JOB, "slurm_n1", "."])
+def test_the_memory_limit_of_any_ancestor_counts_in_v2(groups: Path, at: str) -> None:
+    make(groups, V2)
+    for folder in (f"{JOB}/step_batch/user", f"{JOB}/step_batch", JOB, "slurm_n1/uid_1000", "slurm_n1"):
+        put(groups, folder, "memory.max", "max\n")
+    put(groups, at, "memory.max", f"{GIB}\n")
+    assert cgroup.memory_limit_bytes() == GIB
+
+
+@pytest.mark.parametrize("at", [f"{JOB}/step_batch", JOB, "slurm_n1", "."])
+def test_the_memory_limit_of_any_ancestor_counts_in_v1(groups: Path, at: str) -> None:
+    make(groups, V1)
+    for folder in (f"{JOB}/step_batch", JOB, "slurm_n1/uid_1000", "slurm_n1", "."):
+        put(groups, f"memory/{folder}", "memory.limit_in_bytes", "9223372036854771712\n")
+    put(groups, f"memory/{at}", "memory.limit_in_bytes", f"{GIB}\n")
+    assert cgroup.memory_limit_bytes() == GIB
+
+
+def test_the_least_of_several_limits_counts(groups: Path) -> None:
+    make(groups, V2)
+    put(groups, f"{JOB}/step_batch/user", "memory.max", f"{3 * GIB}\n")
+    put(groups, JOB, "memory.max", f"{2 * GIB}\n")
+    put(groups, "slurm_n1", "memory.max", f"{4 * GIB}\n")
+    assert cgroup.memory_limit_bytes() == 2 * GIB
+
+
+def test_quota_and_processes_of_ancestors_count_too(groups: Path) -> None:
+    make(groups, V2)
+    put(groups, f"{JOB}/step_batch/user", "cpu.max", "max 100000\n")
+    put(groups, JOB, "cpu.max", "150000 100000\n")
+    put(groups, "slurm_n1", "cpu.max", "400000 100000\n")
+    put(groups, f"{JOB}/step_batch/user", "pids.max", "max\n")
+    put(groups, f"{JOB}/step_batch/user", "pids.current", "10\n")
+    put(groups, JOB, "pids.max", "100\n")
+    put(groups, JOB, "pids.current", "60\n")
+    assert cgroup.cpu_quota() == 1.5
+    assert cgroup.tasks_left() == 40
+
+
+def test_controllers_mounted_together_are_found_in_v1(groups: Path) -> None:
+    make(groups, V1)
+    put(groups, f"cpu,cpuacct/{JOB}", "cpu.cfs_quota_us", "-1\n")
+    put(groups, f"cpu,cpuacct/{JOB}", "cpu.cfs_period_us", "100000\n")
+    put(groups, "cpu,cpuacct/slurm_n1", "cpu.cfs_quota_us", "200000\n")
+    put(groups, "cpu,cpuacct/slurm_n1", "cpu.cfs_period_us", "100000\n")
+    assert cgroup.cpu_quota() == 2
+
+
+@pytest.mark.parametrize("own", ["0::/\n", "0::/docker/4f1c\n", "0::/../../other\n", "5:memory:/docker/4f1c\n"])
+def test_in_a_container_the_files_at_the_root_are_the_groups_own(groups: Path, own: str) -> None:
+    make(groups, own)
+    put(
+        groups, "memory" if "memory" in own else ".", "memory.max" if "::" in own else "memory.limit_in_bytes", str(GIB)
+    )
+    assert cgroup.memory_limit_bytes() == GIB
+
+
+def test_nothing_is_limited_without_a_file_of_limits(groups: Path) -> None:
+    assert (cgroup.memory_limit_bytes(), cgroup.cpu_quota(), cgroup.tasks_left()) == (None, None, None)
+    make(groups, V2)
+    put(groups, JOB, "memory.max", "max\n")
+    put(groups, JOB, "cpu.max", "nonsense\n")
+    put(groups, JOB, "pids.max", "max\n")
+    assert (cgroup.memory_limit_bytes(), cgroup.cpu_quota(), cgroup.tasks_left()) == (None, None, None)
+
+
+def test_kills_are_those_of_the_group_itself(groups: Path) -> None:
+    make(groups, V2)
+    put(groups, f"{JOB}/step_batch/user", "memory.events", "oom 3\noom_kill 2\n")
+    put(groups, JOB, "memory.events", "oom_kill 9\n")
+    assert cgroup.oom_kills() == 2

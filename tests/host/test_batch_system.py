@@ -1,0 +1,55 @@
+"""What Slurm granted, from the variables it sets for a job (sbatch(1), OUTPUT ENVIRONMENT VARIABLES)."""
+
+from __future__ import annotations
+
+import pytest
+
+from qmrunner.host import batch_system, capacity
+from qmrunner.settings import load
+
+JOB = {"SLURM_JOB_ID": "7"}
+
+
+@pytest.mark.parametrize(
+    ("given", "mib"),
+    [
+        ({"SLURM_MEM_PER_NODE": "4000"}, 4000),
+        ({"SLURM_MEM_PER_NODE": "4G"}, 4096),
+        ({"SLURM_MEM_PER_NODE": "2097152K"}, 2048),
+        ({"SLURM_MEM_PER_CPU": "750", "SLURM_CPUS_ON_NODE": "2"}, 1500),
+        ({"SLURM_MEM_PER_CPU": "750", "SLURM_JOB_CPUS_PER_NODE": "4(x2),2"}, 3000),
+        ({"SLURM_MEM_PER_GPU": "8000", "SLURM_GPUS_ON_NODE": "2", "SLURM_CPUS_ON_NODE": "8"}, 16000),
+        ({"SLURM_MEM_PER_NODE": "0", "SLURM_CPUS_ON_NODE": "2"}, None),  # --mem=0: all of the node
+        ({"SLURM_MEM_PER_CPU": "0", "SLURM_CPUS_ON_NODE": "2"}, None),
+        ({"SLURM_MEM_PER_CPU": "750"}, None),
+        ({"SLURM_MEM_PER_NODE": "much"}, None),
+        ({}, None),
+    ],
+)
+def test_every_variable_for_memory_is_read(given: dict[str, str], mib: int | None) -> None:
+    assert batch_system.memory_mib({**JOB, **given}) == mib
+
+
+@pytest.mark.parametrize(
+    ("given", "cores"),
+    [
+        ({"SLURM_CPUS_ON_NODE": "16"}, 16),
+        ({"SLURM_JOB_CPUS_PER_NODE": "72(x2),36"}, 72),
+        ({"SLURM_CPUS_ON_NODE": "0"}, None),
+        ({"SLURM_CPUS_ON_NODE": ""}, None),
+    ],
+)
+def test_the_processors_are_those_of_this_node(given: dict[str, str], cores: int | None) -> None:
+    assert batch_system.cores({**JOB, **given}) == cores
+
+
+def test_outside_a_job_nothing_is_granted() -> None:
+    assert batch_system.memory_mib({"SLURM_MEM_PER_NODE": "4000"}) is None
+    assert batch_system.cores({"SLURM_CPUS_ON_NODE": "1"}) is None
+
+
+def test_a_worker_grants_no_more_than_its_job_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**JOB, "SLURM_CPUS_ON_NODE": "1", "SLURM_MEM_PER_CPU": "700"}.items():
+        monkeypatch.setenv(name, value)
+    found = capacity.capacity(load({}))
+    assert (found.cores, found.memory_mib) == (1, 630)
