@@ -7,7 +7,7 @@ from typing import Any
 
 from qmrunner.chemistry.graphs import load_rdkit
 from qmrunner.chemistry.molecule import formula
-from qmrunner.chemistry.spectrum import signals
+from qmrunner.chemistry.spectrum_signals import signals
 
 _PIXELS_PER_ANGSTROM = 56
 

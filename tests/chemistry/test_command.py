@@ -14,7 +14,7 @@ import pytest
 
 from qmrunner.chemistry import structures
 from qmrunner.chemistry.accuracy import accuracy_of
-from qmrunner.chemistry.spectrum import atom_label, signals
+from qmrunner.chemistry.spectrum_signals import atom_label, signals
 from qmrunner.chemistry.xyz import read_xyz, write_xyz
 
 ETHANOL = structures.read_smiles("CCO")
