@@ -20,7 +20,7 @@ from qmrunner.reports import status, why
 from qmrunner.store import jobs as job_store
 from qmrunner.store import operator_actions
 
-_DOWNLOAD_WAIT_S = 20.0
+DOWNLOAD_WAIT_S = 20.0
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=errors(400, 401, 403, 404, 422, 429, 503))
 Reader = Annotated[Caller, Depends(needs("read"))]
@@ -104,7 +104,7 @@ async def files(request: Request, job_id: str, _: Reader) -> Json:
 )
 async def download(request: Request, job_id: str, name: str, _: Reader) -> StreamingResponse:
     """Download one published file."""
-    await request.state.held.enter_async_context(service_of(request).downloads.place(_DOWNLOAD_WAIT_S))
+    await request.state.held.enter_async_context(service_of(request).downloads.place(DOWNLOAD_WAIT_S))
     opened: Opened = await look(request, published_file, job_id, name)
     headers = {
         "Content-Length": str(opened.size),
