@@ -239,6 +239,20 @@ class TokenColumns(TypedColumns):
 tokens = Table("tokens", metadata, TokenColumns)
 
 
+class SessionColumns(TypedColumns):
+    """Sign-ins to the pages, and one-use codes for signing in. Each belongs to a token and is deleted with it. `digest`
+    is the SHA-256 of the secret; the secret itself is not stored."""
+
+    digest: Column[str] = Column(String(64), primary_key=True)
+    token: Column[str] = Column(String(64), ForeignKey("tokens.name", ondelete="CASCADE"), nullable=False, index=True)
+    purpose: Column[str] = Column(String(8), nullable=False)  # session, code
+    created_at: Column[float] = Column(Float, nullable=False)
+    seen_at: Column[float] = Column(Float, nullable=False)
+
+
+sessions = Table("sessions", metadata, SessionColumns)
+
+
 class ControlColumns(TypedColumns):
     """Switches that operators set for the whole store, such as `paused`."""
 
