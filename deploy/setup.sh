@@ -76,6 +76,7 @@ missing_packages() {
     have_postgres || printf '%s ' postgresql
     have systemd-analyze || printf '%s ' systemd
     have ip || [ -x /usr/sbin/ip ] || printf '%s ' iproute2
+    have chromium || printf '%s ' chromium
     have iptables || [ -x /usr/sbin/iptables ] || printf '%s ' iptables
 }
 
@@ -144,4 +145,6 @@ if ! python_is_done; then
     say "Python is ready: $VENV"
 fi
 install_engines
+# Quick when nothing is missing; without npm the pages work, but draw no structures and curves.
+"$VENV/bin/python" deploy/assets.py
 if [ -n "$LOG" ]; then rm -f "$LOG"; fi
