@@ -48,6 +48,8 @@ def main() -> int:
     if options.fit:
         target = Path(scaling.__file__).with_name("fitted.json")
         target.write_text(json.dumps(fitting.fitted(), indent=1) + "\n", encoding="utf-8")
+        target = target.with_name("residuals.json")
+        target.write_text(json.dumps(fitting.residuals(), indent=1) + "\n", encoding="utf-8")
         return 0
     if options.recorded:
         show(fitting.answers(options.recorded, options.level), molecules, options.level)

@@ -7,6 +7,7 @@ in `qmrunner/chemistry/fitted.json` and docs/explanation/science.md are from her
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from qmrunner.chemistry.atom_kinds import kinds
 DATA = Path(__file__).with_name("data")
 NUCLEI = ("1H", "13C")
 LEVELS = ("quick", "draft", "production")
+# A molecule with fewer signals has no offset worth the name.
+LEAST_FOR_OFFSET = 3
 # Slope, and intercept in ppm.
 Line = tuple[float, float]
 
@@ -161,6 +164,55 @@ def fitted() -> dict[str, Any]:
         for level, rows in found.items()
         if rows
     }
+
+
+def residuals() -> dict[str, Any]:
+    """The content of `qmrunner/chemistry/residuals.json`: for each level whose lines are fitted here, and nucleus, the
+    RMSD in ppm of each molecule left out, the largest mean error of one, and Student's t fitted to all these errors,
+    each signal counted once."""
+    known = molecules()
+    found: dict[str, Any] = {}
+    for level in scaling.OWN_METHODS:
+        rows = answers(DATA / f"delta50_{level}.json", level)
+        for nucleus in NUCLEI if rows else ():
+            errors = _each_signal(left_out(points(nucleus, rows, known)))
+            of = {key: [error for point, error in errors if point.molecule == key] for key in rows}
+            table = {key: round(figures(row)[1], 4) for key, row in of.items() if row}
+            # Errors of one molecule are alike: their tails are known no better than from one error of each.
+            freedom, scale = student([error for _, error in errors], len(table) - 1)
+            names = {key: known[key]["name"] for key in table}
+            means = [abs(float(np.mean(row))) for row in of.values() if len(row) >= LEAST_FOR_OFFSET]
+            found.setdefault(level, {})[nucleus] = {
+                "signals": len(errors),
+                "freedom": freedom,
+                "scale_ppm": round(scale, 4),
+                "largest_mean_ppm": round(max(means), 4),
+                "molecules": [
+                    {"name": names[key], "rmsd_ppm": table[key], "signals": len(of[key])}
+                    for key in sorted(table, key=lambda key: (table[key], key))
+                ],
+            }
+    return found
+
+
+def _each_signal(errors: Sequence[tuple[Point, float]]) -> list[tuple[Point, float]]:
+    """The errors without repetitions: atoms of a molecule with the same shielding and shift are one signal."""
+    return list({(p.molecule, p.shielding, p.shift): (p, error) for p, error in errors}.values())
+
+
+def student(errors: Sequence[float], most: int) -> tuple[int, float]:
+    """Degrees of freedom, 3 to `most`, and scale of the Student's t around zero that fits best (maximum likelihood)."""
+    squares = np.asarray(errors) ** 2
+    fits = []
+    for freedom in range(3, most + 1):
+        variance = float(squares.mean())
+        for _ in range(200):  # expectation maximisation
+            variance = float(((freedom + 1) / (freedom + squares / variance) * squares).mean())
+        tails = -(freedom + 1) / 2 * np.log1p(squares / (freedom * variance)).sum()
+        norm = math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2) - math.log(math.pi * freedom * variance) / 2
+        fits.append((float(tails) + len(squares) * norm, freedom, math.sqrt(variance)))
+    _, freedom, scale = max(fits)
+    return freedom, scale
 
 
 def given(nucleus: str, level: str) -> tuple[Line, float] | None:

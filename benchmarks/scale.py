@@ -33,7 +33,9 @@ from sqlalchemy import text  # noqa: E402  # the checkout must be on the path fi
 from qmrunner.app import App  # noqa: E402
 from qmrunner.maintenance import scratch  # noqa: E402
 from qmrunner.maintenance.base import Context  # noqa: E402
+from qmrunner.model.job_filter import JobFilter  # noqa: E402
 from qmrunner.queue import Queue  # noqa: E402
+from qmrunner.reports import jobs as job_lists  # noqa: E402
 from qmrunner.reports import status  # noqa: E402
 from qmrunner.store import schema, workers  # noqa: E402
 from qmrunner.store.session import Store  # noqa: E402
@@ -236,10 +238,10 @@ def lists(url: str, finished: int, home: Home) -> dict[str, Any]:
     looks: dict[str, Callable[[], Any]] = {
         "status": lambda: status.overview(app),
         "status_job": lambda: status.job_view(app, "su7"),
-        "list": lambda: status.page(app, 50),
-        "list_states": lambda: status.page(app, 50, states=("failed", "running")),
-        "list_middle": lambda: status.page(app, 50, before=finished // 2),
-        "list_named": lambda: status.page(app, 50, name="caffeine"),
+        "list": lambda: job_lists.page(app, 50, JobFilter()),
+        "list_states": lambda: job_lists.page(app, 50, JobFilter(states=("failed", "running"))),
+        "list_middle": lambda: job_lists.page(app, 50, JobFilter(), before=finished // 2),
+        "list_named": lambda: job_lists.page(app, 50, JobFilter(words=("caffeine",))),
     }
     found = {name: _ms(look) for name, look in looks.items()}
     app.close()

@@ -77,6 +77,7 @@ missing_packages() {
     have_postgres || printf '%s ' postgresql
     have systemd-analyze || printf '%s ' systemd
     have ip || [ -x /usr/sbin/ip ] || printf '%s ' iproute2
+    have chromium || printf '%s ' chromium
     have iptables || [ -x /usr/sbin/iptables ] || printf '%s ' iptables
 }
 
@@ -154,4 +155,6 @@ if ! python_is_done; then
 fi
 install_engines
 if [ "${1:-}" = slurm ]; then install_engines missing_slurm; fi
+# Quick when nothing is missing; without npm the pages work, but draw no structures and curves.
+"$VENV/bin/python" deploy/assets.py
 if [ -n "$LOG" ]; then rm -f "$LOG"; fi

@@ -165,6 +165,13 @@ class Settings:
     api_rate_per_minute: int = _setting(
         read.integer(1), "requests per minute that `serve` accepts from one client", default=600
     )
+    api_url: str | None = _setting(
+        read.url("https", "http"), "address at which browsers reach `serve` through a proxy, like https://qm.example.org",
+        default=None,
+    )  # fmt: skip
+    api_plain_sign_in: str = _setting(
+        read.choice("on", "off"), "allow signing in to the pages over plain http from other machines", default="off"
+    )
     max_atoms: int | None = _setting(
         read.integer(1),
         "maximum number of atoms of a molecule; default 100 for `nmr`, 200 for `conformers`",

@@ -44,8 +44,8 @@ ROOMS: dict[str, str] = {
     # `apps.side` runs in the application's interpreter: `test_apps_side_needs_only_huey` has its rule.
     "apps": "app attempt.active attempt.directory attempt.spawner_client engines.huey errors guardian logs model "
     "settings store untrusted",
-    "reports": "app artifacts attempt.publish attempt.reuse engines errors guardian.sampling host model settings store "
-    "untrusted workflows",
+    "reports": "__version__ app artifacts attempt.publish attempt.reuse chemistry engines errors guardian.sampling "
+    "host model settings store untrusted workflows",
     "maintenance": "app artifacts attempt guardian host logs model store",
     "worker": "app apps attempt errors guardian host logs model queue store",
     "supervisor": "__version__ app apps.command artifacts attempt.directory attempt.log_registry attempt.narration "
@@ -53,6 +53,7 @@ ROOMS: dict[str, str] = {
     "doctor": "apps.command artifacts attempt confinement engines errors guardian host logs model service_links "
     "settings store supervisor.health",
     "api": "__version__ app chemistry confinement errors guardian.confine logs model reports store submission",
+    "web": "__version__ api app chemistry errors logs model reports store submission",
 }
 MAY = {f"qmrunner.{room}": {f"qmrunner.{name}" for name in (room, *words.split())} for room, words in ROOMS.items()}
 # The guardian's process is one loop that is read from top to bottom.
@@ -74,6 +75,7 @@ LATE = [
     "fastapi",
     "pydantic",
     "uvicorn",
+    "jinja2",
 ]
 
 
@@ -183,10 +185,12 @@ def test_only_chemistry_imports_the_big_numerical_packages() -> None:
     assert {name for name in users if not within(name, {"qmrunner.chemistry"})} == set()
 
 
-def test_only_the_command_that_starts_it_imports_the_api_and_only_then() -> None:
-    users = {name for name in MODULES for target, _ in imports(name) if within(target, {"qmrunner.api"})}
-    assert {name for name in users if not within(name, {"qmrunner.api"})} == {"qmrunner.cli.serve"}
-    assert not any(within(target, {"qmrunner.api"}) for target, _ in imports("qmrunner.cli.serve", eager=True))
+@pytest.mark.parametrize(("room", "above"), [("api", {"qmrunner.web"}), ("web", set[str]())])
+def test_only_the_command_that_starts_them_imports_api_and_pages_and_only_then(room: str, above: set[str]) -> None:
+    own = f"qmrunner.{room}"
+    users = {name for name in MODULES for target, _ in imports(name) if within(target, {own})}
+    assert {name for name in users if not within(name, {own, *above})} == {"qmrunner.cli.serve"}
+    assert not any(within(target, {own}) for target, _ in imports("qmrunner.cli.serve", eager=True))
 
 
 def test_only_cli_and_api_know_the_command_line() -> None:
@@ -213,7 +217,9 @@ def test_guardian_and_spawner_load_nothing_but_the_standard_library(name: str) -
 
 
 def test_importing_a_module_connects_to_nothing_and_writes_nothing(tmp_path: Path) -> None:
-    names = [name for name in MODULES if not name.endswith("__main__") and not within(name, {"qmrunner.api"})]
+    names = [
+        name for name in MODULES if not name.endswith("__main__") and not within(name, {"qmrunner.api", "qmrunner.web"})
+    ]
     code = f"import importlib\nfor name in {names}:\n    importlib.import_module(name)"
     _python(code, cwd=tmp_path)
     assert list(tmp_path.iterdir()) == []

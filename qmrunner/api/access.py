@@ -1,4 +1,5 @@
-"""Access control: bearer tokens with a scope; on loopback no token is needed while the store has none.
+"""Access control: bearer tokens with a scope, and sessions of the pages, which belong to a token. On loopback no token
+is needed while the store has none.
 
 A route declares its needs as a dependency: `needs(scope, body=...)`, or `open_to_all`. The gate reads the declaration
 and admits the caller before the server receives any of the request's body; the dependency returns the caller.
@@ -15,14 +16,15 @@ from urllib.parse import urlsplit
 from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from qmrunner.api import cookies
 from qmrunner.api.errors import rate_limited
 from qmrunner.api.service import Service
 from qmrunner.api.shares import CLIENT
 from qmrunner.errors import UsageError
-from qmrunner.store import tokens
+from qmrunner.store import sessions, tokens
 
 _bearer = HTTPBearer(auto_error=False, description="`Authorization: Bearer SECRET`, from `qmrunner token add`.")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Bodies up to here are read whole and parsed by the framework: a few ms at most.
 SMALL_BODY = 1 << 16
 
@@ -34,6 +36,11 @@ class Caller:
     name: str | None
     scope: str
     secret: str | None = None
+    session: str | None = None  # the hash of the session's secret, where a cookie signed in
+
+    def may(self, scope: str) -> bool:
+        """Whether the caller's scope includes this one."""
+        return tokens.SCOPES.index(self.scope) >= tokens.SCOPES.index(scope)
 
 
 @dataclass(frozen=True)
@@ -42,9 +49,10 @@ class Needs:
 
     scope: str | None
     body: int | None = 0  # None: as large as the settings allow, and the route receives it itself
+    page: bool = False  # errors are pages, too
 
     def met_by(self, caller: Caller) -> bool:
-        return self.scope is None or tokens.SCOPES.index(caller.scope) >= tokens.SCOPES.index(self.scope)
+        return self.scope is None or caller.may(self.scope)
 
 
 class _Guarded(Needs):
@@ -68,7 +76,27 @@ def needs(scope: str, body: int | None = 0) -> _Guarded:
 open_to_all = _Open(None)
 
 
-async def admit(service: Service, wanted: Needs, headers: Mapping[str, str], address: str) -> Caller:
+def page_needs(scope: str, body: int | None = 0) -> _Guarded:
+    """As `needs`, for a route that returns pages."""
+    return _Guarded(scope, body, page=True)
+
+
+def page_open_to_all(body: int | None = 0) -> _Open:
+    """As `open_to_all`, for a route that returns pages or their parts."""
+    return _Open(None, body, page=True)
+
+
+def is_own_page(headers: Mapping[str, str]) -> bool:
+    """Whether a page of this server sent the request: browsers say so, and scripts of other sites cannot change it.
+
+    Browsers send Sec-Fetch-Site over https and on loopback, and Origin with every request that is not a GET."""
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site == "same-origin"
+    return urlsplit(headers.get("origin", "")).netloc == headers.get("host", "") != ""
+
+
+async def admit(service: Service, wanted: Needs, method: str, headers: Mapping[str, str], address: str) -> Caller:
     """The caller of a request with these headers, after checks of its token, of the scope `wanted` by the route, and of
     its request rate.
 
@@ -80,7 +108,7 @@ async def admit(service: Service, wanted: Needs, headers: Mapping[str, str], add
         return Caller(None, tokens.SCOPES[0])
     kind, _, secret = headers.get("authorization", "").partition(" ")
     try:
-        caller = await _caller(service, headers, secret.strip() if kind.lower() == "bearer" else None)
+        caller = await _caller(service, method, headers, secret.strip() if kind.lower() == "bearer" else None)
     except UsageError:
         _take(service)  # slows down guessing of secrets
         raise
@@ -97,7 +125,10 @@ async def admit(service: Service, wanted: Needs, headers: Mapping[str, str], add
 
 
 async def still_valid(service: Service, caller: Caller) -> bool:
-    """Whether the token that opened a stream is still valid."""
+    """Whether the token or session that opened a stream is still valid."""
+    if caller.session is not None:
+        digest = caller.session
+        return await service.ask(lambda: _session(service, digest)) is not None
     if caller.secret is None:
         return await service.ask(lambda: _count(service)) == 0
     secret = caller.secret
@@ -119,11 +150,19 @@ def _take(service: Service) -> None:
         raise rate_limited(seconds)
 
 
-async def _caller(service: Service, headers: Mapping[str, str], secret: str | None) -> Caller:
-    if secret is not None:
-        found = await service.ask(lambda: _find(service, secret))
+async def _caller(service: Service, method: str, headers: Mapping[str, str], secret: str | None) -> Caller:
+    cookie = cookies.session_of(headers)
+    if cookie is not None and "authorization" not in headers:
+        digest = tokens.digest_of(cookie)
+        found = await service.ask(lambda: _session(service, digest))
         if found is not None:
-            return Caller(found.name, found.scope, secret)
+            if method not in ("GET", "HEAD") and not is_own_page(headers):
+                raise foreign_page(headers)
+            return Caller(found.token, found.scope, session=digest)
+    if secret is not None:
+        token = await service.ask(lambda: _find(service, secret))
+        if token is not None:
+            return Caller(token.name, token.scope, secret)
     if service.trusts_everybody and await service.ask(lambda: _count(service)) == 0:
         _refuse_browsers(headers)
         return Caller(None, "admin")
@@ -143,7 +182,7 @@ def _refuse_browsers(headers: Mapping[str, str]) -> None:
     loopback, or read responses by DNS rebinding; neither has the Host and Origin of this server."""
     host = urlsplit(f"//{headers.get('host', '')}").hostname
     origin = headers.get("origin")
-    if host in _LOOPBACK and (origin is None or urlsplit(origin).netloc == headers["host"]):
+    if host in LOOPBACK and (origin is None or urlsplit(origin).netloc == headers["host"]):
         return
     raise UsageError(
         "cross_origin",
@@ -151,6 +190,27 @@ def _refuse_browsers(headers: Mapping[str, str]) -> None:
         evidence=f"Host {headers.get('host')!r}, Origin {origin!r}"[:200],
         remedy="use http://127.0.0.1 or http://localhost, or create a token: `qmrunner token add NAME --scope write`",
     )
+
+
+def foreign_page(headers: Mapping[str, str]) -> UsageError:
+    """The error for a request that changes something and comes from a page of another site."""
+    seen = f"Sec-Fetch-Site {headers.get('sec-fetch-site')!r}, Origin {headers.get('origin')!r}"
+    return UsageError(
+        "cross_origin",
+        "a session counts for requests of this server's own pages only",
+        evidence=seen[:200],
+        remedy="use the pages of this server, or send `Authorization: Bearer SECRET`",
+    )
+
+
+def _session(service: Service, digest: str) -> sessions.Session | None:
+    store = service.app.store
+    with store.read() as connection:
+        found = sessions.of_digest(connection, store.now(), digest)
+    if found is not None and sessions.is_due(found, store.now()):
+        with store.write() as connection:
+            sessions.touch(connection, store.now(), digest)
+    return found
 
 
 def _find(service: Service, secret: str) -> tokens.Token | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
@@ -17,7 +17,8 @@ from qmrunner.api.errors import Json
 from qmrunner.api.gate import Gate, ways
 from qmrunner.api.metrics import Metrics
 from qmrunner.api.middleware import Outermost
-from qmrunner.api.routes import jobs, operations, streams
+from qmrunner.api.pages import Pages
+from qmrunner.api.routes import jobs, operations, results, streams
 from qmrunner.api.service import Service
 from qmrunner.api.upload.forms import EXAMPLES, FORM
 from qmrunner.api.upload.request import sweep
@@ -37,15 +38,16 @@ _KEY = {
 }
 
 
-def build(service: Service) -> FastAPI:
-    """All routes over one service."""
+def build(service: Service, pages: Pages | None = None) -> FastAPI:
+    """All routes over one service, with pages where there are any."""
     children = Children()
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(api: FastAPI) -> AsyncIterator[None]:
         sweep(service.app.settings.run_root)
         children.keep_warm()
-        yield
+        async with nullcontext() if pages is None else pages.running(api):
+            yield
         children.close()
 
     api = FastAPI(
@@ -53,11 +55,13 @@ def build(service: Service) -> FastAPI:
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
     api.state.service, api.state.children, api.state.metrics = service, children, Metrics()
-    rooms = [room.router for room in (jobs, streams, operations)]
+    api.state.pages = pages
+    rooms = [room.router for room in (jobs, streams, results, operations)]
     own = APIRouter(dependencies=[Depends(needs("read"))], include_in_schema=False)
     own.add_api_route("/openapi.json", _openapi)
     own.add_api_route("/docs", _docs, response_class=HTMLResponse)
     rooms.append(own)
+    rooms.extend(pages.routers if pages is not None else ())
     for room in rooms:
         api.include_router(room)
     errors.register(api)

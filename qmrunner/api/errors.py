@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from qmrunner.errors import NotFoundError, NotReadyError, QmrunnerError, UsageError
 from qmrunner.logs import get as get_logger
@@ -100,6 +100,14 @@ def refusal(problem: QmrunnerError) -> Json:
     return Json({"error": problem.as_dict()}, status, headers)
 
 
+def refusal_for(request: Request, problem: QmrunnerError) -> Response:
+    """The same as a page, where a page was asked for and this server has pages."""
+    if getattr(request.state, "page", False) and request.app.state.pages is not None:
+        found: Response = request.app.state.pages.refusal(request, problem)
+        return found
+    return refusal(problem)
+
+
 def status_of(problem: QmrunnerError) -> int:
     if problem.code in _STATUS:
         return _STATUS[problem.code]
@@ -138,9 +146,9 @@ def register(api: FastAPI) -> None:
     api.add_exception_handler(HTTPException, _plain)
 
 
-def _ours(_request: Request, problem: Exception) -> Json:
+def _ours(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, QmrunnerError)
-    return refusal(problem)
+    return refusal_for(request, problem)
 
 
 def invalid(details: list[Any]) -> UsageError:
@@ -154,9 +162,9 @@ def invalid(details: list[Any]) -> UsageError:
     )
 
 
-def _invalid(_request: Request, problem: Exception) -> Json:
+def _invalid(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, RequestValidationError)
-    return refusal(invalid(list(problem.errors())))
+    return refusal_for(request, invalid(list(problem.errors())))
 
 
 def _plain(_request: Request, problem: Exception) -> Json:

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from qmrunner.api.access import Needs, admit
-from qmrunner.api.errors import MethodNotAllowed, refusal
+from qmrunner.api.errors import MethodNotAllowed, refusal_for
 from qmrunner.api.service import Service
 from qmrunner.api.upload import bodies, wellformed
 from qmrunner.errors import NotFoundError, QmrunnerError
@@ -71,7 +71,7 @@ class Gate:
         try:
             receive = await self._admitted(scope, receive)
         except QmrunnerError as problem:
-            await refusal(problem)(scope, receive, send)
+            await refusal_for(Request(scope), problem)(scope, receive, send)
         except ClientDisconnect:
             return  # the client has gone: no response is needed
         else:
@@ -83,8 +83,9 @@ class Gate:
         wellformed.check_target(scope["raw_path"], scope["query_string"])
         headers = wellformed.checked_headers(scope["headers"])
         way = self._find(scope)
+        scope["state"]["page"], scope["state"]["checked"] = way.needs.page, headers
         client = scope.get("client")
-        caller = await admit(self._service, way.needs, headers, client[0] if client else "unknown")
+        caller = await admit(self._service, way.needs, scope["method"], headers, client[0] if client else "unknown")
         scope["state"]["caller"] = caller
         most = self._most if way.needs.body is None else way.needs.body
         if way.needs.body != 0 and int(headers.get("content-length", "0")) > most:
@@ -99,6 +100,9 @@ class Gate:
         """The first route for this path and method; its label goes into the state for the metrics."""
         found = [way for way in self._table if way.pattern.match(scope["path"])]
         if not found:
+            scope["state"]["page"] = any(
+                name == b"accept" and b"text/html" in value for name, value in scope["headers"]
+            )
             raise NotFoundError(
                 "route_unknown", "there is no such route", remedy="/docs and /openapi.json list all routes"
             )

@@ -35,6 +35,10 @@ class JobRow(_Open):
     code: str | None
     summary: str | None
     priority: int
+    owner: str | None
+    group: str | None
+    structure: str | None
+    inchikey: str | None
     cancel_requested: bool
     created_at: str = Field(examples=_TIMES)
     started_at: str | None = Field(examples=_TIMES)
@@ -42,11 +46,20 @@ class JobRow(_Open):
     progress: dict[str, Any]
 
 
+class JobCount(BaseModel):
+    """How many jobs meet the conditions, and how many would in each state. `more`: there are more than were counted."""
+
+    total: int
+    states: dict[JobState, int]
+    more: bool
+
+
 class JobPage(BaseModel):
-    """Jobs, newest first. `next` is the `cursor` of the next page, null on the last page."""
+    """Jobs, newest first. `next` is the `cursor` of the next page, null on the last page. `count` if asked for."""
 
     jobs: list[JobRow]
     next: str | None = Field(examples=["1841"])
+    count: JobCount | None = None
 
 
 class StepRow(_Open):
@@ -73,6 +86,41 @@ class JobAnswer(BaseModel):
     """The same JSON as `qmrunner status JOB --json`."""
 
     job: JobDetail
+
+
+class StageRow(BaseModel):
+    """The steps of one stage: their ids without the common `prefix`, and in `states` a letter for each."""
+
+    stage: str
+    engines: list[str]
+    counts: dict[StepState, int]
+    prefix: str = Field(examples=["optimise-"])
+    ids: list[str] = Field(examples=[["c1", "c2"]])
+    states: str = Field(examples=["sR"])
+
+
+class NotableStep(BaseModel):
+    """A step that runs, is held or failed, or needed several attempts."""
+
+    id: str
+    state: StepState
+    attempt: int
+    code: str | None
+
+
+class JobSummary(JobRow):
+    """A job with its stages; `letters` explains the letters, `notable` has at most 200 steps."""
+
+    letters: dict[str, StepState]
+    stages: list[StageRow]
+    notable: list[NotableStep]
+    notable_more: int
+
+
+class JobSummaryAnswer(BaseModel):
+    """A job with `steps=summary`."""
+
+    job: JobSummary
 
 
 class Moved(BaseModel):

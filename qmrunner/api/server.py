@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from qmrunner import __version__, masking
 from qmrunner.api.application import build
+from qmrunner.api.pages import Pages
 from qmrunner.api.service import Service
 from qmrunner.api.wire import Wire
 from qmrunner.app import App
@@ -24,7 +25,7 @@ from qmrunner.store import tokens
 _BACKLOG = 256
 
 
-def serve(app: App, host: str, port: int) -> None:
+def serve(app: App, host: str, port: int, pages: Pages | None = None) -> None:
     """Serve until SIGTERM or SIGINT. Raises NotReadyError when it cannot listen or the store is not usable, UsageError
     `token_needed` when other machines could send requests and no token exists."""
     store = app.open_store(create=True)
@@ -34,13 +35,13 @@ def serve(app: App, host: str, port: int) -> None:
         with store.read() as connection:
             _require_token(host, tokens.count(connection))
     listener = _listen(host, port)
-    asyncio.run(_serve(app, listener, local))
+    asyncio.run(_serve(app, listener, local, pages))
 
 
-async def _serve(app: App, listener: socket.socket, local: bool) -> None:
+async def _serve(app: App, listener: socket.socket, local: bool, pages: Pages | None) -> None:
     service = Service(app, trusts_everybody=local)
     config = uvicorn.Config(
-        build(service), log_config=None, access_log=False, lifespan="on", server_header=False,
+        build(service, pages), log_config=None, access_log=False, lifespan="on", server_header=False,
         timeout_graceful_shutdown=math.ceil(app.settings.stop_grace_seconds), http=Wire, ws="none",
         proxy_headers=False,  # otherwise a header could forge the client's address
     )  # fmt: skip

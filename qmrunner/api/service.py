@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -37,6 +37,7 @@ class Service:
         self.downloads = Shares("downloads", 100, 25, kept=10, waiting=100)
         self.uploads = Shares("uploads", 12, 4, kept=2, waiting=32)
         self.questions = Shares("questions", _AT_ONCE, 4, kept=2, waiting=1000)
+        self.structures: OrderedDict[str, str] = OrderedDict()  # of searches, in canonical form
         self.requests: Counter[tuple[str, str, str]] = Counter()  # method, route, status
         self._limiter = CapacityLimiter(_AT_ONCE)
 

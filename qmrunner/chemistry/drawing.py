@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qmrunner.chemistry.graphs import load_rdkit
 from qmrunner.chemistry.molecule import formula
-from qmrunner.chemistry.spectrum import signals
+from qmrunner.chemistry.spectrum_signals import signals
 
 _PIXELS_PER_ANGSTROM = 56
+# Circle around each atom by which a page selects it, angstrom.
+_NEAR_ANGSTROM = 0.4
+_TAGS = re.compile(r"<(?:path|circle)\s[^<>]*class='(?P<what>atom|bond)-selector[^<>]*/>\n?")
+_TAG = re.compile(r"cx='([0-9.]+)' cy='([0-9.]+)' r='([0-9.]+)' class='atom-selector atom-([0-9]+)'")
 
 
 def draw_structure(mol: Any) -> str:
-    """SVG of a molecule with all hydrogens: heavy atoms drawn, each with its number and those of its hydrogens."""
+    """SVG of a molecule with all hydrogens: heavy atoms drawn, each with its number and those of its hydrogens.
+
+    Each has an invisible circle of class `atom`, whose `data-atoms` are these numbers, for pages that select atoms.
+    """
     chem = load_rdkit()
     from rdkit.Chem import rdDepictor
     from rdkit.Chem.Draw import rdMolDraw2D
@@ -33,8 +41,19 @@ def draw_structure(mol: Any) -> str:
     options.scalingFactor = _PIXELS_PER_ANGSTROM
     options.maxFontSize = 22
     rdMolDraw2D.PrepareAndDrawMolecule(drawer, shown)
+    drawer.TagAtoms(shown, _NEAR_ANGSTROM)
     drawer.FinishDrawing()
-    return str(drawer.GetDrawingText())
+    members = [" ".join(map(str, (atom.GetIntProp("number"), *_hydrogens(mol, atom)))) for atom in shown.GetAtoms()]
+    return _TAGS.sub(lambda tag: _circle(tag[0], members) if tag["what"] == "atom" else "", drawer.GetDrawingText())
+
+
+def _circle(tag: str, members: Sequence[str]) -> str:
+    """RDKit's circle of an atom, as one with the numbers of its atoms; empty for one that RDKit added."""
+    hit = _TAG.search(tag)
+    if hit is None or int(hit[4]) >= len(members):
+        return ""
+    place = f"cx='{hit[1]}' cy='{hit[2]}' r='{hit[3]}'"
+    return f"<circle class='atom' data-atoms='{members[int(hit[4])]}' {place} fill='none' stroke='none' />\n"
 
 
 def _without_hydrogens(chem: Any, mol: Any) -> Any:
@@ -48,10 +67,15 @@ def _without_hydrogens(chem: Any, mol: Any) -> Any:
 
 
 def _note(mol: Any, atom: Any) -> str:
+    hydrogens = _hydrogens(mol, atom)
+    return f"{atom.GetIntProp('number')}" + (f" (H{','.join(map(str, hydrogens))})" if hydrogens else "")
+
+
+def _hydrogens(mol: Any, atom: Any) -> list[int]:
+    """Numbers of the hydrogens on an atom of the drawing that is none itself."""
     number = atom.GetIntProp("number")
     around = mol.GetAtomWithIdx(number - 1).GetNeighbors() if atom.GetSymbol() != "H" else ()
-    hydrogens = [other.GetIdx() + 1 for other in around if other.GetSymbol() == "H"]
-    return f"{number}" + (f" (H{','.join(map(str, hydrogens))})" if hydrogens else "")
+    return [other.GetIdx() + 1 for other in around if other.GetSymbol() == "H"]
 
 
 def nmredata(mol: Any, result: Mapping[str, Any], task: Mapping[str, Any], smiles: str | None) -> str:

@@ -202,6 +202,16 @@ def perceive_smiles(symbols: Sequence[str], coordinates: Sequence[Sequence[float
             return None
 
 
+def inchikey(smiles: str) -> str | None:
+    """The standard InChIKey of a SMILES; None where InChI does not cover the molecule."""
+    chem = load_rdkit()
+    from rdkit import rdBase
+
+    with rdBase.BlockLogs():
+        mol = chem.MolFromSmiles(smiles)
+        return None if mol is None else str(chem.MolToInchiKey(mol)) or None
+
+
 def mol_from_points(symbols: Sequence[str], coordinates: Sequence[Sequence[float]], charge: int) -> Any:
     """The RDKit molecule of a structure in angstrom, with bond orders and stereochemistry from its geometry.
 

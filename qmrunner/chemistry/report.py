@@ -68,8 +68,8 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
     `equivalent_atoms` (itself among them, see `equivalence`), `own_shielding_ppm` over conformers only; an isotope that
     gives no signal has no row. `kind` is the kind of atom (see `kinds`), None where bond orders are not known, and
     `uncertainty_ppm` the ± of that kind (see `accuracy`), None for hydrogens on N, O and S. `energy_hartree` is that of
-    the lowest conformer. `notes` are for users. Raises JobFailedError `incomplete_input` when an atom's shielding is
-    missing.
+    the lowest conformer. `by_conformer` has the shieldings of `atoms` in each conformer. `notes` are for users. Raises
+    JobFailedError `incomplete_input` when an atom's shielding is missing.
     """
     symbols: list[str] = list(task["symbols"])
     temperature = float(task["temperature_k"])
@@ -80,7 +80,7 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
     lines = {nucleus: line_for(nucleus, task["solvent"], task["level"]) for nucleus in NUCLEI.values()}
     best = min(conformers, key=lambda c: c.energy_hartree)
     alike = equivalence.settle(task, conformers, best)
-    rows = _rows(symbols, conformers, weights, alike, lines)
+    rows, table = _rows(symbols, conformers, weights, alike, lines)
     notes = _judge(rows, task, best)
     return {
         "energy_hartree": best.energy_hartree,
@@ -98,6 +98,7 @@ def evaluate(task: Mapping[str, Any]) -> dict[str, Any]:
             for c, weight, degeneracy in zip(conformers, weights, fold, strict=True)
         ],
         "lowest": best.id,
+        "by_conformer": table,
         "provenance": {
             "scaling": {nucleus: line.as_dict() for nucleus, line in lines.items()},
             "uncertainty": accuracy.RULE,
@@ -115,7 +116,8 @@ def _rows(
     weights: Sequence[float],
     alike: Equivalence,
     lines: Mapping[str, Line],
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows, and the shieldings of each conformer, averaged over equivalent atoms like those of the rows."""
     wanted = [n for n, symbol in enumerate(symbols, start=1) if symbol in NUCLEI and n not in alike.silent]
     pairs = list(zip(conformers, alike.images, strict=True))
     table = [[_shielding(conformer, image[number]) for number in wanted] for conformer, image in pairs]
@@ -123,7 +125,8 @@ def _rows(
     place = {number: index for index, number in enumerate(wanted)}
     # A group has atoms of one isotope, so all of them give a signal or none does.
     kept = [group for group in alike.groups if group[0] in place]
-    mean = average.over_groups(own, [[place[number] + 1 for number in group] for group in kept])
+    places = [[place[number] + 1 for number in group] for group in kept]
+    mean = average.over_groups(own, places)
     group_of = {number: group for group in kept for number in group}
     rows = []
     for index, number in enumerate(wanted):
@@ -140,7 +143,8 @@ def _rows(
                 "equivalent_atoms": list(group_of[number]),
             }
         )
-    return rows
+    each = [[round(float(value), DIGITS) for value in average.over_groups(values, places)] for values in table]
+    return rows, {"atoms": wanted, "shieldings_ppm": each}
 
 
 def _judge(rows: Sequence[dict[str, Any]], task: Mapping[str, Any], best: Conformer) -> list[str]:
@@ -213,6 +217,21 @@ def write(result: Mapping[str, Any], task: Mapping[str, Any]) -> list[str]:
     rows = sorted(result["conformers"], key=lambda row: (row["energy_hartree"], row["id"]))
     Path("ensemble.xyz").write_text(choose_conformers.ensemble_xyz(rows, task["symbols"], points), encoding="utf-8")
     return ["shifts.json", "shifts.csv", "geometry.xyz", "ensemble.xyz"]
+
+
+def write_ensemble(result: Mapping[str, Any], table: Mapping[str, Any]) -> list[str]:
+    """Write `ensemble.json`: what `sensitivity` needs to weigh the conformers for another temperature."""
+    shown = ("id", "energy_hartree", "degeneracy", "weight")
+    lines = {n: {k: line[k] for k in ("slope", "intercept_ppm")} for n, line in result["provenance"]["scaling"].items()}
+    content = {
+        "temperature_k": result["provenance"]["temperature_k"],
+        "lines": lines,
+        "conformers": [{name: row[name] for name in shown} for row in result["conformers"]],
+        **table,
+        "nuclei": [row["nucleus"] for row in result["shifts"]],
+    }
+    Path("ensemble.json").write_text(json.dumps(content, allow_nan=False) + "\n", encoding="utf-8")
+    return ["ensemble.json"]
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -12,6 +12,8 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from qmrunner.chemistry.spectrum_signals import atom_label, signals
+
 # Half width at half height, and minimum range shown, ppm.
 _WIDTH = {"1H": 0.008, "13C": 0.25}
 _LEAST_SPAN = {"1H": 4.0, "13C": 40.0}
@@ -21,21 +23,6 @@ _LABEL_SHARE = 0.018
 _FONT = 8.0
 # Heights as parts of the highest peak: where the line to a label begins to bend, and where the label begins.
 _BEND, _LABELS = 1.04, 1.14
-
-
-def signals(rows: Sequence[Mapping[str, Any]]) -> list[tuple[float, tuple[int, ...]]]:
-    """Shift in ppm and atom numbers of every group, from high shift to low."""
-    groups = {tuple(row["equivalent_atoms"]): float(row["shift_ppm"]) for row in rows}
-    return sorted(((shift, atoms) for atoms, shift in groups.items()), key=lambda signal: (-signal[0], signal[1]))
-
-
-def atom_label(atoms: Sequence[int], symbol: str) -> str:
-    """``H4-H6`` for consecutive numbers, ``H4,H7`` otherwise."""
-    if len(atoms) > 2 and list(atoms) == list(range(atoms[0], atoms[-1] + 1)):
-        return f"{symbol}{atoms[0]}\N{EN DASH}{symbol}{atoms[-1]}"
-    if len(atoms) > 4:
-        return f"{symbol}{atoms[0]},{symbol}{atoms[1]}… ({len(atoms)})"
-    return ",".join(f"{symbol}{number}" for number in atoms)
 
 
 def draw_spectrum(rows: Sequence[Mapping[str, Any]], nucleus: str, path: Path) -> None:

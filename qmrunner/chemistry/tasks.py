@@ -146,8 +146,9 @@ def run_shifts(task: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """`shifts`: converts shieldings and energies of all conformers into shifts, tables and plots. See `report`."""
     task, changes = report.as_computed(task)
     result = report.evaluate(task)
+    table = result.pop("by_conformer")  # large with many conformers: in a file, not in the store
     say(0.3, f"{len(result['shifts'])} shifts from {len(result['conformers'])} conformer(s)")
-    files = report.write(result, task)
+    files = report.write(result, task) + report.write_ensemble(result, table)
     say(0.6, "drawing spectra and structure")
     files += report.draw(result)
     drawn, notes = report.show(result, task)

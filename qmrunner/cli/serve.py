@@ -21,12 +21,15 @@ def serve(
         int | None, typer.Option("--port", help="Port; default QMRUNNER_API_PORT.", min=0, max=65535)
     ] = None,
 ) -> None:
-    """Run the HTTP API of this store in the foreground: routes at /v1, documentation at /docs. Ends on SIGTERM."""
+    """Run pages and HTTP API of this store in the foreground: pages at /, routes at /v1, their description at /docs.
+
+    Ends on SIGTERM."""
     from qmrunner import app, logs
     from qmrunner.errors import NotReadyError
 
     try:
         from qmrunner.api import server
+        from qmrunner.web import site
     except ModuleNotFoundError as missing:
         if (missing.name or "").startswith("qmrunner"):
             raise
@@ -40,7 +43,7 @@ def serve(
     settings = built.settings
     finish = logs.to_stdout(settings.log_level, worker=settings.worker_name)
     try:
-        server.serve(built, host or settings.api_host, settings.api_port if port is None else port)
+        server.serve(built, host or settings.api_host, settings.api_port if port is None else port, site.pages())
     finally:
         built.close()
         finish(2.0)

@@ -256,9 +256,19 @@ def result(
     out: Annotated[
         str | None, typer.Option("--out", metavar="DIR", help="Copy the result files to this folder.")
     ] = None,
+    measured: Annotated[
+        str | None,
+        typer.Option(
+            "--measured", metavar="FILE", help="Keep measured peaks (text, JCAMP-DX; -: stdin) and compare the shifts."
+        ),
+    ] = None,
+    report: Annotated[
+        str | None, typer.Option("--report", metavar="FILE", help="Write a report: one HTML file, which also prints.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the shifts, energies and files of a finished job."""
+    from qmrunner.cli import measured as peaks
     from qmrunner.cli.render import show_result
     from qmrunner.reports import files
     from qmrunner.reports import status as reports_status
@@ -269,9 +279,14 @@ def result(
     if out:
         files.bring_all(app, job)
         _copy_files(shown, out)
+    compared = peaks.kept(app, job, measured) if measured else None
+    if report:
+        peaks.write_report(app, job, report)
     if as_json:
-        print_json(shown)
-    else:
+        print_json({**shown, **({"measured": compared} if compared else {})})
+    elif compared:
+        peaks.show(console(), compared)
+    elif not report:
         show_result(console(), shown)
 
 

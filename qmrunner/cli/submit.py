@@ -109,6 +109,9 @@ class Common:
     """Options of every kind of job."""
 
     name: Annotated[str | None, typer.Option("--name", help="Human-readable job name.")] = None
+    group: Annotated[
+        str | None, typer.Option("--group", help="Name of the jobs that belong together, for filters and bulk actions.")
+    ] = None
     priority: Annotated[int, typer.Option("--priority", help="Jobs with a higher priority run first.")] = 0
     key: Annotated[
         str | None,
@@ -231,8 +234,9 @@ def _submit_job(submission: Submission, common: Common, app: App | None = None) 
     from qmrunner.submission.submit import submit
 
     options = JobOptions(
-        common.name, common.priority, common.key, common.fresh, common.allow_altering, common.require or ()
-    )
+        common.name, common.priority, common.key, common.fresh, common.allow_altering, common.require or (),
+        group=common.group,
+    )  # fmt: skip
     submission = with_options(submission, options)
     digest = None if submission.key is None else _digest(submission)
     submission = replace(submission, owner=_login_name(), request_digest=digest)

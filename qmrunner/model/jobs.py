@@ -214,7 +214,7 @@ class Submission:
 
     `owner` is the user whose share of the machines the job counts towards, `requires` the labels that a worker must
     have to run it. `request_digest` distinguishes two requests with the same `key`; without a digest on both sides they
-    count as the same request.
+    count as the same request. `group` names the jobs that belong together.
     """
 
     kind: str
@@ -226,11 +226,12 @@ class Submission:
     owner: str | None = None
     requires: tuple[str, ...] = ()
     request_digest: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as stored."""
+    """A job as stored. `structure` is the canonical SMILES of its molecule; None if it is unknown or very long."""
 
     id: str
     seq: int
@@ -248,6 +249,9 @@ class Job:
     cancel_requested: bool = False
     owner: str | None = None
     requires: tuple[str, ...] = ()
+    group: str | None = None
+    structure: str | None = None
+    inchikey: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Checks of a job's name and of its key, with which a repeated submission returns the same job. Pure.
+"""Checks of a job's name, of its group, and of its key, with which a repeated submission returns the same job. Pure.
 
 Any character is allowed that a database can store and index: every output escapes special characters (`visible`).
 """
@@ -11,6 +11,16 @@ LONGEST = 200  # characters, the width of the store's columns
 def check_name(given: str | None) -> None:
     """Raise ValueError with the reason if it is not allowed."""
     if given is not None:
+        _check(given)
+
+
+def check_group(given: str | None) -> None:
+    """Raise ValueError with the reason if it is not allowed."""
+    if given is not None:
+        if not given.strip():
+            raise ValueError("it is empty")
+        if '"' in given:
+            raise ValueError("it contains a double quote")  # the language of the job list could not name it
         _check(given)
 
 

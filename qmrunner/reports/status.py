@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,30 +43,10 @@ def overview(app: App, limit: int = 50) -> dict[str, Any]:
         return {"store": problem.as_dict(), "state_file": state_file(app), "workers": [], "jobs": [], "disk": disk(app)}
     return {
         "workers": [_worker(app, row, held.get(row["id"])) for row in ages.values()],
-        "jobs": [{**_job(job), "progress": _progress(job, steps[job.id])} for job in found],
+        "jobs": [{**job_row(job), "progress": progress_of(job, steps[job.id])} for job in found],
         "queue": {"paused": paused, "jobs": counted["jobs"], "steps": counted["steps"]},
         "artifacts": artifacts(app),
         "disk": disk(app),
-    }
-
-
-def page(
-    app: App,
-    limit: int,
-    *,
-    before: int | None = None,
-    states: Collection[str] = (),
-    kinds: Collection[str] = (),
-    name: str | None = None,
-) -> dict[str, Any]:
-    """Jobs, newest first, with ``next``: the `before` of the next page, None on the last page."""
-    with app.store.read() as connection:
-        found = job_store.page(connection, limit + 1, before=before, states=states, kinds=kinds, name=name)
-        shown = found[:limit]
-        steps = job_store.of_jobs(connection, [job.id for job in shown])
-    return {
-        "jobs": [{**_job(job), "progress": _progress(job, steps[job.id])} for job in shown],
-        "next": str(shown[-1].seq) if len(found) > limit else None,
     }
 
 
@@ -87,7 +67,7 @@ def job_view(app: App, job_id: str) -> dict[str, Any]:
         {**row, "estimate": _estimate(step, row["cores"], seen)}
         for row, step in zip(_steps(steps, tries, everyone, unmet, app.store.now()), steps, strict=True)
     ]
-    return {"job": {**_job(job), "progress": _progress(job, steps), "steps": rows}}
+    return {"job": {**job_row(job), "progress": progress_of(job, steps), "steps": rows}}
 
 
 def submitted_view(app: App, job_id: str) -> dict[str, Any]:
@@ -146,7 +126,8 @@ def _load(app: App, job_id: str) -> tuple[Job, list[Step], list[Attempt], list[d
     return job, steps, tries, everyone
 
 
-def _job(job: Job) -> dict[str, Any]:
+def job_row(job: Job) -> dict[str, Any]:
+    """A job as in lists, without its progress."""
     return {
         "id": job.id,
         "kind": job.kind,
@@ -156,6 +137,9 @@ def _job(job: Job) -> dict[str, Any]:
         "summary": job.summary,
         "priority": job.priority,
         "owner": job.owner,
+        "group": job.group,
+        "structure": job.structure,
+        "inchikey": job.inchikey,
         "requires": list(job.requires),
         "cancel_requested": job.cancel_requested,
         "created_at": iso(job.created_at),
@@ -164,7 +148,8 @@ def _job(job: Job) -> dict[str, Any]:
     }
 
 
-def _progress(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
+def progress_of(job: Job, steps: Sequence[Step]) -> dict[str, Any]:
+    """The progress of a job, from its steps: at least ``text`` and ``fraction``."""
     return workflows.workflow(job.kind).progress(job, steps)
 
 

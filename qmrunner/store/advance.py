@@ -8,6 +8,7 @@ from dataclasses import asdict
 from sqlalchemy import Connection
 
 from qmrunner.model import labels
+from qmrunner.model.job_filter import LONGEST_STRUCTURE
 from qmrunner.model.jobs import Demand, Job, Plan, Step, StepSpec, Submission, may_start
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
 from qmrunner.store import events, locks
@@ -35,12 +36,20 @@ def accept(connection: Connection, now: float, job_id: str, submission: Submissi
             owner=submission.owner,
             requires=labels.stored(submission.requires) or None,
             request_digest=submission.request_digest,
+            group=submission.group,
+            **_identity(submission),
             cancel_requested=False,
             created_at=now,
         )
     )
     events.append(connection, now, "job_accepted", job_id=job_id, kind=submission.kind, name=submission.name)
     advance(connection, now, job_id, planner)
+
+
+def _identity(submission: Submission) -> dict[str, str | None]:
+    """What finds the job by its molecule."""
+    smiles, inchikey = submission.params.get("smiles"), submission.params.get("inchikey")
+    return {"structure": smiles if smiles and len(smiles) <= LONGEST_STRUCTURE else None, "inchikey": inchikey}
 
 
 def advance(connection: Connection, now: float, job_id: str, planner: Planner) -> int:

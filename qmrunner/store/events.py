@@ -42,6 +42,14 @@ def all_since(connection: Connection, after: int, limit: int, before: float | No
     return found[:young]
 
 
+def latest(connection: Connection, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+    """The newest events of all jobs with ids below `before`, newest first."""
+    query = select(events).order_by(events.c.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(events.c.id < before)
+    return [dict(row._mapping) for row in connection.execute(query).all()]
+
+
 def newest(connection: Connection) -> int:
     """The highest id, 0 if there is no event."""
     return connection.execute(select(func.max(events.c.id))).scalar() or 0

@@ -111,28 +111,6 @@ def _newest(connection: Connection, state: str, limit: int) -> list[Job]:
     return [to_job(row) for row in connection.execute(query)] if limit else []
 
 
-def page(
-    connection: Connection,
-    limit: int,
-    *,
-    before: int | None = None,
-    states: Collection[str] = (),
-    kinds: Collection[str] = (),
-    name: str | None = None,
-) -> list[Job]:
-    """Jobs older than `before` (a `seq`), newest first; `name` is a part of the job's name, whatever its case."""
-    query = select(jobs).order_by(jobs.c.seq.desc()).limit(limit)
-    if before is not None:
-        query = query.where(jobs.c.seq < before)
-    if states:
-        query = query.where(jobs.c.state.in_(states))
-    if kinds:
-        query = query.where(jobs.c.kind.in_(kinds))
-    if name:
-        query = query.where(jobs.c.name.icontains(name, autoescape=True))
-    return [to_job(row) for row in connection.execute(query).all()]
-
-
 def counts(connection: Connection) -> dict[str, dict[str, int]]:
     """Numbers of jobs and steps by state; ended ones are counted up to `COUNTED`."""
     return {

@@ -39,6 +39,9 @@ def to_job(row: Row[Any]) -> Job:
         cancel_requested=row.cancel_requested,
         owner=row.owner,
         requires=labels.of_stored(row.requires or ""),
+        group=row.group,
+        structure=row.structure,
+        inchikey=row.inchikey,
     )
 
 

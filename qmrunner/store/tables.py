@@ -84,9 +84,28 @@ class JobColumns(TypedColumns):
     created_at: Column[float] = Column(Float, nullable=False)
     started_at: Column[float | None] = Column(Float)
     finished_at: Column[float | None] = Column(Float)
+    group: Column[str | None] = Column(String(200))  # jobs that were submitted together
+    structure: Column[str | None] = Column(String(1000))  # canonical SMILES, if it is known and not longer
+    inchikey: Column[str | None] = Column(String(27))
 
 
-jobs = Table("jobs", metadata, JobColumns, Index(None, "state", "seq"), Index(None, "finished_at"))
+# Each filter of the job list has an index in the order of the list. The index of names spares the list a look at
+# `params`, which are most of a row.
+jobs = Table(
+    "jobs",
+    metadata,
+    JobColumns,
+    Index(None, "state", "seq"),
+    Index(None, "kind", "seq"),
+    Index(None, "code", "seq"),
+    Index(None, "owner", "seq"),
+    Index(None, "group", "seq"),
+    Index(None, "structure", "seq"),
+    Index(None, "inchikey", "seq"),
+    Index(None, "seq", "name"),
+    Index(None, "created_at"),
+    Index(None, "finished_at"),
+)
 
 
 class StepColumns(TypedColumns):
@@ -237,6 +256,20 @@ class TokenColumns(TypedColumns):
 
 
 tokens = Table("tokens", metadata, TokenColumns)
+
+
+class SessionColumns(TypedColumns):
+    """Sign-ins to the pages, and one-use codes for signing in. Each belongs to a token and is deleted with it. `digest`
+    is the SHA-256 of the secret; the secret itself is not stored."""
+
+    digest: Column[str] = Column(String(64), primary_key=True)
+    token: Column[str] = Column(String(64), ForeignKey("tokens.name", ondelete="CASCADE"), nullable=False, index=True)
+    purpose: Column[str] = Column(String(8), nullable=False)  # session, code
+    created_at: Column[float] = Column(Float, nullable=False)
+    seen_at: Column[float] = Column(Float, nullable=False)
+
+
+sessions = Table("sessions", metadata, SessionColumns)
 
 
 class ControlColumns(TypedColumns):

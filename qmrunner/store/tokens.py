@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, func, select
 
 from qmrunner.errors import NotFoundError, UsageError
 from qmrunner.store import events
-from qmrunner.store.tables import tokens
+from qmrunner.store.tables import sessions, tokens
 
 SCOPES = ("read", "write", "admin")  # each includes the ones before it
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -75,7 +75,7 @@ def add_first(connection: Connection, now: float, secret: str) -> bool:
 
 
 def _insert(connection: Connection, now: float, name: str, scope: str, secret: str) -> None:
-    connection.execute(tokens.insert().values(name=name, scope=scope, digest=_digest(secret), created_at=now))
+    connection.execute(tokens.insert().values(name=name, scope=scope, digest=digest_of(secret), created_at=now))
     events.append(connection, now, "token_added", name=name, scope=scope)
 
 
@@ -89,7 +89,7 @@ def unknown(name: str) -> NotFoundError:
 
 def find(connection: Connection, secret: str) -> Token | None:
     """The token with this secret; None if it does not exist or was revoked."""
-    digest = _digest(secret)
+    digest = digest_of(secret)
     row = connection.execute(select(tokens).where(tokens.c.digest == digest)).first()
     if row is None or not hmac.compare_digest(row.digest, digest):
         return None
@@ -107,11 +107,13 @@ def listing(connection: Connection) -> list[Token]:
 
 
 def revoke(connection: Connection, now: float, name: str) -> None:
-    """Revoke a token immediately. Raises NotFoundError `token_unknown`."""
+    """Revoke a token immediately, and with it the sessions of its owner. Raises NotFoundError `token_unknown`."""
+    connection.execute(delete(sessions).where(sessions.c.token == name))
     if connection.execute(delete(tokens).where(tokens.c.name == name)).rowcount == 0:
         raise unknown(name)
     events.append(connection, now, "token_revoked", name=name)
 
 
-def _digest(secret: str) -> str:
+def digest_of(secret: str) -> str:
+    """What is stored of a secret: its SHA-256, as hexadecimal digits."""
     return hashlib.sha256(secret.encode()).hexdigest()

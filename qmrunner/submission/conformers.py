@@ -67,7 +67,7 @@ def plan(
     Raises UsageError `several_structures` when a search would start from more than one structure, `bonds_unclear` when
     RDKit would have to search from an XYZ whose bond orders are not clear.
     """
-    from qmrunner.chemistry import rotors
+    from qmrunner.chemistry import graphs, rotors
 
     first, files = molecules[0], dict(source.files)
     bonds = first.bonds or ()
@@ -83,6 +83,7 @@ def plan(
         "charge": first.charge,
         "multiplicity": first.multiplicity,
         "smiles": first.smiles,
+        "inchikey": graphs.inchikey(first.smiles) if first.smiles else None,
         "conformers": used,
         "conformers_asked": search.method,
         "conformers_note": note,

@@ -120,7 +120,8 @@ def crest(
 
 
 def with_options(submission: Submission, options: JobOptions) -> Submission:
-    """The submission with the options of any job. Raises UsageError `label_invalid`, `name_invalid`, `key_invalid`."""
+    """The submission with the options of any job. Raises UsageError `label_invalid`, `name_invalid`, `key_invalid`,
+    `group_invalid`."""
     _check_names(options)
     try:
         requires = labels.check(options.require)
@@ -129,8 +130,9 @@ def with_options(submission: Submission, options: JobOptions) -> Submission:
     flags = ("fresh", "allow_altering", "network")
     params = {**submission.params, **{flag: True for flag in flags if getattr(options, flag)}}
     return replace(
-        submission, params=params, name=options.name, priority=options.priority, key=options.key, requires=requires
-    )
+        submission, params=params, name=options.name, priority=options.priority, key=options.key, requires=requires,
+        group=options.group,
+    )  # fmt: skip
 
 
 def _check_names(options: JobOptions) -> None:
@@ -139,6 +141,12 @@ def _check_names(options: JobOptions) -> None:
     except ValueError as problem:
         raise UsageError(
             "name_invalid", f"the job name: {problem}", remedy="use a shorter name without special characters"
+        ) from None
+    try:
+        names.check_group(options.group)
+    except ValueError as problem:
+        raise UsageError(
+            "group_invalid", f"the group: {problem}", remedy="use a short word, for example batch7"
         ) from None
     try:
         names.check_key(options.key)

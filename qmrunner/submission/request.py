@@ -50,9 +50,9 @@ class ConformerSearch:
 class JobOptions:
     """Options of every kind of job.
 
-    `fresh` computes every step instead of reusing results, `allow_altering` permits remedies that alter the answer,
-    `require` are the labels a worker must have, `network` marks a job that came over the HTTP API. `key` is the
-    idempotency key.
+    `group` names jobs that belong together, `fresh` computes every step instead of reusing results, `allow_altering`
+    permits remedies that alter the answer, `require` are the labels a worker must have, `network` marks a job that came
+    over the HTTP API. `key` is the idempotency key.
     """
 
     name: str | None = None
@@ -62,3 +62,4 @@ class JobOptions:
     allow_altering: bool = False
     require: Sequence[str] = ()
     network: bool = False
+    group: str | None = None

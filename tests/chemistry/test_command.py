@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from qmrunner.chemistry import structures
+from qmrunner.chemistry import sensitivity, structures
 from qmrunner.chemistry.accuracy import accuracy_of
-from qmrunner.chemistry.spectrum import atom_label, signals
+from qmrunner.chemistry.spectrum_signals import atom_label, signals
 from qmrunner.chemistry.xyz import read_xyz, write_xyz
 
 ETHANOL = structures.read_smiles("CCO")
@@ -161,6 +161,12 @@ def test_shifts_are_averaged_over_conformers_and_the_lowest_gives_the_geometry(t
     assert 0.2 < weight < 0.3
     assert result["shifts"][0]["shielding_ppm"] == pytest.approx(160.0 + 10 * weight, abs=1e-3)
     assert result["lowest"] == "c2"
+    table = json.loads((tmp_path / "ensemble.json").read_text())
+    assert table["atoms"] == [row["atom"] for row in result["shifts"]]
+    again = sensitivity.evaluate(table, table["temperature_k"], 0.0)
+    assert [row["shift_ppm"] for row in again] == pytest.approx(
+        [row["shift_ppm"] for row in result["shifts"]], abs=2e-4
+    )
     assert (tmp_path / "geometry.xyz").read_text().splitlines()[2:] == (tmp_path / "g-c2.xyz").read_text().splitlines()[
         2:
     ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from rdkit import Chem
 
-from qmrunner.chemistry import drawing, embed, structures, task_molecule
+from qmrunner.chemistry import drawing, embed, structures, svg, task_molecule
 
 ETHANOL = structures.read_smiles("CCO")
 
@@ -76,3 +77,39 @@ def test_the_sdf_holds_structure_and_assignment() -> None:
     assert "H9, 1.5000, 9 ;predicted\\" in lines
     assert "3.7000, N=2, L=H7\\" in read.GetProp("NMREDATA_1D_1H")
     assert read.GetProp("NMREDATA_FORMULA") == "C2H6O\\"
+
+
+def test_a_page_gets_shapes_with_attributes_and_circles_with_the_numbers_of_their_atoms() -> None:
+    mol, _ = task_molecule.drawable(task(source={"smiles": "CCO"}), shape())
+    page = svg.inline(drawing.draw_structure(mol))
+    assert page is not None
+    assert "style" not in page
+    assert "currentColor" in page
+    assert "#000000" not in page
+    assert "<rect" not in page
+    assert re.findall(r'data-atoms="([0-9 ]+)"', page) == ["1 4 5 6", "2 7 8", "3 9"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "<svg",
+        "<html><script>alert(1)</script></html>",
+        "<!DOCTYPE svg [<!ENTITY a 'b'>]><svg xmlns='http://www.w3.org/2000/svg'>&a;</svg>",
+    ],
+)
+def test_what_is_no_drawing_is_not_shown(text: str) -> None:
+    assert svg.inline(text) is None
+
+
+def test_nothing_that_runs_or_loads_passes_into_a_page() -> None:
+    hostile = (
+        "<svg xmlns='http://www.w3.org/2000/svg' xmlns:x='http://www.w3.org/1999/xlink' onload='alert(1)'>"
+        "<script>alert(1)</script><style>*{}</style><image x:href='http://a/b'/><a x:href='javascript:alert(1)'>"
+        "<circle r='1'/></a><foreignObject><body xmlns='http://www.w3.org/1999/xhtml'/></foreignObject>"
+        "<path d='M0,0\"/>&lt;script&gt;' fill='url(http://a)' style='fill:url(&quot;x&quot;);stroke:#FF0000'/>"
+        "<text x='1'>&lt;b&gt; &amp;</text></svg>"
+    )
+    page = svg.inline(hostile)
+    assert page == '<svg><path stroke="#FF0000"></path><text x="1">&lt;b&gt; &amp;</text></svg>'

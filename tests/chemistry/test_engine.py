@@ -127,7 +127,7 @@ def test_a_shifts_step_names_its_inputs_and_promotes_the_answer(tmp_path: Path) 
     outcome = ENGINE.interpret(step, work, *attempt(step, work, given))
     assert outcome.state == "succeeded", outcome
     drawn = ("spectrum_1H.svg", "structure.svg", "nmredata.sdf")
-    assert outcome.promote == ("shifts.csv", "geometry.xyz", "ensemble.xyz", *drawn)
+    assert outcome.promote == ("shifts.csv", "geometry.xyz", "ensemble.xyz", "ensemble.json", *drawn)
     expected = line_for("1H", "chloroform", "draft").shift(31.1)
     assert [row["shift_ppm"] for row in outcome.result["shifts"]] == pytest.approx([expected, expected], abs=1e-4)
 

@@ -95,9 +95,11 @@ class Work:
         key: str | None = None,
         owner: str | None = None,
         requires: tuple[str, ...] = (),
+        **more: Any,
     ) -> str:
         job_id = f"job{next(_numbers):05d}"
-        submission = Submission("xtb", {}, {}, None, priority, key, owner, requires)
+        fields = {"kind": "xtb", "params": {}, **more}
+        submission = Submission(**fields, priority=priority, key=key, owner=owner, requires=requires)
         with self.store.write() as connection:
             accept(connection, self.now, job_id, submission, workflow)
         return job_id

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import StreamingResponse
 
-from qmrunner.api import schemas
+from qmrunner.api import filters, schemas
 from qmrunner.api.access import Caller, needs
 from qmrunner.api.errors import Json, errors
 from qmrunner.api.files import Opened, published_file, published_files
 from qmrunner.api.service import Service, service_of
-from qmrunner.api.upload.forms import PRINTABLE
 from qmrunner.api.upload.request import receive
+from qmrunner.model.job_filter import JobFilter
+from qmrunner.reports import jobs as job_lists
 from qmrunner.reports import status, why
 from qmrunner.store import jobs as job_store
 from qmrunner.store import operator_actions
 
-_DOWNLOAD_WAIT_S = 20.0
+DOWNLOAD_WAIT_S = 20.0
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], responses=errors(400, 401, 403, 404, 422, 429, 503))
 Reader = Annotated[Caller, Depends(needs("read"))]
@@ -53,27 +54,34 @@ async def submit(request: Request, caller: Sender) -> Json:
 async def listing(
     request: Request,
     _: Reader,
-    state: Annotated[list[schemas.JobState], Query(description="Return only jobs in these states.")] = [],  # noqa: B006
-    kind: Annotated[list[schemas.Kind], Query(description="Return only jobs of these kinds.")] = [],  # noqa: B006
-    name: Annotated[
-        str | None,
-        Query(max_length=200, pattern=PRINTABLE, description="Return only jobs whose name contains this text."),
-    ] = None,
+    wanted: Annotated[JobFilter, Depends(filters.of_request)],
+    count: Annotated[bool, Query(description="Also count them, by state, up to a bound.")] = False,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[str | None, Query(pattern=r"^[0-9]{1,15}$", description="`next` of the previous page.")] = None,
 ) -> Json:
-    """List jobs, newest first."""
+    """List jobs, newest first.
+
+    All conditions must hold; several values of one parameter are alternatives. `q` is the query language of the web
+    page, for example `state:failed code:hung owner:alice since:7d text`.
+    """
     service = service_of(request)
     before = None if cursor is None else int(cursor)
-    return Json(
-        await service.ask(lambda: status.page(service.app, limit, before=before, states=state, kinds=kind, name=name))
-    )
+    return Json(await service.ask(lambda: job_lists.page(service.app, limit, wanted, before=before, count=count)))
 
 
-@router.get("/{job_id}", response_model=schemas.JobAnswer)
-async def job(request: Request, job_id: str, _: Reader) -> Json:
+@router.get("/{job_id}", response_model=schemas.JobAnswer | schemas.JobSummaryAnswer)
+async def job(
+    request: Request,
+    job_id: str,
+    _: Reader,
+    steps: Annotated[
+        Literal["full", "summary"],
+        Query(description="`summary` returns `stages` with one letter for each step instead of the steps."),
+    ] = "full",
+) -> Json:
     """Return one job with its steps and their progress."""
-    return Json(_without(await look(request, status.job_view, job_id), "log"))
+    ask = job_lists.summary if steps == "summary" else status.job_view
+    return Json(_without(await look(request, ask, job_id), "log"))
 
 
 @router.get("/{job_id}/why", response_model=schemas.WhyAnswer)
@@ -104,7 +112,7 @@ async def files(request: Request, job_id: str, _: Reader) -> Json:
 )
 async def download(request: Request, job_id: str, name: str, _: Reader) -> StreamingResponse:
     """Download one published file."""
-    await request.state.held.enter_async_context(service_of(request).downloads.place(_DOWNLOAD_WAIT_S))
+    await request.state.held.enter_async_context(service_of(request).downloads.place(DOWNLOAD_WAIT_S))
     opened: Opened = await look(request, published_file, job_id, name)
     headers = {
         "Content-Length": str(opened.size),

@@ -25,6 +25,9 @@ class InlineFile(BaseModel):
 class _Form(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     name: str | None = Field(None, max_length=200, pattern=PRINTABLE, description="Human-readable job name.")
+    group: str | None = Field(
+        None, min_length=1, max_length=200, pattern=PRINTABLE, description="Name of the jobs that belong together."
+    )
     priority: int = Field(0, ge=-1000, le=1000, description="Jobs with a higher priority run first.")
     fresh: bool = Field(False, description="Compute every step; do not reuse results of identical steps.")
     allow_altering: bool = Field(False, description="Allow remedies that alter the result; each one is recorded.")

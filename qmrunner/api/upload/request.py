@@ -33,7 +33,7 @@ async def receive(service: Service, children: Children, request: Request, caller
     key = _key(request, caller)
     app = service.app
     settings = app.settings
-    async with service.uploads.place(_LONGEST_WAIT_S), _folder(settings.run_root) as folder:
+    async with service.uploads.place(_LONGEST_WAIT_S), folder_of(settings.run_root) as folder:
         await bodies.to_file(request.receive, settings.api_max_body_mib << 20, folder / "body")
         crest = await service.ask(lambda: app.located("crest"))
         made, digest = await children.check(
@@ -62,7 +62,7 @@ def sweep(root: Path) -> None:
 
 
 @asynccontextmanager
-async def _folder(root: Path) -> AsyncIterator[Path]:
+async def folder_of(root: Path) -> AsyncIterator[Path]:
     """A private folder for this request, in the home: /tmp is memory in a container."""
 
     def make() -> Path:

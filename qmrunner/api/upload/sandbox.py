@@ -60,6 +60,20 @@ class Children:
 
     def check_now(self, folder: Path, asked: Mapping[str, Any]) -> tuple[Submission, str]:
         """The same, in this thread."""
+        answer = self._answer(folder, asked)
+        files = {name: (folder / "made" / str(number)).read_bytes() for number, name in enumerate(answer["files"])}
+        made = Submission(answer["kind"], answer["params"], files, requires=tuple(answer["requires"]))
+        named = replace(made, name=answer["name"], priority=answer["priority"], group=answer["group"])
+        return named, str(answer["digest"])
+
+    async def canonical(self, folder: Path, smiles: str, **asked: Any) -> str:
+        """The structure of a search, see `submission.structure.canonical`. Raises as `check` does."""
+        asked = {**asked, "smiles": smiles}
+        async with self.places.place(_LONGEST_WAIT_S):
+            answer = await to_thread.run_sync(lambda: self._answer(folder, asked), limiter=self._limiter)
+        return str(answer["canonical"])
+
+    def _answer(self, folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
         child = self._child()
         try:
             answer = child.ask({**asked, "folder": str(folder), "seconds": self.seconds}, self.seconds)
@@ -72,9 +86,7 @@ class Children:
         if "error" in answer:
             error = answer["error"]
             raise UsageError(error["code"], error["message"], evidence=error["evidence"], remedy=error["remedy"])
-        files = {name: (folder / "made" / str(number)).read_bytes() for number, name in enumerate(answer["files"])}
-        made = Submission(answer["kind"], answer["params"], files, requires=tuple(answer["requires"]))
-        return replace(made, name=answer["name"], priority=answer["priority"]), str(answer["digest"])
+        return answer
 
     def keep_warm(self) -> None:
         """Start the parent if none runs. It takes a second to load the chemistry packages."""

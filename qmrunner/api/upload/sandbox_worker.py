@@ -29,6 +29,7 @@ from qmrunner.model.jobs import Submission
 from qmrunner.submission import job_kinds
 from qmrunner.submission.digest import digest
 from qmrunner.submission.request import ConformerSearch, JobOptions, MoleculeRequest
+from qmrunner.submission.structure import canonical
 
 MEMORY_BYTES = 2 * 2**30
 
@@ -68,6 +69,7 @@ def check(form: Form, paths: Sequence[str], crest_installed: bool, strict: bool)
         allow_altering=form.allow_altering,
         require=form.require,
         network=True,
+        group=form.group,
     )
     return job_kinds.with_options(made, options)
 
@@ -100,9 +102,13 @@ def _input_missing(message: str) -> UsageError:
 
 
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
-    """The answer to the request in the folder `request["folder"]`: its body is in the file `body` there, and the files
-    of the checked job are written below `made`."""
+    """The answer to a request: the structure `request["smiles"]` in canonical form, or the checked job.
+
+    The job's body is in the file `body` of the folder `request["folder"]`, and its files are written below `made`.
+    """
     try:
+        if "smiles" in request:
+            return {"canonical": canonical(request["smiles"])}
         return _checked(request, Path(request["folder"]))
     except QmrunnerError as problem:
         return {"error": problem.as_dict()}
@@ -125,7 +131,8 @@ def _checked(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         (place / str(number)).write_bytes(data)
     return {
         "kind": made.kind, "params": dict(made.params), "requires": made.requires, "name": made.name,
-        "priority": made.priority, "files": list(made.files), "digest": digest(fields, parsing.hashed(paths)),
+        "priority": made.priority, "group": made.group, "files": list(made.files),
+        "digest": digest(fields, parsing.hashed(paths)),
     }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 # Headers that this server reads. Two lines of one header could be understood differently by a proxy and by this server.
 _ONCE = {
     b"authorization", b"content-length", b"content-type", b"expect", b"host", b"idempotency-key", b"last-event-id",
-    b"origin", b"transfer-encoding",
+    b"origin", b"sec-fetch-site", b"transfer-encoding",
 }  # fmt: skip
 
 
@@ -52,6 +52,8 @@ def checked_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     for name, value in raw:
         if _CONTROL.search(value):
             raise _bad_header(name.decode("latin-1")[:50], "has a control character", value.decode("latin-1"))
+        if name == b"cookie":  # of every program on this host: not ours to refuse
+            found["cookie"] = f"{found.get('cookie', '')}; {value.decode('latin-1')}".removeprefix("; ")
         if name not in _ONCE:
             continue
         word = name.decode()

@@ -30,6 +30,7 @@ _ANSWER = (
     "shifts.csv",
     "geometry.xyz",
     "ensemble.xyz",
+    "ensemble.json",
     "spectrum_1H.svg",
     "spectrum_13C.svg",
     "structure.svg",

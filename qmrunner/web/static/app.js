@@ -1,0 +1,171 @@
+// Every page: theme, ages, copy, forms without a reload, keys. Nothing here is needed to read or to act.
+import { startLive, morph } from "./live.js";
+
+export const $ = (selector, root = document) => root.querySelector(selector);
+export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+// -- what is said to screen readers
+export function say(text) {
+  const place = $("#says");
+  if (place) place.textContent = text;
+}
+
+// -- the theme
+const THEMES = ["system", "light", "dark"];
+function store(name, value) {
+  try { if (value === null) localStorage.removeItem(name); else localStorage.setItem(name, value); } catch { /* storage is off */ }
+}
+export function stored(name) {
+  try { return localStorage.getItem(name); } catch { return null; }
+}
+function startTheme() {
+  const button = $("#theme");
+  if (!button) return;
+  let theme = document.documentElement.dataset.theme || "system";
+  const show = () => { button.textContent = `theme: ${theme}`; };
+  button.hidden = false;
+  show();
+  button.addEventListener("click", () => {
+    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+    if (theme === "system") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+    store("qmrunner-theme", theme === "system" ? null : theme);
+    show();
+  });
+}
+
+// -- ages, by the server's clock
+let ahead = 0; // seconds by which the server's clock is ahead of this one
+export function setClock(now) { ahead = now - Date.now() / 1000; }
+export function serverNow() { return Date.now() / 1000 + ahead; }
+export function span(seconds) {
+  if (seconds < 59.5) return `${Math.max(0, Math.round(seconds))} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} min ${String(Math.floor(seconds % 60)).padStart(2, "0")} s`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 48) return `${hours} h ${String(minutes % 60).padStart(2, "0")} min`;
+  return `${Math.floor(hours / 24)} days`;
+}
+export function tick(root = document) {
+  for (const time of root.querySelectorAll("time[data-age]")) {
+    const text = span(serverNow() - Number(time.dataset.age)) + (time.dataset.after || "");
+    if (time.textContent !== text) time.textContent = text;
+  }
+  for (const time of root.querySelectorAll("time[data-clock]:not([data-local])")) {
+    const at = new Date(time.dateTime);
+    time.textContent = at.toLocaleString(undefined, { dateStyle: "short", timeStyle: "medium" });
+    time.dataset.local = "";
+  }
+}
+
+// -- copy: by the clipboard, or on plain http by a selection
+export async function copy(text, place) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const area = document.createElement("textarea");
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
+  say("copied");
+  if (place) { place.title = "copied"; }
+}
+
+// -- forms: the answer's page is put in place of this one
+async function send(form, submitter) {
+  const question = form.dataset.confirm;
+  if (question && !window.confirm(question)) return;
+  const data = new FormData(form, submitter);
+  const buttons = $$("button", form);
+  buttons.forEach((button) => { button.disabled = true; });
+  try {
+    const post = form.method.toLowerCase() === "post";
+    const words = new URLSearchParams(data);
+    const multipart = form.enctype === "multipart/form-data";
+    const where = post ? form.action : `${form.action.split("?")[0]}?${words}`;
+    const answer = await fetch(where, { method: post ? "POST" : "GET", body: post ? (multipart ? data : words) : undefined });
+    if (answer.headers.get("content-type")?.startsWith("text/html") !== true) { form.submit(); return; }
+    show(await answer.text(), answer.redirected || !post ? answer.url : null);
+  } catch {
+    say("the server does not answer");
+    const status = $("#live-status");
+    if (status) { status.hidden = false; status.textContent = "the server does not answer: nothing was changed"; status.classList.add("off"); }
+  } finally {
+    buttons.forEach((button) => { button.disabled = false; });
+  }
+}
+function show(html, url) {
+  const made = new DOMParser().parseFromString(html, "text/html");
+  const main = made.getElementById("main");
+  const samePage = url === null || new URL(url, location).pathname === location.pathname;
+  if (!main || !samePage || url?.includes("/login")) { if (url) location.assign(url); return; }
+  if (url && url !== location.href) history.replaceState(null, "", url);
+  morph($("#main"), main);
+  document.title = made.title;
+  tick();
+  document.dispatchEvent(new CustomEvent("qm:shown"));
+  const problem = $("#problem");
+  if (problem) { problem.focus(); say(problem.textContent.trim()); }
+}
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (!form.matches("form[data-swap]")) return;
+  event.preventDefault();
+  send(form, event.submitter);
+});
+document.addEventListener("click", (event) => {
+  const place = event.target.closest("[data-copy]");
+  if (place && !window.getSelection().toString()) copy(place.dataset.copy || place.textContent, place);
+});
+
+// -- keys: none of them changes anything; they can be switched off on /help
+const KEYS_OFF = "qmrunner-keys-off";
+function rows() { return $$("[data-row]").filter((row) => row.offsetParent !== null); }
+function move(step) {
+  const all = rows();
+  if (!all.length) return;
+  const at = all.findIndex((row) => row.classList.contains("at"));
+  const next = Math.max(0, Math.min(all.length - 1, at < 0 ? 0 : at + step));
+  all.forEach((row) => row.classList.remove("at"));
+  all[next].classList.add("at");
+  all[next].scrollIntoView({ block: "nearest" });
+  $("a", all[next])?.focus();
+}
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || stored(KEYS_OFF)) return;
+  if (event.target.closest("input, textarea, select, [contenteditable], [data-keys]")) return;
+  const search = $("[data-search]");
+  if (event.key === "/" && search) { event.preventDefault(); search.focus(); }
+  else if (event.key === "?") location.assign("/help");
+  else if (event.key === "j") move(1);
+  else if (event.key === "k") move(-1);
+  else if (event.key === "x") { const box = $("tr.at input[type=checkbox]"); if (box) box.click(); }
+});
+
+function startPage() {
+  const curl = $("[data-curl]");
+  if (curl) {
+    const where = location.pathname === "/" ? "/v1/jobs" : `/v1${location.pathname}`;
+    curl.textContent = curl.dataset.curl || `curl -H 'Authorization: Bearer SECRET' '${location.origin}${where}'`;
+  }
+  const code = new URLSearchParams(location.hash.slice(1)).get("code");
+  if (code && $("#code-form")) {
+    history.replaceState(null, "", location.pathname + location.search);
+    $("#code").value = code;
+    $("#code-form").submit();
+  }
+  const keys = $("#keys-off");
+  if (keys) {
+    keys.checked = Boolean(stored(KEYS_OFF));
+    keys.addEventListener("change", () => store(KEYS_OFF, keys.checked ? "1" : null));
+  }
+}
+startTheme();
+tick();
+setInterval(() => { if (!document.hidden) tick(); }, 1000);
+startPage();
+startLive({ tick, setClock, say, span });
