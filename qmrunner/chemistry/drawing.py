@@ -7,7 +7,6 @@ from typing import Any
 
 from qmrunner.chemistry.graphs import load_rdkit
 from qmrunner.chemistry.molecule import formula
-from qmrunner.chemistry.spectrum import signals
 
 _PIXELS_PER_ANGSTROM = 56
 
@@ -56,6 +55,8 @@ def _note(mol: Any, atom: Any) -> str:
 
 def nmredata(mol: Any, result: Mapping[str, Any], task: Mapping[str, Any], smiles: str | None) -> str:
     """One SDF record: the structure in angstrom and predicted shifts in ppm under the tags of NMReDATA 1.1."""
+    from qmrunner.chemistry.spectrum import signals  # loads matplotlib, which a drawing does not need
+
     chem = load_rdkit()
     rows = result["shifts"]
     tags = {
