@@ -115,5 +115,5 @@ class Intake:
             ):  # its key: committed before, reply lost
                 accept(connection, self._app.store.now(), job_id, submission, self._app.plan)
             self._log.info("task_accepted", job=job_id, app=self._command.name, task=message.task, id=message.huey_id)
-        self._client.ack(message.token)
         self._app.queue.notify()
+        self._client.ack(message.token)  # last: the task need not wait for it

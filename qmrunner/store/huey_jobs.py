@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
 from qmrunner.model import labels
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
@@ -14,6 +14,22 @@ from qmrunner.store.tables import jobs, steps, workers
 KIND = "huey"
 _PREFIX = "huey:"
 _LONGEST_ID = 120
+# Built once: the intake executes them for every message.
+_ACTIVE = select(workers.c.id).where(workers.c.id == bindparam("worker"), workers.c.state == "active")
+# How many tasks of an application are ready, or run on this worker.
+_UNFINISHED = (
+    select(func.count())
+    .select_from(jobs.join(steps, steps.c.job_id == jobs.c.id))
+    .where(
+        jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING)),
+        jobs.c.kind == KIND,
+        jobs.c.requires == bindparam("label"),
+        or_(
+            steps.c.state == StepState.READY,
+            steps.c.state.in_(STEP_LIVE) & (steps.c.worker_id == bindparam("worker")),
+        ),
+    )
+)
 
 
 def key_of(huey_id: str, token: str) -> str:
@@ -28,29 +44,10 @@ def _bounded(huey_id: str) -> str:
 
 def may_take(connection: Connection, label: str, worker_id: int, workers_of_app: int) -> bool:
     """Whether this worker may take another message: it is active, and fewer tasks are unfinished than may run."""
-    active = select(workers.c.id).where(workers.c.id == worker_id, workers.c.state == "active")
-    if connection.execute(active).first() is None or claims.is_paused(connection):
+    if connection.execute(_ACTIVE, {"worker": worker_id}).first() is None or claims.is_paused(connection):
         return False
-    return _unfinished(connection, label, worker_id) < workers_of_app
-
-
-def _unfinished(connection: Connection, label: str, worker_id: int) -> int:
-    """How many tasks of an application are ready, or run on this worker."""
-    on_this = or_(
-        steps.c.state == StepState.READY,
-        steps.c.state.in_(STEP_LIVE) & (steps.c.worker_id == worker_id),
-    )
-    query = (
-        select(func.count())
-        .select_from(jobs.join(steps, steps.c.job_id == jobs.c.id))
-        .where(
-            jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING)),
-            jobs.c.kind == KIND,
-            jobs.c.requires == labels.stored([label]),
-            on_this,
-        )
-    )
-    return connection.execute(query).scalar() or 0
+    unfinished = connection.execute(_UNFINISHED, {"worker": worker_id, "label": labels.stored([label])}).scalar() or 0
+    return int(unfinished) < workers_of_app
 
 
 def job_named(connection: Connection, name: str) -> str:

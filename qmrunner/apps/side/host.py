@@ -37,6 +37,7 @@ from qmrunner.guardian.spawner import Spawner
 _LOOK_MS = 50.0  # latency of a new message where the storage cannot be watched
 # A file is written before what was written can be read: SQLite flushes it to disk in between.
 _LOOK_AFTER_S, _LOOK_AFTER_MS = 0.5, 20.0
+_LOOK_SOON_S, _LOOK_SOON_MS = 0.05, 3.0
 _LOOK_ANYWAY_S = 1.0
 _PERIODIC_S = 60.0
 _OWN = "QMRUNNER_"
@@ -90,6 +91,9 @@ class AppHost(Spawner):
             self._poller.register(self._watch, select.POLLIN)
         _run_hooks(self._huey._startup)
         self._huey.storage.close()
+        kept = self._storage.keep_open()
+        if kept is not None:
+            self._guardians.add(kept)  # a child that is no orphan
         gc.collect()
         gc.freeze()  # keep pages shared with guardians and tasks
 
@@ -104,7 +108,8 @@ class AppHost(Spawner):
         if self._waiting and self._watch is None:
             due = min(due, _LOOK_MS)
         elif self._waiting and now < self._look_until:
-            due = min(due, _LOOK_AFTER_MS)
+            soon = self._look_until - now > _LOOK_AFTER_S - _LOOK_SOON_S
+            due = min(due, _LOOK_SOON_MS if soon else _LOOK_AFTER_MS)
         return max(1.0, due)
 
     def tick(self) -> None:

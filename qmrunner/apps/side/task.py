@@ -108,7 +108,8 @@ class TaskRun:
                 return 128 + signal.SIGTERM
         sent = [item.as_json() for item in self._outbox.items]
         end = {"state": self._state, "error": self._error, "outbox": sent, "deletes": self._outbox.deletes}
-        done.write(self._folder, done.DONE, end)
+        # Not durable: a machine that loses it has the outcome, and repeats the epilogue.
+        done.write(self._folder, done.DONE, end, durable=False)
         _wait_for_threads()
         return 0
 
@@ -158,7 +159,8 @@ class TaskRun:
         if earlier is not None:
             return self._repeat(task, earlier)
         self._refuse_to_run(task)
-        done.write(self._folder, done.BEGUN, {"at": time.time()})
+        # Only a task that may not run twice asks for it after a power failure.
+        done.write(self._folder, done.BEGUN, {"at": time.time()}, durable=self._asked["rerun"] == "never")
         value, problem = self._run_body(body)
         signal.setitimer(signal.ITIMER_REAL, 0)  # a timeout must not interrupt the journal
         if self._stopped:
