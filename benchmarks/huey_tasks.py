@@ -170,7 +170,11 @@ def main() -> None:
         return
     for figure in next(iter(results.values())):
         shown = "  ".join(f"{name} {found[figure]:8.1f}" for name, found in results.items())
-        ratio = f"  ratio {results['qmrunner'][figure] / max(1e-3, results['plain'][figure]):6.2f}" if len(results) == 2 else ""
+        ratio = (
+            f"  ratio {results['qmrunner'][figure] / max(1e-3, results['plain'][figure]):6.2f}"
+            if len(results) == 2
+            else ""
+        )
         aim = f"  (aim {AIMS[figure]:g})" if figure in AIMS else ""
         print(f"{figure:15} {shown}{ratio}{aim}")
     if asked.keep:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from sqlalchemy.exc import IntegrityError
@@ -31,16 +32,27 @@ _AWAY_S = 0.5
 
 class Intake:
     """The intake of one application; runs in its own thread of the consumer. `stopping`: the worker drains;
-    `attempt_ended`: a slot may be free."""
+    `attempt_ended`: a task may have ended. `serve` is called with the number of the application's workers, and `wake`
+    with each accepted task."""
 
     def __init__(
-        self, app: App, command: AppCommand, worker_id: int, stopping: threading.Event, attempt_ended: threading.Event
+        self,
+        app: App,
+        command: AppCommand,
+        worker_id: int,
+        *,
+        stopping: threading.Event,
+        attempt_ended: threading.Event,
+        serve: Callable[[int], None],
+        wake: Callable[[], None],
     ) -> None:
         self._app = app
         self._command = command
         self._worker_id = worker_id
         self._stopping = stopping
         self._attempt_ended = attempt_ended
+        self._serve = serve
+        self._wake = wake
         self._client = AppHostClient(app.settings.run_root, command.name)
         self._workers: int | None = None  # None: first accept again what a dead consumer may have left
         self._away = False
@@ -63,6 +75,7 @@ class Intake:
             self._accept_again()
             about = self._client.about()
             self._workers = int(about["workers"])
+            self._serve(self._workers)
             shown = {name: about[name] for name in ("queue", "storage", "guarantee", "workers", "import_s")}
             self._log.info("app_ready", app=self._command.name, pid=about["pid"], **shown)
         self._attempt_ended.clear()
@@ -115,5 +128,5 @@ class Intake:
             ):  # its key: committed before, reply lost
                 accept(connection, self._app.store.now(), job_id, submission, self._app.plan)
             self._log.info("task_accepted", job=job_id, app=self._command.name, task=message.task, id=message.huey_id)
-        self._app.queue.notify()
+        self._wake()
         self._client.ack(message.token)  # last: the task need not wait for it

@@ -20,7 +20,7 @@ REPORTED = {
     "lost_not_rerun": "lost_not_rerun",
 }
 _SIZES = ("cores", "memory_mib", "scratch_mib")
-_MEMORY_MIB, _SCRATCH_MIB = 256, 64
+_MEMORY_MIB, _SCRATCH_MIB = 64, 16
 RERUN = ("always", "never")
 
 
@@ -41,7 +41,7 @@ def words_of(given: Any) -> tuple[dict[str, Any], list[str]]:
 
 def demand_of(words: Mapping[str, Any]) -> Demand:
     """The reservation of a task."""
-    cores = words.get("cores", 1)
+    cores = words.get("cores", 0)  # the application's own `-w` bounds how many run
     return Demand(
         cores_min=cores,
         cores_max=cores,

@@ -29,6 +29,7 @@ from qmrunner.host.threads import Guard, keep, try_to_start
 from qmrunner.queue import listen_for_wake
 from qmrunner.store import claims, events, ready_steps, workers
 from qmrunner.worker.adoption import adopt
+from qmrunner.worker.app_threads import AppThreads
 from qmrunner.worker.claim_loop import Worker
 from qmrunner.worker.consumer_exit import ExitStatus
 from qmrunner.worker.disk_watch import DiskWatch
@@ -106,8 +107,18 @@ def _start_intake(worker: Worker) -> None:
     """Take messages of this worker's Huey application, if it has one."""
     command = app_command.of(worker.settings)
     if command is not None:
-        intake = Intake(worker.app, command, worker.worker_id, worker.stopping, worker.attempt_ended)
+        threads = AppThreads(worker)
+        intake = Intake(
+            worker.app,
+            command,
+            worker.worker_id,
+            stopping=worker.stopping,
+            attempt_ended=worker.attempt_ended,
+            serve=threads.allow,
+            wake=threads.wake,
+        )
         keep("intake", "intake_failed", intake.run, worker.stopping)
+        keep("app_threads", "app_threads_failed", threads.watch, worker.stopping)
 
 
 def _is_done(worker: Worker, idle: IdleWatch) -> bool:
