@@ -201,6 +201,8 @@ class AttemptCommitter:
         root = self.settings.scratch_root
         if verdict.move == "requeue" and stop_reason in REASONS:
             left = trim(attempt.directory.work, self.app.engine(attempt.step.engine), root)
+        elif verdict.move == "cancel" and attempt.step.engine == "huey" and not verdict.result:
+            return  # its report still reads which locks it held; the sweep removes it
         elif verdict.move in ("succeed", "cancel"):
             left = remove_tree(attempt.directory.path.parent, root)
             with suppress(OSError):

@@ -48,9 +48,11 @@ class HueyTask:
         attempts, number = context.directory.parent.parent, int(context.directory.parent.name)
         reporting = step.task == _TELL
         # Where the earlier attempts of the task were, and their markers.
+        job_id = str(step.params.get("of", step.job_id))
+        name = _TASK if reporting else step.name
         earlier = {
-            "folder": str(attempts.parent / (_TASK if reporting else step.name) / "{number}" / context.directory.name),
-            "marker": f"{step.job_id}/{_TASK if reporting else step.name}/{{number}}",
+            "folder": str(attempts.parents[1] / job_id / name / "{number}" / context.directory.name),
+            "marker": f"{job_id}/{name}/{{number}}",
             "attempts": int(step.params["attempts"]) if reporting else number - 1,
         }
         asked = {
@@ -59,6 +61,7 @@ class HueyTask:
             "earlier": earlier,
             "previous": None if context.previous is None else str(context.previous),
             "died": str(step.params["why"]) if reporting else None,
+            "as": str(step.params.get("as", "died")),
             "rerun": (step.params.get("words") or {}).get("rerun", "always"),
         }
         return Command(

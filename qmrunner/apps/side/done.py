@@ -42,7 +42,7 @@ def load(folder: str, name: str) -> Any:
     try:
         with open(os.path.join(folder, name)) as file:
             return json.load(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -189,6 +189,10 @@ class TaskRun:
         """The end of a body that a stop reached: none, unless the task is stopped for good."""
         if not os.path.exists(os.path.join(self._folder, done.CANCELLED)):
             return Stopped()
+        return self._cancelled(task)
+
+    def _cancelled(self, task: Any) -> BaseException:
+        """Huey's exception for a cancelled task, once a signal that has a receiver was sent."""
         self._ended_as = "cancelled"
         name = next((name for name in _FOR_CANCELLED if self._has_receiver(name)), _FOR_CANCELLED[0])
         problem: BaseException = CancelExecution(retry=False)
@@ -203,6 +207,8 @@ class TaskRun:
     def _refuse_to_run(self, task: Any) -> None:
         """Raise TaskDied in place of a body that has died for good, or that may not run twice."""
         if self._asked["died"] is not None:
+            if self._asked["as"] == "cancelled":
+                raise self._cancelled(task)
             self._fail(self._asked["died"])
         if self._asked["rerun"] == "never" and any(_began(folder) for folder, _ in self._earlier()):
             done.write(self._folder, done.BEGUN, {"at": time.time()})  # for the attempt after this one
@@ -228,6 +234,10 @@ class TaskRun:
 
     def _earlier_outcome(self) -> Any:
         earlier = self._asked["previous"]
+        if earlier is None and self._asked["as"] == "cancelled":
+            # Its body had ended, and its epilogue may have been seen: it ends as it began.
+            folders = [folder for folder, _ in self._earlier() if not _committed(folder)]
+            return next(filter(None, (done.load(folder, done.OUTCOME) for folder in reversed(folders))), None)
         return done.load(earlier, done.OUTCOME) if earlier else None
 
     def _repeat(self, task: Any, earlier: dict[str, Any]) -> Any:
@@ -262,8 +272,11 @@ class TaskRun:
 
 def _began(folder: str) -> bool:
     """Whether the body began in this attempt, and its end is not committed."""
-    began = os.path.exists(os.path.join(folder, done.BEGUN))
-    return began and not os.path.exists(os.path.join(folder, done.COMMITTED))
+    return os.path.exists(os.path.join(folder, done.BEGUN)) and not _committed(folder)
+
+
+def _committed(folder: str) -> bool:
+    return os.path.exists(os.path.join(folder, done.COMMITTED))
 
 
 def _described(problem: BaseException) -> dict[str, Any]:
