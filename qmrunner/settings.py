@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -21,8 +20,8 @@ from typing import Any
 from qmrunner import masking, private, service_links
 from qmrunner import setting_values as read
 from qmrunner.errors import UsageError, nearest
-from qmrunner.model import visible
-from qmrunner.model.app_names import name_of
+from qmrunner.model import app_sections, visible
+from qmrunner.model.app_sections import AppSection
 
 PREFIX = "QMRUNNER_"
 # Passwords that libraries take from the environment.
@@ -128,6 +127,9 @@ class Settings:
     )
     retention_days: float = _setting(read.seconds(0, "days"), "days to keep the scratch of failed steps", default=7.0)
     log_retention_days: float = _setting(read.seconds(0, "days"), "days to keep the logs of ended jobs", default=90.0)
+    task_retention_days: float = _setting(
+        read.seconds(0, "days"), "days to keep what is known of succeeded tasks of Huey applications", default=7.0
+    )
     result_retention_days: float | None = _setting(
         read.seconds(0, "days"), "days to keep results; unset: forever", default=None
     )
@@ -214,10 +216,19 @@ class Settings:
         """Sockets, locks and the state file of the running daemon."""
         return self.home / "run"
 
+    # Cached: a daemon runs the applications it began with.
     @cached_property
-    def app_name(self) -> str | None:
-        """The name of the Huey application of this worker; None if it runs none."""
-        return name_of(shlex.split(self.app)) if self.app else None
+    def apps(self) -> tuple[AppSection, ...]:
+        """The Huey applications of this worker. Raises UsageError for an `apps.toml` that cannot be used."""
+        path = self.home / app_sections.FILE
+        try:
+            text = path.read_text() if path.exists() else ""
+            return app_sections.sections(text, self.app)
+        except (OSError, ValueError) as problem:
+            lines = "".join(f"\n  {visible.line(line)}" for line in str(problem).splitlines())
+            raise UsageError(
+                "apps_invalid", f"{path} cannot be used:{lines}", remedy="correct the file, then start the daemon again"
+            ) from None
 
     def programs(self) -> dict[str, str | None]:
         return {"nwchem": self.nwchem, "mpirun": self.mpirun, "crest": self.crest, "xtb": self.xtb}

@@ -23,12 +23,12 @@ def deliver(app: App, attempt: ActiveAttempt, ending: Ending) -> Callable[[], No
     sent = bool(ending.outcome.result.get("sent"))
     if sent:
         client.put(attempt.label, attempt.directory.work)
-    return partial(_after, attempt, client if sent else None)
+    return partial(_after, attempt, ending.outcome.state, client if sent else None)
 
 
-def _after(attempt: ActiveAttempt, client: AppHostClient | None) -> None:
+def _after(attempt: ActiveAttempt, state: str, client: AppHostClient | None) -> None:
     """Without these an operator's `retry` repeats the epilogue only, and an id is kept that no other step has."""
-    for number in range(1, attempt.number + 1):
+    for number in range(1, attempt.number + 1) if state != "succeeded" else ():
         with suppress(OSError):
             work = AttemptDirectory(attempt.directory.path.parent / str(number)).work
             untrusted.write_bytes(work / COMMITTED, b"")

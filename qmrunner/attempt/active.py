@@ -76,6 +76,10 @@ class ActiveAttempts:
         with self._lock:
             return list(self._attempts.values())
 
+    def slots(self) -> int:
+        """How many slots they take."""
+        return sum(attempt.grant.takes_slot for attempt in self.all())
+
     def stop(self, attempt: ActiveAttempt, reason: str, grace_s: float) -> None:
         """Request the end of an attempt, unless it has ended already."""
         with self._lock:

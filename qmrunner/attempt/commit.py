@@ -107,6 +107,8 @@ class AttemptCommitter:
     def _prepare(self, attempt: ActiveAttempt, ending: Ending) -> Publication | None:
         """The files to publish with a success; for other endings send the last checkpoint first."""
         if isinstance(ending, Finished) and ending.outcome.state == "succeeded":
+            if attempt.step.engine == "huey":
+                return None  # what a task leaves is the application's; its result is in the store
             attempt.content_key = attempt.content_key or reuse.key_of(
                 self.app, attempt
             )  # an adopted attempt has none yet
@@ -169,7 +171,8 @@ class AttemptCommitter:
 
     def write_result(self, job: Job, steps: list[Step]) -> None:
         """The job's result.json, written inside the commit that ends the job."""
-        write_job_result(self.settings.jobs_root, job, steps)
+        if job.kind != "huey":  # `qmrunner result` composes it; a folder for each task would be too many
+            write_job_result(self.settings.jobs_root, job, steps)
         self.log.info("job_ended", job=job.id, state=job.state, code=job.code, summary=job.summary)
 
     def _announce(self, attempt: ActiveAttempt, verdict: Verdict) -> None:
@@ -198,6 +201,8 @@ class AttemptCommitter:
         root = self.settings.scratch_root
         if verdict.move == "requeue" and stop_reason in REASONS:
             left = trim(attempt.directory.work, self.app.engine(attempt.step.engine), root)
+        elif verdict.move == "cancel" and attempt.step.engine == "huey" and not verdict.result:
+            return  # its report still reads which locks it held; the sweep removes it
         elif verdict.move in ("succeed", "cancel"):
             left = remove_tree(attempt.directory.path.parent, root)
             with suppress(OSError):

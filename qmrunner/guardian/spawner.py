@@ -34,7 +34,7 @@ class Spawner:
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
-        self._guardians: set[int] = set()
+        self._guardians: set[int] = set()  # children that are no orphans
         self._clients: dict[int, tuple[socket.socket, float]] = {}
         self._wake, self._into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poller = select.poll()

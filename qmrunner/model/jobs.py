@@ -27,7 +27,7 @@ class Demand:
     """What one step needs before it may start. Ranks or threads use one core each.
 
     `scratch_least_mib`: an earlier attempt of this step was stopped because it needed that much; never less is
-    reserved.
+    reserved. A step without cores takes no slot, either: another program bounds how many of its kind run.
     """
 
     cores_min: int = 1
@@ -37,6 +37,10 @@ class Demand:
     scratch_mib: int = 64
     shm_mib: int = 0
     scratch_least_mib: int = 0
+
+    @property
+    def takes_slot(self) -> bool:
+        return self.cores_max > 0
 
     def memory_mib(self, cores: int) -> int:
         return self.memory_mib_base + cores * self.memory_mib_per_core
@@ -50,6 +54,10 @@ class Grant:
     memory_mib: int
     scratch_mib: int
     shm_mib: int
+
+    @property
+    def takes_slot(self) -> bool:
+        return self.cores > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,18 +54,19 @@ def choose(candidates: Sequence[Candidate], free: Free, wanted: int | None = Non
     Cores are moldable. `wanted` is the best number of them (see `core_allocation`; 0: wait for more); without it
     the free cores are divided among the steps that could run now: many steps get few cores each, a single one gets all
     that it can use. No candidate after one with `MAX_SKIPS` skips is chosen: running steps end until that one fits. So
-    every candidate must fit an idle worker.
+    every candidate must fit an idle worker. Candidates without cores need no slot, and do not wait for skipped ones.
     """
-    if free.slots < 1 or wanted == 0:
-        return None
-    share = wanted or max(1, free.cores // max(1, min(len(candidates), free.slots)))
+    closed = free.slots < 1 or wanted == 0
+    with_slot = sum(candidate.demand.takes_slot for candidate in candidates)
+    share = wanted or max(1, free.cores // max(1, min(with_slot, free.slots)))
     for candidate in candidates:
+        if closed and candidate.demand.takes_slot:
+            continue
         cores = grant_cores(candidate.demand, free, share)
         if cores is not None:
             demand = candidate.demand
             return candidate, Grant(cores, demand.memory_mib(cores), demand.scratch_mib, demand.shm_mib)
-        if candidate.skips >= MAX_SKIPS:
-            return None
+        closed = closed or candidate.skips >= MAX_SKIPS
     return None
 
 

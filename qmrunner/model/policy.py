@@ -126,7 +126,9 @@ def decide(ending: Ending, history: History, limits: Limits) -> Verdict:
     if isinstance(ending, Finished) and ending.outcome.state == "succeeded":
         return _of_outcome("succeed", AttemptState.SUCCEEDED, ending.outcome)
     if history.cancel_requested or (isinstance(ending, Finished) and ending.stop_reason == "cancel"):
-        return Verdict("cancel", AttemptState.CANCELLED, "cancelled", summary="cancelled by request")
+        # An end that the application has seen keeps its result: it is not reported again.
+        seen = ending.outcome.result if isinstance(ending, Finished) and ending.outcome.reported else {}
+        return Verdict("cancel", AttemptState.CANCELLED, "cancelled", summary="cancelled by request", result=seen)
     if isinstance(ending, Deferred):
         return Verdict("requeue", AttemptState.STOPPED, ending.code, delay_s=ending.delay_s, summary=ending.summary)
     if isinstance(ending, Lost):

@@ -11,7 +11,7 @@ from qmrunner.model import labels
 from qmrunner.model.job_filter import LONGEST_STRUCTURE
 from qmrunner.model.jobs import Demand, Job, Plan, Step, StepSpec, Submission, may_start
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
-from qmrunner.store import events, locks
+from qmrunner.store import events, huey_reports, locks
 from qmrunner.store.jobs import get, of_job
 from qmrunner.store.tables import jobs, steps
 from qmrunner.store.transitions import move_job, move_step
@@ -75,6 +75,7 @@ def advance(connection: Connection, now: float, job_id: str, planner: Planner) -
         held = next(step for step in known if step.state is StepState.HELD)
         if move_job(connection, now, job_id, "hold", code=held.code, summary=held.summary):
             events.append(connection, now, "job_held", job_id=job_id, step=held.name, code=held.code)
+            huey_reports.of_held(connection, now, job, known)
     return _promote(connection, now, job_id)
 
 
@@ -141,6 +142,8 @@ def give_up(connection: Connection, now: float, job_id: str) -> None:
 def _end(connection: Connection, now: float, job_id: str, move: str, *, code: str | None, summary: str | None) -> None:
     if move_job(connection, now, job_id, move, code=code, summary=summary):
         events.append(connection, now, f"job_{_past(move)}", job_id=job_id, code=code, summary=summary)
+        if move == "cancel":
+            huey_reports.of_cancelled(connection, now, get(connection, job_id), of_job(connection, job_id))
 
 
 def _past(move: str) -> str:

@@ -195,6 +195,8 @@ def _sized(connection: Connection, now: float, waiting: list[Step], capacity: Ca
 def _skipped_by(connection: Connection, fitting: Sequence[Step], chosen: Step) -> list[int]:
     """Ids of the steps that `chosen` skips: all steps before it, which do not fit now, and for each other user the
     first step that is older and comes later only because of its user's share of the cores."""
+    if not chosen.demand.takes_slot:
+        return []  # it takes nothing that they wait for, but for memory
     place = fitting.index(chosen)
     skipped = [step.id for step in fitting[:place]]
     older = [step for step in fitting[place + 1 :] if step.priority == chosen.priority and step.id < chosen.id]

@@ -178,7 +178,7 @@ def columns_of(
         values["content_key"] = content_key
     elif verdict.move != "requeue" or verdict.adjusted is not None:
         values["content_key"] = None  # else the step resumes with the same content, and identical ones wait for it
-    if verdict.move == "succeed":
+    if verdict.move in ("succeed", "cancel"):
         values["result"] = dict(verdict.result)
     if verdict.code == SAME_RUNNING:
         values |= {"code": None, "summary": None, "waits_for": verdict.summary}  # the step has not failed

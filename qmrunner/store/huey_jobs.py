@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, bindparam, delete, func, or_, select
 
 from qmrunner.model import labels
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
 from qmrunner.store import claims
-from qmrunner.store.tables import jobs, steps, workers
+from qmrunner.store.tables import artifacts, attempts, events, jobs, steps, workers
 
 KIND = "huey"
 _PREFIX = "huey:"
 _LONGEST_ID = 120
+# Built once: the intake executes them for every message.
+_ACTIVE = select(workers.c.id).where(workers.c.id == bindparam("worker"), workers.c.state == "active")
+# How many tasks of an application are ready, or run on this worker.
+_UNFINISHED = (
+    select(func.count())
+    .select_from(jobs.join(steps, steps.c.job_id == jobs.c.id))
+    .where(
+        jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING)),
+        jobs.c.kind == KIND,
+        jobs.c.requires == bindparam("label"),
+        or_(
+            steps.c.state == StepState.READY,
+            steps.c.state.in_(STEP_LIVE) & (steps.c.worker_id == bindparam("worker")),
+        ),
+    )
+)
 
 
 def key_of(huey_id: str, token: str) -> str:
@@ -28,29 +45,10 @@ def _bounded(huey_id: str) -> str:
 
 def may_take(connection: Connection, label: str, worker_id: int, workers_of_app: int) -> bool:
     """Whether this worker may take another message: it is active, and fewer tasks are unfinished than may run."""
-    active = select(workers.c.id).where(workers.c.id == worker_id, workers.c.state == "active")
-    if connection.execute(active).first() is None or claims.is_paused(connection):
+    if connection.execute(_ACTIVE, {"worker": worker_id}).first() is None or claims.is_paused(connection):
         return False
-    return _unfinished(connection, label, worker_id) < workers_of_app
-
-
-def _unfinished(connection: Connection, label: str, worker_id: int) -> int:
-    """How many tasks of an application are ready, or run on this worker."""
-    on_this = or_(
-        steps.c.state == StepState.READY,
-        steps.c.state.in_(STEP_LIVE) & (steps.c.worker_id == worker_id),
-    )
-    query = (
-        select(func.count())
-        .select_from(jobs.join(steps, steps.c.job_id == jobs.c.id))
-        .where(
-            jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING)),
-            jobs.c.kind == KIND,
-            jobs.c.requires == labels.stored([label]),
-            on_this,
-        )
-    )
-    return connection.execute(query).scalar() or 0
+    unfinished = connection.execute(_UNFINISHED, {"worker": worker_id, "label": labels.stored([label])}).scalar() or 0
+    return int(unfinished) < workers_of_app
 
 
 def job_named(connection: Connection, name: str) -> str:
@@ -68,3 +66,23 @@ def _newest(connection: Connection, huey_id: str) -> str | None:
     )
     found: str | None = connection.execute(query).scalar()
     return found
+
+
+def old_successes(connection: Connection, before: float, most: int, limit: int) -> list[str]:
+    """Ids of tasks that succeeded before then (Unix seconds), or that have `most` newer ones; the oldest first."""
+    ended = (jobs.c.kind == KIND) & (jobs.c.state == JobState.SUCCEEDED)
+    beyond = select(jobs.c.seq).where(ended).order_by(jobs.c.seq.desc()).offset(most).limit(1)
+    newest = connection.execute(beyond).scalar()
+    too_old = jobs.c.finished_at < before
+    wanted = too_old if newest is None else too_old | (jobs.c.seq <= newest)
+    query = select(jobs.c.id).where(ended, wanted).order_by(jobs.c.seq).limit(limit)
+    return list(connection.execute(query).scalars())
+
+
+def forget(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Delete the rows and events of succeeded tasks."""
+    done = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.kind == KIND, jobs.c.state == JobState.SUCCEEDED)
+    ids = list(connection.execute(done).scalars())
+    for table in (events, artifacts, attempts, steps):
+        connection.execute(delete(table).where(table.c.job_id.in_(ids)))
+    connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))

@@ -45,7 +45,7 @@ def retry(connection: Connection, now: float, job_id: str, allow_altering: bool 
     # Every unsuccessful step is reset, so none of these counts as ended.
     states = {step.name: step.state for step in known if step.state is StepState.SUCCEEDED}
     fresh: dict[str, Any] = {"finished_at": None, "code": None, "failure_class": None, "evidence": None}
-    fresh |= {"remedy": None, "summary": None, "not_before": None, "retries": 0}
+    fresh |= {"remedy": None, "summary": None, "not_before": None, "retries": 0, "result": {}}
     for step in known:
         if remedies.replaced(step) and any(one.stage == step.stage and one.id != step.id for one in known):
             continue  # another step replaces it

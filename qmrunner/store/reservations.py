@@ -34,7 +34,7 @@ def left_of(connection: Connection, worker_id: int, capacity: Capacity, free_spa
     shm = [use(row, "shm") for row in rows if row.worker_id == worker_id or row.shm_volume == capacity.shm_volume]
     return Left(
         now=Free(
-            capacity.slots - len(own),
+            capacity.slots - sum(row.cores > 0 for row in own),
             capacity.cores - sum(row.cores for row in own),
             capacity.memory_mib - sum(row.memory_mib for row in own),
             left_mib(capacity.scratch_mib, scratch, free_space.scratch_mib),

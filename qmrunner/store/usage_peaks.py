@@ -19,8 +19,8 @@ def record(
     """Record the peaks of a successful attempt with `cores` on a worker that `offered` so much. The oldest of its kind
     beyond `KEPT` are deleted."""
     kind = kind_of(step.engine, step.task, step.params)
-    ratios = ratios_of(step.demand, cores, usage, offered)
-    if kind is None or ratios is None:
+    ratios = ratios_of(step.demand, cores, usage, offered) if kind is not None else None
+    if ratios is None:
         return
     values = {"memory": ratios.memory, "scratch": ratios.scratch, "shm": ratios.shm}
     connection.execute(peaks.insert().values(kind=kind, **values))

@@ -27,7 +27,7 @@ from qmrunner.attempt.spawner_client import app_socket
 from qmrunner.errors import QmrunnerError
 from qmrunner.guardian import process_tree, spawner
 from qmrunner.host import capacity as host_capacity
-from qmrunner.host.home import STATE_FILE, SUPERVISOR_FILE, HomeLock, write_state
+from qmrunner.host.home import STATE_FILE, SUPERVISOR_FILE, HomeLock, forget_apps, write_state
 from qmrunner.host.sockets import listen_short
 from qmrunner.host.threads import Guard, try_to_start
 from qmrunner.store import workers
@@ -69,12 +69,15 @@ class Supervisor:
         self.settings = app.settings
         self.worker_id = 0
         self.children = {"spawner": ChildProcess("spawner"), "consumer": ChildProcess("consumer")}
-        self.command = app_command.of(self.settings)
-        if self.command is not None:
-            self.children = {"app": ChildProcess("app"), **self.children}
+        # The first is `app`, whatever its name is: one application is what most daemons have.
+        self.commands = {
+            f"app-{command.name}" if number else "app": command
+            for number, command in enumerate(app_command.all_of(self.settings))
+        }
+        self.children = {name: ChildProcess(name) for name in self.commands} | self.children
         self._orphans = Orphans(self._own_pids)
         self.listener: socket.socket | None = None
-        self.app_listener: socket.socket | None = None
+        self.app_listeners: dict[str, socket.socket] = {}
         self.fatal = False
         self._fenced = False
         self._stale_checks = 0
@@ -94,12 +97,15 @@ class Supervisor:
         except ArtifactsUnavailable:
             pass  # it may be unreachable for a while, like the store: the consumer logs that, and retries
         logs.configure(self.settings.run_root, self.settings.log_level, worker=self.settings.worker_name)
-        log_forwarder = LogForwarder(self.settings.run_root, self.settings.run_root / logs.EVENTS_FILE, Writer(1))
+        root = self.settings.run_root
+        hosts = [self._stderr_of(self.children[name]) for name in self.commands]
+        log_forwarder = LogForwarder(root, root / logs.EVENTS_FILE, Writer(1), hosts)
         log_forwarder.start()
         process_tree.become_subreaper()
         self.listener = listen_short(self.settings.run_root, spawner.SOCKET)
-        if self.command is not None:
-            self.app_listener = listen_short(self.settings.run_root, app_socket(self.command.name))
+        forget_apps(self.settings.run_root)
+        for name, command in self.commands.items():
+            self.app_listeners[name] = listen_short(self.settings.run_root, app_socket(command.name))
         self._register()
         self.log.info("daemon_started", pid=os.getpid(), version=__version__, home=str(self.settings.home))
         self.batch_job.begin(self.settings)
@@ -206,7 +212,7 @@ class Supervisor:
             workers.consumer_died(connection, self.app.store.now(), self.worker_id, status)
 
     def _start(self, child: ChildProcess) -> None:
-        if child.name == "app":
+        if child.name in self.commands:
             self._start_app(child)
             return
         argv = [sys.executable, "-m", _MODULES[child.name]]
@@ -221,11 +227,10 @@ class Supervisor:
 
     def _start_app(self, child: ChildProcess) -> None:
         """Start the host of the Huey application: its own command in its own interpreter."""
-        assert self.command is not None
-        assert self.app_listener is not None
-        number = self.app_listener.fileno()
-        argv = self.command.argv(number, self.app.home_id())
-        child.start(argv, (number,), self._stderr_of(child), {**os.environ, **app_command.ENVIRONMENT})
+        command, number = self.commands[child.name], self.app_listeners[child.name].fileno()
+        argv = command.argv(number, self.app.home_id())
+        cwd = command.section.cwd if command.section else None
+        child.start(argv, (number,), self._stderr_of(child), {**os.environ, **app_command.ENVIRONMENT}, cwd)
 
     def _stderr_of(self, child: ChildProcess) -> Path:
         return self.settings.run_root / f"{child.name}.err"

@@ -116,7 +116,7 @@ class Worker:
 
     def hint_if_more(self) -> None:
         """Wake another thread if more steps are ready and a slot is free."""
-        if self.stopping.is_set() or len(self.active.all()) >= self.capacity.slots:
+        if self.stopping.is_set() or self.active.slots() >= self.capacity.slots:
             return
         with suppress(StoreUnavailable), self.app.store.read() as connection:
             if ready_steps.any_ready(connection, self.app.store.now(), self.capacity.labels):

@@ -11,7 +11,7 @@ from qmrunner.model.states import STEP_FINAL, StepState
 from qmrunner.workflows import base
 
 TASK, TELL = "task", "tell"
-_FOR_ENGINE = ("app", "task", "message", "cwd", "words")
+_FOR_ENGINE = ("app", "task", "message", "cwd", "words", "tmpdir", "stop")
 _TOLD_CODES = frozenset(REPORTED.values())
 
 
@@ -21,6 +21,9 @@ class HueyWorkflow:
     def plan(self, job: Job, steps: Sequence[Step]) -> Plan:
         if not steps:
             return Plan(add=(_spec(job, TASK),))
+        if "reports" in job.params:
+            reported = base.succeeded(steps, TELL)
+            return Plan(end=JobEnd("succeeded", summary=steps[0].summary)) if reported else base.broken(steps) or Plan()
         task, tell = steps[0], base.by_name(steps).get(TELL)
         if task.state == StepState.FAILED and task.code not in _TOLD_CODES:
             if tell is None:
@@ -39,7 +42,7 @@ class HueyWorkflow:
         params = (step["params"] for step in answer["provenance"]["steps"].values())
         for shown in (answer["provenance"]["input"], *params):
             shown.pop("message", None)
-        answer["result"] = {name: job.params[name] for name in ("app", "task", "huey_id")} | result
+        answer["result"] = {name: job.params.get(name) for name in ("app", "task", "huey_id")} | result
         return answer
 
     def progress(self, job: Job, steps: Sequence[Step]) -> dict[str, Any]:

@@ -181,3 +181,13 @@ def _less(free: Free, grant: Grant, sign: int) -> Free:
     )
     assert min(left.slots, left.cores, left.memory_mib, left.scratch_mib or 0, left.shm_mib or 0) >= 0
     return left
+
+
+def test_a_step_without_cores_needs_no_slot_and_does_not_wait_for_skipped_ones() -> None:
+    hosted = Demand(cores_min=0, cores_max=0, memory_mib_base=64)
+    waiting = [Candidate(1, Demand(cores_min=4, cores_max=4), skips=MAX_SKIPS), Candidate(2, hosted)]
+    for free in (Free(1, 2, 1000), Free(0, 0, 1000)):
+        chosen = choose(waiting, free)
+        assert chosen is not None
+        assert (chosen[0].step_id, chosen[1].cores, chosen[1].takes_slot) == (2, 0, False)
+    assert choose(waiting, Free(0, 0, 32)) is None

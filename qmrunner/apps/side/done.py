@@ -19,14 +19,17 @@ TASK, BEGUN, CANCELLED, LOCKS = "task.json", "begun", "cancelled", "locks"
 OUTCOME, DONE, COMMITTED = "outcome", "done.json", "committed"
 
 
-def write(folder: str, name: str, value: Any) -> None:
-    """Write a file atomically and durably."""
+def write(folder: str, name: str, value: Any, *, durable: bool = True) -> None:
+    """Write a file atomically; with `durable` it also survives a power failure."""
     path = os.path.join(folder, name)
     with open(f"{path}.new", "w") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
+        file.write(json.dumps(value))  # `dumps` uses the C encoder
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     os.rename(f"{path}.new", path)
+    if not durable:
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -39,7 +42,7 @@ def load(folder: str, name: str) -> Any:
     try:
         with open(os.path.join(folder, name)) as file:
             return json.load(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

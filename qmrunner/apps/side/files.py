@@ -38,6 +38,9 @@ class Files:
     def watch(self) -> int | None:
         return watch.folder(self._storage.queue_path)
 
+    def keep_open(self) -> int | None:
+        return None
+
     def ready(self) -> bool:
         return bool(self._storage._get_sorted_filenames(self._storage.queue_path))
 

@@ -63,6 +63,9 @@ return data
     def watch(self) -> int | None:
         return None
 
+    def keep_open(self) -> int | None:
+        return None
+
     def ready(self) -> bool:
         return bool(self._storage.queue_size())
 

@@ -6,7 +6,7 @@ import datetime
 import os
 from typing import Any
 
-from qmrunner.apps.side import watch
+from qmrunner.apps.side import keeper, watch
 from qmrunner.apps.side.storages import FULL, Item, new_token
 
 
@@ -65,6 +65,9 @@ class _Sql:
         return token, bytes(data)
 
     def watch(self) -> int | None:
+        return None
+
+    def keep_open(self) -> int | None:
         return None
 
     def ready(self) -> bool:
@@ -136,6 +139,12 @@ class Sqlite(_Sql):
     def watch(self) -> int | None:
         # Not the times of the file: two commits within one tick of the kernel's clock have the same (measured).
         return watch.folder(os.path.dirname(os.path.abspath(self._storage.filename)))
+
+    def keep_open(self) -> int | None:
+        if self._ask("pragma journal_mode")[0][0] != "wal":
+            return None
+        self._storage.close()  # a connection must not be inherited
+        return keeper.keep_open(os.path.abspath(self._storage.filename))
 
 
 class Postgres(_Sql):

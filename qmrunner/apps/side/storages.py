@@ -53,6 +53,9 @@ class Moves(Protocol):
     def watch(self) -> int | None:
         """A descriptor that is readable after each change of the queue; None: ask `ready` again and again."""
 
+    def keep_open(self) -> int | None:
+        """Start a process that makes closing the storage cheap, and return its pid; None where it is cheap."""
+
     def ready(self) -> bool:
         """Whether the queue holds a message."""
 

@@ -106,9 +106,11 @@ class TaskRun:
             self._execute(task)
             if self._stopped and self._state == "none":
                 return 128 + signal.SIGTERM
+        self._flush_statistics()
         sent = [item.as_json() for item in self._outbox.items]
         end = {"state": self._state, "error": self._error, "outbox": sent, "deletes": self._outbox.deletes}
-        done.write(self._folder, done.DONE, end)
+        # Not durable: a machine that loses it has the outcome, and repeats the epilogue.
+        done.write(self._folder, done.DONE, end, durable=False)
         _wait_for_threads()
         return 0
 
@@ -134,6 +136,15 @@ class TaskRun:
         if self._outbox.in_body:
             raise KeyboardInterrupt
 
+    def _flush_statistics(self) -> None:
+        """Of the shutdown hooks only this one belongs to a task: Huey's own dashboard counts in each process."""
+        flush = getattr(self._huey, "_shutdown", {}).get("huey_stats_flush")
+        if flush is not None:
+            try:
+                flush()
+            except Exception:
+                traceback.print_exc()
+
     # -- the task ---------------------------------------------------------------------------------------------------
 
     def _execute(self, task: Any) -> None:
@@ -158,7 +169,8 @@ class TaskRun:
         if earlier is not None:
             return self._repeat(task, earlier)
         self._refuse_to_run(task)
-        done.write(self._folder, done.BEGUN, {"at": time.time()})
+        # Only a task that may not run twice asks for it after a power failure.
+        done.write(self._folder, done.BEGUN, {"at": time.time()}, durable=self._asked["rerun"] == "never")
         value, problem = self._run_body(body)
         signal.setitimer(signal.ITIMER_REAL, 0)  # a timeout must not interrupt the journal
         if self._stopped:
@@ -187,6 +199,10 @@ class TaskRun:
         """The end of a body that a stop reached: none, unless the task is stopped for good."""
         if not os.path.exists(os.path.join(self._folder, done.CANCELLED)):
             return Stopped()
+        return self._cancelled(task)
+
+    def _cancelled(self, task: Any) -> BaseException:
+        """Huey's exception for a cancelled task, once a signal that has a receiver was sent."""
         self._ended_as = "cancelled"
         name = next((name for name in _FOR_CANCELLED if self._has_receiver(name)), _FOR_CANCELLED[0])
         problem: BaseException = CancelExecution(retry=False)
@@ -201,6 +217,8 @@ class TaskRun:
     def _refuse_to_run(self, task: Any) -> None:
         """Raise TaskDied in place of a body that has died for good, or that may not run twice."""
         if self._asked["died"] is not None:
+            if self._asked["as"] == "cancelled":
+                raise self._cancelled(task)
             self._fail(self._asked["died"])
         if self._asked["rerun"] == "never" and any(_began(folder) for folder, _ in self._earlier()):
             done.write(self._folder, done.BEGUN, {"at": time.time()})  # for the attempt after this one
@@ -226,6 +244,10 @@ class TaskRun:
 
     def _earlier_outcome(self) -> Any:
         earlier = self._asked["previous"]
+        if earlier is None and self._asked["as"] == "cancelled":
+            # Its body had ended, and its epilogue may have been seen: it ends as it began.
+            folders = [folder for folder, _ in self._earlier() if not _committed(folder)]
+            return next(filter(None, (done.load(folder, done.OUTCOME) for folder in reversed(folders))), None)
         return done.load(earlier, done.OUTCOME) if earlier else None
 
     def _repeat(self, task: Any, earlier: dict[str, Any]) -> Any:
@@ -260,8 +282,11 @@ class TaskRun:
 
 def _began(folder: str) -> bool:
     """Whether the body began in this attempt, and its end is not committed."""
-    began = os.path.exists(os.path.join(folder, done.BEGUN))
-    return began and not os.path.exists(os.path.join(folder, done.COMMITTED))
+    return os.path.exists(os.path.join(folder, done.BEGUN)) and not _committed(folder)
+
+
+def _committed(folder: str) -> bool:
+    return os.path.exists(os.path.join(folder, done.COMMITTED))
 
 
 def _described(problem: BaseException) -> dict[str, Any]:

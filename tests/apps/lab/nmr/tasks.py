@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+import time
 
 from huey.exceptions import CancelExecution  # noqa: F401
 
@@ -101,3 +102,30 @@ def count(results):
 def locked_work(job):
     with huey.lock_task("storm"):
         return work.func(job)
+
+
+@huey.task()
+def meet(job, others):
+    """Wait until so many tasks of this kind run at once; then leave."""
+    here = folder("meeting")
+    (here / job).touch()
+    end = time.monotonic() + 30
+    most = 0
+    while time.monotonic() < end and most < others:
+        most = max(most, len(os.listdir(here)))
+        time.sleep(0.02)
+    note(job, f"met {most}")
+    time.sleep(1)
+    (here / job).unlink()
+
+
+@huey.task()
+def stubborn(job):
+    """Holds a lock, and does not let itself be interrupted."""
+    with huey.lock_task("stubborn"):
+        note(job, "stubborn")
+        while True:
+            try:
+                time.sleep(60)
+            except BaseException:
+                continue
