@@ -7,10 +7,14 @@ import huey
 
 def make():
     kind, _, place = os.environ.get("LAB_STORAGE", "").partition(" ")
+    name = os.environ.get("LAB_NAME", "lab")
     if kind == "file":
-        return huey.FileHuey("lab", path="./data/huey")
+        return huey.FileHuey(name, path="./data/huey")
+    if kind == "signed":
+        serializer = huey.serializer.SignedSerializer(secret="s", compression=True)
+        return huey.SqliteHuey(name, filename="./data/huey.db", serializer=serializer)
     if kind == "postgres":
-        return huey.PostgresHuey("lab", dsn=place)
+        return huey.PostgresHuey(name, dsn=place)
     if kind:
         names = {
             "redis": "RedisHuey",
@@ -18,5 +22,5 @@ def make():
             "priority-redis": "PriorityRedisHuey",
             "priority-redis-expire": "PriorityRedisExpireHuey",
         }
-        return getattr(huey, names[kind])("lab", url=place)
-    return huey.SqliteHuey("lab", filename="./data/huey.db", fsync=True)
+        return getattr(huey, names[kind])(name, url=place)
+    return huey.SqliteHuey(name, filename="./data/huey.db", fsync=True)
