@@ -9,21 +9,20 @@ command line (docs/decisions, 1).
 from __future__ import annotations
 
 import os
-import re
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from qmrunner import masking, private, service_links
+from qmrunner import masking, private, service_links, settings_file
 from qmrunner import setting_values as read
 from qmrunner.errors import UsageError, nearest
 from qmrunner.model import app_sections, visible
 from qmrunner.model.app_sections import AppSection
 
-PREFIX = "QMRUNNER_"
+PREFIX = settings_file.PREFIX
 # Passwords that libraries take from the environment.
 _SECRETS = ("PGPASSWORD", "REDISCLI_AUTH", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 # Read by parts of the program that run before the settings are loaded.
@@ -242,8 +241,8 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     foreign = service_links.links_of(env.items(), PREFIX)  # of a container platform; `doctor` lists them
     given = {name: value for name, value in env.items() if name.startswith(PREFIX) and name not in foreign}
     problems: list[str] = []
-    masking.know(_urls(given.items()), (env[name] for name in _SECRETS if env.get(name)))
-    from_file = _read_file(given, problems)
+    masking.know(settings_file.urls(given.items()), (env[name] for name in _SECRETS if env.get(name)))
+    from_file = settings_file.read_lines(given, problems)
     known = {f"{PREFIX}{f.name.upper()}": f for f in fields(Settings)}
     values: dict[str, Any] = {}
     refused: set[str] = set()
@@ -262,7 +261,7 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
                 problems.append(f"{name}: {problem}")
                 refused.add(entry.name)
     for what in ("store", "queue"):
-        problems += _take_password(what, values)
+        problems += settings_file.take_password(what, values)
     settings = Settings(**values)
     try:
         _refuse_undecodable(str(settings.home))
@@ -279,46 +278,12 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
     return settings
 
 
-def _urls(given: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """The values that are or may be URLs, also of misspelled settings."""
-    for name, value in given:
-        suspicious = "//" in value or "=" in value or ("@" in value and not value.startswith(("/", "~", ".")))
-        if suspicious or name.endswith(("URL", "ARTIFACTS")):
-            yield value.strip().strip("\"'")
-
-
 def _refuse_undecodable(text: str) -> None:
     """Raise ValueError for text that is not valid UTF-8, because no store could hold it."""
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError(f"expected text in UTF-8, got {visible.line(text)}") from None
-
-
-def _take_password(what: str, values: dict[str, Any]) -> list[str]:
-    """Put the password of `store` or `queue` from its file into its URL. Returns the problems found."""
-    path = values.get(f"{what}_password_file")
-    if path is None:
-        return []
-    name, url = f"{PREFIX}{what.upper()}_PASSWORD_FILE", values.get(f"{what}_url") or ""
-    scheme, _, rest = url.partition("://")
-    place, slash, database = rest.partition("/")
-    user, _, host = place.rpartition("@")
-    if scheme in ("", "sqlite"):
-        return [f"{name}: it needs a server; set {PREFIX}{what.upper()}_URL"]
-    if ":" in user:
-        return [f"{name}: {PREFIX}{what.upper()}_URL contains a password as well; remove one of them"]
-    try:
-        password = path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as problem:
-        return [f"{name}: cannot be read ({problem})"]
-    if not password:
-        return [f"{name}: {path} is empty"]
-    from urllib.parse import quote
-
-    masking.know((), [password], also=True)
-    values[f"{what}_url"] = f"{scheme}://{user}:{quote(password, safe='')}@{host}{slash}{database}"
-    return []
 
 
 def _cross_check(s: Settings) -> list[str]:
@@ -334,33 +299,3 @@ def _cross_check(s: Settings) -> list[str]:
             "a step would be stopped as soon as it has started"
         )
     return problems
-
-
-def _read_file(given: Mapping[str, str], problems: list[str]) -> dict[str, str]:
-    named = given.get(f"{PREFIX}CONFIG")
-    home = given.get(f"{PREFIX}HOME") or "qmrunner-data"
-    path = read.path(named) if named else read.path(home) / "qmrunner.env"
-    try:
-        text = path.read_text()
-    except (FileNotFoundError, NotADirectoryError):
-        if named:
-            problems.append(f"{PREFIX}CONFIG: no such file: {path}")
-        return {}
-    except (OSError, UnicodeDecodeError) as problem:
-        problems.append(f"{path}: cannot be read ({problem})")
-        return {}
-    values: dict[str, str] = {}
-    parted = (line.strip().partition("=") for line in text.splitlines())
-    masking.know(_urls((name, value or name) for name, _, value in parted), also=True)
-    for number, raw in enumerate(text.splitlines(), 1):
-        line = raw.strip()
-        if not line or line.startswith("#"):
-            continue
-        name, equals, value = line.partition("=")
-        if not equals or not name.strip().startswith(PREFIX):
-            # Show only the first word: a line that is not a setting may be a password.
-            began = re.split(r"[^\w ]", line, maxsplit=1)[0].split()
-            problems.append(f"{path}:{number}: expected {PREFIX}NAME=value, got {' '.join(began[:1])!r}…")
-            continue
-        values[name.strip()] = value.strip().strip("\"'")
-    return values

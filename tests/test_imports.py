@@ -26,7 +26,8 @@ ROOMS: dict[str, str] = {
     "service_links": "",
     "model": "",
     "setting_values": "errors masking model.labels",
-    "settings": "errors masking model.app_sections model.visible private service_links setting_values",
+    "settings_file": "errors masking setting_values",
+    "settings": "errors masking model.app_sections model.visible private service_links setting_values settings_file",
     "logs": "errors masking model.visible",
     "chemistry": "errors model",
     "confinement": "guardian model settings",
@@ -52,7 +53,7 @@ ROOMS: dict[str, str] = {
     "attempt.spawner_client errors guardian host logs maintenance model settings store untrusted worker",
     "doctor": "apps.command artifacts attempt confinement engines errors guardian host logs model service_links "
     "settings store supervisor.health",
-    "api": "__version__ app chemistry confinement errors guardian.confine logs model reports store submission",
+    "api": "__version__ app chemistry confinement errors guardian.confine logs masking model reports store submission",
     "web": "__version__ api app chemistry errors logs model reports store submission",
 }
 MAY = {f"qmrunner.{room}": {f"qmrunner.{name}" for name in (room, *words.split())} for room, words in ROOMS.items()}

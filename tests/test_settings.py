@@ -61,6 +61,8 @@ EXAMPLES: dict[str, tuple[str, Any, str | None]] = {
     "api_token_file": ("/run/secrets/token", Path("/run/secrets/token"), None),
     "api_max_body_mib": ("1", 1, "0"),
     "api_rate_per_minute": ("60", 60, "0"),
+    "api_url": ("https://qm.example.org", "https://qm.example.org", "qm.example.org"),
+    "api_plain_sign_in": ("on", "on", "yes"),
     "max_atoms": ("60", 60, "0"),
     "app": ("huey_consumer mod.huey", "huey_consumer mod.huey", "huey_consumer 'open"),
     "nwchem": ("/opt/nwchem", "/opt/nwchem", None),

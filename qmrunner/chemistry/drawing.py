@@ -80,7 +80,6 @@ def _hydrogens(mol: Any, atom: Any) -> list[int]:
 
 def nmredata(mol: Any, result: Mapping[str, Any], task: Mapping[str, Any], smiles: str | None) -> str:
     """One SDF record: the structure in angstrom and predicted shifts in ppm under the tags of NMReDATA 1.1."""
-
     chem = load_rdkit()
     rows = result["shifts"]
     tags = {
