@@ -31,7 +31,7 @@ hostile: setup  ## the same in a hostile environment: variables, language, zone,
 	$(PY) -m tests.hostile --seed $(or $(SEED),1) -- $(PYTEST_ARGS) -n $(WORKERS) -m "not slow and not e2e and not faults and not slurm"
 
 slow: setup  ## the tests that take minutes
-	@$(PYTEST) -m "slow and not e2e and not slurm"; code=$$?; if [ $$code -eq 5 ]; then echo "no slow tests"; else exit $$code; fi
+	@$(PYTEST) -n $(if $(filter 0,$(WORKERS)),0,2) -m "slow and not e2e and not slurm"; code=$$?; if [ $$code -eq 5 ]; then echo "no slow tests"; else exit $$code; fi
 
 image: setup  ## build the container image (TAG=qmrunner:latest BASE=debian:bookworm-slim TARGET=worker)
 	@deploy/image.sh $(TAG)

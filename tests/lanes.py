@@ -21,6 +21,7 @@ from xdist.scheduler import LoadScopeScheduling
 ONE_RANK = (
     "tests/engines/test_nwchem_variants.py",
     "tests/engines/test_nwchem_reader.py",
+    "tests/engines/test_canaries.py",
     "tests/engines/test_confinement_real.py",
     "tests/engines/test_xtb_real.py",
 )
