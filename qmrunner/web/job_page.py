@@ -29,7 +29,7 @@ _HEADED = ("running", "claimed", "held", "failed", "ready", "waiting", "cancelle
 
 def job(ask: Ask) -> dict[str, Any]:
     """The whole page: state in words, grid of steps, timeline, and the panel of one step."""
-    job_id = _id(ask)
+    job_id = job_id_of(ask)
     known = status.job_view(ask.app, job_id)["job"]
     reason = why.view(ask.app, job_id)
     step = _selected(known["steps"], ask.word("step"))
@@ -56,7 +56,7 @@ def job(ask: Ask) -> dict[str, Any]:
 
 def reasons(ask: Ask) -> dict[str, Any]:
     """`why` with the evidence in its place, the attempts and the history."""
-    job_id = _id(ask)
+    job_id = job_id_of(ask)
     reason = why.view(ask.app, job_id)
     known = summary(ask.app, job_id)["job"]
     with ask.app.store.read() as connection:
@@ -80,7 +80,7 @@ def reasons(ask: Ask) -> dict[str, Any]:
 
 def told(ask: Ask) -> dict[str, Any]:
     """For the script of the page: how long the log of the selected attempt is."""
-    job_id = _id(ask)
+    job_id = job_id_of(ask)
     step = ask.word("step") or _selected_name(ask, job_id)
     if step is None:
         return {}
@@ -91,7 +91,7 @@ def told(ask: Ask) -> dict[str, Any]:
     return {"log": {"step": step, "attempt": attempt, "size": size}}
 
 
-def _id(ask: Ask) -> str:
+def job_id_of(ask: Ask) -> str:
     """The id of the job: by itself, or by that of its Huey task."""
     with ask.app.store.read() as connection:
         return huey_jobs.job_named(connection, ask.path["job_id"])
