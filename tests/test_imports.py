@@ -52,7 +52,7 @@ ROOMS: dict[str, str] = {
     "doctor": "apps.command artifacts attempt confinement engines errors guardian host logs model settings store "
     "supervisor.health",
     "api": "__version__ app chemistry confinement errors guardian.confine logs model reports store submission",
-    "web": "__version__ api app chemistry errors logs model reports store submission",
+    "web": "__version__ api app chemistry errors logs model reports store submission workflows",
 }
 MAY = {f"qmrunner.{room}": {f"qmrunner.{name}" for name in (room, *words.split())} for room, words in ROOMS.items()}
 # The guardian's process is one loop that is read from top to bottom.

@@ -18,7 +18,7 @@ from qmrunner.api.gate import Gate, ways
 from qmrunner.api.metrics import Metrics
 from qmrunner.api.middleware import Outermost
 from qmrunner.api.pages import Pages
-from qmrunner.api.routes import jobs, operations, results, streams
+from qmrunner.api.routes import check, jobs, operations, results, streams
 from qmrunner.api.service import Service
 from qmrunner.api.upload.forms import EXAMPLES, FORM
 from qmrunner.api.upload.request import sweep
@@ -56,7 +56,7 @@ def build(service: Service, pages: Pages | None = None) -> FastAPI:
     )  # fmt: skip
     api.state.service, api.state.children, api.state.metrics = service, children, Metrics()
     api.state.pages = pages
-    rooms = [room.router for room in (jobs, streams, results, operations)]
+    rooms = [room.router for room in (jobs, check, streams, results, operations)]
     own = APIRouter(dependencies=[Depends(needs("read"))], include_in_schema=False)
     own.add_api_route("/openapi.json", _openapi)
     own.add_api_route("/docs", _docs, response_class=HTMLResponse)
@@ -89,15 +89,13 @@ def _described(api: FastAPI) -> dict[str, Any]:
 
 
 def _describe_submission(schema: dict[str, Any]) -> None:
-    """Describe the two body types of POST /v1/jobs, which the framework cannot describe itself."""
+    """Describe the two body types of a submission and of its check, which the framework cannot describe itself."""
     form = FORM.json_schema(ref_template="#/components/schemas/{model}")
     schema["components"]["schemas"] |= form.pop("$defs")
     schema["components"]["schemas"]["JobForm"] = form
     reference = {"$ref": "#/components/schemas/JobForm"}
     files = {"type": "array", "items": {"type": "string", "format": "binary"}}
-    route = schema["paths"]["/v1/jobs"]["post"]
-    route["parameters"] = [*route.get("parameters", []), _KEY]
-    route["requestBody"] = {
+    body = {
         "required": True,
         "content": {
             "application/json": {"schema": reference, "examples": EXAMPLES},
@@ -107,3 +105,7 @@ def _describe_submission(schema: dict[str, Any]) -> None:
             },
         },
     }
+    schema["paths"]["/v1/check"]["post"]["requestBody"] = body
+    route = schema["paths"]["/v1/jobs"]["post"]
+    route["parameters"] = [*route.get("parameters", []), _KEY]
+    route["requestBody"] = body

@@ -45,15 +45,22 @@ def read(app: App, job_id: str, step_name: str, attempt: int | None, offset: int
     Raises NotFoundError `job_unknown`, `step_unknown`, `attempt_unknown`.
     """
     _, step, tries = _load(app, job_id, step_name)
-    numbers = [entry.number for entry in tries]
-    if attempt is None:
-        attempt = numbers[-1] if numbers else 0
-    elif attempt not in numbers:
-        raise NotFoundError(
-            "attempt_unknown", f"step {step_name} has no attempt {attempt}", remedy=f"it has {len(numbers)} attempts"
-        )
-    chosen = next((chosen for chosen in tries if chosen.number == attempt), None)
+    attempt, chosen = _chosen(step_name, tries, attempt)
     return attempt, b"" if chosen is None else _bytes(app, step, chosen, offset, limit)
+
+
+def size(app: App, job_id: str, step_name: str, attempt: int | None) -> tuple[int, int]:
+    """Number of the attempt and bytes in its log; 0 if it has not begun or its log is on another machine.
+
+    Raises as `read`.
+    """
+    _, step, tries = _load(app, job_id, step_name)
+    attempt, chosen = _chosen(step_name, tries, attempt)
+    opened = None if chosen is None else _open(app, step, chosen)
+    if opened is None:
+        return attempt, 0
+    with opened.file:
+        return attempt, opened.size
 
 
 def more(app: App, job_id: str, step_name: str, at: Position) -> Piece:
@@ -71,6 +78,18 @@ def more(app: App, job_id: str, step_name: str, at: Position) -> Piece:
         return Piece(at, b"", Position(later[0], 0), False, step.state)
     over = step.state in STEP_FINAL or job.state in JOB_FINAL
     return Piece(at, b"", at, over, step.state)
+
+
+def _chosen(step: str, tries: Sequence[Attempt], attempt: int | None) -> tuple[int, Attempt | None]:
+    """The attempt with this number, by default the newest; 0 and None if there is none yet."""
+    numbers = [entry.number for entry in tries]
+    if attempt is None:
+        attempt = numbers[-1] if numbers else 0
+    elif attempt not in numbers:
+        raise NotFoundError(
+            "attempt_unknown", f"step {step} has no attempt {attempt}", remedy=f"it has {len(numbers)} attempts"
+        )
+    return attempt, next((chosen for chosen in tries if chosen.number == attempt), None)
 
 
 def _load(app: App, job_id: str, step_name: str) -> tuple[Job, Step, Sequence[Attempt]]:

@@ -24,8 +24,8 @@ _LEAST_PPM = {"1H": 4.0, "13C": 40.0}
 _MARGIN = 0.08
 _TICKS = 9
 _POINTS = 1200
-# Height of the largest signal, and how far sums of curves may exceed it.
-_FULL, _OVER = 0.8, 1.25
+# Height of the curve, as a part of what there is.
+_FULL = 0.95
 # Labels: levels above each other, width of a letter, space between two, height of a level.
 _LEVELS, _LETTER, _GAP, _LEVEL = 4, 6.7, 3.0, 13
 _UNSEEN = ' visibility="hidden"'
@@ -40,7 +40,8 @@ def spectrum(rows: Sequence[Mapping[str, Any]], nucleus: str, compared: Mapping[
     row_of = {int(row["atom"]): row for row in chosen}
     peaks = signals(chosen)
     low, high = limits(nucleus, [shift for shift, _ in peaks] + _measured(compared))
-    most = max(len(atoms) for _, atoms in peaks)
+    width = LINE_PPM[nucleus]
+    most = max(_level(peaks, shift, width) for shift, _ in peaks)
     labels = [atom_label(atoms, str(row_of[atoms[0]]["symbol"])) for _, atoms in peaks]
     rises = levels([_place(shift, low, high) for shift, _ in peaks], labels)
     parts = [
@@ -96,7 +97,7 @@ def _measured(compared: Mapping[str, Any] | None) -> list[float]:
     return assigned + [peak["ppm"] for peak in compared["unassigned"]]
 
 
-def _curve(peaks: Sequence[tuple[float, tuple[int, ...]]], low: float, high: float, nucleus: str, most: int) -> str:
+def _curve(peaks: Sequence[tuple[float, tuple[int, ...]]], low: float, high: float, nucleus: str, most: float) -> str:
     """The sum of Lorentz curves. Each is drawn at least three points wide."""
     width = LINE_PPM[nucleus]
     grid = {low + (high - low) * step / _POINTS for step in range(_POINTS + 1)}
@@ -104,14 +105,17 @@ def _curve(peaks: Sequence[tuple[float, tuple[int, ...]]], low: float, high: flo
         grid |= {shift + width * step / 4 for step in range(-16, 17)}
     points = []
     for ppm in sorted(point for point in grid if low <= point <= high):
-        level = math.fsum(len(atoms) / (1 + ((ppm - shift) / width) ** 2) for shift, atoms in peaks)
-        height = min(level / most, _OVER) * (AXIS - TOP) * _FULL
+        height = _level(peaks, ppm, width) / most * (AXIS - TOP) * _FULL
         points.append(f"{_place(ppm, low, high):.1f},{AXIS - height:.1f}")
     return "M" + "L".join(points)
 
 
+def _level(peaks: Sequence[tuple[float, tuple[int, ...]]], ppm: float, width: float) -> float:
+    return math.fsum(len(atoms) / (1 + ((ppm - shift) / width) ** 2) for shift, atoms in peaks)
+
+
 def _stick(
-    shift: float, atoms: Sequence[int], row: Mapping[str, Any], ends: tuple[float, float], most: int, rise: int | None
+    shift: float, atoms: Sequence[int], row: Mapping[str, Any], ends: tuple[float, float], most: float, rise: int | None
 ) -> str:
     nucleus, error = str(row["nucleus"]), row.get("uncertainty_ppm")
     label, digits = atom_label(atoms, str(row["symbol"])), DIGITS[nucleus]

@@ -15,7 +15,7 @@ import click
 import typer
 
 from qmrunner import __version__
-from qmrunner.cli import actions, database, doctor, run, scratch, serve, submit, tokens
+from qmrunner.cli import actions, database, doctor, run, scratch, serve, submit, tokens, web
 from qmrunner.cli import status as cli_status
 from qmrunner.cli.common import print_json, say
 from qmrunner.errors import ExitCode, QmrunnerError, UsageError
@@ -33,7 +33,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, submit, cli_status, actions, scratch, doctor, database, serve, tokens):
+for module in (run, submit, cli_status, actions, scratch, doctor, database, serve, web, tokens):
     module.register(cli)
 
 

@@ -52,7 +52,7 @@ Structure = Annotated[str, typer.Argument(metavar="FILE.xyz", help="Structure fi
 Args = Annotated[list[str] | None, typer.Argument(metavar="[-- FLAGS]", help="Flags passed to the program, after --.")]
 
 # The digest takes a structure by its SMILES or its bytes, and files by their bytes, whatever folder they are in.
-_NOT_DIGESTED = ("source", "deck", "structure", "with_files", "key", "wait", "as_json")
+_NOT_DIGESTED = ("source", "deck", "structure", "with_files", "key", "wait", "check", "as_json")
 _FIELDS = {"mult": "multiplicity", "temperature": "temperature_k"}  # their names in the HTTP API
 
 
@@ -137,6 +137,10 @@ class Common:
     ] = False
     wait: Annotated[
         bool, typer.Option("--wait", help="Follow the job until it ends or is held; the exit status shows which.")
+    ] = False
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Print what the job would cost and what is doubtful about it; submit nothing."),
     ] = False
     as_json: AsJson = False
 
@@ -241,6 +245,11 @@ def _submit_job(submission: Submission, common: Common, app: App | None = None) 
     digest = None if submission.key is None else _digest(submission)
     submission = replace(submission, owner=_login_name(), request_digest=digest)
     app = app or _app()
+    if common.check:
+        from qmrunner.cli.check import check
+
+        check(app, submission, common.as_json)
+        return
     job_id = submit(app, submission).job_id
     if common.wait:
         from qmrunner.cli.follow import follow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -116,10 +117,16 @@ def settle_for_xtb(molecule: Molecule, charge: int | None, multiplicity: int | N
 
 def core_hours(symbols: tuple[str, ...], level: Level) -> float:
     """Estimated core hours of one conformer: optimisation (none where xTB optimises) and shielding."""
+    optimised = dft_core_s("optimise", symbols, level.optimise_basis) if level.optimise_basis else 0.0
+    return (optimised + dft_core_s("shielding", symbols, level.shielding_basis)) / 3600
+
+
+def dft_core_s(task: str, symbols: Sequence[str], basis: str) -> float:
+    """Estimated core seconds of an `optimise` or `shielding` task of NWChem."""
     from qmrunner.engines.nwchem.resources import basis_functions
 
-    parts = ((_OPTIMISE_CORE_S, level.optimise_basis), (_SHIELDING_CORE_S, level.shielding_basis))
-    return sum(s * math.pow(basis_functions(symbols, basis) / 100, _EXPONENT) for s, basis in parts if basis) / 3600
+    seconds = {"optimise": _OPTIMISE_CORE_S, "shielding": _SHIELDING_CORE_S}[task]
+    return seconds * math.pow(basis_functions(tuple(symbols), basis) / 100, _EXPONENT)
 
 
 def _too_many(atoms: int, limit: int, cost: str) -> UsageError:

@@ -5,9 +5,11 @@ Its route and its live parts need no other code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from fastapi import Request
 
 from qmrunner.app import App
 
@@ -23,6 +25,8 @@ class Ask:
     path: Mapping[str, str]
     query: Mapping[str, Sequence[str]]
     scope: str
+    live: bool = False  # for the stream: what only the page itself shows is left out
+    given: Any = None  # what `Page.prepare` made
 
     def word(self, name: str, default: str = "") -> str:
         """The first word of this name in the query."""
@@ -38,7 +42,8 @@ class Ask:
 @dataclass(frozen=True, slots=True)
 class Page:
     """`facts` reads the store and returns what the template needs; it raises QmrunnerError. `more` returns named events
-    for scripts of the page, as JSON, beside the parts."""
+    for scripts of the page, as JSON, beside the parts. `prepare` is asked first, in the event loop; its result is
+    `Ask.given`."""
 
     path: str
     template: str
@@ -46,6 +51,7 @@ class Page:
     scope: str = "read"
     live: bool = True
     more: Callable[[Ask], dict[str, Any]] | None = None
+    prepare: Callable[[Request, Ask], Awaitable[Any]] | None = None
 
 
 def query_of(pairs: Sequence[tuple[str, str]]) -> dict[str, list[str]]:

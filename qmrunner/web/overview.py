@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qmrunner.app import App
+from qmrunner.model.job_filter import JobFilter
 from qmrunner.model.states import JobState
+from qmrunner.reports import jobs as reports
 from qmrunner.reports import status
 from qmrunner.reports.status import iso
 from qmrunner.store import events
@@ -43,7 +45,7 @@ def _of_store(app: App) -> dict[str, Any]:
     if "store" in seen:
         raise _away(seen["store"])
     states = ("failed", "held", "running", "queued")
-    jobs = {state: status.page(app, _SHOWN, states=[state])["jobs"] for state in states}
+    jobs = {state: reports.page(app, _SHOWN, JobFilter(states=(state,)))["jobs"] for state in states}
     with app.store.read() as connection:
         history = events.latest(connection, _RECENT_EVENTS)
     workers = [beating(row, app.store.now()) for row in seen["workers"]]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import Request, Response
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, Template
 
 from qmrunner import __version__
 from qmrunner.api.access import Caller
@@ -36,7 +36,7 @@ _HEADERS = {
 def _environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(Path(__file__).resolve().parent / "templates"),
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=True, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters |= present.FILTERS
     made.globals |= {"static": FILES.url, "has_static": FILES.has, "version": __version__, **present.WORDS}

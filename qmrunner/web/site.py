@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -15,12 +16,14 @@ from qmrunner.api.errors import refusal, status_of
 from qmrunner.api.pages import Pages
 from qmrunner.api.service import Service, service_of
 from qmrunner.errors import NotFoundError, QmrunnerError
-from qmrunner.web import overview, render, result_page, signin
+from qmrunner.web import actions, job_list, job_page, machine, new_job, overview, render, result_page, signin
 from qmrunner.web.hub import Hub
 from qmrunner.web.look import Ask, Page, query_of
 
 # A module of pages has PAGES, ROUTER, or both.
-_MODULES: tuple[Any, ...] = (overview, result_page, signin)
+_MODULES: tuple[Any, ...] = (
+    overview, new_job, job_list, job_page, result_page, machine, actions, signin,
+)  # fmt: skip
 _FOR_EVER = "public, max-age=31536000, immutable"
 
 
@@ -33,6 +36,7 @@ def pages() -> Pages:
     for module in _MODULES:
         for page in getattr(module, "PAGES", ()):
             _add(own, page)
+    # Routers first: /jobs/new is not a job.
     return Pages([*(module.ROUTER for module in _MODULES if hasattr(module, "ROUTER")), own], error_page, _running)
 
 
@@ -84,15 +88,16 @@ def _add(router: APIRouter, page: Page) -> None:
 
     async def show(request: Request) -> Response:
         service, caller = service_of(request), request.state.caller
-        ask = _ask(request, service, caller)
+        ask = await _ask(request, service, caller, page)
         facts = await service.ask(lambda: page.facts(ask))
         return render.page(request, page.template, facts, live=page.live)
 
     async def stream(request: Request) -> Response:
         service, caller = service_of(request), request.state.caller
-        ask = _ask(request, service, caller)
+        ask = await _ask(request, service, caller, page)
         known = ask.word("_seen")
-        ask = Ask(ask.app, ask.path, {name: words for name, words in ask.query.items() if name != "_seen"}, ask.scope)
+        query = {name: words for name, words in ask.query.items() if name != "_seen"}
+        ask = replace(ask, query=query, live=True)
         context = {**render.common(request), "live_url": None, "here": request.url.path.removeprefix("/live") or "/"}
         await service.ask(lambda: page.facts(ask))  # an unknown job is refused, not streamed
         await request.state.held.enter_async_context(service.streams.place())
@@ -106,6 +111,8 @@ def _add(router: APIRouter, page: Page) -> None:
         router.add_api_route(f"/live{page.path}", stream, response_class=Response, dependencies=needed)
 
 
-def _ask(request: Request, service: Service, caller: Caller) -> Ask:
+async def _ask(request: Request, service: Service, caller: Caller, page: Page) -> Ask:
     query = query_of(request.query_params.multi_items())
-    return Ask(service.app, {name: str(value) for name, value in request.path_params.items()}, query, caller.scope)
+    path = {name: str(value) for name, value in request.path_params.items()}
+    ask = Ask(service.app, path, query, caller.scope)
+    return ask if page.prepare is None else replace(ask, given=await page.prepare(request, ask))

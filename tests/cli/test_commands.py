@@ -234,3 +234,17 @@ def test_an_argument_that_is_no_text_is_bad_input(place: Home, words: list[str])
     assert "bad_argument" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not place.path.exists()
+
+
+def test_a_check_prints_the_cost_and_stores_nothing(home: Home) -> None:
+    shown = home.run("submit", "nmr", "CC(O)C=CC", "--check")
+    assert shown.returncode == 0, shown.stderr
+    assert "C5H10O" in shown.stdout
+    assert "core hours" in shown.stdout
+    assert "warning: " in shown.stdout
+    assert not home.path.exists()
+    found = home.json("submit", "conformers", "CCCC", "--conformers", "rdkit", "--check", "--group", "g")
+    assert (found["group"], found["formula"]) == ("g", "C4H10")
+    refused = home.run("submit", "nmr", "C1CC", "--check")
+    assert refused.returncode == 2
+    assert "invalid_smiles" in refused.stderr

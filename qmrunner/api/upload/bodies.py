@@ -22,9 +22,14 @@ _PIECE = 1 << 20
 async def small(receive: Receive, most: int) -> bytes:
     """The whole body, of at most `most` bytes. Raises UsageError `body_too_large`, `body_too_slow`, `invalid_request`
     for deeply nested JSON; ClientDisconnect."""
-    body = b"".join([data async for data in _pieces(receive, most, _SMALL_S)])
+    body = await whole(receive, most)
     nesting.check(body)
     return body
+
+
+async def whole(receive: Receive, most: int) -> bytes:
+    """The same for a body that is not JSON. Raises UsageError `body_too_large`, `body_too_slow`; ClientDisconnect."""
+    return b"".join([data async for data in _pieces(receive, most, _SMALL_S)])
 
 
 async def to_file(receive: Receive, most: int, path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from anyio import CancelScope, to_thread
 from starlette.requests import Request
@@ -17,9 +18,10 @@ from starlette.requests import Request
 from qmrunner.api.access import Caller
 from qmrunner.api.service import Service
 from qmrunner.api.upload import bodies
-from qmrunner.api.upload.sandbox import Children
+from qmrunner.api.upload.sandbox import Checked, Children
 from qmrunner.confinement import interpreter, policy
 from qmrunner.errors import UsageError
+from qmrunner.submission.check import verdict
 from qmrunner.submission.submit import Accepted, submit
 
 _LONGEST_KEY = 100
@@ -32,11 +34,28 @@ async def receive(service: Service, children: Children, request: Request, caller
     """Receive, check and store the job of a request. Raises QmrunnerError; nothing is stored then."""
     key = _key(request, caller)
     app = service.app
+    async with _read(service, children, request, facts=False) as checked:
+        made = replace(checked.made, owner=caller.name)
+        if key is not None:
+            made = replace(made, key=key, request_digest=checked.digest)
+        return await service.ask(lambda: submit(app, made))
+
+
+async def inspect(service: Service, children: Children, request: Request, caller: Caller) -> dict[str, Any]:
+    """Receive and check the job of a request, and report what it would cost. Stores nothing. Raises as `receive`."""
+    async with _read(service, children, request, facts=True) as checked:
+        made = replace(checked.made, owner=caller.name)
+        return await service.ask(lambda: verdict(service.app, made, checked.facts))
+
+
+@asynccontextmanager
+async def _read(service: Service, children: Children, request: Request, *, facts: bool) -> AsyncIterator[Checked]:
+    app = service.app
     settings = app.settings
     async with service.uploads.place(_LONGEST_WAIT_S), folder_of(settings.run_root) as folder:
         await bodies.to_file(request.receive, settings.api_max_body_mib << 20, folder / "body")
         crest = await service.ask(lambda: app.located("crest"))
-        made, digest = await children.check(
+        yield await children.check(
             folder,
             content_type=request.headers.get("content-type", ""),
             max_atoms=settings.max_atoms,
@@ -44,11 +63,8 @@ async def receive(service: Service, children: Children, request: Request, caller
             # Without kernel confinement the check of the input text is the only protection.
             strict=not policy.holds(settings),
             confinement=policy.order(interpreter.reach(), folder, settings),
+            facts=facts,
         )
-        made = replace(made, owner=caller.name)
-        if key is not None:
-            made = replace(made, key=key, request_digest=digest)
-        return await service.ask(lambda: submit(app, made))
 
 
 def sweep(root: Path) -> None:

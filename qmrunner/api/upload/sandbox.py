@@ -14,7 +14,7 @@ from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from anyio import CapacityLimiter, to_thread
 
@@ -35,6 +35,14 @@ _SLOW_NICE = 10
 _ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PYTHON", "VIRTUAL_ENV")
 
 
+class Checked(NamedTuple):
+    """A checked job, the digest of everything that defines it, and what `submission.facts` reports if asked for."""
+
+    made: Submission
+    digest: str
+    facts: dict[str, Any]
+
+
 class Children:
     """A child may work for `seconds` on one input. A warm parent process forks the children, so that they start
     immediately."""
@@ -48,9 +56,8 @@ class Children:
         self._working: set[_Child] = set()
         self._closed = False
 
-    async def check(self, folder: Path, **asked: Any) -> tuple[Submission, str]:
-        """The checked job of the body in `folder`, and the digest of everything that defines it; `asked` has the other
-        fields that `sandbox_worker._answer` needs.
+    async def check(self, folder: Path, **asked: Any) -> Checked:
+        """The checked job of the body in `folder`; `asked` has the other fields that `sandbox_worker._answer` needs.
 
         The job's files are read into memory. Raises UsageError as `sandbox_worker.check` and `parsing.read` do, and
         `input_too_slow`, `input_crashed`; TooMany as `Shares.place` does; NotReadyError `busy`, `upload_failed`.
@@ -58,13 +65,13 @@ class Children:
         async with self.places.place(_LONGEST_WAIT_S):
             return await to_thread.run_sync(lambda: self.check_now(folder, asked), limiter=self._limiter)
 
-    def check_now(self, folder: Path, asked: Mapping[str, Any]) -> tuple[Submission, str]:
+    def check_now(self, folder: Path, asked: Mapping[str, Any]) -> Checked:
         """The same, in this thread."""
         answer = self._answer(folder, asked)
         files = {name: (folder / "made" / str(number)).read_bytes() for number, name in enumerate(answer["files"])}
         made = Submission(answer["kind"], answer["params"], files, requires=tuple(answer["requires"]))
         named = replace(made, name=answer["name"], priority=answer["priority"], group=answer["group"])
-        return named, str(answer["digest"])
+        return Checked(named, str(answer["digest"]), answer.get("facts") or {})
 
     async def canonical(self, folder: Path, smiles: str, **asked: Any) -> str:
         """The structure of a search, see `submission.structure.canonical`. Raises as `check` does."""

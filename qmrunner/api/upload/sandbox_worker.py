@@ -28,6 +28,7 @@ from qmrunner.guardian.confine import enforce
 from qmrunner.model.jobs import Submission
 from qmrunner.submission import job_kinds
 from qmrunner.submission.digest import digest
+from qmrunner.submission.facts import facts
 from qmrunner.submission.request import ConformerSearch, JobOptions, MoleculeRequest
 from qmrunner.submission.structure import canonical
 
@@ -132,7 +133,7 @@ def _checked(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {
         "kind": made.kind, "params": dict(made.params), "requires": made.requires, "name": made.name,
         "priority": made.priority, "group": made.group, "files": list(made.files),
-        "digest": digest(fields, parsing.hashed(paths)),
+        "digest": digest(fields, parsing.hashed(paths)), "facts": facts(made) if request.get("facts") else None,
     }  # fmt: skip
 
 

@@ -88,7 +88,9 @@ async function send(form, submitter) {
     const where = post ? form.action : `${form.action.split("?")[0]}?${words}`;
     const answer = await fetch(where, { method: post ? "POST" : "GET", body: post ? (multipart ? data : words) : undefined });
     if (answer.headers.get("content-type")?.startsWith("text/html") !== true) { form.submit(); return; }
-    show(await answer.text(), answer.redirected || !post ? answer.url : null);
+    const html = await answer.text();
+    if (answer.status >= 400) problem(html, form);
+    else show(html, answer.redirected || !post ? answer.url : null);
   } catch {
     say("the server does not answer");
     const status = $("#live-status");
@@ -96,6 +98,16 @@ async function send(form, submitter) {
   } finally {
     buttons.forEach((button) => { button.disabled = false; });
   }
+}
+// An error is shown below the form that caused it; what was typed stays.
+function problem(html, form) {
+  const box = new DOMParser().parseFromString(html, "text/html").getElementById("problem");
+  if (!box) { location.reload(); return; }
+  $("#problem")?.remove();
+  const place = document.importNode(box, true);
+  (form.closest(".actions") ?? form).after(place);
+  place.focus();
+  say(place.textContent.replace(/\s+/g, " ").trim());
 }
 function show(html, url) {
   const made = new DOMParser().parseFromString(html, "text/html");
@@ -107,8 +119,6 @@ function show(html, url) {
   document.title = made.title;
   tick();
   document.dispatchEvent(new CustomEvent("qm:shown"));
-  const problem = $("#problem");
-  if (problem) { problem.focus(); say(problem.textContent.trim()); }
 }
 
 document.addEventListener("submit", (event) => {

@@ -32,7 +32,6 @@ class Spectrum {
       element, ppm: Number(element.dataset.ppm), size: element.dataset.atoms.split(" ").length,
       error: Number($(".band", element).dataset.error) || 0,
     }));
-    this.most = Math.max(...this.sticks.map((stick) => stick.size));
     if (tools) {
       tools.hidden = false;
       tools.addEventListener("click", (event) => this.act(event.target.closest("[data-zoom]")?.dataset.zoom));
@@ -123,10 +122,9 @@ class Spectrum {
       }
     }
     points.sort((a, b) => a - b);
-    const path = points.map((at) => {
-      const level = this.sticks.reduce((sum, { ppm, size }) => sum + size / (1 + ((at - ppm) / width) ** 2), 0);
-      return `${this.x(at).toFixed(1)},${(AXIS - Math.min(level / this.most, 1.25) * (AXIS - TOP) * 0.8).toFixed(1)}`;
-    });
+    const level = (at) => this.sticks.reduce((sum, { ppm, size }) => sum + size / (1 + ((at - ppm) / width) ** 2), 0);
+    const most = Math.max(...this.sticks.map(({ ppm }) => level(ppm)));
+    const path = points.map((at) => `${this.x(at).toFixed(1)},${(AXIS - level(at) / most * (AXIS - TOP) * 0.95).toFixed(1)}`);
     $(".curve", this.svg).setAttribute("d", `M${path.join("L")}`);
   }
 

@@ -1,0 +1,178 @@
+"""The pages of operators: workers, activity, system, tokens, files of a job, help."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Form, Request, Response
+from starlette.responses import RedirectResponse
+
+from qmrunner.api.access import SMALL_BODY, page_needs
+from qmrunner.api.errors import status_of
+from qmrunner.api.files import published_files
+from qmrunner.api.service import service_of
+from qmrunner.errors import NotFoundError, QmrunnerError
+from qmrunner.reports import status
+from qmrunner.reports.jobs import summary
+from qmrunner.reports.status import iso
+from qmrunner.store import claims, events, sessions, tokens, workers
+from qmrunner.store.rows import moment
+from qmrunner.web import render
+from qmrunner.web.job_page import job_id_of
+from qmrunner.web.look import Ask, Page
+from qmrunner.web.overview import beating, disks
+
+_EVENTS = 200
+ROUTER = APIRouter(include_in_schema=False)
+_ADMIN = [Depends(page_needs("admin", SMALL_BODY))]
+
+
+def all_workers(ask: Ask) -> dict[str, Any]:
+    """Every worker that has not ended, with what it runs."""
+    return {"nav": "workers", **_workers(ask)}
+
+
+def one_worker(ask: Ask) -> dict[str, Any]:
+    """One worker. Raises NotFoundError `worker_unknown`."""
+    found = _workers(ask)
+    mine = next((row for row in found["workers"] if str(row["id"]) == ask.path["worker_id"]), None)
+    if mine is None:
+        raise NotFoundError("worker_unknown", "no such worker is running", remedy="/workers lists them")
+    return {"nav": "workers", "worker": mine, "paused": found["paused"]}
+
+
+def _workers(ask: Ask) -> dict[str, Any]:
+    app = ask.app
+    with app.store.read() as connection:
+        paused = claims.is_paused(connection)
+        rows = workers.all_workers(connection)
+        live = workers.live_attempts(connection, [row["id"] for row in rows])
+    running: dict[int, list[dict[str, Any]]] = {}
+    for row in live:
+        kept = {"job": row["job_id"], "step": row["step_name"], "cores": row["granted"]["cores"]}
+        running.setdefault(row["worker_id"], []).append(kept)
+    now = app.store.now()
+    shown = [{**beating(row, now), "running": running.get(row["id"], [])} for row in status.workers_view(app)]
+    return {"workers": shown, "paused": paused}
+
+
+def activity(ask: Ask) -> dict[str, Any]:
+    """The newest events of all jobs, workers and people."""
+    before = ask.number("before")
+    with ask.app.store.read() as connection:
+        found = events.latest(connection, _EVENTS, before)
+    word = ask.word("event")
+    names = sorted({row["event"] for row in found})
+    shown = [_event(row) for row in found if not word or row["event"] == word]
+    return {
+        "nav": "activity", "events": shown, "names": names, "event": word,
+        "older": found[-1]["id"] if len(found) == _EVENTS else None, "newest": before is not None,
+    }  # fmt: skip
+
+
+def _event(row: Mapping[str, Any]) -> dict[str, Any]:
+    data = {name: value for name, value in row["data"].items() if isinstance(value, str | int | float | bool)}
+    return {
+        "at": iso(moment(row["at"])), "event": row["event"], "job": row["job_id"], "step": row["step"],
+        "attempt": row["attempt"], "worker": row["worker_id"], "data": data,
+    }  # fmt: skip
+
+
+def system(ask: Ask) -> dict[str, Any]:
+    """Pause, store, disks and settings of this server."""
+    app = ask.app
+    with app.store.read() as connection:
+        paused = claims.is_paused(connection)
+    return {
+        "nav": "system",
+        "paused": paused,
+        "store": app.store.url,
+        "artifacts": status.artifacts(app),
+        "disks": disks(status.disk(app)),
+        "daemon": _daemon(status.state_file(app)),
+    }
+
+
+def _daemon(state: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if state is None:
+        return None
+    return {"at": round(state["at"]), "attempts": [(row["job"], row["step"]) for row in state.get("attempts", ())]}
+
+
+def all_tokens(ask: Ask) -> dict[str, Any]:
+    """Names, scopes and sessions of all tokens."""
+    store = ask.app.store
+    with store.read() as connection:
+        found = tokens.listing(connection)
+        opened = sessions.counts(connection, store.now())
+    rows = [
+        {
+            "name": row.name, "scope": row.scope, "created_at": iso(moment(row.created_at)),
+            "sessions": opened.get(row.name, (0, None))[0], "seen_at": opened.get(row.name, (0, None))[1],
+        }
+        for row in found
+    ]  # fmt: skip
+    return {"nav": "tokens", "tokens": rows, "secret": None, "form_problem": None, "words": {}}
+
+
+@ROUTER.post("/tokens", response_class=Response, dependencies=_ADMIN)
+async def change_token(
+    request: Request,
+    verb: Annotated[str, Form(max_length=20)],
+    name: Annotated[str, Form(max_length=100)] = "",
+    scope: Annotated[str, Form(max_length=20)] = "read",
+) -> Response:
+    """Create a token, whose secret this page shows once; revoke one; or end its sessions."""
+    service = service_of(request)
+    store = service.app.store
+    ask = Ask(service.app, {}, {}, "admin")
+
+    def act() -> dict[str, Any]:
+        with store.write() as connection:
+            if verb == "add":
+                return {"name": name, "secret": tokens.add(connection, store.now(), name, scope)}
+            if verb == "sign_out":
+                sessions.close_all(connection, name)
+            else:
+                tokens.revoke(connection, store.now(), name)
+        return {}
+
+    try:
+        made = await service.ask(act)
+    except QmrunnerError as problem:
+        facts = {
+            **await service.ask(lambda: all_tokens(ask)),
+            "form_problem": problem.as_dict(),
+            "words": {"name": name},
+        }
+        return render.page(request, "tokens.html", facts, status=status_of(problem))
+    if not made:
+        return RedirectResponse("/tokens", 303, render.headers(https=render.is_https(request)))
+    # Of the page itself: with the first token this browser is no longer admitted without one.
+    return render.page(request, "tokens.html", {**await service.ask(lambda: all_tokens(ask)), "secret": made})
+
+
+def files(ask: Ask) -> dict[str, Any]:
+    """The files that a job has published."""
+    job_id = job_id_of(ask)
+    found = summary(ask.app, job_id)["job"]
+    job = {name: value for name, value in found.items() if name not in ("stages", "notable")}
+    listed = [{"name": name, "bytes": size} for name, size in published_files(ask.app, job_id)]
+    return {"nav": "jobs", "job": job, "files": listed}
+
+
+def nothing(ask: Ask) -> dict[str, Any]:
+    """A page of words."""
+    return {"scope": ask.scope}
+
+
+PAGES: Sequence[Page] = (
+    Page("/workers", "workers.html", all_workers),
+    Page("/workers/{worker_id}", "worker.html", one_worker),
+    Page("/activity", "activity.html", activity),
+    Page("/system", "system.html", system),
+    Page("/tokens", "tokens.html", all_tokens, scope="admin", live=False),
+    Page("/jobs/{job_id}/files", "files.html", files, live=False),
+    Page("/help", "help.html", nothing, live=False),
+)

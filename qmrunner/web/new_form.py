@@ -1,0 +1,98 @@
+"""The form of a new job to the JSON that the API takes, and an earlier job back to the form. Pure."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from qmrunner.errors import UsageError
+
+KINDS = ("nmr", "conformers", "nwchem", "xtb", "crest")
+MOLECULES = ("nmr", "conformers")
+_NUMBERS: dict[str, type[int] | type[float]] = {
+    "priority": int, "charge": int, "multiplicity": int, "max_conformers": int, "temperature_k": float,
+}  # fmt: skip
+_PASTED = {"nwchem": "input.nw", "xtb": "input.xyz", "crest": "input.xyz"}
+_COUNTS_LINE = re.compile(r"^\s*\d+\s+\d+.*V[23]000\s*$", re.MULTILINE)
+_XYZ = re.compile(r"^\s*\d+\s*\n[^\n]*\n\s*[A-Za-z]{1,3}\s+[-+.\d]")
+
+
+def job_of(kind: str, words: Mapping[str, str], files: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The JSON of `POST /v1/jobs`. `words` are the texts of the form, `files` names and contents, the input first.
+
+    Raises UsageError `bad_field` with the field as evidence.
+    """
+    if kind not in KINDS:
+        raise UsageError("bad_field", f"there is no kind of job {kind[:40]!r}", remedy=f"known are {', '.join(KINDS)}")
+    job: dict[str, Any] = {"kind": kind}
+    for name in ("name", "group", *(("solvent", "conformers") if kind in MOLECULES else ())):
+        if words.get(name, "").strip():
+            job[name] = words[name].strip()
+    if kind == "nmr" and words.get("level"):
+        job["level"] = words["level"]
+    for name in ("priority", *(tuple(_NUMBERS)[1:] if kind in MOLECULES else ())):
+        if words.get(name, "").strip():
+            job[name] = _number(name, words[name].strip())
+    for name in ("fresh", "allow_altering", *(("allow_topology_change",) if kind in MOLECULES else ())):
+        if words.get(name):
+            job[name] = True
+    if words.get("require", "").strip():
+        job["require"] = words["require"].replace(",", " ").split()
+    if kind in ("xtb", "crest"):
+        job["args"] = _flags(words.get("args", ""))
+    given = [{"name": name, "text": text} for name, text in files]
+    pasted = words.get("structure", "").replace("\r\n", "\n")
+    if pasted.strip() and kind in MOLECULES and not given:
+        name = _file_name(pasted)
+        if name is None:
+            job["smiles"] = pasted.strip()
+        else:
+            given = [{"name": name, "text": pasted}]
+    elif pasted.strip() and kind in _PASTED:
+        given = [{"name": words.get("deck_name") or _PASTED[kind], "text": pasted}, *given]
+    if given:
+        job["files"] = given
+    return job
+
+
+def words_of(job: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of the form for a job like this one."""
+    found = {"name": job["name"] or "", "group": job.get("group") or ""}
+    names = {"conformers": "conformers_asked", "max_conformers": "max_conformers_asked"}
+    for name in ("solvent", "level", "conformers", "max_conformers", "temperature_k"):
+        value = params.get(names.get(name, name))
+        if value is not None:
+            found[name] = str(value)
+    smiles = (params.get("input") or {}).get("smiles")
+    if smiles:
+        found["structure"] = smiles
+    if params.get("args"):
+        found["args"] = shlex.join(params["args"])
+    return found
+
+
+def _file_name(text: str) -> str | None:
+    """The file name of a pasted structure; None for a SMILES."""
+    if _COUNTS_LINE.search(text) or "M  END" in text:
+        return "pasted.sdf" if "$$$$" in text else "pasted.mol"
+    return "pasted.xyz" if _XYZ.match(text) else None
+
+
+def _number(name: str, text: str) -> int | float:
+    try:
+        return _NUMBERS[name](text)
+    except ValueError:
+        raise UsageError(
+            "bad_field", f"{name.replace('_', ' ')} is not a number", evidence=text[:40], remedy="write it in digits"
+        ) from None
+
+
+def _flags(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as problem:
+        raise UsageError(
+            "bad_field", "the flags cannot be read", evidence=f"{text[:80]}: {problem}", remedy="close every quote"
+        ) from None

@@ -1,0 +1,110 @@
+// Convergence by iteration, with its thresholds: drawn by uPlot where it is installed, as a table everywhere.
+import { $ } from "./app.js";
+
+let asked = 0;
+let busy = false;
+let library = null;
+let points = [];
+let attempt = null;
+const drawn = new Map();
+
+function load(url) {
+  library ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = url;
+    script.addEventListener("load", () => resolve(window.uPlot));
+    script.addEventListener("error", reject);
+    document.head.append(script);
+  });
+  return library;
+}
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+function ink(name) { // a colour that canvas understands: custom properties keep light-dark() unresolved
+  const probe = document.createElement("span");
+  probe.style.color = `var(${name})`;
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found || colour(name);
+}
+
+// Series that a trace may have: [key, label, unit, logarithmic]
+const SERIES = [["energy", "energy", "hartree", false], ["gradient", "gradient", "hartree/bohr", true], ["residual", "residual", "", true]];
+
+export async function curves(number) {
+  const place = $("#curves");
+  if (!place || busy || Date.now() - asked < 900) return;
+  busy = true;
+  asked = Date.now();
+  try {
+    const where = `/v1/jobs/${place.dataset.job}/steps/${encodeURIComponent(place.dataset.step)}/trace`;
+    const answer = await fetch(number ? `${where}?attempt=${number}` : where);
+    if (!answer.ok) return;
+    const found = await answer.json();
+    if (attempt !== found.attempt) { attempt = found.attempt; points = []; }
+    await show(place, found);
+  } catch { /* no trace here: the log has the numbers */ } finally { busy = false; }
+}
+
+async function show(place, found) {
+  const names = found.columns ?? ["iteration", "phase", "energy", "gradient", "residual"];
+  points = (found.points ?? []).map((row) => Object.fromEntries(names.map((name, index) => [name, row[index]])));
+  const box = $(".curves", place);
+  for (const [key, label, unit, log] of SERIES) {
+    const rows = points.filter((row) => typeof row[key] === "number" && (!log || row[key] > 0));
+    if (rows.length < 2) continue;
+    place.hidden = false;
+    let figure = drawn.get(key);
+    if (!figure) {
+      figure = make(label, unit);
+      drawn.set(key, figure);
+      box.append(figure.element);
+    }
+    table(figure, rows, key, unit);
+    if (place.dataset.uplot) await draw(figure, place.dataset.uplot, rows, key, log, (found.thresholds ?? {})[key]);
+  }
+}
+function make(label, unit) {
+  const element = document.createElement("figure");
+  const caption = document.createElement("figcaption");
+  const chart = document.createElement("div");
+  const details = document.createElement("details");
+  const summary = document.createElement("summary");
+  const rows = document.createElement("table");
+  element.className = "plain-figure";
+  caption.textContent = unit ? `${label}, ${unit}` : label;
+  chart.className = "curve";
+  chart.setAttribute("aria-hidden", "true");
+  summary.textContent = "as a table";
+  details.append(summary, rows);
+  element.append(caption, chart, details);
+  return { element, chart, rows, plot: null };
+}
+function table(figure, rows, key, unit) {
+  const body = document.createElement("tbody");
+  const head = body.insertRow();
+  for (const text of ["point", "phase", unit ? `${key}, ${unit}` : key]) { const cell = document.createElement("th"); cell.textContent = text; cell.scope = "col"; head.append(cell); }
+  rows.slice(-50).forEach((row) => {
+    const line = body.insertRow();
+    line.insertCell().textContent = row.iteration ?? "";
+    line.insertCell().textContent = row.phase ?? "";
+    line.insertCell().textContent = key === "energy" ? row[key].toFixed(6) : row[key].toExponential(2);
+  });
+  figure.rows.replaceChildren(body);
+}
+async function draw(figure, url, rows, key, log, threshold) {
+  const uPlot = await load(url);
+  const data = [rows.map((_, index) => index + 1), rows.map((row) => row[key])];
+  if (threshold) data.push(rows.map(() => threshold));
+  if (figure.plot) { figure.plot.setData(data); return; }
+  const axis = { stroke: ink("--fg"), grid: { stroke: ink("--line"), width: 1 }, ticks: { stroke: ink("--line"), width: 1 } };
+  figure.plot = new uPlot({
+    width: Math.max(260, figure.chart.clientWidth || 420), height: 200, legend: { show: false }, cursor: { drag: { x: true, y: false } },
+    scales: { x: { time: false }, y: log ? { distr: 3 } : {} },
+    axes: [axis, { ...axis, size: 86 }],
+    series: [{}, { stroke: ink("--running"), width: 1.5, points: { show: rows.length < 40, size: 4 } }, ...(threshold ? [{ stroke: ink("--failed"), width: 1, dash: [5, 4], points: { show: false } }] : [])],
+  }, data, figure.chart);
+}
+new ResizeObserver(() => {
+  for (const figure of drawn.values()) if (figure.plot && figure.chart.clientWidth) figure.plot.setSize({ width: figure.chart.clientWidth, height: 200 });
+}).observe(document.documentElement);

@@ -1,0 +1,76 @@
+// A new job: its verdict on each change, drawing, dropped files. Without this the buttons do the same.
+import { $, say } from "./app.js";
+
+const form = $("#new");
+const box = $("#structure");
+const verdict = $("#verdict");
+let asked = 0;
+let timer = null;
+
+async function check() {
+  const has = box.value.trim() || $("#file").files.length;
+  if (!has) return;
+  const mine = (asked += 1);
+  const data = new FormData(form);
+  data.set("do", "check");
+  verdict.setAttribute("aria-busy", "true");
+  try {
+    const answer = await fetch(form.action, { method: "POST", body: data });
+    if (mine !== asked) return;
+    const made = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = made.getElementById("verdict");
+    if (!fresh) return;
+    verdict.replaceChildren(...[...fresh.childNodes].map((node) => document.importNode(node, true)));
+    const label = made.getElementById("send");
+    if (label) $("#send").textContent = label.textContent;
+    box.setAttribute("aria-invalid", made.getElementById("structure")?.getAttribute("aria-invalid") ?? "false");
+  } catch { say("the server does not answer"); } finally { if (mine === asked) verdict.removeAttribute("aria-busy"); }
+}
+function soon() { clearTimeout(timer); timer = setTimeout(check, 450); }
+form.addEventListener("input", (event) => { if (event.target.name !== "name" && event.target.name !== "group") soon(); });
+form.addEventListener("change", soon);
+let sent = false;
+form.addEventListener("submit", (event) => {
+  if (event.submitter?.value === "check") { event.preventDefault(); check(); return; }
+  if (sent) { event.preventDefault(); return; } // a second click; the key would find the same job anyway
+  sent = true;
+});
+window.addEventListener("pageshow", () => { sent = false; });
+
+// -- files dropped on the form
+const drop = $("#drop");
+for (const name of ["dragover", "dragleave", "drop"]) drop.addEventListener(name, (event) => { event.preventDefault(); drop.classList.toggle("over", name === "dragover"); });
+drop.addEventListener("drop", (event) => {
+  if (!event.dataTransfer.files.length) return;
+  $("#file").files = event.dataTransfer.files;
+  soon();
+});
+
+// -- the editor, loaded on the first click
+const part = $("#draw-part");
+if (part) {
+  const source = part.dataset.editor;
+  const button = $("#draw");
+  button.hidden = !source;
+  $("#draw-missing").hidden = Boolean(source);
+  let editor = null;
+  button.addEventListener("click", async () => {
+    const place = $("#editor");
+    if (editor) { place.hidden = !place.hidden; button.textContent = place.hidden ? "Draw" : "Close the editor"; return; }
+    button.disabled = true;
+    button.textContent = "loading";
+    try {
+      const library = await import(source);
+      place.hidden = false;
+      editor = new library.CanvasEditor(place, { readOnly: false, initialMode: "molecule" });
+      if (box.value.trim()) { try { editor.setMolecule(box.value.includes("\n") ? library.Molecule.fromMolfile(box.value) : library.Molecule.fromSmiles(box.value.trim())); } catch { /* the verdict says what is wrong */ } }
+      editor.setOnChangeListener(({ type, isUserEvent }) => {
+        if (type !== "molecule" || !isUserEvent) return;
+        box.value = editor.getMolecule().toIsomericSmiles();
+        soon();
+      });
+      button.textContent = "Close the editor";
+    } catch { say("the editor could not be loaded"); button.textContent = "Draw"; } finally { button.disabled = false; }
+  });
+}
+if (box.value.trim() && !verdict.querySelector("dl") && !verdict.querySelector(".problem")) check();
