@@ -32,7 +32,7 @@ def match(
     `fixed` gives the peak of signals that the user has assigned. Every other signal that does not exchange gets a
     peak: a separate one where there are enough, else several signals share peaks, and each peak has one at least.
     Signals that exchange get the peaks that are left, for their computed shifts prove nothing. Where every free peak
-    has a count in `counts`, and the counts add up to the atoms, each peak takes signals with that many atoms.
+    has a count in `counts`, and an assignment has all of them, each peak takes signals with that many atoms.
     """
     found: list[int | None] = [None] * len(signals)
     for index, peak in (fixed or {}).items():
@@ -45,22 +45,26 @@ def match(
     if counted is not None:
         for i, j in counted.items():
             found[i] = j
-        return found
-    if len(firm) <= len(free):
+    elif len(firm) <= len(free):
         pairs = _ordered([signals[i].ppm for i in firm], [peaks[j] for j in free], share=False)
+        _set(found, firm, free, pairs)
     else:
         must = set(free)
         # Too few peaks: those that the user assigned may take more signals.
         free = sorted((*must, *taken), key=lambda j: (peaks[j], j))
         optional = [j not in must for j in free]
         pairs = _ordered([signals[i].ppm for i in firm], [peaks[j] for j in free], share=True, optional=optional)
-    for i, place in zip(firm, pairs, strict=True):
-        found[i] = None if place is None else free[place]
+        _set(found, firm, free, pairs)
     taken = {peak for peak in found if peak is not None}
     left = [j for j in free if j not in taken]
     if loose and left:
         _assign_left(signals, peaks, loose, left, found)
     return found
+
+
+def _set(found: list[int | None], which: Sequence[int], free: Sequence[int], pairs: Sequence[int | None]) -> None:
+    for i, place in zip(which, pairs, strict=True):
+        found[i] = None if place is None else free[place]
 
 
 def _open(signals: Sequence[Signal], found: Sequence[int | None], *, exchanges: bool) -> list[int]:
@@ -74,9 +78,7 @@ def _assign_left(
 ) -> None:
     """Assign signals that exchange to peaks that are left, as many as possible, each at most one."""
     if len(loose) <= len(left):
-        pairs = _ordered([signals[i].ppm for i in loose], [peaks[j] for j in left], share=False)
-        for i, place in zip(loose, pairs, strict=True):
-            found[i] = None if place is None else left[place]
+        _set(found, loose, left, _ordered([signals[i].ppm for i in loose], [peaks[j] for j in left], share=False))
     else:
         pairs = _ordered([peaks[j] for j in left], [signals[i].ppm for i in loose], share=False)
         for j, place in zip(left, pairs, strict=True):
@@ -142,25 +144,38 @@ def _by_count(
     firm: Sequence[int],
     loose: Sequence[int],
 ) -> dict[int, int] | None:
-    """The assignment in which each peak takes neighbouring signals with as many atoms as its count; None where the
-    counts do not allow one."""
+    """The best assignment in which each peak takes neighbouring signals with as many atoms as its count, or is left for
+    signals that exchange; None where the counts do not allow one."""
     wanted = [counts[j] if j < len(counts) else None for j in free]
-    if not free or any(count is None for count in wanted):
+    if not free or not firm or any(not count for count in wanted):
         return None
-    for chosen in (firm, sorted((*firm, *loose), key=lambda i: (signals[i].ppm, i))):
-        sizes = [len(signals[i].atoms) for i in chosen]
-        if sum(sizes) != sum(count or 0 for count in wanted):
-            continue
-        found: dict[int, int] = {}
-        at = 0
-        for j, count in zip(free, wanted, strict=True):
-            held = 0
-            while at < len(chosen) and held < (count or 0):
-                held += sizes[at]
-                found[chosen[at]] = j
-                at += 1
-            if held != count:
-                break
-        else:
-            return found
-    return None
+    sizes = [len(signals[i].atoms) for i in firm]
+    spare = sum(count or 0 for count in wanted) - sum(sizes)
+    if not 0 <= spare <= sum(len(signals[i].atoms) for i in loose):
+        return None
+    # By how many signals have a peak and how many atoms are left over: the least cost, and where each peak's run ends.
+    ways: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {(0, 0): (0.0, ())}
+    for j, count in zip(free, wanted, strict=True):
+        after: dict[tuple[int, int], tuple[float, tuple[int, ...]]] = {}
+        for (at, left), (cost, ends) in ways.items():
+            steps = [((at, left + (count or 0)), cost)] if left + (count or 0) <= spare else []
+            end = _run(sizes, at, count or 0)
+            if end is not None:
+                steps.append(((end, left), cost + sum((signals[i].ppm - peaks[j]) ** 2 for i in firm[at:end])))
+            for key, total in steps:
+                if total < after.get(key, (_NEVER, ()))[0]:
+                    after[key] = (total, (*ends, key[0]))
+        ways = after
+    if (len(firm), spare) not in ways:
+        return None
+    bounds = (0, *ways[len(firm), spare][1])
+    return {i: j for j, start, end in zip(free, bounds[:-1], bounds[1:], strict=True) for i in firm[start:end]}
+
+
+def _run(sizes: Sequence[int], at: int, count: int) -> int | None:
+    """The end of the run of sizes from `at` on that adds up to `count`; None where there is none."""
+    held = 0
+    while at < len(sizes) and held < count:
+        held += sizes[at]
+        at += 1
+    return at if held == count else None

@@ -15,7 +15,8 @@ from qmrunner.chemistry.comparison import DIGITS, exchanges
 from qmrunner.chemistry.spectrum_signals import atom_label, signals
 
 WIDTH, HEIGHT = 900, 300
-LEFT, RIGHT, TOP = 10, 890, 24
+LEFT, RIGHT, TOP = 10, 890, 66
+LABEL = 60
 AXIS, BELOW = 210, 262
 # Half width at half height, and least range shown, ppm.
 LINE_PPM = {"1H": 0.02, "13C": 0.6}
@@ -23,6 +24,11 @@ _LEAST_PPM = {"1H": 4.0, "13C": 40.0}
 _MARGIN = 0.08
 _TICKS = 9
 _POINTS = 1200
+# Height of the curve, as a part of what there is.
+_FULL = 0.95
+# Labels: levels above each other, width of a letter, space between two, height of a level.
+_LEVELS, _LETTER, _GAP, _LEVEL = 4, 6.7, 3.0, 13
+_UNSEEN = ' visibility="hidden"'
 
 
 def spectrum(rows: Sequence[Mapping[str, Any]], nucleus: str, compared: Mapping[str, Any] | None = None) -> str | None:
@@ -34,7 +40,10 @@ def spectrum(rows: Sequence[Mapping[str, Any]], nucleus: str, compared: Mapping[
     row_of = {int(row["atom"]): row for row in chosen}
     peaks = signals(chosen)
     low, high = limits(nucleus, [shift for shift, _ in peaks] + _measured(compared))
-    most = max(len(atoms) for _, atoms in peaks)
+    width = LINE_PPM[nucleus]
+    most = max(_level(peaks, shift, width) for shift, _ in peaks)
+    labels = [atom_label(atoms, str(row_of[atoms[0]]["symbol"])) for _, atoms in peaks]
+    rises = levels([_place(shift, low, high) for shift, _ in peaks], labels)
     parts = [
         f'<svg class="spectrum" id="spectrum-{nucleus}" data-nucleus="{nucleus}" data-low="{low:.4f}" '
         f'data-high="{high:.4f}" data-line="{LINE_PPM[nucleus]}" viewBox="0 0 {WIDTH} {HEIGHT}" role="group" '
@@ -46,7 +55,10 @@ def spectrum(rows: Sequence[Mapping[str, Any]], nucleus: str, compared: Mapping[
         _axis(low, high, nucleus),
         f'<g clip-path="url(#clip-{nucleus})">',
         f'<path class="curve" d="{_curve(peaks, low, high, nucleus, most)}"></path>',
-        *(_stick(shift, atoms, row_of[atoms[0]], (low, high), most) for shift, atoms in peaks),
+        *(
+            _stick(shift, atoms, row_of[atoms[0]], (low, high), most, rise)
+            for (shift, atoms), rise in zip(peaks, rises, strict=True)
+        ),
         *_mirror(compared, low, high),
         "</g></svg>",
     ]
@@ -58,6 +70,19 @@ def limits(nucleus: str, shifts: Sequence[float]) -> tuple[float, float]:
     span = max(max(shifts) - min(shifts), _LEAST_PPM[nucleus])
     middle = (max(shifts) + min(shifts)) / 2
     return middle - (0.5 + _MARGIN) * span, middle + (0.5 + _MARGIN) * span
+
+
+def levels(places: Sequence[float], labels: Sequence[str]) -> list[int | None]:
+    """On which level each label finds room beside those before it, from left to right; None where there is none."""
+    ends = [-math.inf] * _LEVELS
+    found: list[int | None] = []
+    for place, text in zip(places, labels, strict=True):
+        half = len(text) * _LETTER / 2
+        level = next((n for n, end in enumerate(ends) if place - half >= end), None)
+        if level is not None:
+            ends[level] = place + half + _GAP
+        found.append(level)
+    return found
 
 
 def _place(ppm: float, low: float, high: float) -> float:
@@ -72,7 +97,7 @@ def _measured(compared: Mapping[str, Any] | None) -> list[float]:
     return assigned + [peak["ppm"] for peak in compared["unassigned"]]
 
 
-def _curve(peaks: Sequence[tuple[float, tuple[int, ...]]], low: float, high: float, nucleus: str, most: int) -> str:
+def _curve(peaks: Sequence[tuple[float, tuple[int, ...]]], low: float, high: float, nucleus: str, most: float) -> str:
     """The sum of Lorentz curves. Each is drawn at least three points wide."""
     width = LINE_PPM[nucleus]
     grid = {low + (high - low) * step / _POINTS for step in range(_POINTS + 1)}
@@ -80,17 +105,22 @@ def _curve(peaks: Sequence[tuple[float, tuple[int, ...]]], low: float, high: flo
         grid |= {shift + width * step / 4 for step in range(-16, 17)}
     points = []
     for ppm in sorted(point for point in grid if low <= point <= high):
-        level = math.fsum(len(atoms) / (1 + ((ppm - shift) / width) ** 2) for shift, atoms in peaks)
-        height = min(level / most, 1.25) * (AXIS - TOP) * 0.78
+        height = _level(peaks, ppm, width) / most * (AXIS - TOP) * _FULL
         points.append(f"{_place(ppm, low, high):.1f},{AXIS - height:.1f}")
     return "M" + "L".join(points)
 
 
-def _stick(shift: float, atoms: Sequence[int], row: Mapping[str, Any], ends: tuple[float, float], most: int) -> str:
+def _level(peaks: Sequence[tuple[float, tuple[int, ...]]], ppm: float, width: float) -> float:
+    return math.fsum(len(atoms) / (1 + ((ppm - shift) / width) ** 2) for shift, atoms in peaks)
+
+
+def _stick(
+    shift: float, atoms: Sequence[int], row: Mapping[str, Any], ends: tuple[float, float], most: float, rise: int | None
+) -> str:
     nucleus, error = str(row["nucleus"]), row.get("uncertainty_ppm")
     label, digits = atom_label(atoms, str(row["symbol"])), DIGITS[nucleus]
     x = _place(shift, *ends)
-    top = AXIS - len(atoms) / most * (AXIS - TOP) * 0.78
+    top = AXIS - len(atoms) / most * (AXIS - TOP) * _FULL
     loose = exchanges(row)
     words = f"{label}, {shift:.{digits}f} ppm"
     if error is not None:
@@ -112,7 +142,8 @@ def _stick(shift: float, atoms: Sequence[int], row: Mapping[str, Any], ends: tup
         f'role="button" aria-label="{escape(words)}"><title>{escape(words)}</title>{hatch if loose else ""}{band}'
         f'<line x1="{x:.2f}" y1="{AXIS}" x2="{x:.2f}" y2="{top:.1f}"></line>'
         f'<rect class="hit" x="{x - 12:.2f}" y="{TOP}" width="24" height="{AXIS - TOP}"></rect>'
-        f'<text x="{x:.2f}" y="{top - 6:.1f}" text-anchor="middle">{escape(label)}</text></g>'
+        f'<text x="{x:.2f}" y="{LABEL - _LEVEL * (rise or 0)}" text-anchor="middle"{_UNSEEN if rise is None else ""}>'
+        f"{escape(label)}</text></g>"
     )
 
 

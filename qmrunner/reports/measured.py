@@ -113,7 +113,8 @@ def compare(app: App, job_ids: Sequence[str], text: str | None, nucleus: str | N
             remedy=f"name 1 to {candidates.MOST} different jobs",
         )
     results = [nmr_result(app, job_id) for job_id in job_ids]
-    names = _names(app, job_ids)
+    rows = [status.job_view(app, job_id)["job"] for job_id in job_ids]
+    names = _names(rows)
     source: str | None = None
     if text is None:
         with app.store.read() as connection:
@@ -124,7 +125,9 @@ def compare(app: App, job_ids: Sequence[str], text: str | None, nucleus: str | N
     else:
         text = cleaned(text)
     found = read(text, nucleus, results[0]["solvent"]) if text else peaks.Read((), ())
-    weighed = candidates.weigh([_candidate(result, name) for result, name in zip(results, names, strict=True)], found)
+    weighed = candidates.weigh(
+        [_candidate(result, name, row) for result, name, row in zip(results, names, rows, strict=True)], found
+    )
     return {
         "text": text,
         "nucleus": nucleus,
@@ -139,12 +142,10 @@ def compare(app: App, job_ids: Sequence[str], text: str | None, nucleus: str | N
     }
 
 
-def _names(app: App, job_ids: Sequence[str]) -> list[str]:
+def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The name of each job, with its id where two have one name."""
-    names = [str(status.job_view(app, job_id)["job"]["name"] or job_id) for job_id in job_ids]
-    return [
-        name if names.count(name) == 1 else f"{name} ({job_id})" for name, job_id in zip(names, job_ids, strict=True)
-    ]
+    names = [str(row["name"] or row["id"]) for row in rows]
+    return [name if names.count(name) == 1 else f"{name} ({row['id']})" for name, row in zip(names, rows, strict=True)]
 
 
 def _summary(result: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -173,9 +174,8 @@ def _formula(result: Mapping[str, Any]) -> str | None:
     return "".join(f"{symbol}{count[symbol] if count[symbol] > 1 else ''}" for symbol in order) or None
 
 
-def _candidate(result: Mapping[str, Any], name: str) -> candidates.Candidate:
-    given = _input(result)
-    molecule = given.get("inchikey") or given.get("smiles")
+def _candidate(result: Mapping[str, Any], name: str, row: Mapping[str, Any]) -> candidates.Candidate:
+    molecule = row.get("inchikey") or row.get("structure") or _input(result).get("smiles")
     return candidates.Candidate(name, result["shifts"], result["level"], result["solvent"], molecule, _formula(result))
 
 

@@ -112,6 +112,13 @@ def test_counts_say_how_many_atoms_a_peak_has() -> None:
     assert match(phenyl, [7.95, 7.45, 2.6], counts=[1, 4, 3]) == [0, 1, 1, 2]
 
 
+def test_counts_leave_a_peak_for_a_proton_that_exchanges_wherever_it_was_computed() -> None:
+    acid = [Signal(7.9, (1,)), Signal(7.2, (2,)), Signal(6.1, (9,), exchanges=True), Signal(2.0, (3, 4, 5))]
+    assert match(acid, [11.0, 8.1, 7.1, 2.3], counts=[1, 1, 1, 3]) == [1, 2, 0, 3]
+    assert match(acid, [8.1, 7.1, 2.3], counts=[1, 1, 3]) == [0, 1, None, 2]
+    assert match(acid, [8.1, 7.1, 5.0, 2.3], counts=[1, 1, 1, 3]) == [0, 1, 2, 3]
+
+
 def test_a_large_molecule_is_matched_quickly() -> None:
     signals = [Signal(float(i % 200) + 0.1, (i,)) for i in range(500)]
     assert len(set(match(signals, [float(i) for i in range(200)]))) == 200
