@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -21,8 +20,8 @@ from typing import Any
 from qmrunner import masking, private
 from qmrunner import setting_values as read
 from qmrunner.errors import UsageError, nearest
-from qmrunner.model import visible
-from qmrunner.model.app_names import name_of
+from qmrunner.model import app_sections, visible
+from qmrunner.model.app_sections import AppSection
 
 PREFIX = "QMRUNNER_"
 # Passwords that libraries take from the environment.
@@ -199,10 +198,19 @@ class Settings:
         """Sockets, locks and the state file of the running daemon."""
         return self.home / "run"
 
+    # Cached: a daemon runs the applications it began with.
     @cached_property
-    def app_name(self) -> str | None:
-        """The name of the Huey application of this worker; None if it runs none."""
-        return name_of(shlex.split(self.app)) if self.app else None
+    def apps(self) -> tuple[AppSection, ...]:
+        """The Huey applications of this worker. Raises UsageError for an `apps.toml` that cannot be used."""
+        path = self.home / app_sections.FILE
+        try:
+            text = path.read_text() if path.exists() else ""
+            return app_sections.sections(text, self.app)
+        except (OSError, ValueError) as problem:
+            lines = "".join(f"\n  {visible.line(line)}" for line in str(problem).splitlines())
+            raise UsageError(
+                "apps_invalid", f"{path} cannot be used:{lines}", remedy="correct the file, then start the daemon again"
+            ) from None
 
     def programs(self) -> dict[str, str | None]:
         return {"nwchem": self.nwchem, "mpirun": self.mpirun, "crest": self.crest, "xtb": self.xtb}

@@ -8,11 +8,12 @@ import re
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qmrunner.errors import UsageError
 from qmrunner.model.app_names import label_of, name_of
+from qmrunner.model.app_sections import AppSection
 from qmrunner.settings import Settings
 
 # The host's environment, beyond the daemon's: room for the marker of a forked task (`side/task.py`).
@@ -32,6 +33,7 @@ class AppCommand:
     script: str | None
     module: str | None
     arguments: tuple[str, ...]
+    section: AppSection | None = None
 
     @property
     def label(self) -> str:
@@ -40,18 +42,21 @@ class AppCommand:
     def argv(self, listener: int, owner: str) -> list[str]:
         """The command of the app host."""
         spec = {
+            "python": self.python,
+            "side": str(SIDE),
             "script": self.script,
             "module": self.module,
             "arguments": list(self.arguments),
             "listener": listener,
             "owner": owner,
+            "isolation": self.section.isolation if self.section else "fork",
         }
         return [*self.python, str(SIDE), json.dumps(spec)]
 
 
-def of(settings: Settings) -> AppCommand | None:
-    """The application that this worker runs; None when it runs none. Raises UsageError."""
-    return parse(shlex.split(settings.app)) if settings.app else None
+def all_of(settings: Settings) -> list[AppCommand]:
+    """The applications that this worker runs. Raises UsageError."""
+    return [replace(parse(section.command), name=section.name, section=section) for section in settings.apps]
 
 
 def parse(words: Sequence[str]) -> AppCommand:

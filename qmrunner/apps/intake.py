@@ -102,6 +102,9 @@ class Intake:
         """Commit the job of a message, then acknowledge it. A message that has a job already is only acknowledged."""
         key = huey_jobs.key_of(message.huey_id or message.token, message.token)
         words, objections = words_of(message.words)
+        section = self._command.section
+        if section is not None:
+            words |= section.tasks.get(message.task or "", {})  # the operator's word is the last
         if objections:
             self._log.warning("task_words_ignored", app=self._command.name, task=message.task, words=objections)
         submission = Submission(
@@ -111,8 +114,10 @@ class Intake:
                 "task": message.task,
                 "huey_id": message.huey_id,
                 "message": base64.b64encode(message.data).decode(),
-                "cwd": os.getcwd(),
+                "cwd": (section.cwd if section else None) or os.getcwd(),
                 "words": words,
+                "tmpdir": section.tmpdir if section else "attempt",
+                "stop": section.stop if section else "finish",
             },
             name=(message.task or "unreadable message")[:200],
             key=key,

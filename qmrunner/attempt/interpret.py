@@ -14,6 +14,7 @@ from qmrunner.attempt.active import ActiveAttempt
 from qmrunner.attempt.directory import LogProblem, log_objection
 from qmrunner.attempt.spawner_client import NotForked
 from qmrunner.engines.base import Engine
+from qmrunner.engines.huey import HARD_TIMEOUT
 from qmrunner.engines.input_check import Finding
 from qmrunner.errors import QmrunnerError
 from qmrunner.logs import get as get_logger
@@ -57,6 +58,8 @@ def outcome_of(attempt: ActiveAttempt, engine: Engine, exit: Exit) -> Outcome:
         if outcome.failure_class not in (None, "transient"):
             return replace(outcome, state="failed")  # the engine had reported the cause itself
         return hang_watch.outcome(attempt, outcome)
+    if exit.stop_reason == HARD_TIMEOUT and outcome.state == "failed":
+        return outcome
     if outcome.state == "failed" and exit.stop_reason is not None and not outcome.reported:
         return _stopped(outcome)
     return outcome

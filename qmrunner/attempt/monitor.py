@@ -23,7 +23,7 @@ from qmrunner.attempt.interpret import loss_of
 from qmrunner.attempt.log_reader import LogReader
 from qmrunner.attempt.redirected import RedirectedOutput
 from qmrunner.engines.base import Engine
-from qmrunner.engines.huey import CANCELLED
+from qmrunner.engines.huey import CANCELLED, HARD_TIMEOUT
 from qmrunner.guardian import peers, process
 from qmrunner.host.sockets import connect_short
 from qmrunner.logs import get as get_logger
@@ -53,6 +53,7 @@ class Follower:
         self._buffer = b""
         self._save_due = False
         self._losses, self._next_loss_check = 0, 0.0
+        self._most_s: float | None = (attempt.step.params.get("words") or {}).get("hard_timeout_s")
 
     def connect(self, deadline_s: float = 10.0) -> bool:
         """Connect to the guardian; False when there is none, or none any more."""
@@ -126,6 +127,7 @@ class Follower:
                 self._save()
                 self._watch_for_hangs()
                 self._watch_for_losses()
+                self._watch_the_time()
         finally:
             client.close()
 
@@ -205,6 +207,15 @@ class Follower:
             code, what = lost
             get_logger().warning(code, job=self._attempt.job.id, step=self._attempt.step.name, evidence=what)
             self._attempt.stop(code, self._watch.grace_s)
+
+    def _watch_the_time(self) -> None:
+        """Stop a task that runs longer than its application allows."""
+        if self._most_s is None or self._attempt.stop_request is not None:
+            return
+        began = (self._attempt.directory.record() or {}).get("started_at", self._attempt.since)
+        if time.time() - began > self._most_s:
+            self._most_s = None
+            self._attempt.stop(HARD_TIMEOUT, self._watch.grace_s)
 
     def _watch_for_hangs(self) -> None:
         sample, self._sample = self._sample, None

@@ -10,6 +10,7 @@ import re
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ class RedirectedOutput:
         self._attempt = attempt
         self._registry = registry
         self._on = attempt.step.engine == "huey"
+        self._patterns: list[str] = (attempt.step.params.get("words") or {}).get("follow", ["*"])
         self._seen: dict[Path, str] = {attempt.log: ""}
 
     def watch(self, sample: Mapping[str, Any]) -> None:
@@ -37,8 +39,11 @@ class RedirectedOutput:
         for pid, *_ in sample["tree"]:
             for descriptor in (1, 2):
                 path = _regular_file(int(pid), descriptor)
-                if path is not None and path not in self._seen and len(self._seen) <= _MOST:
+                if path is not None and path not in self._seen and len(self._seen) <= _MOST and self._is_wanted(path):
                     self._forward(path)
+
+    def _is_wanted(self, path: Path) -> bool:
+        return any(fnmatchcase(path.name, pattern) for pattern in self._patterns)
 
     def _forward(self, path: Path) -> None:
         name = _UNSAFE.sub("_", path.name)[:_LONGEST]

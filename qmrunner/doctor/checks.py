@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -292,9 +293,8 @@ def _services(settings: Settings) -> Iterator[Question]:
 
     yield "daemon", lambda: services.daemon(health(settings))
     yield "store", lambda: _store(settings)
-    if settings.app is not None:
-        words = settings.app
-        yield "app", lambda: doctor_app.command(words)
+    for section in settings.apps:
+        yield "app", partial(doctor_app.command, shlex.join(section.command), section.name)
     if settings.artifacts is not None:
         url = settings.artifacts
         yield "artifacts", lambda: services.artifact_store(url, settings.store)

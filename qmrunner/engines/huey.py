@@ -16,6 +16,7 @@ from qmrunner.model.remedies import Remedy
 
 # Files of the attempt's folder: `apps/side/done.py`, which no process of ours imports with the application's Huey.
 TASK, CANCELLED, OUTCOME, DONE, COMMITTED = "task.json", "cancelled", "outcome", "done.json", "committed"
+HARD_TIMEOUT = "hard_timeout"  # why a task is stopped that runs for too long
 _TEMPORARY = "tmp"
 _TASK, _TELL = "task", "tell"
 # How a task ended without an exception, in Huey's words.
@@ -66,7 +67,7 @@ class HueyTask:
         }
         return Command(
             argv=(str(step.params["task"] or "unreadable message"),),
-            env={"TMPDIR": str(context.directory / _TEMPORARY)},
+            env={} if step.params.get("tmpdir") == "inherit" else {"TMPDIR": str(context.directory / _TEMPORARY)},
             files={TASK: json.dumps(asked)},
             app_cwd=str(step.params["cwd"]),
         )
@@ -88,6 +89,8 @@ class HueyTask:
         try:
             end = untrusted.read_json(directory / DONE)
         except FileNotFoundError:
+            if exit.stop_reason == HARD_TIMEOUT and not self.checkpoint(directory):
+                return _too_long(step)
             return _died(exit, ended=bool(self.checkpoint(directory)))
         state, error = str(end["state"]), end["error"] or {}
         evidence = Evidence(str(error["text"]), error.get("file"), error.get("line")) if error else None
@@ -122,6 +125,16 @@ def _remedy(step: Step, state: str) -> str:
     if state == "lost_not_rerun":
         return "the task may have run in part, and it may not run twice: check what it did, then enqueue it again"
     return f"the application has the report; `qmrunner logs {step.job_id}` has the traceback"
+
+
+def _too_long(step: Step) -> Outcome:
+    return Outcome(
+        "failed",
+        "timed_out",
+        failure_class="permanent",
+        summary=f"the task ran longer than its hard_timeout_s of {step.params['words']['hard_timeout_s']:g} s",
+        remedy="raise hard_timeout_s in apps.toml or in the task's options, or find out why it takes so long",
+    )
 
 
 def _died(exit: Exit, *, ended: bool) -> Outcome:

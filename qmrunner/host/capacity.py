@@ -62,7 +62,7 @@ def capacity(settings: Settings) -> Capacity:
         shm_mib=shm.total_mib - shm_mark_mib(shm.total_mib) if shm else None,
         scratch_volume=scratch.name if scratch else None,
         shm_volume=shm.name if shm else None,
-        labels=(*settings.labels, *([label_of(settings.app_name)] if settings.app_name else [])),
+        labels=(*settings.labels, *(label_of(section.name) for section in settings.apps)),
     )
 
 

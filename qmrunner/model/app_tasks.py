@@ -22,21 +22,35 @@ REPORTED = {
 _SIZES = ("cores", "memory_mib", "scratch_mib")
 _MEMORY_MIB, _SCRATCH_MIB = 64, 16
 RERUN = ("always", "never")
+_MOST, _PATTERNS = 1e9, 20
 
 
 def words_of(given: Any) -> tuple[dict[str, Any], list[str]]:
-    """The options that a task declares (`@huey.task(qmrunner={...})`): the usable ones, and objections to others."""
+    """The options of a task (`@huey.task(qmrunner={...})`, `apps.toml`): the usable ones, and objections to others.
+
+    `rerun`, `cores`, `memory_mib`, `scratch_mib`, `hard_timeout_s` (seconds), `follow` (patterns of file names).
+    """
     if not isinstance(given, Mapping):
         return {}, [] if given is None else [f"expected a dictionary, got {given!r:.60}"]
     words: dict[str, Any] = {}
     objections = []
     for name, value in given.items():
-        size = name in _SIZES and isinstance(value, int) and value > 0 and not isinstance(value, bool)
-        if size or (name == "rerun" and value in RERUN):
+        if _is_usable(name, value):
             words[name] = value
         else:
             objections.append(f"{str(name)[:40]}={value!r:.60}")
     return words, objections
+
+
+def _is_usable(name: Any, value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MOST
+    if name in _SIZES:
+        return number and isinstance(value, int)
+    if name == "hard_timeout_s":
+        return number
+    if name == "follow":
+        return isinstance(value, list) and len(value) <= _PATTERNS and all(isinstance(one, str) for one in value)
+    return bool(name == "rerun" and value in RERUN)
 
 
 def demand_of(words: Mapping[str, Any]) -> Demand:

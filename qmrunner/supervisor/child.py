@@ -32,7 +32,12 @@ class ChildProcess:
         return self.process is None or self.process.poll() is not None
 
     def start(
-        self, argv: list[str], passed: tuple[int, ...], stderr: Path, environment: Mapping[str, str] | None = None
+        self,
+        argv: list[str],
+        passed: tuple[int, ...],
+        stderr: Path,
+        environment: Mapping[str, str] | None = None,
+        cwd: str | None = None,
     ) -> None:
         """Raises OSError when no process can be started or no descriptor is free."""
         with _open_for_writing(stderr) as stderr_log:
@@ -44,6 +49,7 @@ class ChildProcess:
                 pass_fds=passed,
                 start_new_session=True,
                 env=environment,
+                cwd=cwd,
             )
         assert self.process.stdin is not None
         os.set_blocking(self.process.stdin.fileno(), False)

@@ -61,12 +61,15 @@ class Supervisor:
         self.settings = app.settings
         self.worker_id = 0
         self.children = {"spawner": ChildProcess("spawner"), "consumer": ChildProcess("consumer")}
-        self.command = app_command.of(self.settings)
-        if self.command is not None:
-            self.children = {"app": ChildProcess("app"), **self.children}
+        # The first is `app`, whatever its name is: one application is what most daemons have.
+        self.commands = {
+            f"app-{command.name}" if number else "app": command
+            for number, command in enumerate(app_command.all_of(self.settings))
+        }
+        self.children = {name: ChildProcess(name) for name in self.commands} | self.children
         self._orphans = Orphans(self._own_pids)
         self.listener: socket.socket | None = None
-        self.app_listener: socket.socket | None = None
+        self.app_listeners: dict[str, socket.socket] = {}
         self.fatal = False
         self._fenced = False
         self._stale_checks = 0
@@ -90,8 +93,8 @@ class Supervisor:
         log_forwarder.start()
         process_tree.become_subreaper()
         self.listener = listen_short(self.settings.run_root, spawner.SOCKET)
-        if self.command is not None:
-            self.app_listener = listen_short(self.settings.run_root, app_socket(self.command.name))
+        for name, command in self.commands.items():
+            self.app_listeners[name] = listen_short(self.settings.run_root, app_socket(command.name))
         self._register()
         self.log.info("daemon_started", pid=os.getpid(), version=__version__, home=str(self.settings.home))
         for level, name, fields in self._opening:
@@ -195,7 +198,7 @@ class Supervisor:
             workers.consumer_died(connection, self.app.store.now(), self.worker_id, status)
 
     def _start(self, child: ChildProcess) -> None:
-        if child.name == "app":
+        if child.name in self.commands:
             self._start_app(child)
             return
         argv = [sys.executable, "-m", _MODULES[child.name]]
@@ -210,11 +213,10 @@ class Supervisor:
 
     def _start_app(self, child: ChildProcess) -> None:
         """Start the host of the Huey application: its own command in its own interpreter."""
-        assert self.command is not None
-        assert self.app_listener is not None
-        number = self.app_listener.fileno()
-        argv = self.command.argv(number, self.app.home_id())
-        child.start(argv, (number,), self._stderr_of(child), {**os.environ, **app_command.ENVIRONMENT})
+        command, number = self.commands[child.name], self.app_listeners[child.name].fileno()
+        argv = command.argv(number, self.app.home_id())
+        cwd = command.section.cwd if command.section else None
+        child.start(argv, (number,), self._stderr_of(child), {**os.environ, **app_command.ENVIRONMENT}, cwd)
 
     def _stderr_of(self, child: ChildProcess) -> Path:
         return self.settings.run_root / f"{child.name}.err"

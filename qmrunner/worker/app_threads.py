@@ -18,13 +18,15 @@ class AppThreads:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._lock = threading.Lock()
+        self._workers: dict[str, int] = {}
         self._most = self._busy = 0
         self._seen = worker.app.queue.wake.count
 
-    def allow(self, workers: int) -> None:
+    def allow(self, app: str, workers: int) -> None:
         """As many tasks may run at once. There are more threads: one may also claim a step that takes a slot."""
         with self._lock:
-            self._most = workers + self._worker.capacity.slots
+            self._workers[app] = workers
+            self._most = sum(self._workers.values()) + self._worker.capacity.slots
         self.wake()
 
     def wake(self) -> None:

@@ -87,7 +87,7 @@ class Heartbeat:
             workers.save_progress(connection, now, [(a.step.id, a.number, a.progress) for a in dirty])
             cancelled = workers.cancelled_steps(connection, worker.worker_id) if attempts else set()
             fenced = workers.fenced_attempts(connection, [(a.step.id, a.number) for a in attempts])
-            free_slot = worker.active.slots() < worker.capacity.slots or bool(worker.settings.app)
+            free_slot = worker.active.slots() < worker.capacity.slots or bool(worker.settings.apps)
             unclaimed = due and free_slot and ready_steps.any_ready(connection, now, worker.capacity.labels)
         self._store_is_back()
         if not accepted:

@@ -21,7 +21,7 @@ from qmrunner import logs
 from qmrunner.app import App
 from qmrunner.apps import command as app_command
 from qmrunner.apps.intake import Intake
-from qmrunner.attempt.active import engine_grace_s
+from qmrunner.attempt.active import ActiveAttempt, engine_grace_s
 from qmrunner.errors import QmrunnerError
 from qmrunner.guardian import peers, process_tree
 from qmrunner.host import capacity
@@ -104,21 +104,23 @@ def run(app: App, worker: Worker, supervisor_watch: SupervisorWatch) -> int:
 
 
 def _start_intake(worker: Worker) -> None:
-    """Take messages of this worker's Huey application, if it has one."""
-    command = app_command.of(worker.settings)
-    if command is not None:
-        threads = AppThreads(worker)
+    """Take messages of this worker's Huey applications."""
+    commands = app_command.all_of(worker.settings)
+    if not commands:
+        return
+    threads = AppThreads(worker)
+    for command in commands:
         intake = Intake(
             worker.app,
             command,
             worker.worker_id,
             stopping=worker.stopping,
             attempt_ended=worker.attempt_ended,
-            serve=threads.allow,
+            serve=partial(threads.allow, command.name),
             wake=threads.wake,
         )
-        keep("intake", "intake_failed", intake.run, worker.stopping)
-        keep("app_threads", "app_threads_failed", threads.watch, worker.stopping)
+        keep(f"intake_{command.name}", "intake_failed", intake.run, worker.stopping)
+    keep("app_threads", "app_threads_failed", threads.watch, worker.stopping)
 
 
 def _is_done(worker: Worker, idle: IdleWatch) -> bool:
@@ -141,14 +143,22 @@ def drain(worker: Worker, signals: Signals) -> None:
     try_to_start("announce", partial(_announce, worker))
     deadline = time.monotonic() + worker.settings.stop_grace_seconds * _DRAIN_SHARE
     grace = engine_grace_s(worker.settings)
+    may_finish_until = deadline - grace
     while worker.active.all() and time.monotonic() < deadline:
         for attempt in worker.active.all():
-            worker.active.stop(attempt, "drain", grace)
+            if not _may_finish(attempt) or time.monotonic() >= may_finish_until:
+                worker.active.stop(attempt, "drain", grace)
         if signals.wait(0.05):
+            may_finish_until = 0.0
             for attempt in worker.active.all():
                 attempt.stop("drain", 0.0)
     worker.leaving.set()
     worker.log.info("consumer_stopped", left=[attempt.label for attempt in worker.active.all()] or None)
+
+
+def _may_finish(attempt: ActiveAttempt) -> bool:
+    """Whether a stop waits for this attempt: a task of an application, which cannot resume, may end in time."""
+    return attempt.step.engine == "huey" and attempt.step.params.get("stop", "finish") == "finish"
 
 
 def _announce(worker: Worker) -> None:

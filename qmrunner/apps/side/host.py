@@ -46,17 +46,34 @@ _PLAIN_LOCK = "1"  # the value of a lock that a plain consumer's task took
 
 def take_over(spec: dict[str, Any]) -> None:
     """From now on `Consumer.run` serves qmrunner instead of running workers."""
+    if "order" in spec:
+        _take_over_for_task(spec["order"])
+        return
     began = time.monotonic()
 
     def run(consumer: Consumer) -> None:
         listener = socket.socket(fileno=spec["listener"])
-        host = AppHost(listener, consumer, spec["owner"], time.monotonic() - began)
+        host = AppHost(listener, consumer, spec, time.monotonic() - began)
         host.prepare()
         host.serve()
         host.leave()
 
     Consumer.run = run
     Consumer.flush_locks = _flush_locks
+    _forget_own_settings()
+
+
+def _take_over_for_task(path: str) -> None:
+    """This process is one task, with isolation `exec`: the command was executed once more for it."""
+    with open(path) as file:
+        order = process.Order(**json.load(file))
+    process_tree.name_process(process_tree.TASK_NAME)
+    Consumer.run = lambda consumer: task.run(consumer.huey, order)
+    Consumer.flush_locks = lambda consumer, *names: None  # the host did
+    _forget_own_settings()
+
+
+def _forget_own_settings() -> None:
     for name in [name for name in os.environ if name.startswith(_OWN)]:
         del os.environ[name]
 
@@ -64,11 +81,12 @@ def take_over(spec: dict[str, Any]) -> None:
 class AppHost(Spawner):
     """Times are monotonic seconds."""
 
-    def __init__(self, listener: socket.socket, consumer: Consumer, owner: str, import_s: float) -> None:
+    def __init__(self, listener: socket.socket, consumer: Consumer, spec: dict[str, Any], import_s: float) -> None:
         super().__init__(listener)
+        self._spec = spec
         self._consumer = consumer
         self._huey = consumer.huey
-        self._owner = owner
+        self._owner = spec["owner"]
         self._import_s = import_s
         self._storage = storages.of(self._huey.storage)
         self._waiting: list[tuple[socket.socket, float]] = []
@@ -187,6 +205,10 @@ class AppHost(Spawner):
 
         def call(order: process.Order) -> None:
             _close_all_but(inherited)
+            if self._spec["isolation"] == "exec":
+                path = os.path.join(os.path.dirname(order.work), process.COMMAND)
+                argv = [*self._spec["python"], self._spec["side"], json.dumps(self._spec | {"order": path})]
+                os.execve(argv[0], argv, {**os.environ, **order.env})
             process_tree.name_process(process_tree.TASK_NAME)
             task.run(self._huey, order)
 
@@ -275,6 +297,7 @@ class AppHost(Spawner):
             "queue": self._huey.name,
             "storage": type(self._huey.storage).__name__,
             "guarantee": self._storage.guarantee,
+            "isolation": self._spec["isolation"],
             "workers": self._consumer.workers,
             "import_s": round(self._import_s, 3),
             "pending": self._huey.storage.queue_size(),

@@ -1,7 +1,8 @@
 """Runs an application's own consumer command and takes it over where `Consumer.run` would begin.
 
 `PYTHON start.py SPEC`, with the application's interpreter. SPEC is JSON: `script` or `module`, `arguments`, `listener`
-(a descriptor of the listening socket), `owner` (id of the home). fd 0 is a pipe from the supervisor.
+(a descriptor of the listening socket), `owner` (id of the home), `isolation`, and `python` and `side` to execute this
+file again. `order` is the path of one task's order, which this process then runs. fd 0 is a pipe from the supervisor.
 """
 
 from __future__ import annotations
