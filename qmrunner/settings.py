@@ -127,6 +127,9 @@ class Settings:
     )
     retention_days: float = _setting(read.seconds(0, "days"), "days to keep the scratch of failed steps", default=7.0)
     log_retention_days: float = _setting(read.seconds(0, "days"), "days to keep the logs of ended jobs", default=90.0)
+    task_retention_days: float = _setting(
+        read.seconds(0, "days"), "days to keep what is known of succeeded tasks of Huey applications", default=7.0
+    )
     result_retention_days: float | None = _setting(
         read.seconds(0, "days"), "days to keep results; unset: forever", default=None
     )

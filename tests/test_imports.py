@@ -25,7 +25,7 @@ ROOMS: dict[str, str] = {
     "private": "errors untrusted",
     "model": "",
     "setting_values": "errors masking model.labels",
-    "settings": "errors masking model.app_names model.visible private setting_values",
+    "settings": "errors masking model.app_sections model.visible private setting_values",
     "logs": "errors masking model.visible",
     "chemistry": "errors model",
     "confinement": "guardian model settings",
@@ -41,7 +41,7 @@ ROOMS: dict[str, str] = {
     "attempt": "__version__ app artifacts confinement engines errors guardian host logs model private settings store "
     "untrusted workflows",
     # `apps.side` runs in the application's interpreter: `test_apps_side_needs_only_huey` has its rule.
-    "apps": "app attempt.active attempt.directory attempt.spawner_client engines.huey errors guardian logs model "
+    "apps": "app attempt.active attempt.directory attempt.spawner_client engines.huey errors guardian host logs model "
     "settings store untrusted",
     "reports": "app artifacts attempt.publish attempt.reuse engines errors guardian.sampling host model settings store "
     "untrusted workflows",

@@ -47,6 +47,7 @@ EXAMPLES: dict[str, tuple[str, Any, str | None]] = {
     "hang_busy_seconds": ("3600", 3600.0, "-5"),
     "retention_days": ("0.5", 0.5, "a week"),
     "log_retention_days": ("30", 30.0, "-1"),
+    "task_retention_days": ("1", 1.0, "-1"),
     "result_retention_days": ("365", 365.0, "ever"),
     "sweep_seconds": ("60", 60.0, "0.5"),
     "reuse": ("off", "off", "of"),

@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import os
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from sqlalchemy.exc import IntegrityError
 
@@ -19,6 +21,7 @@ from qmrunner.app import App
 from qmrunner.apps.command import AppCommand
 from qmrunner.apps.host_client import AppHostClient, Message
 from qmrunner.errors import QmrunnerError
+from qmrunner.host.home import app_file, write_state
 from qmrunner.model.app_tasks import words_of
 from qmrunner.model.jobs import Submission
 from qmrunner.store import huey_jobs
@@ -28,6 +31,7 @@ from qmrunner.store.advance import accept
 _WAIT_S = 10.0
 _NO_ROOM_S = 1.0
 _AWAY_S = 0.5
+_DESCRIBE_EVERY_S = 5.0
 
 
 class Intake:
@@ -56,6 +60,7 @@ class Intake:
         self._client = AppHostClient(app.settings.run_root, command.name)
         self._workers: int | None = None  # None: first accept again what a dead consumer may have left
         self._away = False
+        self._next_description = 0.0
         self._log = logs.get()
 
     def run(self) -> None:
@@ -65,7 +70,9 @@ class Intake:
                 self._away = False
             except (OSError, QmrunnerError) as problem:
                 self._workers = None
+                self._next_description = 0.0
                 if not self._away:
+                    self._note({"state": "away", "evidence": str(problem) or repr(problem)})
                     self._log.warning("intake_waits", app=self._command.name, evidence=str(problem) or repr(problem))
                 self._away = True
                 self._stopping.wait(_AWAY_S)
@@ -73,11 +80,13 @@ class Intake:
     def _run_once(self) -> None:
         if self._workers is None:
             self._accept_again()
-            about = self._client.about()
+            about = self._describe()
             self._workers = int(about["workers"])
             self._serve(self._workers)
             shown = {name: about[name] for name in ("queue", "storage", "guarantee", "workers", "import_s")}
             self._log.info("app_ready", app=self._command.name, pid=about["pid"], **shown)
+        if time.monotonic() >= self._next_description:
+            self._describe()
         self._attempt_ended.clear()
         if not self._has_room(self._workers):
             self._attempt_ended.wait(_NO_ROOM_S)
@@ -87,6 +96,20 @@ class Intake:
             self._client.wait(_WAIT_S)
             return
         self._accept(message)
+
+    def _describe(self) -> dict[str, Any]:
+        """Ask the host what the application is, and keep it for `status`."""
+        about = self._client.about()
+        self._note({"state": "ready", **about})
+        self._next_description = time.monotonic() + _DESCRIBE_EVERY_S
+        return about
+
+    def _note(self, found: dict[str, Any]) -> None:
+        # An error of the disk is reported by the state file of the worker.
+        write_state(
+            app_file(self._app.settings.run_root, self._command.name),
+            {"at": time.time(), "name": self._command.name, **found},
+        )
 
     def _has_room(self, workers: int) -> bool:
         with self._app.store.read() as connection:

@@ -58,6 +58,7 @@ def run(
         remedy = "request more time from the scheduler, or use its format for --walltime"
         raise UsageError("walltime_invalid", f"--walltime: {wrong}", remedy=remedy) from None
     built, began = app.build(), time.monotonic()
+    _ = built.settings.apps  # raises for a file that cannot be used, as the settings do
     findings = checks.startup(built.settings)
     events = checks.events(findings, time.monotonic() - began)
     problem = checks.refusal(findings)

@@ -116,6 +116,13 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
             _reserved_of(row, "cores"), *(_reserved_of(row, name) for name in ("memory_mib", "scratch_mib", "shm_mib")),
             age,
         )  # fmt: skip
+    apps = table("application", "state", "host pid", "-w", "pending", "scheduled", "storage", "guarantee", "import")
+    for row in seen["apps"]:
+        add_row(
+            apps, row["name"], coloured(row["state"]) if not row["stale"] else "stale", _shown(row["pid"]),
+            _shown(row["workers"]), _shown(row["pending"]), _shown(row["scheduled"]), _shown(row["storage"]),
+            _shown(row["guarantee"]), duration(row["import_s"]),
+        )  # fmt: skip
     jobs = table("job", "kind", "state", "progress", "elapsed", "name")
     for row in seen["jobs"]:
         text = row["summary"] if row["state"] in ("failed", "held", "cancelled") else row["progress"].get("text")
@@ -126,6 +133,7 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
     lines: list[Any] = [
         workers if seen["workers"] else "no worker is running: start `qmrunner run`",
         "",
+        *([apps, ""] if seen["apps"] else []),
         jobs if seen["jobs"] else "no jobs yet: submit one, for example `qmrunner submit nmr CCO`",
     ]
     if seen["queue"]["paused"]:
@@ -135,6 +143,10 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
         away = "" if lost is None else f"  has not answered for {duration(lost)}"
         lines.append(styled(f"artifacts: {seen['artifacts']['url']}", (away, "red")))
     return [*lines, "", _disk_line(seen["disk"])]
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else str(value)
 
 
 def _reserved_of(row: dict[str, Any], name: str) -> str:

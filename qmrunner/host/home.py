@@ -19,6 +19,21 @@ STATE_FILE = "state.json"  # the consumer's last report of its state
 SUPERVISOR_FILE = "supervisor.json"
 
 
+def app_file(run_root: Path, name: str) -> Path:
+    """Where a daemon keeps what it knows about one of its applications."""
+    return run_root / f"app-{name}.json"
+
+
+def app_files(run_root: Path) -> list[Path]:
+    return sorted(run_root.glob("app-*.json"))
+
+
+def forget_apps(run_root: Path) -> None:
+    """Remove what an earlier daemon knew: this one may run other applications."""
+    for left in app_files(run_root):
+        left.unlink(missing_ok=True)
+
+
 def write_state(path: Path, state: Mapping[str, Any]) -> OSError | None:
     """Write a process's state file; return the error if it could not be written.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from qmrunner.maintenance import artifacts, processes, retention, scratch, shm, staged_results
+from qmrunner.maintenance import artifacts, processes, retention, scratch, shm, staged_results, tasks
 from qmrunner.maintenance.base import Action, Context
 
 
@@ -22,7 +22,7 @@ class Pass(Protocol):
     def apply(self, context: Context, action: Action) -> str | None: ...
 
 
-PASSES: Sequence[Pass] = (processes, scratch, shm, staged_results, retention, artifacts)
+PASSES: Sequence[Pass] = (processes, scratch, shm, staged_results, retention, tasks, artifacts)
 
 
 def plan_all(context: Context) -> list[Action]:

@@ -49,7 +49,9 @@ def _is_usable(name: Any, value: Any) -> bool:
     if name == "hard_timeout_s":
         return number
     if name == "follow":
-        return isinstance(value, list) and len(value) <= _PATTERNS and all(isinstance(one, str) for one in value)
+        return (
+            isinstance(value, list) and len(value) <= _PATTERNS and all(isinstance(pattern, str) for pattern in value)
+        )
     return bool(name == "rerun" and value in RERUN)
 
 

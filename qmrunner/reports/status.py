@@ -17,6 +17,7 @@ from typing import Any
 from qmrunner import workflows
 from qmrunner.app import App
 from qmrunner.errors import NotFoundError, NotReadyError
+from qmrunner.host.home import app_files
 from qmrunner.model import eta, labels
 from qmrunner.model.jobs import Attempt, Grant, Job, Step
 from qmrunner.model.learned_demand import Ratios, expected, kind_of
@@ -27,6 +28,11 @@ from qmrunner.store import jobs as job_store
 from qmrunner.store.session import StoreUnavailable
 
 _LEASES_UNTIL_STALE = 1.0
+_APP_STALE_S = 30.0
+_OF_APP = (
+    "name", "state", "evidence", "pid", "queue", "storage", "guarantee", "isolation", "workers", "import_s",
+    "pending", "scheduled", "huey", "python",
+)  # fmt: skip
 
 
 def overview(app: App, limit: int = 50) -> dict[str, Any]:
@@ -40,10 +46,12 @@ def overview(app: App, limit: int = 50) -> dict[str, Any]:
             paused = claims.is_paused(connection)
             held = reservations.by_worker(connection)
     except StoreUnavailable as problem:
-        return {"store": problem.as_dict(), "state_file": state_file(app), "workers": [], "jobs": [], "disk": disk(app)}
+        stuck: dict[str, Any] = {"store": problem.as_dict(), "state_file": state_file(app), "workers": [], "jobs": []}
+        return {**stuck, "apps": apps(app), "disk": disk(app)}
     return {
         "workers": [_worker(app, row, held.get(row["id"])) for row in ages.values()],
         "jobs": [{**_job(job), "progress": _progress(job, steps[job.id])} for job in found],
+        "apps": apps(app),
         "queue": {"paused": paused, "jobs": counted["jobs"], "steps": counted["steps"]},
         "artifacts": artifacts(app),
         "disk": disk(app),
@@ -262,6 +270,20 @@ def artifacts(app: App) -> dict[str, Any] | None:
     if app.settings.artifacts is None:
         return None
     return {"url": app.settings.artifacts, "lost_s": (state_file(app) or {}).get("artifacts_lost_s")}
+
+
+def apps(app: App) -> list[dict[str, Any]]:
+    """The Huey applications of this home, as its daemon last saw them; `age_s` ago, `null` where it has not asked."""
+    found = []
+    for path in app_files(app.settings.run_root):
+        try:
+            known = json.loads(path.read_text())
+            age = max(0.0, time.time() - known["at"])
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # being replaced, or damaged
+        row = {name: known.get(name) for name in _OF_APP}
+        found.append({**row, "age_s": round(age, 1), "stale": age > _APP_STALE_S})
+    return found
 
 
 def disk(app: App) -> dict[str, Any]:

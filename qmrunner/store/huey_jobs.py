@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, func, or_, select
+from sqlalchemy import Connection, bindparam, delete, func, or_, select
 
 from qmrunner.model import labels
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
 from qmrunner.store import claims
-from qmrunner.store.tables import jobs, steps, workers
+from qmrunner.store.tables import artifacts, attempts, events, jobs, steps, workers
 
 KIND = "huey"
 _PREFIX = "huey:"
@@ -65,3 +66,23 @@ def _newest(connection: Connection, huey_id: str) -> str | None:
     )
     found: str | None = connection.execute(query).scalar()
     return found
+
+
+def old_successes(connection: Connection, before: float, most: int, limit: int) -> list[str]:
+    """Ids of tasks that succeeded before then (Unix seconds), or that have `most` newer ones; the oldest first."""
+    ended = (jobs.c.kind == KIND) & (jobs.c.state == JobState.SUCCEEDED)
+    beyond = select(jobs.c.seq).where(ended).order_by(jobs.c.seq.desc()).offset(most).limit(1)
+    newest = connection.execute(beyond).scalar()
+    too_old = jobs.c.finished_at < before
+    wanted = too_old if newest is None else too_old | (jobs.c.seq <= newest)
+    query = select(jobs.c.id).where(ended, wanted).order_by(jobs.c.seq).limit(limit)
+    return list(connection.execute(query).scalars())
+
+
+def forget(connection: Connection, job_ids: Sequence[str]) -> None:
+    """Delete the rows and events of succeeded tasks."""
+    done = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.kind == KIND, jobs.c.state == JobState.SUCCEEDED)
+    ids = list(connection.execute(done).scalars())
+    for table in (events, artifacts, attempts, steps):
+        connection.execute(delete(table).where(table.c.job_id.in_(ids)))
+    connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))

@@ -1,6 +1,6 @@
 """Jobs that only report to a Huey application how one of its tasks ended, because the task itself could not.
 
-A cancelled job cannot have another step, and a held one starts none: the report is a job of its own, stored in the
+A cancelled job cannot have another step, and a held one starts none: the report is a separate job, stored in the
 transaction that ends or holds the task's job.
 """
 
@@ -62,7 +62,7 @@ def _report(
             created_at=now,
         )
     )
-    told = {"attempts": task.attempt, "why": why, "of": job.id, "as": "cancelled" if as_cancelled else "died"}
+    about_end = {"attempts": task.attempt, "why": why, "of": job.id, "as": "cancelled" if as_cancelled else "died"}
     connection.execute(
         steps.insert().values(
             job_id=report_id,
@@ -70,7 +70,7 @@ def _report(
             stage=TELL,
             engine=KIND,
             task=TELL,
-            params=dict(task.params) | told,
+            params=dict(task.params) | about_end,
             inputs={},
             after=[],
             demand=asdict(demand_of({})),

@@ -14,6 +14,7 @@ import queue
 import stat
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,14 +91,20 @@ class Writer:
 
 
 class LogForwarder:
-    """Forwards the events file and all registered logs. `run_once` checks each of them once."""
+    """Forwards the events file and all registered logs. `run_once` checks each of them once.
 
-    def __init__(self, run_root: Path, events_file: Path, writer: Writer) -> None:
+    `hosts`: outputs of app hosts, which are empty at its start.
+    """
+
+    def __init__(self, run_root: Path, events_file: Path, writer: Writer, hosts: Sequence[Path] = ()) -> None:
         self._folder = run_root / TAILS
         self._folder.mkdir(parents=True, exist_ok=True)
         self._writer = writer
         self._events = _Source(events_file, b"", entry=self._folder / "events.tail")
         self._events.offset = self._saved_offset(self._events, default=_size(events_file))
+        self._hosts = [_Source(path, f"{path.stem}| ".encode(), entry=self._folder / path.stem) for path in hosts]
+        for path in hosts:
+            path.unlink(missing_ok=True)
         self._sources: dict[str, _Source] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tailer", daemon=True)
@@ -129,6 +136,8 @@ class LogForwarder:
         """Forward one chunk of each source. True when data was forwarded and there may be more."""
         moved = self._forward(self._events)
         self._rotate_events()
+        for host in self._hosts:
+            moved = self._forward(host) or moved
         for name in self._entries():
             source = self._source(name)
             if source is None:

@@ -27,7 +27,7 @@ from qmrunner.attempt.spawner_client import app_socket
 from qmrunner.errors import QmrunnerError
 from qmrunner.guardian import process_tree, spawner
 from qmrunner.host import capacity as host_capacity
-from qmrunner.host.home import STATE_FILE, SUPERVISOR_FILE, HomeLock, write_state
+from qmrunner.host.home import STATE_FILE, SUPERVISOR_FILE, HomeLock, forget_apps, write_state
 from qmrunner.host.sockets import listen_short
 from qmrunner.host.threads import Guard, try_to_start
 from qmrunner.store import workers
@@ -89,10 +89,13 @@ class Supervisor:
         except ArtifactsUnavailable:
             pass  # it may be unreachable for a while, like the store: the consumer logs that, and retries
         logs.configure(self.settings.run_root, self.settings.log_level, worker=self.settings.worker_name)
-        log_forwarder = LogForwarder(self.settings.run_root, self.settings.run_root / logs.EVENTS_FILE, Writer(1))
+        root = self.settings.run_root
+        hosts = [self._stderr_of(self.children[name]) for name in self.commands]
+        log_forwarder = LogForwarder(root, root / logs.EVENTS_FILE, Writer(1), hosts)
         log_forwarder.start()
         process_tree.become_subreaper()
         self.listener = listen_short(self.settings.run_root, spawner.SOCKET)
+        forget_apps(self.settings.run_root)
         for name, command in self.commands.items():
             self.app_listeners[name] = listen_short(self.settings.run_root, app_socket(command.name))
         self._register()

@@ -22,8 +22,8 @@ class HueyWorkflow:
         if not steps:
             return Plan(add=(_spec(job, TASK),))
         if "reports" in job.params:
-            told = base.succeeded(steps, TELL)
-            return Plan(end=JobEnd("succeeded", summary=steps[0].summary)) if told else base.broken(steps) or Plan()
+            reported = base.succeeded(steps, TELL)
+            return Plan(end=JobEnd("succeeded", summary=steps[0].summary)) if reported else base.broken(steps) or Plan()
         task, tell = steps[0], base.by_name(steps).get(TELL)
         if task.state == StepState.FAILED and task.code not in _TOLD_CODES:
             if tell is None:

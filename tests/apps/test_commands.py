@@ -39,3 +39,21 @@ def test_neither_results_nor_status_contain_the_arguments(lab: Lab) -> None:
     assert shown["result"]["huey_id"] == huey_id
     assert "message" not in str(shown)
     assert "message" not in str(lab.job(huey_id))
+
+
+def test_status_shows_the_application_and_what_it_printed_at_its_import_is_on_stdout(lab: Lab) -> None:
+    lab.enqueue("tasks.add.schedule((4, 4), delay=600)")
+    with (lab.folder / "nmr/queue.py").open("a") as file:
+        file.write('print("the application was imported")\n')
+    daemon = lab.start()
+    apps = wait_for(
+        lambda: [one for one in lab.home.json("status")["apps"] if one["scheduled"]], 30.0, "the application"
+    )
+    (found,) = apps
+    assert (found["name"], found["state"], found["stale"]) == ("nmr.queue.huey", "ready", False)
+    assert (found["storage"], found["guarantee"], found["isolation"]) == ("SqliteStorage", "full", "fork")
+    assert (found["workers"], found["pending"], found["scheduled"]) == (1, 0, 1)
+    assert found["pid"] in lab.pids("qm-apphost")
+    assert found["import_s"] > 0
+    assert "nmr.queue.huey" in lab.home.run("status").stdout
+    wait_for(lambda: "app| the application was imported\n" in daemon.text(), 10.0, "its output")

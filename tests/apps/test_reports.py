@@ -16,8 +16,8 @@ def begin(lab: Lab, expression: str, job: str, **settings: str) -> tuple[str, st
     return huey_id, lab.job(huey_id)["id"]
 
 
-def told(lab: Lab, job: str, count: int = 1) -> list[str]:
-    """What the application was told, without the beginnings."""
+def ended_as(lab: Lab, job: str, count: int = 1) -> list[str]:
+    """What the application has received, without the beginnings."""
     return wait_for(
         lambda: found if len(found := [state for state in lab.states(job) if state != "running"]) >= count else None,
         30.0,
@@ -32,7 +32,7 @@ def reports(lab: Lab) -> list[dict[str, Any]]:
 def test_a_task_that_ignores_the_interrupt_is_killed_and_its_cancellation_reported(lab: Lab) -> None:
     huey_id, job = begin(lab, "tasks.stubborn('s')", "s", QMRUNNER_STOP_GRACE_SECONDS="5")
     lab.home.run("cancel", huey_id)
-    assert told(lab, "s") == ["failed: interrupted"]  # stands in for CANCELED, which nothing here listens to
+    assert ended_as(lab, "s") == ["failed: interrupted"]  # stands in for CANCELED, which nothing here listens to
     wait_for(lambda: [one["state"] for one in reports(lab)] == ["succeeded"], 20.0, "the end of the report")
     assert (lab.home.json("status", job)["job"]["state"], lab.locks(), lab.left()) == ("cancelled", [], {})
     assert len(lab.lines("s")) == 1
@@ -46,7 +46,7 @@ def test_a_task_that_is_cancelled_while_it_waits_is_reported(lab: Lab) -> None:
     lab.kill("qm-guardian")
     wait_for(lambda: lab.home.json("status", job)["job"]["steps"][0]["state"] == "ready", 20.0, "its return")
     lab.home.run("cancel", job)
-    assert told(lab, "w") == ["failed: interrupted"]
+    assert ended_as(lab, "w") == ["failed: interrupted"]
     assert len(lab.lines("w")) == 1
     assert lab.job(huey_id)["state"] == "cancelled"
 
@@ -55,9 +55,9 @@ def test_a_poisonous_task_is_held_and_reported_once_and_runs_after_a_release(lab
     huey_id, job = begin(lab, "tasks.optimise('p', 3)", "p", QMRUNNER_POISON_DEATHS="1")
     lab.kill("qm-guardian")
     wait_for(lambda: lab.job(huey_id)["state"] == "held", 20.0, "the hold")
-    assert told(lab, "p")[0].startswith("failed: held: ")
+    assert ended_as(lab, "p")[0].startswith("failed: held: ")
     lab.home.run("release", job)
-    assert told(lab, "p", 2)[1:] == ["complete"]
+    assert ended_as(lab, "p", 2)[1:] == ["complete"]
     assert lab.job(huey_id)["state"] == "succeeded"
     assert len(reports(lab)) == 1
     assert lab.await_result(huey_id)["job"] == "p"

@@ -15,7 +15,7 @@ from qmrunner.app import App
 from qmrunner.attempt import directory, publish
 from qmrunner.guardian import process as guardian_process
 from qmrunner.guardian import process_tree
-from qmrunner.maintenance import processes, scratch, shm, staged_results
+from qmrunner.maintenance import processes, scratch, shm, staged_results, tasks
 from qmrunner.maintenance.base import Context
 from qmrunner.model.jobs import Demand, Job, JobEnd, Plan, Step, StepSpec, Submission
 from qmrunner.model.packing import Capacity
@@ -220,6 +220,44 @@ def test_logs_go_after_their_retention_and_results_stay_by_default(world: World)
     maintenance.apply_all(world.context(days=91), maintenance.plan_all(world.context(days=91)))
     assert not Path(claim.log).exists()
     assert results.is_dir()
+
+
+def test_succeeded_tasks_are_forgotten_after_their_retention_and_failed_ones_and_other_jobs_stay(world: World) -> None:
+    from sqlalchemy import select, update
+
+    from qmrunner.store.tables import attempts, events, jobs, steps
+
+    kept = {"aaaaaaaa", "cccccccc"}
+    for job, ending in (("aaaaaaaa", "succeed"), ("bbbbbbbb", "succeed"), ("cccccccc", "fail")):
+        world.accept(job)
+        claim = world.claim()
+        Path(claim.log).parent.mkdir(parents=True)
+        world.finish(claim, ending, AttemptState.SUCCEEDED if ending == "succeed" else AttemptState.FAILED)
+    with world.app.store.write() as connection:
+        connection.execute(update(jobs).where(jobs.c.id != "aaaaaaaa").values(kind="huey"))
+    assert tasks.plan(world.context(days=6)) == []
+    plan = tasks.plan(world.context(days=8))
+    assert (targets(plan), plan[0].detail) == (["bbbbbbbb"], {"jobs": 1})
+    assert tasks.apply(world.context(days=8), plan[0]) is None
+    with world.app.store.read() as connection:
+        for column in (jobs.c.id, steps.c.job_id, attempts.c.job_id, events.c.job_id):
+            assert {one for one in connection.execute(select(column)).scalars() if one} == kept
+    assert {path.name for path in world.app.settings.logs_root.iterdir()} == kept
+
+
+def test_of_many_succeeded_tasks_the_newest_stay(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sqlalchemy import update
+
+    from qmrunner.store.tables import jobs
+
+    for job in ("aaaaaaaa", "bbbbbbbb", "cccccccc"):
+        world.accept(job)
+        world.finish(world.claim(), "succeed", AttemptState.SUCCEEDED)
+    with world.app.store.write() as connection:
+        connection.execute(update(jobs).values(kind="huey"))
+    monkeypatch.setattr(tasks, "MOST", 1)
+    monkeypatch.setattr(tasks, "_AT_ONCE", 1)
+    assert targets(tasks.plan(world.context())) == ["aaaaaaaa", "bbbbbbbb"]
 
 
 def test_a_dry_run_of_the_command_changes_nothing_and_the_real_one_does(home: Home) -> None:

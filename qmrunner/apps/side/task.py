@@ -106,6 +106,7 @@ class TaskRun:
             self._execute(task)
             if self._stopped and self._state == "none":
                 return 128 + signal.SIGTERM
+        self._flush_statistics()
         sent = [item.as_json() for item in self._outbox.items]
         end = {"state": self._state, "error": self._error, "outbox": sent, "deletes": self._outbox.deletes}
         # Not durable: a machine that loses it has the outcome, and repeats the epilogue.
@@ -134,6 +135,15 @@ class TaskRun:
         self._stopped = True
         if self._outbox.in_body:
             raise KeyboardInterrupt
+
+    def _flush_statistics(self) -> None:
+        """Of the shutdown hooks only this one belongs to a task: Huey's own dashboard counts in each process."""
+        flush = getattr(self._huey, "_shutdown", {}).get("huey_stats_flush")
+        if flush is not None:
+            try:
+                flush()
+            except Exception:
+                traceback.print_exc()
 
     # -- the task ---------------------------------------------------------------------------------------------------
 
