@@ -43,8 +43,8 @@ ROOMS: dict[str, str] = {
     # `apps.side` runs in the application's interpreter: `test_apps_side_needs_only_huey` has its rule.
     "apps": "app attempt.active attempt.directory attempt.spawner_client engines.huey errors guardian host logs model "
     "settings store untrusted",
-    "reports": "app artifacts attempt.publish attempt.reuse engines errors guardian.sampling host model settings store "
-    "untrusted workflows",
+    "reports": "app artifacts attempt.publish attempt.redirected attempt.reuse engines errors guardian.sampling host "
+    "model settings store untrusted workflows",
     "maintenance": "app artifacts attempt guardian host logs model store",
     "worker": "app apps attempt errors guardian host logs model queue store",
     "supervisor": "__version__ app apps.command artifacts attempt.log_registry attempt.spawner_client errors guardian "

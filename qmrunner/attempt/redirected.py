@@ -1,6 +1,7 @@
-"""Output of a task's children that goes to files: found by what their stdout and stderr are, and forwarded as a log.
+"""Output of a task's children that goes to files: found by what their stdout and stderr are, forwarded as a log, and
+copied to the folder of the logs.
 
-An application that starts programs with `> optimize.out` has their output in its own folders only.
+An application that starts programs with `> optimize.out` has their output in its own folders only, and may remove it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from qmrunner import untrusted
 from qmrunner.attempt.active import ActiveAttempt
 from qmrunner.attempt.log_registry import LogRegistry
 
 _MOST = 64  # files of one attempt
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.+-]")
 _LONGEST = 60
+COPY = "~"  # between the name of a log and that of a redirected file
+_CHUNK = 1 << 20
+_AT_ONCE = 8 << 20  # bytes of one file between two looks at the guardian
+_MOST_BYTES = 256 << 20  # of one file
 
 
 class RedirectedOutput:
@@ -31,11 +37,14 @@ class RedirectedOutput:
         self._on = attempt.step.engine == "huey"
         self._patterns: list[str] = (attempt.step.params.get("words") or {}).get("follow", ["*"])
         self._seen: dict[Path, str] = {attempt.log: ""}
+        self._copies: list[_Copy] = []
 
     def watch(self, sample: Mapping[str, Any]) -> None:
         """Look at the processes of a sample of the guardian, and forward the files that are new."""
         if not self._on:
             return
+        for copy in self._copies:
+            copy.advance(_AT_ONCE)
         for pid, *_ in sample["tree"]:
             for descriptor in (1, 2):
                 path = _regular_file(int(pid), descriptor)
@@ -48,14 +57,49 @@ class RedirectedOutput:
     def _forward(self, path: Path) -> None:
         name = _UNSAFE.sub("_", path.name)[:_LONGEST]
         same = sum(label.partition(":")[2].partition("#")[0] == name for label in self._seen.values())
-        label = f"{self._attempt.label}:{name}" + (f"#{same + 1}" if same else "")
+        name += f"#{same + 1}" if same else ""
+        label = f"{self._attempt.label}:{name}"
         self._seen[path] = label
+        self._copies.append(_Copy(path, copy_of(self._attempt.log, name)))
         with suppress(OSError):  # a full disk: the file is still where the application wants it
             self._registry.add(label, self._attempt.number, path)
 
     def finish(self) -> None:
+        for copy in self._copies:
+            copy.advance(_MOST_BYTES)
         for label in filter(None, self._seen.values()):
             self._registry.finish(label, self._attempt.number)
+
+
+def copy_of(log: Path, name: str) -> Path:
+    """Where the copy of a redirected file is, beside the log of its attempt."""
+    return log.with_name(f"{log.stem}{COPY}{name}")
+
+
+class _Copy:
+    """A file of the application, and how much of it is copied. It may grow, be written again, or be replaced."""
+
+    def __init__(self, source: Path, target: Path) -> None:
+        self._source = source
+        self._target = target
+        # An earlier consumer may have copied a part.
+        self._offset = self._copied = target.stat().st_size if target.is_file() else 0
+
+    def advance(self, most: int) -> None:
+        """Copy what is new, `most` bytes at once. On a full disk the copy ends there: the original is complete."""
+        try:
+            with untrusted.open_file(self._source) as file, self._target.open("ab") as target:
+                size = os.fstat(file.fileno()).st_size
+                self._offset = self._offset if size >= self._offset else 0
+                file.seek(self._offset)
+                left = min(most, _MOST_BYTES - self._copied)
+                while left > 0 and (data := file.read(min(left, _CHUNK))):
+                    target.write(data)
+                    self._offset += len(data)
+                    self._copied += len(data)
+                    left -= len(data)
+        except OSError:
+            return
 
 
 def _regular_file(pid: int, descriptor: int) -> Path | None:

@@ -213,6 +213,10 @@ def logs(
     job: JobId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing until the job ends.")] = False,
     step: Annotated[str | None, typer.Option("--step", help="Print only the log of this step.")] = None,
+    file: Annotated[
+        str | None,
+        typer.Option("--file", metavar="NAME", help="Print a file to which a Huey task's programs wrote their output."),
+    ] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Print the bytes exactly as the engine wrote them; ignored on a terminal.")
     ] = False,
@@ -236,12 +240,27 @@ def logs(
             "cancelled",
             "held",
         )
-        for path in reports_status.log_files(app, job, step):
+        for path in _shown_logs(app, job, step, file, wait=not over):
             shown[path] = _copy_out(path, shown.get(path, 0), raw=raw, last=over)
         sys.stdout.buffer.flush()
         if over:
             return
         time.sleep(_FOLLOW_EVERY_S)
+
+
+def _shown_logs(app: App, job: str, step: str | None, file: str | None, *, wait: bool) -> list[Path]:
+    """The files to print. Raises NotFoundError, but not for a redirected file that may still come with `wait`."""
+    from qmrunner.errors import NotFoundError
+    from qmrunner.reports import status as reports_status
+
+    if file is None:
+        return reports_status.log_files(app, job, step)
+    try:
+        return reports_status.redirected_files(app, job, step, file)
+    except NotFoundError as unknown:
+        if wait and unknown.code == "file_unknown":
+            return []
+        raise
 
 
 def _copy_out(path: Path, offset: int, *, raw: bool, last: bool) -> int:

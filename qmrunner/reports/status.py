@@ -16,23 +16,19 @@ from typing import Any
 
 from qmrunner import workflows
 from qmrunner.app import App
+from qmrunner.attempt.redirected import COPY
 from qmrunner.errors import NotFoundError, NotReadyError
-from qmrunner.host.home import app_files
-from qmrunner.model import eta, labels
+from qmrunner.model import eta, labels, visible
 from qmrunner.model.jobs import Attempt, Grant, Job, Step
 from qmrunner.model.learned_demand import Ratios, expected, kind_of
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
 from qmrunner.reports import files as reports_files
+from qmrunner.reports.apps import apps
 from qmrunner.store import claims, reservations, usage_peaks, workers
 from qmrunner.store import jobs as job_store
 from qmrunner.store.session import StoreUnavailable
 
 _LEASES_UNTIL_STALE = 1.0
-_APP_STALE_S = 30.0
-_OF_APP = (
-    "name", "state", "evidence", "pid", "queue", "storage", "guarantee", "isolation", "workers", "import_s",
-    "pending", "scheduled", "huey", "python",
-)  # fmt: skip
 
 
 def overview(app: App, limit: int = 50) -> dict[str, Any]:
@@ -272,20 +268,6 @@ def artifacts(app: App) -> dict[str, Any] | None:
     return {"url": app.settings.artifacts, "lost_s": (state_file(app) or {}).get("artifacts_lost_s")}
 
 
-def apps(app: App) -> list[dict[str, Any]]:
-    """The Huey applications of this home, as its daemon last saw them; `age_s` ago, `null` where it has not asked."""
-    found = []
-    for path in app_files(app.settings.run_root):
-        try:
-            known = json.loads(path.read_text())
-            age = max(0.0, time.time() - known["at"])
-        except (OSError, ValueError, LookupError, TypeError):
-            continue  # being replaced, or damaged
-        row = {name: known.get(name) for name in _OF_APP}
-        found.append({**row, "age_s": round(age, 1), "stale": age > _APP_STALE_S})
-    return found
-
-
 def disk(app: App) -> dict[str, Any]:
     """Free and total space of the data folders, MiB. None for a folder that does not exist."""
     s = app.settings
@@ -329,6 +311,23 @@ def log_files(app: App, job_id: str, step: str | None) -> list[Path]:
     wanted = [attempt for attempt in tries if step in (None, names[attempt.step_id])]
     found = (reports_files.log(app, known[attempt.step_id], attempt) for attempt in wanted)
     return [path for path in found if path is not None]
+
+
+def redirected_files(app: App, job_id: str, step: str | None, name: str) -> list[Path]:
+    """The copies of a file to which a task's programs redirected their output, in the order of the attempts.
+
+    Raises NotFoundError for an unknown job, step or file.
+    """
+    copies = [copy for log in log_files(app, job_id, step) for copy in sorted(log.parent.glob(f"{log.stem}{COPY}*"))]
+    found = [copy for copy in copies if copy.name.partition(COPY)[2] == name]
+    if not found:
+        known = sorted({copy.name.partition(COPY)[2] for copy in copies})
+        raise NotFoundError(
+            "file_unknown",
+            f"job {job_id} has no redirected output {visible.line(name)[:100]!r}",
+            remedy=f"known are {', '.join(known)}" if known else "only files that ran for some seconds are copied",
+        )
+    return found
 
 
 def iso(moment: datetime | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -86,6 +87,11 @@ def test_output_that_children_redirect_to_files_is_on_stdout(lab: Lab) -> None:
     wait_for(lambda: f"{job}/task:optimize.out| iteration 20\n" in daemon.text(), 10.0, "the program's output")
     assert daemon.text().count("iteration 5\n") == 1
     assert f"{job}/task| optimising o in " in daemon.text()
+    shutil.rmtree(lab.folder / "data/jobs/o")  # the application may do so
+    kept = lab.home.run("logs", huey_id, "--file", "optimize.out").stdout
+    assert kept == "".join(f"iteration {number}\n" for number in range(1, 21))
+    unknown = lab.home.run("logs", huey_id, "--file", "../../store.db")
+    assert (unknown.returncode, "known are " in unknown.stderr) == (3, True)
 
 
 def test_flushing_locks_at_the_start_spares_those_of_living_tasks(lab: Lab) -> None:
