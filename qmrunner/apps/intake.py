@@ -118,11 +118,21 @@ class Intake:
     def _accept_again(self) -> None:
         for token in self._client.taken():
             message = self._client.read(token)
-            if message is not None:
+            if message is None:
+                continue
+            if self._is_known(message):
+                self._client.ack(token)
+            else:
                 self._accept(message)
 
+    def _is_known(self, message: Message) -> bool:
+        """Whether this message has a job already: a consumer died before it acknowledged it."""
+        key = huey_jobs.key_of(message.huey_id or message.token, message.token)
+        with self._app.store.read() as connection:
+            return job_store.known(connection, Submission(kind="huey", params={}, key=key)) is not None
+
     def _accept(self, message: Message) -> None:
-        """Commit the job of a message, then acknowledge it. A message that has a job already is only acknowledged."""
+        """Commit the job of a message, then acknowledge it."""
         key = huey_jobs.key_of(message.huey_id or message.token, message.token)
         words, objections = words_of(message.words)
         section = self._command.section
@@ -146,15 +156,9 @@ class Intake:
             key=key,
             requires=(self._command.label,),
         )
-        with self._app.store.read() as connection:
-            known = job_store.known(connection, submission)
-        if known is None:
-            job_id = job_store.new_id()
-            with (
-                suppress(IntegrityError),
-                self._app.store.write() as connection,
-            ):  # its key: committed before, reply lost
-                accept(connection, self._app.store.now(), job_id, submission, self._app.plan)
-            self._log.info("task_accepted", job=job_id, app=self._command.name, task=message.task, id=message.huey_id)
+        job_id = job_store.new_id()
+        with suppress(IntegrityError), self._app.store.write() as connection:  # its key: committed before, reply lost
+            accept(connection, self._app.store.now(), job_id, submission, self._app.plan)
+        self._log.info("task_accepted", job=job_id, app=self._command.name, task=message.task, id=message.huey_id)
         self._wake()
         self._client.ack(message.token)  # last: the task need not wait for it

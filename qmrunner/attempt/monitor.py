@@ -97,20 +97,25 @@ class Follower:
             pass  # the guardian ended; its exit record decides
         return self._attempt.engine_pid is not None
 
-    def follow(self, started: Callable[[], bool]) -> None:
-        """Follow until the guardian closes the connection. Calls `started` once; False stops the attempt."""
+    def follow(self, started: Callable[[], bool], after_s: float = 0.0) -> None:
+        """Follow until the guardian closes the connection. Calls `started` once, when that takes longer than `after_s`;
+        False stops the attempt."""
         client = self._client
         assert client is not None
         client.setblocking(False)
         try:
-            if not started():
-                self._attempt.stop("fenced", 0.0)
+            start_at: float | None = time.monotonic() + after_s
             poller = select.poll()
             poller.register(client, select.POLLIN)
             poller.register(self._attempt.bell, select.POLLIN)
             asked: tuple[str, float] | None = None
             while True:
-                poller.poll(_PROGRESS_EVERY_S * 1000)
+                if start_at is not None and time.monotonic() >= start_at:
+                    start_at = None
+                    if not started():
+                        self._attempt.stop("fenced", 0.0)
+                pause_s = _PROGRESS_EVERY_S if start_at is None else max(0.0, start_at - time.monotonic())
+                poller.poll(pause_s * 1000)
                 asked = self._pass_on(asked)
                 self._pass_on_quota()
                 try:

@@ -34,6 +34,7 @@ from qmrunner.store import claims
 from qmrunner.store.identical_steps import being_computed, computed_before
 from qmrunner.store.session import StoreUnavailable
 
+_SHORT_S = 0.2
 # How an attempt ended, and its usage: the values of its exit record.
 Result = tuple[Ending, Mapping[str, Any]]
 
@@ -143,7 +144,9 @@ class AttemptRunner:
             return  # it has ended already, or never began: the exit record shows which
         if self.stopping.is_set():
             attempt.stop("drain", engine_grace_s(self.settings))
-        follower.follow(lambda: notes is None or self._record_start(attempt, notes))
+        # A task may end within milliseconds: its end alone is recorded then.
+        after_s = _SHORT_S if attempt.step.engine == "huey" else 0.0
+        follower.follow(lambda: notes is None or self._record_start(attempt, notes), after_s)
         follower.read_progress()
         redirected.finish()
 

@@ -48,6 +48,7 @@ _FALLOC_FL_KEEP_SIZE = 1
 _LEFTOVER_GRACE_S = 1.0  # for processes that an engine leaves behind when it ends by itself
 _KILL_EVERY_S = 0.02
 OOM_SCORE = 500  # on a scale of -1000 to 1000: adds half of the machine's memory to an engine process's size
+_FIRST_OF_CALL_S = 0.1
 _CLIENTS = 16  # of one consumer, and of the one being replaced
 _LONGEST_GRACE_S = 86400.0
 _QUOTA_SAMPLES = 2  # consecutive samples above the quota: the consumer has had time to raise it
@@ -99,7 +100,9 @@ class Guardian:
 
     def __post_init__(self) -> None:
         snapshots = os.path.join(os.path.dirname(self.order.work), SNAPSHOTS)
-        self.meter = Meter(self.order.work, self.order.log, snapshots)
+        # A task of an application may end within milliseconds.
+        first_s = _FIRST_OF_CALL_S if self.call is not None else 0.0
+        self.meter = Meter(self.order.work, self.order.log, snapshots, first_s)
 
     def run(self) -> None:
         wake = _catch_signals()

@@ -50,19 +50,20 @@ class Meter:
     """Samples the descendants of this process: often at first, less often when a sample is expensive.
 
     Between samples it checks the free space of /dev/shm with one system call: when that shrinks, for whatever reason, a
-    sample is due at once. Times are monotonic seconds. `living` is (pid, name, state, CPU seconds) of each process at
-    the last sample. Scratch is the content of `folder` and of the snapshot folder `beside` it.
+    sample is due at once. Times are monotonic seconds; the first sample comes after `first_s`. `living` is (pid, name,
+    state, CPU seconds) of each process at the last sample. Scratch is the content of `folder` and of the snapshots
+    `beside` it.
     """
 
-    def __init__(self, folder: str, log: str, beside: str | None = None) -> None:
+    def __init__(self, folder: str, log: str, beside: str | None = None, first_s: float = 0.0) -> None:
         self.usage = Usage()
         self.living: list[tuple[int, str, str, float]] = []
         self.sampled_at = 0.0
-        self.next_due = 0.0
+        self.next_due = time.monotonic() + first_s
         self._folder, self._log = folder, log
         self._scratch = [folder] + ([beside] if beside else [])
         self._every = _FIRST_S
-        self._next_sample = 0.0
+        self._next_sample = self.next_due
         self._shm_free: int | None = None
         self._scratch_was_full = self._logs_were_full = False
         self._next_walk = 0.0
