@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 
+from huey import crontab
 from huey.exceptions import CancelExecution  # noqa: F401
 
 from nmr.queue import huey
@@ -129,3 +130,11 @@ def stubborn(job):
                 time.sleep(60)
             except BaseException:
                 continue
+
+
+if os.environ.get("LAB_PERIODIC"):
+
+    @huey.periodic_task(crontab(minute="*"))
+    def tick():
+        note("tick", "tick")
+        time.sleep(45)
