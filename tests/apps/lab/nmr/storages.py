@@ -7,7 +7,7 @@ import huey.storage
 
 
 class OwnStorage(huey.storage.BaseStorage):
-    """What somebody may have written: Huey's interface, and nothing that qmrunner knows."""
+    """As an application may write it: Huey's interface, and nothing that qmrunner knows."""
 
     def __init__(self, name="huey", filename=None):
         super().__init__(name)
