@@ -110,7 +110,9 @@ class Settings:
     )
     max_retries: int = _setting(read.integer(0), "maximum number of automatic retries of a failed step", default=2)
     retry_delay_seconds: float = _setting(
-        read.seconds(0), "seconds before the first retry; doubles with each retry", default=5.0
+        read.seconds(0),
+        "seconds before the first retry, at most 0.5 for a Huey task; doubles with each retry",
+        default=5.0,
     )
     poison_deaths: int = _setting(
         read.integer(1), "number of worker deaths after which the step that caused them is held", default=3

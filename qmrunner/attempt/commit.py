@@ -19,7 +19,7 @@ from qmrunner.attempt.publish import Publication, write_job_result
 from qmrunner.attempt.trim import trim
 from qmrunner.errors import QmrunnerError
 from qmrunner.host.remove_tree import remove_tree
-from qmrunner.model import remedies
+from qmrunner.model import app_tasks, remedies
 from qmrunner.model.disk_space import REASONS
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.model.packing import Capacity
@@ -33,9 +33,12 @@ from qmrunner.store.session import StoreUnavailable
 _COMMIT_RETRY_S = (0.2, 5.0)
 
 
-def limits(settings: Settings) -> Limits:
-    """The retry limits of this worker."""
-    return Limits(settings.max_retries, settings.retry_delay_seconds, settings.poison_deaths, random.random())
+def limits(settings: Settings, engine: str | None = None) -> Limits:
+    """The retry limits of this worker for a step of this engine."""
+    delay_s = settings.retry_delay_seconds
+    if engine == app_tasks.ENGINE:
+        delay_s = min(delay_s, app_tasks.RETRY_DELAY_S)
+    return Limits(settings.max_retries, delay_s, settings.poison_deaths, random.random())
 
 
 def _nothing_to_deliver(attempt: ActiveAttempt, ending: Ending) -> Callable[[], None] | None:
@@ -158,7 +161,7 @@ class AttemptCommitter:
                 step_id=attempt.step.id,
                 number=attempt.number,
                 ending=ending,
-                limits=limits(self.settings),
+                limits=limits(self.settings, attempt.step.engine),
                 usage=usage,
                 planner=self.app.plan,
                 content_key=attempt.content_key,

@@ -7,6 +7,10 @@ from typing import Any
 
 from qmrunner.model.jobs import Demand
 
+ENGINE = "huey"
+# A task whose process died runs again sooner than an engine: its imports are loaded in the host, and most deaths come
+# from outside.
+RETRY_DELAY_S = 0.5
 # Codes of ends that were reported to the application, by how Huey's epilogue ended.
 REPORTED = {
     "error": "task_error",

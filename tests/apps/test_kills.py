@@ -55,3 +55,10 @@ def test_a_stop_is_no_failure_for_the_application(lab: Lab) -> None:
     assert lab.states("j1") == ["running"]  # neither interrupted nor failed
     lab.start()
     check_complete(lab, huey_id, 2)
+
+
+def test_a_killed_task_does_not_wait_as_long_as_an_engine(lab: Lab) -> None:
+    lab.home.extra["QMRUNNER_RETRY_DELAY_SECONDS"] = "600"
+    huey_id = begin(lab)
+    lab.kill("qm-task")
+    check_complete(lab, huey_id, 2)
