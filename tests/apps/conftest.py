@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -37,7 +37,8 @@ class Lab:
         self.daemon: Daemon | None = None
         self.environment: dict[str, str] = {}
         (folder / "data").mkdir()
-        shutil.copytree(LAB / "nmr", folder / "nmr")
+        for package in ("nmr", "zoo"):
+            shutil.copytree(LAB / package, folder / package)
 
     def start(self, command: Sequence[str] = CONSUMER, *, ready: bool = True, **more: str) -> Daemon:
         self.daemon = self._start(on=self.home, arguments=("--", *command), ready=ready, **more)
@@ -64,9 +65,21 @@ class Lab:
         )
         return "" if found == "''" else found
 
+    def module(self, name: str) -> str:
+        """Run a module of the application, and return what it printed."""
+        return self._python("-m", name)
+
+    def popen(self, command: Sequence[str], sink: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Start the application's own command, without qmrunner."""
+        environment = {**os.environ, **self.environment}
+        return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=sink, stderr=sink)
+
     def _run(self, code: str) -> str:
+        return self._python("-c", f"{_IMPORTS}\n{code}")
+
+    def _python(self, *arguments: str) -> str:
         ended = subprocess.run(
-            [sys.executable, "-c", f"{_IMPORTS}\n{code}"],
+            [sys.executable, *arguments],
             cwd=self.folder,
             env={**os.environ, **self.environment},
             capture_output=True,

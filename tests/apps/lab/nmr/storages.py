@@ -19,12 +19,16 @@ class OwnStorage(huey.storage.BaseStorage):
 
 def make():
     kind, _, place = os.environ.get("LAB_STORAGE", "").partition(" ")
+    name = os.environ.get("LAB_NAME", "lab")
     if kind == "own":
-        return huey.Huey("lab", storage_class=OwnStorage, filename="./data/own.db")
+        return huey.Huey(name, storage_class=OwnStorage, filename="./data/own.db")
     if kind == "file":
-        return huey.FileHuey("lab", path="./data/huey")
+        return huey.FileHuey(name, path="./data/huey")
+    if kind == "signed":
+        serializer = huey.serializer.SignedSerializer(secret="s", compression=True)
+        return huey.SqliteHuey(name, filename="./data/huey.db", serializer=serializer)
     if kind == "postgres":
-        return huey.PostgresHuey("lab", dsn=place)
+        return huey.PostgresHuey(name, dsn=place)
     if kind:
         names = {
             "redis": "RedisHuey",
@@ -32,5 +36,5 @@ def make():
             "priority-redis": "PriorityRedisHuey",
             "priority-redis-expire": "PriorityRedisExpireHuey",
         }
-        return getattr(huey, names[kind])("lab", url=place)
-    return huey.SqliteHuey("lab", filename="./data/huey.db", fsync=True)
+        return getattr(huey, names[kind])(name, url=place)
+    return huey.SqliteHuey(name, filename="./data/huey.db", fsync=True)
