@@ -24,6 +24,7 @@ from huey.api import PeriodicTask
 from huey.exceptions import CancelExecution
 
 from qmrunner.apps.side import done
+from qmrunner.apps.side.judgement import Judgement
 from qmrunner.apps.side.outbox import Outbox, release_locks
 from qmrunner.guardian.process import Order
 from qmrunner.guardian.process_tree import MARKER
@@ -153,7 +154,19 @@ class TaskRun:
     def _execute(self, task: Any) -> None:
         self._release_locks()
         body = task.execute
-        task.execute = lambda: self._body(task, body)
+        earlier = self._earlier_outcome()
+        folders = [folder for folder, _ in self._earlier() if not _committed(folder)]
+        judgement = Judgement(self._huey, task, self._folder, folders)
+        if earlier is not None or self._asked["died"] is not None:
+            judgement.has_begun()
+        else:
+            judgement.once()
+
+        def execute() -> Any:
+            judgement.restore()
+            return self._body(task, body, earlier)
+
+        task.execute = execute
         try:
             self._huey.execute(task)
         except Stopped:
@@ -167,8 +180,7 @@ class TaskRun:
         if self._ended_as is not None:
             self._state = self._ended_as
 
-    def _body(self, task: Any, body: Any) -> Any:
-        earlier = self._earlier_outcome()
+    def _body(self, task: Any, body: Any, earlier: dict[str, Any] | None) -> Any:
         if earlier is not None:
             return self._repeat(task, earlier)
         self._refuse_to_run(task)
