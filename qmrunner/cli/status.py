@@ -119,12 +119,12 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
             _reserved_of(row, "cores"), *(_reserved_of(row, name) for name in ("memory_mib", "scratch_mib", "shm_mib")),
             age,
         )  # fmt: skip
-    apps = table("application", "state", "host pid", "-w", "pending", "scheduled", "storage", "guarantee", "import")
+    apps = table("app", "state", "pid", "-w", "pending", "scheduled", "storage")
     for row in seen["apps"]:
+        weaker = "" if row["guarantee"] in (None, "full") else f" ({row['guarantee']})"
         add_row(
-            apps, row["name"], coloured(row["state"]) if not row["stale"] else "stale", _shown(row["pid"]),
-            _shown(row["workers"]), _shown(row["pending"]), _shown(row["scheduled"]), _shown(row["storage"]),
-            _shown(row["guarantee"]), duration(row["import_s"]),
+            apps, row["name"], "stale" if row["stale"] else coloured(row["state"]), _shown(row["pid"]),
+            _shown(row["workers"]), _shown(row["pending"]), _shown(row["scheduled"]), _shown(row["storage"]) + weaker,
         )  # fmt: skip
     jobs = job_table(seen["jobs"])
     lines: list[Any] = [

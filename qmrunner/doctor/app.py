@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 
 from qmrunner.apps.command import parse
 from qmrunner.doctor.finding import Finding, fail, ok, warn
 from qmrunner.errors import UsageError
-from qmrunner.model.app_sections import AppSection
 
 _ASK = """
 import json, sys
@@ -23,10 +23,10 @@ _TIMEOUT_S = 20.0
 _OLDEST_PYTHON, _TESTED_HUEY = (3, 9), "3.5."
 
 
-def command(section: AppSection) -> Finding:
+def command(text: str, name: str | None = None) -> Finding:
     """Whether the command can be taken over: its interpreter runs, is new enough, and has Huey."""
     try:
-        parsed = parse(section.command)
+        parsed = parse(shlex.split(text))
         ended = subprocess.run(
             [*parsed.python, "-c", _ASK], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
         )
@@ -35,7 +35,7 @@ def command(section: AppSection) -> Finding:
         return fail("app", problem.code, problem.message, problem.remedy)
     except (OSError, ValueError, subprocess.SubprocessError) as problem:
         return fail("app", "app_python", f"the application's interpreter does not work: {problem}", "check its path")
-    shown = f"{section.name}: Python {python[0]}.{python[1]} at {parsed.python[0]}, Huey {huey}"
+    shown = f"{name or parsed.name}: Python {python[0]}.{python[1]} at {parsed.python[0]}, Huey {huey}"
     if tuple(python) < _OLDEST_PYTHON:
         return fail("app", "app_python", shown, "use Python 3.9 or newer for the application")
     if huey is None:

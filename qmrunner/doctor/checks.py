@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import shutil
 import tempfile
 import time
@@ -293,7 +294,7 @@ def _services(settings: Settings) -> Iterator[Question]:
     yield "daemon", lambda: services.daemon(health(settings))
     yield "store", lambda: _store(settings)
     for section in settings.apps:
-        yield "app", partial(doctor_app.command, section)
+        yield "app", partial(doctor_app.command, shlex.join(section.command), section.name)
     if settings.artifacts is not None:
         url = settings.artifacts
         yield "artifacts", lambda: services.artifact_store(url, settings.store)

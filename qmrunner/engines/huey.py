@@ -25,6 +25,7 @@ _ENDED_WELL = {
     "scheduled": "put back into Huey's schedule: its time has not come",
     "revoked": "revoked: Huey did not run it",
     "expired": "expired: Huey did not run it",
+    "dropped": "dropped: a periodic task whose run was lost more than an hour ago",
 }
 
 

@@ -12,12 +12,12 @@ from tests.apps.conftest import Lab
 from tests.support import wait_for
 
 
-@pytest.fixture(params=["file", "redis", "priority-redis-expire", "postgres"])
+@pytest.fixture(params=["file", "own", "redis", "priority-redis-expire", "postgres"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "postgres":
         yield f"postgres {request.getfixturevalue('postgres_database')}"
-    elif request.param == "file":
-        yield "file"
+    elif request.param in ("file", "own"):
+        yield request.param
     else:
         with redis.server(tmp_path / "redis") as server:
             yield f"{request.param} {server.url}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -113,3 +114,27 @@ def test_as_many_tasks_run_at_once_as_the_application_has_workers(lab: Lab) -> N
     met = wait_for(lambda: [job for job in "abcdef" if "met 5" in str(lab.lines(job))], 40.0, "five tasks at once")
     assert len(met) >= 1
     assert not any("met 6" in str(lab.lines(job)) for job in "abcdef")
+
+
+def test_a_lost_run_of_a_periodic_task_is_not_repeated_after_an_hour(lab: Lab) -> None:
+    lab.start(LAB_PERIODIC="1")
+    wait_for(lambda: lab.lines("tick"), 30.0, "the body")
+    job = lab.jobs()[-1]["id"]
+    lab.home.run("hold", job)
+    lab.kill("qm-guardian")
+    wait_for(lambda: lab.home.json("status", job)["job"]["steps"][0]["state"] == "ready", 20.0, "its return")
+    begun = next((lab.home.path / "scratch" / job).rglob("begun"))
+    begun.write_text(json.dumps({"at": json.loads(begun.read_text())["at"] - 3601}))
+    lab.home.run("release", job)
+    wait_for(lambda: lab.home.json("status", job)["job"]["state"] == "succeeded", 30.0, "the end")
+    assert "dropped" in lab.home.json("status", job)["job"]["summary"]
+
+
+def test_a_stop_waits_for_a_task_that_ends_within_half_of_the_grace(lab: Lab) -> None:
+    huey_id = lab.enqueue("tasks.optimise('q', 3)")
+    lab.start(QMRUNNER_STOP_GRACE_SECONDS="60")
+    wait_for(lambda: lab.engines("q"), 30.0, "the engine")
+    assert lab.daemon is not None
+    assert lab.daemon.stop() == 0
+    assert (lab.states("q"), lab.lines("q")[-1].split()[1]) == (["running", "complete"], "end")
+    assert lab.result(huey_id)["job"] == "q"

@@ -1,6 +1,7 @@
 """The files of one task in its attempt's folder. All are JSON, so that no process but the application's unpickles.
 
 task.json   what to run, written before the start
+revoked     Huey's storage has forgotten that the task was revoked
 begun       the body has begun
 cancelled   written by the consumer before it stops a task for good
 locks       keys of Huey's locks that the task asked for, one a line
@@ -15,7 +16,7 @@ import json
 import os
 from typing import Any
 
-TASK, BEGUN, CANCELLED, LOCKS = "task.json", "begun", "cancelled", "locks"
+TASK, REVOKED, BEGUN, CANCELLED, LOCKS = "task.json", "revoked", "begun", "cancelled", "locks"
 OUTCOME, DONE, COMMITTED = "outcome", "done.json", "committed"
 
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from huey import storage as huey_storage
 
 FULL = "full"  # a message is in exactly one place at any time
+PEEK = "peek"  # a crash between two calls of the storage can run a task twice
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def new_token() -> str:
 
 
 def of(storage: huey_storage.BaseStorage) -> Moves:
-    """The moves for this storage. Raises SystemExit for one that has none."""
-    from qmrunner.apps.side import files, redis, sql
+    """The moves for this storage. Raises SystemExit for one that keeps messages in its process, or not at all."""
+    from qmrunner.apps.side import files, peek, redis, sql
 
     known: tuple[tuple[str, Any], ...] = (
         ("SqliteStorage", sql.Sqlite),
@@ -103,12 +104,22 @@ def of(storage: huey_storage.BaseStorage) -> Moves:
         ("RedisStorage", redis.List),
         ("FileStorage", files.Files),
     )
-    for name, moves in known:
-        kind = getattr(huey_storage, name, None)  # an older Huey has not all of them
-        if kind is not None and isinstance(storage, kind):
-            made: Moves = moves(storage)
-            return made
-    raise SystemExit(
-        f"qmrunner: messages in a {type(storage).__name__} cannot be kept safe; supported are "
-        + ", ".join(name for name, _ in known)
-    )
+    for name, kind in known:
+        found = getattr(huey_storage, name, None)  # an older Huey has not all of them
+        if found is not None and isinstance(storage, found) and _has_scripts(storage):
+            moves: Moves = kind(storage)
+            return moves
+    for name in ("MemoryStorage", "BlackHoleStorage"):
+        found = getattr(huey_storage, name, None)
+        if found is not None and isinstance(storage, found):
+            raise SystemExit(
+                f"qmrunner: messages in a {type(storage).__name__} cannot be kept safe: they are in one process only"
+            )
+    weaker: Moves = peek.Peek(storage)
+    return weaker
+
+
+def _has_scripts(storage: Any) -> bool:
+    """Whether a storage like Redis can run scripts; that of valkey-glide is one, and has another client."""
+    conn = getattr(storage, "conn", None)
+    return not isinstance(storage, huey_storage.RedisStorage) or hasattr(conn, "register_script")

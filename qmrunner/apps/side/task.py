@@ -20,9 +20,11 @@ from typing import Any
 
 from huey import consumer as huey_consumer
 from huey import signals as huey_signals
+from huey.api import PeriodicTask
 from huey.exceptions import CancelExecution
 
 from qmrunner.apps.side import done
+from qmrunner.apps.side.judgement import Judgement
 from qmrunner.apps.side.outbox import Outbox, release_locks
 from qmrunner.guardian.process import Order
 from qmrunner.guardian.process_tree import MARKER
@@ -45,10 +47,12 @@ _ENDS = {
 }
 
 
+_INTERRUPTED = getattr(huey_signals, "SIGNAL_INTERRUPTED", huey_signals.SIGNAL_ERROR)
+_PERIODIC_AGAIN_S = 3600.0  # a periodic task whose lost run is older waits for its next time
 # A cancelled task is reported by the first of these signals that has a receiver.
 _FOR_CANCELLED = (
     huey_signals.SIGNAL_CANCELED,
-    getattr(huey_signals, "SIGNAL_INTERRUPTED", huey_signals.SIGNAL_ERROR),
+    _INTERRUPTED,
     huey_signals.SIGNAL_ERROR,
 )
 
@@ -150,7 +154,19 @@ class TaskRun:
     def _execute(self, task: Any) -> None:
         self._release_locks()
         body = task.execute
-        task.execute = lambda: self._body(task, body)
+        earlier = self._earlier_outcome()
+        folders = [folder for folder, _ in self._earlier() if not _committed(folder)]
+        judgement = Judgement(self._huey, task, self._folder, folders)
+        if earlier is not None or self._asked["died"] is not None:
+            judgement.has_begun()
+        else:
+            judgement.once()
+
+        def execute() -> Any:
+            judgement.restore()
+            return self._body(task, body, earlier)
+
+        task.execute = execute
         try:
             self._huey.execute(task)
         except Stopped:
@@ -164,8 +180,7 @@ class TaskRun:
         if self._ended_as is not None:
             self._state = self._ended_as
 
-    def _body(self, task: Any, body: Any) -> Any:
-        earlier = self._earlier_outcome()
+    def _body(self, task: Any, body: Any, earlier: dict[str, Any] | None) -> Any:
         if earlier is not None:
             return self._repeat(task, earlier)
         self._refuse_to_run(task)
@@ -220,6 +235,10 @@ class TaskRun:
             if self._asked["as"] == "cancelled":
                 raise self._cancelled(task)
             self._fail(self._asked["died"])
+        if isinstance(task, PeriodicTask) and self._first_begin() < time.time() - _PERIODIC_AGAIN_S:
+            self._ended_as = "dropped"
+            self._huey._emit(_INTERRUPTED, task)
+            raise CancelExecution(retry=False)
         if self._asked["rerun"] == "never" and any(_began(folder) for folder, _ in self._earlier()):
             done.write(self._folder, done.BEGUN, {"at": time.time()})  # for the attempt after this one
             task.retries = 0
@@ -270,6 +289,11 @@ class TaskRun:
         """Delete the locks that dead attempts of this step still hold, by their value."""
         for folder, marker in self._earlier():
             release_locks(self._huey, folder, marker)
+
+    def _first_begin(self) -> float:
+        """When the body first began in an attempt whose end is not committed, Unix seconds; else now."""
+        begun = (done.load(folder, done.BEGUN) for folder, _ in self._earlier() if not _committed(folder))
+        return min((found["at"] for found in begun if found), default=time.time())
 
     def _earlier(self) -> list[tuple[str, str]]:
         """Folders and markers of the task's earlier attempts."""

@@ -44,6 +44,12 @@ def alive(processes: Found) -> Found:
     return found
 
 
+def _is_child(process: tuple[int, int], now: Found) -> bool:
+    """Whether this is a rank that mpirun has forked, and that has the name of mpirun until it executes the program."""
+    stat = process_tree.stat_of(process[0])
+    return stat is None or any(pid == stat.ppid and name == "mpirun" for (pid, _), (name, _) in now.items())
+
+
 class Looks:
     """`most`: the most engine trees seen at once. `mixed`: the most attempts whose engines were seen at once."""
 
@@ -58,7 +64,7 @@ class Looks:
     def _run(self) -> None:
         while not self._over.wait(_EVERY_S):
             self.now = now = engines(self._folder)
-            roots = [process for process, (name, _) in now.items() if name == "mpirun"]
+            roots = [process for process, (name, _) in now.items() if name == "mpirun" and not _is_child(process, now)]
             for process in roots:
                 self.started.setdefault(process, time.monotonic())
             self.most = max(self.most, len(roots))

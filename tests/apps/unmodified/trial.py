@@ -68,6 +68,10 @@ class Worker:
                 start_new_session=True,
             )
 
+    def starts(self) -> int:
+        """How many times a daemon has reported on stdout that it runs."""
+        return self.output.read_text(errors="replace").count('"daemon_started"')
+
     def processes(self) -> dict[int, str]:
         """Pids and names of this home's processes."""
         found = {}
@@ -119,7 +123,8 @@ class Report:
     """One line of the results; `wrong` is empty when all is right.
 
     For each kill: seconds since the first engine of this body, seconds until the old engines were gone, and until the
-    next engine. `took_s` from the start of the worker to the end of the job.
+    next engine; after `tree-without-engines` they count from the report of the next daemon that it runs. `took_s` from
+    the start of the worker to the end of the job.
     """
 
     kind: str
@@ -202,7 +207,11 @@ def _disturb(
             report.wrong.append(f"the stop ended with {status} and left {looks.alive(old)}")
         if kind == "stop" and (app.status(job) or {}).get("status") != "running":
             report.wrong.append("the stop changed what the application shows")
+        starts = worker.starts()
         worker.start()
+        if kind == "tree-without-engines":  # nothing is left that could end them before
+            _wait(lambda: worker.starts() > starts, 120, "the next worker")
+            killed = time.monotonic()
     if KINDS[kind]:
         return
     _wait(lambda: not looks.alive(old), 60, "the end of the old engines")
