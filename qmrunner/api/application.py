@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
@@ -106,6 +107,13 @@ def _describe_submission(schema: dict[str, Any]) -> None:
         },
     }
     schema["paths"]["/v1/check"]["post"]["requestBody"] = body
+    line = {"type": "string", "description": "One JobForm on each line, with an optional field `key`."}
+    jobs = [{"kind": "nmr", "smiles": "CCO", "key": "batch7-1"}, {"kind": "nmr", "smiles": "CCN", "key": "batch7-2"}]
+    example = "".join(f"{json.dumps(job)}\n" for job in jobs)
+    schema["paths"]["/v1/jobs/many"]["post"]["requestBody"] = {
+        "required": True,
+        "content": {"application/x-ndjson": {"schema": line, "example": example}},
+    }
     route = schema["paths"]["/v1/jobs"]["post"]
     route["parameters"] = [*route.get("parameters", []), _KEY]
     route["requestBody"] = body

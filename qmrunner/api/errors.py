@@ -38,6 +38,7 @@ _STATUS = {
     "wrong_state": 409,
     "body_too_large": 413,
     "file_too_big": 413,
+    "too_many_lines": 413,
     "unsupported_media_type": 415,
     "engine_missing": 422,
     "rate_limited": 429,

@@ -146,6 +146,9 @@ class Common:
 
 
 def register(cli: typer.Typer) -> None:
+    from qmrunner.cli import submit_many
+
+    submit_many.register(_submit)
     cli.add_typer(_submit, name="submit")
 
 
@@ -164,7 +167,7 @@ def nmr(
     from qmrunner.submission import job_kinds
 
     app = _app()
-    request, search = _request(app, source, solvent, molecule), _search(app, conformers, molecule)
+    request, search = request_of(app, source, solvent, molecule), search_of(app, conformers, molecule)
     _submit_job(job_kinds.nmr(request, search, level=level), common, app)
 
 
@@ -177,7 +180,7 @@ def conformers(
     from qmrunner.submission import job_kinds
 
     app = _app()
-    request, search = _request(app, source, solvent, molecule), _search(app, conformers, molecule)
+    request, search = request_of(app, source, solvent, molecule), search_of(app, conformers, molecule)
     _submit_job(job_kinds.conformers(request, search), common, app)
 
 
@@ -216,12 +219,14 @@ def _app() -> App:
     return app.build()
 
 
-def _request(app: App, source: str, solvent: str, options: Molecule) -> MoleculeRequest:
+def request_of(app: App, source: str, solvent: str, options: Molecule) -> MoleculeRequest:
+    """The molecule that the options describe."""
     limit = options.max_atoms or app.settings.max_atoms
     return MoleculeRequest(source, solvent, options.charge, options.mult, limit)
 
 
-def _search(app: App, method: str, options: Molecule) -> ConformerSearch:
+def search_of(app: App, method: str, options: Molecule) -> ConformerSearch:
+    """The conformer search that the options describe."""
     return ConformerSearch(
         method,
         max_conformers=options.max_conformers,

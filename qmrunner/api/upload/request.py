@@ -50,21 +50,27 @@ async def inspect(service: Service, children: Children, request: Request, caller
 
 @asynccontextmanager
 async def _read(service: Service, children: Children, request: Request, *, facts: bool) -> AsyncIterator[Checked]:
-    app = service.app
-    settings = app.settings
+    settings = service.app.settings
     async with service.uploads.place(_LONGEST_WAIT_S), folder_of(settings.run_root) as folder:
         await bodies.to_file(request.receive, settings.api_max_body_mib << 20, folder / "body")
-        crest = await service.ask(lambda: app.located("crest"))
         yield await children.check(
             folder,
             content_type=request.headers.get("content-type", ""),
-            max_atoms=settings.max_atoms,
-            crest_installed=crest,
-            # Without kernel confinement the check of the input text is the only protection.
-            strict=not policy.holds(settings),
-            confinement=policy.order(interpreter.reach(), folder, settings),
             facts=facts,
+            **await terms(service, folder),
         )
+
+
+async def terms(service: Service, folder: Path) -> dict[str, Any]:
+    """What the process that checks the body in `folder` needs to know of this machine."""
+    settings = service.app.settings
+    return {
+        "max_atoms": settings.max_atoms,
+        "crest_installed": await service.ask(lambda: service.app.located("crest")),
+        # Without kernel confinement the check of the input text is the only protection.
+        "strict": not policy.holds(settings),
+        "confinement": policy.order(interpreter.reach(), folder, settings),
+    }
 
 
 def sweep(root: Path) -> None:
@@ -97,13 +103,21 @@ async def folder_of(root: Path) -> AsyncIterator[Path]:
 
 
 def _key(request: Request, caller: Caller) -> str | None:
-    """The idempotency key as stored: every token has its own keys."""
+    """The idempotency key as stored."""
     given = request.headers.get("idempotency-key")
-    if given is None:
-        return None
+    return None if given is None else stored_key(checked_key(given), caller)
+
+
+def checked_key(given: str) -> str:
+    """The same key. Raises UsageError `bad_header`."""
     if not given or len(given) > _LONGEST_KEY or not (given.isascii() and given.isprintable()):
         raise UsageError(
             "bad_header", f"an Idempotency-Key must have 1 to {_LONGEST_KEY} printable ASCII characters",
             remedy="use a UUID, for example",
         )  # fmt: skip
-    return given if caller.name is None else f"{caller.name}/{given}"
+    return given
+
+
+def stored_key(key: str, caller: Caller) -> str:
+    """A key as stored: every token has its own keys."""
+    return key if caller.name is None else f"{caller.name}/{key}"
