@@ -141,7 +141,11 @@ async def change_token(
     try:
         made = await service.ask(act)
     except QmrunnerError as problem:
-        facts = {**await service.ask(lambda: all_tokens(ask)), "form_problem": problem.as_dict(), "words": {"name": name}}
+        facts = {
+            **await service.ask(lambda: all_tokens(ask)),
+            "form_problem": problem.as_dict(),
+            "words": {"name": name},
+        }
         return render.page(request, "tokens.html", facts, status=status_of(problem))
     if not made:
         return RedirectResponse("/tokens", 303, render.headers(https=render.is_https(request)))
