@@ -32,6 +32,7 @@ _STATUS = {
     "route_unknown": 404,
     "method_not_allowed": 405,
     "body_too_slow": 408,
+    "count_changed": 409,
     "key_in_use": 409,
     "no_result": 409,
     "no_worker": 409,

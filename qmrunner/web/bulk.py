@@ -47,7 +47,8 @@ async def act(
         raise UsageError("bad_query", wanted.problem["message"], remedy=wanted.problem["remedy"])
     planned = await service.ask(lambda: _plan(service, verb, id, None if wanted is None else wanted.filter))
     values: dict[str, Any] = {
-        "nav": "jobs", "verb": verb, "ids": () if whole else id, "q": q, "which": which, "back": own_path(back, "/jobs"),
+        "nav": "jobs", "verb": verb, "ids": () if whole else id, "q": q, "which": which,
+        "back": own_path(back, "/jobs"),
         "moves": len(planned.moves), "states": planned.states, "more": planned.more,
         "skipped": planned.skipped[:_SHOWN], "skipped_count": len(planned.skipped),
         "reasons": Counter(row["reason"] for row in planned.skipped), "typed_from": TYPED_FROM, "done": None,
@@ -60,7 +61,9 @@ async def act(
         problem = UsageError("count_changed", changed, remedy="look again, then confirm the new number")
         return render.page(request, "bulk.html", {**values, "problem": problem.as_dict()}, status=409)
     if moves > TYPED_FROM and typed.strip() != expect:
-        problem = UsageError("not_confirmed", f"type {expect} to confirm", evidence=typed or None, remedy="type the number")
+        problem = UsageError(
+            "not_confirmed", f"type {expect} to confirm", evidence=typed or None, remedy="type the number"
+        )
         return render.page(request, "bulk.html", {**values, "problem": problem.as_dict()}, status=422)
     moved, late = [], []
     for piece in bulk.pieces(planned.moves):

@@ -135,7 +135,7 @@ def _as_api(request: Request, body: bytes, key: str | None) -> Request:
 def _shown(verdict: Mapping[str, Any]) -> dict[str, Any]:
     """The verdict with its drawing made fit for a page."""
     drawing = svg.inline(verdict["drawing"]) if verdict["drawing"] else None
-    return {**verdict, "drawing": None if drawing is None else Markup(drawing)}  # noqa: S704
+    return {**verdict, "drawing": None if drawing is None else Markup(drawing)}
 
 
 async def _like(service: Service, job_id: str) -> tuple[str, dict[str, str], str | None]:

@@ -67,7 +67,9 @@ def test_without_a_session_a_page_leads_to_the_sign_in_and_back(guarded: Guarded
     assert guarded.job not in answer.text
     streams = httpx.get(f"{guarded.server.url}/live/jobs", trust_env=False, timeout=60.0)
     assert streams.status_code == 401
-    posted = httpx.post(f"{guarded.server.url}/jobs/{guarded.job}/do", data={"verb": "cancel"}, trust_env=False, timeout=60.0)
+    posted = httpx.post(
+        f"{guarded.server.url}/jobs/{guarded.job}/do", data={"verb": "cancel"}, trust_env=False, timeout=60.0
+    )
     assert posted.status_code == 401
     assert guarded.server.home.job(guarded.job)["state"] == "queued"
 
@@ -124,7 +126,9 @@ def test_a_code_signs_in_once_and_a_revoked_token_ends_its_sessions(place: Home,
     with httpx.Client(base_url=guarded.server.url, trust_env=False, timeout=60.0) as client:
         assert client.post("/login", data={"code": code}, headers=SAME).status_code == 303
         assert client.get("/tokens").status_code == 200
-        again = httpx.post(f"{guarded.server.url}/login", data={"code": code}, headers=SAME, trust_env=False, timeout=60.0)
+        again = httpx.post(
+            f"{guarded.server.url}/login", data={"code": code}, headers=SAME, trust_env=False, timeout=60.0
+        )
         assert (again.status_code, "code_refused" in again.text) == (401, True)
         assert place.run("token", "revoke", "boss").returncode == 0
         assert client.get("/v1/jobs").status_code == 401
@@ -142,7 +146,7 @@ def test_wrong_tokens_are_refused_and_guessing_is_slow(place: Home) -> None:
 
 
 @pytest.mark.parametrize("host", ["qm.example.org", "192.0.2.7:8642"])
-def test_plain_http_from_elsewhere_signs_nobody_in(place: Home, guarded: Guarded, host: str) -> None:
+def test_plain_http_from_elsewhere_is_refused_at_the_sign_in(place: Home, guarded: Guarded, host: str) -> None:
     headers = {"Host": host, "Origin": f"http://{host}"}
     with served(place) as server:
         answer = httpx.post(f"{server.url}/login", data={"secret": "x"}, headers=headers, trust_env=False, timeout=60.0)
@@ -178,4 +182,6 @@ def _writer(guarded: Guarded) -> httpx.Client:
 
 
 def _try(server: Server, secret: str, **more: Any) -> httpx.Response:
-    return httpx.post(f"{server.url}/login", data={"secret": secret}, headers=SAME, trust_env=False, timeout=60.0, **more)
+    return httpx.post(
+        f"{server.url}/login", data={"secret": secret}, headers=SAME, trust_env=False, timeout=60.0, **more
+    )
