@@ -101,7 +101,7 @@ async function draw(figure, url, rows, key, log, threshold) {
   figure.plot = new uPlot({
     width: Math.max(260, figure.chart.clientWidth || 420), height: 200, legend: { show: false }, cursor: { drag: { x: true, y: false } },
     scales: { x: { time: false }, y: log ? { distr: 3 } : {} },
-    axes: [axis, { ...axis, size: 86 }],
+    axes: [axis, { ...axis, size: 86, ...(log ? { values: (_, all) => all.map((value) => (value === null ? "" : value.toExponential(0))) } : {}) }],
     series: [{}, { stroke: ink("--running"), width: 1.5, points: { show: rows.length < 40, size: 4 } }, ...(threshold ? [{ stroke: ink("--failed"), width: 1, dash: [5, 4], points: { show: false } }] : [])],
   }, data, figure.chart);
 }
