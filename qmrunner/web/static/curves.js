@@ -6,6 +6,8 @@ let busy = false;
 let library = null;
 let points = [];
 let attempt = null;
+let last = 0;
+const MOST_POINTS = 4000;
 const drawn = new Map();
 
 function load(url) {
@@ -29,26 +31,28 @@ function ink(name) { // a colour that canvas understands: custom properties keep
 }
 
 // Series that a trace may have: [key, label, unit, logarithmic]
-const SERIES = [["energy", "energy", "hartree", false], ["gradient", "gradient", "hartree/bohr", true], ["residual", "residual", "", true]];
+const SERIES = [["energy_hartree", "energy", "hartree", false], ["gradient", "gradient", "hartree/bohr", true], ["residual", "residual", "", true]];
 
 export async function curves(number) {
   const place = $("#curves");
-  if (!place || busy || Date.now() - asked < 900) return;
+  if (!place || busy || Date.now() - asked < 2900) return;
   busy = true;
   asked = Date.now();
   try {
     const where = `/v1/jobs/${place.dataset.job}/steps/${encodeURIComponent(place.dataset.step)}/trace`;
-    const answer = await fetch(number ? `${where}?attempt=${number}` : where);
+    if (number !== attempt) { attempt = number; points = []; last = 0; }
+    const answer = await fetch(`${where}?after=${last}${number ? `&attempt=${number}` : ""}`);
     if (!answer.ok) return;
     const found = await answer.json();
-    if (attempt !== found.attempt) { attempt = found.attempt; points = []; }
-    await show(place, found);
+    if (found.points.length || !points.length) await show(place, found);
   } catch { /* no trace here: the log has the numbers */ } finally { busy = false; }
 }
 
 async function show(place, found) {
-  const names = found.columns ?? ["iteration", "phase", "energy", "gradient", "residual"];
-  points = (found.points ?? []).map((row) => Object.fromEntries(names.map((name, index) => [name, row[index]])));
+  const names = found.columns ?? [];
+  points.push(...found.points.map((row) => Object.fromEntries(names.map((name, index) => [name, row[index]]))));
+  if (points.length > MOST_POINTS) points = points.filter((_, index) => index % 2 === 0 || index > MOST_POINTS - 100);
+  last = found.last;
   const box = $(".curves", place);
   for (const [key, label, unit, log] of SERIES) {
     const rows = points.filter((row) => typeof row[key] === "number" && (!log || row[key] > 0));
@@ -83,12 +87,12 @@ function make(label, unit) {
 function table(figure, rows, key, unit) {
   const body = document.createElement("tbody");
   const head = body.insertRow();
-  for (const text of ["point", "phase", unit ? `${key}, ${unit}` : key]) { const cell = document.createElement("th"); cell.textContent = text; cell.scope = "col"; head.append(cell); }
+  for (const text of ["point", "phase", unit || key]) { const cell = document.createElement("th"); cell.textContent = text; cell.scope = "col"; head.append(cell); }
   rows.slice(-50).forEach((row) => {
     const line = body.insertRow();
     line.insertCell().textContent = row.iteration ?? "";
     line.insertCell().textContent = row.phase ?? "";
-    line.insertCell().textContent = key === "energy" ? row[key].toFixed(6) : row[key].toExponential(2);
+    line.insertCell().textContent = key === "energy_hartree" ? row[key].toFixed(6) : row[key].toExponential(2);
   });
   figure.rows.replaceChildren(body);
 }
@@ -101,7 +105,7 @@ async function draw(figure, url, rows, key, log, threshold) {
   figure.plot = new uPlot({
     width: Math.max(260, figure.chart.clientWidth || 420), height: 200, legend: { show: false }, cursor: { drag: { x: true, y: false } },
     scales: { x: { time: false }, y: log ? { distr: 3 } : {} },
-    axes: [axis, { ...axis, size: 86 }],
+    axes: [axis, { ...axis, size: 86, ...(log ? { values: (_, all) => all.map((value) => (value === null ? "" : value.toExponential(0))) } : {}) }],
     series: [{}, { stroke: ink("--running"), width: 1.5, points: { show: rows.length < 40, size: 4 } }, ...(threshold ? [{ stroke: ink("--failed"), width: 1, dash: [5, 4], points: { show: false } }] : [])],
   }, data, figure.chart);
 }
