@@ -29,6 +29,7 @@ from qmrunner.host.sockets import connect_short
 from qmrunner.logs import get as get_logger
 
 _PROGRESS_EVERY_S = 0.5
+_FROZEN_S = 5.0  # a wait of half a second that takes so long: this process was stopped (SIGSTOP, a frozen cgroup)
 _LOSS_EVERY_S, _LOSS_CHECKS = 1.0, 3  # a file server may not find a file for a moment
 _LONGEST_MESSAGE = 1 << 20
 
@@ -115,7 +116,10 @@ class Follower:
                     if not started():
                         self._attempt.stop("fenced", 0.0)
                 pause_s = _PROGRESS_EVERY_S if start_at is None else max(0.0, start_at - time.monotonic())
+                before = time.monotonic()
                 poller.poll(pause_s * 1000)
+                if time.monotonic() - before > _FROZEN_S:
+                    self._attempt.thawed_at = time.monotonic()
                 asked = self._pass_on(asked)
                 self._pass_on_quota()
                 try:
