@@ -51,7 +51,8 @@ ROOMS: dict[str, str] = {
     "host logs maintenance model settings store untrusted worker",
     "doctor": "apps.command artifacts attempt confinement engines errors guardian host logs model settings store "
     "supervisor.health",
-    "api": "__version__ app chemistry confinement errors guardian.confine logs model reports store submission",
+    "api": "__version__ app chemistry confinement engines.base errors guardian.confine logs model reports store "
+    "submission untrusted",
     "web": "__version__ api app chemistry errors logs model reports store submission workflows",
 }
 MAY = {f"qmrunner.{room}": {f"qmrunner.{name}" for name in (room, *words.split())} for room, words in ROOMS.items()}

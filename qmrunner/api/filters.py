@@ -9,9 +9,11 @@ from typing import Annotated
 from fastapi import Query, Request
 
 from qmrunner.api import schemas
+from qmrunner.api.action_schemas import FilterForm
 from qmrunner.api.service import service_of
 from qmrunner.api.upload.canonical import canonical
 from qmrunner.api.upload.forms import PRINTABLE
+from qmrunner.errors import UsageError
 from qmrunner.model.job_filter import LONGEST_STRUCTURE, JobFilter
 from qmrunner.reports import query
 
@@ -62,6 +64,17 @@ async def of_request(
         until=query.when(until, now) if until else None,
     )
     return await settled(request, query.both(query.parse(q, now).filter, given) if q else given)
+
+
+async def of_form(request: Request, form: FilterForm) -> JobFilter:
+    """The same of a form. Raises UsageError, too, for one without any condition: it would mean all jobs there are."""
+    found = await of_request(
+        request, form.q, form.state, form.kind, form.code, form.owner, form.group, form.name, form.structure,
+        form.since, form.until,
+    )  # fmt: skip
+    if found.admits_all:
+        raise UsageError("bad_query", "the filter has no condition", remedy="give at least one, for example a group")
+    return found
 
 
 async def settled(request: Request, wanted: JobFilter) -> JobFilter:

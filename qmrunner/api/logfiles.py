@@ -18,6 +18,8 @@ from qmrunner.store import workers
 
 _PIECE = 1 << 16
 _PUBLISHED = "output.log"
+_EXCERPT_BYTES = 1 << 20
+_COUNTED_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,65 @@ def read(app: App, job_id: str, step_name: str, attempt: int | None, offset: int
 
     Raises NotFoundError `job_unknown`, `step_unknown`, `attempt_unknown`.
     """
+    step, chosen = attempt_of(app, job_id, step_name, attempt)
+    return (0, b"") if chosen is None else (chosen.number, _bytes(app, step, chosen, offset, limit))
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """Lines of a log: number of the attempt, number of the first line (from 1), offset of its first byte, and bytes."""
+
+    attempt: int
+    line: int
+    offset: int
+    data: bytes
+
+
+def around(app: App, job_id: str, step_name: str, attempt: int | None, line: int, context: int) -> Excerpt:
+    """The line with this number, from 1, and `context` lines before and after it; no bytes if the log ends before.
+
+    Raises NotFoundError as `read` does.
+    """
+    step, chosen = attempt_of(app, job_id, step_name, attempt)
+    first = max(1, line - context)
+    opened = None if chosen is None else opened_log(app, step, chosen)
+    if chosen is None or opened is None:
+        return Excerpt(0 if chosen is None else chosen.number, first, 0, b"")
+    with opened.file as file:
+        offset = _offset_of(file.fileno(), first)
+        data = b"" if offset is None else os.pread(file.fileno(), _EXCERPT_BYTES, offset)
+    lines = data.splitlines(keepends=True)[: line + context + 1 - first]
+    return Excerpt(chosen.number, first, offset or 0, b"".join(lines))
+
+
+def _offset_of(descriptor: int, line: int) -> int | None:
+    """The offset of the first byte of a line; None if the file ends before it."""
+    left, offset = line - 1, 0
+    while left and (piece := os.pread(descriptor, _COUNTED_AT_ONCE, offset)):
+        found = piece.count(b"\n")
+        if found < left:
+            left -= found
+            offset += len(piece)
+            continue
+        at = -1
+        for _ in range(left):
+            at = piece.index(b"\n", at + 1)
+        return offset + at + 1
+    return None if left else offset
+
+
+def attempt_of(app: App, job_id: str, step_name: str, attempt: int | None) -> tuple[Step, Attempt | None]:
+    """The step, and its attempt with this number; with None its newest, or None if there is none yet. Raises as
+    `read`."""
     _, step, tries = _load(app, job_id, step_name)
-    attempt, chosen = _chosen(step_name, tries, attempt)
-    return attempt, b"" if chosen is None else _bytes(app, step, chosen, offset, limit)
+    if attempt is None:
+        return step, tries[-1] if tries else None
+    found = next((entry for entry in tries if entry.number == attempt), None)
+    if found is None:
+        raise NotFoundError(
+            "attempt_unknown", f"step {step_name} has no attempt {attempt}", remedy=f"it has {len(tries)} attempts"
+        )
+    return step, found
 
 
 def size(app: App, job_id: str, step_name: str, attempt: int | None) -> tuple[int, int]:
@@ -54,13 +112,14 @@ def size(app: App, job_id: str, step_name: str, attempt: int | None) -> tuple[in
 
     Raises as `read`.
     """
-    _, step, tries = _load(app, job_id, step_name)
-    attempt, chosen = _chosen(step_name, tries, attempt)
-    opened = None if chosen is None else _open(app, step, chosen)
+    step, chosen = attempt_of(app, job_id, step_name, attempt)
+    if chosen is None:
+        return 0, 0
+    opened = opened_log(app, step, chosen)
     if opened is None:
-        return attempt, 0
+        return chosen.number, 0
     with opened.file:
-        return attempt, opened.size
+        return chosen.number, opened.size
 
 
 def more(app: App, job_id: str, step_name: str, at: Position) -> Piece:
@@ -80,18 +139,6 @@ def more(app: App, job_id: str, step_name: str, at: Position) -> Piece:
     return Piece(at, b"", at, over, step.state)
 
 
-def _chosen(step: str, tries: Sequence[Attempt], attempt: int | None) -> tuple[int, Attempt | None]:
-    """The attempt with this number, by default the newest; 0 and None if there is none yet."""
-    numbers = [entry.number for entry in tries]
-    if attempt is None:
-        attempt = numbers[-1] if numbers else 0
-    elif attempt not in numbers:
-        raise NotFoundError(
-            "attempt_unknown", f"step {step} has no attempt {attempt}", remedy=f"it has {len(numbers)} attempts"
-        )
-    return attempt, next((chosen for chosen in tries if chosen.number == attempt), None)
-
-
 def _load(app: App, job_id: str, step_name: str) -> tuple[Job, Step, Sequence[Attempt]]:
     with app.store.read() as connection:
         job = job_store.get(connection, job_id)
@@ -108,14 +155,14 @@ def _load(app: App, job_id: str, step_name: str) -> tuple[Job, Step, Sequence[At
 
 
 def _bytes(app: App, step: Step, attempt: Attempt, offset: int, limit: int) -> bytes:
-    opened = _open(app, step, attempt)
+    opened = opened_log(app, step, attempt)
     if opened is None:
         return b""
     with opened.file as file:
         return os.pread(file.fileno(), limit, offset)
 
 
-def _open(app: App, step: Step, attempt: Attempt) -> Opened | None:
+def opened_log(app: App, step: Step, attempt: Attempt) -> Opened | None:
     """The log's file name below this machine's folder of logs: workers may have it mounted elsewhere."""
     try:
         return open_below(app.settings.logs_root, (step.job_id, Path(attempt.log).name))

@@ -189,6 +189,18 @@ class EventList(BaseModel):
     last: int
 
 
+class Trace(BaseModel):
+    """The course of a run. Each of `points` has the values that `columns` names; null where a line has none."""
+
+    attempt: int
+    columns: list[str] = Field(examples=[["number", "iteration", "phase", "energy_hartree", "gradient", "residual"]])
+    points: list[list[int | float | str | None]]
+    last: int
+    complete: bool
+    here: bool
+    live: bool
+
+
 class WorkerRow(_Open):
     """A worker as in `qmrunner status --json`."""
 

@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 
 from qmrunner.api.rate_limit import Rate
 from qmrunner.api.shares import Shares
+from qmrunner.api.traces import Traces
 from qmrunner.app import App
 from qmrunner.store.session import StoreUnavailable
 
@@ -38,6 +39,7 @@ class Service:
         self.uploads = Shares("uploads", 12, 4, kept=2, waiting=32)
         self.questions = Shares("questions", _AT_ONCE, 4, kept=2, waiting=1000)
         self.structures: OrderedDict[str, str] = OrderedDict()  # of searches, in canonical form
+        self.traces = Traces()
         self.requests: Counter[tuple[str, str, str]] = Counter()  # method, route, status
         self._limiter = CapacityLimiter(_AT_ONCE)
 

@@ -8,8 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from qmrunner.cli.common import AsJson, JobId, job_named, open_app, print_json, say
+from qmrunner.cli.common import AsJson, job_named, login_name, open_app, print_json, say
+from qmrunner.cli.selection import DryRun, Where, Yes, move_all
+from qmrunner.errors import UsageError
 from qmrunner.model import visible
+
+OptionalJobId = Annotated[str | None, typer.Argument(metavar="[JOB]", help="Id of the job, or of its Huey task.")]
 
 
 def register(cli: typer.Typer) -> None:
@@ -17,14 +21,19 @@ def register(cli: typer.Typer) -> None:
         cli.command()(command)
 
 
-def cancel(job: JobId, as_json: AsJson = False) -> None:
-    """Cancel a job. Waiting steps are cancelled at once; running engines get SIGTERM and, if they have not ended after
-    the grace period, SIGKILL."""
-    _move(job, as_json, "cancel")
+def cancel(
+    job: OptionalJobId = None, where: Where = None, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False
+) -> None:
+    """Cancel a job, or all jobs of a query. Waiting steps are cancelled at once; running engines get SIGTERM and, if
+    they have not ended after the grace period, SIGKILL."""
+    _act("cancel", job, where, dry_run, yes, as_json)
 
 
 def retry(
-    job: JobId,
+    job: OptionalJobId = None,
+    where: Where = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     allow_altering: Annotated[
         bool,
         typer.Option(
@@ -33,18 +42,34 @@ def retry(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Run the unsuccessful steps of a failed or cancelled job again; finished steps are kept."""
-    _move(job, as_json, "retry", **({"allow_altering": True} if allow_altering else {}))
+    """Run the unsuccessful steps of a failed or cancelled job, or of all jobs of a query, again; finished steps are
+    kept."""
+    _act("retry", job, where, dry_run, yes, as_json, **({"allow_altering": True} if allow_altering else {}))
 
 
-def hold(job: JobId, as_json: AsJson = False) -> None:
-    """Start no more steps of a job; running steps finish."""
-    _move(job, as_json, "hold")
+def hold(
+    job: OptionalJobId = None, where: Where = None, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False
+) -> None:
+    """Start no more steps of a job, or of all jobs of a query; running steps finish."""
+    _act("hold", job, where, dry_run, yes, as_json)
 
 
-def release(job: JobId, as_json: AsJson = False) -> None:
-    """Release a held job, so that its steps start again."""
-    _move(job, as_json, "release")
+def release(
+    job: OptionalJobId = None, where: Where = None, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False
+) -> None:
+    """Release a held job, or all held jobs of a query, so that their steps start again."""
+    _act("release", job, where, dry_run, yes, as_json)
+
+
+def _act(verb: str, job: str | None, where: str | None, dry_run: bool, yes: bool, as_json: bool, **more: bool) -> None:
+    if (job is None) == (where is None):
+        raise UsageError("usage", f"{verb} needs either a job or --where", remedy=f"see `qmrunner {verb} --help`")
+    if where is not None:
+        move_all(verb, where, yes=yes, dry_run=dry_run, as_json=as_json, **more)
+    elif job is not None:
+        if dry_run:
+            raise UsageError("usage", "--dry-run belongs to --where", remedy=f"leave it out: `qmrunner {verb} {job}`")
+        _move(job, as_json, verb, **more)
 
 
 def _move(job_id: str, as_json: bool, verb: str, **more: bool) -> None:
@@ -59,7 +84,7 @@ def _move(job_id: str, as_json: bool, verb: str, **more: bool) -> None:
     app = open_app(busy_seconds=30.0)
     named = job_named(app, job_id)
     with app.store.write() as connection:
-        job = verbs[verb](connection, app.store.now(), named, **more)
+        job = verbs[verb](connection, app.store.now(), named, **more, by=login_name())
     app.queue.notify()
     if as_json:
         print_json({"id": job.id, "state": job.state, "cancel_requested": job.cancel_requested})
@@ -84,7 +109,7 @@ def resume() -> None:
     _switch(paused=False)
     app = open_app(busy_seconds=30.0)
     with app.store.write() as connection:
-        workers.set_drain(connection, app.store.now(), app.home_id(), draining=False)
+        workers.set_drain(connection, app.store.now(), app.home_id(), draining=False, by=login_name())
     app.queue.notify()
     say("resumed")
 
@@ -97,7 +122,7 @@ def drain() -> None:
 
     app = open_app(busy_seconds=30.0)
     with app.store.write() as connection:
-        changed = workers.set_drain(connection, app.store.now(), app.home_id(), draining=True)
+        changed = workers.set_drain(connection, app.store.now(), app.home_id(), draining=True, by=login_name())
     if not changed:
         raise NotReadyError("no_worker", "no active worker runs on this home", remedy="`qmrunner status` lists workers")
     say("draining; `qmrunner status` shows the running steps, `qmrunner resume` ends the drain")
@@ -108,7 +133,7 @@ def _switch(*, paused: bool) -> None:
 
     app = open_app(busy_seconds=30.0)
     with app.store.write() as connection:
-        workers.set_paused(connection, app.store.now(), paused)
+        workers.set_paused(connection, app.store.now(), paused, by=login_name())
 
 
 def sweep(

@@ -59,6 +59,21 @@ def job_named(app: App, name: str) -> str:
         return huey_jobs.job_named(connection, name)
 
 
+def login_name() -> str:
+    """The owner whose fair share a job counts against, and the person behind an action.
+
+    It is the name of the user id, not what the environment claims.
+    """
+    import os
+    import pwd
+
+    user = os.geteuid()
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:  # a container's user without an entry in /etc/passwd
+        return f"uid {user}"
+
+
 def say(text: str, *, err: bool = False) -> None:
     """Print lines with control characters escaped and passwords masked."""
     print(shown(text), file=sys.stderr if err else sys.stdout, flush=True)

@@ -26,6 +26,9 @@ from qmrunner.cli.common import (
     styled,
     table,
 )
+from qmrunner.cli.job_list import found_jobs, job_table
+from qmrunner.cli.selection import Where
+from qmrunner.errors import UsageError
 from qmrunner.model import visible
 
 if TYPE_CHECKING:
@@ -54,11 +57,18 @@ def status(
             "--watch", "-w", help="Refresh the display until Ctrl-C or, with JOB, until the job ends or is held."
         ),
     ] = False,
+    where: Where = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=10_000, help="With --where: list at most so many.")] = 50,
     as_json: AsJson = False,
 ) -> None:
     """Show workers, jobs, steps, progress, heartbeats and disk space, even when the daemon hangs or is down."""
     from qmrunner.reports import status as reports_status
 
+    if where is not None:
+        if job or watch:
+            raise UsageError("usage", "--where takes neither a job nor --watch", remedy="leave one of them out")
+        found_jobs(open_app(), where, limit, as_json)
+        return
     app = _open_even_when_stuck()
     named = job_named(app, job) if job else None
 
@@ -116,13 +126,7 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
             _reserved_of(row, "cores"), *(_reserved_of(row, name) for name in ("memory_mib", "scratch_mib", "shm_mib")),
             age,
         )  # fmt: skip
-    jobs = table("job", "kind", "state", "progress", "elapsed", "name")
-    for row in seen["jobs"]:
-        text = row["summary"] if row["state"] in ("failed", "held", "cancelled") else row["progress"].get("text")
-        add_row(
-            jobs, row["id"], row["kind"], coloured(row["state"]), text or "",
-            duration(elapsed(row["started_at"], row["finished_at"])), row["name"] or "",
-        )  # fmt: skip
+    jobs = job_table(seen["jobs"])
     lines: list[Any] = [
         workers if seen["workers"] else "no worker is running: start `qmrunner run`",
         "",

@@ -10,7 +10,7 @@ import click
 import typer
 
 from qmrunner.cli.bundles import expand
-from qmrunner.cli.common import AsJson, print_json, say
+from qmrunner.cli.common import AsJson, login_name, print_json, say
 from qmrunner.submission.request import (
     MAX_LOST_WEIGHT,
     SOLVENT,
@@ -243,7 +243,7 @@ def _submit_job(submission: Submission, common: Common, app: App | None = None) 
     )  # fmt: skip
     submission = with_options(submission, options)
     digest = None if submission.key is None else _digest(submission)
-    submission = replace(submission, owner=_login_name(), request_digest=digest)
+    submission = replace(submission, owner=login_name(), request_digest=digest)
     app = app or _app()
     if common.check:
         from qmrunner.cli.check import check
@@ -285,15 +285,3 @@ def _digest(submission: Submission) -> str:
         fields["smiles"] = submission.params["input"]["smiles"]
     files = ((name, hashlib.sha256(data).hexdigest()) for name, data in submission.files.items())
     return digest.digest(fields, files)
-
-
-def _login_name() -> str:
-    """The owner whose fair share the job counts against: the name of the user id, not what the environment claims."""
-    import os
-    import pwd
-
-    user = os.geteuid()
-    try:
-        return pwd.getpwuid(user).pw_name
-    except KeyError:  # a container's user without an entry in /etc/passwd
-        return f"uid {user}"

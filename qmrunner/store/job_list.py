@@ -73,7 +73,8 @@ def counts(connection: Connection, wanted: JobFilter) -> dict[str, Any]:
             query = select(jobs.c.seq, jobs.c.state).where(*_conditions(connection, part)).limit(COUNTED_FILTERED + 1)
             states.update((row.seq, row.state) for row in connection.execute(query))
         more = len(states) > COUNTED_FILTERED
-        found = dict(Counter(list(states.values())[:COUNTED_FILTERED]))
+        counted = Counter(list(states.values())[:COUNTED_FILTERED])
+        found = {str(state): counted[state] for state in JobState if counted[state]}
     total = sum(number for state, number in found.items() if not wanted.states or state in wanted.states)
     return {"total": total, "states": found, "more": more}
 

@@ -134,21 +134,21 @@ def dead_with_attempts(connection: Connection) -> list[int]:
     return [row.id for row in connection.execute(_DEAD_WITH_ATTEMPTS)]
 
 
-def set_drain(connection: Connection, now: float, home_id: str, draining: bool) -> int:
+def set_drain(connection: Connection, now: float, home_id: str, draining: bool, *, by: str | None = None) -> int:
     """Stop or resume claiming for the workers of a home. Returns how many changed."""
     old, new = ("active", "draining") if draining else ("draining", "active")
     changed = connection.execute(
         update(workers).where(workers.c.home_id == home_id, workers.c.state == old).values(state=new)
     ).rowcount
-    events.append(connection, now, "drain_requested" if draining else "drain_lifted")
+    events.append(connection, now, "drain_requested" if draining else "drain_lifted", by=by)
     return changed
 
 
-def set_paused(connection: Connection, now: float, paused: bool) -> None:
+def set_paused(connection: Connection, now: float, paused: bool, *, by: str | None = None) -> None:
     """Stop all workers of this store from starting steps, or allow it again."""
     connection.execute(delete(control).where(control.c.name == "paused"))
     connection.execute(control.insert().values(name="paused", value="yes" if paused else "no"))
-    events.append(connection, now, "paused" if paused else "resumed")
+    events.append(connection, now, "paused" if paused else "resumed", by=by)
 
 
 def all_workers(connection: Connection, *, ended: bool = False) -> list[dict[str, Any]]:

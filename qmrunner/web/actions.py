@@ -31,15 +31,15 @@ async def move(
     request: Request, job_id: str, verb: Verb, back: Back = "/", altering: Annotated[str, Form(max_length=5)] = ""
 ) -> Response:
     """Cancel, retry, hold or release one job."""
-    checked = job_store.checked_id(job_id)
+    checked, by = job_store.checked_id(job_id), request.state.caller.name
 
     def act(service: Service) -> None:
         with service.app.store.write() as connection:
             now = service.app.store.now()
             if verb == "retry":
-                operator_actions.retry(connection, now, checked, altering == "yes")
+                operator_actions.retry(connection, now, checked, altering == "yes", by=by)
             elif verb in _JOB:
-                _JOB[verb](connection, now, checked)
+                _JOB[verb](connection, now, checked, by=by)
             else:
                 raise _unknown(verb)
 
@@ -59,7 +59,13 @@ async def worker(request: Request, worker_id: str, verb: Verb, back: Back = "/wo
                 raise NotFoundError(
                     "worker_unknown", f"no worker {worker_id[:40]!r} is running", remedy="/workers lists them"
                 )
-            workers.set_drain(connection, service.app.store.now(), homes[worker_id], draining=verb == "drain")
+            workers.set_drain(
+                connection,
+                service.app.store.now(),
+                homes[worker_id],
+                draining=verb == "drain",
+                by=request.state.caller.name,
+            )
 
     return await _done(request, act, back)
 
@@ -72,7 +78,7 @@ async def system(request: Request, verb: Verb, back: Back = "/system") -> Respon
         if verb not in ("pause", "resume"):
             raise _unknown(verb)
         with service.app.store.write() as connection:
-            workers.set_paused(connection, service.app.store.now(), verb == "pause")
+            workers.set_paused(connection, service.app.store.now(), verb == "pause", by=request.state.caller.name)
 
     return await _done(request, act, back)
 

@@ -78,7 +78,7 @@ def reasons(ask: Ask) -> dict[str, Any]:
     }
 
 
-def told(ask: Ask) -> dict[str, Any]:
+def log_length(ask: Ask) -> dict[str, Any]:
     """For the script of the page: how long the log of the selected attempt is."""
     job_id = job_id_of(ask)
     step = ask.word("step") or _selected_name(ask, job_id)
@@ -105,7 +105,7 @@ def _selected_name(ask: Ask, job_id: str) -> str | None:
 
 
 def _selected(steps: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any] | None:
-    """The step that was asked for, else the one that tells most: one that runs, failed, or comes next, or the last."""
+    """The step that was asked for, else the most interesting one: that runs, failed, or comes next, or the last."""
     chosen = next((step for step in steps if step["id"] == name), None)
     for state in _HEADED if chosen is None else ():
         chosen = next((step for step in steps if step["state"] == state), chosen)
@@ -174,6 +174,6 @@ def _event(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 PAGES: Sequence[Page] = (
-    Page("/jobs/{job_id}", "job.html", job, more=told),
+    Page("/jobs/{job_id}", "job.html", job, more=log_length),
     Page("/jobs/{job_id}/why", "why.html", reasons),
 )

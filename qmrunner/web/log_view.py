@@ -55,42 +55,12 @@ def tail(app: App, job_id: str, step: str, attempt: int | None) -> View:
 def around(app: App, job_id: str, step: str, attempt: int | None, line: int, more: int) -> View | None:
     """The line with as many before and after it; None if the log has no such line, or it is not on this machine."""
     try:
-        number, size = logfiles.size(app, job_id, step, attempt)
+        found = logfiles.around(app, job_id, step, attempt, line, more)
     except NotFoundError:
         return None
-    wanted, at, offset = max(1, line - more), 1, 0
-    found: list[bytes] = []
-    start = None
-    while offset < min(size, _COUNTED):
-        _, data = logfiles.read(app, job_id, step, number or None, offset, _READ)
-        if not data:
-            break
-        count = data.count(b"\n")
-        if start is None and at + count >= wanted:
-            skip = _after_newlines(data, wanted - at)
-            start, at, data, offset = offset + skip, wanted, data[skip:], offset + skip
-            count = data.count(b"\n")
-        if start is not None:
-            found.append(data)
-            if at + count > line + more:
-                break
-        at, offset = at + count, offset + len(data)
-    if start is None:
+    if not found.data:
         return None
-    whole = b"".join(found)
-    end = _after_newlines(whole, line + more - wanted + 1)
-    kept = whole[:end]
-    return View(number, start, start + len(kept), wanted, _lines(kept)) if kept else None
-
-
-def _after_newlines(data: bytes, count: int) -> int:
-    at = 0
-    for _ in range(count):
-        found = data.find(b"\n", at)
-        if found < 0:
-            return len(data)
-        at = found + 1
-    return at
+    return View(found.attempt, found.offset, found.offset + len(found.data), found.line, _lines(found.data))
 
 
 def _count(app: App, job_id: str, step: str, attempt: int, end: int) -> int:

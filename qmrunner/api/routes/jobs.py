@@ -125,34 +125,34 @@ async def download(request: Request, job_id: str, name: str, _: Reader) -> Strea
 
 
 @router.post("/{job_id}/cancel", response_model=schemas.Moved, responses=errors(409))
-async def cancel(request: Request, job_id: str, _: Writer) -> Json:
+async def cancel(request: Request, job_id: str, caller: Writer) -> Json:
     """Cancel a job: waiting steps at once, running engines by SIGTERM and, after the grace period, SIGKILL."""
-    return await _move(request, operator_actions.cancel, job_id)
+    return await moved_by(request, caller, operator_actions.cancel, job_id)
 
 
 @router.post("/{job_id}/retry", response_model=schemas.Moved, responses=errors(409))
 async def retry(
     request: Request,
     job_id: str,
-    _: Writer,
+    caller: Writer,
     allow_altering: Annotated[
         bool, Query(description="Allow remedies that alter the result; each one is recorded.")
     ] = False,
 ) -> Json:
     """Run the unsuccessful steps of a failed or cancelled job again; finished steps are kept."""
-    return await _move(request, operator_actions.retry, job_id, allow_altering)
+    return await moved_by(request, caller, operator_actions.retry, job_id, allow_altering)
 
 
 @router.post("/{job_id}/hold", response_model=schemas.Moved, responses=errors(409))
-async def hold(request: Request, job_id: str, _: Writer) -> Json:
+async def hold(request: Request, job_id: str, caller: Writer) -> Json:
     """Start no more steps of a job; running steps finish."""
-    return await _move(request, operator_actions.hold, job_id)
+    return await moved_by(request, caller, operator_actions.hold, job_id)
 
 
 @router.post("/{job_id}/release", response_model=schemas.Moved, responses=errors(409))
-async def release(request: Request, job_id: str, _: Writer) -> Json:
+async def release(request: Request, job_id: str, caller: Writer) -> Json:
     """Release a held job, so that its steps start again."""
-    return await _move(request, operator_actions.release, job_id)
+    return await moved_by(request, caller, operator_actions.release, job_id)
 
 
 async def look(request: Request, ask: Callable[..., Any], job_id: str, *more: Any) -> Any:
@@ -162,14 +162,15 @@ async def look(request: Request, ask: Callable[..., Any], job_id: str, *more: An
     return await service.ask(lambda: ask(service.app, checked, *more))
 
 
-async def _move(request: Request, verb: Callable[..., Any], job_id: str, *more: Any) -> Json:
+async def moved_by(request: Request, caller: Caller, verb: Callable[..., Any], job_id: str, *more: Any) -> Json:
+    """The answer of an action that `caller` asked for."""
     service, checked = service_of(request), job_store.checked_id(job_id)
-    return Json(await service.ask(lambda: _moved(service, verb, checked, *more)))
+    return Json(await service.ask(lambda: _moved(service, caller, verb, checked, *more)))
 
 
-def _moved(service: Service, verb: Callable[..., Any], job_id: str, *more: Any) -> dict[str, Any]:
+def _moved(service: Service, caller: Caller, verb: Callable[..., Any], job_id: str, *more: Any) -> dict[str, Any]:
     with service.app.store.write() as connection:
-        moved = verb(connection, service.app.store.now(), job_id, *more)
+        moved = verb(connection, service.app.store.now(), job_id, *more, by=caller.name)
     service.app.queue.notify()
     return {"id": moved.id, "state": moved.state, "cancel_requested": moved.cancel_requested}
 

@@ -59,31 +59,31 @@ async def listing(request: Request, _: Reader) -> Json:
 
 
 @router.post("/v1/workers/{worker_id}/drain", response_model=schemas.WorkerRow, responses={**_COMMON, **errors(404)})
-async def drain(request: Request, worker_id: str, _: Admin) -> Json:
+async def drain(request: Request, worker_id: str, caller: Admin) -> Json:
     """Drain a worker: it finishes its running steps and claims no more."""
     service = service_of(request)
-    return Json(await service.ask(lambda: _drain(service, worker_id, draining=True)))
+    return Json(await service.ask(lambda: _drain(service, caller, worker_id, draining=True)))
 
 
 @router.post("/v1/workers/{worker_id}/resume", response_model=schemas.WorkerRow, responses={**_COMMON, **errors(404)})
-async def undrain(request: Request, worker_id: str, _: Admin) -> Json:
+async def undrain(request: Request, worker_id: str, caller: Admin) -> Json:
     """End the drain of a worker, so that it claims steps again."""
     service = service_of(request)
-    return Json(await service.ask(lambda: _drain(service, worker_id, draining=False)))
+    return Json(await service.ask(lambda: _drain(service, caller, worker_id, draining=False)))
 
 
 @router.post("/v1/pause", response_model=schemas.WorkerList, responses=_COMMON)
-async def pause(request: Request, _: Admin) -> Json:
+async def pause(request: Request, caller: Admin) -> Json:
     """Pause the store: no worker starts a new step. Running engines keep running."""
     service = service_of(request)
-    return Json(await service.ask(lambda: _pause(service, paused=True)))
+    return Json(await service.ask(lambda: _pause(service, caller, paused=True)))
 
 
 @router.post("/v1/resume", response_model=schemas.WorkerList, responses=_COMMON)
-async def resume(request: Request, _: Admin) -> Json:
+async def resume(request: Request, caller: Admin) -> Json:
     """End a pause of the store."""
     service = service_of(request)
-    return Json(await service.ask(lambda: _pause(service, paused=False)))
+    return Json(await service.ask(lambda: _pause(service, caller, paused=False)))
 
 
 @router.get("/v1/tokens", response_model=schemas.TokenList, responses=_COMMON)
@@ -128,21 +128,21 @@ def _workers(service: Service) -> dict[str, Any]:
     return {"workers": status.workers_view(service.app), "paused": paused}
 
 
-def _drain(service: Service, worker_id: str, *, draining: bool) -> dict[str, Any]:
+def _drain(service: Service, caller: Caller, worker_id: str, *, draining: bool) -> dict[str, Any]:
     with service.app.store.write() as connection:
         homes = {str(row["id"]): row["home_id"] for row in workers.all_workers(connection)}
         if worker_id not in homes:
             raise NotFoundError(
                 "worker_unknown", f"no worker {worker_id[:40]!r} is running", remedy="/v1/workers lists them"
             )
-        workers.set_drain(connection, service.app.store.now(), homes[worker_id], draining=draining)
+        workers.set_drain(connection, service.app.store.now(), homes[worker_id], draining, by=caller.name)
     service.app.queue.notify()
     return next(row for row in status.workers_view(service.app) if str(row["id"]) == worker_id)
 
 
-def _pause(service: Service, *, paused: bool) -> dict[str, Any]:
+def _pause(service: Service, caller: Caller, *, paused: bool) -> dict[str, Any]:
     with service.app.store.write() as connection:
-        workers.set_paused(connection, service.app.store.now(), paused)
+        workers.set_paused(connection, service.app.store.now(), paused, by=caller.name)
     service.app.queue.notify()
     return _workers(service)
 

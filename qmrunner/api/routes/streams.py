@@ -88,11 +88,44 @@ async def log(
     attempt: Annotated[int | None, Query(ge=1, le=10**6, description="Attempt number; default: the newest.")] = None,
     offset: Annotated[int, Query(ge=0, lt=2**53, description="Number of bytes to skip.")] = 0,
     limit: Annotated[int, Query(ge=1, le=2**22, description="Maximum number of bytes.")] = 2**20,
+    line: Annotated[
+        int | None,
+        Query(ge=1, lt=2**31, description="Return the lines around this one, not bytes."),
+    ] = None,
+    around: Annotated[int, Query(ge=0, le=1000, description="With `line`: lines before and after it.")] = 20,
 ) -> Response:
-    """Return the raw engine output of a step from an offset on; empty if there is none yet."""
+    """Return the raw engine output of a step from an offset on; empty if there is none yet.
+
+    With `line` return the lines around it: `X-First-Line` has the number of the first one, `X-Offset` its offset.
+    """
+    if line is not None:
+        found = await look(request, logfiles.around, job_id, step, attempt, line, around)
+        headers = {
+            "X-Attempt": str(found.attempt), "X-First-Line": str(found.line), "X-Offset": str(found.offset),
+            "X-Next-Offset": str(found.offset + len(found.data)), "X-Content-Type-Options": "nosniff",
+        }  # fmt: skip
+        return Response(found.data, media_type="text/plain; charset=utf-8", headers=headers)
     number, data = await look(request, logfiles.read, job_id, step, attempt, offset, limit)
     headers = {"X-Attempt": str(number), "X-Next-Offset": str(offset + len(data)), "X-Content-Type-Options": "nosniff"}
     return Response(data, media_type="text/plain; charset=utf-8", headers=headers)
+
+
+@router.get("/{job_id}/steps/{step}/trace", response_model=schemas.Trace)
+async def trace(
+    request: Request,
+    job_id: str,
+    step: str,
+    _: Reader,
+    attempt: Annotated[int | None, Query(ge=1, le=10**6, description="Attempt number; default: the newest.")] = None,
+    after: Annotated[int, Query(ge=0, lt=2**53, description="Return only points after this number.")] = 0,
+) -> Json:
+    """Return the course of a run from its log: iterations with energy, gradient and residual, at most 2,000 points.
+
+    Energies in hartree, gradients in hartree/bohr. Send `last` as `after` in the next request; if `complete` is false,
+    more of the log waits to be read.
+    """
+    traces = service_of(request).traces
+    return Json(await look(request, traces.look, job_id, step, attempt, after))
 
 
 @router.get("/{job_id}/steps/{step}/log/stream", response_class=StreamingResponse, responses=_SSE)

@@ -179,3 +179,9 @@ tick();
 setInterval(() => { if (!document.hidden) tick(); }, 1000);
 startPage();
 startLive({ tick, setClock, say, span });
+
+// -- the box that selects all rows shown
+document.addEventListener("change", (event) => {
+  if (!event.target.matches("[data-all]")) return;
+  for (const box of $$("tbody .pick input")) box.checked = event.target.checked;
+});

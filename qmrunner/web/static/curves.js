@@ -29,7 +29,7 @@ function ink(name) { // a colour that canvas understands: custom properties keep
 }
 
 // Series that a trace may have: [key, label, unit, logarithmic]
-const SERIES = [["energy", "energy", "hartree", false], ["gradient", "gradient", "hartree/bohr", true], ["residual", "residual", "", true]];
+const SERIES = [["energy_hartree", "energy", "hartree", false], ["gradient", "gradient", "hartree/bohr", true], ["residual", "residual", "", true]];
 
 export async function curves(number) {
   const place = $("#curves");
@@ -47,7 +47,7 @@ export async function curves(number) {
 }
 
 async function show(place, found) {
-  const names = found.columns ?? ["iteration", "phase", "energy", "gradient", "residual"];
+  const names = found.columns ?? [];
   points = (found.points ?? []).map((row) => Object.fromEntries(names.map((name, index) => [name, row[index]])));
   const box = $(".curves", place);
   for (const [key, label, unit, log] of SERIES) {
@@ -83,12 +83,12 @@ function make(label, unit) {
 function table(figure, rows, key, unit) {
   const body = document.createElement("tbody");
   const head = body.insertRow();
-  for (const text of ["point", "phase", unit ? `${key}, ${unit}` : key]) { const cell = document.createElement("th"); cell.textContent = text; cell.scope = "col"; head.append(cell); }
+  for (const text of ["point", "phase", unit || key]) { const cell = document.createElement("th"); cell.textContent = text; cell.scope = "col"; head.append(cell); }
   rows.slice(-50).forEach((row) => {
     const line = body.insertRow();
     line.insertCell().textContent = row.iteration ?? "";
     line.insertCell().textContent = row.phase ?? "";
-    line.insertCell().textContent = key === "energy" ? row[key].toFixed(6) : row[key].toExponential(2);
+    line.insertCell().textContent = key === "energy_hartree" ? row[key].toFixed(6) : row[key].toExponential(2);
   });
   figure.rows.replaceChildren(body);
 }
