@@ -232,7 +232,10 @@ def _systematic(
         return []
     if len(used) * mean**2 > _EXPLAINED * total and abs(mean) > usual_ppm:
         way = "low" if mean > 0 else "high"
-        return [f"all measured shifts are {abs(mean):.{digits}f} ppm {way} on average: another reference?"]
+        return [
+            f"all measured shifts are {abs(mean):.{digits}f} ppm {way} on average, more than usual: another reference? "
+            "Or these atoms share an error of the method"
+        ]
     if firm["slope"] is not None and len(used) > _LEAST_FOR_LINE:
         left = [row["measured_ppm"] - firm["slope"] * row["shift_ppm"] - firm["intercept_ppm"] for row in used]
         if math.fsum(value**2 for value in left) < (1 - _EXPLAINED) * total:

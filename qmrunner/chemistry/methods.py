@@ -61,7 +61,7 @@ def _sentences(result: Mapping[str, Any]) -> Iterator[str]:
     solvent = (provenance.get("solvent") or {}).get("label") or str(result["solvent"])
     programs = versions(result)
     quick = result["level"] == "quick"
-    yield _conformer_sentence(given, provenance.get("conformers") or {}, len(kept))
+    yield _conformer_sentence(given, _named(programs, "rdkit"), len(kept))
     structure = f"GFN2-xTB{f' (ALPB, {solvent})' if result['solvent'] != 'vacuum' else ''}"
     if quick:
         yield f"Structures were optimised with {structure} in {_named(programs, 'xtb')}."
@@ -95,21 +95,16 @@ def _sentences(result: Mapping[str, Any]) -> Iterator[str]:
             yield f"In step {remedy['step']} the program changed the calculation: {remedy['change']}."
 
 
-def _conformer_sentence(given: Mapping[str, Any], search: Mapping[str, Any], kept: int) -> str:
+def _conformer_sentence(given: Mapping[str, Any], rdkit: str, kept: int) -> str:
     source = given.get("conformers")
     many = f"{kept} conformer{'s were' if kept != 1 else ' was'} kept"
     if source == "rdkit":
-        return f"Conformers were generated with ETKDGv3 in RDKit{_version(search, 'rdkit')}; {many}."
+        return f"Conformers were generated with ETKDGv3 in {rdkit}; {many}."
     if source == "crest":
         return f"Conformers were searched with CREST; {many}."
     if source == "none":
         return "One conformer was computed, without a search."
     return f"The conformers were given by the user; {many}."
-
-
-def _version(found: Mapping[str, Any], name: str) -> str:
-    version = (found.get("versions") or {}).get(name)
-    return f" {version}" if version else ""
 
 
 def _in(result: Mapping[str, Any], solvent: str) -> str:
@@ -130,7 +125,7 @@ def versions(result: Mapping[str, Any]) -> dict[str, str | None]:
         if engine == "chemistry":
             found["rdkit"] = (output.get("versions") or {}).get("rdkit") or found.get("rdkit")
         elif engine in _PROGRAMS and step.get("state") == "succeeded":
-            version = output.get("version") or (output.get("versions") or {}).get(engine)
+            version = ((output.get("provenance") or {}).get(engine) or {}).get("version")
             found[engine] = str(version) if version else found.get(engine)
     return found
 

@@ -106,6 +106,10 @@ export function aligned(xyz, base) {
 
 export function startMolecule() {
   const place = $("#three"), button = $("#show-3d");
+  viewer = model = null;
+  over = [];
+  fetched.clear();
+  show.known = false;
   if (!place || !button) return;
   const choice = $("#conformer");
   const attempt = (work) => work().catch((problem) => { $("#three-says").textContent = `3D: ${problem.message}`; say(problem.message); });

@@ -8,7 +8,7 @@ export const atomsOf = (element) => (element.dataset.atoms || "").split(" ").fil
 
 let groups = []; // atoms of each signal, in the order of the tables
 let chosen = []; // atoms of the chosen signal
-const told = []; // what is called with the chosen atoms
+let told = []; // what is called with the chosen atoms
 
 export function onChoice(listener) { told.push(listener); }
 export function currentChoice() { return chosen; }
@@ -69,7 +69,10 @@ function markFar() {
   }
 }
 
+// Once for each <main>: a form may put a new one in place of this.
 function start() {
+  told = [];
+  chosen = [];
   groups = $$("table.shifts tr[data-atoms]").map(atomsOf);
   if (!groups.length) return;
   for (const circle of $$(".drawing circle.atom")) {
@@ -81,6 +84,21 @@ function start() {
       .map((group) => $(`table.shifts tr[data-atoms="${group.join(" ")}"] button`)?.textContent);
     circle.setAttribute("aria-label", [...new Set(names)].join(", "));
   }
+  markFar();
+  startSpectra();
+  startEnsemble();
+  startMolecule();
+  fromAddress();
+  const button = $("#copy-table");
+  button.hidden = false;
+  button.addEventListener("click", () => {
+    const lines = $$("table.shifts").flatMap((table) => [...table.rows].map((row) =>
+      [...row.cells].map((cell) => cell.innerText.replace(/\s+/g, " ").trim()).join("\t")));
+    copy(lines.join("\n"), button);
+  });
+}
+
+function listen() {
   document.addEventListener("click", (event) => {
     const element = event.target.closest("[data-atoms]");
     if (element && !event.target.closest("a")) chooseFrom(element);
@@ -97,19 +115,8 @@ function start() {
     }
   });
   window.addEventListener("hashchange", fromAddress);
-  markFar();
-  startSpectra();
-  startEnsemble();
-  startMolecule();
-  fromAddress();
-  const button = $("#copy-table");
-  button.hidden = false;
-  button.addEventListener("click", () => {
-    const lines = $$("table.shifts").flatMap((table) => [...table.rows].map((row) =>
-      [...row.cells].map((cell) => cell.innerText.replace(/\s+/g, " ").trim()).join("\t")));
-    copy(lines.join("\n"), button);
-  });
+  document.addEventListener("qm:shown", start);
 }
 
+listen();
 start();
-document.addEventListener("qm:shown", start);
