@@ -1,6 +1,6 @@
 """`python -m tests.apps.windows --rounds 200 --seed 1`: a kill at a named place of the code in each round.
 
-Every round enqueues tasks of several kinds, and one or two processes are killed where `crash/sitecustomize.py` says:
+Every round enqueues tasks of several kinds, and one or two processes are killed where `crash/sitecustomize.py` states:
 before or after a move of a message, a file of the journal, a commit, a part of Huey's epilogue. All places have their
 turn. Then every result must be there,
 each body must have run once (twice, if the kill came before its outcome was stored), and nothing may be left. Ends with
