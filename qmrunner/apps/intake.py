@@ -155,6 +155,7 @@ class Intake:
                 "words": words,
                 "tmpdir": section.tmpdir if section else "attempt",
                 "stop": section.stop if section else "finish",
+                "fence": not self._app.store.is_sqlite,  # several machines: a lapsed worker may come back
             },
             name=(message.task or "unreadable message")[:200],
             key=key,
