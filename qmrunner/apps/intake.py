@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from qmrunner import logs
@@ -27,6 +28,7 @@ from qmrunner.model.jobs import Submission
 from qmrunner.store import huey_jobs
 from qmrunner.store import jobs as job_store
 from qmrunner.store.advance import accept
+from qmrunner.store.claims import Claim
 
 _WAIT_S = 10.0
 _NO_ROOM_S = 1.0
@@ -36,8 +38,8 @@ _DESCRIBE_EVERY_S = 5.0
 
 class Intake:
     """The intake of one application; runs in its own thread of the consumer. `stopping`: the worker drains;
-    `attempt_ended`: a task may have ended. `serve` is called with the number of the application's workers, and `wake`
-    with each accepted task."""
+    `attempt_ended`: a task may have ended. `serve` is called with the number of the application's workers,
+    `claimer` returns what claims a step in a transaction, and `run` runs the claimed one, or what is ready."""
 
     def __init__(
         self,
@@ -48,7 +50,8 @@ class Intake:
         stopping: threading.Event,
         attempt_ended: threading.Event,
         serve: Callable[[int], None],
-        wake: Callable[[], None],
+        claimer: Callable[[], Callable[[Connection], Claim | None]],
+        run: Callable[[Claim | None], None],
     ) -> None:
         self._app = app
         self._command = command
@@ -56,7 +59,8 @@ class Intake:
         self._stopping = stopping
         self._attempt_ended = attempt_ended
         self._serve = serve
-        self._wake = wake
+        self._claimer = claimer
+        self._run = run
         self._client = AppHostClient(app.settings.run_root, command.name)
         self._workers: int | None = None  # None: first accept again what a dead consumer may have left
         self._away = False
@@ -151,14 +155,16 @@ class Intake:
                 "words": words,
                 "tmpdir": section.tmpdir if section else "attempt",
                 "stop": section.stop if section else "finish",
+                "fence": not self._app.store.is_sqlite,  # several machines: a lapsed worker may come back
             },
             name=(message.task or "unreadable message")[:200],
             key=key,
             requires=(self._command.label,),
         )
-        job_id = job_store.new_id()
+        job_id, claim, claimed = job_store.new_id(), self._claimer(), None
         with suppress(IntegrityError), self._app.store.write() as connection:  # its key: committed before, reply lost
             accept(connection, self._app.store.now(), job_id, submission, self._app.plan)
+            claimed = claim(connection)  # in the same commit: each flush to disk takes milliseconds
         self._log.info("task_accepted", job=job_id, app=self._command.name, task=message.task, id=message.huey_id)
-        self._wake()
+        self._run(claimed)
         self._client.ack(message.token)  # last: the task need not wait for it

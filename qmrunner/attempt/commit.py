@@ -54,6 +54,7 @@ class AttemptCommitter:
 
     `stopping`: no new claims; `leaving`: the process is about to end. `capacity` is called when needed. `deliver` sends
     what an attempt leaves for others before its commit, may be repeated, and returns what to do after the commit.
+    `committed` is called after each commit, before the clean-up.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class AttemptCommitter:
         leaving: threading.Event,
         capacity: Callable[[], Capacity],
         deliver: Callable[[ActiveAttempt, Ending], Callable[[], None] | None] = _nothing_to_deliver,
+        committed: Callable[[], None] = lambda: None,
     ) -> None:
         self.app = app
         self.settings = app.settings
@@ -76,6 +78,7 @@ class AttemptCommitter:
         self.leaving = leaving
         self.capacity = capacity
         self.deliver = deliver
+        self.committed = committed
         self.log = logs.get()
 
     def commit(self, attempt: ActiveAttempt, ending: Ending, usage: Mapping[str, Any]) -> None:
@@ -102,6 +105,7 @@ class AttemptCommitter:
             if publication is not None:
                 publication.discard()
             return
+        self.committed()
         self._announce(attempt, verdict)
         self._clean(attempt, verdict, usage.get("stop_reason"))
         if ready > 1 or (ready and self.stopping.is_set()):

@@ -23,13 +23,14 @@ from qmrunner.attempt.interpret import loss_of
 from qmrunner.attempt.log_reader import LogReader
 from qmrunner.attempt.redirected import RedirectedOutput
 from qmrunner.engines.base import Engine
-from qmrunner.engines.huey import CANCELLED, HARD_TIMEOUT
+from qmrunner.engines.huey import CANCELLED, CONCLUDE, HARD_TIMEOUT, OUTCOME
 from qmrunner.guardian import peers, process
 from qmrunner.host.sockets import connect_short
 from qmrunner.logs import get as get_logger
 
 _PROGRESS_EVERY_S = 0.5
 _FROZEN_S = 5.0  # a wait of half a second that takes so long: this process was stopped (SIGSTOP, a frozen cgroup)
+_CONCLUDE_S = 0.02
 _LOSS_EVERY_S, _LOSS_CHECKS = 1.0, 3  # a file server may not find a file for a moment
 _LONGEST_MESSAGE = 1 << 20
 
@@ -43,11 +44,14 @@ class Follower:
         engine: Engine,
         watch: hang_watch.HangWatch,
         redirected: RedirectedOutput | None = None,
+        may_conclude: Callable[[], bool | None] | None = None,
     ) -> None:
         self._attempt = attempt
         self._engine = engine
         self._watch = watch
         self._redirected = redirected
+        # Whether a task whose body has ended may report that; None: the store does not answer.
+        self._may_conclude = may_conclude if attempt.step.params.get("fence") else None
         self._sample: dict[str, Any] | None = None  # the guardian's newest sample, not judged yet
         self._log_reader = LogReader(attempt, engine.reader(attempt.step, attempt.directory.work))
         self._client: socket.socket | None = None
@@ -117,7 +121,7 @@ class Follower:
                         self._attempt.stop("fenced", 0.0)
                 pause_s = _PROGRESS_EVERY_S if start_at is None else max(0.0, start_at - time.monotonic())
                 before = time.monotonic()
-                poller.poll(pause_s * 1000)
+                poller.poll(min(pause_s, _CONCLUDE_S if self._may_conclude else pause_s) * 1000)
                 if time.monotonic() - before > _FROZEN_S:
                     self._attempt.thawed_at = time.monotonic()
                 asked = self._pass_on(asked)
@@ -137,6 +141,7 @@ class Follower:
                 self._watch_for_hangs()
                 self._watch_for_losses()
                 self._watch_the_time()
+                self._watch_the_outcome()
         finally:
             client.close()
 
@@ -225,6 +230,20 @@ class Follower:
         if time.time() - began > self._most_s:
             self._most_s = None
             self._attempt.stop(HARD_TIMEOUT, self._watch.grace_s)
+
+    def _watch_the_outcome(self) -> None:
+        """Let a task report its outcome once the store confirms that its attempt still owns the step."""
+        if self._may_conclude is None or not untrusted.is_there(self._attempt.directory.work / OUTCOME):
+            return
+        allowed = self._may_conclude()
+        if allowed is None:
+            return
+        self._may_conclude = None
+        if allowed:
+            with suppress(OSError):  # a full disk: the attempt ends when it is stopped
+                untrusted.write_bytes(self._attempt.directory.work / CONCLUDE, b"")
+        else:
+            self._attempt.stop("fenced", 0.0)
 
     def _watch_for_hangs(self) -> None:
         sample, self._sample = self._sample, None

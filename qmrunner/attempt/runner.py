@@ -30,7 +30,7 @@ from qmrunner.host.remove_tree import remove_tree
 from qmrunner.model import policy, remedies
 from qmrunner.model.jobs import Step
 from qmrunner.model.policy import Deferred, Ending, Finished, Lost
-from qmrunner.store import claims
+from qmrunner.store import claims, workers
 from qmrunner.store.identical_steps import being_computed, computed_before
 from qmrunner.store.session import StoreUnavailable
 
@@ -147,7 +147,9 @@ class AttemptRunner:
     def _follow(self, attempt: ActiveAttempt, notes: tuple[str, ...] | None) -> None:
         watch = HangWatch(attempt, self.settings, engine_grace_s(self.settings))
         redirected = RedirectedOutput(attempt, self.log_registry, on=self.settings.tee == "full")
-        follower = Follower(attempt, self.app.engine(attempt.step.engine), watch, redirected)
+        follower = Follower(
+            attempt, self.app.engine(attempt.step.engine), watch, redirected, partial(self._owns, attempt)
+        )
         if not follower.connect():
             return  # it has ended already, or never began: the exit record shows which
         if self.stopping.is_set():
@@ -157,6 +159,14 @@ class AttemptRunner:
         follower.follow(lambda: notes is None or self._record_start(attempt, notes), after_s)
         follower.read_progress()
         redirected.finish()
+
+    def _owns(self, attempt: ActiveAttempt) -> bool | None:
+        """Whether the attempt owns its step; None while the store does not answer."""
+        try:
+            with self.app.store.read() as connection:
+                return not workers.fenced_attempts(connection, [(attempt.step.id, attempt.number)])
+        except StoreUnavailable:
+            return None
 
     def _record_start(self, attempt: ActiveAttempt, notes: tuple[str, ...]) -> bool:
         guardian = attempt.directory.guardian_identity()

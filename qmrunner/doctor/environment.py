@@ -20,8 +20,9 @@ from qmrunner.settings import PREFIX, Settings
 _EXAMPLE = ("abcdefgh", "shielding-c10", 10)
 
 
-def conflicts(environment: Mapping[str, str]) -> Finding:
-    """Variables of this process that conflict with the needs of engines, and their replacement."""
+def conflicts(environment: Mapping[str, str], apps: bool) -> Finding:
+    """Variables of this process that conflict with the needs of engines, and their replacement. `apps`: this worker
+    runs Huey applications, which may need them: their tasks keep them."""
     dropped = [Change(name, environment[name], None, why) for name in environment if (why := why_dropped(name))]
     lost = [change for change in dropped if not is_of_a_job(change.name)]
     path = environment.get("XTBPATH")
@@ -35,6 +36,9 @@ def conflicts(environment: Mapping[str, str]) -> Finding:
     ]
     links = service_links.links_of(environment.items(), PREFIX)
     data = {"names": sorted(change.name for change in dropped), "ignored": links}
+    if words and apps:
+        text = f"replaced for engines, not for tasks of Huey applications: {'; '.join(words)}"
+        return ok("environment", text, **data)
     if words:
         remedy = "unset them; `qmrunner doctor --env nwchem` shows what engines get instead"
         return warn("environment", "environment_conflict", f"replaced for engines: {'; '.join(words)}", remedy, **data)

@@ -16,6 +16,7 @@ from qmrunner.model.remedies import Remedy
 
 # Files of the attempt's folder: `apps/side/done.py`, which no process of ours imports with the application's Huey.
 TASK, CANCELLED, OUTCOME, DONE, COMMITTED = "task.json", "cancelled", "outcome", "done.json", "committed"
+CONCLUDE = "conclude"
 HARD_TIMEOUT = "hard_timeout"  # why a task is stopped that runs for too long
 _TEMPORARY = "tmp"
 _TASK, _TELL = "task", "tell"
@@ -63,6 +64,7 @@ class HueyTask:
             "earlier": earlier,
             "previous": None if context.previous is None else str(context.previous),
             "died": str(step.params["why"]) if reporting else None,
+            "fence": bool(step.params.get("fence")),
             "as": str(step.params.get("as", "died")),
             "rerun": (step.params.get("words") or {}).get("rerun", "always"),
         }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 from qmrunner.errors import QmrunnerError
 from qmrunner.host.threads import try_to_start
 from qmrunner.store import ready_steps
+from qmrunner.store.claims import Claim
 from qmrunner.worker.claim_loop import Worker
 
 _LOOK_ANYWAY_S = 5.0
@@ -34,13 +36,22 @@ class AppThreads:
         with self._lock:
             if self._busy >= self._most:
                 return  # each of them looks for another step when its own has ended
+        self.run(None)
+
+    def run(self, claim: Claim | None) -> None:
+        """Run a claimed step, then ready ones, in another thread."""
+        with self._lock:
             self._busy += 1
-        if not try_to_start("app_thread", self._run):
+        if not try_to_start("app_thread", partial(self._run, claim)):
             with self._lock:
                 self._busy -= 1
+            if claim is not None:
+                self._worker.claim_unsure.set()  # the heartbeat returns to it
 
-    def _run(self) -> None:
+    def _run(self, claim: Claim | None) -> None:
         try:
+            if claim is not None:
+                self._worker.run_claim(claim)
             self._worker.run_ready_steps()
         finally:
             with self._lock:

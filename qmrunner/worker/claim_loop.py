@@ -6,6 +6,7 @@ On every exit from here an attempt is either committed, or preserved by its guar
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -64,6 +65,7 @@ class Worker:
             leaving=self.leaving,
             capacity=lambda: self.capacity,
             deliver=partial(deliver, app),
+            committed=self.attempt_ended.set,
         )
         self.log = logs.get()
         self._guard = Guard("claim_broken")
@@ -101,14 +103,29 @@ class Worker:
         with self.app.store.read() as connection:
             if not ready_steps.any_ready(connection, now, self.capacity.labels):
                 return None
+        claim = self.claimer()
+        with self.app.store.write() as connection:
+            return claim(connection)
+
+    def claimer(self) -> Callable[[Connection], Claim | None]:
+        """Measure the machine, and return the function that claims a step for it in a write transaction."""
         room = host_capacity.room(self.settings)
         if self.artifacts is not None and not self.artifacts.answers():
             room = replace(room, blocked=f"the artifact store {self.artifacts.where}, which does not answer")
-        with self.app.store.write() as connection:
+
+        def claim(connection: Connection) -> Claim | None:
             if self.stopping.is_set():
                 return None
             worth = self._is_worth_it if self.lifetime.ends_at is not None else None
+            now = self.app.store.now()
             return claims.claim(connection, now, self.worker_id, self.capacity, self.paths, room, worth)
+
+        return claim
+
+    def run_claim(self, claim: Claim) -> None:
+        """Run a claimed step to its end."""
+        self.hint_if_more()
+        self.run(_from_claim(claim), fresh=True)
 
     def _is_worth_it(self, connection: Connection, step: Step) -> bool:
         """Whether to start this step with the remaining wall time."""

@@ -118,7 +118,8 @@ def _start_intake(worker: Worker) -> None:
             stopping=worker.stopping,
             attempt_ended=worker.attempt_ended,
             serve=partial(threads.allow, command.name),
-            wake=threads.wake,
+            claimer=worker.claimer,
+            run=threads.run,
         )
         keep(f"intake_{command.name}", "intake_failed", intake.run, worker.stopping)
     keep("app_threads", "app_threads_failed", threads.watch, worker.stopping)

@@ -11,7 +11,7 @@ from qmrunner.model.states import STEP_FINAL, StepState
 from qmrunner.workflows import base
 
 TASK, TELL = "task", "tell"
-_FOR_ENGINE = ("app", "task", "message", "cwd", "words", "tmpdir", "stop")
+_FOR_ENGINE = ("app", "task", "message", "cwd", "words", "tmpdir", "stop", "fence")
 _TOLD_CODES = frozenset(REPORTED.values())
 
 

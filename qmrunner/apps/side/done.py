@@ -6,6 +6,7 @@ begun       the body has begun
 cancelled   written by the consumer before it stops a task for good
 locks       keys of Huey's locks that the task asked for, one a line
 outcome     what the body returned or raised, written before the epilogue
+conclude    written by the consumer once the store has confirmed that this attempt may conclude; with `fence` only
 done.json   how the task ended, and what its epilogue sends
 committed   written by the consumer: the end is in the store, and a later attempt starts from the beginning
 """
@@ -14,10 +15,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any
 
 TASK, REVOKED, BEGUN, CANCELLED, LOCKS = "task.json", "revoked", "begun", "cancelled", "locks"
-OUTCOME, DONE, COMMITTED = "outcome", "done.json", "committed"
+OUTCOME, DONE, COMMITTED, CONCLUDE = "outcome", "done.json", "committed", "conclude"
+
+
+_LOOK_S = 0.01
 
 
 def write(folder: str, name: str, value: Any, *, durable: bool = True) -> None:
@@ -36,6 +41,14 @@ def write(folder: str, name: str, value: Any, *, durable: bool = True) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def conclude(folder: str, outcome: dict[str, Any], fence: bool) -> None:
+    """Write the outcome. With `fence`, wait until the store confirms that no other attempt has taken the place of this
+    one: a worker that was frozen past its lease must not send signals and results."""
+    write(folder, OUTCOME, outcome)
+    while fence and not os.path.exists(os.path.join(folder, CONCLUDE)):
+        time.sleep(_LOOK_S)
 
 
 def load(folder: str, name: str) -> Any:

@@ -259,7 +259,7 @@ class TaskRun:
             stored = None
         changed = {name: getattr(task, name) for name in _KEPT if isinstance(getattr(task, name, None), (int, float))}
         outcome = {"kind": kind, "stored": stored, "task": changed, "error": self._error, "at": time.time()}
-        done.write(self._folder, done.OUTCOME, outcome)
+        done.conclude(self._folder, outcome, self._asked["fence"])
 
     def _earlier_outcome(self) -> Any:
         earlier = self._asked["previous"]
@@ -271,7 +271,7 @@ class TaskRun:
 
     def _repeat(self, task: Any, earlier: dict[str, Any]) -> Any:
         """End as the earlier attempt's body did."""
-        done.write(self._folder, done.OUTCOME, earlier)  # for the attempt after this one
+        done.conclude(self._folder, earlier, self._asked["fence"])  # kept for the attempt after this one
         self._error = earlier["error"]
         for name, value in earlier["task"].items():
             setattr(task, name, value)
