@@ -31,7 +31,7 @@ from qmrunner.store.advance import accept
 from qmrunner.store.claims import Claim
 
 _WAIT_S = 10.0
-_NO_ROOM_S = 1.0
+_NO_ROOM_S = _COUNT_EVERY_S = 1.0
 _AWAY_S = 0.5
 _DESCRIBE_EVERY_S = 5.0
 
@@ -64,7 +64,8 @@ class Intake:
         self._client = AppHostClient(app.settings.run_root, command.name)
         self._workers: int | None = None  # None: first accept again what a dead consumer may have left
         self._away = False
-        self._next_description = 0.0
+        self._next_description = self._next_count = 0.0
+        self._places = 0
         self._log = logs.get()
 
     def run(self) -> None:
@@ -91,7 +92,6 @@ class Intake:
             self._log.info("app_ready", app=self._command.name, pid=about["pid"], **shown)
         if time.monotonic() >= self._next_description:
             self._describe()
-        self._attempt_ended.clear()
         if not self._has_room(self._workers):
             self._attempt_ended.wait(_NO_ROOM_S)
             return
@@ -116,8 +116,14 @@ class Intake:
         )
 
     def _has_room(self, workers: int) -> bool:
-        with self._app.store.read() as connection:
-            return huey_jobs.may_take(connection, self._command.label, self._worker_id, workers)
+        """Whether another task may run. The store is asked again once one has ended, and every second."""
+        ended = self._attempt_ended.is_set()
+        self._attempt_ended.clear()
+        if ended or time.monotonic() >= self._next_count:
+            with self._app.store.read() as connection:
+                self._places = huey_jobs.places(connection, self._command.label, self._worker_id, workers)
+            self._next_count = time.monotonic() + _COUNT_EVERY_S
+        return self._places > 0
 
     def _accept_again(self) -> None:
         for token in self._client.taken():
@@ -166,5 +172,6 @@ class Intake:
             accept(connection, self._app.store.now(), job_id, submission, self._app.plan)
             claimed = claim(connection)  # in the same commit: each flush to disk takes milliseconds
         self._log.info("task_accepted", job=job_id, app=self._command.name, task=message.task, id=message.huey_id)
+        self._places -= 1
         self._run(claimed)
         self._client.ack(message.token)  # last: the task need not wait for it

@@ -19,29 +19,29 @@ from qmrunner.store.transitions import move_job, move_step
 # A workflow, with every step's demand filled in: from a job and its steps so far to what comes next.
 Planner = Callable[[Job, Sequence[Step]], Plan]
 
-_ADD = steps.insert()  # built once: it is executed at every step's end
+# Built once: they are executed for each task of an application.
+_ADD, _ADD_JOB = steps.insert(), jobs.insert()
 
 
 def accept(connection: Connection, now: float, job_id: str, submission: Submission, planner: Planner) -> None:
     """Insert the job with its first steps. The id is valid for the user once this is committed."""
-    connection.execute(
-        jobs.insert().values(
-            id=job_id,
-            kind=submission.kind,
-            state=JobState.QUEUED,
-            params=dict(submission.params),
-            name=submission.name,
-            priority=submission.priority,
-            key=submission.key,
-            owner=submission.owner,
-            requires=labels.stored(submission.requires) or None,
-            request_digest=submission.request_digest,
-            group=submission.group,
-            **_identity(submission),
-            cancel_requested=False,
-            created_at=now,
-        )
-    )
+    row = {
+        "id": job_id,
+        "kind": submission.kind,
+        "state": JobState.QUEUED,
+        "params": dict(submission.params),
+        "name": submission.name,
+        "priority": submission.priority,
+        "key": submission.key,
+        "owner": submission.owner,
+        "requires": labels.stored(submission.requires) or None,
+        "request_digest": submission.request_digest,
+        "group": submission.group,
+        **_identity(submission),
+        "cancel_requested": False,
+        "created_at": now,
+    }
+    connection.execute(_ADD_JOB, row)
     events.append(connection, now, "job_accepted", job_id=job_id, kind=submission.kind, name=submission.name)
     advance(connection, now, job_id, planner)
 

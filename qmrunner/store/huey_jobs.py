@@ -43,12 +43,12 @@ def _bounded(huey_id: str) -> str:
     return huey_id if len(huey_id) <= _LONGEST_ID else hashlib.sha256(huey_id.encode()).hexdigest()
 
 
-def may_take(connection: Connection, label: str, worker_id: int, workers_of_app: int) -> bool:
-    """Whether this worker may take another message: it is active, and fewer tasks are unfinished than may run."""
+def places(connection: Connection, label: str, worker_id: int, workers_of_app: int) -> int:
+    """How many more messages this worker may take: it is active, and fewer tasks are unfinished than may run."""
     if connection.execute(_ACTIVE, {"worker": worker_id}).first() is None or claims.is_paused(connection):
-        return False
+        return 0
     unfinished = connection.execute(_UNFINISHED, {"worker": worker_id, "label": labels.stored([label])}).scalar() or 0
-    return int(unfinished) < workers_of_app
+    return max(0, workers_of_app - int(unfinished))
 
 
 def job_named(connection: Connection, name: str) -> str:

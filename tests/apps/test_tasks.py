@@ -7,6 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.apps.conftest import CONSUMER, Lab
 from tests.support import wait_for
 
@@ -107,11 +109,12 @@ def test_flushing_locks_at_the_start_spares_those_of_living_tasks(lab: Lab) -> N
     assert (len(lab.lines("k")), lab.locks()) == (1, [])
 
 
+@pytest.mark.alone
 def test_as_many_tasks_run_at_once_as_the_application_has_workers(lab: Lab) -> None:
     for job in ("a", "b", "c", "d", "e", "f"):
         lab.enqueue(f"tasks.meet({job!r}, 5)")
     lab.start((*CONSUMER[:4], "-w", "5", "-k", "process"), QMRUNNER_SLOTS="1", QMRUNNER_CORES="1")
-    met = wait_for(lambda: [job for job in "abcdef" if "met 5" in str(lab.lines(job))], 40.0, "five tasks at once")
+    met = wait_for(lambda: [job for job in "abcdef" if "met 5" in str(lab.lines(job))], 90.0, "five tasks at once")
     assert len(met) >= 1
     assert not any("met 6" in str(lab.lines(job)) for job in "abcdef")
 

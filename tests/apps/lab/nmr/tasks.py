@@ -110,7 +110,7 @@ def meet(job, others):
     """Wait until so many tasks of this kind run at once; then leave."""
     here = folder("meeting")
     (here / job).touch()
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     most = 0
     while time.monotonic() < end and most < others:
         most = max(most, len(os.listdir(here)))
