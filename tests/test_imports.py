@@ -51,8 +51,8 @@ ROOMS: dict[str, str] = {
     "host logs maintenance model settings store untrusted worker",
     "doctor": "apps.command artifacts attempt confinement engines errors guardian host logs model settings store "
     "supervisor.health",
-    "api": "__version__ app chemistry confinement engines.base errors guardian.confine logs model reports store "
-    "submission untrusted",
+    "api": "__version__ app chemistry confinement doctor.checks engines.base errors guardian.confine logs maintenance "
+    "model reports store submission untrusted",
 }
 MAY = {f"qmrunner.{room}": {f"qmrunner.{name}" for name in (room, *words.split())} for room, words in ROOMS.items()}
 # The guardian's process is one loop that is read from top to bottom.

@@ -18,7 +18,7 @@ from qmrunner.api.errors import Json
 from qmrunner.api.gate import Gate, ways
 from qmrunner.api.metrics import Metrics
 from qmrunner.api.middleware import Outermost
-from qmrunner.api.routes import bulk, check, jobs, operations, streams
+from qmrunner.api.routes import bulk, check, history, jobs, operations, state, streams
 from qmrunner.api.service import Service
 from qmrunner.api.upload.forms import EXAMPLES, FORM
 from qmrunner.api.upload.request import sweep
@@ -54,7 +54,7 @@ def build(service: Service) -> FastAPI:
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
     api.state.service, api.state.children, api.state.metrics = service, children, Metrics()
-    rooms = [room.router for room in (bulk, jobs, check, streams, operations)]
+    rooms = [room.router for room in (bulk, jobs, check, streams, history, state, operations)]
     own = APIRouter(dependencies=[Depends(needs("read"))], include_in_schema=False)
     own.add_api_route("/openapi.json", _openapi)
     own.add_api_route("/docs", _docs, response_class=HTMLResponse)
