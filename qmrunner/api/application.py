@@ -19,7 +19,7 @@ from qmrunner.api.gate import Gate, ways
 from qmrunner.api.metrics import Metrics
 from qmrunner.api.middleware import Outermost
 from qmrunner.api.pages import Pages
-from qmrunner.api.routes import bulk, check, jobs, operations, results, streams
+from qmrunner.api.routes import bulk, check, history, jobs, operations, results, state, streams
 from qmrunner.api.service import Service
 from qmrunner.api.upload.forms import EXAMPLES, FORM
 from qmrunner.api.upload.request import sweep
@@ -57,7 +57,7 @@ def build(service: Service, pages: Pages | None = None) -> FastAPI:
     )  # fmt: skip
     api.state.service, api.state.children, api.state.metrics = service, children, Metrics()
     api.state.pages = pages
-    rooms = [room.router for room in (bulk, jobs, check, streams, results, operations)]
+    rooms = [room.router for room in (bulk, jobs, check, streams, results, history, state, operations)]
     own = APIRouter(dependencies=[Depends(needs("read"))], include_in_schema=False)
     own.add_api_route("/openapi.json", _openapi)
     own.add_api_route("/docs", _docs, response_class=HTMLResponse)

@@ -34,6 +34,7 @@ _STATUS = {
     "body_too_slow": 408,
     "count_changed": 409,
     "key_in_use": 409,
+    "no_home_here": 409,
     "no_result": 409,
     "no_worker": 409,
     "token_exists": 409,

@@ -45,7 +45,7 @@ def overview(app: App, limit: int = 50) -> dict[str, Any]:
         stuck: dict[str, Any] = {"store": problem.as_dict(), "state_file": state_file(app), "workers": [], "jobs": []}
         return {**stuck, "apps": apps(app), "disk": disk(app)}
     return {
-        "workers": [_worker(app, row, held.get(row["id"])) for row in ages.values()],
+        "workers": [worker_row(app, row, held.get(row["id"])) for row in ages.values()],
         "jobs": [{**job_row(job), "progress": progress_of(job, steps[job.id])} for job in found],
         "apps": apps(app),
         "queue": {"paused": paused, "jobs": counted["jobs"], "steps": counted["steps"]},
@@ -58,7 +58,7 @@ def workers_view(app: App) -> list[dict[str, Any]]:
     """The workers of `qmrunner status`: those that have not ended."""
     with app.store.read() as connection:
         rows, held = workers.all_workers(connection), reservations.by_worker(connection)
-    return [_worker(app, row, held.get(row["id"])) for row in rows]
+    return [worker_row(app, row, held.get(row["id"])) for row in rows]
 
 
 def job_view(app: App, job_id: str) -> dict[str, Any]:
@@ -223,7 +223,8 @@ def _estimate(step: Step, cores: int | None, seen: Mapping[str, Sequence[Ratios]
     return {**expected(step.demand, cores or step.demand.cores_min, measured), "attempts": len(measured)}
 
 
-def _worker(app: App, row: dict[str, Any], held: Grant | None) -> dict[str, Any]:
+def worker_row(app: App, row: dict[str, Any], held: Grant | None) -> dict[str, Any]:
+    """A worker as in lists, from its row and its reservations."""
     age = max(0.0, app.store.now() - row["beat_at"])
     return {
         "id": row["id"],

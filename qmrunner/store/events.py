@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -9,6 +10,7 @@ from sqlalchemy import Connection, func, select
 from qmrunner.store.tables import events
 
 _APPEND = events.insert()
+LOOKED_AT = 20_000
 
 
 def append(
@@ -42,12 +44,21 @@ def all_since(connection: Connection, after: int, limit: int, before: float | No
     return found[:young]
 
 
-def latest(connection: Connection, limit: int, before: int | None = None) -> list[dict[str, Any]]:
-    """The newest events of all jobs with ids below `before`, newest first."""
-    query = select(events).order_by(events.c.id.desc()).limit(limit)
+def recent(
+    connection: Connection, limit: int, *, before: int | None = None, names: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Events of all jobs, newest first, with ids below `before`, only those called one of `names` if there are any.
+
+    A name that is rare is looked for among the newest `LOOKED_AT` events only.
+    """
+    query = select(events).order_by(events.c.id.desc())
     if before is not None:
         query = query.where(events.c.id < before)
-    return [dict(row._mapping) for row in connection.execute(query).all()]
+    if not names:
+        return [dict(row._mapping) for row in connection.execute(query.limit(limit)).all()]
+    start = before if before is not None else newest(connection) + 1
+    query = query.where(events.c.event.in_(sorted(names)), events.c.id >= start - LOOKED_AT)
+    return [dict(row._mapping) for row in connection.execute(query.limit(limit)).all()]
 
 
 def newest(connection: Connection) -> int:

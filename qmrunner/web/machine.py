@@ -61,7 +61,7 @@ def activity(ask: Ask) -> dict[str, Any]:
     """The newest events of all jobs, workers and people."""
     before = ask.number("before")
     with ask.app.store.read() as connection:
-        found = events.latest(connection, _EVENTS, before)
+        found = events.recent(connection, _EVENTS, before=before)
     word = ask.word("event")
     names = sorted({row["event"] for row in found})
     shown = [_event(row) for row in found if not word or row["event"] == word]

@@ -47,7 +47,7 @@ def _of_store(app: App) -> dict[str, Any]:
     states = ("failed", "held", "running", "queued")
     jobs = {state: reports.page(app, _SHOWN, JobFilter(states=(state,)))["jobs"] for state in states}
     with app.store.read() as connection:
-        history = events.latest(connection, _RECENT_EVENTS)
+        history = events.recent(connection, _RECENT_EVENTS)
     workers = [beating(row, app.store.now()) for row in seen["workers"]]
     return {
         "failed": [job for job in jobs["failed"] if _recent(job, app.store.now())],

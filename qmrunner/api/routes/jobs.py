@@ -81,19 +81,19 @@ async def job(
 ) -> Json:
     """Return one job with its steps and their progress."""
     ask = job_lists.summary if steps == "summary" else status.job_view
-    return Json(_without(await look(request, ask, job_id), "log"))
+    return Json(without(await look(request, ask, job_id), "log"))
 
 
 @router.get("/{job_id}/why", response_model=schemas.WhyAnswer)
 async def explain(request: Request, job_id: str, _: Reader) -> Json:
     """Explain the state of a job: what happens or went wrong, the evidence, and the next command."""
-    return Json(_without(await look(request, why.view, job_id), "log"))
+    return Json(without(await look(request, why.view, job_id), "log"))
 
 
 @router.get("/{job_id}/result", response_model=schemas.ResultAnswer, responses=errors(409))
 async def result(request: Request, job_id: str, _: Reader) -> Json:
     """Return the shifts, energies and files of a job that succeeded; 409 before that."""
-    return Json(_without(await look(request, status.result_view, job_id), "folder"))
+    return Json(without(await look(request, status.result_view, job_id), "folder"))
 
 
 @router.get("/{job_id}/files", response_model=schemas.FileList)
@@ -175,8 +175,8 @@ def _moved(service: Service, caller: Caller, verb: Callable[..., Any], job_id: s
     return {"id": moved.id, "state": moved.state, "cancel_requested": moved.cancel_requested}
 
 
-def _without(value: Any, name: str) -> Any:
+def without(value: Any, name: str) -> Any:
     """A copy without the keys called `name`: paths of the server are not shown to clients."""
     if isinstance(value, dict):
-        return {key: _without(item, name) for key, item in value.items() if key != name}
-    return [_without(item, name) for item in value] if isinstance(value, list) else value
+        return {key: without(item, name) for key, item in value.items() if key != name}
+    return [without(item, name) for item in value] if isinstance(value, list) else value

@@ -6,7 +6,7 @@ import json
 import re
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import StreamingResponse
@@ -30,7 +30,7 @@ _KEEPALIVE_S = 15.0
 _RETRY_MS = 2000
 # Commits may complete in another order than their event numbers: search this many events back for late ones.
 _LOOK_BACK = 1000
-_SSE: dict[int | str, dict[str, Any]] = {
+SSE: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "Server-sent events."},
     204: {"description": "Everything has been sent and no more events will follow: do not reconnect."},
 }
@@ -49,10 +49,10 @@ async def history(
 ) -> Json:
     """List the events of a job, oldest first."""
     found, _over = await look(request, _events_since, job_id, after, limit)
-    return Json({"events": [_event(row) for row in found], "last": found[-1]["id"] if found else after})
+    return Json({"events": [event_json(row) for row in found], "last": found[-1]["id"] if found else after})
 
 
-@router.get("/{job_id}/events/stream", response_class=StreamingResponse, responses=_SSE)
+@router.get("/{job_id}/events/stream", response_class=StreamingResponse, responses=SSE)
 async def follow_events(request: Request, job_id: str, caller: Reader) -> Response:
     """Stream a job's events until the job ends.
 
@@ -62,12 +62,12 @@ async def follow_events(request: Request, job_id: str, caller: Reader) -> Respon
     """
     given = request.headers.get("last-event-id", "0")
     if not re.fullmatch(r"[0-9]{1,15}", given):
-        raise _bad_position("a number")
+        raise bad_position("a number")
     after = int(given)
     found, over = await look(request, _events_since, job_id, after)
     if over and not found and after:
         return Response(status_code=204)
-    return await _stream(request, caller, _Events(job_id, after))
+    return await stream_of(request, caller, _Events(job_id, after))
 
 
 @router.get(
@@ -128,7 +128,7 @@ async def trace(
     return Json(await look(request, traces.look, job_id, step, attempt, after))
 
 
-@router.get("/{job_id}/steps/{step}/log/stream", response_class=StreamingResponse, responses=_SSE)
+@router.get("/{job_id}/steps/{step}/log/stream", response_class=StreamingResponse, responses=SSE)
 async def follow_log(
     request: Request,
     job_id: str,
@@ -147,12 +147,20 @@ async def follow_log(
     if given is not None:
         parts = re.fullmatch(r"([0-9]{1,6}):([0-9]{1,15})", given)
         if parts is None:
-            raise _bad_position("ATTEMPT:OFFSET")
+            raise bad_position("ATTEMPT:OFFSET")
         position = logfiles.Position(int(parts[1]), int(parts[2]))
     first = await look(request, logfiles.more, job_id, step, position)
     if given is not None and first.over and not first.data:
         return Response(status_code=204)
-    return await _stream(request, caller, _Log(job_id, step, position))
+    return await stream_of(request, caller, _Log(job_id, step, position))
+
+
+class Source(Protocol):
+    """What a stream sends."""
+
+    def poll(self, app: App) -> tuple[list[bytes], dict[str, Any] | None]:
+        """New server-sent events, and the data of `end` once all are sent."""
+        ...
 
 
 class _Events:
@@ -169,7 +177,7 @@ class _Events:
         new = [row for row in found if row["id"] not in self._sent]
         self._sent = {row["id"] for row in found}
         self._last = max([self._last, *self._sent])
-        return [_sse(row["event"], _event(row), str(row["id"])) for row in new], over
+        return [sse(row["event"], event_json(row), str(row["id"])) for row in new], over
 
 
 class _Log:
@@ -182,7 +190,7 @@ class _Log:
         found = logfiles.more(app, self._job, self._step, self._position)
         chunks = []
         if found.data:
-            chunks.append(_sse("log", _piece(found), f"{found.at.attempt}:{found.next.offset}"))
+            chunks.append(sse("log", _piece(found), f"{found.at.attempt}:{found.next.offset}"))
         self._position = found.next
         return chunks, {"state": found.state} if found.over else None
 
@@ -193,13 +201,14 @@ def _piece(found: logfiles.Piece) -> dict[str, Any]:
     return {"attempt": at.attempt, "offset": at.offset, "next": at.offset + len(found.data), "text": text}
 
 
-async def _stream(request: Request, caller: Caller, source: _Events | _Log) -> StreamingResponse:
+async def stream_of(request: Request, caller: Caller, source: Source) -> StreamingResponse:
+    """A response of server-sent events, which holds a place until it ends."""
     service = service_of(request)
     await request.state.held.enter_async_context(service.streams.place())
     return StreamingResponse(_follow(service, caller, source), media_type="text/event-stream", headers=_HEADERS)
 
 
-async def _follow(service: Service, caller: Caller, source: _Events | _Log) -> AsyncIterator[bytes]:
+async def _follow(service: Service, caller: Caller, source: Source) -> AsyncIterator[bytes]:
     """Send what `source` finds until the source, the server or the token ends."""
     yield f"retry: {_RETRY_MS}\n\n".encode()
     sent_at = time.monotonic()
@@ -217,13 +226,13 @@ async def _follow(service: Service, caller: Caller, source: _Events | _Log) -> A
             yield chunk
             sent_at = time.monotonic()
         if end is not None:
-            yield _sse("end", end)
+            yield sse("end", end)
             return
         if not chunks and time.monotonic() - sent_at > _KEEPALIVE_S:
             yield b": still here\n\n"
             sent_at = time.monotonic()
         if await service.pause(0.0 if chunks and isinstance(source, _Log) else _POLL_EVERY_S):
-            yield _sse("end", {"reason": "server_stops"})
+            yield sse("end", {"reason": "server_stops"})
             return
 
 
@@ -237,7 +246,8 @@ def _events_since(
     return found, {"state": job.state} if job.state in JOB_FINAL else None
 
 
-def _event(row: dict[str, Any]) -> dict[str, Any]:
+def event_json(row: dict[str, Any]) -> dict[str, Any]:
+    """An event as it is sent."""
     return {
         "id": row["id"],
         "at": iso(moment(row["at"])),
@@ -249,12 +259,14 @@ def _event(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _sse(event: str, data: dict[str, Any], identity: str | None = None) -> bytes:
+def sse(event: str, data: dict[str, Any], identity: str | None = None) -> bytes:
+    """The bytes of a server-sent event."""
     head = "" if identity is None else f"id: {identity}\n"
     return f"{head}event: {event}\ndata: {json.dumps(data, default=str)}\n\n".encode()
 
 
-def _bad_position(shape: str) -> UsageError:
+def bad_position(shape: str) -> UsageError:
+    """The error for a Last-Event-ID of another shape."""
     return UsageError(
         "bad_header", f"Last-Event-ID must be {shape}", remedy="send the `id` of the last event, or omit the header"
     )

@@ -1,0 +1,55 @@
+"""The JSON of one worker: what runs on it, what it uses, and its last day."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qmrunner.app import App
+from qmrunner.errors import NotFoundError
+from qmrunner.reports.status import with_time_left, worker_row
+from qmrunner.store import reservations, worker_history, workers
+
+_DAY_S = 86400.0
+_SIZES = ("memory_mib", "scratch_mib", "shm_mib")
+
+
+def view(app: App, worker_id: int) -> dict[str, Any]:
+    """A worker, also one that has ended. Raises NotFoundError `worker_unknown`.
+
+    ``used`` sums what its live attempts use now (MiB; None where nothing was measured yet), ``running`` lists them,
+    ``day`` has its core hours, attempts by outcome, and consumer restarts of the last 24 hours.
+    """
+    with app.store.read() as connection:
+        now = app.store.now()
+        row = next((row for row in workers.all_workers(connection, ended=True) if row["id"] == worker_id), None)
+        if row is None:
+            raise NotFoundError("worker_unknown", f"there is no worker {worker_id}", remedy="/v1/workers lists them")
+        held = reservations.by_worker(connection).get(worker_id)
+        live = workers.live_attempts(connection, [worker_id])
+        day = worker_history.since(connection, worker_id, now - _DAY_S, now)
+    return {
+        **worker_row(app, row, held),
+        "used": {name: _sum(live, name) for name in _SIZES},
+        "running": [_running(attempt, now) for attempt in live],
+        "day": day,
+    }
+
+
+def _sum(live: list[dict[str, Any]], name: str) -> float | None:
+    known = [attempt["usage"][name] for attempt in live if attempt["usage"].get(name) is not None]
+    return round(sum(known), 1) if known else None
+
+
+def _running(attempt: Mapping[str, Any], now: float) -> dict[str, Any]:
+    started = attempt["started_at"]
+    return {
+        "job": attempt["job_id"],
+        "step": attempt["step_name"],
+        "attempt": attempt["number"],
+        "state": attempt["state"],
+        "reserved": attempt["granted"],
+        "usage": attempt["usage"],
+        "progress": with_time_left(attempt["progress"], now),
+        "elapsed_s": None if started is None else round(max(0.0, now - started), 1),
+    }
