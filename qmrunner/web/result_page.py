@@ -22,6 +22,8 @@ from qmrunner.web import render
 from qmrunner.web.look import Ask, Page
 
 _MOST_JOBS = 8
+# Shieldings in the page itself: more are fetched by its script.
+_MOST_CELLS = 2000
 # Shown at first: relative energies of B3LYP conformers err by some half a kcal/mol.
 _ERROR_KCAL = 0.5
 ROUTER = APIRouter(include_in_schema=False)
@@ -41,6 +43,7 @@ def result_facts(app: App, job_id: str, ask: Ask | None = None) -> dict[str, Any
     base = {
         "nav": "jobs",
         "job": job,
+        "large": False,
         "result": result,
         "files": files,
         "seen": None,
@@ -73,6 +76,7 @@ def result_facts(app: App, job_id: str, ask: Ask | None = None) -> dict[str, Any
         "texts": methods.texts(result),
         "tables": [(nucleus, _rows(result, nucleus, compared.get(nucleus), at)) for nucleus in comparison.NUCLEI],
         "ensemble": ensemble,
+        "large": len(result["conformers"]) * len(result["shifts"]) > _MOST_CELLS,
         "digits": comparison.DIGITS,
     }
 
