@@ -155,7 +155,7 @@ def compare_facts(ask: Ask) -> dict[str, Any]:
         "typed": text,
         "nucleus": nucleus,
         "found": None,
-        "spectra": {},
+        "drawings": {},
         "recent": _recent(ask.app),
         "most": peaks.MOST_CHARACTERS,
         "digits": comparison.DIGITS,
@@ -168,7 +168,11 @@ def compare_facts(ask: Ask) -> dict[str, Any]:
         found = measured.compare(ask.app, checked, text or None, chosen)
     except QmrunnerError as problem:
         return base | {"problem": problem.as_dict()}
-    return base | {"found": found, "typed": found["text"] or "", "nucleus": found["nucleus"] or ""}
+    drawings = {
+        job_id: svg.inline(conformers.text_or_none(ask.app, job_id, "structure.svg") or "") for job_id in checked
+    }
+    typed = {"typed": found["text"] or "", "nucleus": found["nucleus"] or ""}
+    return base | typed | {"found": found, "drawings": drawings}
 
 
 def _recent(app: App) -> list[dict[str, Any]]:
