@@ -129,7 +129,7 @@ def _shift_table(result: Mapping[str, Any], nucleus: str, compared: Mapping[str,
 def _figures(compared: Mapping[str, Any]) -> Iterator[str]:
     digits = comparison.DIGITS[str(compared["nucleus"])] + 1
     for name, figures in compared["statistics"].items():
-        if figures is not None:
+        if figures is not None and (name == "all" or figures != compared["statistics"]["all"]):
             yield (
                 f"<p>{'all signals' if name == 'all' else 'without exchangeable hydrogens'}: MAE "
                 f"{figures['mae_ppm']:.{digits}f}, RMSD {figures['rmsd_ppm']:.{digits}f}, largest "

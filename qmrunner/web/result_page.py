@@ -22,6 +22,8 @@ from qmrunner.web import render
 from qmrunner.web.look import Ask, Page
 
 _MOST_JOBS = 8
+# Shieldings in the page itself: more are fetched by its script.
+_MOST_CELLS = 2000
 # Shown at first: relative energies of B3LYP conformers err by some half a kcal/mol.
 _ERROR_KCAL = 0.5
 ROUTER = APIRouter(include_in_schema=False)
@@ -41,6 +43,7 @@ def result_facts(app: App, job_id: str, ask: Ask | None = None) -> dict[str, Any
     base = {
         "nav": "jobs",
         "job": job,
+        "large": False,
         "result": result,
         "files": files,
         "seen": None,
@@ -73,6 +76,7 @@ def result_facts(app: App, job_id: str, ask: Ask | None = None) -> dict[str, Any
         "texts": methods.texts(result),
         "tables": [(nucleus, _rows(result, nucleus, compared.get(nucleus), at)) for nucleus in comparison.NUCLEI],
         "ensemble": ensemble,
+        "large": len(result["conformers"]) * len(result["shifts"]) > _MOST_CELLS,
         "digits": comparison.DIGITS,
     }
 
@@ -151,7 +155,7 @@ def compare_facts(ask: Ask) -> dict[str, Any]:
         "typed": text,
         "nucleus": nucleus,
         "found": None,
-        "spectra": {},
+        "drawings": {},
         "recent": _recent(ask.app),
         "most": peaks.MOST_CHARACTERS,
         "digits": comparison.DIGITS,
@@ -164,7 +168,11 @@ def compare_facts(ask: Ask) -> dict[str, Any]:
         found = measured.compare(ask.app, checked, text or None, chosen)
     except QmrunnerError as problem:
         return base | {"problem": problem.as_dict()}
-    return base | {"found": found, "typed": found["text"] or "", "nucleus": found["nucleus"] or ""}
+    drawings = {
+        job_id: svg.inline(conformers.text_or_none(ask.app, job_id, "structure.svg") or "") for job_id in checked
+    }
+    typed = {"typed": found["text"] or "", "nucleus": found["nucleus"] or ""}
+    return base | typed | {"found": found, "drawings": drawings}
 
 
 def _recent(app: App) -> list[dict[str, Any]]:

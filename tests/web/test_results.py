@@ -90,7 +90,7 @@ def test_one_selection_joins_structure_spectrum_table_and_3d_both_ways(
     if page.locator("#show-3d").count():
         page.locator("#show-3d").click()
         viewer = page.locator("#viewer")
-        expect(viewer).to_have_attribute("data-chosen", "7 8")
+        expect(viewer).to_have_attribute("data-chosen", "7 8", timeout=60_000)
         page.locator("table.shifts tr[data-atoms='9'] button").click()
         expect(viewer).to_have_attribute("data-chosen", "9")
         expect(viewer).to_have_attribute("data-conformer", "c1")

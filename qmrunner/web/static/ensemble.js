@@ -1,6 +1,6 @@
 // Weights and shifts at another temperature, and the range for errors of the energies: as chemistry/sensitivity.py.
 import { $, $$ } from "./app.js";
-import { onChoice } from "./result.js";
+import { onChoice, currentChoice } from "./result.js";
 
 const BOLTZMANN = 3.166811563e-6; // hartree per kelvin
 const KCAL = 627.5094740631; // kcal/mol per hartree
@@ -38,11 +38,17 @@ const minus = (text) => text.replace("-", "−");
 export function startEnsemble() {
   const data = $("#ensemble-data");
   if (!data) return;
-  const ensemble = JSON.parse(data.textContent);
+  // A large table is fetched when the page is there; a failure leaves what the server has computed.
+  if (data.dataset.from) {
+    fetch(data.dataset.from).then((answer) => answer.json()).then((found) => begin(found.ensemble)).catch(() => {});
+  } else begin(JSON.parse(data.textContent));
+}
+
+function begin(ensemble) {
   const place = new Map(ensemble.atoms.map((atom, index) => [atom, index]));
   const own = new Map(ensemble.conformers.map((row, index) => [row.id, index]));
 
-  onChoice((atoms) => {
+  const values = (atoms) => {
     const at = atoms.length ? place.get(atoms[0]) : undefined;
     const head = $("#h-chosen");
     if (!head) return;
@@ -54,7 +60,9 @@ export function startEnsemble() {
       cell.textContent = at === undefined || row === undefined ? ""
         : minus((line.intercept_ppm + line.slope * ensemble.shieldings_ppm[row][at]).toFixed(ensemble.nuclei[at] === "1H" ? 2 : 1));
     }
-  });
+  };
+  onChoice(values);
+  if (currentChoice().length) values(currentChoice());
 
   const form = $("#sensitivity");
   if (!form) return;
