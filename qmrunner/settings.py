@@ -158,6 +158,9 @@ class Settings:
     )
     api_host: str = _setting(read.text, "address that `serve` listens on", default="127.0.0.1")
     api_port: int = _setting(read.integer(0), "port of `serve`; 0 picks a free one", default=8642)
+    api_token_file: Path | None = _setting(
+        read.path, "file with the secret of the first admin token, which `serve` adds to a store without", default=None
+    )
     api_max_body_mib: int = _setting(read.integer(1), "largest request body that `serve` accepts, MiB", default=64)
     api_rate_per_minute: int = _setting(
         read.integer(1), "requests per minute that `serve` accepts from one client", default=600

@@ -57,6 +57,7 @@ EXAMPLES: dict[str, tuple[str, Any, str | None]] = {
     "tee": ("progress", "progress", "some"),
     "api_host": ("::1", "::1", None),
     "api_port": ("0", 0, "http"),
+    "api_token_file": ("/run/secrets/token", Path("/run/secrets/token"), None),
     "api_max_body_mib": ("1", 1, "0"),
     "api_rate_per_minute": ("60", 60, "0"),
     "max_atoms": ("60", 60, "0"),

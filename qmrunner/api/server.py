@@ -6,11 +6,13 @@ import asyncio
 import ipaddress
 import math
 import socket
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
+from sqlalchemy.exc import IntegrityError
 
-from qmrunner import __version__
+from qmrunner import __version__, masking
 from qmrunner.api.application import build
 from qmrunner.api.service import Service
 from qmrunner.api.wire import Wire
@@ -26,6 +28,7 @@ def serve(app: App, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT. Raises NotReadyError when it cannot listen or the store is not usable, UsageError
     `token_needed` when other machines could send requests and no token exists."""
     store = app.open_store(create=True)
+    _add_first_token(app)
     local = _is_loopback(host)
     if not local:
         with store.read() as connection:
@@ -47,6 +50,25 @@ async def _serve(app: App, listener: socket.socket, local: bool) -> None:
     get_logger().info("api_started", url=url, version=__version__, store=app.store.url, tokens_needed=not local or None)
     await server.serve(sockets=[listener])
     get_logger().info("api_stopped")
+
+
+def _add_first_token(app: App) -> None:
+    """Add the token of `QMRUNNER_API_TOKEN_FILE` to a store without tokens; two servers may start at once."""
+    path = app.settings.api_token_file
+    if path is None:
+        return
+    try:
+        secret = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise NotReadyError(
+            "token_file_unreadable",
+            f"QMRUNNER_API_TOKEN_FILE={path} cannot be read",
+            evidence=str(problem),
+            remedy="create the file with a secret of at least 32 characters, or unset the variable",
+        ) from None
+    masking.know((), [secret], also=True)
+    with suppress(IntegrityError), app.store.write() as connection:
+        tokens.add_first(connection, app.store.now(), secret)
 
 
 class _Server(uvicorn.Server):

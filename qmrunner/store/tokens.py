@@ -19,6 +19,8 @@ from qmrunner.store.tables import tokens
 
 SCOPES = ("read", "write", "admin")  # each includes the ones before it
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+FIRST = "admin"  # name of the token that an operator's secret makes
+_SECRET = re.compile(r"[!-~]{32,256}")
 _PREFIX = "qmr_"  # so that scanners for leaked secrets recognise it
 
 
@@ -51,9 +53,30 @@ def add(connection: Connection, now: float, name: str, scope: str) -> str:
             remedy=f"choose another name, or revoke it first: `qmrunner token revoke {name}`",
         )
     secret = _PREFIX + secrets.token_urlsafe(32)
+    _insert(connection, now, name, scope, secret)
+    return secret
+
+
+def add_first(connection: Connection, now: float, secret: str) -> bool:
+    """Add an admin token with a secret that an operator chose, unless the store has tokens. Returns whether it did.
+
+    Raises UsageError `bad_token_secret` for one that could be guessed.
+    """
+    if not _SECRET.fullmatch(secret):
+        raise UsageError(
+            "bad_token_secret",
+            "the secret of the first token is too short, or has other characters than printable ASCII",
+            remedy="use 32 to 256 random characters, for example those of `openssl rand -hex 32`",
+        )
+    if count(connection):
+        return False
+    _insert(connection, now, FIRST, "admin", secret)
+    return True
+
+
+def _insert(connection: Connection, now: float, name: str, scope: str, secret: str) -> None:
     connection.execute(tokens.insert().values(name=name, scope=scope, digest=_digest(secret), created_at=now))
     events.append(connection, now, "token_added", name=name, scope=scope)
-    return secret
 
 
 def may_be_named(name: str) -> bool:

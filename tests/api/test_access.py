@@ -203,3 +203,30 @@ def test_without_the_optional_part_it_states_what_to_install(home: Home, tmp_pat
     assert ended.returncode == 4
     assert ended.stderr.startswith("qmrunner: api_missing")
     assert "qmrunner[api]" in ended.stderr
+
+
+def test_the_first_token_may_come_from_a_file_and_only_the_first(place: Home, tmp_path: Path) -> None:
+    """As a Secret of Kubernetes is mounted; two servers may start at once, and a later secret changes nothing."""
+    home = Home(tmp_path / "home", place.extra)
+    file = tmp_path / "api_token"
+    first, second = "a1" * 20, "b2" * 20
+    file.write_text(f"{first}\n")
+    for secret, status in ((first, 200), (second, 401)):
+        with served(home, "--host", "0.0.0.0", QMRUNNER_API_TOKEN_FILE=str(file)) as running:
+            url = running.url.replace("0.0.0.0", "127.0.0.1")
+            answer = httpx.get(f"{url}/v1/tokens", headers={"Authorization": f"Bearer {secret}"}, trust_env=False)
+            assert answer.status_code == status, answer.text
+            assert secret not in running.text()
+        file.write_text(second)
+    assert [token["name"] for token in home.json("token", "list")] == ["admin"]
+
+
+@pytest.mark.parametrize("content", ["short", "with a space in it, but long enough otherwise", "", None])
+def test_a_file_without_a_good_secret_is_refused(place: Home, tmp_path: Path, content: str | None) -> None:
+    home = Home(tmp_path / "home", place.extra)
+    file = tmp_path / "api_token"
+    if content is not None:
+        file.write_text(content)
+    ended = home.run("serve", "--port", "0", QMRUNNER_API_TOKEN_FILE=str(file))
+    assert ended.returncode in (2, 4)
+    assert ("bad_token_secret" in ended.stderr) is (content is not None)

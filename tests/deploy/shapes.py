@@ -59,6 +59,7 @@ CONTAINER = obj(
     "name image securityContext",
     name=NAME,
     image=TEXT,
+    imagePullPolicy={"enum": ["IfNotPresent", "Always", "Never"]},
     command=WORDS,
     args=WORDS,
     envFrom=many(obj("configMapRef", configMapRef=obj("name", name=NAME))),
@@ -85,15 +86,16 @@ VOLUME: Shape = {
         emptyDir=obj(medium={"const": "Memory"}, sizeLimit=QUANTITY),
         persistentVolumeClaim=obj("claimName", claimName=NAME),
         ephemeral=obj("volumeClaimTemplate", volumeClaimTemplate=obj("spec", spec=CLAIM)),
-        secret=obj("secretName", secretName=NAME, defaultMode=COUNT),
+        secret=obj("secretName", secretName=NAME, defaultMode=COUNT, items=many(obj("key path", key=TEXT, path=TEXT))),
     ),
     "minProperties": 2,
     "maxProperties": 2,
 }
 POD = obj(
-    "containers securityContext automountServiceAccountToken",
+    "containers securityContext automountServiceAccountToken enableServiceLinks",
     terminationGracePeriodSeconds=COUNT,
     automountServiceAccountToken={"const": False},
+    enableServiceLinks={"const": False},
     securityContext=obj(
         "runAsNonRoot seccompProfile",
         runAsNonRoot={"const": True},
@@ -109,7 +111,12 @@ POD = obj(
 )
 ROLLING = obj(maxSurge={"type": ["integer", "string"]}, maxUnavailable={"type": ["integer", "string"]})
 POLICY = obj("type value periodSeconds", type={"enum": ["Pods", "Percent"]}, value=COUNT, periodSeconds=COUNT)
-SCALING = obj("policies", stabilizationWindowSeconds=COUNT, policies=many(POLICY))
+SCALING = obj(
+    "",
+    stabilizationWindowSeconds=COUNT,
+    selectPolicy={"enum": ["Max", "Min", "Disabled"]},
+    policies=many(POLICY),
+)
 SPECS: dict[tuple[str, str], Shape] = {
     ("v1", "PersistentVolumeClaim"): CLAIM,
     ("apps/v1", "Deployment"): obj(

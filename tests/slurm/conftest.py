@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -142,5 +145,13 @@ def site(_slurm: Cluster, postgres_database: str, tmp_path: Path) -> Iterator[Si
     found = Site(_slurm, postgres_database, tmp_path)
     yield found
     _slurm.run("scancel", "--me")
-    wait_for(lambda: not _slurm.run("squeue", "-h"), 40.0, "the end of all jobs")
-    wait_for(lambda: not found.processes(), 20.0, "the end of all processes")
+    _slurm.run("scancel", "--state=SUSPENDED", "--me")
+    try:
+        wait_for(lambda: not _slurm.run("squeue", "-h"), 60.0, "the end of all jobs")
+        wait_for(lambda: not found.processes(), 30.0, "the end of all processes")
+    finally:
+        for pid in found.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for left in _slurm.folder.glob("n?/disk/qmrunner-*"):
+            shutil.rmtree(left, ignore_errors=True)

