@@ -112,7 +112,8 @@ def inputs_of(step: Step, job_folder: Path, *, optional: bool = True) -> dict[st
                 "input_missing",
                 f"the input {name!r} of step {step.name} does not exist",
                 evidence=str(path),
-                remedy="files of this job were removed by hand; submit it again",
+                remedy="the job was submitted with another QMRUNNER_JOBS or QMRUNNER_ARTIFACTS than this worker has, or"
+                " its files were removed: use the same settings on both, and submit it again",
             )
     return paths
 

@@ -7,6 +7,9 @@ checkpoints. In the last twentieth of the time only steps that are expected to e
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 # Between the end of the stop grace and the wall time, for the batch scheduler's own work.
 MARGIN_S = 5.0
@@ -18,7 +21,8 @@ _DAYS = re.compile(r"(\d+)-(\d+)(?::(\d+))?")
 _ENDLESS = ("unlimited", "infinite")
 _NUMBER = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
 # Attempts of these keep checkpoints; all others start from the beginning.
-_RESUMABLE = frozenset({("nwchem", "optimise"), ("nwchem", "shielding"), ("nwchem", "deck")})
+_RESUMABLE = frozenset({("nwchem", "optimise"), ("nwchem", "shielding")})
+_RESUMES = "resumes"  # param of a user's deck that can resume
 
 
 def parse(text: str) -> float | None:
@@ -52,11 +56,18 @@ def usable_s(walltime_s: float, stop_grace_s: float) -> float:
     return left
 
 
-def is_worth_it(left_s: float, usable: float, expected_s: float | None, engine: str, task: str) -> bool:
+def is_worth_it(
+    left_s: float,
+    usable: float,
+    expected_s: float | None,
+    engine: str,
+    task: str,
+    params: Mapping[str, Any] = MappingProxyType({}),
+) -> bool:
     """Whether to start a step with `left_s` of `usable` seconds left; `expected_s` is None without measurements."""
     if expected_s is not None and expected_s * _SLACK <= left_s:
         return True
     if expected_s is not None and expected_s <= left_s and left_s >= (1 - _LAST_PART) * usable:
         return True  # a worker like this one never has more time left than now
-    kept = expected_s is None or (engine, task) in _RESUMABLE
+    kept = expected_s is None or (engine, task) in _RESUMABLE or bool(params.get(_RESUMES))
     return kept and left_s >= _LAST_PART * usable

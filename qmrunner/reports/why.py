@@ -34,14 +34,16 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """A snapshot of the store. `busy` are the live attempts of all active workers, `ahead` the ready steps before the
-    job's first, `labelled` whether a running worker has the labels that the job requires."""
+    """A snapshot of the store. `silent` are workers that have not reported for long, by id, `busy` the live attempts of
+    all active workers, `ahead` the ready steps before the job's first, `labelled` whether a running worker has the
+    labels that the job requires."""
 
     job: Job
     steps: list[Step]
     tries: list[Attempt]
     active: list[dict[str, Any]]
     draining: list[dict[str, Any]]
+    silent: dict[int, dict[str, Any]]
     labelled: bool
     busy: list[dict[str, Any]]
     paused: bool
@@ -122,6 +124,9 @@ def _snapshot(app: App, job_id: str) -> _Snapshot:
             tries=workers.attempts_of_job(connection, job_id),
             active=[row for row in everyone if row["state"] == "active" and status.beats(app, row, now)],
             draining=[row for row in everyone if row["state"] == "draining" and status.beats(app, row, now)],
+            silent={
+                row["id"]: row for row in everyone if row["state"] != "stopped" and not status.beats(app, row, now)
+            },
             labelled=status.taken_by_any(app, job, everyone),
             busy=workers.live_attempts(connection, [row["id"] for row in everyone]),
             paused=claims.is_paused(connection),
@@ -206,6 +211,14 @@ def _reason(job: Job) -> str:
 def _at_work(app: App, known: _Snapshot, live: Sequence[Step]) -> _Answer:
     step = live[0]
     row = _running(app, known, step)
+    owner = next((known.silent.get(t.worker_id) for t in reversed(known.tries) if t.step_id == step.id), None)
+    if owner is not None:
+        silence = duration(max(0.0, known.now - owner["beat_at"]))
+        text = f"step {step.name} was started by worker {owner['name']}, which has not reported for {silence}"
+        others = (
+            "another worker takes the step over" if known.active else "no other worker runs that could take it over"
+        )
+        return _Answer(f"{text}; {others}", "qmrunner status", step)
     more = f"; {len(live) - 1} more step{'s' if len(live) > 2 else ''} running" if len(live) > 1 else ""
     quiet = "" if row["output_age_s"] is None else f"; last output {_ago(row['output_age_s'])}"
     since = "" if row["elapsed_s"] is None else f" for {duration(row['elapsed_s'])}"

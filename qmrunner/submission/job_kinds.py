@@ -81,16 +81,19 @@ def nwchem(
     """
     from qmrunner.chemistry.structures import decode
     from qmrunner.engines import input_check
-    from qmrunner.engines.nwchem import check_deck, findings
+    from qmrunner.engines.nwchem import can_resume, check_deck, findings
 
     own, files = inputs.collect(deck, with_files)
     files[own] = files[own].removeprefix(codecs.BOM_UTF8)  # NWChem would read it as part of the first word
-    memory = check_deck(decode(files[own], own), files.get)
+    text = decode(files[own], own)
+    memory = check_deck(text, files.get)
     if not unconfined:
         input_check.refuse(findings(own, files, strict=strict))
     params: dict[str, Any] = {"deck": own, "files": list(files), **_unconfined_param(unconfined)}
     if memory is not None:
         params["memory_mib_per_rank"] = memory.total_mib
+    if can_resume(text):
+        params["resumes"] = True
     return Submission("nwchem", params, files)
 
 

@@ -53,7 +53,7 @@ class Lifetime:
         left = self.left_s()
         if left is None or self.usable_s is None:
             return True
-        return walltime.is_worth_it(left, self.usable_s, expected_s, step.engine, step.task)
+        return walltime.is_worth_it(left, self.usable_s, expected_s, step.engine, step.task, step.params)
 
 
 class IdleWatch:

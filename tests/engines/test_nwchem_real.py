@@ -19,7 +19,7 @@ from qmrunner.host.probe import probe
 from qmrunner.model.jobs import Command, Exit, Grant, Outcome, Step
 from tests.engines.remedied import carry
 from tests.engines.support import step
-from tests.support import ended
+from tests.support import ended, wait_for
 
 WATER = "3\nwater\nO 0.0 0.0 0.2\nH 0.0 0.8 -0.471\nH 0.0 -0.757 -0.471\n"
 DECK = """start wat
@@ -191,3 +191,48 @@ def test_a_deck_leaves_quantities_a_cube_and_a_valid_qcschema(tmp_path: Path) ->
     assert read.return_result[0] == pytest.approx(-read.return_result[1], abs=1e-5)
     bond = read.molecule.geometry[1] - read.molecule.geometry[0]
     assert abs(bond[2]) == pytest.approx(0.95 / 0.529177, abs=1e-4)
+
+
+BENT = """start bent
+memory 400 mb
+geometry units angstroms
+ O 0 0 0.2
+ H 0 0.9 -0.35
+ H 0.1 -0.65 -0.6
+end
+basis
+ * library 6-31g
+end
+dft
+ xc b3lyp
+end
+task dft optimize
+task dft freq
+"""
+
+
+@pytest.mark.timeout(600)  # 130 s with a load of 15, of which 20 s are its own
+@pytest.mark.parametrize("mark", ["@    2 ", "NWChem Analytic Hessian"], ids=["optimisation", "frequencies"])
+def test_a_users_deck_resumes_after_kill_9_to_the_same_energies(tmp_path: Path, mark: str) -> None:
+    """Killed in its first task, and in a later one: then the optimised geometry is the start."""
+    (tmp_path / "bent.nw").write_text(BENT)
+    inputs, asked = {"bent.nw": tmp_path / "bent.nw"}, step("nwchem", "deck", deck="bent.nw")
+    whole = run(asked, inputs, tmp_path / "whole")
+    assert whole.state == "succeeded", whole
+    log = tmp_path / "killed.log"
+    with ended(start(prepare(asked, inputs, tmp_path / "killed"), tmp_path / "killed")) as process:
+        # Two lines behind the mark, so that the database is not being written.
+        wait_for(lambda: mark in log.read_text() and log.read_text().rpartition(mark)[2].count("\n") > 2, 60.0, mark)
+        kill_at(process, log)
+        assert finish(asked, tmp_path / "killed", process).code == "killed"
+    resumed = run(asked, inputs, tmp_path / "resumed", tmp_path / "killed")
+    assert resumed.state == "succeeded", resumed
+    assert (tmp_path / "resumed" / "resumed.txt").read_text() == "restart 1\n"
+    assert "geometry" not in (tmp_path / "resumed" / "bent.nw").read_text()
+    assert cycles(tmp_path / "resumed.log") < cycles(tmp_path / "whole.log")
+    assert resumed.result["energy_hartree"] == pytest.approx(whole.result["energy_hartree"], abs=2e-6)
+    assert len(resumed.result["tasks"]) == len(whole.result["tasks"]) == 2
+    for name in ("theory", "operation"):
+        assert [task.get(name) for task in resumed.result["tasks"]] == [
+            task.get(name) for task in whole.result["tasks"]
+        ]

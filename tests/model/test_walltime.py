@@ -49,3 +49,10 @@ def test_a_step_is_begun_when_it_ends_in_time_or_what_it_computes_is_kept(
     left_s: float, expected_s: float | None, engine: str, task: str, worth: bool
 ) -> None:
     assert walltime.is_worth_it(left_s, 3600, expected_s, engine, task) is worth
+
+
+@pytest.mark.parametrize(("params", "worth"), [({"resumes": True}, True), ({"resumes": False}, False), ({}, False)])
+def test_a_users_deck_is_begun_in_too_little_time_only_if_it_can_resume(params: dict[str, bool], worth: bool) -> None:
+    assert walltime.is_worth_it(70, 70, 300, "nwchem", "deck", params) is worth
+    assert walltime.is_worth_it(3590, 3600, 9000, "nwchem", "deck", params) is worth
+    assert walltime.is_worth_it(1000, 3600, 700, "nwchem", "deck", params)

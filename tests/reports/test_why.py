@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tests.lifecycle.lab import STAND_IN, Lab
 from tests.support import Daemon, Home, wait_for
@@ -72,6 +73,21 @@ def test_a_running_job_states_what_it_does_and_uses_and_how_old_its_last_output_
     assert told["next"] == f"qmrunner logs {job} --step xtb --follow"
     assert (told["code"], told["evidence"]) == (None, None)
     lab.open_gate()
+
+
+def test_a_running_job_of_a_dead_worker_states_that_it_is_silent_and_whether_another_takes_over(lab: Lab) -> None:
+    daemon = lab.start()
+    job = lab.submit(gate=1)
+    lab.running(job)
+    lab.open_gate()
+    lab.home.end_processes()
+    del daemon
+    with lab.app.store.write() as connection:
+        connection.execute(text("UPDATE workers SET beat_at = beat_at - 300"))
+    told = why(lab, job)
+    assert "was started by worker tester, which has not reported for 5 min" in told["summary"]
+    assert told["summary"].endswith("no other worker runs that could take it over")
+    assert told["next"] == "qmrunner status"
 
 
 def test_a_failed_job_states_cause_evidence_attempts_and_what_to_do(lab: Lab) -> None:

@@ -12,7 +12,7 @@ from qmrunner.engines.base import Context, Installed, Which
 from qmrunner.engines.input_check import Finding
 from qmrunner.engines.nwchem import hessian, input_check, launch, remedies, resources, restart
 from qmrunner.engines.nwchem import interpret as nwchem_interpret
-from qmrunner.engines.nwchem.input import deck_rewrite, generated_deck, memory_line, reader
+from qmrunner.engines.nwchem.input import deck_resume, deck_rewrite, generated_deck, memory_line, reader
 from qmrunner.engines.nwchem.progress import NWChemReader
 from qmrunner.engines.nwchem.run import deck_of
 from qmrunner.errors import QmrunnerError, UsageError
@@ -20,6 +20,7 @@ from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
 from qmrunner.model.remedies import Remedy
 
 TASKS = ("deck", "optimise", "shielding")
+_OF_THE_GEOMETRY = ("noautoz", "noautosym")  # remedies that change the geometry block, which a resumed deck has not
 _TMP_KEEP = "tmp/.keep"
 
 
@@ -149,17 +150,23 @@ def _deck_work(step: Step, context: Context, ranks: int) -> Command:
             raise UsageError("input_error", f"{other!r} cannot be the name of an input file.")
     beside = _beside(context)
     asked = deck_rewrite.check_deck(text, beside)
-    rewritten = deck_rewrite.rewrite(text, ranks, context.grant.memory_mib, step.params, beside)
+    able = deck_resume.can_resume(text) and not any(step.params.get(name) for name in _OF_THE_GEOMETRY)
+    point, prefix = restart.resume_deck(context.previous) if able else (restart.FRESH, None)
+    rewritten = deck_rewrite.rewrite(text, ranks, context.grant.memory_mib, step.params, beside, prefix)
     notes = [*rewritten.notes]
     if asked is not None:
         each = f"{asked.total_mib} MiB for each of {ranks} rank{'s' if ranks > 1 else ''}, as the deck requests"
         notes.append(f"memory: {each}; reserved {context.grant.memory_mib} MiB in all")
         if ranks < context.grant.cores:
             notes.append(f"ranks: {ranks}, because the memory for {context.grant.cores} is not granted")
-    if context.previous is not None:
-        notes.append("resume: a user's deck starts from the beginning, because its tasks cannot be split")
-    files = {name: rewritten.text, **rewritten.beside}
-    copies = {other: path for other, path in context.inputs.items() if other not in files}
+    if able:
+        notes += _resume_notes(point, context.previous)
+    elif context.previous is not None:
+        notes.append(
+            "resume: a user's deck starts from the beginning unless its first task optimises its only geometry"
+        )
+    files = {name: rewritten.text, **rewritten.beside, **({restart.MARKER: point.marker} if able else {})}
+    copies = {other: path for other, path in context.inputs.items() if other not in files} | point.copies
     return Command(argv=(name,), files=files, copies=copies, notes=tuple(notes))
 
 

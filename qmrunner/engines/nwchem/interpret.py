@@ -26,8 +26,8 @@ _STOPPED = frozenset({"time_limit_reached", "terminated", "interrupted", "timed_
 # Messages of NWChem before an abort that may not occur again.
 _OWN_WAY = frozenset({"time_limit_reached", "memory_corrupt"})
 _GEOMETRY = "geometry.xyz"
-# Files that are not published; all others are. A user's deck always starts from the beginning, so databases, integrals,
-# grids, amplitudes and solutions of equations have no further use.
+# Files that are not published; all others are. Nothing resumes from an ended run, so databases, integrals, grids,
+# amplitudes and solutions of equations have no further use.
 _SCRATCH = (
     "*.db", "*.zmat", "*.p", "*.c", "*.b", "*.b^-1", "*.cfock", "*.cphf_rhs*", "*.cphf_sol*", "*.shieldcphf",
     "*.gridpts.*", "*.aoints.*", "*.moints.*", "*.halfints*", "*.ccsdints.*", "*.t2", "*.trials", "*.ramanpol_*",

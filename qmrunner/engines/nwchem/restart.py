@@ -25,6 +25,7 @@ MARKER = "resumed.txt"
 RESUME_XYZ = f"{PREFIX}-resume.xyz"
 _RESPONSE = f"{PREFIX}.shieldcphf"
 _MOST_RECORDS = 1_000_000  # orbitals of 10,000 functions have 20,000
+_KEPT = ("db", "movecs", "drv.hess")
 _TRIES_PER_RUNG = 2
 _NUMBER = re.compile(r"(\d+)$")
 
@@ -54,6 +55,11 @@ FRESH = ResumePoint("fresh", {})
 
 def checkpoint_files(directory: Path) -> tuple[str, ...]:
     """Names of the files in `directory` from which a later attempt can resume; empty without orbitals."""
+    prefix = _deck_prefix(directory)
+    if prefix not in (None, PREFIX):
+        names = [*(f"{prefix}.{ending}" for ending in _KEPT), MARKER]
+        found = tuple(name for name in names if untrusted.is_file(directory / name))
+        return found if f"{prefix}.movecs" in found and MARKER in found else ()
     movecs = directory / f"{PREFIX}.movecs"
     if not untrusted.is_file(movecs):
         return ()
@@ -99,6 +105,25 @@ def resume_shielding(previous: Path | None) -> ResumePoint:
     for place, movecs in places:
         return _point("vectors", {GUESS: movecs}, None, place, previous)
     return FRESH
+
+
+def resume_deck(previous: Path | None) -> tuple[ResumePoint, str | None]:
+    """The point from which a user's deck resumes, and the name of its database; None: it starts from the beginning."""
+    if previous is None or _spent(previous) is not None:
+        return FRESH, None
+    for place in _places(previous):
+        prefix = _deck_prefix(place)
+        if prefix and database_ok(place / f"{prefix}.db") and records_ok(place / f"{prefix}.movecs"):
+            copies = {name: place / name for ending in _KEPT if (place / (name := f"{prefix}.{ending}")).is_file()}
+            copies = {name: path for name, path in copies.items() if not name.endswith("hess") or records_ok(path)}
+            return _point("restart", copies, None, place, previous), prefix
+    return FRESH, None
+
+
+def _deck_prefix(directory: Path) -> str | None:
+    """The name of the run in `directory`, by its only run-time database; None without one, and with several."""
+    found = [path.stem for path in directory.glob("*.db") if untrusted.is_file(path)]
+    return found[0] if len(found) == 1 and re.fullmatch(r"[\w.+-]+", found[0]) else None
 
 
 def last_geometry(directory: Path, atoms: tuple[str, ...] | None) -> Geometry | None:

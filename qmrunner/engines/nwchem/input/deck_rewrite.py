@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile, zip_longest
 from typing import Any
 
-from qmrunner.engines.nwchem.input import memory_line, reader
+from qmrunner.engines.nwchem.input import deck_resume, memory_line, reader
 from qmrunner.engines.nwchem.input.memory_line import Asked, Beside
 from qmrunner.engines.nwchem.input.reader import Line, Statement
 from qmrunner.engines.nwchem.resources import DECK_MIB_PER_RANK, deck_memory_mib
@@ -120,11 +120,16 @@ def atoms_in_deck(text: str) -> int | None:
 
 
 def rewrite(
-    text: str, ranks: int, memory_mib: int, remedied: Mapping[str, Any] | None = None, beside: Beside = _nothing
+    text: str,
+    ranks: int,
+    memory_mib: int,
+    remedied: Mapping[str, Any] | None = None,
+    beside: Beside = _nothing,
+    resume: str | None = None,
 ) -> Rewritten:
     """The deck bound to its attempt: working directories dropped, memory within `memory_mib` for all `ranks`, and the
     changes that the params `remedied` request (see `nwchem.remedies`). `beside` has the files that the deck may
-    include.
+    include. `resume`: resume from the database of this name, for a deck that `deck_resume.can_resume`.
 
     The deck's own memory line stays unchanged, unless a remedy changes it or versions of NWChem read it differently.
     Only whole lines with their continuations are replaced, and lines keep their numbers, so that NWChem's "input error
@@ -135,20 +140,22 @@ def rewrite(
     asked = memory_line.asked(text, beside)
     put = _memory_line(asked, ranks, deck_memory_mib(ranks, memory_mib), params.get("memory_arena"))
     if put is None or asked is None or asked.file is None:
-        return _rewritten(text, put, params)
+        return _rewritten(text, put, params, resume)
     deck, data = _rewritten(text, None, params), beside(asked.file) or b""
     changed = _rewritten(reader.decode(data), put, {})
     notes = (*deck.notes, *(f"{asked.file}: {note}" for note in changed.notes))
     return Rewritten(deck.text, notes, {asked.file: changed.text})
 
 
-def _rewritten(text: str, put: str | None, params: Mapping[str, Any]) -> Rewritten:
+def _rewritten(text: str, put: str | None, params: Mapping[str, Any], resume: str | None = None) -> Rewritten:
     """The deck with the memory line `put`, which replaces its memory line or is added; None leaves memory unchanged."""
     data = reader.encode(text)
     lines = reader.read(data)
     own = memory_line.first(lines)
-    change = _Change(put, own, params, [])
+    change = _Change(put, own, params, [], resume, deck_resume.geometry_block(lines) if resume else ())
     changed = [change.line(line) for line in lines]
+    if resume and not any(statement.directive == "start" for line in lines for statement in line.statements):
+        changed = _with_first(f"restart {resume}", lines, changed)
     result, expected = _put(data, lines, changed), _said(lines, changed)
     if put is not None and own is None:
         change.notes.append(f"deck: `{put}` added from the grant")
@@ -190,12 +197,15 @@ _Said = tuple[list[str], str] | None
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """The changes in the lines of one deck, and their notes. `memory` replaces `own`."""
+    """The changes in the lines of one deck, and their notes. `memory` replaces `own`; `dropped` are left out where the
+    deck resumes from the database `resume`."""
 
     memory: str | None
     own: Statement | None
     asked: Mapping[str, Any]
     notes: list[str]
+    resume: str | None = None
+    dropped: tuple[Statement, ...] = ()
 
     def line(self, line: Line) -> _Said:
         """The replacement of `line`; None if it stays unchanged."""
@@ -211,6 +221,11 @@ class _Change:
         words = " ".join(word for word in ("noautoz", "noautosym") if self.asked.get(word))
         if statement.broken:
             return [statement.text]
+        if any(statement is left_out for left_out in self.dropped):
+            return []
+        if self.resume and statement.directive == "start":
+            self.notes.append(f"deck: `{was}` replaced by `restart {self.resume}`")
+            return [f"restart {self.resume}"]
         if statement is self.own and self.memory:
             self.notes.append(f"deck: `{was}` replaced by `{self.memory}`")
             return [self.memory]
