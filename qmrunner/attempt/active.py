@@ -33,6 +33,7 @@ class ActiveAttempt:
     narration: Narration | None = None
     usage: dict[str, Any] = field(default_factory=dict)
     dirty: bool = False
+    thawed_at: float | None = None  # when this process continued after it was stopped, monotonic seconds
     stop_request: tuple[str, float] | None = None
     quota_sent: bool = True
     since: float = field(default_factory=time.time)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,6 +21,8 @@ from qmrunner.logs import get as get_logger
 from qmrunner.model.jobs import Evidence, Exit, Outcome
 
 FOLDER_LOST, LOG_LOST = "attempt_folder_lost", "log_lost"  # also reasons to stop an attempt
+SUSPENDED = "a suspension of its worker"
+_AFTER_THAW_S = 60.0
 _FULL = ("scratch_full", "truncated_output")  # codes of an engine whose log was truncated
 
 
@@ -60,6 +63,19 @@ def outcome_of(attempt: ActiveAttempt, engine: Engine, exit: Exit) -> Outcome:
     if outcome.state == "failed" and exit.stop_reason is not None and not outcome.reported:
         return _stopped(outcome)
     return outcome
+
+
+def after_suspension(attempt: ActiveAttempt, exit: Exit, outcome: Outcome) -> tuple[Outcome, str | None]:
+    """The outcome and the reason of the stop. A kill without a reason, of an engine whose worker has just continued
+    after it was stopped (`scontrol suspend` does that), is no failure of the engine.
+
+    Another worker of this machine may have taken the worker for dead and killed its engines, and a frozen process meets
+    that kill only when it continues.
+    """
+    thawed = attempt.thawed_at is not None and time.monotonic() - attempt.thawed_at < _AFTER_THAW_S
+    if thawed and exit.stop_reason is None and outcome.code == "killed":
+        return _stopped(outcome), SUSPENDED
+    return outcome, exit.stop_reason
 
 
 def _findings(attempt: ActiveAttempt, engine: Engine) -> Sequence[Finding]:

@@ -29,6 +29,7 @@ from qmrunner.host.sockets import connect_short
 from qmrunner.logs import get as get_logger
 
 _PROGRESS_EVERY_S = 0.5
+_FROZEN_S = 5.0  # a wait of half a second that takes so long: this process was stopped (SIGSTOP, a frozen cgroup)
 _LOSS_EVERY_S, _LOSS_CHECKS = 1.0, 3  # a file server may not find a file for a moment
 _LONGEST_MESSAGE = 1 << 20
 
@@ -109,7 +110,10 @@ class Follower:
             poller.register(self._attempt.bell, select.POLLIN)
             asked: tuple[str, float] | None = None
             while True:
+                before = time.monotonic()
                 poller.poll(_PROGRESS_EVERY_S * 1000)
+                if time.monotonic() - before > _FROZEN_S:
+                    self._attempt.thawed_at = time.monotonic()
                 asked = self._pass_on(asked)
                 self._pass_on_quota()
                 try:

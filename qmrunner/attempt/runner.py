@@ -19,7 +19,7 @@ from qmrunner.app import App
 from qmrunner.attempt import narration, reuse, stage_in, teardown
 from qmrunner.attempt.active import ActiveAttempt, engine_grace_s, log_fields
 from qmrunner.attempt.hang_watch import HangWatch
-from qmrunner.attempt.interpret import outcome_of, outcome_of_loss, outcome_of_problem, read_exit
+from qmrunner.attempt.interpret import after_suspension, outcome_of, outcome_of_loss, outcome_of_problem, read_exit
 from qmrunner.attempt.log_registry import LogRegistry
 from qmrunner.attempt.monitor import Follower
 from qmrunner.attempt.prepare import prepare
@@ -187,7 +187,8 @@ class AttemptRunner:
         exit = read_exit(record)
         usage = {k: v for k, v in record.items() if k != "marker" and v is not None}
         outcome = outcome_of(attempt, self.app.engine(attempt.step.engine), exit)
-        return Finished(outcome, exit.stop_reason, began=attempt.begun), usage
+        outcome, stop_reason = after_suspension(attempt, exit, outcome)
+        return Finished(outcome, stop_reason, began=attempt.begun), usage
 
     def end_tree(self, attempt: ActiveAttempt) -> None:
         """End all processes of the attempt, and prevent new ones."""
