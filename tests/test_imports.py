@@ -52,7 +52,7 @@ ROOMS: dict[str, str] = {
     "attempt.spawner_client errors guardian host logs maintenance model settings store untrusted worker",
     "doctor": "apps.command artifacts attempt confinement engines errors guardian host logs model service_links "
     "settings store supervisor.health",
-    "api": "__version__ app chemistry confinement errors guardian.confine logs model reports store submission",
+    "api": "__version__ app chemistry confinement errors guardian.confine logs masking model reports store submission",
 }
 MAY = {f"qmrunner.{room}": {f"qmrunner.{name}" for name in (room, *words.split())} for room, words in ROOMS.items()}
 # The guardian's process is one loop that is read from top to bottom.
