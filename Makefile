@@ -51,7 +51,7 @@ e2e-trixie: setup  ## the same on Debian 13: NWChem 7.2.3 and Open MPI 5
 faults: setup  ## partitions, failovers and lost machines, with real servers in namespaces (12 minutes, root)
 	$(PYTEST) -m faults
 
-slurm: setup  ## pilots under a real Slurm of two nodes (4 minutes, root; installs Debian's slurmctld, slurmd and munge)
+slurm: setup  ## pilots under a real Slurm of two nodes (5 minutes, root; installs Debian's slurmctld, slurmd and munge)
 	@deploy/setup.sh slurm
 	$(PYTEST) -m slurm tests/slurm
 

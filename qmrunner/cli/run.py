@@ -66,10 +66,13 @@ def run(
         os.environ["QMRUNNER_APP"] = shlex.join(command)  # the daemon's processes read it, too
     try:
         seconds = None if walltime is None else parse(walltime)
-        lifetime = Lifetime.lasting(until_idle, seconds, settings.load().stop_grace_seconds)
+        found = settings.load()
+        lifetime = Lifetime.lasting(until_idle, seconds, found.stop_grace_seconds)
     except ValueError as wrong:
         remedy = "request more time from the scheduler, or use its format for --walltime"
         raise UsageError("walltime_invalid", f"--walltime: {wrong}", remedy=remedy) from None
+    batch_job = BatchJob(temporary_home, left_status)
+    batch_job.check(found)
     built, began = app.build(), time.monotonic()
     _ = built.settings.apps  # raises for a file that cannot be used, as the settings do
     findings = checks.startup(built.settings)
@@ -80,7 +83,7 @@ def run(
             now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
             say(visible.dumps({"time": now, "level": level, "event": event, **mask_all(fields)}))
         raise problem
-    raise typer.Exit(Supervisor(built, events, lifetime, BatchJob(temporary_home, left_status)).run())
+    raise typer.Exit(Supervisor(built, events, lifetime, batch_job).run())
 
 
 def health(as_json: AsJson = False) -> None:

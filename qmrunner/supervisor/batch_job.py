@@ -15,11 +15,12 @@ from pathlib import Path
 from qmrunner import logs, untrusted
 from qmrunner.app import App
 from qmrunner.attempt.directory import AttemptDirectory
-from qmrunner.errors import QmrunnerError
+from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.host.home import LOCK, holder_of
 from qmrunner.host.remove_tree import remove_tree
 from qmrunner.settings import Settings
 from qmrunner.store import ready_steps
+from qmrunner.store.session import file_of
 
 MARKER = "temporary-home"
 _RUN = "run"
@@ -34,6 +35,25 @@ class BatchJob:
 
     temporary_home: bool = False
     left_status: int = 0
+
+    def check(self, settings: Settings) -> None:
+        """Raise UsageError `home_not_temporary` for a home whose removal would lose something; before the start."""
+        if not self.temporary_home:
+            return
+        home, store = settings.home, file_of(settings.store)
+        kept = None
+        if store is not None and home in Path(os.path.abspath(store)).parents:
+            kept = f"the store {store}"
+        elif home in settings.jobs_root.parents and settings.artifacts is None:
+            kept = f"the results in {settings.jobs_root}"
+        elif home.is_dir() and os.listdir(home) and not untrusted.is_file(home / MARKER):
+            kept = "what other daemons left there"
+        if kept is not None:
+            raise UsageError(
+                "home_not_temporary",
+                f"--temporary-home would remove {kept} with {home}",
+                remedy="set QMRUNNER_HOME to a new folder, and QMRUNNER_STORE_URL and QMRUNNER_JOBS outside of it",
+            )
 
     def begin(self, settings: Settings) -> None:
         """Mark the home, and remove those of dead daemons beside it. Call with the home's lock held."""

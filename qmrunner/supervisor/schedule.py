@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,8 @@ class _Scheduler(BackgroundScheduler):  # type: ignore[misc]  # apscheduler has 
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
+        # A check that waits (for processes of a suspended worker, for the store) is not repeated meanwhile: no warning.
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._guard = Guard("schedule_failed")
 
     def _process_jobs(self) -> float | None:

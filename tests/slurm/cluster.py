@@ -111,7 +111,8 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self, name: str, *argv: str, user: str | None = None) -> None:
-        before = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"] if user else []
+        before = ["setpriv", "--pdeathsig", "KILL"]  # also when the tests are killed
+        before += ["--reuid", user, "--regid", user, "--clear-groups"] if user else []
         log = open(self.folder / f"{name}.out", "ab")  # noqa: SIM115
         with log:
             self._running[name] = subprocess.Popen(

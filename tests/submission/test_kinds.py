@@ -306,7 +306,9 @@ def test_a_file_name_that_looks_like_an_option_is_refused(xyz: Path) -> None:
 def test_a_deck_is_checked_by_its_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     engine = types.SimpleNamespace(
-        check_deck=lambda text, beside: seen.append(text), findings=lambda deck, files, strict: []
+        check_deck=lambda text, beside: seen.append(text),
+        findings=lambda deck, files, strict: [],
+        can_resume=lambda text: "optimize" in text,
     )
     monkeypatch.setitem(sys.modules, "qmrunner.engines.nwchem", engine)
     (tmp_path / "w.nw").write_text("task scf\n")
@@ -315,6 +317,8 @@ def test_a_deck_is_checked_by_its_engine(tmp_path: Path, monkeypatch: pytest.Mon
     assert seen == ["task scf\n"]
     assert found.params == {"deck": "w.nw", "files": ["w.nw", "w.movecs"]}
     assert found.files["w.movecs"] == b"\x00\x01"
+    (tmp_path / "o.nw").write_text("task scf optimize\n")
+    assert job_kinds.nwchem(str(tmp_path / "o.nw")).params["resumes"] is True
 
 
 def test_an_empty_deck_is_refused(tmp_path: Path) -> None:

@@ -61,9 +61,30 @@ def test_folders_without_the_marker_or_of_others_are_not_touched(
     assert leftovers(own) == []
 
 
+def pilot(tmp_path: Path) -> Home:
+    """A home of which nothing needs to be kept: store and jobs are elsewhere."""
+    shared = tmp_path / "shared"
+    shared.mkdir(exist_ok=True)
+    extra = {"QMRUNNER_STORE_URL": f"sqlite:///{shared}/store.db", "QMRUNNER_JOBS": f"{shared}/jobs"}
+    return Home(tmp_path / "qmrunner-9-0", extra)
+
+
+@pytest.mark.parametrize("inside", ["QMRUNNER_STORE_URL", "QMRUNNER_JOBS", "something else"])
+def test_a_home_whose_removal_would_lose_something_is_refused(tmp_path: Path, inside: str) -> None:
+    mine = pilot(tmp_path)
+    mine.extra.pop(inside, None)
+    mine.path.mkdir()
+    if inside not in ("QMRUNNER_STORE_URL", "QMRUNNER_JOBS"):
+        (mine.path / "notes.txt").write_text("of the user")
+    ended = mine.run("run", "--until-idle", "--temporary-home")
+    assert ended.returncode == 2
+    assert "home_not_temporary" in ended.stderr
+    assert mine.path.exists()
+
+
 def test_a_daemon_with_a_temporary_home_removes_it_and_those_of_dead_ones(tmp_path: Path) -> None:
     dead, other = home(tmp_path / "qmrunner-8-0"), home(tmp_path / "other", marked=False)
-    mine = Home(tmp_path / "qmrunner-9-0")
+    mine = pilot(tmp_path)
     ended = mine.run("run", "--until-idle", "--temporary-home")
     assert ended.returncode == 0, ended
     assert not dead.exists()
@@ -71,10 +92,10 @@ def test_a_daemon_with_a_temporary_home_removes_it_and_those_of_dead_ones(tmp_pa
     assert other.exists()
 
 
-def test_a_second_daemon_on_a_home_does_not_remove_it(own: Path) -> None:
+def test_a_second_daemon_on_a_home_does_not_remove_it(own: Path, tmp_path: Path) -> None:
     with open(own / "run" / LOCK, "r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        ended = Home(own).run("run", "--until-idle", "--temporary-home")
+        ended = pilot(tmp_path).run("run", "--until-idle", "--temporary-home")
         assert ended.returncode == 4
         assert "home_in_use" in ended.stderr
     assert (own / "scratch").exists()
