@@ -25,7 +25,7 @@ def check(app: App, submission: Submission, as_json: bool) -> None:
     out = console()
     if found["formula"]:
         charge = "" if not found["charge"] else f", charge {found['charge']:+d}"
-        rotors = "" if found["rotors"] is None else f", {found['rotors']} rotors"
+        rotors = "" if found["rotors"] is None else f", {found['rotors']} rotor(s)"
         out.print(
             styled((found["formula"], "bold"), f"  {found['atoms']} atoms{charge}{rotors}  {found['smiles'] or ''}")
         )
@@ -38,11 +38,12 @@ def check(app: App, submission: Submission, as_json: bool) -> None:
 
 
 def _stages(rows: list[dict[str, Any]]) -> Any:
-    made = table("stage", "engine", "steps", "cores", "memory MiB", "scratch MiB", "shm MiB", "core time", "from")
+    made = table("stage", "engine", "steps", "cores", "MiB: memory, scratch, shm", "core time", "from")
     for row in rows:
+        sizes = f"{row['memory_mib']}, {row['scratch_mib']}, {row['shm_mib']}"
         add_row(
-            made, row["stage"], row["engine"], _count(row["steps"]), str(row["cores"]), str(row["memory_mib"]),
-            str(row["scratch_mib"]), str(row["shm_mib"]), duration(row["core_s"]), row["basis"],
+            made, row["stage"], row["engine"], _count(row["steps"]), str(row["cores"]), sizes,
+            duration(row["core_s"]), row["basis"],
         )  # fmt: skip
     return made
 

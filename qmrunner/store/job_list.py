@@ -70,7 +70,9 @@ def counts(connection: Connection, wanted: JobFilter) -> dict[str, Any]:
     else:
         states: dict[int, str] = {}
         for part in _parts(others):
-            query = select(jobs.c.seq, jobs.c.state).where(*_conditions(connection, part)).limit(COUNTED_FILTERED + 1)
+            # The numbers come from an index alone, and only these rows are read.
+            some = select(jobs.c.seq).where(*_conditions(connection, part)).limit(COUNTED_FILTERED + 1)
+            query = select(jobs.c.seq, jobs.c.state).where(jobs.c.seq.in_(some))
             states.update((row.seq, row.state) for row in connection.execute(query))
         more = len(states) > COUNTED_FILTERED
         counted = Counter(list(states.values())[:COUNTED_FILTERED])
@@ -108,12 +110,19 @@ def _conditions(connection: Connection, wanted: JobFilter) -> list[ColumnElement
             found.append(column == values[0] if len(values) == 1 else column.in_(values))
     if wanted.structure is not None:
         found.append(_structure(wanted.structure))
-    found += [jobs.c.name.icontains(word, autoescape=True) for word in wanted.words]
+    found += [_named(connection, word) for word in wanted.words]
     if wanted.since is not None:
         found += [jobs.c.created_at >= wanted.since, jobs.c.seq > _last_before(connection, wanted.since - _SLACK_S)]
     if wanted.until is not None:
         found += [jobs.c.created_at < wanted.until, jobs.c.seq < _first_from(connection, wanted.until + _SLACK_S)]
     return found
+
+
+def _named(connection: Connection, word: str) -> ColumnElement[bool]:
+    """The name contains the word, whatever its case: LIKE of SQLite is so for ASCII by itself, and without lower() a
+    search through a million names takes half the time."""
+    sqlite = connection.dialect.name == "sqlite"
+    return (jobs.c.name.contains if sqlite else jobs.c.name.icontains)(word, autoescape=True)
 
 
 def _structure(text: str) -> ColumnElement[bool]:

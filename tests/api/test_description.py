@@ -26,17 +26,27 @@ from tests.api.lab import Server, refused, served
 from tests.support import Home
 
 load_all_checks()
+
+
+@schemathesis.serializer("application/x-ndjson")
+def _lines(context: Any, value: Any) -> bytes:
+    return str(value).encode(errors="replace")
+
+
 _EXAMPLES = 8
 _CHECKS = {
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_headers_conformance",
     "response_schema_conformance", "unsupported_method", "allow_header_conformance",
 }  # fmt: skip
 DESCRIBED: dict[str, Any] = build(Service(App(Settings()), trusts_everybody=True)).openapi()
+# A stream without an end has no answer to hold against the description; tests/api/test_state.py reads it.
+ENDLESS = {"/v1/events/stream"}
 ROUTES = [
     (method, path, mode)
     for path, methods in DESCRIBED["paths"].items()
     for method, route in methods.items()
     for mode in GenerationMode
+    if path not in ENDLESS
     # What asks for nothing cannot be asked wrongly.
     if mode is GenerationMode.POSITIVE or "parameters" in route or "requestBody" in route
 ]
