@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,8 @@ from qmrunner.web import render
 from qmrunner.web.look import Ask, Page
 
 EVERY_S = 1.0
+# Of a page whose thing has ended, which only a person moves again.
+QUIET_EVERY_S = 5.0
 BEAT_S = 2.0
 # A look that takes long is taken less often: no topic uses more than this share of a core.
 _BUSIEST = 0.05
@@ -42,10 +44,28 @@ class Seen:
     gone: bool = False
 
 
+class Looker:
+    """Collects the facts of a page, and renders them only when they differ from the last ones."""
+
+    def __init__(self, page: Page, ask: Ask, context: dict[str, Any]) -> None:
+        self.quiet = False
+        self._page, self._ask, self._context = page, ask, context
+        self._last: tuple[str, dict[str, str]] = ("", {})
+
+    def __call__(self) -> tuple[dict[str, str], dict[str, Any]]:
+        facts = self._page.facts(self._ask)
+        self.quiet = facts.get("ended") is True
+        state = json.dumps(facts, sort_keys=True, default=str)
+        if state != self._last[0]:
+            self._last = (state, render.blocks(self._page.template, {**self._context, **facts, "now": None}))
+        more = self._page.more
+        return self._last[1], {} if more is None else more(self._ask)
+
+
 class Topic:
     """One page under watch. `changed` is replaced each time something changed."""
 
-    def __init__(self, look: Callable[[], tuple[dict[str, str], dict[str, Any]]]) -> None:
+    def __init__(self, look: Looker) -> None:
         self.look = look
         self.seen = Seen()
         self.viewers = 0
@@ -88,7 +108,7 @@ class Hub:
         name = json.dumps([page.path, dict(ask.path), dict(ask.query), ask.scope], sort_keys=True)
         topic = self._topics.get(name)
         if topic is None:
-            topic = self._topics[name] = Topic(_looker(page, ask, context))
+            topic = self._topics[name] = Topic(Looker(page, ask, context))
         topic.viewers += 1
         try:
             if topic.task is None:
@@ -160,7 +180,8 @@ class Hub:
             topic.woken.clear()
             began = time.monotonic()
             await self._look(topic)
-            pause = max(EVERY_S, (time.monotonic() - began) / _BUSIEST)
+            every = QUIET_EVERY_S if topic.look.quiet else EVERY_S
+            pause = max(every, (time.monotonic() - began) / _BUSIEST)
             try:
                 async with asyncio.timeout(min(pause, 10.0)):
                     await topic.woken.wait()
@@ -184,21 +205,6 @@ class Hub:
             topic.seen = Seen(parts, render.version(parts), events)
         if topic.seen != old:
             topic.tell()
-
-
-def _looker(page: Page, ask: Ask, context: dict[str, Any]) -> Callable[[], tuple[dict[str, str], dict[str, Any]]]:
-    """Collects the facts, and renders them only when they differ from the last ones."""
-    last: tuple[str, dict[str, str]] = ("", {})
-
-    def look() -> tuple[dict[str, str], dict[str, Any]]:
-        nonlocal last
-        facts = page.facts(ask)
-        state = json.dumps(facts, sort_keys=True, default=str)
-        if state != last[0]:
-            last = (state, render.blocks(page.template, {**context, **facts, "now": None}))
-        return last[1], page.more(ask) if page.more is not None else {}
-
-    return look
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -65,6 +65,8 @@ async def send(request: Request, caller: Annotated[Caller, Depends(_SENDER)]) ->
         key = words.get("key") or None
         accepted = await receive(service, request.app.state.children, _as_api(request, body, key), caller)
     except QmrunnerError as problem:
+        if problem.code == "key_in_use":
+            words = {**words, "key": ""}  # the form was changed since: it is another job
         kind = words.get("kind", "nmr")
         shown = kind if kind in KINDS else "nmr"
         return _page(request, shown, words, problem=problem.as_dict(), status=status_of(problem))
@@ -89,7 +91,10 @@ def _page(
         "solvents": [(solvent.key, solvent.label) for solvent in SOLVENTS],
         "levels": [(level.key, level.about) for level in LEVELS],
     }  # fmt: skip
-    return render.page(request, "new.html", values, status=status)
+    made = render.page(request, "new.html", values, status=status)
+    # The browser's Back shows the same form with the same key: sent again, it finds the job that it has made.
+    made.headers["cache-control"] = "private, no-cache"
+    return made
 
 
 async def _read(request: Request) -> tuple[dict[str, str], list[tuple[str, str]]]:

@@ -29,6 +29,16 @@ async function check() {
 function soon() { clearTimeout(timer); timer = setTimeout(check, 450); }
 form.addEventListener("input", (event) => { if (event.target.name !== "name" && event.target.name !== "group") soon(); });
 form.addEventListener("change", soon);
+// A changed form is another job; an unchanged one, sent again after Back, finds the job that it has made.
+function renew() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  form.elements.key.value = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  keep();
+}
+const keep = () => history.replaceState({ key: form.elements.key.value }, ""); // what Back brings back
+if (history.state?.key) form.elements.key.value = history.state.key;
+else keep();
+form.addEventListener("input", renew);
 let sent = false;
 form.addEventListener("submit", (event) => {
   if (event.submitter?.value === "check") { event.preventDefault(); check(); return; }
@@ -43,6 +53,7 @@ for (const name of ["dragover", "dragleave", "drop"]) drop.addEventListener(name
 drop.addEventListener("drop", (event) => {
   if (!event.dataTransfer.files.length) return;
   $("#file").files = event.dataTransfer.files;
+  renew();
   soon();
 });
 
@@ -67,6 +78,7 @@ if (part) {
       editor.setOnChangeListener(({ type, isUserEvent }) => {
         if (type !== "molecule" || !isUserEvent) return;
         box.value = editor.getMolecule().toIsomericSmiles();
+        renew();
         soon();
       });
       button.textContent = "Close the editor";

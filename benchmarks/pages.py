@@ -1,0 +1,134 @@
+"""What the pages cost: weights, times at the server, and 50 open pages on five jobs.
+
+    python benchmarks/pages.py [--jobs 10000] [--seconds 20]
+
+It makes a home in a temporary folder with jobs that no worker runs, starts `qmrunner serve`, and prints one
+line per figure. Times are medians of 20; on a machine with other work take ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+_TICK = os.sysconf("SC_CLK_TCK")
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+@contextmanager
+def server(home: Path) -> Iterator[tuple[str, int]]:
+    """The address and the process of a server on this home."""
+    environment = {**os.environ, "QMRUNNER_HOME": str(home), "QMRUNNER_API_RATE_PER_MINUTE": "1000000"}
+    command = [sys.executable, "-m", "qmrunner", "serve", "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = next(json.loads(line)["url"] for line in process.stdout if '"api_started"' in line)
+        drain = subprocess.Popen(["cat"], stdin=process.stdout, stdout=subprocess.DEVNULL)
+        try:
+            yield url, process.pid
+        finally:
+            process.terminate()
+            process.wait(30)
+            drain.wait(10)
+
+
+def fill(home: Path, count: int) -> list[str]:
+    """Jobs without a worker; returns the ids of the newest five."""
+    from qmrunner import app
+    from qmrunner.model.jobs import Submission
+    from qmrunner.settings import load
+    from qmrunner.submission.submit import submit
+
+    os.environ["QMRUNNER_HOME"] = str(home)
+    made = app.App(load({"QMRUNNER_HOME": str(home), "QMRUNNER_XTB": "/bin/true"}))
+    made.open_store(create=True)
+    water = {"water.xyz": b"3\n\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"}
+    params = {"args": [], "files": ["water.xyz"]}
+    ids = []
+    for number in range(count):
+        job = Submission("xtb", params, water if number >= count - 5 else {}, name=f"job {number}")
+        ids.append(submit(made, job).job_id)
+    made.close()
+    return ids[-5:]
+
+
+def get(url: str) -> tuple[float, bytes]:
+    """Seconds and bytes of one page, uncompressed."""
+    began = time.perf_counter()
+    with _OPENER.open(url, timeout=60) as answer:
+        data: bytes = answer.read()
+    return time.perf_counter() - began, data
+
+
+def weight(url: str, path: str) -> tuple[int, int]:
+    """Compressed bytes of a page with all it loads at once, and the number of requests."""
+    _, html = get(url + path)
+    found = {name.decode() for name in re.findall(rb'(?:src|href)="(/static/[^"]+)"', html)}
+    while True:
+        more = set()
+        for name in found:
+            if name.endswith(".js"):
+                base = name.rsplit("/", 1)[0]
+                more |= {f"{base}/{part.decode()}" for part in re.findall(rb'from "\./([^"]+)"', get(url + name)[1])}
+        if more <= found:
+            break
+        found |= more
+    return len(gzip.compress(html)) + sum(len(gzip.compress(get(url + name)[1], 9)) for name in found), 1 + len(found)
+
+
+def cpu(pid: int) -> float:
+    """CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        jobs = fill(home, asked.jobs)
+        with server(home) as (url, pid):
+            for name, path in (("overview", "/"), ("list", "/jobs"), ("job", f"/jobs/{jobs[0]}"), ("new", "/jobs/new")):
+                bytes_, requests = weight(url, path)
+                times = statistics.median(get(url + path)[0] for _ in range(20))
+                print(f"{name}: {bytes_ / 1000:.1f} kB gz in {requests} requests, {times * 1000:.0f} ms at the server")
+            idle = cpu(pid)
+            time.sleep(asked.seconds / 2)
+            print(f"idle: {(cpu(pid) - idle) / (asked.seconds / 2) * 100:.1f} % of a core")
+            port = int(url.rsplit(":", 1)[1])
+            streams = []
+            for number in range(50):
+                stream = socket.create_connection(("127.0.0.1", port))
+                stream.sendall(f"GET /live/jobs/{jobs[number % 5]} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+                streams.append(stream)
+            time.sleep(3)
+            before, began, times_ = cpu(pid), time.monotonic(), []
+            while time.monotonic() - began < asked.seconds:
+                times_.append(get(f"{url}/v1/jobs/{jobs[0]}")[0])
+                time.sleep(0.5)
+            used = (cpu(pid) - before) / (time.monotonic() - began)
+            late = sorted(times_)[int(0.95 * len(times_))]
+            print(f"50 open pages on 5 jobs: {used * 100:.1f} % of a core, GET beside them p95 {late * 1000:.0f} ms")
+            for stream in streams:
+                stream.close()
+
+
+if __name__ == "__main__":
+    main()
