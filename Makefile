@@ -10,7 +10,7 @@ QUICK_MARKS := not slow and not e2e and not faults and not engine and not alone
 CODE := qmrunner tests docs/generate.py docs/wording.py $(wildcard benchmarks examples migrations)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test docs docs-write changelog hostile slow faults image services e2e e2e-trixie chaos diagnosis check format lock wheel clean
+.PHONY: help setup demo quick test browser docs docs-write changelog hostile slow faults image services e2e e2e-trixie chaos diagnosis check format lock wheel clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,10 +25,13 @@ quick: setup  ## the pure tests: under a minute on two cores
 	$(PYTEST) -n 2 -m "$(QUICK_MARKS)" -k "not hundred_megabytes" $(QUICK)
 
 test: setup  ## the tests, without the slow ones (WORKERS=5 side by side)
-	$(PYTEST) -n $(WORKERS) -m "not slow and not e2e and not faults"
+	$(PYTEST) -n $(WORKERS) -m "not slow and not e2e and not faults and not browser"
+
+browser: setup  ## the pages in Debian's Chromium, with the real daemon and engines
+	$(PYTEST) -n 2 -m browser
 
 hostile: setup  ## the same in a hostile environment: variables, language, zone, umask, homes (SEED=1)
-	$(PY) -m tests.hostile --seed $(or $(SEED),1) -- $(PYTEST_ARGS) -n $(WORKERS) -m "not slow and not e2e and not faults"
+	$(PY) -m tests.hostile --seed $(or $(SEED),1) -- $(PYTEST_ARGS) -n $(WORKERS) -m "not slow and not e2e and not faults and not browser"
 
 slow: setup  ## the tests that take minutes
 	@$(PYTEST) -m "slow and not e2e"; code=$$?; if [ $$code -eq 5 ]; then echo "no slow tests"; else exit $$code; fi

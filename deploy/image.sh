@@ -45,6 +45,10 @@ if [ "$(cat "$wheels/stamp" 2>/dev/null)" != "$stamp" ]; then
 fi
 rm -rf dist/wheelhouse
 cp -al "$wheels" dist/wheelhouse
+# The assets of the pages, as package-lock.json pins them: the build needs no npm registry either.
+.venv/bin/python deploy/assets.py
+rm -rf dist/vendor
+if [ -d qmrunner/web/static/vendor ]; then cp -a qmrunner/web/static/vendor dist/vendor; fi
 
 set --
 if [ "$arch" != "$own" ]; then set -- --platform "linux/$arch"; fi

@@ -177,12 +177,17 @@ def _plain(_request: Request, problem: Exception) -> Json:
     return Json({"error": error.as_dict()}, problem.status_code, dict(problem.headers or {}))
 
 
-def unexpected(problem: Exception) -> Json:
-    """The response for a bug, which is logged."""
+def unexpected(problem: Exception, request: Request | None = None) -> Response:
+    """The response for a bug, which is logged: a page, where a page was asked for."""
     get_logger().error("internal_error", error=repr(problem), exc_info=problem)
     error = QmrunnerError(
         "internal_error",
         "internal error of qmrunner",
         remedy="report it together with the event `internal_error` of the log",
     )
+    if request is not None:
+        try:
+            return refusal_for(request, error)
+        except Exception as again:
+            get_logger().error("internal_error", error=repr(again), exc_info=again)
     return Json({"error": error.as_dict()}, 500)

@@ -8,7 +8,7 @@ from collections.abc import MutableMapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from qmrunner.api.errors import unexpected
@@ -61,7 +61,7 @@ class Outermost:
         except ClientDisconnect:
             pass  # the client disconnected before its request was complete
         except Exception as problem:
-            response = unexpected(problem)
+            response = unexpected(problem, Request(scope))
             if status:
                 raise  # too late for another response: close the connection, which the client notices
             await response(scope, receive, answer)

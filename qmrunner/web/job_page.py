@@ -105,7 +105,7 @@ def _selected_name(ask: Ask, job_id: str) -> str | None:
 
 
 def _selected(steps: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any] | None:
-    """The step that was asked for, else the most interesting one: that runs, failed, or comes next, or the last."""
+    """The step that was asked for, else one that runs, failed, or comes next, or the last."""
     chosen = next((step for step in steps if step["id"] == name), None)
     for state in _HEADED if chosen is None else ():
         chosen = next((step for step in steps if step["state"] == state), chosen)

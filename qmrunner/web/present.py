@@ -16,7 +16,7 @@ from qmrunner.model.text import duration
 STATES = {
     "queued": "waiting", "waiting": "waiting", "ready": "waiting",
     "claimed": "running", "running": "running", "active": "running",
-    "held": "held", "draining": "held", "paused": "held",
+    "held": "held", "draining": "held", "paused": "held", "stopped": "held",
     "succeeded": "succeeded", "failed": "failed",
     "cancelled": "cancelled", "skipped": "cancelled", "ended": "cancelled",
     "lost": "lost", "stale": "lost",
@@ -32,7 +32,7 @@ def state(word: object, *, says: str | None = None) -> Markup:
     """A state by colour, shape and word."""
     name = str(word)
     kind = STATES.get(name, "lost")
-    shown = says or (name if name in ("skipped", "draining", "stale", "ended", "paused") else kind)
+    shown = says or (name if name in ("skipped", "draining", "stale", "stopped", "ended", "paused") else kind)
     return Markup('<span class="state {}"><span aria-hidden="true">{}</span> {}</span>').format(
         kind, SHAPES[kind], shown
     )

@@ -230,6 +230,29 @@ def test_a_page_of_another_port_can_neither_act_nor_read_nor_frame(place: Home, 
     assert (answer.status_code, "cross_origin" in answer.text) == (403, True)
 
 
+def test_many_jobs_are_moved_after_a_look_at_their_number_and_the_filter_is_kept(server: Server, person: Make) -> None:
+    made = [server.submit({**_xtb(), "name": f"batch {number}", "group": "b7"}) for number in range(24)]
+    server.client.post(f"/v1/jobs/{made[0]}/cancel")
+    page = person(server.url).page
+    page.goto("/jobs?q=group:b7")
+    page.locator("#which").select_option("all")
+    page.locator("#bulk").get_by_role("button", name="Hold").click()
+    expect(page.locator(".lead")).to_contain_text("23 would be moved")
+    expect(page.locator("main")).to_contain_text("it is cancelled")
+    page.get_by_role("button", name="Hold 23 jobs").click()  # the number was not typed: the browser refuses
+    page.locator("#typed").fill("23")
+    page.get_by_role("button", name="Hold 23 jobs").click()
+    expect(page.locator(".lead")).to_contain_text("23 moved, 1 left")
+    page.get_by_role("link", name="Back to the list").click()
+    assert page.url.endswith("/jobs?q=group%3Ab7")
+    assert {server.home.job(job)["state"] for job in made[1:]} == {"held"}
+    page.locator(f"#row-{made[1]} input").check()
+    page.locator("#bulk").get_by_role("button", name="Release").click()
+    page.get_by_role("button", name="Release 1 job").click()
+    expect(page.locator(".lead")).to_contain_text("1 moved")
+    assert server.home.job(made[1])["state"] == "queued"
+
+
 @pytest.fixture
 def guarded(home: Home) -> Iterator[Server]:
     home.extra["QMRUNNER_API_RATE_PER_MINUTE"] = "100000"

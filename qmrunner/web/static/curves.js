@@ -6,6 +6,8 @@ let busy = false;
 let library = null;
 let points = [];
 let attempt = null;
+let last = 0;
+const MOST_POINTS = 4000;
 const drawn = new Map();
 
 function load(url) {
@@ -33,22 +35,24 @@ const SERIES = [["energy_hartree", "energy", "hartree", false], ["gradient", "gr
 
 export async function curves(number) {
   const place = $("#curves");
-  if (!place || busy || Date.now() - asked < 900) return;
+  if (!place || busy || Date.now() - asked < 2900) return;
   busy = true;
   asked = Date.now();
   try {
     const where = `/v1/jobs/${place.dataset.job}/steps/${encodeURIComponent(place.dataset.step)}/trace`;
-    const answer = await fetch(number ? `${where}?attempt=${number}` : where);
+    if (number !== attempt) { attempt = number; points = []; last = 0; }
+    const answer = await fetch(`${where}?after=${last}${number ? `&attempt=${number}` : ""}`);
     if (!answer.ok) return;
     const found = await answer.json();
-    if (attempt !== found.attempt) { attempt = found.attempt; points = []; }
-    await show(place, found);
+    if (found.points.length || !points.length) await show(place, found);
   } catch { /* no trace here: the log has the numbers */ } finally { busy = false; }
 }
 
 async function show(place, found) {
   const names = found.columns ?? [];
-  points = (found.points ?? []).map((row) => Object.fromEntries(names.map((name, index) => [name, row[index]])));
+  points.push(...found.points.map((row) => Object.fromEntries(names.map((name, index) => [name, row[index]]))));
+  if (points.length > MOST_POINTS) points = points.filter((_, index) => index % 2 === 0 || index > MOST_POINTS - 100);
+  last = found.last;
   const box = $(".curves", place);
   for (const [key, label, unit, log] of SERIES) {
     const rows = points.filter((row) => typeof row[key] === "number" && (!log || row[key] > 0));
@@ -101,7 +105,7 @@ async function draw(figure, url, rows, key, log, threshold) {
   figure.plot = new uPlot({
     width: Math.max(260, figure.chart.clientWidth || 420), height: 200, legend: { show: false }, cursor: { drag: { x: true, y: false } },
     scales: { x: { time: false }, y: log ? { distr: 3 } : {} },
-    axes: [axis, { ...axis, size: 86 }],
+    axes: [axis, { ...axis, size: 86, ...(log ? { values: (_, all) => all.map((value) => (value === null ? "" : value.toExponential(0))) } : {}) }],
     series: [{}, { stroke: ink("--running"), width: 1.5, points: { show: rows.length < 40, size: 4 } }, ...(threshold ? [{ stroke: ink("--failed"), width: 1, dash: [5, 4], points: { show: false } }] : [])],
   }, data, figure.chart);
 }

@@ -1,4 +1,4 @@
-// The page of a job: keys on the grid, the log that grows, curves, and "tell me when it ends".
+// The page of a job: keys on the grid, the log that grows, curves, and "notify me when it ends".
 import { $, $$, say } from "./app.js";
 import { curves } from "./curves.js";
 
@@ -106,7 +106,7 @@ document.addEventListener("qm:log", ({ detail }) => {
 });
 curves(at?.attempt);
 
-// -- "tell me when it ends"
+// -- "notify me when it ends"
 const tell = $("#tell");
 const state = () => $("#live_head")?.dataset.state;
 const ENDED = ["succeeded", "failed", "cancelled"];
@@ -129,7 +129,7 @@ if (tell && !ENDED.includes(state())) {
   tell.addEventListener("click", async () => {
     document.documentElement.dataset.tell = "1";
     if ("Notification" in window) { try { await Notification.requestPermission(); } catch { /* the title tells */ } }
-    tell.textContent = "You will be told: by the title of this tab, and by a notification where allowed";
+    tell.textContent = "You will be notified by the title of this tab and, where allowed, by a notification";
     tell.disabled = true;
   });
 }

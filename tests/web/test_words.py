@@ -1,0 +1,143 @@
+"""The pure parts of the pages: addresses, forms, timelines, log lines, states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qmrunner.api.cookies import name_of, session_of
+from qmrunner.errors import UsageError
+from qmrunner.model.states import AttemptState, JobState, StepState
+from qmrunner.web.links import own_path
+from qmrunner.web.log_view import cleaned
+from qmrunner.web.new_form import job_of, words_of
+from qmrunner.web.present import SHAPES, STATES, state
+from qmrunner.web.timeline import drawn
+
+MOL = "\n  x\n\n  1  0  0  0  0  0  0  0  0  0999 V2000\n    0.0 0.0 0.0 C   0  0\nM  END\n"
+
+
+@given(st.text(max_size=60))
+def test_no_text_leads_to_another_host(text: str) -> None:
+    for wanted in (text, f"/{text}", f"//{text}", f"/\\{text}"):
+        found = own_path(wanted)
+        assert found.startswith("/")
+        assert not found.startswith(("//", "/\\"))
+        assert found.isascii()
+        assert "\n" not in found
+
+
+def test_every_state_has_a_word_and_a_shape() -> None:
+    words = {str(one) for kind in (JobState, StepState, AttemptState) for one in kind}
+    assert words - set(STATES) == set()
+    assert set(STATES.values()) == set(SHAPES)
+    assert "&lt;b&gt;" in state("running", says="<b>")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "files", "job"),
+    [
+        (
+            "nmr",
+            {"structure": " CCO\n", "level": "draft", "solvent": "dmso", "charge": ""},
+            [],
+            {"kind": "nmr", "smiles": "CCO", "level": "draft", "solvent": "dmso"},
+        ),
+        ("nmr", {"structure": MOL}, [], {"kind": "nmr", "files": [{"name": "pasted.mol", "text": MOL}]}),
+        (
+            "nmr",
+            {"structure": "1\n\nH 0 0 0\n"},
+            [],
+            {"kind": "nmr", "files": [{"name": "pasted.xyz", "text": "1\n\nH 0 0 0\n"}]},
+        ),
+        (
+            "conformers",
+            {"structure": "CCO"},
+            [("a.xyz", "x")],
+            {"kind": "conformers", "files": [{"name": "a.xyz", "text": "x"}]},
+        ),
+        (
+            "xtb",
+            {"args": "--opt 'very tight'", "fresh": "yes", "charge": "7"},
+            [("w.xyz", "w")],
+            {"kind": "xtb", "fresh": True, "args": ["--opt", "very tight"], "files": [{"name": "w.xyz", "text": "w"}]},
+        ),
+        (
+            "nwchem",
+            {"structure": "task scf", "deck_name": "a.nw"},
+            [("b.xyz", "b")],
+            {"kind": "nwchem", "files": [{"name": "a.nw", "text": "task scf"}, {"name": "b.xyz", "text": "b"}]},
+        ),
+        (
+            "conformers",
+            {"structure": "C", "charge": "-1", "temperature_k": "310.5", "require": "gpu, big", "priority": "3"},
+            [],
+            {
+                "kind": "conformers",
+                "smiles": "C",
+                "charge": -1,
+                "temperature_k": 310.5,
+                "require": ["gpu", "big"],
+                "priority": 3,
+            },
+        ),
+    ],
+)
+def test_a_form_becomes_the_job_of_the_api(
+    kind: str, words: dict[str, str], files: list[tuple[str, str]], job: dict[str, Any]
+) -> None:
+    assert job_of(kind, words, files) == job
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("huey", {}), ("nmr", {"charge": "one"}), ("xtb", {"args": "'open"}), ("crest", {"priority": "1e9"})],
+)
+def test_a_field_that_cannot_be_read_is_refused(kind: str, words: dict[str, str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        job_of(kind, words, [])
+    assert caught.value.code == "bad_field"
+
+
+def test_an_earlier_job_fills_the_form_so_that_it_becomes_the_same_job() -> None:
+    params = {"input": {"smiles": "CCO"}, "solvent": "dmso", "level": "draft", "conformers_asked": "auto",
+              "max_conformers_asked": 5, "temperature_k": 300.0}  # fmt: skip
+    words = words_of({"name": "a", "group": None}, params)
+    assert job_of("nmr", words, []) == {
+        "kind": "nmr", "name": "a", "smiles": "CCO", "solvent": "dmso", "level": "draft", "conformers": "auto",
+        "max_conformers": 5, "temperature_k": 300.0,
+    }  # fmt: skip
+
+
+def test_a_line_of_a_log_has_no_controls() -> None:
+    assert cleaned("\x1b[31mred\x1b[0m \x1b]0;title\x07x\x00\tend\r\nnext\rline") == "red x\tend\nnext\nline"
+
+
+def test_a_timeline_folds_idle_time_and_keeps_bars_inside() -> None:
+    def row(number: int, begin: str, end: str | None) -> dict[str, Any]:
+        return {"step": "s", "attempt": number, "state": "failed", "code": "x", "started_at": begin, "finished_at": end}
+
+    rows = [
+        row(1, "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"), row(2, "2026-01-04T00:00:00Z", "2026-01-04T00:02:00Z"),
+        row(3, "2026-01-04T00:01:00Z", None),
+    ]  # fmt: skip
+    found = drawn(rows, 1767484980.0)  # 2026-01-04T00:03:00Z
+    assert found is not None
+    assert [bar["took"] for bar in found["bars"]] == ["1 min 00 s", "2 min 00 s", "2 min 00 s"]
+    assert len(found["idle"]) == 1
+    assert found["bars"][1]["width"] > found["idle"][0]["width"]
+    assert all(bar["x"] >= 230 and bar["x"] + bar["width"] <= 1003 for bar in found["bars"])
+    assert drawn([row(1, None, None)], 0.0) is None  # type: ignore[arg-type]
+
+
+def test_a_cookie_is_of_one_port_and_garbage_is_none() -> None:
+    secret = "a" * 43
+    host = {"host": "localhost:8642"}
+    assert name_of(host, https=False) == "qmrunner_8642"
+    assert session_of({**host, "cookie": f"x=1; qmrunner_8642={secret}; y"}) == secret
+    assert session_of({**host, "cookie": f"qmrunner_8643={secret}"}) is None
+    assert session_of({**host, "cookie": "qmrunner_8642=../../etc"}) is None
+    assert session_of({"host": "qm.example.org", "cookie": f"__Host-qmrunner_443={secret}"}) == secret
