@@ -25,7 +25,7 @@ from qmrunner.chemistry.peaks import PeakList, Read
 
 LEAST, MOST = 2, 8
 DECOYS = 200
-_LEAST_DECOYS, _CELLS = 20, 1_500_000
+_LEAST_DECOYS, _CELLS = 20, 600_000
 _SEED = 50
 # Where peaks lie, ppm: the density of a peak anywhere is one over this.
 _RANGE_PPM = {"1H": 12.0, "13C": 220.0}
@@ -95,7 +95,8 @@ def weigh(candidates: Sequence[Candidate], measured: Read) -> dict[str, Any]:
     own = [math.fsum(part.fit(part.signals[i]) for part in parts) for i in range(len(candidates))]
     best = max(own)
     shares = [math.exp(value - best) for value in own]
-    cells = sum(len(part.measured.peaks) * len(each) for part in parts for each in part.signals)
+    # Peaks cost time, too, where there are few signals.
+    cells = sum(len(part.measured.peaks) * (len(each) + 10) for part in parts for each in part.signals)
     decoys = max(_LEAST_DECOYS, min(DECOYS, _CELLS // max(cells, 1)))
     chance = random.Random(_SEED)
     as_good = [

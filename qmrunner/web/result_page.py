@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from starlette.responses import RedirectResponse
@@ -22,6 +23,8 @@ from qmrunner.web import render
 from qmrunner.web.look import Ask, Page
 
 _MOST_JOBS = 8
+# Words of a query are at most a thousand characters, and an address should fit into a message.
+_LONGEST_IN_ADDRESS = 800
 # Shieldings in the page itself: more are fetched by its script.
 _MOST_CELLS = 2000
 # Shown at first: relative energies of B3LYP conformers err by some half a kcal/mol.
@@ -144,11 +147,31 @@ async def keep(
     return RedirectResponse(f"/jobs/{checked}/result#measured", 303, headers)
 
 
+@ROUTER.post("/compare", response_class=Response, dependencies=[Depends(page_needs("read", SMALL_BODY))])
+async def show_comparison(
+    request: Request,
+    jobs: Annotated[str, Form(max_length=1000)] = "",
+    text: Annotated[str, Form(max_length=4 * peaks.MOST_CHARACTERS)] = "",
+    nucleus: Annotated[str, Form(max_length=4)] = "",
+) -> Response:
+    """Lead to the address of the comparison; a text that is too long for one is compared at once."""
+    service = service_of(request)
+    if len(text) <= _LONGEST_IN_ADDRESS:
+        words = {"jobs": jobs, "text": text, "nucleus": nucleus}
+        where = urlencode({name: word for name, word in words.items() if word})
+        return RedirectResponse(f"/compare?{where}", 303, render.headers(https=render.is_https(request)))
+    found = await service.ask(lambda: comparison_facts(service.app, jobs, text, nucleus))
+    return render.page(request, "compare.html", found)
+
+
 def compare_facts(ask: Ask) -> dict[str, Any]:
-    """What the page of a comparison shows: the form alone without jobs."""
-    words = [word for part in ask.query.get("jobs", ()) for word in part.replace(",", " ").split()]
-    ids = list(dict.fromkeys(words))[: _MOST_JOBS + 1]
-    text, nucleus = ask.word("text"), ask.word("nucleus")
+    """What the page of a comparison shows."""
+    return comparison_facts(ask.app, ",".join(ask.query.get("jobs", ())), ask.word("text"), ask.word("nucleus"))
+
+
+def comparison_facts(app: App, named: str, text: str, nucleus: str) -> dict[str, Any]:
+    """The comparison of these jobs, or the form alone without jobs."""
+    ids = list(dict.fromkeys(named.replace(",", " ").split()))[: _MOST_JOBS + 1]
     base: dict[str, Any] = {
         "nav": "jobs",
         "ids": ids,
@@ -156,7 +179,7 @@ def compare_facts(ask: Ask) -> dict[str, Any]:
         "nucleus": nucleus,
         "found": None,
         "drawings": {},
-        "recent": _recent(ask.app),
+        "recent": _recent(app),
         "most": peaks.MOST_CHARACTERS,
         "digits": comparison.DIGITS,
     }
@@ -165,12 +188,10 @@ def compare_facts(ask: Ask) -> dict[str, Any]:
     try:
         checked = [job_store.checked_id(word) for word in ids]
         chosen = nucleus if nucleus in comparison.NUCLEI else None
-        found = measured.compare(ask.app, checked, text or None, chosen)
+        found = measured.compare(app, checked, text or None, chosen)
     except QmrunnerError as problem:
         return base | {"problem": problem.as_dict()}
-    drawings = {
-        job_id: svg.inline(conformers.text_or_none(ask.app, job_id, "structure.svg") or "") for job_id in checked
-    }
+    drawings = {job_id: svg.inline(conformers.text_or_none(app, job_id, "structure.svg") or "") for job_id in checked}
     typed = {"typed": found["text"] or "", "nucleus": found["nucleus"] or ""}
     return base | typed | {"found": found, "drawings": drawings}
 

@@ -165,6 +165,17 @@ def test_the_measured_isomer_comes_first(server: Server, isomers: dict[str, str]
     assert share > 0.99
 
 
+def test_a_long_list_of_peaks_is_compared_whole(server: Server, isomers: dict[str, str], person: Make) -> None:
+    page = person(server.url).page
+    page.goto(f"/compare?jobs={','.join(isomers.values())}")
+    lines = "\n".join(f"{ppm}, 1" for ppm in (159.1, 156.9, 121.7))
+    head = "##TITLE=a\n$$ " + "x" * 1500 + "\n##.OBSERVE NUCLEUS=^13C\n##PEAK TABLE=(XY..XY)\n"
+    page.locator("#peaks").fill(f"{head}{lines}\n##END=")
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.locator("#main")).to_contain_text("fits best, with ")
+    expect(page.locator("#peaks")).to_have_value(re.compile("##END="))
+
+
 def test_without_scripts_everything_is_read_sent_and_computed(server: Server, ethanol: str, person: Make) -> None:
     page = person(server.url, java_script_enabled=False).page
     page.goto(f"/jobs/{ethanol}/result")
