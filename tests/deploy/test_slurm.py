@@ -122,7 +122,7 @@ def test_the_settings_may_be_in_a_file_and_redis_is_not_needed(tmp_path: Path) -
     pilot = Pilot(tmp_path, "UNLIMITED")
     job = submit(pilot, tmp_path)
     file = tmp_path / "shared" / "qmrunner.env"
-    file.write_text(f"QMRUNNER_STORE_URL={pilot.environment.pop('QMRUNNER_STORE_URL')}\n")
+    file.write_text(f" QMRUNNER_STORE_URL = {pilot.environment.pop('QMRUNNER_STORE_URL')}\n")
     del pilot.environment["QMRUNNER_QUEUE_URL"]
     pilot.environment["QMRUNNER_CONFIG"] = str(file)
     with pilot.running(tmp_path / "out") as script:

@@ -43,6 +43,23 @@ def test_a_volume_of_root_is_refused_with_the_command_that_helps(containers: Doc
     refused.healthy()
 
 
+def test_the_image_starts_with_the_variables_of_a_pod(containers: Docker, volumes: Volumes) -> None:
+    """Kubernetes adds these beside a service named qmrunner-api; `progress` is what deploy/k8s sets."""
+    links = {
+        "QMRUNNER_API_SERVICE_HOST": "10.0.0.1",
+        "QMRUNNER_API_SERVICE_PORT": "8642",
+        "QMRUNNER_API_PORT": "tcp://10.0.0.1:8642",
+        "QMRUNNER_API_PORT_8642_TCP_ADDR": "10.0.0.1",
+        "QMRUNNER_TEE": "progress",
+    }
+    worker = containers.start(
+        volumes, *(word for name, value in links.items() for word in ("--env", f"{name}={value}"))
+    )
+    worker.put("/tmp/w.xyz", WATER)
+    worker.succeeded(worker.submit("xtb", "/tmp/w.xyz"))
+    assert "TOTAL ENERGY" not in worker.output()
+
+
 def test_an_entrypoint_passes_any_command_on(containers: Docker) -> None:
     """A shell, a full command, and a bare command of qmrunner."""
     run = ("run", "--rm", "--network", "none", IMAGE)
