@@ -13,8 +13,8 @@ from qmrunner.workflows import specs
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _ANY = "c1"
-# Core seconds by rule where the store has no such run. xTB 6.5.1: 0.4 s for ethanol, 5 s for 50 atoms; CREST with
-# --quick: 12 min for 20 atoms on one core. Each is an order of magnitude only.
+# Core seconds by rule where the store has no such run. Assumed, not measured: an order of magnitude, until runs of this
+# store replace them.
 _CHEMISTRY_S, _XTB_START_S, _XTB_ATOM_S, _HESSIAN, _CREST_ATOM_S = 2.0, 0.3, 0.002, 8.0, 2.0
 
 
