@@ -199,10 +199,10 @@ def routes(_: str) -> str:
     from fastapi.routing import APIRoute
 
     from qmrunner.api.gate import ways
-    from qmrunner.api.routes import jobs, operations, streams
+    from qmrunner.api.routes import bulk, check, jobs, operations, results, streams
 
     rows = []
-    for room in (jobs, streams, operations):
+    for room in (jobs, check, bulk, streams, results, operations):
         for route in room.router.routes:
             assert isinstance(route, APIRoute)
             way = next(iter(ways([route])))
