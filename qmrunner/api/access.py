@@ -164,7 +164,7 @@ async def _caller(service: Service, method: str, headers: Mapping[str, str], sec
         if token is not None:
             return Caller(token.name, token.scope, secret)
     if service.trusts_everybody and await service.ask(lambda: _count(service)) == 0:
-        _refuse_browsers(headers)
+        _refuse_browsers(method, headers)
         return Caller(None, "admin")
     if secret is None:
         raise UsageError(
@@ -177,17 +177,19 @@ async def _caller(service: Service, method: str, headers: Mapping[str, str], sec
     )
 
 
-def _refuse_browsers(headers: Mapping[str, str]) -> None:
+def _refuse_browsers(method: str, headers: Mapping[str, str]) -> None:
     """Refuse requests of other sites' pages while there are no tokens. A page in a local browser could send requests to
-    loopback, or read responses by DNS rebinding; neither has the Host and Origin of this server."""
+    loopback, or read responses by DNS rebinding; neither has the Host and Origin of this server. A link on another
+    site may open a page here."""
     host = urlsplit(f"//{headers.get('host', '')}").hostname
     origin = headers.get("origin")
-    if host in LOOPBACK and (origin is None or urlsplit(origin).netloc == headers["host"]):
+    foreign = method not in ("GET", "HEAD") and headers.get("sec-fetch-site", "none") not in ("same-origin", "none")
+    if host in LOOPBACK and not foreign and (origin is None or urlsplit(origin).netloc == headers["host"]):
         return
     raise UsageError(
         "cross_origin",
         "without tokens, only requests to localhost are accepted, and none from pages of other sites",
-        evidence=f"Host {headers.get('host')!r}, Origin {origin!r}"[:200],
+        evidence=f"Host {headers.get('host')!r}, Origin {origin!r}, site {headers.get('sec-fetch-site')!r}"[:200],
         remedy="use http://127.0.0.1 or http://localhost, or create a token: `qmrunner token add NAME --scope write`",
     )
 

@@ -165,11 +165,15 @@ def test_on_loopback_without_tokens_pages_of_other_sites_are_refused(open_server
     for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Host": "evil.example:80"}, {"Host": ""}):
         refused(client.get("/v1/jobs", headers=headers), 403, "cross_origin")
     form = {"job": json.dumps({"kind": "xtb"})}
-    answer = client.post(
-        "/v1/jobs", data=form, files={"file": ("w.xyz", "x")}, headers={"Origin": "https://evil.example"}
-    )
-    refused(answer, 403, "cross_origin")
+    for foreign in (
+        {"Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ):
+        answer = client.post("/v1/jobs", data=form, files={"file": ("w.xyz", "x")}, headers=foreign)
+        refused(answer, 403, "cross_origin")
     assert open_server.jobs() == []
+    assert client.get("/v1/jobs", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200  # a link
 
 
 def test_a_client_that_asks_too_often_learns_when_to_ask_again(home: Home) -> None:
