@@ -17,10 +17,10 @@ from tests.web.lab import Person
 pytestmark = [pytest.mark.browser, pytest.mark.engine, pytest.mark.timeout(400)]
 _GEOMETRY = "geometry\n O 0 0 0.117\n H 0 0.9 -0.6\n H 0 -0.757 -0.471\nend\n"
 BAD = f"start x\n{_GEOMETRY}basis\n * library no-such\nend\ntask scf energy\n"
-# Long enough to be killed: an optimisation in a large basis.
+# Long enough to be killed: an optimisation in a diffuse basis.
 LONG = (
     "start x\ngeometry\n O -1.5 0 0\n H -0.8 0.7 0\n H -2.3 0.6 0.2\n O 1.5 0 0\n H 0.8 -0.7 0.1\n H 2.3 -0.6 0\nend\n"
-    "basis spherical\n * library aug-cc-pvtz\nend\ndft\n xc b3lyp\n grid xfine\nend\ndriver\n maxiter 60\nend\n"
+    "basis spherical\n * library 6-311++g**\nend\ndft\n xc b3lyp\n grid fine\nend\ndriver\n maxiter 60\nend\n"
     "task dft optimize\n"
 )
 
