@@ -40,8 +40,10 @@ class Lab:
         for package in ("nmr", "zoo"):
             shutil.copytree(LAB / package, folder / package)
 
-    def start(self, command: Sequence[str] = CONSUMER, *, ready: bool = True, **more: str) -> Daemon:
-        self.daemon = self._start(on=self.home, arguments=("--", *command), ready=ready, **more)
+    def start(
+        self, command: Sequence[str] = CONSUMER, *, ready: bool = True, before: Sequence[str] = (), **more: str
+    ) -> Daemon:
+        self.daemon = self._start(on=self.home, arguments=("--", *command), ready=ready, before=before, **more)
         return self.daemon
 
     def enqueue(self, expression: str) -> Any:

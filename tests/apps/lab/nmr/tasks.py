@@ -138,3 +138,29 @@ if os.environ.get("LAB_PERIODIC"):
     def tick():
         note("tick", "tick")
         time.sleep(45)
+
+
+@huey.task()
+def tick(job):
+    note(job, "tick")
+    return "done"
+
+
+@huey.task()
+def tick_after(job, before):
+    note(job, "tick")
+    return f"{before} done"
+
+
+@huey.task(retries=20, retry_delay=1)
+def locked_tick(job):
+    with huey.lock_task("windows"):
+        return tick.func(job)
+
+
+@huey.task(retries=1)
+def second_tick(job):
+    note(job, "tick")
+    if len((folder(job) / "bodies").read_text().splitlines()) < 2:
+        raise ValueError("the first try fails")
+    return "done"
