@@ -166,7 +166,7 @@ def _machine(settings: Settings) -> Iterator[Question]:
     yield "limits", lambda: machine.limits(*(resource.getrlimit(name)[1] for name in names))
     yield "clock", lambda: _clock(settings)
     yield "tmpdir", _temporary
-    yield "environment", lambda: environment.conflicts(os.environ)
+    yield "environment", lambda: environment.conflicts(os.environ, bool(settings.apps))
 
 
 def _memory(what: Capacity, setting: int | None) -> Finding:
@@ -234,7 +234,7 @@ def _located(settings: Settings) -> Iterator[Question]:
 
     for name in BINARIES:
         yield name, lambda name=name: check_engine(name)  # type: ignore[misc]
-    yield "engines", lambda: engines.any_engine(usable)
+    yield "engines", lambda: engines.any_engine(usable, bool(settings.apps))
 
 
 def _where(name: str, settings: Settings) -> Finding:
@@ -257,7 +257,7 @@ def _engines(settings: Settings) -> Iterator[Question]:
 
     for name in BINARIES:
         yield name, lambda name=name: check_engine(name)  # type: ignore[misc]
-    yield "engines", lambda: engines.any_engine(usable)
+    yield "engines", lambda: engines.any_engine(usable, bool(settings.apps))
     yield "chemistry", lambda: engines.chemistry(installed("chemistry", settings))
 
 

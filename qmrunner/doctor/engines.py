@@ -197,8 +197,11 @@ def chemistry(found: Installed) -> Finding:
     return ok("chemistry", ", ".join(f"{name} {version}" for name, version in versions.items()), **versions)
 
 
-def any_engine(names: Sequence[str]) -> Finding:
-    """`names`: the usable programs."""
+def any_engine(names: Sequence[str], apps: bool) -> Finding:
+    """`names`: the usable programs. `apps`: this worker runs Huey applications, whose tasks need none of them."""
+    if not names and apps:
+        text = "none of NWChem, xTB and CREST is usable here: only tasks of Huey applications can run"
+        return ok("engines", text, usable=[])
     if not names:
         return fail(
             "engines", "no_engine", "none of NWChem, xTB and CREST is usable here: no job can run",

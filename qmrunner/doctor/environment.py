@@ -19,8 +19,9 @@ from qmrunner.settings import Settings
 _EXAMPLE = ("abcdefgh", "shielding-c10", 10)
 
 
-def conflicts(environment: Mapping[str, str]) -> Finding:
-    """Variables of this process that conflict with the needs of engines, and their replacement."""
+def conflicts(environment: Mapping[str, str], apps: bool) -> Finding:
+    """Variables of this process that conflict with the needs of engines, and their replacement. `apps`: this worker
+    runs Huey applications, which may need them: their tasks keep them."""
     lost = [Change(name, environment[name], None, why) for name in environment if (why := why_dropped(name))]
     path = environment.get("XTBPATH")
     words = dropped_in_words(lost)
@@ -32,6 +33,9 @@ def conflicts(environment: Mapping[str, str]) -> Finding:
         if environment.get(name, "/")[-1:] not in ("/", "")
     ]
     data = {"names": sorted(change.name for change in lost)}
+    if words and apps:
+        text = f"replaced for engines, not for tasks of Huey applications: {'; '.join(words)}"
+        return ok("environment", text, **data)
     if words:
         remedy = "unset them; `qmrunner doctor --env nwchem` shows what engines get instead"
         return warn("environment", "environment_conflict", f"replaced for engines: {'; '.join(words)}", remedy, **data)

@@ -57,3 +57,12 @@ def test_status_shows_the_application_and_what_it_printed_at_its_import_is_on_st
     assert found["import_s"] > 0
     assert "nmr.queue.huey" in lab.home.run("status").stdout
     wait_for(lambda: "app| the application was imported\n" in daemon.text(), 10.0, "its output")
+
+
+def test_an_application_needs_no_engine_and_keeps_variables_that_engines_do_not_get(lab: Lab) -> None:
+    lab.home.extra |= {f"QMRUNNER_{name}": "/nowhere" for name in ("NWCHEM", "XTB", "CREST")}
+    huey_id = lab.enqueue("tasks.add(1, 2)")
+    daemon = lab.start(OMP_NUM_THREADS="4")
+    assert lab.await_result(huey_id) == 3
+    told = {event["check"] for event in daemon.events("check")}
+    assert not told & {"engines", "environment"}
