@@ -57,6 +57,11 @@ class AppHostClient:
     def forget(self, step: str) -> None:
         self._ask({"op": "forget", "step": step})
 
+    def sent(self) -> list[str]:
+        """Steps whose end was sent, and that have not been forgotten."""
+        ids: list[str] = self._ask({"op": "sent"})["ids"]
+        return ids
+
     def about(self) -> dict[str, Any]:
         return self._ask({"op": "about"})
 

@@ -66,6 +66,7 @@ class Intake:
         self._away = False
         self._next_description = self._next_count = 0.0
         self._places = 0
+        self._host: int | None = None  # the pid of the one asked last
         self._log = logs.get()
 
     def run(self) -> None:
@@ -104,6 +105,9 @@ class Intake:
     def _describe(self) -> dict[str, Any]:
         """Ask the host what the application is, and keep it for `status`."""
         about = self._client.about()
+        if about["pid"] != self._host:
+            self._forget_ended()  # the host before may have been killed when it was asked to
+            self._host = about["pid"]
         self._note({"state": "ready", **about})
         self._next_description = time.monotonic() + _DESCRIBE_EVERY_S
         return about
@@ -134,6 +138,14 @@ class Intake:
                 self._client.ack(token)
             else:
                 self._accept(message)
+
+    def _forget_ended(self) -> None:
+        """A consumer that died after the commit of an end could not have it forgotten."""
+        for label in self._client.sent():
+            with self._app.store.read() as connection:
+                ended = huey_jobs.has_ended(connection, label)
+            if ended:
+                self._client.forget(label)
 
     def _is_known(self, message: Message) -> bool:
         """Whether this message has a job already: a consumer died before it acknowledged it."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, bindparam, delete, func, or_, select
 
 from qmrunner.model import labels
-from qmrunner.model.states import STEP_LIVE, JobState, StepState
+from qmrunner.model.states import STEP_FINAL, STEP_LIVE, JobState, StepState
 from qmrunner.store import claims
 from qmrunner.store.tables import artifacts, attempts, events, jobs, steps, workers
 
@@ -49,6 +49,13 @@ def places(connection: Connection, label: str, worker_id: int, workers_of_app: i
         return 0
     unfinished = connection.execute(_UNFINISHED, {"worker": worker_id, "label": labels.stored([label])}).scalar() or 0
     return max(0, workers_of_app - int(unfinished))
+
+
+def has_ended(connection: Connection, label: str) -> bool:
+    """Whether the step `JOB/STEP` of this store has ended. A label of another store is unknown here."""
+    job_id, _, name = label.partition("/")
+    state = connection.execute(select(steps.c.state).where(steps.c.job_id == job_id, steps.c.name == name)).scalar()
+    return state in STEP_FINAL
 
 
 def job_named(connection: Connection, name: str) -> str:

@@ -108,8 +108,10 @@ def test_messages_are_sent_once_for_one_id(made: Made) -> None:
     assert (storage.queue_size(), storage.schedule_size()) == (2, 1)
     assert [storage.dequeue(), storage.dequeue()] == [b"one", b"two"]
     assert not moves.put_once("job/task", items)
+    assert moves.sent() == ([] if moves.guarantee == storages.PEEK else ["job/task"])
     moves.forget("job/task")
     moves.forget("job/task")
+    assert moves.sent() == []
     assert moves.put_once("job/task", [Item(b"one")])
 
 

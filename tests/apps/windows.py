@@ -1,10 +1,10 @@
 """`python -m tests.apps.windows --rounds 200 --seed 1`: a kill at a named place of the code in each round.
 
-Every round enqueues tasks of several kinds, and one or two processes are killed where `crash/sitecustomize.py` says:
-before or after a move of a message, a file of the journal, a commit, a part of Huey's epilogue. All places have their
-turn. Then every result must be there,
-each body must have run once (twice, if the kill came before its outcome was stored), and nothing may be left. Ends with
-1 if anything was wrong. `--storage 'redis redis://…'` for another storage than SQLite; `--only TEXT` for some places.
+Every round enqueues tasks of several kinds, and one or two processes are killed by `crash/sitecustomize.py`: before or
+after a move of a message, a file of the journal, a commit, a part of Huey's epilogue. All places have their turn. Then
+every result must be there, each body must have run once (twice, if the kill came before its outcome was stored), and
+nothing may be left. Ends with 1 if anything was wrong. `--storage 'redis redis://…'` for another storage than SQLite;
+`--only TEXT` for some places.
 """
 
 from __future__ import annotations
@@ -128,6 +128,15 @@ class Windows:
         return {name: value for name, value in found.items() if value}
 
 
+def run(lab: Lab, known: list[str], rounds: int, chance: random.Random) -> Windows:
+    """So many rounds on one daemon."""
+    windows = Windows(lab, known, chance)
+    lab.start(before=("env", f"PYTHONPATH={CRASH}:{ROOT}"), **lab.environment)
+    for number in range(rounds):
+        windows.round(number)
+    return windows
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40)
@@ -142,10 +151,7 @@ def main() -> int:
         with ended_daemons(Home(folder / "home")) as start:
             lab = Lab(folder, start)
             lab.environment = {"LAB_STORAGE": asked.storage} if asked.storage else {}
-            windows = Windows(lab, known, random.Random(asked.seed))
-            lab.start(before=("env", f"PYTHONPATH={CRASH}:{ROOT}"), **lab.environment)
-            for number in range(asked.rounds):
-                windows.round(number)
+            windows = run(lab, known, asked.rounds, random.Random(asked.seed))
     kills, never = sum(windows.counted.values()), [place for place in known if not windows.counted[place]]
     shown = {"rounds": asked.rounds, "kills": kills, "places": len(known) - len(never), "not_reached": windows.missed}
     print(json.dumps({"seed": asked.seed, **shown, "wrong": windows.wrong, "without_a_kill": never}, default=str))

@@ -114,7 +114,7 @@ class Files:
                 _write(hidden, item.data)
                 at = None if item.at is None else item.at.isoformat()
                 moves.append([hidden, item.priority, at])
-            _write(f"{record}{_HIDDEN}", json.dumps(moves).encode())
+            _write(f"{record}{_HIDDEN}", json.dumps([put_id, moves]).encode())
             os.rename(f"{record}{_HIDDEN}", record)
             self._complete(record)
         return True
@@ -122,13 +122,21 @@ class Files:
     def _complete(self, record: str) -> None:
         """Move the messages of a list to where they belong, those that are not there yet."""
         with open(record) as file:
-            moves = json.load(file)
+            _, moves = json.load(file)
         for hidden, priority, at in moves:
             item = Item(b"", priority, None if at is None else datetime.datetime.fromisoformat(at))
             try:
                 os.rename(hidden, self._free_path(item))
             except FileNotFoundError:
                 continue  # moved before
+
+    def sent(self) -> list[str]:
+        found = []
+        for name in os.listdir(self._put):
+            if not name.endswith(_HIDDEN):
+                with open(os.path.join(self._put, name)) as file:
+                    found.append(json.load(file)[0])
+        return found
 
     def forget(self, put_id: str) -> None:
         try:

@@ -10,6 +10,7 @@ hooks have run. It runs no task itself. Requests, besides those of a spawner:
     {"op": "ack", "token"}      → {}
     {"op": "put", "step", "folder"}  → {}: sends what the task's end left in `folder`, once
     {"op": "forget", "step"}    → {}: the end is committed, it will not be sent again
+    {"op": "sent"}              → {"ids"}: steps whose end was sent, and not forgotten
     {"op": "about"}             → what the application is, for `status`
 
 An {"error"} is the reply to a request that failed.
@@ -40,6 +41,7 @@ _LOOK_AFTER_S, _LOOK_AFTER_MS = 0.5, 20.0
 _LOOK_SOON_S, _LOOK_SOON_MS = 0.05, 3.0
 _LOOK_ANYWAY_S = 1.0
 _PERIODIC_S = 60.0
+_SENT_SHOWN = 500
 _OWN = "QMRUNNER_"
 _PLAIN_LOCK = "1"  # the value of a lock that a plain consumer's task took
 
@@ -181,8 +183,11 @@ class AppHost(Spawner):
         for found in self._huey.read_periodic(now):
             name = self._huey._registry.task_to_string(type(found))
             item = storages.Item(self._huey.serialize_task(found), found.priority)
-            if self._storage.put_once(f"periodic/{name}/{now:%Y-%m-%dT%H:%M}", [item]):
+            if self._storage.put_once(storages.periodic_id(name, now), [item]):
                 self._huey._emit(huey_signals.SIGNAL_ENQUEUED, found)
+        for kind in self._huey._registry.periodic_tasks:
+            name = self._huey._registry.task_to_string(type(kind))
+            self._storage.forget(storages.periodic_id(name, now - storages.PERIODIC_KEPT))
 
     def _emit(self, signal: str, data: bytes) -> None:
         try:
@@ -239,6 +244,8 @@ class AppHost(Spawner):
             if operation == "forget":
                 self._storage.forget(request["step"])
                 return {}
+            if operation == "sent":
+                return {"ids": self._storage.sent()[:_SENT_SHOWN]}
             if operation == "about":
                 return self._about()
         except Exception as problem:

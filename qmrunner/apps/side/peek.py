@@ -107,6 +107,9 @@ class Peek:
         self._storage.put_data(key, b"1")
         return True
 
+    def sent(self) -> list[str]:
+        return []
+
     def forget(self, put_id: str) -> None:
         self._storage.delete_data(_put_key(put_id))
 

@@ -103,6 +103,9 @@ return data
             arguments += self._member(item, number)
         return bool(self._scripts["put"](keys=[self._put, self._queue, self._schedule], args=arguments))
 
+    def sent(self) -> list[str]:
+        return [put_id.decode() for put_id in self._redis.smembers(self._put)]
+
     def forget(self, put_id: str) -> None:
         self._redis.srem(self._put, put_id)
 

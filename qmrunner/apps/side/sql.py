@@ -117,6 +117,9 @@ class _Sql:
                 self._add(cursor, item)
         return True
 
+    def sent(self) -> list[str]:
+        return [put_id for (put_id,) in self._ask("select id from {put} where queue = ?", self._storage.name)]
+
     def forget(self, put_id: str) -> None:
         with self._storage.db(commit=True) as cursor:
             self._run(cursor, "delete from {put} where queue = ? and id = ?", self._storage.name, put_id)

@@ -18,6 +18,9 @@ FULL = "full"  # a message is in exactly one place at any time
 PEEK = "peek"  # a crash between two calls of the storage can run a task twice
 
 
+PERIODIC_KEPT = datetime.timedelta(hours=1)  # no clock of another daemon on the same queue is further behind
+
+
 @dataclass(frozen=True)
 class Item:
     """A message to send: to the schedule when it has a time, else to the queue."""
@@ -84,8 +87,16 @@ class Moves(Protocol):
     def put_once(self, put_id: str, items: list[Item]) -> bool:
         """Send these messages unless `put_id` has been used. Returns whether they were sent now."""
 
+    def sent(self) -> list[str]:
+        """Ids that were used and not forgotten; none where the storage cannot list them."""
+
     def forget(self, put_id: str) -> None:
         """Forget an id that no process will use again."""
+
+
+def periodic_id(name: str, at: datetime.datetime) -> str:
+    """The id under which a periodic task is sent for one minute."""
+    return f"periodic/{name}/{at:%Y-%m-%dT%H:%M}"
 
 
 def new_token() -> str:
