@@ -20,6 +20,7 @@ from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.guardian import process_tree
 from qmrunner.guardian.process_identity import Identity
 from qmrunner.host.threads import try_to_start
+from qmrunner.model import app_tasks
 from qmrunner.model.jobs import Grant, Job, Step
 from qmrunner.model.policy import Lost
 from qmrunner.store import jobs as job_store
@@ -60,6 +61,10 @@ def _without_thread(worker: Worker) -> list[ActiveAttempt]:
 def _resume(worker: Worker, attempts: list[ActiveAttempt]) -> None:
     if not attempts:
         return
+    # An app host answers once it has imported its application; what outlived a killed host computes until then.
+    tasks = [attempt for attempt in attempts if attempt.step.engine == app_tasks.ENGINE]
+    if markers := [attempt.marker for attempt in tasks if _state_of(attempt) == "dead"]:
+        process_tree.end_marked(*markers)
     # A spawn that the dead consumer requested is answered before this request.
     worker.runner.wait_for_orphans(*attempts)
     dead: list[ActiveAttempt] = []

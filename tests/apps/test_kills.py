@@ -7,12 +7,10 @@ import pytest
 from tests.apps.conftest import Lab, Overlap
 from tests.support import wait_for
 
-RUN = "tasks.optimise('j1', 4)"
 
-
-def begin(lab: Lab) -> str:
+def begin(lab: Lab, seconds: int = 4) -> str:
     """A task whose engine runs, under a daemon."""
-    huey_id: str = lab.enqueue(RUN)
+    huey_id: str = lab.enqueue(f"tasks.optimise('j1', {seconds})")
     lab.start()
     wait_for(lambda: lab.engines("j1"), 30.0, "the engine")
     return huey_id
@@ -61,4 +59,17 @@ def test_a_killed_task_does_not_wait_as_long_as_an_engine(lab: Lab) -> None:
     lab.home.extra["QMRUNNER_RETRY_DELAY_SECONDS"] = "600"
     huey_id = begin(lab)
     lab.kill("qm-task")
+    check_complete(lab, huey_id, 2)
+
+
+def test_what_outlived_a_killed_host_is_ended_before_the_application_is_imported(lab: Lab) -> None:
+    huey_id = begin(lab, 12)
+    old = lab.engines("j1")
+    lab.kill("tree")
+    assert set(old) <= set(lab.engines("j1"))
+    (lab.folder / "data/hold").touch()
+    daemon = lab.start(ready=False)
+    wait_for(lambda: not set(old) & set(lab.engines("j1")), 20.0, "the end of the old engine")
+    assert daemon.events("app_ready") == []
+    (lab.folder / "data/hold").unlink()
     check_complete(lab, huey_id, 2)
