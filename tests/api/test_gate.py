@@ -124,15 +124,16 @@ def test_what_is_malformed_or_declared_too_large_is_refused_unread(guarded: Guar
         assert (answer.status, answer.code(), answer.received) == (413, "body_too_large", 0)
 
 
-WITH_BODY = [(way, method) for way, method in ASKED if way.needs.body is not None]
+WITH_BODY = [(way, method) for way, method in ASKED if way.needs.body is not None and way.path != "/v1/events/stream"]
 
 
 @pytest.mark.parametrize(("way", "method"), WITH_BODY, ids=named(WITH_BODY))
 def test_a_body_without_an_end_is_never_kept(guarded: Guarded, way: Way, method: str) -> None:
-    """Where a small body is read, and where none is; streams are left out: they answer until the job ends."""
+    """Where a small body is read, and where none is; streams are left out: they answer until the job or the server
+    ends. 409: the home of this application is not beside it."""
     answer = guarded.ask(method, example(way), *BODY, token=guarded.secrets["admin"])
     assert answer.received <= 2
-    assert answer.status in ({413} if way.needs.body else {200, 204, 400, 404, 422})
+    assert answer.status in ({413} if way.needs.body else {200, 204, 400, 404, 409, 422})
     if way.needs.body:
         assert answer.headers[b"connection"] == b"close"
 
@@ -145,7 +146,10 @@ def test_the_table_has_every_route_that_is_described(guarded: Guarded) -> None:
     assert table - described == {("/docs", "GET"), ("/openapi.json", "GET")}
     assert described <= table
     assert {way.path for way in TABLE if way.needs.scope is None} == {"/healthz", "/readyz"}
-    assert {way.path for way in TABLE if way.needs.body != 0} == {"/v1/jobs", "/v1/tokens"}
+    assert {way.path for way in TABLE if way.needs.body != 0} == {
+        "/v1/check", "/v1/compare", "/v1/jobs", "/v1/jobs/actions", "/v1/jobs/many", "/v1/jobs/{job_id}/measured",
+        "/v1/tokens",
+    }  # fmt: skip
 
 
 async def _nothing() -> None: ...

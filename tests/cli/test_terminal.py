@@ -181,6 +181,7 @@ PLAIN = {
     "job": "nosuchjob",
     "name": "tok",
     "scope": "read",
+    "file": "good.nw",
 }
 PLAIN |= {"to": "postgresql://u@127.0.0.1:1/x"}
 HOSTILE = {
