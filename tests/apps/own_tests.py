@@ -65,6 +65,7 @@ def _attempt(app: Any, task: Any, timestamp: Any, step: str, root: str, number: 
         "died": None,
         "rerun": "always",
         "as": None,
+        "fence": False,
     }
     done.write(folder, done.TASK, asked)
     run = TaskRun(app, Order([], {}, folder, "log", f"{step}/{number}", 1.0, 1.0, 0))
