@@ -135,7 +135,7 @@ def stubborn(job):
 if os.environ.get("LAB_PERIODIC"):
 
     @huey.periodic_task(crontab(minute="*"))
-    def tick():
+    def every_minute():
         note("tick", "tick")
         time.sleep(45)
 
