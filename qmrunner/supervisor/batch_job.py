@@ -8,7 +8,7 @@ and homes whose daemon or guardians live, because both hold locks.
 from __future__ import annotations
 
 import os
-import threading
+import queue
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from qmrunner import logs, untrusted
 from qmrunner.app import App
 from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.errors import QmrunnerError, UsageError
+from qmrunner.host import threads
 from qmrunner.host.home import LOCK, holder_of
 from qmrunner.host.remove_tree import remove_tree
 from qmrunner.settings import Settings
@@ -74,11 +75,12 @@ class BatchJob:
         """The exit status after a stop. A store that does not answer counts as one with steps left."""
         if not self.left_status:
             return 0
-        answers: list[bool] = []
-        thread = threading.Thread(target=lambda: answers.append(_any_left(app)), name="left", daemon=True)
-        thread.start()
-        thread.join(_ANSWER_S)
-        return self.left_status if not answers or answers[0] else 0
+        answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        threads.start("left", lambda: answers.put(_any_left(app)))
+        try:
+            return self.left_status if answers.get(timeout=_ANSWER_S) else 0
+        except queue.Empty:
+            return self.left_status
 
 
 def _any_left(app: App) -> bool:
