@@ -51,7 +51,7 @@ class Follower:
         self._watch = watch
         self._redirected = redirected
         # Whether a task whose body has ended may report that; None: the store does not answer.
-        self._may_conclude = may_conclude if attempt.step.params.get("fence") else None
+        self._may_conclude = may_conclude
         self._sample: dict[str, Any] | None = None  # the guardian's newest sample, not judged yet
         self._log_reader = LogReader(attempt, engine.reader(attempt.step, attempt.directory.work))
         self._client: socket.socket | None = None

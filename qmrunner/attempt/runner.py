@@ -147,9 +147,8 @@ class AttemptRunner:
     def _follow(self, attempt: ActiveAttempt, notes: tuple[str, ...] | None) -> None:
         watch = HangWatch(attempt, self.settings, engine_grace_s(self.settings))
         redirected = RedirectedOutput(attempt, self.log_registry, on=self.settings.tee == "full")
-        follower = Follower(
-            attempt, self.app.engine(attempt.step.engine), watch, redirected, partial(self._owns, attempt)
-        )
+        may_conclude = partial(self._owns, attempt) if attempt.step.params.get("fence") else None
+        follower = Follower(attempt, self.app.engine(attempt.step.engine), watch, redirected, may_conclude)
         if not follower.connect():
             return  # it has ended already, or never began: the exit record shows which
         if self.stopping.is_set():
