@@ -295,7 +295,7 @@ def test_what_listens_in_place_of_a_guardian_is_not_believed(tmp_path: Path) -> 
         known = process_tree.identity_of(other.pid)
         live = SimpleNamespace(directory=AttemptDirectory(folder, known), log=tmp_path / "log", engine_pid=None, bell=0)
         engine = SimpleNamespace(reader=lambda *_: None)
-        live.step = None
+        live.step = SimpleNamespace(params={})
         follower = Follower(live, engine, SimpleNamespace(grace_s=1.0))  # type: ignore[arg-type]
         assert not follower.connect(1.0)
         assert live.engine_pid is None
