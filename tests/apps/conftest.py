@@ -137,15 +137,17 @@ class Lab:
         return [stat.pid for stat in stats if stat is not None and stat.comm == name and stat.state not in "ZX"]
 
     def engines(self, job: str) -> list[int]:
-        """Shells that compute in the folder of this job."""
-        found = []
+        """Shells that compute in the folder of this job. A child that a shell has forked looks like it until it
+        executes its program."""
+        found: dict[int, int] = {}
         for pid in process_tree.all_pids():
             with suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
                 inside = Path(os.readlink(f"/proc/{pid}/cwd")) == self.folder / "data/jobs" / job
-                if inside and b"-c" in words and process_tree.stat_of(pid) is not None:
-                    found.append(pid)
-        return found
+                stat = process_tree.stat_of(pid)
+                if inside and b"-c" in words and stat is not None:
+                    found[pid] = stat.ppid
+        return [pid for pid, parent in found.items() if parent not in found]
 
     def kill(self, name: str, *, if_there: bool = False) -> bool:
         """SIGKILL to the processes of this name; `tree`: to all of this home at once."""
