@@ -136,7 +136,7 @@ def test_45_slow_molecules_of_one_token_keep_no_other_waiting_and_end_with_the_s
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
