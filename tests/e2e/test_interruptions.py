@@ -86,7 +86,7 @@ for (table,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'tabl
     for _, column, kind, *_ in store.execute(f'PRAGMA table_info({table})').fetchall():
         if not kind.startswith(('TEXT', 'JSON', 'VARCHAR')):
             continue
-        change = f'{column} = replace({column}, ?, ?) WHERE instr({column}, ?)'
+        change = f'"{column}" = replace("{column}", ?, ?) WHERE instr("{column}", ?)'
         store.execute(f'UPDATE {table} SET {change}', (boot, other, boot))
         print(store.execute('SELECT changes()').fetchone()[0])
 store.commit()
