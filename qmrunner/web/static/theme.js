@@ -1,4 +1,4 @@
-// Before the first paint: the theme somebody has chosen. Without a choice the system's applies.
+// Before the first paint: the chosen theme. Without a choice the theme of the system applies.
 try {
   const theme = localStorage.getItem("qmrunner-theme");
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
