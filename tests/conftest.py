@@ -16,7 +16,7 @@ import pytest
 from qmrunner.attempt.environment import why_dropped
 from qmrunner.store import schema
 from qmrunner.store.session import Store
-from tests import lanes, postgres, support, surroundings
+from tests import lanes, postgres, sampling, support, surroundings
 
 surroundings.take_over()
 
@@ -34,6 +34,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.close(handle)
         config.add_cleanup(lambda: os.unlink(lock))
         config.stash[_lock] = lock
+
+
+def pytest_report_header() -> str:
+    if sampling.ALL:
+        return "families of engine tests: every member"
+    return f"families of engine tests: share {sampling.turn()} (TESTS_ALL=1 takes every member)"
 
 
 def pytest_configure_node(node: Any) -> None:

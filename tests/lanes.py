@@ -19,6 +19,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 # Files whose engine tests run on one rank.
 ONE_RANK = (
+    "tests/engines/test_nwchem_memory.py",
     "tests/engines/test_nwchem_variants.py",
     "tests/engines/test_nwchem_reader.py",
     "tests/engines/test_canaries.py",

@@ -19,10 +19,10 @@ HOSTILE = "TESTS_HOSTILE"
 _POSTGRES = "QMRUNNER_TEST_POSTGRES"
 POSTGRES = "TESTS_POSTGRES"  # the same where settings are read: it is none
 _KEPT = (
-    "CI", "PATH", "LD_LIBRARY_PATH", "TMPDIR", "USER", "LOGNAME", "E2E_IMAGE", HOSTILE, POSTGRES,
+    "CI", "PATH", "LD_LIBRARY_PATH", "TMPDIR", "USER", "LOGNAME", "E2E_IMAGE", "TESTS_ALL", HOSTILE, POSTGRES,
     "NWCHEM_BASIS_LIBRARY", "NWCHEM_NWPW_LIBRARY", "XTBPATH", "XTBHOME", "OPAL_PREFIX",  # where engines are installed
 )  # fmt: skip
-_KEPT_BEGINNINGS = ("PYTEST_", "COVERAGE_", "DOCKER_")
+_KEPT_BEGINNINGS = ("PYTEST_", "COVERAGE_", "DOCKER_", "CANARY_")
 # What the program bears: it keeps these from its engines, or does not mind them.
 BORNE = ("OMP_", "OPENBLAS_", "MKL_", "GOMP_", "KMP_", "OMPI_", "PMIX_", "PMI_", "PRTE_", "SLURM_", "PBS_", "I_MPI_PIN",
          "HYDRA_", "UCX_", "XDG_", "LANG", "LC_", "TZ")  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +12,12 @@ import pytest
 
 from tests import redis
 from tests.apps.conftest import Lab
+from tests.sampling import share
 from tests.support import ended, wait_for
 
 COMMAND = (sys.executable, "-m", "huey.bin.huey_consumer", "zoo.queue.huey", "-w", "1", "-k", "process")
-# STORAGES=all takes all of them, some four minutes more.
-SLOW = ("file", "postgres", "signed", "redis", "redis-expire", "priority-redis")
-SLOW = SLOW if os.environ.get("STORAGES") == "all" else SLOW[:2]
+# All of them take some six minutes.
+SLOW = share(("file", "postgres", "signed", "redis", "redis-expire", "priority-redis"), 3)
 # Huey sends no signal at all for a result that cannot be stored; qmrunner sends ERROR.
 UNSTORABLE = "unstorable.unstorable"
 # Their first run may find that their time has not come, or that it has: the load of the machine decides.

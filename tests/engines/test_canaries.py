@@ -28,6 +28,7 @@ from qmrunner.settings import Settings
 from tests.engines import canaries, nwchem_echo
 from tests.engines.canaries import DECK, WAYS, Canary, Place
 from tests.engines.support import step
+from tests.sampling import share
 
 # Under CI a missing engine is a failure: the tests then run, and say what is missing.
 MISSING = get("nwchem").locate({}, shutil.which).path is None and os.environ.get("CI") != "true"
@@ -46,7 +47,8 @@ QUICK = ("shell", "python that reads", "orbitals written", "included", "forged d
 def _ways(*, acts: bool) -> list[Any]:
     """All ways, or those that were seen to act."""
     chosen = [way for way in WAYS if WAYS[way].acts or not acts]
-    return [pytest.param(way, marks=[] if way in QUICK else [pytest.mark.slow]) for way in chosen]
+    slow = share((way for way in chosen if way not in QUICK), 3)
+    return [way for way in chosen if way in QUICK] + [pytest.param(way, marks=pytest.mark.slow) for way in slow]
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from qmrunner.submission import job_kinds
 from tests.engines import nwchem_echo
 from tests.engines.support import step
 from tests.engines.test_nwchem_decks import INSTALLED
+from tests.sampling import share
 
 MISSING = NWChem().locate({}, shutil.which).path is None and os.environ.get("CI") != "true"
 REST = "geometry\n H 0 0 0\n H 0 0 0.74\nend\nbasis\n * library sto-3g\nend\ntask scf\n"
@@ -131,7 +132,7 @@ def test_the_line_of_an_included_file_counts_where_it_comes_first() -> None:
     assert (found.total_mib, found.file) == (700, "more.nw")
 
 
-@pytest.mark.parametrize("line", [*GIVES, *REFUSED])
+@pytest.mark.parametrize("line", share([*GIVES, *REFUSED], 3))
 @pytest.mark.engine
 @pytest.mark.skipif(MISSING, reason="nwchem is not installed")
 def test_nwchem_itself_gives_the_same_or_stops(line: str, tmp_path: Path) -> None:

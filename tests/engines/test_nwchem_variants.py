@@ -17,6 +17,7 @@ from qmrunner.submission import job_kinds
 from tests.engines import nwchem_echo
 from tests.engines.support import step
 from tests.engines.variants import GEOMETRIES, REFUSED, STOPPED, TEXTS, Variant
+from tests.sampling import share
 
 MISSING = NWChem().locate({}, shutil.which).path is None and os.environ.get("CI") != "true"
 VARIANTS = GEOMETRIES | TEXTS
@@ -62,7 +63,7 @@ def test_atoms_are_counted_where_the_deck_alone_shows_their_number(name: str) ->
 
 @pytest.mark.engine
 @pytest.mark.skipif(MISSING, reason="nwchem is not installed")
-@pytest.mark.parametrize("name", sorted(VARIANTS))
+@pytest.mark.parametrize("name", share(sorted(VARIANTS), 4))
 def test_the_real_nwchem_runs_it_or_stops_for_a_cause_that_is_known(name: str, tmp_path: Path) -> None:
     written(tmp_path, VARIANTS[name])
     output = nwchem_echo.run(tmp_path, "v.nw")

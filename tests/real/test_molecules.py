@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.sampling import share
 from tests.support import Daemon, Home, wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(2400)]
-# MOLECULES=all takes all of them, some ten minutes.
-EVERY = 1 if os.environ.get("MOLECULES") == "all" else 8
+# All of them take some ten minutes.
+SHARES = 8
 MOLECULES = {
     "hydrogen": "[H][H]",
     "water": "O",
@@ -75,7 +75,7 @@ def first_step(home: Home, job: str) -> dict[str, Any] | None:
 def test_molecules_of_every_kind_reach_the_first_optimisation_step(home: Home, daemon: Callable[..., Daemon]) -> None:
     running = daemon()
     stuck: dict[str, str] = {}
-    for name, smiles in list(MOLECULES.items())[::EVERY]:
+    for name, smiles in share(MOLECULES.items(), SHARES):
         solvent = SOLVENTS.get(name, "vacuum")
         job = str(home.json("submit", "nmr", smiles, "--solvent", solvent)["id"])
         try:
