@@ -57,9 +57,9 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def commands(group: click.Group | None = None, before: str = "") -> Iterator[tuple[str, click.Command]]:
     """Every command with its full name, in the order of the help."""
-    from qmrunner.cli.main import cli
+    from qmrunner.cli.program import program
 
-    group = group or typer.main.get_command(cli)  # type: ignore[assignment]
+    group = group or typer.main.get_command(program())  # type: ignore[assignment]
     assert group is not None
     for name, command in group.commands.items():
         if hasattr(command, "commands"):

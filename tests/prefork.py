@@ -33,7 +33,11 @@ _LOADED = (
     "sqlalchemy.dialects.sqlite",
     "structlog",
     "qmrunner.app",
+    "qmrunner.cli.actions",
     "qmrunner.cli.main",
+    "qmrunner.cli.program",
+    "qmrunner.cli.status",
+    "qmrunner.cli.submit",
     "qmrunner.store.schema",
     "qmrunner.reports.status",
 )

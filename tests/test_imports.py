@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from qmrunner import app as composition
+from qmrunner.model.jobs import Submission
+from qmrunner.settings import Settings
+from qmrunner.store.advance import accept
 from tests.support import ROOT
 
 PACKAGE = ROOT / "qmrunner"
@@ -207,6 +211,44 @@ def test_the_command_line_loads_nothing_heavy_before_it_knows_what_is_asked() ->
     assert json.loads(_python(code)) == []
 
 
+# What a short command may load: parts of qmrunner, and packages of others.
+_STATUS = (
+    "app cli.common cli.job_list cli.logs cli.main cli.program cli.selection cli.status errors "
+    "guardian.process_identity guardian.process_tree host.atomic_write host.home masking model.app_names "
+    "model.app_sections model.app_tasks model.disk_space model.eta model.jobs model.labels model.learned_demand "
+    "model.packing model.remedies model.states model.text model.visible private reports.apps reports.status "
+    "service_links setting_values settings settings_file store.artifacts store.events store.jobs store.postgres "
+    "store.reservations store.rows store.schema store.session store.sqlite_filesystems store.tables "
+    "store.usage_peaks store.workers untrusted workflows.base workflows.single"
+)
+_WHY = f"{_STATUS} cli.render model.units model.policy reports.why store.huey_jobs store.ready_steps"
+_WATER = {"structure": "a.xyz", "args": [], "atoms": 3, "files": ["a.xyz"]}
+_PACKAGES = set(
+    ["annotated_doc", "click", "cython_runtime", "greenlet", "shellingham", "sqlalchemy", "typer", "typing_extensions"]
+)
+
+
+@pytest.mark.parametrize(("command", "parts"), [("status", _STATUS), ("status JOB", _WHY), ("why JOB", _WHY)])
+def test_a_short_command_loads_only_what_it_needs(tmp_path: Path, command: str, parts: str) -> None:
+    app = composition.build(Settings(home=tmp_path / "home"))
+    app.open_store(create=True)
+    with app.store.write() as connection:
+        accept(connection, 0.0, "abc", Submission("xtb", _WATER), app.plan)
+    app.close()
+    code = (
+        "import sys, json\nfrom qmrunner.cli.main import main\n"
+        f"sys.argv = {['qmrunner', *command.replace('JOB', 'abc').split(), '--json']}\n"
+        "try:\n    main()\nexcept SystemExit as ended:\n    assert not ended.code\n"
+        "print(); print(json.dumps([*sys.modules]))"
+    )
+    loaded = set(json.loads(_python(code, home=tmp_path / "home").splitlines()[-1]))
+    allowed = {f"qmrunner.{part}" for part in parts.split()}
+    rooms = {name for name, path in MODULES.items() if path.name == "__init__.py"}
+    assert {name for name in loaded if within(name, {"qmrunner"})} - allowed - rooms == set()
+    others = {name.split(".")[0] for name in loaded} - sys.stdlib_module_names - {"__main__", "qmrunner"}
+    assert {name for name in others if not name.startswith("_")} - _PACKAGES == set()
+
+
 @pytest.mark.parametrize("name", ["process", "spawner"])
 def test_guardian_and_spawner_load_nothing_but_the_standard_library(name: str) -> None:
     code = (
@@ -231,11 +273,17 @@ def _standard(name: str, also: set[str]) -> bool:
     return name.split(".")[0] in sys.stdlib_module_names or within(name, also)
 
 
-def _python(code: str, cwd: Path = ROOT) -> str:
+def _python(code: str, cwd: Path = ROOT, home: Path | None = None) -> str:
     ended = subprocess.run(
         [sys.executable, "-c", code],
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "MPLCONFIGDIR": os.devnull},
+        env={
+            **os.environ,
+            **({"QMRUNNER_HOME": str(home)} if home else {}),
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "MPLCONFIGDIR": os.devnull,
+        },
         capture_output=True,
         text=True,
         timeout=60,

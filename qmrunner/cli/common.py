@@ -42,6 +42,10 @@ _COLOURS = {
 }
 
 
+# Thresholds of garbage collection of a command that runs for long: those of Python, where `main` sets higher ones.
+LONG_RUNNING = (700, 10, 10)
+
+
 def open_app(*, busy_seconds: float = 5.0) -> App:
     """The app on an existing home. Raises NotReadyError when there is no usable store."""
     from qmrunner import app

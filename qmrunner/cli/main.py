@@ -1,4 +1,4 @@
-"""The command line: registers the commands and prints every error with code, evidence, remedy and exit status."""
+"""The command line: runs the program and prints every error with code, evidence, remedy and exit status."""
 
 from __future__ import annotations
 
@@ -9,47 +9,19 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import click
-import typer
-
-from qmrunner import __version__
-from qmrunner.cli import actions, database, doctor, run, scratch, serve, submit, tokens, web
-from qmrunner.cli import status as cli_status
-from qmrunner.cli.common import print_json, say
 from qmrunner.errors import ExitCode, QmrunnerError, UsageError
 from qmrunner.model import visible
-from qmrunner.settings import PREFIX
+from qmrunner.settings_file import PREFIX
+
+if TYPE_CHECKING:
+    import click
 
 _OWN_LINE = re.compile(r"\n {2,}")
 _LONGEST = 4000  # characters of a message that are shown
-cli = typer.Typer(
-    name="qmrunner",
-    help="Run quantum-chemistry jobs on your own machines: NMR shifts, conformer searches, and inputs of NWChem, xTB"
-    " and CREST. Start the daemon with `qmrunner run`, then submit jobs with `qmrunner submit`.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for module in (run, submit, cli_status, actions, scratch, doctor, database, serve, web, tokens):
-    module.register(cli)
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        print(f"qmrunner {__version__}")
-        raise typer.Exit
-
-
-@cli.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    pass
+# What a command loads stays until it ends, and a collection of it took a tenth of the time of `status`.
+_OBJECTS_UNTIL_COLLECTED = 200_000
 
 
 def _hold_standard_streams() -> None:
@@ -66,14 +38,17 @@ def _hold_standard_streams() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    # What a command loads stays until it ends: garbage collection cost a tenth of the time of `status`.
-    gc.set_threshold(50_000)
+    gc.set_threshold(_OBJECTS_UNTIL_COLLECTED)
+    import click
+
+    from qmrunner.cli.program import program
+
     _hold_standard_streams()
     for stream in (sys.stdout, sys.stderr):  # escape characters that the locale lacks
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         _refuse_undecodable(sys.argv[1:], os.environ)
-        status = cli(standalone_mode=False)
+        status = program(sys.argv[1:])(standalone_mode=False)
         sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
     except QmrunnerError as problem:
@@ -131,6 +106,8 @@ def _internal_error(problem: Exception) -> QmrunnerError:
 
 
 def _print_error(problem: QmrunnerError) -> int:
+    from qmrunner.cli.common import print_json, say
+
     if "--json" in sys.argv:
         print_json({"error": problem.as_dict()})
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 import time
@@ -10,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from qmrunner.cli.common import AsJson, print_json, say
+from qmrunner.cli.common import LONG_RUNNING, AsJson, print_json, say
 from qmrunner.errors import ExitCode
 from qmrunner.masking import mask_all
 from qmrunner.model import visible
@@ -83,6 +84,7 @@ def run(
             now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
             say(visible.dumps({"time": now, "level": level, "event": event, **mask_all(fields)}))
         raise problem
+    gc.set_threshold(*LONG_RUNNING)
     raise typer.Exit(Supervisor(built, events, lifetime, batch_job).run())
 
 

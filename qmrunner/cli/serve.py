@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import Annotated
 
 import typer
+
+from qmrunner.cli.common import LONG_RUNNING
 
 # A request is answered or gets status 503; it does not wait for a lock as long as a daemon would.
 _BUSY_S = 5.0
@@ -42,6 +45,7 @@ def serve(
     built = app.build(busy_seconds=_BUSY_S)
     settings = built.settings
     finish = logs.to_stdout(settings.log_level, worker=settings.worker_name)
+    gc.set_threshold(*LONG_RUNNING)
     try:
         server.serve(built, host or settings.api_host, settings.api_port if port is None else port, site.pages())
     finally:

@@ -1,6 +1,7 @@
 """The JSON of `status` and `result`, read from the store; `reports.why` has the JSON of `why`.
 
-Field names are the outside contract (docs/reference/json.md). Times are ISO 8601 UTC.
+Field names are the outside contract (docs/reference/json.md). Times are ISO 8601 UTC. `status` imports little:
+`reports.files` and what it needs are imported by the functions that use them.
 """
 
 from __future__ import annotations
@@ -16,16 +17,14 @@ from typing import Any
 
 from qmrunner import workflows
 from qmrunner.app import App
-from qmrunner.attempt.redirected import COPY
 from qmrunner.errors import NotFoundError, NotReadyError
 from qmrunner.model import eta, labels, visible
 from qmrunner.model.jobs import Attempt, Grant, Job, Step
 from qmrunner.model.learned_demand import Ratios, expected, kind_of
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
-from qmrunner.reports import files as reports_files
 from qmrunner.reports.apps import apps
-from qmrunner.store import claims, reservations, usage_peaks, workers
 from qmrunner.store import jobs as job_store
+from qmrunner.store import reservations, usage_peaks, workers
 from qmrunner.store.session import StoreUnavailable
 
 _LEASES_UNTIL_STALE = 1.0
@@ -39,7 +38,7 @@ def overview(app: App, limit: int = 50) -> dict[str, Any]:
             steps = job_store.of_jobs(connection, [job.id for job in found])
             counted = job_store.counts(connection)
             ages = {row["id"]: row for row in workers.all_workers(connection)}
-            paused = claims.is_paused(connection)
+            paused = workers.is_paused(connection)
             held = reservations.by_worker(connection)
     except StoreUnavailable as problem:
         stuck: dict[str, Any] = {"store": problem.as_dict(), "state_file": state_file(app), "workers": [], "jobs": []}
@@ -103,6 +102,8 @@ def result_view(app: App, job_id: str) -> dict[str, Any]:
             f"job {job.id} is {job.state}" + (f": {job.summary}" if job.summary else ""),
             remedy=f"`qmrunner why {job.id}` explains it" if over else f"`qmrunner status {job.id} --watch` follows it",
         )
+    from qmrunner.reports import files as reports_files
+
     folder = app.settings.jobs_root / job.id
     files = {"files": reports_files.names(app, job.id), "files_missing": reports_files.bring_own(app, job.id)}
     return {**workflows.workflow(job.kind).result(job, steps), "folder": str(folder), **files}
@@ -287,6 +288,8 @@ def state_file(app: App) -> dict[str, Any] | None:
 
 def log_files(app: App, job_id: str, step: str | None) -> list[Path]:
     """The raw logs of a job's attempts in order. Raises NotFoundError for an unknown job or step."""
+    from qmrunner.reports import files as reports_files
+
     _, steps, tries, _ = _load(app, job_id)
     names = {known_step.id: known_step.name for known_step in steps}
     if step is not None and step not in names.values():
@@ -304,6 +307,8 @@ def redirected_files(app: App, job_id: str, step: str | None, name: str) -> list
 
     Raises NotFoundError for an unknown job, step or file.
     """
+    from qmrunner.attempt.redirected import COPY
+
     copies = [copy for log in log_files(app, job_id, step) for copy in sorted(log.parent.glob(f"{log.stem}{COPY}*"))]
     found = [copy for copy in copies if copy.name.partition(COPY)[2] == name]
     if not found:

@@ -19,8 +19,9 @@ from qmrunner.model.packing import Capacity
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
 from qmrunner.model.text import duration
 from qmrunner.reports import status
-from qmrunner.store import claims, ready_steps, workers
 from qmrunner.store import jobs as job_store
+from qmrunner.store import workers
+from qmrunner.store.ready_steps import ready_before
 
 _NAMED = 3
 # Number of lines shown before and after the line of a deck, and how much of a deck is read.
@@ -129,8 +130,8 @@ def _snapshot(app: App, job_id: str) -> _Snapshot:
             },
             labelled=status.taken_by_any(app, job, everyone),
             busy=workers.live_attempts(connection, [row["id"] for row in everyone]),
-            paused=claims.is_paused(connection),
-            ahead=0 if first is None else ready_steps.ready_before(connection, now, first),
+            paused=workers.is_paused(connection),
+            ahead=0 if first is None else ready_before(connection, now, first),
             now=now,
         )
 

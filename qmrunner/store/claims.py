@@ -21,15 +21,15 @@ from qmrunner.model.wait_reasons import never_fits, shortages, waits_for
 from qmrunner.store import events, locks, ready_steps, step_durations, usage_peaks
 from qmrunner.store import jobs as job_store
 from qmrunner.store.reservations import Left, left_of, lock
-from qmrunner.store.tables import attempts, control, jobs, reservations, steps, workers
+from qmrunner.store.tables import attempts, jobs, reservations, steps, workers
 from qmrunner.store.transitions import move_job, move_step
+from qmrunner.store.workers import is_paused
 
 MORE_CORES = "more free cores, which are expected soon: with more cores it ends sooner"
 TOO_LATE = "a worker with more time left: the wall time ends before the step would"
 _UNMEASURED = FreeSpace()
 # Statements of every claim and end are built once: on SQLite building one costs more than executing it.
 _ACTIVE = select(workers.c.id).where(workers.c.id == bindparam("worker"), workers.c.state == "active")
-_PAUSED = select(control.c.value).where(control.c.name == "paused")
 THIS = (attempts.c.step_id == bindparam("step")) & (attempts.c.number == bindparam("attempt"))
 OFFER = (workers.c.slots, workers.c.cores, workers.c.memory_mib, workers.c.scratch_mib, workers.c.shm_mib)
 _ADD, _RESERVE = attempts.insert(), reservations.insert()
@@ -283,7 +283,3 @@ def start(
     running = {"guard": dict(guardian), "engine": engine_pid, "noted": list(notes), "at": now}
     connection.execute(_STARTED, {"step": step_id, "attempt": number, **running})
     return True
-
-
-def is_paused(connection: Connection) -> bool:
-    return connection.execute(_PAUSED).scalar() == "yes"

@@ -9,8 +9,8 @@ from sqlalchemy import Connection, bindparam, delete, func, or_, select
 
 from qmrunner.model import labels
 from qmrunner.model.states import STEP_FINAL, STEP_LIVE, JobState, StepState
-from qmrunner.store import claims
 from qmrunner.store.tables import artifacts, attempts, events, jobs, steps, workers
+from qmrunner.store.workers import is_paused
 
 KIND = "huey"
 _PREFIX = "huey:"
@@ -45,7 +45,7 @@ def _bounded(huey_id: str) -> str:
 
 def places(connection: Connection, label: str, worker_id: int, workers_of_app: int) -> int:
     """How many more messages this worker may take: it is active, and fewer tasks are unfinished than may run."""
-    if connection.execute(_ACTIVE, {"worker": worker_id}).first() is None or claims.is_paused(connection):
+    if connection.execute(_ACTIVE, {"worker": worker_id}).first() is None or is_paused(connection):
         return 0
     unfinished = connection.execute(_UNFINISHED, {"worker": worker_id, "label": labels.stored([label])}).scalar() or 0
     return max(0, workers_of_app - int(unfinished))

@@ -25,6 +25,7 @@ _HOLDING = select(attempts.c.worker_id).where(attempts.c.state.in_(ATTEMPT_LIVE)
 _DEAD_WITH_ATTEMPTS = select(workers.c.id).where(workers.c.state == "dead", workers.c.id.in_(_HOLDING))
 _ALL = select(workers).order_by(workers.c.id)
 _NOT_ENDED = _ALL.where(workers.c.state.in_(("active", "draining")))
+_PAUSED = select(control.c.value).where(control.c.name == "paused")
 _CANCELLED = (
     select(attempts.c.step_id)
     .join(jobs, jobs.c.id == attempts.c.job_id)
@@ -149,6 +150,10 @@ def set_paused(connection: Connection, now: float, paused: bool, *, by: str | No
     connection.execute(delete(control).where(control.c.name == "paused"))
     connection.execute(control.insert().values(name="paused", value="yes" if paused else "no"))
     events.append(connection, now, "paused" if paused else "resumed", by=by)
+
+
+def is_paused(connection: Connection) -> bool:
+    return connection.execute(_PAUSED).scalar() == "yes"
 
 
 def all_workers(connection: Connection, *, ended: bool = False) -> list[dict[str, Any]]:

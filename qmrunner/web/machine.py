@@ -16,7 +16,7 @@ from qmrunner.errors import NotFoundError, QmrunnerError
 from qmrunner.reports import status
 from qmrunner.reports.jobs import summary
 from qmrunner.reports.status import iso
-from qmrunner.store import claims, events, sessions, tokens, workers
+from qmrunner.store import events, sessions, tokens, workers
 from qmrunner.store.rows import moment
 from qmrunner.web import render
 from qmrunner.web.job_page import job_id_of
@@ -45,7 +45,7 @@ def one_worker(ask: Ask) -> dict[str, Any]:
 def _workers(ask: Ask) -> dict[str, Any]:
     app = ask.app
     with app.store.read() as connection:
-        paused = claims.is_paused(connection)
+        paused = workers.is_paused(connection)
         rows = workers.all_workers(connection)
         live = workers.live_attempts(connection, [row["id"] for row in rows])
     running: dict[int, list[dict[str, Any]]] = {}
@@ -83,7 +83,7 @@ def system(ask: Ask) -> dict[str, Any]:
     """Pause, store, disks and settings of this server."""
     app = ask.app
     with app.store.read() as connection:
-        paused = claims.is_paused(connection)
+        paused = workers.is_paused(connection)
     return {
         "nav": "system",
         "paused": paused,

@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from qmrunner.errors import UsageError, nearest
-from qmrunner.workflows.base import Workflow
-from qmrunner.workflows.conformers import ConformersWorkflow
-from qmrunner.workflows.hueytask import HueyWorkflow
-from qmrunner.workflows.nmr import NmrWorkflow
-from qmrunner.workflows.single import SingleWorkflow
 
-WORKFLOWS: dict[str, Workflow] = {
-    "nmr": NmrWorkflow(),
-    "conformers": ConformersWorkflow(),
-    "nwchem": SingleWorkflow(engine="nwchem", task="deck"),
-    "xtb": SingleWorkflow(engine="xtb", task="user"),
-    "crest": SingleWorkflow(engine="crest", task="user"),
-    "huey": HueyWorkflow(),
+if TYPE_CHECKING:
+    from qmrunner.workflows.base import Workflow
+
+
+def _nmr() -> Workflow:
+    from qmrunner.workflows.nmr import NmrWorkflow
+
+    return NmrWorkflow()
+
+
+def _conformers() -> Workflow:
+    from qmrunner.workflows.conformers import ConformersWorkflow
+
+    return ConformersWorkflow()
+
+
+def _single(engine: str, task: str) -> Workflow:
+    from qmrunner.workflows.single import SingleWorkflow
+
+    return SingleWorkflow(engine=engine, task=task)
+
+
+def _huey() -> Workflow:
+    from qmrunner.workflows.hueytask import HueyWorkflow
+
+    return HueyWorkflow()
+
+
+# Each kind, and what imports and makes its workflow.
+WORKFLOWS: dict[str, Callable[[], Workflow]] = {
+    "nmr": _nmr,
+    "conformers": _conformers,
+    "nwchem": lambda: _single("nwchem", "deck"),
+    "xtb": lambda: _single("xtb", "user"),
+    "crest": lambda: _single("crest", "user"),
+    "huey": _huey,
 }
 
 
+@cache
 def workflow(kind: str) -> Workflow:
     """The workflow for a kind of job. Raises UsageError `unknown_kind` with the nearest match."""
     found = WORKFLOWS.get(kind)
     if found is not None:
-        return found
+        return found()
     near = nearest(kind, tuple(WORKFLOWS))
     hint = f"did you mean {near}? " if near else ""
     raise UsageError(
@@ -42,4 +68,4 @@ def engines_needed(kind: str, params: Mapping[str, Any]) -> tuple[str, ...]:
     return ("chemistry", *searching, *(("nwchem",) if kind == "nmr" else ()))
 
 
-__all__ = ["WORKFLOWS", "Workflow", "engines_needed", "workflow"]
+__all__ = ["WORKFLOWS", "engines_needed", "workflow"]

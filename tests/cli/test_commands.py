@@ -38,9 +38,9 @@ def submit(home: Home, *more: str) -> str:
 def help_of(words: list[str]) -> str:
     from typer.testing import CliRunner
 
-    from qmrunner.cli.main import cli
+    from qmrunner.cli.program import program
 
-    ended = CliRunner().invoke(cli, [*words, "--help"])
+    ended = CliRunner().invoke(program(), [*words, "--help"])
     assert ended.exit_code == 0, ended.output
     return ended.output
 
@@ -55,7 +55,7 @@ def test_help_describes_what_a_command_is_for(command: str) -> None:
 def test_every_command_there_is_has_help_and_a_sentence_about_it() -> None:
     import typer
 
-    from qmrunner.cli.main import cli
+    from qmrunner.cli.program import program
 
     def walk(group: object, path: list[str]) -> None:
         for name, command in getattr(group, "commands", {}).items():
@@ -63,7 +63,7 @@ def test_every_command_there_is_has_help_and_a_sentence_about_it() -> None:
             assert "Usage:" in help_of([*path, name])
             walk(command, [*path, name])
 
-    root = typer.main.get_command(cli)
+    root = typer.main.get_command(program())
     walk(root, [])
     assert {command.split()[0] for command in COMMANDS} <= set(root.commands)  # type: ignore[attr-defined]
 

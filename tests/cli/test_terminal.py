@@ -17,7 +17,7 @@ import click
 import pytest
 import typer
 
-from qmrunner.cli.main import cli
+from qmrunner.cli.program import program
 from qmrunner.store.session import Store
 from tests.model.test_visible import hidden
 from tests.support import ROOT, Daemon, Home
@@ -226,7 +226,7 @@ def lines_of(path: tuple[str, ...], command: click.Command) -> Iterator[tuple[st
 
 EVERY = [
     pytest.param(line, id=f"{' '.join(path)} {name}")
-    for path, command in leaves(typer.main.get_command(cli))
+    for path, command in leaves(typer.main.get_command(program()))
     for name, line in lines_of(path, command)
 ]
 

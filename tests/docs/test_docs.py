@@ -15,7 +15,7 @@ import pytest
 import typer
 
 from qmrunner import __version__
-from qmrunner.cli.main import cli
+from qmrunner.cli.program import program
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -50,7 +50,7 @@ def test_generated_parts_agree_with_the_program() -> None:
     assert checked.returncode == 0, checked.stderr
 
 
-@pytest.mark.parametrize("command", sorted(_commands(typer.main.get_command(cli))))  # type: ignore[arg-type]
+@pytest.mark.parametrize("command", sorted(_commands(typer.main.get_command(program()))))  # type: ignore[arg-type]
 def test_every_command_is_documented(command: str) -> None:
     """The table of docs/reference/commands.md has a row for each command."""
     assert f"\n| `{command}` |" in COMMANDS.read_text(), f"add a row for `{command}` to {COMMANDS.name}"

@@ -10,7 +10,7 @@ import pytest
 
 from qmrunner.api.upload import parsing
 from qmrunner.api.upload.forms import FORM
-from qmrunner.cli.main import cli
+from qmrunner.cli import program as command_line
 from qmrunner.errors import ExitCode, UsageError
 from qmrunner.submission.digest import digest
 
@@ -49,7 +49,7 @@ def submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
 
     def run(*words: str) -> str:
         capsys.readouterr()
-        assert not cli(["submit", *words], standalone_mode=False)
+        assert not command_line.program()(["submit", *words], standalone_mode=False)
         return capsys.readouterr().out.strip()
 
     return run

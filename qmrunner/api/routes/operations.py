@@ -14,7 +14,7 @@ from qmrunner.api.metrics import Metrics
 from qmrunner.api.service import Service, service_of
 from qmrunner.errors import NotFoundError
 from qmrunner.reports import status
-from qmrunner.store import claims, schema, tokens, workers
+from qmrunner.store import schema, tokens, workers
 from qmrunner.store.rows import moment
 
 router = APIRouter(tags=["operations"])
@@ -124,7 +124,7 @@ async def revoke_token(request: Request, name: str, _: Admin) -> Response:
 
 def _workers(service: Service) -> dict[str, Any]:
     with service.app.store.read() as connection:
-        paused = claims.is_paused(connection)
+        paused = workers.is_paused(connection)
     return {"workers": status.workers_view(service.app), "paused": paused}
 
 
