@@ -223,9 +223,16 @@ _STATUS = (
 )
 _WHY = f"{_STATUS} cli.render model.units model.policy reports.why store.huey_jobs store.ready_steps"
 _WATER = {"structure": "a.xyz", "args": [], "atoms": 3, "files": ["a.xyz"]}
-_PACKAGES = set(
-    ["annotated_doc", "click", "cython_runtime", "greenlet", "shellingham", "sqlalchemy", "typer", "typing_extensions"]
-)
+_PACKAGES = {
+    "annotated_doc",
+    "click",
+    "cython_runtime",
+    "greenlet",
+    "shellingham",
+    "sqlalchemy",
+    "typer",
+    "typing_extensions",
+}
 
 
 @pytest.mark.parametrize(("command", "parts"), [("status", _STATUS), ("status JOB", _WHY), ("why JOB", _WHY)])
