@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ class Attempt:
             "preallocate_bytes": 0,
         }
         self.order = process.Order(**{**values, **order})
-        (self.folder.path / process.COMMAND).write_text(json.dumps(asdict(self.order)))
+        (self.folder.path / process.COMMAND).write_text(json.dumps(self.order._asdict()))
 
     def exit(self, deadline_s: float = 8.0) -> dict[str, Any]:
         """The exit record, once it is there."""

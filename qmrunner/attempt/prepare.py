@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from qmrunner import untrusted
@@ -161,7 +161,7 @@ def _write_order(
         file_limit_bytes=_file_limit_bytes(attempt, settings),
         confinement=policy.as_order(held),
     )
-    write_atomically(attempt.directory.path / process.COMMAND, json.dumps(asdict(order)))
+    write_atomically(attempt.directory.path / process.COMMAND, json.dumps(order._asdict()))
 
 
 def _write_app_order(attempt: ActiveAttempt, command: Command, cwd: str, settings: Settings) -> None:
@@ -177,7 +177,7 @@ def _write_app_order(attempt: ActiveAttempt, command: Command, cwd: str, setting
         preallocate_bytes=0,
         measured=str(attempt.directory.work),
     )
-    write_atomically(attempt.directory.path / process.COMMAND, json.dumps(asdict(order)))
+    write_atomically(attempt.directory.path / process.COMMAND, json.dumps(order._asdict()))
 
 
 def _file_limit_bytes(attempt: ActiveAttempt, settings: Settings) -> int:

@@ -14,7 +14,7 @@ import struct
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -278,7 +278,7 @@ def as_order(confinement: Confinement) -> dict[str, Any] | None:
     if confinement.policy is None:
         return None
     return {
-        "policy": asdict(confinement.policy),
+        "policy": confinement.policy._asdict(),
         "network": confinement.network,
         "local_ipc": confinement.local_ipc,
     }

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from qmrunner.guardian.kernel_file import content
+
 _ROOT = "/sys/fs/cgroup"
 _OWN = "/proc/self/cgroup"
 
@@ -15,8 +17,7 @@ def _groups(controller: str) -> list[list[str]]:
     """Folders of this process's group, with their ancestors up to the mount: one list for each place where the
     controller may be mounted, the group itself first."""
     try:
-        with open(_OWN, "rb") as file:
-            lines = [os.fsdecode(line) for line in file.read().splitlines()]
+        lines = [os.fsdecode(line) for line in content(_OWN).splitlines()]
     except OSError:
         lines = []
     chains = []
@@ -38,8 +39,7 @@ def _groups(controller: str) -> list[list[str]]:
 
 def _text(path: str) -> str | None:
     try:
-        with open(path) as file:
-            return file.read()
+        return content(path).decode(errors="replace")
     except OSError:
         return None
 

@@ -12,9 +12,9 @@ import os
 import stat
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from qmrunner.guardian.syscall import syscall
+from qmrunner.guardian.syscall import syscall, system_library
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION = 1 << 0
@@ -42,8 +42,7 @@ _FILE_BITS_NEWEST = 16
 TRUNCATE_ABI, TCP_ABI, SIGNALS_ABI = 3, 4, 6
 
 
-@dataclass(frozen=True)
-class Policy:
+class Policy(NamedTuple):
     """What is allowed; everything else that the kernel can handle is refused. Paths may be files or folders.
 
     `write` includes reading, `execute` does not; `devices` may also be written to and controlled; of `listed` only
@@ -94,7 +93,7 @@ def restrict(policy: Policy) -> None:
 
 def forbid_new_privileges() -> None:
     """Set-user-id programs give this process no further privileges; Landlock and seccomp require this."""
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = system_library()
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS) failed")
 

@@ -31,14 +31,13 @@ import socket
 import stat
 import sys
 import time
-import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from qmrunner.guardian import peers, process_tree
 from qmrunner.guardian.cgroup import oom_kills
 from qmrunner.guardian.confine import enforce
+from qmrunner.guardian.syscall import system_library
 from qmrunner.guardian.usage import Meter
 
 COMMAND, RECORD, SOCKET, EXIT = "command.json", "guardian.json", "guardian.sock", "exit.json"
@@ -54,8 +53,7 @@ _LONGEST_GRACE_S = 86400.0
 _QUOTA_SAMPLES = 2  # consecutive samples above the quota: the consumer has had time to raise it
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """command.json: everything a guardian needs to know."""
 
     argv: list[str]
@@ -76,29 +74,27 @@ class Order:
         return self.measured or self.cwd
 
 
-@dataclass
 class Guardian:
-    """State of the one loop. Times are monotonic seconds unless named `_at` (Unix seconds)."""
+    """State of the one loop. Times are monotonic seconds unless named `_at` (Unix seconds).
 
-    directory: int
-    order: Order
-    call: Callable[[Order], None] | None = None  # run in the forked child instead of `order.argv`
-    engine_pid: int = 0
-    engine_status: int | None = None
-    exec_error: str | None = None
-    stop_reason: str | None = None
-    kill_after: float | None = None
-    survivors: int = 0
-    unkillable_since: float | None = None
-    clients: list[socket.socket] = field(default_factory=list)
-    alone_since: float = field(default_factory=time.monotonic)
-    started_at: float = field(default_factory=time.time)
-    started: float = field(default_factory=time.monotonic)
-    oom_before: int | None = field(default_factory=oom_kills)
-    over_quota: int = 0
-    meter: Meter = field(init=False)
+    `call` runs in the forked child instead of the order's command.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, directory: int, order: Order, call: Callable[[Order], None] | None = None) -> None:
+        self.directory = directory
+        self.order = order
+        self.call = call
+        self.engine_pid = 0
+        self.engine_status: int | None = None
+        self.exec_error: str | None = None
+        self.stop_reason: str | None = None
+        self.kill_after: float | None = None
+        self.survivors = 0
+        self.clients: list[socket.socket] = []
+        self.alone_since = self.started = time.monotonic()
+        self.started_at = time.time()
+        self.oom_before = oom_kills()
+        self.over_quota = 0
         snapshots = os.path.join(os.path.dirname(self.order.work), SNAPSHOTS)
         # A task of an application may end within milliseconds.
         first_s = _FIRST_OF_CALL_S if self.call is not None else 0.0
@@ -147,7 +143,7 @@ class Guardian:
         os.set_blocking(log, True)
         if self.order.preallocate_bytes:
             # Reserve blocks without changing the size: a disk that fills up later cannot silently truncate the log.
-            libc = ctypes.CDLL(None, use_errno=True)
+            libc = system_library()
             size = os.fstat(log).st_size
             libc.fallocate(log, _FALLOC_FL_KEEP_SIZE, ctypes.c_long(size), ctypes.c_long(self.order.preallocate_bytes))
         return log
@@ -273,7 +269,7 @@ class Guardian:
                 if message["op"] == "stop":
                     self.stop(str(message["reason"])[:40], _number(message["grace_s"], _LONGEST_GRACE_S))
                 elif message["op"] == "quota":
-                    self.order = replace(self.order, scratch_quota_mib=int(_number(message["scratch_mib"], 2.0**40)))
+                    self.order = self.order._replace(scratch_quota_mib=int(_number(message["scratch_mib"], 2.0**40)))
             except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
                 continue  # a consumer that died while it sent, or another program
 
@@ -432,6 +428,8 @@ def _run_call(call: Callable[[Order], None], order: Order) -> NoReturn:
         call(order)
         status = 0
     except BaseException:
+        import traceback
+
         traceback.print_exc()
     finally:
         os._exit(status)

@@ -10,8 +10,11 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
+from functools import cache
 
+from qmrunner.guardian.kernel_file import content
 from qmrunner.guardian.process_identity import Identity, Stat, parse_stat
+from qmrunner.guardian.syscall import system_library
 
 MARKER = "QMRUNNER_ATTEMPT"
 CONSUMER_NAME, SPAWNER_NAME, GUARDIAN_NAME = "qm-consumer", "qm-spawner", "qm-guardian"
@@ -27,7 +30,7 @@ PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 def _prctl(option: int, argument: int | bytes | ctypes.Array[ctypes.c_char]) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = system_library()
     value = ctypes.c_ulong(argument) if isinstance(argument, int) else argument
     if libc.prctl(option, value, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), f"prctl({option}) failed")
@@ -54,9 +57,9 @@ def die_with_parent() -> None:
     _prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
+@cache  # no process outlives a boot
 def boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        return file.read().strip()
+    return content("/proc/sys/kernel/random/boot_id").decode().strip()
 
 
 def pid_namespace() -> str:
@@ -66,8 +69,7 @@ def pid_namespace() -> str:
 def stat_of(pid: int) -> Stat | None:
     """None when there is no such process."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return parse_stat(file.read().decode(errors="replace"))
+        return parse_stat(content(f"/proc/{pid}/stat").decode(errors="replace"))
     except (OSError, ValueError, IndexError):
         return None
 
@@ -127,8 +129,7 @@ def children_of(pid: int) -> list[int]:
     children: list[int] = []
     try:
         for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
-                children += [int(child) for child in file.read().split()]
+            children += map(int, content(f"/proc/{pid}/task/{task}/children").split())
     except FileNotFoundError:
         if os.path.exists(f"/proc/{pid}/task") and not os.path.exists(f"/proc/{pid}/task/{pid}/children"):
             return _children_by_scan(pid)  # a kernel without CONFIG_PROC_CHILDREN
@@ -195,8 +196,7 @@ def marked(marker: str | None = None) -> dict[int, str]:
     needle = f"{MARKER}=".encode()
     for pid in all_pids():
         try:
-            with open(f"/proc/{pid}/environ", "rb") as file:
-                environment = file.read()
+            environment = content(f"/proc/{pid}/environ")
         except OSError:
             continue
         at = 0 if environment.startswith(needle) else environment.find(b"\0" + needle) + 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from qmrunner.guardian.kernel_file import content
+
 SHM = b"/dev/shm/"
 _REMOVED = b" (deleted)"
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
@@ -16,8 +18,7 @@ def private_bytes(pids: Iterable[int]) -> int:
     pages = 0
     for pid in pids:
         try:
-            with open(f"/proc/{pid}/statm", "rb") as file:
-                _, resident, shared = file.read().split()[:3]
+            _, resident, shared = content(f"/proc/{pid}/statm").split()[:3]
         except (OSError, ValueError):
             continue  # it ended meanwhile
         pages += int(resident) - int(shared)
@@ -34,8 +35,7 @@ def shm_bytes(pids: Iterable[int]) -> int:
     removed: dict[bytes, int] = {}
     for pid in pids:
         try:
-            with open(f"/proc/{pid}/maps", "rb") as file:
-                maps = file.read()
+            maps = content(f"/proc/{pid}/maps")
         except OSError:
             continue
         if SHM not in maps:

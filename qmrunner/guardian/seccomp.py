@@ -13,7 +13,7 @@ import ctypes
 import errno
 import os
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from qmrunner.guardian.syscall import syscall
 
@@ -103,8 +103,7 @@ def restrict(*, network: bool, local_ipc: bool, truncate: bool = True) -> None:
     syscall("seccomp", _SECCOMP[column], _SET_MODE_FILTER, _SPEC_ALLOW, header)
 
 
-@dataclass(frozen=True)
-class _Sockets:
+class _Sockets(NamedTuple):
     network: bool
     local: bool
 

@@ -19,7 +19,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 from typing import Any
 
 from qmrunner.guardian import peers, process, process_tree
@@ -159,6 +158,8 @@ class Spawner:
             self.run_guardian(directory)
             status = 0
         except BaseException:
+            import traceback
+
             traceback.print_exc()
         finally:
             os._exit(status)

@@ -6,7 +6,6 @@ import os
 import resource
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from qmrunner.guardian import process_tree, sampling
@@ -22,25 +21,25 @@ _MAPS_SHARE = 500  # reading all mappings may take this part of the time,
 _GROWN_SHARE = 50  # and this part while /dev/shm grows: a segment may exist only briefly
 
 
-@dataclass
 class Usage:
     """Current and peak usage of the tree. MiB are 2**20 bytes.
 
     RSS counts shared pages once per process; memory is what belongs to one process alone, plus shm.
     """
 
-    cpu_s: float = 0.0
-    rss_mib: float = 0.0
-    peak_rss_mib: float = 0.0
-    memory_mib: float = 0.0
-    peak_memory_mib: float = 0.0
-    shm_mib: float = 0.0
-    peak_shm_mib: float = 0.0
-    scratch_mib: float = 0.0
-    peak_scratch_mib: float = 0.0
-    processes: int = 0
-    disk_full: bool = False  # a volume that the attempt writes to was full
-    logs_full: bool = False  # the log's volume, and not the folder's
+    def __init__(self) -> None:
+        self.cpu_s = 0.0
+        self.rss_mib = 0.0
+        self.peak_rss_mib = 0.0
+        self.memory_mib = 0.0
+        self.peak_memory_mib = 0.0
+        self.shm_mib = 0.0
+        self.peak_shm_mib = 0.0
+        self.scratch_mib = 0.0
+        self.peak_scratch_mib = 0.0
+        self.processes = 0
+        self.disk_full = False  # a volume that the attempt writes to was full
+        self.logs_full = False  # the log's volume, and not the folder's
 
     def as_dict(self) -> dict[str, Any]:
         return {k: round(v, 3) if isinstance(v, float) else v for k, v in vars(self).items()}

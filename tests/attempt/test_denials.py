@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,9 +19,8 @@ FAILED = Outcome("failed", "unknown", failure_class="transient", evidence=Eviden
 def policy(tmp_path: Path) -> dict[str, object]:
     work = tmp_path / "work"
     work.mkdir()
-    return asdict(
-        Policy(read=("/usr/lib", "/usr/share"), write=(str(work),), execute=("/usr/bin/xtb",), devices=("/dev/null",))
-    )
+    allowed = {"read": ("/usr/lib", "/usr/share"), "execute": ("/usr/bin/xtb",), "devices": ("/dev/null",)}
+    return Policy(write=(str(work),), **allowed)._asdict()
 
 
 def explained(text: str, policy: dict[str, object] | None, tmp_path: Path, outcome: Outcome = FAILED) -> Outcome:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import uuid
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -75,7 +74,7 @@ def identity(process: subprocess.Popen[bytes]) -> Identity:
     ids=["recycled pid", "another boot", "another pid namespace"],
 )
 def test_a_stranger_under_the_same_pid_is_never_signalled(sleeper: subprocess.Popen[bytes], other: dict) -> None:
-    stranger = replace(identity(sleeper), **other)
+    stranger = identity(sleeper)._replace(**other)
     assert not process_tree.is_alive(stranger)
     assert process_tree.open_pidfd(stranger) is None
     assert not process_tree.send(stranger, signal.SIGKILL)
