@@ -43,7 +43,7 @@ ROOMS: dict[str, str] = {
     "store": "errors model",
     "artifacts": "errors logs store untrusted",
     "app": "artifacts engines errors host model private queue settings store workflows",
-    "submission": "app chemistry engines errors model store workflows",
+    "submission": "app artifacts.blobs chemistry engines errors host.durable model store workflows",
     "attempt": "__version__ app artifacts confinement engines errors guardian host logs model private settings store "
     "untrusted workflows",
     # `apps.side` runs in the application's interpreter: `test_apps_side_needs_only_huey` has its rule.

@@ -10,7 +10,6 @@ import os
 import shutil
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from qmrunner import untrusted
 from qmrunner.attempt.active import ActiveAttempt
 from qmrunner.attempt.reuse import RESULT, write_manifest
 from qmrunner.host.atomic_write import write_atomically
+from qmrunner.host.durable import flush
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.store import artifacts as artifact_store
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from qmrunner.artifacts.files import Artifacts
 
 OUTPUT = "output.log"
-_FLUSHED_AT_ONCE = 4
 # Files are sent again when their commit waited that long: a sweep removes old contents that no row refers to.
 _FRESH_S = 6 * 3600.0
 
@@ -81,7 +80,7 @@ class Publication:
         if OUTPUT not in self._outcome.publish and untrusted.is_file(self._attempt.log):
             _link_or_copy(self._attempt.log, self._staged / OUTPUT)
         write_manifest(self._staged, self._outcome.promote)
-        _make_durable(self._staged)
+        flush([Path(root) / name for root, _, files in os.walk(self._staged) for name in (*files, "")])
         self._complete = True
 
     def _send(self, artifacts: Artifacts) -> None:
@@ -147,26 +146,3 @@ def _link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         untrusted.copy(source, target)
-
-
-def _make_durable(folder: Path) -> None:
-    """Flush every file and folder to disk, in parallel: the journal then commits once for all of them.
-
-    Measured for 8 small files on ext4: 4.5 ms instead of 30; more threads cost more CPU than they save.
-    """
-    paths = [Path(root) / name for root, _, files in os.walk(folder) for name in (*files, "")]
-    try:
-        with ThreadPoolExecutor(min(_FLUSHED_AT_ONCE, len(paths)), "flush") as pool:
-            for _ in pool.map(_fsync, paths):
-                continue  # raises the first error
-    except RuntimeError:  # no thread can be started: flush sequentially
-        for path in paths:
-            _fsync(path)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from qmrunner.app import App
     from qmrunner.model.jobs import Submission
     from qmrunner.submission.many import Entry
+    from qmrunner.submission.submit import Accepted
 
 _File = Annotated[
     str, typer.Argument(metavar="FILE", help="SMILES list (.smi, .txt), .csv with a column smiles, or .sdf.")
 ]
+_AT_ONCE = 100  # jobs of a transaction
 _FIELDS = {"multiplicity": "mult", "temperature_k": "temperature"}
 
 
@@ -72,12 +74,15 @@ def many(
     app = app_module.build()
     group = group if group is not None else Path(name).stem
     made = _Maker(app, kind, solvent, level, conformers, molecule, group, priority)
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for entry in entries.found:
-            rows.append(_done(app, made, entry, Path(folder), check))
+        for start in range(0, len(entries.found), _AT_ONCE):
+            some = entries.found[start : start + _AT_ONCE]
+            done = _checked(app, made, some, Path(folder)) if check else _submitted(app, made, some, Path(folder))
+            rows += done
             if not as_json:
-                _say(rows[-1], check)
+                for row in done:
+                    _say(row, check)
     _print(app, rows, list(entries.ignored), group, check, as_json)
     if any("error" in row for row in rows):
         raise typer.Exit(1)
@@ -140,21 +145,34 @@ class _Maker:
         return json.dumps([self._group, made.kind, made.name, params, files], sort_keys=True, default=str)
 
 
-def _done(app: App, maker: _Maker, entry: Entry, folder: Path, check: bool) -> dict[str, Any]:
-    from qmrunner.submission.submit import submit
-
+def _made(maker: _Maker, entry: Entry, folder: Path) -> tuple[dict[str, Any], Submission | None]:
+    """The row of an entry, with its job unless the row has an error."""
     row: dict[str, Any] = {"line": entry.number, "name": entry.name, "smiles": entry.smiles}
     try:
         made = maker.make(entry, folder)
-        row["smiles"] = made.params["smiles"]
-        if check:
-            return {**row, "verdict": _verdict(app, made)}
-        accepted = submit(app, made)
-        return {**row, "id": accepted.job_id, "new": accepted.new}
     except NotReadyError:
         raise  # of this machine, not of this molecule
     except QmrunnerError as problem:
-        return {**row, "error": problem.as_dict()}
+        return {**row, "error": problem.as_dict()}, None
+    return {**row, "smiles": made.params["smiles"]}, made
+
+
+def _checked(app: App, maker: _Maker, entries: Sequence[Entry], folder: Path) -> list[dict[str, Any]]:
+    pairs = (_made(maker, entry, folder) for entry in entries)
+    return [row if made is None else {**row, "verdict": _verdict(app, made)} for row, made in pairs]
+
+
+def _submitted(app: App, maker: _Maker, entries: Sequence[Entry], folder: Path) -> list[dict[str, Any]]:
+    """Store the jobs of the entries in one transaction, in the order of the file."""
+    from qmrunner.submission.submit import submit_all
+
+    pairs = [_made(maker, entry, folder) for entry in entries]
+    jobs = iter(submit_all(app, [made for _, made in pairs if made is not None]))
+    return [row if made is None else {**row, **_accepted(next(jobs))} for row, made in pairs]
+
+
+def _accepted(job: Accepted) -> dict[str, Any]:
+    return {"id": job.job_id, "new": job.new}
 
 
 def _verdict(app: App, made: Submission) -> dict[str, Any]:
@@ -165,7 +183,7 @@ def _verdict(app: App, made: Submission) -> dict[str, Any]:
 
 
 def _say(row: dict[str, Any], check: bool) -> None:
-    """Print the id at once: a long file is stored line by line. Errors go to stderr."""
+    """Print the id of a stored job. Errors go to stderr."""
     if "error" in row:
         say(visible.line(f"line {row['line']}: {row['error']['code']}: {row['error']['message']}"), err=True)
     elif not check:

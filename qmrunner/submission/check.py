@@ -59,7 +59,7 @@ def verdict(app: App, made: Submission, facts: Mapping[str, Any]) -> dict[str, A
 
     Raises NotReadyError `engine_missing` as a submission would.
     """
-    require_engines(app, made)
+    require_engines(app, [made])
     planned = parts(app, made)
     try:
         store = app.open_store(create=False)

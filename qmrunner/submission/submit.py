@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError
 
@@ -14,8 +17,11 @@ from qmrunner.model.jobs import Submission
 from qmrunner.store import artifacts as artifact_store
 from qmrunner.store import jobs as job_store
 from qmrunner.store.advance import accept
-from qmrunner.store.session import StoreUnavailable
+from qmrunner.store.session import Store, StoreUnavailable
 from qmrunner.submission.inputs import write_inputs
+
+if TYPE_CHECKING:
+    from qmrunner.artifacts.blobs import Stored
 
 
 def missing_engine(name: str) -> NotReadyError:
@@ -38,33 +44,59 @@ def submit(app: App, submission: Submission) -> Accepted:
     Raises QmrunnerError, having stored nothing, when an engine it needs is missing or the store cannot be used, and
     UsageError `key_in_use`.
     """
-    require_engines(app, submission)
+    return submit_all(app, [submission])[0]
+
+
+def submit_all(app: App, submissions: Sequence[Submission]) -> list[Accepted]:
+    """Store checked jobs like `submit`, in one transaction: all that are new, or none of them. Two with the same key
+    are the same request.
+
+    The files of all of them are flushed together before, which takes a fraction of the time.
+    """
+    require_engines(app, submissions)
     _ = app.artifacts  # raises before anything is created
     store = app.open_store(create=True)
-    if submission.key and (known := _known(app, submission)) is not None:
-        return Accepted(known, new=False)
-    job_id = job_store.new_id()
-    folder = app.settings.jobs_root / job_id
+    first: dict[str | int, int] = {}
+    for place, submission in enumerate(submissions):
+        first.setdefault(submission.key or place, place)
+    while True:
+        known = _known(app, submissions)
+        new = {place: job_store.new_id() for place in first.values() if submissions[place].key not in known}
+        try:
+            if new:
+                _store(app, store, {job_id: submissions[place] for place, job_id in new.items()})
+                app.queue.notify()
+            break
+        except IntegrityError:
+            if _known(app, submissions) == known:
+                raise
+            # Another process stored a request with one of these keys at the same moment.
+    ids = {**known, **{submissions[place].key: job_id for place, job_id in new.items() if submissions[place].key}}
+    return [
+        Accepted(new[place], True) if place in new else Accepted(ids[submission.key], False)
+        for place, submission in enumerate(submissions)
+    ]
+
+
+def _store(app: App, store: Store, jobs: Mapping[str, Submission]) -> None:
+    """Write the files and rows of new jobs, by id. When it raises, nothing is left of them."""
+    folders = {job_id: app.settings.jobs_root / job_id for job_id in jobs}
     app.verify_artifacts()
     try:
-        write_inputs(folder / "input", submission.files)
-        files = {f"input/{name}": folder / "input" / name for name in submission.files}
-        sent = app.artifacts.put(files) if app.artifacts else {}
+        write_inputs({folders[job_id] / "input": submission.files for job_id, submission in jobs.items()})
+        sent = {job_id: _send(app, folders[job_id], submission) for job_id, submission in jobs.items()}
         with store.write() as connection:
-            accept(connection, store.now(), job_id, submission, app.plan)
-            rows = artifact_store.rows_of(job_id, artifact_store.JOB, "", 0, sent)
-            artifact_store.add(connection, store.now(), rows)
+            for job_id, submission in jobs.items():
+                accept(connection, store.now(), job_id, submission, app.plan)
+                rows = artifact_store.rows_of(job_id, artifact_store.JOB, "", 0, sent[job_id])
+                artifact_store.add(connection, store.now(), rows)
     except BaseException as problem:
-        stored = _stored(app, job_id) if isinstance(problem, StoreUnavailable) else False
+        stored = _stored(app, jobs) if isinstance(problem, StoreUnavailable) else False
         if stored:
-            app.queue.notify()
-            return Accepted(job_id, new=True)  # committed; only the reply of the store was lost
+            return  # committed; only the reply of the store was lost
         if stored is False:
-            shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(problem, IntegrityError) and submission.key:
-            known = _known(app, submission)  # another request with this key was stored at the same moment
-            assert known is not None
-            return Accepted(known, new=False)
+            for folder in folders.values():
+                shutil.rmtree(folder, ignore_errors=True)
         if isinstance(problem, OSError):
             raise NotReadyError(
                 "home_unwritable",
@@ -73,31 +105,39 @@ def submit(app: App, submission: Submission) -> Accepted:
                 remedy="free space there or make the folder writable, then submit again; nothing was stored",
             ) from problem
         raise
-    app.queue.notify()
-    return Accepted(job_id, new=True)
 
 
-def require_engines(app: App, submission: Submission) -> None:
-    """Refuse a job that this machine cannot finish, with NotReadyError `engine_missing`. With a shared store other
+def _send(app: App, folder: Path, submission: Submission) -> Mapping[str, Stored]:
+    files = {f"input/{name}": folder / "input" / name for name in submission.files}
+    return app.artifacts.put(files) if app.artifacts else {}
+
+
+def require_engines(app: App, submissions: Sequence[Submission]) -> None:
+    """Refuse jobs that this machine cannot finish, with NotReadyError `engine_missing`. With a shared store other
     machines may have the engine, so nothing is refused."""
     from qmrunner.workflows import engines_needed
 
     if not app.store.is_sqlite:
         return
-    for engine in engines_needed(submission.kind, submission.params):
+    for engine in {engine for one in submissions for engine in engines_needed(one.kind, one.params)}:
         if not app.located(engine):
             raise missing_engine(engine)
 
 
-def _stored(app: App, job_id: str) -> bool | None:
+def _stored(app: App, job_ids: Collection[str]) -> bool | None:
     """Whether a commit whose reply was lost has succeeded. None: the store does not answer, and the files are kept."""
     try:
         with app.store.read() as connection:
-            return bool(job_store.get_all(connection, {job_id}))
+            return bool(job_store.get_all(connection, job_ids))
     except StoreUnavailable:
         return None
 
 
-def _known(app: App, submission: Submission) -> str | None:
+def _known(app: App, submissions: Sequence[Submission]) -> dict[str | None, str]:
+    """The ids of the jobs that were submitted with these keys. Raises UsageError `key_in_use`."""
+    keyed = [submission for submission in submissions if submission.key]
+    if not keyed:
+        return {}
     with app.store.read() as connection:
-        return job_store.known(connection, submission)
+        found = {submission.key: job_store.known(connection, submission) for submission in keyed}
+    return {key: job_id for key, job_id in found.items() if job_id is not None}
