@@ -119,7 +119,7 @@ def require_engines(app: App, submissions: Sequence[Submission]) -> None:
 
     if not app.store.is_sqlite:
         return
-    for engine in {engine for one in submissions for engine in engines_needed(one.kind, one.params)}:
+    for engine in {engine for job in submissions for engine in engines_needed(job.kind, job.params)}:
         if not app.located(engine):
             raise missing_engine(engine)
 

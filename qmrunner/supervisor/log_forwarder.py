@@ -25,6 +25,7 @@ from qmrunner.attempt.log_registry import TAILS
 from qmrunner.host.atomic_write import unfinished, write_atomically
 from qmrunner.host.threads import Guard
 from qmrunner.model import visible
+from qmrunner.supervisor.folder_watch import FolderWatch
 
 RECORD_BYTES = 15_000  # docker's json-file driver splits at 16,384
 _LAG_BYTES = 4 << 20
@@ -32,7 +33,8 @@ _KEEP_BYTES = 64 << 10
 _EVENTS_BYTES = 64 << 20
 _CHUNK_BYTES = 256 << 10
 _FULL_PAUSE_S = 1.0
-_POLL_S, _IDLE_POLL_S = 0.1, 0.25  # with and without a log to forward
+_POLL_S = 0.1  # while a log is forwarded, and at least between two looks
+_IDLE_S = 5.0  # without a change of any file
 
 
 @dataclass
@@ -108,6 +110,7 @@ class LogForwarder:
             path.unlink(missing_ok=True)
         self._sources: dict[str, _Source] = {}
         self._stop = threading.Event()
+        self._watch = FolderWatch({self._folder, events_file.parent, *(path.parent for path in hosts)})
         self._thread = threading.Thread(target=self._run, name="tailer", daemon=True)
 
     def start(self) -> None:
@@ -116,6 +119,7 @@ class LogForwarder:
     def stop(self, deadline_s: float) -> None:
         """Forward the remaining data, as far as stdout accepts it within the deadline."""
         self._stop.set()
+        self._watch.wake()
         self._thread.join(deadline_s)
         end = time.monotonic() + deadline_s
         while self.run_once() and time.monotonic() < end:
@@ -124,7 +128,9 @@ class LogForwarder:
 
     def _run(self) -> None:
         guard = Guard("tail_failed")
-        while not self._stop.wait(_POLL_S if self._sources else _IDLE_POLL_S):
+        while not self._stop.wait(_POLL_S):
+            if not self._sources and not self._is_behind():
+                self._watch.wait(_IDLE_S)
             try:
                 while self.run_once() and not self._stop.is_set():
                     continue
@@ -132,6 +138,10 @@ class LogForwarder:
                 continue  # the volume is full or gone: try again
             except Exception as problem:
                 guard.report(problem)
+
+    def _is_behind(self) -> bool:
+        """Whether stdout has not accepted everything: then its reader is waited for, and not a change."""
+        return any(_size(source.path) > source.offset for source in (self._events, *self._hosts))
 
     def run_once(self) -> bool:
         """Forward one chunk of each source. True when data was forwarded and there may be more."""
