@@ -12,13 +12,12 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-
-import structlog
 
 from qmrunner.masking import mask, mask_all
 from qmrunner.model import visible
@@ -44,8 +43,6 @@ class _Stdout:
             self._waiting.put_nowait(message)
         except queue.Full:
             self._skipped += 1
-
-    debug = info = warning = error = critical = msg
 
     def close(self, seconds: float) -> None:
         """Write the queued events, for at most that many seconds."""
@@ -107,8 +104,6 @@ class _AppendFile:
         self._skipped -= skipped
         return True
 
-    debug = info = warning = error = critical = msg
-
     def _still_open(self) -> bool:
         assert self._descriptor is not None
         try:
@@ -141,7 +136,7 @@ def _write(descriptor: int, data: bytes) -> int:
 
 
 def configure(run_root: Path, level: str, **bound: Any) -> None:
-    """Send structlog events and warnings of libraries to the events file. `bound` fields are added to every event."""
+    """Send events and warnings of libraries to the events file. `bound` fields are added to every event."""
     _configure(_AppendFile(run_root / EVENTS_FILE), level, bound)
 
 
@@ -156,22 +151,7 @@ def to_stdout(level: str, **bound: Any) -> Callable[[float], None]:
 
 
 def _configure(sink: Any, level: str, bound: Mapping[str, Any]) -> None:
-    structlog.configure(
-        processors=[
-            _Rendered(
-                _Bound(bound),
-                structlog.processors.add_log_level,
-                structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-                _ordered,
-                structlog.processors.format_exc_info,
-                _masked,
-                structlog.processors.JSONRenderer(serializer=visible.dumps),
-            )
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: sink,
-        cache_logger_on_first_use=True,
-    )
+    _logger.configure(sink, level, bound)
     handler = _LibraryHandler(level=logging.WARNING)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     sys.excepthook = _print_crash
@@ -180,34 +160,76 @@ def _configure(sink: Any, level: str, bound: Mapping[str, Any]) -> None:
 
 def configured() -> bool:
     """Whether events are configured, as in the daemon. In a command they would mix with its output."""
-    return bool(structlog.is_configured())
+    return _logger.sink is not None
 
 
-class _Rendered:
-    """Runs the processors. An event that cannot be rendered (a value without text, no memory) is logged without its
-    fields: logging never raises in the caller."""
+def reset() -> None:
+    """Send events nowhere in particular again: to stderr."""
+    _logger.configure(None, "info", {})
 
-    def __init__(self, *processors: Any) -> None:
-        self._processors = processors
 
-    def __call__(self, logger: Any, method: str, event: MutableMapping[str, Any]) -> Any:
-        name, made = str(event.get("event")), event
+class Logger:
+    """Writes events as JSON lines: time (UTC), level and name of the event, the fields of this process, and its own.
+
+    Fields that are None are left out. `exc_info` is an exception, or True for the current one: its traceback becomes
+    the field `exception`. Logging never raises in the caller: an event that cannot be rendered (a value without text,
+    no memory) is written without its fields.
+    """
+
+    def __init__(self) -> None:
+        self.sink: Any = None
+        self._least = logging.INFO
+        self._bound: Mapping[str, Any] = {}
+
+    def configure(self, sink: Any, level: str, bound: Mapping[str, Any]) -> None:
+        self.sink, self._least, self._bound = sink, logging.getLevelNamesMapping()[level.upper()], bound
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self.log(logging.DEBUG, event, **fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self.log(logging.INFO, event, **fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self.log(logging.WARNING, event, **fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        self.log(logging.ERROR, event, **fields)
+
+    def critical(self, event: str, **fields: Any) -> None:
+        self.log(logging.CRITICAL, event, **fields)
+
+    def exception(self, event: str, **fields: Any) -> None:
+        """An error, with the traceback of the current exception."""
+        self.log(logging.ERROR, event, **{"exc_info": True, **fields})
+
+    def log(self, level: int, event: str, **fields: Any) -> None:
+        if level < self._least:
+            return
+        name = logging.getLevelName(level).lower()
         try:
-            for processor in self._processors:
-                made = processor(logger, method, made)
+            line = _rendered(name, event, {**self._bound, **fields})
         except Exception as problem:
-            return json.dumps({"level": method, "event": name, "not_rendered": type(problem).__name__})
-        return made
+            line = json.dumps({"level": name, "event": event, "not_rendered": type(problem).__name__})
+        if self.sink is not None:
+            self.sink.msg(line)
+        else:
+            _written(2, _record(line))
 
 
-class _Bound:
-    """Adds the same fields to the events of every thread (context variables are per thread)."""
+def _rendered(level: str, event: str, fields: dict[str, Any]) -> str:
+    """Passwords are masked in every field, including messages of libraries and tracebacks."""
+    problem = fields.pop("exc_info", None)
+    if problem is True:
+        problem = sys.exc_info()[1]
+    if isinstance(problem, BaseException):
+        fields["exception"] = "".join(traceback.format_exception(problem)).rstrip("\n")
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    shown = {name: mask_all(value) for name, value in fields.items() if value is not None and name not in _OURS}
+    return visible.dumps({"time": now, "level": level, "event": event, **shown}, default=repr)
 
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        self._fields = fields
 
-    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        return {**self._fields, **event}
+_logger = Logger()
 
 
 class _LibraryHandler(logging.Handler):
@@ -222,16 +244,6 @@ class _LibraryHandler(logging.Handler):
         get().log(record.levelno, "library_message", logger=record.name, message=message, error=error)
 
 
-def _ordered(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    first = {key: event.pop(key) for key in ("time", "level", "event") if key in event}
-    return {**first, **{key: value for key, value in event.items() if value is not None}}
-
-
-def _masked(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Masks passwords in every field, including messages of libraries and tracebacks."""
-    return {key: value if key in _OURS else mask_all(value) for key, value in event.items()}
-
-
 def _print_crash(kind: type[BaseException], problem: BaseException | None, where: TracebackType | None) -> None:
     """Print the traceback of an uncaught exception to stderr, safe for a terminal."""
     if not issubclass(kind, SystemExit):
@@ -240,6 +252,5 @@ def _print_crash(kind: type[BaseException], problem: BaseException | None, where
             os.write(2, text.encode())
 
 
-def get() -> structlog.typing.FilteringBoundLogger:
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-    return logger
+def get() -> Logger:
+    return _logger

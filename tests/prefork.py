@@ -31,7 +31,6 @@ _LOADED = (
     "rich.console",
     "rich.table",
     "sqlalchemy.dialects.sqlite",
-    "structlog",
     "qmrunner.app",
     "qmrunner.cli.actions",
     "qmrunner.cli.main",

@@ -76,7 +76,6 @@ LATE = [
     "rdkit",
     "numpy",
     "matplotlib",
-    "structlog",
     "apscheduler",
     "fastapi",
     "pydantic",
@@ -214,12 +213,12 @@ def test_the_command_line_loads_nothing_heavy_before_it_knows_what_is_asked() ->
 # What a short command may load: parts of qmrunner, and packages of others.
 _STATUS = (
     "app cli.common cli.job_list cli.logs cli.main cli.program cli.selection cli.status errors "
-    "guardian.process_identity guardian.process_tree host.atomic_write host.home masking model.app_names "
-    "model.app_sections model.app_tasks model.disk_space model.eta model.jobs model.labels model.learned_demand "
-    "model.packing model.remedies model.states model.text model.visible private reports.apps reports.status "
-    "service_links setting_values settings settings_file store.artifacts store.events store.jobs store.postgres "
-    "store.reservations store.rows store.schema store.session store.sqlite_filesystems store.tables "
-    "store.usage_peaks store.workers untrusted workflows.base workflows.single"
+    "guardian.kernel_file guardian.process_identity guardian.process_tree guardian.syscall host.atomic_write "
+    "host.home masking model.app_names model.app_sections model.app_tasks model.disk_space model.eta model.jobs "
+    "model.labels model.learned_demand model.packing model.remedies model.states model.text model.visible private "
+    "reports.apps reports.status service_links setting_values settings settings_file store.artifacts store.events "
+    "store.jobs store.postgres store.reservations store.rows store.schema store.session store.sqlite_filesystems "
+    "store.tables store.usage_peaks store.workers untrusted workflows.base workflows.single"
 )
 _WHY = f"{_STATUS} cli.render model.units model.policy reports.why store.huey_jobs store.ready_steps"
 _WATER = {"structure": "a.xyz", "args": [], "atoms": 3, "files": ["a.xyz"]}

@@ -17,7 +17,6 @@ from typing import Any
 
 import psycopg
 import pytest
-import structlog
 
 from qmrunner import logs
 from qmrunner.errors import NotReadyError
@@ -51,7 +50,7 @@ def events(tmp_path: Path) -> Iterator[Callable[[], list[dict[str, Any]]]]:
     logs.configure(tmp_path, "info", worker="tester")
     path = tmp_path / logs.EVENTS_FILE
     yield lambda: [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    structlog.reset_defaults()
+    logs.reset()
     logging.getLogger().handlers[:] = [
         one for one in logging.getLogger().handlers if type(one).__module__ != "qmrunner.logs"
     ]
