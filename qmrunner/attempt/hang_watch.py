@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from qmrunner import untrusted
 from qmrunner.attempt.hang_report import write_report
 from qmrunner.host.atomic_write import write_atomically
 from qmrunner.logs import get as get_logger
+from qmrunner.model import app_tasks
 from qmrunner.model.hang_detection import (
     Bounds,
     HangDetector,
@@ -27,7 +29,7 @@ from qmrunner.model.hang_detection import (
     remedy,
     sentence,
 )
-from qmrunner.model.jobs import Evidence, Outcome
+from qmrunner.model.jobs import Evidence, Outcome, Step
 from qmrunner.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,11 +46,10 @@ class HangWatch:
     def __init__(self, attempt: ActiveAttempt, settings: Settings, grace_s: float) -> None:
         self._attempt = attempt
         self.grace_s = grace_s
-        # A task of an application may wait for as long as it likes; Huey has its own timeouts.
-        self._on = settings.hang_watch == "on" and attempt.step.engine != "huey"
+        bounds = _bounds(attempt.step, settings)
+        self._on = settings.hang_watch == "on" and bounds is not None
         past, survived = _past(attempt)
-        bounds = Bounds(settings.hang_floor_seconds, settings.hang_quiet_seconds, settings.hang_busy_seconds)
-        self._judge = HangDetector(bounds, past, survived)
+        self._judge = HangDetector(bounds or Bounds(), past, survived)
         self._saved: dict[str, Any] = {}
         self._next_save = 0.0
 
@@ -112,6 +113,15 @@ class HangWatch:
                 "pace_not_saved", job=self._attempt.job.id, step=self._attempt.step.name, error=str(problem)
             )
         self._saved = json.loads(json.dumps(memory))
+
+
+def _bounds(step: Step, settings: Settings) -> Bounds | None:
+    """None: the step is not watched. A task of an application may wait for as long as it likes, unless its options say
+    otherwise, and what its programs write to files of the application is no output here: CPU use is a sign of life."""
+    if step.engine != app_tasks.ENGINE:
+        return Bounds(settings.hang_floor_seconds, settings.hang_quiet_seconds, settings.hang_busy_seconds)
+    quiet_s = (step.params.get("words") or {}).get("quiet_timeout_s")
+    return None if quiet_s is None else Bounds(min(settings.hang_floor_seconds, quiet_s), quiet_s, inf, exact=True)
 
 
 def observation(message: dict[str, Any], **from_log: Any) -> Observation:

@@ -176,6 +176,7 @@ def _write_app_order(attempt: ActiveAttempt, command: Command, cwd: str, setting
         adoption_s=settings.adoption_seconds,
         preallocate_bytes=0,
         measured=str(attempt.directory.work),
+        detach=command.detach,
     )
     write_atomically(attempt.directory.path / process.COMMAND, json.dumps(order._asdict()))
 

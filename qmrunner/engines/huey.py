@@ -68,11 +68,15 @@ class HueyTask:
             "as": str(step.params.get("as", "died")),
             "rerun": (step.params.get("words") or {}).get("rerun", "always"),
         }
+        words = step.params.get("words") or {}
+        # What is left behind outlives the attempt's folder.
+        inherits = step.params.get("tmpdir") == "inherit" or bool(words.get("detach"))
         return Command(
             argv=(str(step.params["task"] or "unreadable message"),),
-            env={} if step.params.get("tmpdir") == "inherit" else {"TMPDIR": str(context.directory / _TEMPORARY)},
+            env={} if inherits else {"TMPDIR": str(context.directory / _TEMPORARY)},
             files={TASK: json.dumps(asked)},
             app_cwd=str(step.params["cwd"]),
+            detach=bool(words.get("detach")) and not reporting,
         )
 
     def findings(self, step: Step, files: Mapping[str, bytes], *, strict: bool) -> Sequence[Finding]:

@@ -10,7 +10,8 @@ Files in the attempt directory:
     guardian.sock   where a consumer connects; JSON lines both ways
     guardian.lock   locked while the guardian lives: visible across pid namespaces, released with the process
     fenced          if it exists once the lock is held, this attempt is over: nothing is started
-    exit.json       how it ended, written once, by rename, after the tree was proven empty
+    exit.json       how it ended, written once, by rename, after the tree was proven empty, or holds only what a task
+                    with `detach` left behind: `foster.py`
 
 Messages in: {"op": "stop", "reason", "grace_s"}, {"op": "quota", "scratch_mib"}. Messages out: {"event":
 "hello"|"usage"|"exit", ...}; "usage" comes with each sample of the tree, with `at_s` (monotonic) and `tree` (pid, name,
@@ -34,7 +35,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn
 
-from qmrunner.guardian import peers, process_tree
+from qmrunner.guardian import foster, peers, process_tree
 from qmrunner.guardian.cgroup import oom_kills
 from qmrunner.guardian.confine import enforce
 from qmrunner.guardian.syscall import system_library
@@ -68,6 +69,7 @@ class Order(NamedTuple):
     file_limit_bytes: int = 0  # 0: none
     confinement: dict[str, Any] | None = None  # see `confinement.policy.as_order`; None: not confined
     measured: str | None = None  # the folder whose content counts as scratch; None: `cwd`
+    detach: bool = False  # what an engine that ended with status 0 leaves runs on, fostered by this process
 
     @property
     def work(self) -> str:
@@ -95,12 +97,14 @@ class Guardian:
         self.started_at = time.time()
         self.oom_before = oom_kills()
         self.over_quota = 0
+        self.detached = 0  # processes that are left on purpose
         snapshots = os.path.join(os.path.dirname(self.order.work), SNAPSHOTS)
         # A task of an application may end within milliseconds.
         first_s = _FIRST_OF_CALL_S if self.call is not None else 0.0
         self.meter = Meter(self.order.work, self.order.log, snapshots, first_s)
 
     def run(self) -> None:
+        """Returns once the exit record is written."""
         wake = _catch_signals()
         listener = self._listen()
         log = self._open_log()
@@ -108,7 +112,7 @@ class Guardian:
         poller = select.poll()
         poller.register(wake, select.POLLIN)
         poller.register(listener, select.POLLIN)
-        while not self._reap():
+        while not self._reap() and not self.detached:
             for descriptor, _ in poller.poll(self._timeout_ms()):
                 if descriptor == wake:
                     self._read_signals(wake)
@@ -207,8 +211,19 @@ class Guardian:
                 return False
             if pid == self.engine_pid:
                 self.engine_status = status
+                if self._may_leave():
+                    return False
                 if self.kill_after is None:
                     self._begin_ending(_LEFTOVER_GRACE_S)
+
+    def _may_leave(self) -> bool:
+        """Whether the engine has ended and left processes behind that it may leave."""
+        if self.order.detach and self.engine_status == 0 and self.stop_reason is None:
+            self.detached = sum(stat.state not in "ZX" for stat in process_tree.descendants(os.getpid()))
+        if self.detached:
+            # From now on: a sweep may find the attempt ended as soon as its exit record exists.
+            process_tree.name_process(process_tree.FOSTER_NAME)
+        return self.detached > 0
 
     def _begin_ending(self, grace_s: float) -> None:
         reached = process_tree.signal_tree(os.getpid(), signal.SIGTERM, signal.SIGCONT)
@@ -323,6 +338,7 @@ class Guardian:
             "peak_shm_mib": round(self.meter.usage.peak_shm_mib, 2),
             "peak_scratch_mib": round(self.meter.usage.peak_scratch_mib, 2),
             "survivors_ended": self.survivors,
+            "detached": self.detached or None,
             "oom_kills": oom,
             "disk_full": self.meter.usage.disk_full,
             "logs_full": self.meter.usage.logs_full,
@@ -484,7 +500,11 @@ def run_guardian(handle: int, call: Callable[[Order], None] | None = None) -> No
     try:
         with open(os.open(COMMAND, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)) as file:
             order = Order(**json.load(file))
-        Guardian(handle, order, call).run()
+        daemon = foster.daemon() if order.detach else None
+        guardian = Guardian(handle, replace(order, detach=daemon is not None), call)
+        guardian.run()
+        if guardian.detached and daemon is not None:
+            foster.keep(daemon, order.grace_s)
     except BaseException as error:
         print(f"guardian failed: {error!r}", file=sys.stderr)
         process_tree.signal_tree(os.getpid(), signal.SIGKILL)

@@ -9,7 +9,7 @@ import ctypes
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 
 from qmrunner.guardian.kernel_file import content
@@ -18,9 +18,11 @@ from qmrunner.guardian.syscall import system_library
 
 MARKER = "QMRUNNER_ATTEMPT"
 CONSUMER_NAME, SPAWNER_NAME, GUARDIAN_NAME = "qm-consumer", "qm-spawner", "qm-guardian"
+FOSTER_NAME = "qm-foster"  # a guardian whose attempt has ended: `foster.py`
 APP_HOST_NAME, TASK_NAME = "qm-apphost", "qm-task"  # a task is an engine: no allowed child of the supervisor
+GUARDIAN_NAMES = (GUARDIAN_NAME, FOSTER_NAME)
 # Every allowed child of the supervisor, by its process name in the kernel.
-OUR_NAMES = (CONSUMER_NAME, SPAWNER_NAME, GUARDIAN_NAME, APP_HOST_NAME)
+OUR_NAMES = (CONSUMER_NAME, SPAWNER_NAME, *GUARDIAN_NAMES, APP_HOST_NAME)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
@@ -168,13 +170,28 @@ def descendants(root: int) -> list[Stat]:
 
 def is_guarded(pid: int) -> bool:
     """Whether a guardian is an ancestor of this process: then it is an engine, or was started by one."""
+    return _has_ancestor(pid, GUARDIAN_NAMES)
+
+
+def is_foster(pid: int) -> bool:
+    """Whether this process is a guardian whose attempt has ended."""
+    stat = stat_of(pid)
+    return stat is not None and stat.comm == FOSTER_NAME
+
+
+def is_fostered(pid: int) -> bool:
+    """Whether this process may outlive its attempt."""
+    return _has_ancestor(pid, (FOSTER_NAME,))
+
+
+def _has_ancestor(pid: int, names: Collection[str]) -> bool:
     seen: set[int] = set()
     while pid > 1 and pid not in seen:
         seen.add(pid)
         stat = stat_of(pid)
         if stat is None:
             return False
-        if stat.comm == GUARDIAN_NAME:
+        if stat.comm in names:
             return True
         pid = stat.ppid
     return False

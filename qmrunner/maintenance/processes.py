@@ -1,4 +1,7 @@
-"""Ends processes that carry the marker of an ended attempt: their guardian was killed, or they were fenced."""
+"""Ends processes that carry the marker of an ended attempt: their guardian was killed, or they were fenced.
+
+Not those that a task left behind on purpose, which their guardian fosters.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ def plan(context: Context) -> list[Action]:
     actions = []
     for pid, marker in sorted(found.items()):
         stat = process_tree.stat_of(pid)
-        if marker not in over or stat is None or stat.state in "ZX":
+        if marker not in over or stat is None or stat.state in "ZX" or process_tree.is_fostered(pid):
             continue
         identity = Identity(boot, namespace, pid, stat.start_ticks)
         reason = f"attempt {marker} has ended, {stat.comm} lives"

@@ -24,6 +24,7 @@ REPORTED = {
     "lost_not_rerun": "lost_not_rerun",
 }
 _SIZES = ("cores", "memory_mib", "scratch_mib")
+_TIMES = ("hard_timeout_s", "quiet_timeout_s")
 _MEMORY_MIB, _SCRATCH_MIB = 64, 16
 RERUN = ("always", "never")
 _MOST, _PATTERNS = 1e9, 20
@@ -32,7 +33,8 @@ _MOST, _PATTERNS = 1e9, 20
 def words_of(given: Any) -> tuple[dict[str, Any], list[str]]:
     """The options of a task (`@huey.task(qmrunner={...})`, `apps.toml`): the usable ones, and objections to others.
 
-    `rerun`, `cores`, `memory_mib`, `scratch_mib`, `hard_timeout_s` (seconds), `follow` (patterns of file names).
+    `rerun`, `cores`, `memory_mib`, `scratch_mib`, `hard_timeout_s` and `quiet_timeout_s` (seconds), `detach` (a truth
+    value), `follow` (patterns of file names).
     """
     if not isinstance(given, Mapping):
         return {}, [] if given is None else [f"expected a dictionary, got {given!r:.60}"]
@@ -50,8 +52,10 @@ def _is_usable(name: Any, value: Any) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < _MOST
     if name in _SIZES:
         return number and isinstance(value, int)
-    if name == "hard_timeout_s":
+    if name in _TIMES:
         return number
+    if name == "detach":
+        return isinstance(value, bool)
     if name == "follow":
         return (
             isinstance(value, list) and len(value) <= _PATTERNS and all(isinstance(pattern, str) for pattern in value)

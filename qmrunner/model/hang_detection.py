@@ -37,11 +37,13 @@ _BLOCKED_QUIETS, _ITERATING_PART = 3.0, 1.0 / 6.0
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Tolerated silence in seconds: the minimum, for an idle step, and for a step that uses CPU."""
+    """Tolerated silence in seconds: the minimum, for an idle step, and for a step that uses CPU. With `exact` the
+    history of the step does not lengthen them."""
 
     floor_s: float = 60.0
     quiet_s: float = 600.0
     busy_s: float = 21600.0
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +199,8 @@ class HangDetector:
                 self._still_s.pop(kind, None)
 
     def _survive(self, kind: Kind) -> None:
+        if self._bounds.exact:
+            return
         self.survived_s[kind] = max(self.survived_s.get(kind, 0.0), self._still_s.get(kind, 0.0))
 
     def _verdict(self, now: Observation) -> Verdict:

@@ -214,6 +214,7 @@ class Command:
     notes: tuple[str, ...] = ()
     reach: Reach = Reach()
     app_cwd: str | None = None  # a task of an application: not confined, and at home in this folder
+    detach: bool = False  # what it leaves behind runs until the daemon ends
 
 
 @dataclass(frozen=True, slots=True)

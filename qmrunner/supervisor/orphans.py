@@ -56,4 +56,4 @@ class Orphans:
 
 def _is_guardian(pid: int) -> bool:
     stat = process_tree.stat_of(pid)
-    return stat is None or stat.comm == process_tree.GUARDIAN_NAME or stat.state in "ZX"
+    return stat is None or stat.comm in process_tree.GUARDIAN_NAMES or stat.state in "ZX"

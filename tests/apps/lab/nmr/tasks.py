@@ -73,6 +73,24 @@ def pump(job):
     subprocess.call(["sleep", "60"])
 
 
+@huey.task(qmrunner={"detach": True})
+def leave_running(job, status=None):
+    """Starts a program that is to outlive the task."""
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    note(job, f"left {child.pid}")
+    if status is not None:
+        os._exit(status)
+    return "left"
+
+
+@huey.task(qmrunner={"quiet_timeout_s": 2})
+def stuck(job):
+    note(job, "stuck")
+    if len((folder(job) / "bodies").read_text().splitlines()) < 2:
+        subprocess.call(["sleep", "600"])
+    return "moved"
+
+
 @huey.task()
 def unstorable(job):
     note(job, "unstorable")
