@@ -11,7 +11,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Connection
@@ -34,6 +33,7 @@ _WAIT_S = 10.0
 _NO_ROOM_S = _COUNT_EVERY_S = 1.0
 _AWAY_S = 0.5
 _DESCRIBE_EVERY_S = 5.0
+_COMMIT_S, _COMMIT_WAIT_S = 2.0, 0.02
 
 
 class Intake:
@@ -149,9 +149,8 @@ class Intake:
 
     def _is_known(self, message: Message) -> bool:
         """Whether this message has a job already: a consumer died before it acknowledged it."""
-        key = huey_jobs.key_of(message.huey_id or message.token, message.token)
         with self._app.store.read() as connection:
-            return job_store.known(connection, Submission(kind="huey", params={}, key=key)) is not None
+            return huey_jobs.is_known(connection, message.huey_id or message.token, message.token)
 
     def _accept(self, message: Message) -> None:
         """Commit the job of a message, then acknowledge it."""
@@ -168,6 +167,7 @@ class Intake:
                 "app": self._command.name,
                 "task": message.task,
                 "huey_id": message.huey_id,
+                "token": message.token,
                 "message": base64.b64encode(message.data).decode(),
                 "cwd": (section.cwd if section else None) or os.getcwd(),
                 "words": words,
@@ -179,11 +179,34 @@ class Intake:
             key=key,
             requires=(self._command.label,),
         )
-        job_id, claim, claimed = job_store.new_id(), self._claimer(), None
-        with suppress(IntegrityError), self._app.store.write() as connection:  # its key: committed before, reply lost
-            accept(connection, self._app.store.now(), job_id, submission, self._app.plan)
-            claimed = claim(connection)  # in the same commit: each flush to disk takes milliseconds
+        job_id, claimed = self._commit(submission, message)
         self._log.info("task_accepted", job=job_id, app=self._command.name, task=message.task, id=message.huey_id)
         self._places -= 1
         self._run(claimed)
         self._client.ack(message.token)  # last: the task need not wait for it
+
+    def _commit(self, submission: Submission, message: Message) -> tuple[str, Claim | None]:
+        """Store a job, or the next try of one, and claim it in the same commit: each flush to disk takes
+        milliseconds."""
+        claim, end = self._claimer(), time.monotonic() + _COMMIT_S
+        while True:
+            try:
+                with self._app.store.write() as connection:
+                    found = self._try_of(connection, message, submission)
+                    # What a try sends is sent a moment before its end is committed.
+                    if not found.unfinished or time.monotonic() >= end:
+                        return found.job_id or self._add(connection, submission), claim(connection)
+            except IntegrityError:  # its key: committed before, and the reply was lost
+                return "?", None
+            time.sleep(_COMMIT_WAIT_S)
+
+    def _try_of(self, connection: Connection, message: Message, submission: Submission) -> huey_jobs.Taken:
+        if message.huey_id is None:
+            return huey_jobs.Taken(None)
+        now = self._app.store.now()
+        return huey_jobs.accept_try(connection, now, message.huey_id, submission.params, self._app.plan)
+
+    def _add(self, connection: Connection, submission: Submission) -> str:
+        job_id = job_store.new_id()
+        accept(connection, self._app.store.now(), job_id, submission, self._app.plan)
+        return job_id

@@ -10,7 +10,8 @@ from typing import Any
 from qmrunner import untrusted
 from qmrunner.engines.base import Context, Installed, Which
 from qmrunner.engines.input_check import Finding
-from qmrunner.model.app_tasks import REPORTED, demand_of
+from qmrunner.model.app_tasks import REPORTED, TELL, demand_of
+from qmrunner.model.app_tasks import TASK as STAGE
 from qmrunner.model.jobs import Command, Demand, Evidence, Exit, Outcome, Progress, Step
 from qmrunner.model.remedies import Remedy
 
@@ -19,7 +20,6 @@ TASK, CANCELLED, OUTCOME, DONE, COMMITTED = "task.json", "cancelled", "outcome",
 CONCLUDE = "conclude"
 HARD_TIMEOUT = "hard_timeout"  # why a task is stopped that runs for too long
 _TEMPORARY = "tmp"
-_TASK, _TELL = "task", "tell"
 # How a task ended without an exception, in Huey's words.
 _ENDED_WELL = {
     "complete": "the task ended",
@@ -49,10 +49,10 @@ class HueyTask:
 
     def prepare(self, step: Step, context: Context) -> Command:
         attempts, number = context.directory.parent.parent, int(context.directory.parent.name)
-        reporting = step.task == _TELL
+        reporting = step.task == TELL
         # Where the earlier attempts of the task were, and their markers.
         job_id = str(step.params.get("of", step.job_id))
-        name = _TASK if reporting else step.name
+        name = str(step.params.get("reported", STAGE)) if reporting else step.name
         earlier = {
             "folder": str(attempts.parents[1] / job_id / name / "{number}" / context.directory.name),
             "marker": f"{job_id}/{name}/{{number}}",
@@ -102,7 +102,7 @@ class HueyTask:
         state, error = str(end["state"]), end["error"] or {}
         evidence = Evidence(str(error["text"]), error.get("file"), error.get("line")) if error else None
         result = {"state": state, "error": error.get("text"), "sent": len(end["outbox"]) + len(end["deletes"])}
-        if step.task == _TELL:
+        if step.task == TELL:
             return Outcome("succeeded", "ok", result=result, summary="the application has the report", reported=True)
         if state in _ENDED_WELL:
             return Outcome("succeeded", "ok", result=result, summary=_ENDED_WELL[state], reported=True)
@@ -128,7 +128,7 @@ class _Silent:
 
 def _remedy(step: Step, state: str) -> str:
     if state == "retrying":
-        return "none needed: Huey has put the task back, and its next try is a new job"
+        return "none needed: Huey has put the task back, and its next try will be a step of this job"
     if state == "lost_not_rerun":
         return "the task may have run in part, and it may not run twice: check what it did, then enqueue it again"
     return f"the application has the report; `qmrunner logs {step.job_id}` has the traceback"

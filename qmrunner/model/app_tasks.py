@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qmrunner.model.jobs import Demand
+from qmrunner.model.jobs import Demand, Step
 
 ENGINE = "huey"
+TASK, TELL = "task", "tell"  # stages: the task, and the report of an end that it could not make itself
+RETRYING = "retrying"
+MOST_TRIES = 100  # of one job; the next one has a job apart
 # A task whose process died runs again sooner than an engine: its imports are loaded in the host, and most deaths come
 # from outside.
 RETRY_DELAY_S = 0.5
 # Codes of ends that were reported to the application, by how Huey's epilogue ended.
 REPORTED = {
     "error": "task_error",
-    "retrying": "retrying",
+    RETRYING: "retrying",
     "cancelled": "task_cancelled",
     "locked": "locked",
     "timeout": "task_timeout",
@@ -61,6 +64,25 @@ def _is_usable(name: Any, value: Any) -> bool:
             isinstance(value, list) and len(value) <= _PATTERNS and all(isinstance(pattern, str) for pattern in value)
         )
     return bool(name == "rerun" and value in RERUN)
+
+
+def step_name(stage: str, number: int) -> str:
+    """The name of a step of one try: `task`, and `task-2` for the first one that Huey repeats."""
+    return stage if number == 1 else f"{stage}-{number}"
+
+
+def newest_try(params: Mapping[str, Any], steps: Sequence[Step]) -> list[Step]:
+    """The steps of a job's newest try. Of those before, only their records matter."""
+    number = int(params.get("tries", 1))
+    names = {step_name(stage, number) for stage in (TASK, TELL)}
+    return [step for step in steps if step.name in names]
+
+
+def waits_for_huey(params: Mapping[str, Any], steps: Sequence[Step]) -> bool:
+    """Whether the newest try ended with a message for the next one."""
+    # A failed step keeps its code, a report its result.
+    ends = {end for step in newest_try(params, steps) for end in (step.code, step.result.get("state"))}
+    return RETRYING in ends and int(params.get("tries", 1)) < MOST_TRIES
 
 
 def demand_of(words: Mapping[str, Any]) -> Demand:

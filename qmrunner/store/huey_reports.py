@@ -12,19 +12,19 @@ from dataclasses import asdict
 from sqlalchemy import Connection, select
 
 from qmrunner.model import labels
-from qmrunner.model.app_tasks import demand_of
+from qmrunner.model.app_tasks import TASK, TELL, demand_of, newest_try
 from qmrunner.model.jobs import Job, Step
 from qmrunner.model.states import JobState, StepState
 from qmrunner.store import events
 from qmrunner.store.jobs import new_id
 from qmrunner.store.tables import jobs, steps
 
-KIND, TASK, TELL = "huey", "task", "tell"
+KIND = "huey"
 
 
 def of_cancelled(connection: Connection, now: float, job: Job, known: Sequence[Step]) -> None:
     """Report a cancelled task, unless its own process has done so."""
-    if any(step.result for step in known):  # an end that was reported has a result
+    if any(step.result for step in newest_try(job.params, known)):  # an end that was reported has a result
         return
     _report(connection, now, job, known, "cancelled by request", as_cancelled=True)
 
@@ -39,11 +39,11 @@ def of_held(connection: Connection, now: float, job: Job, known: Sequence[Step])
 def _report(
     connection: Connection, now: float, job: Job, known: Sequence[Step], why: str, *, as_cancelled: bool
 ) -> None:
-    task = next((step for step in known if step.name == TASK), None)
+    task = next((step for step in newest_try(job.params, known) if step.stage == TASK), None)
     if job.kind != KIND or task is None or "reports" in job.params:
         return
     # One report for each run that an operator allowed.
-    key = f"report:{job.id}:{task.attempt}"
+    key = f"report:{job.id}:{task.attempt}" if task.name == TASK else f"report:{job.id}/{task.name}:{task.attempt}"
     if connection.execute(select(jobs.c.id).where(jobs.c.key == key)).first() is not None:
         return
     report_id = new_id()
@@ -63,6 +63,7 @@ def _report(
         )
     )
     about_end = {"attempts": task.attempt, "why": why, "of": job.id, "as": "cancelled" if as_cancelled else "died"}
+    about_end |= {"reported": task.name}
     connection.execute(
         steps.insert().values(
             job_id=report_id,

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, update
 
 from qmrunner.errors import UsageError
-from qmrunner.model import remedies
+from qmrunner.model import app_tasks, remedies
 from qmrunner.model.jobs import Job, may_start
 from qmrunner.model.states import JobState, StepState
 from qmrunner.store import events, locks
@@ -56,6 +56,8 @@ def retry(
             update(jobs).where(jobs.c.id == job_id).values(params={**job.params, "allow_altering": True})
         )
     known = of_job(connection, job_id)
+    if job.kind == app_tasks.ENGINE:
+        known = app_tasks.newest_try(job.params, known)  # Huey itself repeated those before
     # Every unsuccessful step is reset, so none of these counts as ended.
     states = {step.name: step.state for step in known if step.state is StepState.SUCCEEDED}
     fresh: dict[str, Any] = {"finished_at": None, "code": None, "failure_class": None, "evidence": None}

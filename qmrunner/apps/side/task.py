@@ -133,7 +133,8 @@ class TaskRun:
         self._outbox.intercept(self._on_signal)
 
     def _on_signal(self, name: str) -> None:
-        self._state = _ENDS.get(name, self._state)
+        if (self._state, _ENDS.get(name)) != ("retrying", "scheduled"):  # a retry with a delay
+            self._state = _ENDS.get(name, self._state)
 
     def _on_term(self, number: int, frame: Any) -> None:
         self._stopped = True
