@@ -16,6 +16,7 @@ from qmrunner.reports import files
 from qmrunner.store import jobs as job_store
 from qmrunner.store import workers
 
+_NAMED = 50
 _PIECE = 1 << 16
 _PUBLISHED = "output.log"
 _EXCERPT_BYTES = 1 << 20
@@ -140,16 +141,16 @@ def more(app: App, job_id: str, step_name: str, at: Position) -> Piece:
 def _load(app: App, job_id: str, step_name: str) -> tuple[Job, Step, Sequence[Attempt]]:
     with app.store.read() as connection:
         job = job_store.get(connection, job_id)
-        steps = job_store.of_job(connection, job_id)
-        tries = workers.attempts_of_job(connection, job_id)
-    step = next((known for known in steps if known.name == step_name), None)
-    if step is None:
-        raise NotFoundError(
-            "step_unknown",
-            f"job {job_id} has no step {step_name[:100]!r}",
-            remedy=f"its steps are {', '.join(known.name for known in steps)}",
-        )
-    return job, step, [entry for entry in tries if entry.step_id == step.id]
+        step = job_store.step_named(connection, job_id, step_name)
+        if step is not None:
+            return job, step, workers.attempts_of_job(connection, job_id, [step.id])
+        steps = job_store.outline(connection, job_id)
+    more = "" if len(steps) <= _NAMED else f" and {len(steps) - _NAMED} more"
+    raise NotFoundError(
+        "step_unknown",
+        f"job {job_id} has no step {step_name[:100]!r}",
+        remedy=f"its steps are {', '.join(known.name for known in steps[:_NAMED])}{more}",
+    )
 
 
 def _bytes(app: App, step: Step, attempt: Attempt, offset: int, limit: int) -> bytes:

@@ -19,7 +19,6 @@ LETTERS = {
     StepState.WAITING: "w", StepState.READY: "r", StepState.CLAIMED: "c", StepState.RUNNING: "R", StepState.HELD: "h",
     StepState.SUCCEEDED: "s", StepState.FAILED: "f", StepState.CANCELLED: "x", StepState.SKIPPED: "k",
 }  # fmt: skip
-_PLAIN = (StepState.WAITING, StepState.READY, StepState.SUCCEEDED, StepState.SKIPPED, StepState.CANCELLED)
 _MOST_NOTABLE = 200
 
 
@@ -31,7 +30,7 @@ def page(app: App, limit: int, wanted: JobFilter, *, before: int | None = None, 
     with app.store.read() as connection:
         found = job_list.page(connection, limit + 1, wanted, before)
         shown = found[:limit]
-        steps = job_store.of_jobs(connection, [job.id for job in shown])
+        steps = job_store.outlines(connection, [job.id for job in shown])
         counted = {"count": job_list.counts(connection, wanted)} if count else {}
     return {
         "jobs": [{**job_row(job), "progress": progress_of(job, steps[job.id])} for job in shown],
@@ -48,17 +47,17 @@ def summary(app: App, job_id: str) -> dict[str, Any]:
     """
     with app.store.read() as connection:
         job = job_store.get(connection, job_id)
-        steps = job_store.of_job(connection, job_id)
+        steps = job_store.outline(connection, job_id)
     stages: dict[str, list[Step]] = {}
     for step in steps:
         stages.setdefault(step.stage, []).append(step)
-    notable = [step for step in steps if step.state not in _PLAIN or step.attempt > 1]
+    notable = [step for step in steps if step.state not in job_store.PLAIN or step.attempt > 1]
     return {
         "job": {
             **job_row(job),
             "progress": progress_of(job, steps),
             "letters": {letter: str(state) for state, letter in LETTERS.items()},
-            "stages": [_stage(name, mine) for name, mine in stages.items()],
+            "stages": [stage(name, mine) for name, mine in stages.items()],
             "notable": [
                 {"id": step.name, "state": step.state, "attempt": step.attempt, "code": step.code}
                 for step in notable[:_MOST_NOTABLE]
@@ -68,7 +67,8 @@ def summary(app: App, job_id: str) -> dict[str, Any]:
     }
 
 
-def _stage(name: str, steps: Sequence[Step]) -> dict[str, Any]:
+def stage(name: str, steps: Sequence[Step]) -> dict[str, Any]:
+    """One of the ``stages`` of `summary`."""
     prefix = _common([step.name for step in steps]) if len(steps) > 1 else ""
     return {
         "stage": name,

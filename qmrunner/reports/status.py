@@ -35,7 +35,7 @@ def overview(app: App, limit: int = 50) -> dict[str, Any]:
     try:
         with app.store.read() as connection:
             found = job_store.listing(connection, limit)
-            steps = job_store.of_jobs(connection, [job.id for job in found])
+            steps = job_store.outlines(connection, [job.id for job in found])
             counted = job_store.counts(connection)
             ages = {row["id"]: row for row in workers.all_workers(connection)}
             paused = workers.is_paused(connection)
@@ -71,6 +71,22 @@ def job_view(app: App, job_id: str) -> dict[str, Any]:
         for row, step in zip(_steps(steps, tries, everyone, unmet, app.store.now()), steps, strict=True)
     ]
     return {"job": {**job_row(job), "progress": progress_of(job, steps), "steps": rows}}
+
+
+def step_view(app: App, job_id: str, name: str) -> dict[str, Any] | None:
+    """One of the steps of `job_view`, however many the job has; None if it has no such step. Raises NotFoundError."""
+    with app.store.read() as connection:
+        job = job_store.get(connection, job_id)
+        step = job_store.step_named(connection, job_id, name)
+        if step is None:
+            return None
+        tries = workers.attempts_of_job(connection, job_id, [step.id])
+        everyone = workers.all_workers(connection, ended=True)
+        seen = usage_peaks.seen(connection, {kind_of(step.engine, step.task, step.params)})
+        now = app.store.now()
+    unmet = None if taken_by_any(app, job, everyone) else labels.waits_for(job.requires)
+    (row,) = _steps([step], tries, everyone, unmet, now)
+    return {**row, "estimate": _estimate(step, row["cores"], seen)}
 
 
 def submitted_view(app: App, job_id: str) -> dict[str, Any]:

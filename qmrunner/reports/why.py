@@ -6,7 +6,7 @@ Field names are a public contract (docs/reference/json.md), like those of `repor
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,16 @@ class _Answer:
     waits_for: str | None = None
 
 
-def view(app: App, job_id: str) -> dict[str, Any]:
-    """The JSON of `why`. Raises NotFoundError."""
-    known = _snapshot(app, job_id)
+def view(
+    app: App, job_id: str, most: int | None = None, chosen: str | None = None, outline: list[Step] | None = None
+) -> dict[str, Any]:
+    """The JSON of `why`. Raises NotFoundError.
+
+    Of a job with more than `most` steps, ``attempts`` has only those of the step `chosen` and of at most `most` steps
+    that run, are held, failed or needed several attempts. `outline`: its steps, where they were just read.
+    """
+    known = _snapshot(app, job_id, most, chosen, outline)
+    names = {step.id: step.name for step in known.steps}
     answer = _explain(app, known)
     step, job = answer.step, known.job
     ended = step if step is not None and step.state not in STEP_LIVE else None
@@ -85,7 +92,7 @@ def view(app: App, job_id: str) -> dict[str, Any]:
         "deck": _deck(app, ended),
         "remedy": _REMEDIES.get(job.code or "") or (ended.remedy if ended else None),
         "next": answer.next,
-        "attempts": [_attempt(known, attempt) for attempt in known.tries],
+        "attempts": [_attempt(names, attempt) for attempt in known.tries],
     }
 
 
@@ -112,18 +119,21 @@ def _deck(app: App, step: Step | None) -> dict[str, Any] | None:
     }
 
 
-def _snapshot(app: App, job_id: str) -> _Snapshot:
+def _snapshot(app: App, job_id: str, most: int | None, chosen: str | None, outline: list[Step] | None) -> _Snapshot:
     with app.store.read() as connection:
         now = app.store.now()
         job = job_store.get(connection, job_id)
-        steps = job_store.of_job(connection, job_id)
+        steps, of = job_store.bounded(connection, job_id, most, chosen, outline)
         everyone = workers.all_workers(connection)
-        first = next((step.id for step in steps if step.state is StepState.READY), None)
+        active = [row for row in everyone if row["state"] == "active" and status.beats(app, row, now)]
+        # The order of all ready steps costs a second where hundreds wait: it is asked only where it is reported.
+        stuck = active and not any(step.state in STEP_LIVE for step in steps)
+        first = next((step.id for step in steps if step.state is StepState.READY), None) if stuck else None
         return _Snapshot(
             job=job,
             steps=steps,
-            tries=workers.attempts_of_job(connection, job_id),
-            active=[row for row in everyone if row["state"] == "active" and status.beats(app, row, now)],
+            tries=workers.attempts_of_job(connection, job_id, of),
+            active=active,
             draining=[row for row in everyone if row["state"] == "draining" and status.beats(app, row, now)],
             silent={
                 row["id"]: row for row in everyone if row["state"] != "stopped" and not status.beats(app, row, now)
@@ -316,10 +326,9 @@ def _taken(known: _Snapshot) -> str:
 # -- attempts ---------------------------------------------------------------------------------------------------------
 
 
-def _attempt(known: _Snapshot, attempt: Attempt) -> dict[str, Any]:
-    step = next((step for step in known.steps if step.id == attempt.step_id), None)
+def _attempt(names: Mapping[int, str], attempt: Attempt) -> dict[str, Any]:
     return {
-        "step": step.name if step else None,
+        "step": names.get(attempt.step_id),
         "attempt": attempt.number,
         "state": attempt.state,
         "code": attempt.code,

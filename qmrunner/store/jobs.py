@@ -11,15 +11,19 @@ from sqlalchemy import Column, Connection, bindparam, func, literal, select, uni
 from qmrunner.errors import NotFoundError, UsageError
 from qmrunner.model.jobs import Job, Step, Submission
 from qmrunner.model.states import JOB_FINAL, STEP_FINAL, JobState, StepState
-from qmrunner.store.rows import to_job, to_step
+from qmrunner.store.rows import OUTLINED, to_job, to_outline, to_step
 from qmrunner.store.tables import jobs, steps
 
 # Counting costs time by the row: a store may hold millions that have ended.
 COUNTED = 50_000
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.HELD)
+# Of these, a list needs no more than their number.
+PLAIN = (StepState.WAITING, StepState.READY, StepState.SUCCEEDED, StepState.SKIPPED, StepState.CANCELLED)
 # Built once: these are executed at every step's end.
 _JOB = select(jobs).where(jobs.c.id == bindparam("job"))
 _STEPS = select(steps).where(steps.c.job_id == bindparam("job")).order_by(steps.c.id)
+_OUTLINED = select(*(steps.c[name] for name in OUTLINED))
+_OUTLINE = _OUTLINED.where(steps.c.job_id == bindparam("job")).order_by(steps.c.id)
 _ALPHABET = "abcdefghjkmnpqrstvwxyz23456789"
 
 
@@ -87,12 +91,56 @@ def of_job(connection: Connection, job_id: str) -> list[Step]:
     return [to_step(row) for row in connection.execute(_STEPS, {"job": job_id}).all()]
 
 
+def count_steps(connection: Connection, job_id: str) -> int:
+    """The number of steps of a job."""
+    return int(connection.execute(select(func.count()).where(steps.c.job_id == job_id)).scalar_one())
+
+
+def step_named(connection: Connection, job_id: str, name: str) -> Step | None:
+    """The step of a job with this name, if there is one."""
+    row = connection.execute(select(steps).where(steps.c.job_id == job_id, steps.c.name == name)).first()
+    return None if row is None else to_step(row)
+
+
+def outline(connection: Connection, job_id: str) -> list[Step]:
+    """As `of_job`, for lists, counts and progress: without params, inputs, demand, evidence and result, which make
+    4,000 steps slow to read."""
+    return [to_outline(row) for row in connection.execute(_OUTLINE, {"job": job_id}).all()]
+
+
+def bounded(
+    connection: Connection, job_id: str, most: int | None, chosen: str | None, known: list[Step] | None = None
+) -> tuple[list[Step], list[int] | None]:
+    """All steps of a job, and the ids of those of which attempts are worth reading; None: of all of them.
+
+    Of a job with more than `most` steps only that many, which run, are held, failed or needed several attempts, are
+    whole, with the step called `chosen` and the first that is ready. The others are outlines: `known`, or read here.
+    """
+    if most is None or (count_steps(connection, job_id) if known is None else len(known)) <= most:
+        return of_job(connection, job_id), None
+    known = outline(connection, job_id) if known is None else known
+    wanted = {step.id for step in known if step.name == chosen}
+    wanted |= set([step.id for step in known if step.state is StepState.READY][:1])
+    wanted |= set([step.id for step in known if step.attempt > 1 or step.state not in PLAIN][:most])
+    full = all_steps(connection, wanted)
+    return [full.get(step.id, step) for step in known], sorted(full)
+
+
 def of_jobs(connection: Connection, job_ids: Collection[str]) -> dict[str, list[Step]]:
     """All steps of these jobs, by job, in the order in which they were added."""
     found: dict[str, list[Step]] = {job_id: [] for job_id in job_ids}
     for part in _parts(job_ids):
         for row in connection.execute(select(steps).where(steps.c.job_id.in_(part)).order_by(steps.c.id)):
             found[row.job_id].append(to_step(row))
+    return found
+
+
+def outlines(connection: Connection, job_ids: Collection[str]) -> dict[str, list[Step]]:
+    """The outlines of these jobs' steps, by job, in the order in which they were added."""
+    found: dict[str, list[Step]] = {job_id: [] for job_id in job_ids}
+    for part in _parts(job_ids):
+        for row in connection.execute(_OUTLINED.where(steps.c.job_id.in_(part)).order_by(steps.c.id)):
+            found[row.job_id].append(to_outline(row))
     return found
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Row
@@ -11,6 +13,15 @@ from sqlalchemy import Row
 from qmrunner.model import labels
 from qmrunner.model.jobs import Attempt, Demand, Evidence, Grant, Job, Step
 from qmrunner.model.states import AttemptState, JobState, StepState
+
+# The columns of a step without the JSON, which is most of its bytes and of the time to read it.
+OUTLINED = (
+    "id", "job_id", "name", "stage", "engine", "task", "state", "attempt", "retries", "priority", "not_before",
+    "worker_id", "code", "failure_class", "remedy", "summary", "created_at", "started_at", "finished_at",
+    "passed_over", "waits_for",
+)  # fmt: skip
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_LEAST = Demand()
 
 
 def moment(seconds: float | None) -> datetime | None:
@@ -75,6 +86,20 @@ def to_step(row: Row[Any]) -> Step:
         skips=row.passed_over,
         waits_for=row.waits_for,
     )
+
+
+def to_outline(row: Row[Any]) -> Step:
+    """From a row of the columns `OUTLINED`, in this order: of 4,000 rows, names cost more than values."""
+    (
+        id_, job_id, name, stage, engine, task, state, attempt, retries, priority, not_before,
+        worker_id, code, failure_class, remedy, summary, created_at, started_at, finished_at,
+        passed_over, waits_for,
+    ) = tuple(row)  # fmt: skip
+    return Step(
+        id_, job_id, name, stage, engine, task, _NOTHING, _NOTHING, (), _LEAST, StepState(state), attempt, retries,
+        priority, moment(not_before), worker_id, code, failure_class, None, remedy, summary, _NOTHING,
+        _moment(created_at), moment(started_at), moment(finished_at), passed_over, waits_for,
+    )  # fmt: skip
 
 
 def to_attempt(row: Row[Any]) -> Attempt:

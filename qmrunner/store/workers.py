@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -193,13 +193,16 @@ def live_attempts(connection: Connection, worker_ids: Sequence[int]) -> list[dic
     return [dict(row._mapping) for row in connection.execute(_LIVE_OF, {"workers": list(worker_ids)})]
 
 
-def attempts_of_job(connection: Connection, job_id: str) -> list[Attempt]:
+def attempts_of_job(connection: Connection, job_id: str, of: Collection[int] | None = None) -> list[Attempt]:
+    """The attempts of a job, or of these steps of it, in the order of the steps."""
     query = (
         select(attempts, workers.c.pid.label("worker_pid"))
         .join(workers, workers.c.id == attempts.c.worker_id)
         .where(attempts.c.job_id == job_id)
         .order_by(attempts.c.step_id, attempts.c.number)
     )
+    if of is not None:
+        query = query.where(attempts.c.step_id.in_(of))
     return [to_attempt(row) for row in connection.execute(query).all()]
 
 

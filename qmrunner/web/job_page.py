@@ -7,19 +7,24 @@ from typing import Any
 
 from qmrunner.api import logfiles
 from qmrunner.errors import NotFoundError
+from qmrunner.model.jobs import Step
 from qmrunner.model.states import JobState, StepState
 from qmrunner.reports import status, why
-from qmrunner.reports.jobs import summary
+from qmrunner.reports.jobs import LETTERS, stage, summary
 from qmrunner.reports.status import iso
 from qmrunner.store import events, huey_jobs
 from qmrunner.store import jobs as job_store
 from qmrunner.store.rows import moment
 from qmrunner.web import log_view
 from qmrunner.web.look import Ask, Page
+from qmrunner.web.present import SHAPES, STATES
 from qmrunner.web.timeline import drawn
 
 _AROUND = 20
 _EVENTS = 300
+# A job with more steps shows the attempts of notable steps only; a stage with more has letters instead of links.
+MANY, _LONG = 200, 120
+_NAMED = 30
 # The end of a bar that grows moves this often, s.
 _GROWS_S = 10
 _ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
@@ -30,26 +35,31 @@ _HEADED = ("running", "claimed", "held", "failed", "ready", "waiting", "cancelle
 def job(ask: Ask) -> dict[str, Any]:
     """The whole page: state in words, grid of steps, timeline, and the panel of one step."""
     job_id = job_id_of(ask)
-    known = status.job_view(ask.app, job_id)["job"]
-    reason = why.view(ask.app, job_id)
-    step = _selected(known["steps"], ask.word("step"))
-    attempts = [_plain(row) for row in reason["attempts"]]
+    with ask.app.store.read() as connection:
+        row = job_store.get(connection, job_id)
+        steps = job_store.outline(connection, job_id)
+    chosen = _selected(steps, ask.word("step"))
+    reason = why.view(ask.app, job_id, MANY, chosen, steps)
+    attempts = [_plain(found) for found in reason["attempts"]]
     now = ask.app.store.now() // _GROWS_S * _GROWS_S + _GROWS_S
-    mine = [row for row in attempts if step is not None and row["step"] == step["id"]]
-    attempt = next((row for row in mine if row["attempt"] == ask.number("attempt")), mine[-1] if mine else None)
+    mine = [found for found in attempts if found["step"] == chosen]
+    attempt = next((found for found in mine if found["attempt"] == ask.number("attempt")), mine[-1] if mine else None)
+    step = None if chosen is None else status.step_view(ask.app, job_id, chosen)
     return {
         "nav": "jobs",
-        "job": {name: value for name, value in known.items() if name != "steps"},
+        "job": {**status.job_row(row), "progress": status.progress_of(row, steps)},
         "reason": _reason(reason),
-        "stages": _stages(known["steps"]),
-        "steps_total": len(known["steps"]),
+        "stages": stages(steps),
+        "words": grid_words(),
+        "steps_total": len(steps),
         "step": None if step is None else _panel(step, ask),
         "attempt": attempt,
         "attempts": mine,
         "timeline": drawn(attempts, now),
+        "more_attempts": len(steps) > MANY,
         "line": ask.number("line"),
-        "log": None if ask.live or step is None else _log(ask, job_id, step["id"]),
-        "ended": known["state"] in _ENDED,
+        "log": None if ask.live or chosen is None else _log(ask, job_id, chosen),
+        "ended": row.state in _ENDED,
         "here_job": f"/jobs/{job_id}",
     }
 
@@ -57,7 +67,7 @@ def job(ask: Ask) -> dict[str, Any]:
 def reasons(ask: Ask) -> dict[str, Any]:
     """`why` with the evidence in its place, the attempts and the history."""
     job_id = job_id_of(ask)
-    reason = why.view(ask.app, job_id)
+    reason = why.view(ask.app, job_id, MANY)
     known = summary(ask.app, job_id)["job"]
     with ask.app.store.read() as connection:
         history = events.of_job(connection, job_id, _EVENTS)
@@ -99,31 +109,52 @@ def job_id_of(ask: Ask) -> str:
 
 def _selected_name(ask: Ask, job_id: str) -> str | None:
     with ask.app.store.read() as connection:
-        steps = job_store.of_job(connection, job_id)
-    found = _selected([{"id": step.name, "state": step.state} for step in steps], "")
-    return None if found is None else str(found["id"])
+        return _selected(job_store.outline(connection, job_id), "")
 
 
-def _selected(steps: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any] | None:
+def _selected(steps: Sequence[Step], name: str) -> str | None:
     """The step that was asked for, else one that runs, failed, or comes next, or the last."""
-    chosen = next((step for step in steps if step["id"] == name), None)
-    for state in _HEADED if chosen is None else ():
-        chosen = next((step for step in steps if step["state"] == state), chosen)
-        if chosen is not None:
-            break
-    if chosen is None and steps:
-        chosen = steps[-1]
-    return None if chosen is None else dict(chosen)
+    if any(step.name == name for step in steps):
+        return name
+    for state in _HEADED:
+        found = next((step.name for step in steps if step.state == state), None)
+        if found is not None:
+            return found
+    return steps[-1].name if steps else None
 
 
-def _stages(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The grid: stages in their order, each with its steps."""
-    found: dict[str, dict[str, Any]] = {}
+def stages(steps: Sequence[Step]) -> list[dict[str, Any]]:
+    """The grid: stages in their order. A short stage has its steps, a long one a letter for each step."""
+    found: dict[str, list[Step]] = {}
     for step in steps:
-        stage = found.setdefault(step["stage"], {"name": step["stage"], "steps": [], "done": 0})
-        stage["steps"].append((step["id"], str(step["state"]), step["attempt"], step["code"]))
-        stage["done"] += step["state"] in (StepState.SUCCEEDED, StepState.SKIPPED)
-    return list(found.values())
+        found.setdefault(step.stage, []).append(step)
+    return [_stage(name, mine) for name, mine in found.items()]
+
+
+def _stage(name: str, mine: Sequence[Step]) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": name,
+        "total": len(mine),
+        "done": sum(step.state in (StepState.SUCCEEDED, StepState.SKIPPED) for step in mine),
+        "steps": [],
+        "letters": None,
+    }
+    shown = mine
+    if len(mine) > _LONG:
+        letters = stage(name, mine)
+        row |= {"letters": letters["states"], "prefix": letters["prefix"], "ids": " ".join(letters["ids"])}
+        row["counts"] = letters["counts"]
+        shown = [step for step in mine if step.attempt > 1 or step.state not in job_store.PLAIN][:_NAMED]
+    row["steps"] = [(step.name, str(step.state), step.attempt, step.code) for step in shown]
+    return row
+
+
+def grid_words() -> dict[str, dict[str, str]]:
+    """What a letter of a long stage means: the state, its kind and its shape."""
+    return {
+        letter: {"word": str(state), "kind": STATES[str(state)], "shape": SHAPES[STATES[str(state)]]}
+        for state, letter in LETTERS.items()
+    }
 
 
 def _panel(step: Mapping[str, Any], ask: Ask) -> dict[str, Any]:

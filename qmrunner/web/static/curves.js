@@ -33,6 +33,16 @@ function ink(name) { // a colour that canvas understands: custom properties keep
 // Series that a trace may have: [key, label, unit, logarithmic]
 const SERIES = [["energy_hartree", "energy", "hartree", false], ["gradient", "gradient", "hartree/bohr", true], ["residual", "residual", "", true]];
 
+// Another step or attempt is shown: its curves begin.
+export function forget() {
+  for (const figure of drawn.values()) figure.plot?.destroy();
+  drawn.clear();
+  points = [];
+  attempt = null;
+  last = 0;
+  asked = 0;
+}
+
 export async function curves(number) {
   const place = $("#curves");
   if (!place || busy || Date.now() - asked < 2900) return;
@@ -44,6 +54,7 @@ export async function curves(number) {
     const answer = await fetch(`${where}?after=${last}${number ? `&attempt=${number}` : ""}`);
     if (!answer.ok) return;
     const found = await answer.json();
+    if (place !== $("#curves")) return; // another step is shown meanwhile
     if (found.points.length || !points.length) await show(place, found);
   } catch { /* no trace here: the log has the numbers */ } finally { busy = false; }
 }

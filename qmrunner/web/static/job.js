@@ -1,6 +1,6 @@
 // The page of a job: keys on the grid, the log that grows, curves, and "notify me when it ends".
 import { $, $$, say } from "./app.js";
-import { curves } from "./curves.js";
+import { curves, forget } from "./curves.js";
 
 // -- the grid: arrow keys move within and between stages
 document.addEventListener("keydown", (event) => {
@@ -16,13 +16,51 @@ document.addEventListener("keydown", (event) => {
   row[Math.max(0, Math.min(row.length - 1, to[1]))]?.focus();
 });
 
+// -- a stage of many steps comes as one letter for each: its cells are made here, and changed where a letter changed
+const grid = JSON.parse($("#grid-words")?.textContent ?? "{}");
+function cells() {
+  for (const place of $$("[data-letters]")) {
+    const { letters, prefix } = place.dataset;
+    const old = place.dataset.drawn ?? "";
+    if (old === letters) continue;
+    const ids = place.dataset.ids.split(" ");
+    const chosen = $("#live_step")?.dataset.step;
+    for (let index = 0; index < letters.length; index += 1) {
+      if (index < place.children.length && old[index] === letters[index]) continue;
+      const { word, kind, shape } = grid[letters[index]];
+      const name = `${prefix}${ids[index] ?? ""}`;
+      const cell = document.createElement("a");
+      cell.className = `cell ${kind}`;
+      cell.href = `?step=${encodeURIComponent(name)}`;
+      cell.dataset.step = name;
+      cell.title = `${name}: ${word}`;
+      cell.setAttribute("aria-label", cell.title);
+      cell.textContent = shape;
+      cell.tabIndex = index ? -1 : 0; // the arrow keys move between the others
+      if (name === chosen) cell.setAttribute("aria-current", "true");
+      if (index < place.children.length) place.children[index].replaceWith(cell);
+      else place.append(cell);
+    }
+    while (place.children.length > letters.length) place.lastChild.remove();
+    place.dataset.drawn = letters;
+  }
+}
+cells();
+document.addEventListener("qm:parts", cells);
+
+// -- a bar of the timeline leads to its attempt, as the link in the table of attempts does
+document.addEventListener("click", (event) => {
+  const where = event.target.closest?.("[data-go]")?.dataset.go;
+  if (where) location.assign(where);
+});
+
 // -- the log. Lines are put in by textContent only.
-const part = $("#log-part");
-const log = $("#log");
 const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])|[\x00-\x08\x0b-\x1f\x7f]/g;
 const PIECE = 65536;
 const MOST_LINES = 20000;
-const at = log && { attempt: Number(log.dataset.attempt), start: Number(log.dataset.start), next: Number(log.dataset.next), first: log.dataset.first ? Number(log.dataset.first) : null };
+let part = null;
+let log = null;
+let at = null; // which attempt is shown, and from where to where
 let rest = ""; // an unfinished line
 let busy = false;
 const url = (offset, limit) => `/v1/jobs/${part.dataset.job}/steps/${encodeURIComponent(part.dataset.step)}/log?attempt=${at.attempt}&offset=${offset}&limit=${limit}`;
@@ -40,13 +78,15 @@ function line(text, number) {
 const list = () => $("ol", log);
 const nextNumber = () => (at.first === null ? null : at.first + list().children.length);
 async function grow() {
-  if (!log || busy || !at.attempt) return;
+  const mine = at;
+  if (!log || busy || !mine.attempt) return;
   busy = true;
   try {
     for (let more = true; more;) {
       const answer = await fetch(url(at.next, PIECE));
       if (!answer.ok) return;
       const data = await answer.arrayBuffer();
+      if (mine !== at) return; // another attempt is shown meanwhile
       more = data.byteLength === PIECE;
       if (!data.byteLength) return;
       at.next += data.byteLength;
@@ -82,7 +122,12 @@ function find(text) {
   hits[0]?.scrollIntoView({ block: "center" });
   say(`${hits.length} lines`);
 }
-if (log) {
+function startLog() {
+  part = $("#log-part");
+  log = $("#log");
+  rest = "";
+  at = log && { attempt: Number(log.dataset.attempt), start: Number(log.dataset.start), next: Number(log.dataset.next), first: log.dataset.first ? Number(log.dataset.first) : null };
+  if (!log) return;
   const around = new URLSearchParams(location.search).get("line");
   const hit = around && document.getElementById(`L${around}`);
   if (around) $("#follow").checked = false;
@@ -95,12 +140,33 @@ if (log) {
   log.addEventListener("scroll", () => { if (log.scrollHeight - log.scrollTop - log.clientHeight > 60) $("#follow").checked = false; });
   $("#follow").addEventListener("change", (event) => { if (event.target.checked) log.scrollTop = log.scrollHeight; });
 }
+startLog();
 
-// -- a new attempt or another step has its own log: load the page again in place
+// -- a new attempt or another step has its own log and curves: these two parts are brought again, the page stays
+let bringing = false;
+async function bring() {
+  if (bringing) return;
+  bringing = true;
+  try {
+    const answer = await fetch(location.href);
+    if (!answer.ok) return;
+    const made = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const id of ["curves", "log-part"]) {
+      const fresh = made.getElementById(id);
+      const old = document.getElementById(id);
+      if (!fresh) { old?.remove(); continue; }
+      const copy = document.importNode(fresh, true);
+      if (old) old.replaceWith(copy);
+      else $("#main").append(copy);
+    }
+    forget();
+    startLog();
+  } catch { /* the bar says that the server does not answer */ } finally { bringing = false; }
+}
 document.addEventListener("qm:log", ({ detail }) => {
   const asked = new URLSearchParams(location.search);
-  if (detail.step && !asked.has("step") && detail.step !== part?.dataset.step) { location.reload(); return; }
-  if (detail.attempt && !asked.has("attempt") && at && at.attempt !== detail.attempt) { location.reload(); return; }
+  const other = detail.step && !asked.has("step") && detail.step !== part?.dataset.step;
+  if (other || (detail.attempt && !asked.has("attempt") && detail.attempt !== at?.attempt)) { bring(); return; }
   if (!asked.has("line") && (!detail.size || detail.size !== at?.next)) grow();
   curves(at?.attempt);
 });

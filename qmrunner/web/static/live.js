@@ -141,7 +141,8 @@ async function ask(every) {
       const found = {};
       for (const part of made.querySelectorAll("[id^=live_]")) found[part.id] = part.outerHTML;
       parts({ version: made.getElementById("main")?.dataset.seen ?? "", parts: found });
-      document.dispatchEvent(new CustomEvent("qm:log", { detail: {} }));
+      const log = { step: made.getElementById("log-part")?.dataset.step, attempt: Number(made.getElementById("log")?.dataset.attempt ?? 0) };
+      document.dispatchEvent(new CustomEvent("qm:log", { detail: log }));
       document.dispatchEvent(new CustomEvent("qm:trace", { detail: {} }));
     }
   } catch { /* the bar says it */ }
