@@ -1,4 +1,4 @@
-"""cancel, retry, hold, release; pause, resume, drain, sweep: the commands of operators."""
+"""cancel, retry, hold, release, priority; pause, resume, drain, sweep: the commands of operators."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OptionalJobId = Annotated[str | None, typer.Argument(metavar="[JOB]", help="Id o
 
 
 def register(cli: typer.Typer) -> None:
-    for command in (cancel, retry, hold, release, pause, resume, drain, sweep):
+    for command in (cancel, retry, hold, release, priority, pause, resume, drain, sweep):
         cli.command()(command)
 
 
@@ -61,7 +61,25 @@ def release(
     _act("release", job, where, dry_run, yes, as_json)
 
 
-def _act(verb: str, job: str | None, where: str | None, dry_run: bool, yes: bool, as_json: bool, **more: bool) -> None:
+def priority(
+    job: OptionalJobId = None,
+    *,
+    to: Annotated[
+        int, typer.Option("--to", min=-1000, max=1000, help="New priority; jobs with a higher one run first.")
+    ],
+    where: Where = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set the priority of a job, or of all jobs of a query; steps that have not started take it, too."""
+    field = "value" if where is None else "priority"
+    _act("priority", job, where, dry_run, yes, as_json, **{field: to})
+
+
+def _act(
+    verb: str, job: str | None, where: str | None, dry_run: bool, yes: bool, as_json: bool, **more: bool | int
+) -> None:
     if (job is None) == (where is None):
         raise UsageError("usage", f"{verb} needs either a job or --where", remedy=f"see `qmrunner {verb} --help`")
     if where is not None:
@@ -72,7 +90,7 @@ def _act(verb: str, job: str | None, where: str | None, dry_run: bool, yes: bool
         _move(job, as_json, verb, **more)
 
 
-def _move(job_id: str, as_json: bool, verb: str, **more: bool) -> None:
+def _move(job_id: str, as_json: bool, verb: str, **more: bool | int) -> None:
     from qmrunner.store import operator_actions
 
     verbs: dict[str, Callable[..., Any]] = {
@@ -80,6 +98,7 @@ def _move(job_id: str, as_json: bool, verb: str, **more: bool) -> None:
         "retry": operator_actions.retry,
         "hold": operator_actions.hold,
         "release": operator_actions.release,
+        "priority": operator_actions.priority,
     }
     app = open_app(busy_seconds=30.0)
     named = job_named(app, job_id)
@@ -88,6 +107,8 @@ def _move(job_id: str, as_json: bool, verb: str, **more: bool) -> None:
     app.queue.notify()
     if as_json:
         print_json({"id": job.id, "state": job.state, "cancel_requested": job.cancel_requested})
+    elif verb == "priority":
+        say(f"{job.id}: {job.state}, priority {job.priority}")
     elif verb == "cancel" and job.state != "cancelled":
         say(f"{job.id}: cancellation requested; its running steps are being stopped")
     else:

@@ -28,9 +28,14 @@ Back = Annotated[str, Form(max_length=2000)]
 
 @ROUTER.post("/jobs/{job_id}/do", response_class=Response, dependencies=_WRITE)
 async def move(
-    request: Request, job_id: str, verb: Verb, back: Back = "/", altering: Annotated[str, Form(max_length=5)] = ""
+    request: Request,
+    job_id: str,
+    verb: Verb,
+    back: Back = "/",
+    altering: Annotated[str, Form(max_length=5)] = "",
+    value: Annotated[str, Form(max_length=10)] = "",
 ) -> Response:
-    """Cancel, retry, hold or release one job."""
+    """Cancel, retry, hold or release one job, or set its priority."""
     checked, by = job_store.checked_id(job_id), request.state.caller.name
 
     def act(service: Service) -> None:
@@ -38,6 +43,8 @@ async def move(
             now = service.app.store.now()
             if verb == "retry":
                 operator_actions.retry(connection, now, checked, altering == "yes", by=by)
+            elif verb == "priority":
+                operator_actions.priority(connection, now, checked, _priority(value), by=by)
             elif verb in _JOB:
                 _JOB[verb](connection, now, checked, by=by)
             else:
@@ -89,6 +96,18 @@ async def _done(request: Request, act: Callable[[Service], None], back: str) -> 
     service.app.queue.notify()
     request.app.state.hub.wake()
     return RedirectResponse(own_path(back), 303, render.headers(https=render.is_https(request)))
+
+
+def _priority(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 9999
+    if not -1000 <= value <= 1000:
+        raise UsageError(
+            "bad_field", "a priority is a whole number from -1000 to 1000", evidence=text or None, remedy="write digits"
+        )
+    return value
 
 
 def _unknown(verb: str) -> UsageError:
