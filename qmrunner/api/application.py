@@ -60,7 +60,8 @@ def build(service: Service, pages: Pages | None = None) -> FastAPI:
     rooms = [room.router for room in (bulk, jobs, check, streams, results, history, state, operations)]
     own = APIRouter(dependencies=[Depends(needs("read"))], include_in_schema=False)
     own.add_api_route("/openapi.json", _openapi)
-    own.add_api_route("/docs", _docs, response_class=HTMLResponse)
+    if pages is None:  # they have their own
+        own.add_api_route("/docs", _docs, response_class=HTMLResponse)
     rooms.append(own)
     rooms.extend(pages.routers if pages is not None else ())
     for room in rooms:

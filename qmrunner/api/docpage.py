@@ -22,11 +22,16 @@ HEADERS = {
 
 
 def page(described: Mapping[str, Any]) -> str:
-    """The HTML of an OpenAPI description."""
+    """A whole page in HTML of an OpenAPI description, with its style, for a server without pages."""
+    title = _text(described["info"]["title"])
+    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
+    return f"{head}{body(described)}</html>\n"
+
+
+def body(described: Mapping[str, Any]) -> str:
+    """The HTML of an OpenAPI description, without head and style."""
     info = described["info"]
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8>",
-        f"<title>{_text(info['title'])}</title><style>{_STYLE}</style>",
         f"<h1>{_text(info['title'])} {_text(info['version'])}</h1>{_prose(info.get('description', ''))}",
         "<p>For programs: <a href=openapi.json>openapi.json</a></p><h2>Routes</h2>",
     ]
@@ -36,7 +41,7 @@ def page(described: Mapping[str, Any]) -> str:
     parts.append("<h2>Shapes</h2>")
     for name, shape in described["components"]["schemas"].items():
         parts += _shape(name, shape)
-    return "".join(parts) + "</html>\n"
+    return "".join(parts)
 
 
 def _route(method: str, path: str, route: Mapping[str, Any]) -> Iterator[str]:

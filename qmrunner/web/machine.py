@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request, Response
+from markupsafe import Markup
 from starlette.responses import RedirectResponse
 
+from qmrunner.api import docpage
 from qmrunner.api.access import SMALL_BODY, page_needs
 from qmrunner.api.errors import status_of
 from qmrunner.api.files import published_files
@@ -162,6 +164,16 @@ def files(ask: Ask) -> dict[str, Any]:
     return {"nav": "jobs", "job": job, "files": listed}
 
 
+async def _described(request: Request, _: Ask) -> Markup:
+    # Escaped by `docpage`.
+    return Markup(docpage.body(request.app.openapi()))
+
+
+def docs(ask: Ask) -> dict[str, Any]:
+    """The routes of the API in words."""
+    return {"described": ask.given}
+
+
 def nothing(ask: Ask) -> dict[str, Any]:
     """A page of words."""
     return {"scope": ask.scope}
@@ -175,4 +187,5 @@ PAGES: Sequence[Page] = (
     Page("/tokens", "tokens.html", all_tokens, scope="admin", live=False),
     Page("/jobs/{job_id}/files", "files.html", files, live=False),
     Page("/help", "help.html", nothing, live=False),
+    Page("/docs", "docs.html", docs, live=False, prepare=_described),
 )

@@ -57,7 +57,7 @@ async def send(request: Request, caller: Annotated[Caller, Depends(_SENDER)]) ->
     service = service_of(request)
     words: dict[str, str] = {}
     try:
-        words, files = await _read(request)
+        words, files = await read_form(request)
         body = json.dumps(job_of(words.get("kind", ""), words, files)).encode()
         if words.get("do") == "check":
             verdict = await inspect(service, request.app.state.children, _as_api(request, body, None), caller)
@@ -97,7 +97,7 @@ def _page(
     return made
 
 
-async def _read(request: Request) -> tuple[dict[str, str], list[tuple[str, str]]]:
+async def read_form(request: Request) -> tuple[dict[str, str], list[tuple[str, str]]]:
     """Texts and files of the form. Raises UsageError `body_too_large`, `body_too_slow`, `not_text`."""
     body = await bodies.whole(request.receive, _MOST)
     again = Request(request.scope, bodies.replayed(body, request.receive))

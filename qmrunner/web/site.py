@@ -16,13 +16,26 @@ from qmrunner.api.errors import refusal, status_of
 from qmrunner.api.pages import Pages
 from qmrunner.api.service import Service, service_of
 from qmrunner.errors import NotFoundError, QmrunnerError
-from qmrunner.web import actions, bulk, job_list, job_page, machine, new_job, overview, render, result_page, signin
+from qmrunner.web import (
+    actions,
+    bulk,
+    job_list,
+    job_page,
+    machine,
+    many,
+    new_job,
+    overview,
+    render,
+    result_page,
+    signin,
+    upkeep,
+)
 from qmrunner.web.hub import Hub
 from qmrunner.web.look import Ask, Page, query_of
 
 # A module of pages has PAGES, ROUTER, or both.
 _MODULES: tuple[Any, ...] = (
-    overview, new_job, bulk, job_list, job_page, result_page, machine, actions, signin,
+    overview, new_job, many, bulk, job_list, job_page, result_page, machine, upkeep, actions, signin,
 )  # fmt: skip
 _FOR_EVER = "public, max-age=31536000, immutable"
 

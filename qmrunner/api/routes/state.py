@@ -75,7 +75,7 @@ async def scratch_plan(
 async def scratch_usage(request: Request, _: Reader) -> Json:
     """Return the use of the scratch volume beside this server, as `qmrunner scratch usage --json`."""
     service = service_of(request)
-    _require_home(service)
+    require_home(service)
     return Json(without(await service.slow(lambda: scratch.usage(service.app)), "path"))
 
 
@@ -83,26 +83,26 @@ async def scratch_usage(request: Request, _: Reader) -> Json:
 async def doctor(request: Request, _: Admin) -> Json:
     """Examine the machine of this server, as `qmrunner doctor --json`; a result is kept for a minute."""
     service = service_of(request)
-    return Json(await service.slow(lambda: _examined(service)))
+    return Json(await service.slow(lambda: examined(service)))
 
 
 @router.get("/sweeps", response_model=state_schemas.Sweeps, responses=errors(409))
 async def planned_sweeps(request: Request, _: Admin) -> Json:
     """List what a sweep of the home beside this server would remove, as `qmrunner sweep --dry-run`."""
     service = service_of(request)
-    _require_home(service)
-    return Json(await service.slow(lambda: _sweep(service, apply=False)))
+    require_home(service)
+    return Json(await service.slow(lambda: sweep_home(service, apply=False)))
 
 
 @router.post("/sweeps", response_model=state_schemas.Sweeps, responses=errors(409))
 async def sweep(request: Request, _: Admin) -> Json:
     """Remove what ended attempts left in the home beside this server, as `qmrunner sweep`."""
     service = service_of(request)
-    _require_home(service)
-    return Json(await service.slow(lambda: _sweep(service, apply=True)))
+    require_home(service)
+    return Json(await service.slow(lambda: sweep_home(service, apply=True)))
 
 
-def _require_home(service: Service) -> None:
+def require_home(service: Service) -> None:
     """Raise UsageError `no_home_here` where no worker has used the home of this server: its files are elsewhere."""
     if not (service.app.settings.home / "home.id").exists():
         raise UsageError(
@@ -111,8 +111,8 @@ def _require_home(service: Service) -> None:
         )  # fmt: skip
 
 
-def _examined(service: Service) -> dict[str, Any]:
-    """One thread at a time runs this."""
+def examined(service: Service) -> dict[str, Any]:
+    """The doctor's report, at most a minute old. One thread at a time runs this."""
     from qmrunner.doctor.checks import examine
 
     if service.examined is None or time.monotonic() - service.examined[0] > _EXAMINED_EVERY_S:
@@ -123,7 +123,8 @@ def _examined(service: Service) -> dict[str, Any]:
     return service.examined[1]
 
 
-def _sweep(service: Service, *, apply: bool) -> dict[str, Any]:
+def sweep_home(service: Service, *, apply: bool) -> dict[str, Any]:
+    """What a sweep of the home would do, or has done."""
     from qmrunner import maintenance
     from qmrunner.maintenance.base import Context
 
