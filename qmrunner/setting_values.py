@@ -87,6 +87,18 @@ def url(*schemes: str) -> Callable[[str], str]:
     return read
 
 
+# Each part begins with a letter or digit: no part is a dot or two.
+_PREFIX = re.compile(r"(/[A-Za-z0-9][A-Za-z0-9._~-]*)+")
+
+
+def prefix(text: str) -> str:
+    """A path without a slash at its end."""
+    found = text.rstrip("/")
+    if not _PREFIX.fullmatch(found):
+        raise ValueError(f"expected a path like /qmrunner, got {text!r}")
+    return found
+
+
 # URL of an artifact store: an absolute folder other than the root, or a bucket with an optional prefix.
 _PLACE = re.compile(r"file:///[^?#]*[^?#/][^?#]*|s3://[a-z0-9][a-z0-9._-]{1,62}(/[^?#]*)?")
 

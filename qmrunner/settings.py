@@ -172,6 +172,10 @@ class Settings:
         read.url("https", "http"), "address at which browsers reach `serve` through a proxy, like https://qm.example.org",
         default=None,
     )  # fmt: skip
+    api_prefix: str | None = _setting(
+        read.prefix, "path below which a proxy offers `serve`, like /qmrunner; the proxy may keep or remove it",
+        default=None,
+    )  # fmt: skip
     api_plain_sign_in: str = _setting(
         read.choice("on", "off"), "allow signing in to the pages over plain http from other machines", default="off"
     )

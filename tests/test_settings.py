@@ -62,6 +62,7 @@ EXAMPLES: dict[str, tuple[str, Any, str | None]] = {
     "api_max_body_mib": ("1", 1, "0"),
     "api_rate_per_minute": ("60", 60, "0"),
     "api_url": ("https://qm.example.org", "https://qm.example.org", "qm.example.org"),
+    "api_prefix": ("/lab/", "/lab", "lab"),
     "api_plain_sign_in": ("on", "on", "yes"),
     "max_atoms": ("60", 60, "0"),
     "app": ("huey_consumer mod.huey", "huey_consumer mod.huey", "huey_consumer 'open"),

@@ -151,7 +151,7 @@ def _take(service: Service) -> None:
 
 
 async def _caller(service: Service, method: str, headers: Mapping[str, str], secret: str | None) -> Caller:
-    cookie = cookies.session_of(headers)
+    cookie = cookies.session_of(headers, service.app.settings.api_prefix)
     if cookie is not None and "authorization" not in headers:
         digest = tokens.digest_of(cookie)
         found = await service.ask(lambda: _session(service, digest))

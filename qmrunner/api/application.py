@@ -19,6 +19,7 @@ from qmrunner.api.gate import Gate, ways
 from qmrunner.api.metrics import Metrics
 from qmrunner.api.middleware import Outermost
 from qmrunner.api.pages import Pages
+from qmrunner.api.prefix import Prefixed
 from qmrunner.api.routes import bulk, check, history, jobs, operations, results, state, streams
 from qmrunner.api.service import Service
 from qmrunner.api.upload.forms import EXAMPLES, FORM
@@ -70,6 +71,8 @@ def build(service: Service, pages: Pages | None = None) -> FastAPI:
     api.state.ways = ways(route for room in rooms for route in room.routes)
     api.add_middleware(Gate, service=service, table=api.state.ways)
     api.add_middleware(Outermost, service=service)
+    if service.app.settings.api_prefix:
+        api.add_middleware(Prefixed, prefix=service.app.settings.api_prefix)
     api.openapi = lambda: _described(api)  # type: ignore[method-assign]
     return api
 
@@ -86,6 +89,9 @@ def _described(api: FastAPI) -> dict[str, Any]:
     if api.openapi_schema is None:
         schema = get_openapi(title=api.title, version=api.version, description=api.description, routes=api.routes)
         _describe_submission(schema)
+        prefix = api.state.service.app.settings.api_prefix
+        if prefix:
+            schema["servers"] = [{"url": prefix}]
         api.openapi_schema = schema
     return api.openapi_schema
 

@@ -65,6 +65,38 @@ def spectrum(rows: Sequence[Mapping[str, Any]], nucleus: str, compared: Mapping[
     return "".join(parts)
 
 
+def overlaid(
+    candidates: Sequence[Sequence[Mapping[str, Any]]], nucleus: str, measured: Sequence[float] = ()
+) -> str | None:
+    """The curves of several jobs over one axis, and measured peaks below it; None if no job has the nucleus.
+
+    The curve of candidate 0 has the class `c0`, and so on; each is scaled to its highest signal.
+    """
+    found = {
+        number: signals([row for row in rows if row["nucleus"] == nucleus])
+        for number, rows in enumerate(candidates)
+        if any(row["nucleus"] == nucleus for row in rows)
+    }
+    if not found:
+        return None
+    low, high = limits(nucleus, [shift for peaks in found.values() for shift, _ in peaks] + list(measured))
+    parts = [
+        f'<svg class="spectrum overlaid" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{nucleus} spectra of '
+        f'{len(found)} jobs over each other; the tables have the same values">',
+        _axis(low, high, nucleus),
+    ]
+    for number, peaks in found.items():
+        most = max(_level(peaks, shift, LINE_PPM[nucleus]) for shift, _ in peaks)
+        parts.append(f'<path class="curve c{number}" d="{_curve(peaks, low, high, nucleus, most)}"></path>')
+    for ppm in measured:
+        x = _place(ppm, low, high)
+        parts.append(
+            f'<g class="peak"><title>measured {ppm:.{DIGITS[nucleus]}f} ppm</title>'
+            f'<line x1="{x:.2f}" y1="{AXIS + 14}" x2="{x:.2f}" y2="{BELOW}"></line></g>'
+        )
+    return "".join([*parts, "</svg>"])
+
+
 def limits(nucleus: str, shifts: Sequence[float]) -> tuple[float, float]:
     """The range that a spectrum shows, ppm."""
     span = max(max(shifts) - min(shifts), _LEAST_PPM[nucleus])

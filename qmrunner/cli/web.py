@@ -26,7 +26,7 @@ def web(
 
     app = open_app()
     url = app.settings.api_url or f"http://localhost:{app.settings.api_port}"
-    url = url.rstrip("/")
+    url = url.rstrip("/") + (app.settings.api_prefix or "")
     if not _answers(url):
         raise NotReadyError(
             "no_server",

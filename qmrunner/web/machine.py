@@ -16,6 +16,7 @@ from qmrunner.api.files import published_files
 from qmrunner.api.service import service_of
 from qmrunner.errors import NotFoundError, QmrunnerError
 from qmrunner.reports import status
+from qmrunner.reports import workers as worker_reports
 from qmrunner.reports.jobs import summary
 from qmrunner.reports.status import iso
 from qmrunner.store import events, sessions, tokens, workers
@@ -36,12 +37,20 @@ def all_workers(ask: Ask) -> dict[str, Any]:
 
 
 def one_worker(ask: Ask) -> dict[str, Any]:
-    """One worker. Raises NotFoundError `worker_unknown`."""
-    found = _workers(ask)
-    mine = next((row for row in found["workers"] if str(row["id"]) == ask.path["worker_id"]), None)
-    if mine is None:
-        raise NotFoundError("worker_unknown", "no such worker is running", remedy="/workers lists them")
-    return {"nav": "workers", "worker": mine, "paused": found["paused"]}
+    """One worker, also one that has ended. Raises NotFoundError `worker_unknown`."""
+    text = ask.path["worker_id"]
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise NotFoundError("worker_unknown", f"there is no worker {text[:40]!r}", remedy="/workers lists them")
+    found = worker_reports.view(ask.app, int(text))
+    running = [{"job": row["job"], "step": row["step"], "cores": row["reserved"]["cores"]} for row in found["running"]]
+    worker = {name: value for name, value in found.items() if name not in ("used", "day")}
+    return {
+        "nav": "workers",
+        "worker": {**beating(worker, ask.app.store.now()), "running": running},
+        "live": found["state"] in ("active", "draining"),
+        "used": {name: None if value is None else round(value) for name, value in found["used"].items()},
+        "day": {**found["day"], "core_hours": round(found["day"]["core_hours"], 2)},
+    }
 
 
 def _workers(ask: Ask) -> dict[str, Any]:

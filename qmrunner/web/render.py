@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,20 @@ def is_https(request: Request) -> bool:
     return (service_of(request).app.settings.api_url or "").startswith("https://")
 
 
+def prefix(request: Request) -> str | None:
+    """The path of this server below its proxy."""
+    return service_of(request).app.settings.api_prefix
+
+
+# Attributes that hold an address. In text and in values a quote is escaped, so that only attributes match.
+_ADDRESSES = re.compile(r'((?:href|src|action|data-(?:live|uplot|library|editor|from))=")/(?!/)')
+
+
+def _below(html: str, prefix: str | None) -> str:
+    """The same HTML with the prefix before its own addresses."""
+    return html if not prefix else _ADDRESSES.sub(rf"\1{prefix}/", html)
+
+
 def page(
     request: Request, template: str, values: Mapping[str, Any], *, status: int = 200, live: bool = False
 ) -> Response:
@@ -71,7 +86,7 @@ def page(
 
 def answer(request: Request, html: str, status: int = 200) -> Response:
     """A response with this HTML, compressed where that is understood."""
-    body = html.encode()
+    body = _below(html, prefix(request)).encode()
     more = {"Cache-Control": "no-store", "Vary": "Accept-Encoding, Cookie"}
     if len(body) > _WORTH and "gzip" in request.headers.get("accept-encoding", ""):
         body = gzip.compress(body, 4, mtime=0)
@@ -88,6 +103,7 @@ def common(request: Request) -> dict[str, Any]:
         "can_write": caller is not None and caller.may("write"),
         "can_admin": caller is not None and caller.may("admin"),
         "now": store.now(),
+        "prefix": prefix(request),
         "here": request.url.path,
         "here_query": request.url.query,
         "problem": None,
@@ -102,7 +118,8 @@ def blocks(template: str, context: Mapping[str, Any]) -> dict[str, str]:
     found: Template = _ENVIRONMENT.get_template(template)
     names = [name for name in found.blocks if name.startswith(LIVE)]
     inner = found.new_context(_with_macros(context))
-    return {name: "".join(found.blocks[name](inner)).strip() for name in names}
+    prefix = context.get("prefix")
+    return {name: _below("".join(found.blocks[name](inner)).strip(), prefix) for name in names}
 
 
 def _with_macros(context: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -179,6 +179,7 @@ def comparison_facts(app: App, named: str, text: str, nucleus: str) -> dict[str,
         "nucleus": nucleus,
         "found": None,
         "drawings": {},
+        "overlays": {},
         "recent": _recent(app),
         "most": peaks.MOST_CHARACTERS,
         "digits": comparison.DIGITS,
@@ -193,7 +194,21 @@ def comparison_facts(app: App, named: str, text: str, nucleus: str) -> dict[str,
         return base | {"problem": problem.as_dict()}
     drawings = {job_id: svg.inline(conformers.text_or_none(app, job_id, "structure.svg") or "") for job_id in checked}
     typed = {"typed": found["text"] or "", "nucleus": found["nucleus"] or ""}
-    return base | typed | {"found": found, "drawings": drawings}
+    return base | typed | {"found": found, "drawings": drawings, "overlays": _overlays(app, checked, found)}
+
+
+def _overlays(app: App, ids: Sequence[str], found: Mapping[str, Any]) -> dict[str, str]:
+    """The spectra of all candidates over each other, by nucleus."""
+    shifts = [status.result_view(app, job_id)["shifts"] for job_id in ids]
+    drawn = {}
+    for nucleus in comparison.NUCLEI:
+        seen = [each for job in found["jobs"] for each in job["comparisons"] if each["nucleus"] == nucleus]
+        peaks_ = {row["measured_ppm"] for each in seen for row in each["signals"] if row["measured_ppm"] is not None}
+        peaks_ |= {peak["ppm"] for each in seen for peak in each["unassigned"]}
+        svg_ = picture.overlaid(shifts, nucleus, sorted(peaks_))
+        if svg_ is not None:
+            drawn[nucleus] = svg_
+    return drawn
 
 
 def _recent(app: App) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ async def sign_in(
     answer = _onwards(request, next)
     https = render.is_https(request)
     answer.set_cookie(
-        name_of(request.state.checked, https=https), opened, max_age=int(sessions.LONGEST_S), path="/", httponly=True,
+        _cookie(request, https=https), opened, max_age=int(sessions.LONGEST_S), path="/", httponly=True,
         secure=https, samesite="strict",
     )  # fmt: skip
     return answer
@@ -70,7 +70,11 @@ async def sign_out(request: Request, caller: Annotated[Caller, Depends(page_need
     answer = RedirectResponse("/login", 303, render.headers(https=render.is_https(request)))
     https = render.is_https(request)
     answer.delete_cookie(
-        name_of(request.state.checked, https=https), path="/", httponly=True, secure=https, samesite="strict"
+        _cookie(request, https=https),
+        path="/",
+        httponly=True,
+        secure=https,
+        samesite="strict",
     )
     return answer
 
@@ -117,3 +121,7 @@ def _onwards(request: Request, wanted: str) -> Response:
 def _count(service: Service) -> int:
     with service.app.store.read() as connection:
         return tokens.count(connection)
+
+
+def _cookie(request: Request, *, https: bool) -> str:
+    return name_of(request.state.checked, https=https, prefix=render.prefix(request))

@@ -185,7 +185,7 @@ def test_a_remedy_that_may_alter_the_result_is_allowed_by_a_button(home: Home, d
         headline(page, "succeeded", 120)
         expect(page.locator("#live_attempts")).to_contain_text("changed: scc-temperature")
         page.goto(f"/jobs/{job}/result")
-        expect(page.locator(".note", has_text="can alter the answer")).to_contain_text("scc-temperature")
+        expect(page.locator(".note", has_text="can alter the answer")).to_contain_text("electronic temperature")
 
 
 def test_axe_finds_nothing_on_empty_running_failed_and_finished_pages(home: Home, daemon: Start, person: Make) -> None:

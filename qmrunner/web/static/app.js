@@ -4,6 +4,9 @@ import { startLive, morph } from "./live.js";
 export const $ = (selector, root = document) => root.querySelector(selector);
 export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
+// The path of this server below a proxy; the server puts it into the addresses of its pages.
+export const prefix = document.documentElement.dataset.prefix ?? "";
+
 // -- what is said to screen readers
 export function say(text) {
   const place = $("#says");
@@ -150,7 +153,7 @@ document.addEventListener("keydown", (event) => {
   if (event.target.closest("input, textarea, select, [contenteditable], [data-keys]")) return;
   const search = $("[data-search]");
   if (event.key === "/" && search) { event.preventDefault(); search.focus(); }
-  else if (event.key === "?") location.assign("/help");
+  else if (event.key === "?") location.assign(`${prefix}/help`);
   else if (event.key === "j") move(1);
   else if (event.key === "k") move(-1);
   else if (event.key === "x") { const box = $("tr.at input[type=checkbox]"); if (box) box.click(); }
@@ -159,7 +162,8 @@ document.addEventListener("keydown", (event) => {
 function startPage() {
   const curl = $("[data-curl]");
   if (curl) {
-    const where = location.pathname === "/" ? "/v1/jobs" : `/v1${location.pathname}`;
+    const here = location.pathname.slice(prefix.length);
+    const where = `${prefix}/v1${here === "/" || here === "" ? "/jobs" : here}`;
     curl.textContent = curl.dataset.curl || `curl -H 'Authorization: Bearer SECRET' '${location.origin}${where}'`;
   }
   const code = new URLSearchParams(location.hash.slice(1)).get("code");

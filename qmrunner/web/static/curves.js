@@ -1,5 +1,5 @@
 // Convergence by iteration, with its thresholds: drawn by uPlot where it is installed, as a table everywhere.
-import { $ } from "./app.js";
+import { $, prefix } from "./app.js";
 
 let asked = 0;
 let busy = false;
@@ -49,7 +49,7 @@ export async function curves(number) {
   busy = true;
   asked = Date.now();
   try {
-    const where = `/v1/jobs/${place.dataset.job}/steps/${encodeURIComponent(place.dataset.step)}/trace`;
+    const where = `${prefix}/v1/jobs/${place.dataset.job}/steps/${encodeURIComponent(place.dataset.step)}/trace`;
     if (number !== attempt) { attempt = number; points = []; last = 0; }
     const answer = await fetch(`${where}?after=${last}${number ? `&attempt=${number}` : ""}`);
     if (!answer.ok) return;

@@ -1,5 +1,5 @@
 // The page of a job: keys on the grid, the log that grows, curves, and "notify me when it ends".
-import { $, $$, say } from "./app.js";
+import { $, $$, prefix, say } from "./app.js";
 import { curves, forget } from "./curves.js";
 
 // -- the grid: arrow keys move within and between stages
@@ -63,7 +63,7 @@ let log = null;
 let at = null; // which attempt is shown, and from where to where
 let rest = ""; // an unfinished line
 let busy = false;
-const url = (offset, limit) => `/v1/jobs/${part.dataset.job}/steps/${encodeURIComponent(part.dataset.step)}/log?attempt=${at.attempt}&offset=${offset}&limit=${limit}`;
+const url = (offset, limit) => `${prefix}/v1/jobs/${part.dataset.job}/steps/${encodeURIComponent(part.dataset.step)}/log?attempt=${at.attempt}&offset=${offset}&limit=${limit}`;
 function line(text, number) {
   const item = document.createElement("li");
   const link = document.createElement("a");

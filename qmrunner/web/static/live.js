@@ -134,7 +134,7 @@ async function ask(every) {
   if (!main()?.dataset.live || ended) return;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (answer.redirected && new URL(answer.url).pathname === "/login") { location.assign(answer.url); return; }
+    if (answer.redirected && new URL(answer.url).pathname.endsWith("/login")) { location.assign(answer.url); return; }
     if (answer.ok) {
       heard = Date.now();
       const made = new DOMParser().parseFromString(await answer.text(), "text/html");

@@ -1,5 +1,5 @@
 // The one 3D viewer of the page: its library is loaded when asked for, and one geometry at a time.
-import { $, $$, say } from "./app.js";
+import { $, $$, prefix, say } from "./app.js";
 import { onChoice, currentChoice, choose, atomsOf } from "./result.js";
 
 const fetched = new Map(); // XYZ by conformer
@@ -26,7 +26,7 @@ function load(url) {
 
 async function geometry(job, conformer) {
   if (!fetched.has(conformer)) {
-    const answer = await fetch(`/v1/jobs/${job}/conformers/${encodeURIComponent(conformer)}.xyz`);
+    const answer = await fetch(`${prefix}/v1/jobs/${job}/conformers/${encodeURIComponent(conformer)}.xyz`);
     if (!answer.ok) throw new Error((await answer.json()).error.message);
     fetched.set(conformer, await answer.text());
   }
