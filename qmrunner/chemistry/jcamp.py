@@ -114,6 +114,12 @@ def peak_table(rows: Sequence[Mapping[str, Any]], nucleus: str, title: str, solv
     return "\n".join([*head, *lines, "##END=", ""])
 
 
+def link(title: str, blocks: Sequence[str]) -> str:
+    """Several blocks in one file: a compound file of JCAMP-DX, whose outer block only links the others."""
+    head = [f"##TITLE={_ascii(title)}", "##JCAMP-DX=5.01", "##DATA TYPE=LINK", f"##BLOCKS={len(blocks)}"]
+    return "\n".join([*head, ""]) + "".join(blocks) + "##END=\n"
+
+
 _EN_DASH = "\N{EN DASH}"
 
 

@@ -220,16 +220,23 @@ def result(
     report: Annotated[
         str | None, typer.Option("--report", metavar="FILE", help="Write a report: one HTML file, which also prints.")
     ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="Print the result as qcschema, nmredata, jcamp, csv or sdf (shifts on atoms)."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the shifts, energies and files of a finished job."""
     from qmrunner.cli import measured as peaks
     from qmrunner.cli.render import show_result
-    from qmrunner.reports import files
+    from qmrunner.reports import exports, files
     from qmrunner.reports import status as reports_status
 
     app = open_app()
     job = job_named(app, job)
+    if form is not None:
+        print(exports.render(app, job, form), end="")
+        return
     shown = reports_status.result_view(app, job)
     if out:
         files.bring_all(app, job)

@@ -1,4 +1,4 @@
-"""submit nmr|conformers|nwchem|xtb|crest."""
+"""submit nmr|conformers|nwchem|xtb|crest|qcschema."""
 
 from __future__ import annotations
 
@@ -211,6 +211,23 @@ def crest(*, structure: Structure, args: Args = None, beside: Beside, common: Co
 
     run = job_kinds.crest(structure, args or [], beside.with_files or [], unconfined=beside.unconfined)
     _submit_job(run, common)
+
+
+@_submit.command()
+@expand
+def qcschema(
+    *,
+    source: Annotated[str, typer.Argument(metavar="INPUT.json", help="AtomicInput or OptimizationInput, version 1.")],
+    program: Annotated[
+        str | None,
+        typer.Option("--program", help="nwchem or xtb; default: xtb for GFN methods, else nwchem."),
+    ] = None,
+    common: Common,
+) -> None:
+    """Run an input of QCSchema with NWChem or xTB: energy, gradient, hessian or an optimisation."""
+    from qmrunner.submission.qcschema import qcschema as made
+
+    _submit_job(made(source, program), common)
 
 
 def _app() -> App:

@@ -24,7 +24,7 @@ def options(app: App) -> dict[str, Any]:
         ],
         "levels": [{"key": level.key, "about": level.about, "last_element": level.last_element} for level in LEVELS],
         "conformers": list(SOURCES),
-        "kinds": ["nmr", "conformers", "nwchem", "crest", "xtb"],
+        "kinds": ["nmr", "conformers", "nwchem", "crest", "xtb", "qcschema"],
         "engines": {name: app.located(name) for name in _ENGINES},
         "defaults": {
             "solvent": SOLVENT, "level": "draft", "conformers": "none", "temperature_k": TEMPERATURE_K,

@@ -11,7 +11,7 @@ from qmrunner.model.states import StepState
 from qmrunner.workflows import base
 
 # These job.params are for the engine; all others describe the job.
-_FOR_ENGINE = ("deck", "structure", "args", "atoms", "memory_mib_per_rank", "resumes")
+_FOR_ENGINE = ("deck", "structure", "args", "atoms", "memory_mib_per_rank", "resumes", "qcschema")
 
 
 @dataclass(frozen=True, slots=True)

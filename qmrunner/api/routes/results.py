@@ -19,13 +19,21 @@ from qmrunner.app import App
 from qmrunner.chemistry import jcamp, methods
 from qmrunner.chemistry.peaks import MOST_CHARACTERS
 from qmrunner.errors import NotFoundError
-from qmrunner.reports import conformers, html_report, measured, status
+from qmrunner.reports import conformers, exports, html_report, measured, status
 from qmrunner.store import jobs as job_store
 
 router = APIRouter(tags=["results"], responses=errors(400, 401, 403, 404, 409, 422, 429, 503))
 Nucleus = Literal["1H", "13C"]
 ReaderWithBody = Annotated[Caller, Depends(needs("read", SMALL_BODY))]
 WriterWithBody = Annotated[Caller, Depends(needs("write", SMALL_BODY))]
+Export = Literal["qcschema", "nmredata", "jcamp", "csv", "sdf"]
+_EXPORTS = {
+    "qcschema": (".qcschema.json", "application/json"),
+    "nmredata": (".nmredata.sdf", "chemical/x-mdl-sdfile"),
+    "jcamp": (".jdx", "chemical/x-jcamp-dx"),
+    "csv": (".csv", "text/csv"),
+    "sdf": (".sdf", "chemical/x-mdl-sdfile"),
+}
 _Any: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"schema": {"type": "object"}}}}}
 
 
@@ -123,6 +131,18 @@ async def peak_table(request: Request, job_id: str, nucleus: Nucleus, _: Reader)
 async def report(request: Request, job_id: str, _: Reader) -> Response:
     """Download a report of the result: one HTML file without scripts, which also prints."""
     return await _made(request, html_report.render, job_id, f"{job_id}-report.html", "text/html")
+
+
+@router.get(
+    "/v1/jobs/{job_id}/export/{form}",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "One file."}},
+)
+async def export(request: Request, job_id: str, form: Export, _: Reader) -> Response:
+    """Download the result in a format of other programs: `qcschema` (of a failed job, its FailedOperation),
+    `nmredata`, `jcamp` (all nuclei), `csv`, or `sdf` with the shifts on the atoms."""
+    ending, kind = _EXPORTS[form]
+    return await _made(request, exports.render, job_id, f"{job_id}{ending}", kind, form)
 
 
 @router.get("/v1/jobs/{job_id}/text", response_class=Json, responses=_Any)

@@ -101,8 +101,23 @@ class CrestForm(_Program):
     kind: Literal["crest"]
 
 
-Form = Annotated[NmrForm | ConformersForm | NwchemForm | XtbForm | CrestForm, Field(discriminator="kind")]
-FORM: TypeAdapter[NmrForm | ConformersForm | NwchemForm | XtbForm | CrestForm] = TypeAdapter(Form)
+class QcschemaForm(_Form):
+    """Run an AtomicInput or OptimizationInput of QCSchema (version 1), the first file; the job is of kind `nwchem` or
+    `xtb`, and its `qcschema.json` the result."""
+
+    kind: Literal["qcschema"]
+    program: Literal["nwchem", "xtb"] | None = Field(None, description="Default: xtb for GFN methods, else nwchem.")
+
+
+Form = Annotated[
+    NmrForm | ConformersForm | NwchemForm | XtbForm | CrestForm | QcschemaForm, Field(discriminator="kind")
+]
+FORM: TypeAdapter[NmrForm | ConformersForm | NwchemForm | XtbForm | CrestForm | QcschemaForm] = TypeAdapter(Form)
+
+_QCSCHEMA = (
+    '{"schema_name": "qcschema_input", "schema_version": 1, "driver": "gradient", "model": {"method": "GFN2-xTB"},'
+    ' "molecule": {"symbols": ["H", "H"], "geometry": [0, 0, 0, 0, 0, 1.4]}}'
+)
 
 EXAMPLES: dict[str, Any] = {
     "nmr": {"summary": "NMR shifts of ethanol", "value": {"kind": "nmr", "smiles": "CCO", "solvent": "chloroform"}},
@@ -120,5 +135,9 @@ EXAMPLES: dict[str, Any] = {
     "conformers": {
         "summary": "Conformers of butane",
         "value": {"kind": "conformers", "smiles": "CCCC", "conformers": "rdkit", "max_conformers": 3},
+    },
+    "qcschema": {
+        "summary": "A gradient, asked for as QCSchema",
+        "value": {"kind": "qcschema", "files": [{"name": "input.json", "text": _QCSCHEMA}]},
     },
 }

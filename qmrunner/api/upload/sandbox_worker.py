@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from qmrunner.api.upload import parsing
-from qmrunner.api.upload.forms import ConformersForm, Form, NmrForm, NwchemForm, XtbForm
+from qmrunner.api.upload.forms import ConformersForm, Form, NmrForm, NwchemForm, QcschemaForm, XtbForm
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.guardian.confine import enforce
 from qmrunner.model.jobs import Submission
 from qmrunner.submission import job_kinds
 from qmrunner.submission.digest import digest
 from qmrunner.submission.facts import facts
+from qmrunner.submission.qcschema import qcschema
 from qmrunner.submission.request import ConformerSearch, JobOptions, MoleculeRequest
 from qmrunner.submission.structure import canonical
 
@@ -60,6 +61,10 @@ def check(form: Form, paths: Sequence[str], crest_installed: bool, strict: bool)
         raise _input_missing(f"a job of kind {form.kind} needs its input as the first file")
     elif isinstance(form, NwchemForm):
         made = job_kinds.nwchem(paths[0], paths[1:], strict=strict)
+    elif isinstance(form, QcschemaForm):
+        if len(paths) > 1:
+            raise _input_missing("a job of kind qcschema needs exactly one file")
+        made = qcschema(paths[0], form.program, strict=strict)
     else:
         program = job_kinds.xtb if isinstance(form, XtbForm) else job_kinds.crest
         made = program(paths[0], form.args, paths[1:], strict=strict)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qmrunner import untrusted
-from qmrunner.engines import failures, qcschema, result_files, same_molecule
+from qmrunner.engines import failures, qcschema, qcschema_result, result_files, same_molecule
 from qmrunner.engines.nwchem import qcschema as nwchem_qcschema
 from qmrunner.engines.nwchem import restart
 from qmrunner.engines.nwchem.input import deck_rewrite, generated_deck, remarks
@@ -274,7 +274,10 @@ def _write_schema(run: Run, result: dict[str, Any]) -> bool:
     if record is None or setting is None or geometry is None:
         return False
     fields = run.quantities.of(record, run.directory) | {"provenance": result["provenance"]}
-    text = nwchem_qcschema.document(record, setting, geometry, fields, run.directory)
+    request = qcschema_result.request_of(run.directory, run.step.params)
+    if request is None and "qcschema" in run.step.params:
+        return False
+    text = nwchem_qcschema.document(record, setting, geometry, fields, run.directory, run.database, request)
     if text is not None:
         untrusted.write_text(run.directory / qcschema.FILE, text)
     return text is not None

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner import untrusted
-from qmrunner.engines import qcschema
+from qmrunner.engines import qcschema, qcschema_result
 from qmrunner.engines.nwchem.input.generated_deck import Geometry
 from qmrunner.engines.nwchem.output.numbers import Table, number, numbers
+from qmrunner.engines.nwchem.output.rtdb import BOHR_PER_ANGSTROM as NWCHEM_BOHR_PER_ANGSTROM
+from qmrunner.engines.nwchem.output.rtdb import Database
 from qmrunner.engines.nwchem.output.tasks import Record
+from qmrunner.engines.qcschema_input import Request
 
 _CHARGE = re.compile(r"^\s+[Cc]harge\s+[=:]\s+(-?\d+)(?:\.0+)?\s*$")
 _SPIN = re.compile(r"^\s+Spin multiplicity:\s+(\d+)\s*$")
@@ -24,6 +27,7 @@ _DRIVERS = {
     "hessian": "hessian", "property": "properties",
 }  # fmt: skip
 _MOST_HESSIAN_ATOMS = 200
+_PRINTED = 1e-6  # NWChem prints six decimals
 
 
 class Setting:
@@ -78,11 +82,18 @@ class Setting:
 
 
 def document(
-    record: Record, setting: Setting, geometry: Geometry, result: Mapping[str, Any], directory: Path
+    record: Record,
+    setting: Setting,
+    geometry: Geometry,
+    result: Mapping[str, Any],
+    directory: Path,
+    database: Database | None = None,
+    request: Request | None = None,
 ) -> str | None:
     """The text of `qcschema.json` for a task at `geometry`; None if it cannot be an AtomicResult.
 
-    `result` has the quantities of the task, and the provenance.
+    `result` has the quantities of the task, and the provenance. The gradient of `database` has more digits than the
+    printed one. With a `request`, the document answers that input.
     """
     driver = _DRIVERS.get(record.asked.operation)
     energy, charge, multiplicity = record.energy, setting.charge, setting.multiplicity
@@ -90,27 +101,37 @@ def document(
         return None
     if record.asked.bsse:
         return None  # an energy of several systems
+    # NWChem converts by its own factor: with it the coordinates are those of its database.
+    per_angstrom = qcschema.BOHR_PER_ANGSTROM if request is None else NWCHEM_BOHR_PER_ANGSTROM
     left_out = ("provenance", "files", "notes", "tasks")
-    return qcschema.document(
-        qcschema.Run(
-            program="NWChem",
-            version=result.get("provenance", {}).get("nwchem", {}).get("version"),
-            driver=driver,
-            method=energy.of,
-            basis=setting.basis,
-            symbols=geometry.atoms,
-            coordinates_bohr=[value * qcschema.BOHR_PER_ANGSTROM for point in geometry.xyz for value in point],
-            charge=charge,
-            multiplicity=multiplicity,
-            energy_hartree=energy.hartree,
-            energies=result.get("energies_hartree") or {},
-            gradient=setting.gradient() if driver == "gradient" else None,
-            hessian=_hessian(directory, len(geometry.atoms)) if driver == "hessian" else None,
-            functions=setting.functions,
-            nuclear_repulsion_hartree=setting.nuclear_repulsion_hartree,
-            quantities={name: value for name, value in result.items() if name not in left_out},
-        )
+    printed = setting.gradient() if driver == "gradient" else None
+    stored = database.gradient(len(geometry.atoms)) if database is not None and printed is not None else None
+    run = qcschema.Run(
+        program="NWChem",
+        version=result.get("provenance", {}).get("nwchem", {}).get("version"),
+        driver=driver,
+        method=energy.of,
+        basis=setting.basis,
+        symbols=geometry.atoms,
+        coordinates_bohr=[value * per_angstrom for point in geometry.xyz for value in point],
+        charge=charge,
+        multiplicity=multiplicity,
+        energy_hartree=energy.hartree,
+        energies=result.get("energies_hartree") or {},
+        gradient=_agreed(stored, printed),
+        hessian=_hessian(directory, len(geometry.atoms)) if driver == "hessian" else None,
+        functions=setting.functions,
+        nuclear_repulsion_hartree=setting.nuclear_repulsion_hartree,
+        quantities={name: value for name, value in result.items() if name not in left_out},
     )
+    return qcschema.document(run) if request is None else qcschema_result.document(run, request)
+
+
+def _agreed(stored: list[float] | None, printed: list[float] | None) -> list[float] | None:
+    """The stored gradient if it is the printed one with more digits; else the printed one."""
+    if stored is None or printed is None or len(stored) != len(printed):
+        return printed
+    return stored if all(abs(a - b) < _PRINTED for a, b in zip(stored, printed, strict=True)) else printed
 
 
 def _hessian(directory: Path, atoms: int) -> list[float] | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner import untrusted
-from qmrunner.engines import failures, qcschema, result_files, same_molecule
+from qmrunner.engines import failures, qcschema, qcschema_result, result_files, same_molecule
 from qmrunner.engines.openmp import integer, stack_limited, value_of
 from qmrunner.engines.signatures import Finding, load
 from qmrunner.engines.xtb import quantities, schema, trace
@@ -253,6 +253,9 @@ def _schema(run: _Run, step: Step, result: Mapping[str, Any]) -> str | None:
     if run.asked(_OTHERWISE) or any(name in step.inputs or name in run.args for name in CONTROL_FILES):
         return None
     structure = _geometry(run) if run.asked(_OPTIMISING) else run.directory / str(step.params.get("structure"))
+    request = qcschema_result.request_of(run.directory, step.params)
+    if request is not None:
+        return schema.answer(structure, request, result, run.log, run.directory)
     charge, unpaired = integer(value_of(run.args, CHARGE) or "0"), integer(value_of(run.args, UHF) or "0")
     electrons = run.summary.electrons
     if charge is None or unpaired is None or electrons is None or not structure.name.endswith(".xyz"):

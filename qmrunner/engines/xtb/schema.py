@@ -10,7 +10,8 @@ from typing import Any
 
 from qmrunner import untrusted
 from qmrunner.chemistry.xyz import read_xyz
-from qmrunner.engines import qcschema
+from qmrunner.engines import qcschema, qcschema_result
+from qmrunner.engines.qcschema_input import Request
 from qmrunner.errors import UsageError
 
 _VERSION = re.compile(r"xtb version +(\d[\w.-]*)")
@@ -58,6 +59,50 @@ def document(
             quantities={name: value for name, value in result.items() if name not in ("notes", "warnings")},
         )
     )
+
+
+def answer(structure: Path, request: Request, result: Mapping[str, Any], log: Path, directory: Path) -> str | None:
+    """The text of the file that answers a `request`, for its run at `structure` (Turbomole's format, in bohr)."""
+    energy = result.get("energy_hartree")
+    # xTB optimises without leaving the gradient of its last point.
+    driver = "energy" if request.optimisation else request.driver
+    try:
+        symbols, coordinates = _coord(structure)
+        values = None if driver == "energy" else _numbers(directory / driver, driver, len(symbols))
+    except (OSError, ValueError):
+        return None
+    if energy is None:
+        return None
+    run = qcschema.Run(
+        program="xtb",
+        version=_version(log),
+        driver=driver,
+        method=request.method,
+        basis=None,
+        symbols=symbols,
+        coordinates_bohr=coordinates,
+        charge=request.charge,
+        multiplicity=request.multiplicity,
+        energy_hartree=energy,
+        gradient=values if driver == "gradient" else None,
+        hessian=values if driver == "hessian" else None,
+        quantities={name: value for name, value in result.items() if name not in ("notes", "warnings")},
+    )
+    return qcschema_result.document(run, request)
+
+
+def _coord(path: Path) -> tuple[list[str], list[float]]:
+    """Symbols and coordinates (bohr) of a file in Turbomole's format. Raises OSError, ValueError."""
+    symbols: list[str] = []
+    flat: list[float] = []
+    for line in untrusted.read_text(path).splitlines():
+        words = line.split()
+        if symbols and line.startswith("$"):
+            break
+        if len(words) == 4 and not line.startswith("$"):
+            flat += [float(word) for word in words[:3]]
+            symbols.append(words[3].capitalize())
+    return symbols, flat
 
 
 def _version(log: Path) -> str | None:

@@ -77,6 +77,14 @@ class Database:
         """Whether the last task computed gradients: finite differences end at a displaced geometry."""
         return "task:gradient" in self.values
 
+    def gradient(self, atoms: int) -> list[float] | None:
+        """The gradient (hartree/bohr) of the last task, atom by atom; None without one of that many atoms."""
+        data = self.values.get("task:gradient", b"")
+        if len(data) != 24 * atoms:
+            return None
+        values = list(struct.unpack(f"<{3 * atoms}d", data))
+        return values if all(map(math.isfinite, values)) else None
+
     @property
     def functional(self) -> str | None:
         """The xc line as it was given."""
