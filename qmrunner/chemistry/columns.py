@@ -62,6 +62,30 @@ def named(comment: str, where: str, name: str) -> Columns:
     return Columns(element, position, at)
 
 
+def integer(comment: str, keys: tuple[str, ...], name: str) -> int | None:
+    """The whole number that a comment gives for the first of `keys` it has; None if it has none.
+
+    Raises UsageError `unreadable_structure`.
+    """
+    for key in keys:
+        hit = re.search(rf"""(?:^|\s){key}\s*=\s*["']?([^\s"']+)""", comment, re.IGNORECASE)
+        if hit is None:
+            continue
+        try:
+            value = float(hit[1])
+        except ValueError:
+            value = 0.5
+        if not value.is_integer():
+            raise UsageError(
+                "unreadable_structure",
+                f"{name}: `{key}=` in the comment line is no whole number",
+                evidence=hit[0].strip()[:80],
+                remedy=f"write it as in {key}=1, or leave it out",
+            )
+        return int(value)
+    return None
+
+
 def without(comment: str) -> str:
     """The comment without the columns that it names."""
     return _PROPERTIES.sub("", comment).strip()

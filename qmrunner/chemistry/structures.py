@@ -1,4 +1,4 @@
-"""Readers: SMILES, MOL, SDF and XYZ to checked molecules. Atoms are numbered from 1 in input order."""
+"""Readers: SMILES, InChI and structure files to checked molecules. Atoms are numbered from 1 in input order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from pathlib import PurePath
 
-from qmrunner.chemistry import graphs
+from qmrunner.chemistry import foreign, graphs
 from qmrunner.chemistry.elements import NUMBERS
 from qmrunner.chemistry.molecule import Molecule, check_no_overlap, choose_multiplicity, formula, fragments
 from qmrunner.chemistry.xyz import read_xyz
@@ -17,7 +17,9 @@ from qmrunner.errors import UsageError
 
 # Characters that no text file has: control characters except tab, line ends, form feed and the old end-of-file mark.
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x19\x1b-\x1f\x7f]")
-SUFFIXES = (".xyz", ".mol", ".sdf")
+# Files that every step reads, and those that become one of them when a job is submitted.
+PLAIN = (".xyz", ".mol", ".sdf")
+SUFFIXES = (*PLAIN, *foreign.SUFFIXES)
 
 
 def is_structure_file(text: str) -> bool:
@@ -28,13 +30,16 @@ def is_structure_file(text: str) -> bool:
 def read_smiles(smiles: str) -> Molecule:
     """A molecule without coordinates. Heavy atoms are in SMILES order, hydrogens follow.
 
-    Raises UsageError `empty_smiles`, `invalid_smiles`, `unknown_element`.
+    An InChI is taken for the SMILES of its molecule. Raises UsageError `empty_smiles`, `invalid_smiles`,
+    `unknown_element`, `invalid_inchi`.
     """
+    if foreign.is_inchi(smiles):
+        smiles = foreign.smiles_of_inchi(smiles)
     return graphs.molecule_from_mol(graphs.mol_from_smiles(smiles))
 
 
 def read_structures(data: bytes, name: str) -> tuple[Molecule, ...]:
-    """All molecules of an XYZ, MOL or SDF file, by the ending of `name`. XYZ has neither charge nor bonds.
+    """All molecules of a structure file, by the ending of `name`. XYZ and most others have neither charge nor bonds.
 
     Raises UsageError: `unknown_format`, `unreadable_file`, `empty_file`, and the errors of the format's reader.
     """
@@ -46,6 +51,9 @@ def read_structures(data: bytes, name: str) -> tuple[Molecule, ...]:
             remedy=f"give a SMILES or a file that ends in {', '.join(SUFFIXES)}",
         )
     text = decode(data, name)
+    if suffix not in PLAIN:
+        converted = foreign.convert(text, name)
+        return read_structures(converted.text.encode(), converted.name)
     if suffix == ".xyz":
         return read_xyz(text, name)
     found = []

@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 _submit = typer.Typer(help="Submit a job. Its id is printed once the job is stored durably.", no_args_is_help=True)
 
-Source = Annotated[str, typer.Argument(metavar="SMILES|FILE", help="SMILES, or an .xyz, .mol or .sdf file.")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SMILES|FILE", help="SMILES, InChI, or a structure file: .xyz, .mol, .sdf, .pdb, .cml, .gjf and others."
+    ),
+]
 Solvent = Annotated[str, typer.Option("--solvent", help="One of 12 solvents, or vacuum.")]
 Level = Annotated[
     str,

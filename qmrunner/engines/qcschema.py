@@ -13,9 +13,10 @@ from typing import Any
 
 from qmrunner import __version__
 from qmrunner.chemistry.elements import NUMBERS
+from qmrunner.model.units import ANGSTROM_PER_BOHR
 
 FILE = "qcschema.json"
-BOHR_PER_ANGSTROM = 1 / 0.529177210903
+BOHR_PER_ANGSTROM = 1 / ANGSTROM_PER_BOHR
 DRIVERS = ("energy", "gradient", "hessian", "properties")
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from qmrunner import untrusted
 from qmrunner.app import App
-from qmrunner.chemistry import atom_sdf, jcamp
-from qmrunner.engines import qcschema, qcschema_input, qcschema_result
+from qmrunner.chemistry import atom_sdf, jcamp, qcschema_molecule
+from qmrunner.engines import qcschema, qcschema_result
 from qmrunner.errors import NotFoundError, NotReadyError, UsageError
 from qmrunner.model.states import JobState
 from qmrunner.reports import files, measured, status, why
@@ -76,7 +76,7 @@ def _failed(
     app: App, job_id: str, name: str, code: str, message: str, explained: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     try:
-        given = qcschema_input.load(untrusted.read_text(app.settings.jobs_root / job_id / "input" / name), name)
+        given = qcschema_molecule.load(untrusted.read_text(app.settings.jobs_root / job_id / "input" / name), name)
     except OSError:
         given = {}  # retention has removed the files of the job
     about = explained or {}

@@ -42,9 +42,9 @@ def nmr(molecule: MoleculeRequest, search: ConformerSearch = _ONE, *, level: str
     ensembles.check(search)
     source = molecules.read(molecule.source)
     limit = molecule.max_atoms or MAX_ATOMS
+    charge, multiplicity = source.electrons(molecule.charge, molecule.multiplicity)
     structures = [
-        molecules.settle_for_nmr(structure, molecule.charge, molecule.multiplicity, theory, limit)
-        for structure in source.molecules
+        molecules.settle_for_nmr(structure, charge, multiplicity, theory, limit) for structure in source.molecules
     ]
     params, files = ensembles.plan(search, structures, source)
     return Submission("nmr", params | {"solvent": medium.key, "level": theory.key}, files)
@@ -56,10 +56,8 @@ def conformers(molecule: MoleculeRequest, search: ConformerSearch = _AUTO) -> Su
     ensembles.check(search)
     source = molecules.read(molecule.source)
     limit = molecule.max_atoms or 2 * MAX_ATOMS
-    structures = [
-        molecules.settle_for_xtb(structure, molecule.charge, molecule.multiplicity, limit)
-        for structure in source.molecules
-    ]
+    charge, multiplicity = source.electrons(molecule.charge, molecule.multiplicity)
+    structures = [molecules.settle_for_xtb(structure, charge, multiplicity, limit) for structure in source.molecules]
     ensembles.refuse_none(search, structures)
     params, files = ensembles.plan(search, structures, source)
     return Submission("conformers", params | {"solvent": medium.key}, files)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from qmrunner.errors import UsageError
+from qmrunner.model.job_filter import is_inchikey
 from qmrunner.submission import files as inputs
 from qmrunner.workflows.levels import SMALL_BASIS, Level
 
@@ -25,17 +27,36 @@ _OPTIMISE_CORE_S, _SHIELDING_CORE_S, _EXPONENT = 250.0, 120.0, 2.7
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The molecules read, their origin (``{"smiles": …}`` or ``{"file": …}``), and the files by name."""
+    """The molecules read, their origin (``{"smiles": …}`` or ``{"file": …}``), and the files by name.
+
+    `charge` and `multiplicity` are those that the file carries beside its structure, None if it carries none.
+    """
 
     molecules: tuple[Molecule, ...]
     origin: dict[str, str]
     files: dict[str, bytes]
+    charge: int | None = None
+    multiplicity: int | None = None
+
+    def electrons(self, charge: int | None, multiplicity: int | None) -> tuple[int | None, int | None]:
+        """Charge and multiplicity as given, else of the file. Raises UsageError `charge_mismatch` if both differ."""
+        for option, given, own in (("charge", charge, self.charge), ("mult", multiplicity, self.multiplicity)):
+            if given is not None and own is not None and given != own:
+                raise UsageError(
+                    "charge_mismatch",
+                    f"--{option} {given} contradicts {self.origin.get('file', 'the file')}, which has {own}",
+                    remedy=f"leave --{option} out, or correct the file",
+                )
+        return self.charge if charge is None else charge, self.multiplicity if multiplicity is None else multiplicity
 
 
 def read(source: str) -> Source:
-    """The molecules of a SMILES or file. Raises UsageError as the readers do, `file_not_found`, `structures_differ`."""
-    from qmrunner.chemistry import structures
+    """The molecules of a SMILES, InChI or file. Raises UsageError as the readers do, `file_not_found`,
+    `structures_differ`."""
+    from qmrunner.chemistry import foreign, structures
 
+    if foreign.is_inchi(source) or is_inchikey(source):
+        return _of_inchi(source)
     if not structures.is_structure_file(source):
         try:
             return Source((structures.read_smiles(source),), {"smiles": source.split()[0]}, {})
@@ -44,6 +65,8 @@ def read(source: str) -> Source:
                 inputs.refuse_file_of_unknown_format(source, structures.SUFFIXES)
             raise
     name, data = inputs.read(source)
+    if PurePath(name).suffix.lower() not in structures.PLAIN:
+        return _converted(name, data)
     molecules = structures.read_structures(data, name)
     if not molecules:
         raise UsageError("empty_file", f"{name} holds no structure", remedy="export the structure again")
@@ -51,6 +74,32 @@ def read(source: str) -> Source:
     # qmrunner writes `structure*.xyz` itself, so a user's file of that name is stored under another one.
     stored = f"original-{name}" if name.startswith("structure") and name.endswith(".xyz") else name
     return Source(molecules, {"file": stored}, {stored: data})
+
+
+def _of_inchi(text: str) -> Source:
+    """A molecule by its InChI: later steps get its SMILES, so that they need no InChI."""
+    from qmrunner.chemistry import foreign, structures
+
+    smiles = foreign.smiles_of_inchi(text)
+    note = "the molecule is that of its InChI, which leaves the place of mobile hydrogens open: check the tautomer"
+    molecule = structures.read_smiles(smiles)
+    return Source((replace(molecule, notes=(*molecule.notes, note)),), {"smiles": smiles}, {})
+
+
+def _converted(name: str, data: bytes) -> Source:
+    """The molecules of a file that later steps do not read: they get an XYZ or MOL file, beside the original."""
+    from qmrunner.chemistry import foreign, structures
+
+    found = foreign.convert(structures.decode(data, name), name)
+    stored = f"converted-{found.name}"
+    notes = (*found.notes, f"{name} was converted; input/{stored} is what was read")
+    molecules = tuple(
+        replace(molecule, notes=(*molecule.notes, *notes))
+        for molecule in structures.read_structures(found.text.encode(), stored)
+    )
+    _refuse_mixture(molecules, name)
+    files = {stored: found.text.encode(), name: data}
+    return Source(molecules, {"file": stored}, files, found.charge, found.multiplicity)
 
 
 def _refuse_mixture(molecules: tuple[Molecule, ...], name: str) -> None:

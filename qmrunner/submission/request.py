@@ -17,7 +17,7 @@ MAX_LOST_WEIGHT = 0.1
 class MoleculeRequest:
     """The molecule of an `nmr` or `conformers` job.
 
-    `source` is a SMILES or the path of an .xyz, .mol or .sdf file. `charge` and `multiplicity` None: as the source has
+    `source` is a SMILES, an InChI or the path of a structure file. `charge` and `multiplicity` None: as the source has
     them. `max_atoms` None: the limit of the kind of job.
     """
 

@@ -145,7 +145,7 @@ def test_an_empty_file_is_refused_in_every_format(name: str) -> None:
 def test_a_binary_file_and_an_unknown_ending_are_refused() -> None:
     assert code_of(structures.read_structures, b"\xff\xfe\x00", "a.xyz") == "unreadable_file"
     assert code_of(structures.read_structures, b"3\0\n", "a.xyz") == "unreadable_file"
-    assert code_of(structures.read_structures, WATER, "a.pdb") == "unknown_format"
+    assert code_of(structures.read_structures, WATER, "a.mol2") == "unknown_format"
 
 
 def test_bonds_and_smiles_of_an_xyz_are_perceived_from_distances() -> None:

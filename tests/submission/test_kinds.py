@@ -135,8 +135,8 @@ def test_a_bromine_that_only_the_small_basis_knows_is_pointed_to_the_draft_level
 
 
 def test_a_file_of_an_unknown_format_is_recognised_as_a_file(tmp_path: Path) -> None:
-    (tmp_path / "mol.pdb").write_text("ATOM\n")
-    assert refusal(molecules.nmr, str(tmp_path / "mol.pdb")).code == "unknown_format"
+    (tmp_path / "mol.mol2").write_text("ATOM\n")
+    assert refusal(molecules.nmr, str(tmp_path / "mol.mol2")).code == "unknown_format"
 
 
 def test_a_missing_file_is_answered_with_the_nearest_name(xyz: Path) -> None:

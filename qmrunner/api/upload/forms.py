@@ -41,7 +41,7 @@ class _Form(BaseModel):
 
 class _Molecule(_Form):
     smiles: str | None = Field(
-        None, max_length=10_000, description="SMILES of the molecule, instead of a file (.xyz, .mol or .sdf)."
+        None, max_length=10_000, description="SMILES or InChI of the molecule, instead of a file."
     )
     solvent: str = Field(SOLVENT, max_length=100, description="One of 12 solvents, or vacuum.")
     max_conformers: int | None = Field(

@@ -1,0 +1,218 @@
+"""Readers of structures in text formats: Turbomole, Gaussian input and PDB. Coordinates of the results in ångström."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from qmrunner.chemistry.elements import NUMBERS, atom, canonical
+from qmrunner.errors import UsageError
+from qmrunner.model.units import ANGSTROM_PER_BOHR
+
+Point = tuple[float, float, float]
+_HALOGENS = frozenset({"F", "Cl", "Br", "I"})
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One structure: `points` in ångström, `charge` and `multiplicity` None where the file has none. `from_bohr`: the
+    file's unit was bohr."""
+
+    symbols: tuple[str, ...]
+    points: Sequence[Point]
+    charge: int | None = None
+    multiplicity: int | None = None
+    title: str = ""
+    isotopes: Mapping[int, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    from_bohr: bool = False
+
+
+def turbomole(text: str, name: str) -> list[Frame]:
+    """The `$coord` group, in bohr or with `angs` in ångström; charge and unpaired electrons of `$eht`."""
+    symbols: list[str] = []
+    points: list[Point] = []
+    group, scale, charge, unpaired = "", ANGSTROM_PER_BOHR, None, None
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split("#")[0].split()
+        if not words:
+            continue
+        if words[0].startswith("$"):
+            group = words[0].lower()
+            if group in ("$periodic", "$cell", "$lattice"):
+                raise _unreadable(name, number, line, "the structure is periodic", "give a molecule")
+            if group == "$coord" and "frac" in words[1:]:
+                raise _unreadable(name, number, line, "fractions of a lattice", "give a molecule, in bohr")
+            if group == "$coord" and any(word.startswith("ang") for word in words[1:]):
+                scale = 1.0
+            if group == "$eht":
+                charge, unpaired = (_option(words, key) for key in ("charge", "unpaired"))
+        elif group == "$coord":
+            if len(words) < 4:
+                raise _unreadable(name, number, line, "needs x, y, z and an element", "x y z symbol, in bohr")
+            symbols.append(_element(words[3], name, number, line))
+            points.append(_point(words[:3], scale, name, number, line))
+    if not symbols:
+        raise _unreadable(name, 1, text[:80], "has no group $coord with atoms", "export the structure again")
+    spin = None if unpaired is None else unpaired + 1
+    return [Frame(tuple(symbols), points, charge, spin, from_bohr=scale != 1.0)]
+
+
+def _option(words: Sequence[str], key: str) -> int | None:
+    hit = re.search(rf"\b{key}\s*=\s*([-+]?\d+)", " ".join(words))
+    return int(hit[1]) if hit else None
+
+
+_ISOTOPE = re.compile(r"\(.*?iso\s*=\s*(\d{1,3})", re.IGNORECASE)
+_UNITS = re.compile(r"\bunits?\s*=\s*\(?[^)\s]*\b(au|bohr)\b", re.IGNORECASE)
+_CHECK = re.compile(r"\bgeom\s*=?\s*\(?[^)\s]*\b(all)?check", re.IGNORECASE)
+
+
+def gaussian(text: str, name: str) -> list[Frame]:
+    """The Cartesian structure of a Gaussian input. Its unit is ångström unless the route has `units=au`."""
+    lines = [re.sub(r"!.*", "", line).rstrip() for line in text.splitlines()]
+    at = next((n for n, line in enumerate(lines) if line.lstrip().startswith("#")), None)
+    if at is None:
+        raise _unreadable(name, 1, text[:80], "has no route line (# …)", "export the input again")
+    end = _blank(lines, at)
+    route = " ".join(lines[at:end])
+    if _CHECK.search(route):
+        raise _unreadable(name, at + 1, lines[at], "takes its structure from a checkpoint", "write the atoms into it")
+    scale = ANGSTROM_PER_BOHR if _UNITS.search(route) else 1.0
+    at = _blank(lines, end + 1) + 1  # after the title
+    if at >= len(lines) or not re.fullmatch(r"\s*[-+]?\d+[\s,]+\d+(?:[\s,]+[-+]?\d+)*\s*", lines[at]):
+        shown = lines[at] if at < len(lines) else "the end of the file"
+        raise _unreadable(name, at + 1, shown, "should be charge and multiplicity", "title, blank line, then `0 1`")
+    charge, multiplicity = (int(word) for word in re.split(r"[\s,]+", lines[at].strip())[:2])
+    symbols: list[str] = []
+    points: list[Point] = []
+    isotopes: dict[int, int] = {}
+    for number in range(at + 1, _blank(lines, at + 1)):
+        words = re.split(r"[\s,]+", lines[number].strip())
+        place = _cartesian(words)
+        if place is None:
+            remedy = "write Cartesian coordinates: in GaussView, save with `Cartesian`"
+            raise _unreadable(name, number + 1, lines[number], "is not a Cartesian atom line (a Z-matrix?)", remedy)
+        label = re.sub(r"\(.*|-.*", "", words[0])
+        symbols.append(_element(label, name, number + 1, lines[number]))
+        points.append(_point(place, scale, name, number + 1, lines[number]))
+        if hit := _ISOTOPE.search(words[0]):
+            isotopes[len(symbols)] = int(hit[1])
+    if not symbols:
+        raise _unreadable(name, at + 1, lines[at], "is followed by no atom", "export the input again")
+    notes = (f"{name}: only the first of its jobs is read",) if "--link1--" in text.lower() else ()
+    title = " ".join(" ".join(lines[end + 1 : at - 1]).split())[:200]
+    return [Frame(tuple(symbols), points, charge, multiplicity, title, isotopes, notes, from_bohr=scale != 1.0)]
+
+
+def _blank(lines: Sequence[str], start: int) -> int:
+    return next((n for n in range(start, len(lines)) if not lines[n].strip()), len(lines))
+
+
+def _cartesian(words: Sequence[str]) -> Sequence[str] | None:
+    """The words of the position: after the label, or after the label and a freeze code (0 or -1).
+
+    As in Gaussian, a whole number after the label would be that of an atom in a Z-matrix.
+    """
+    start = 2 if len(words) >= 5 and words[1] in ("0", "-1") else 1
+    return words[start : start + 3] if len(words) >= start + 3 and "." in words[start] else None
+
+
+_ANY_CHARGE = re.compile(r"(\d)([-+])|([-+])(\d)")
+
+
+def pdb(text: str, name: str) -> list[Frame]:
+    """The atoms of each MODEL. Bonds are perceived later from the distances, as of an XYZ.
+
+    Elements come from columns 77-78, else from the alignment of the atom's name: ` CA ` is a carbon, `CA  ` calcium.
+    """
+    frames = [_model(rows, name) for rows in _models(text.splitlines())]
+    if not frames:
+        raise _unreadable(name, 1, text[:80], "has no ATOM or HETATM record", "export the structure again")
+    return frames
+
+
+def _models(lines: Sequence[str]) -> Iterator[list[tuple[int, str]]]:
+    rows: list[tuple[int, str]] = []
+    for number, line in enumerate(lines, start=1):
+        if line.startswith("ENDMDL") and rows:
+            yield rows
+            rows = []
+        elif line.startswith(("ATOM  ", "HETATM")):
+            rows.append((number, line))
+    if rows:
+        yield rows
+
+
+def _model(rows: Sequence[tuple[int, str]], name: str) -> Frame:
+    symbols: list[str] = []
+    points: list[Point] = []
+    charges: list[int] = []
+    guessed = False
+    for number, line in rows:
+        if line[16:17].strip() not in ("", "A"):
+            remedy = "keep one of the alternative locations in the file"
+            raise _unreadable(name, number, line, "is an alternative location of an atom", remedy)
+        element = line[76:78].strip()
+        guessed = guessed or not element
+        symbols.append(_element(element or _of_name(line[12:16]), name, number, line))
+        points.append(_point([line[30:38], line[38:46], line[46:54]], 1.0, name, number, line))
+        if hit := _ANY_CHARGE.fullmatch(line[78:80].strip()):
+            charges.append(int(f"{hit[2] or hit[3]}{hit[1] or hit[4]}"))
+    found = set(symbols)
+    if "C" in found and "H" not in found and not found & _HALOGENS:
+        raise UsageError(
+            "hydrogens_missing", f"{name} has carbon and no hydrogen: crystal structures leave hydrogens out",
+            evidence=f"{len(symbols)} atoms: {', '.join(sorted(found))}",
+            remedy="add the hydrogens in a molecule editor; if the molecule has none, write it as XYZ",
+        )  # fmt: skip
+    notes = (f"{name}: elements follow from the names of the atoms, as columns 77-78 are empty",) if guessed else ()
+    return Frame(tuple(symbols), points, sum(charges) if charges else None, notes=notes)
+
+
+def _of_name(field: str) -> str:
+    """The element of an atom's name of four columns."""
+    padded = field.ljust(4)
+    plain = re.sub(r"\d", " ", padded)
+    first = canonical(plain[:2].strip()) if plain[0].isalpha() else None
+    if first is not None and len(plain[:2].strip()) == 2 and not (padded[0] == "H" and len(padded.strip()) == 4):
+        return first
+    return plain.strip()[:1]
+
+
+def _element(word: str, name: str, number: int, line: str) -> str:
+    known = atom(word)
+    if known is None or known[0] not in NUMBERS:
+        raise UsageError(
+            "unknown_element", f"{name}: {word!r} is not a chemical element",
+            evidence=f"line {number}: {line.strip()[:80]}", remedy="write the symbol of a real atom",
+        )  # fmt: skip
+    return known[0]
+
+
+def _point(words: Sequence[str], scale: float, name: str, number: int, line: str) -> Point:
+    if any("," in word for word in words):
+        raise UsageError(
+            "decimal_comma", f"{name}: a decimal comma in line {number}",
+            evidence=f"line {number}: {line.strip()[:80]}",
+            remedy="write coordinates with a decimal point: 0.757, not 0,757",
+        )  # fmt: skip
+    try:
+        x, y, z = (float(re.sub(r"[dD]", "e", word)) * scale for word in words)
+    except ValueError:
+        raise _unreadable(name, number, line, "has a coordinate that is no number", "write three numbers") from None
+    if not all(map(math.isfinite, (x, y, z))):
+        raise UsageError(
+            "not_finite", f"{name}: a coordinate in line {number} is not a finite number",
+            evidence=f"line {number}: {line.strip()[:80]}", remedy="write the structure again",
+        )  # fmt: skip
+    return x, y, z
+
+
+def _unreadable(name: str, number: int, line: str, what: str, remedy: str) -> UsageError:
+    return UsageError(
+        "unreadable_structure", f"{name}: line {number} {what}", evidence=f"line {number}: {line.strip()[:80]}",
+        remedy=remedy,
+    )  # fmt: skip
