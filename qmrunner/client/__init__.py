@@ -1,0 +1,1 @@
+"""Qmrunner for programs in Python."""
