@@ -501,7 +501,7 @@ def run_guardian(handle: int, call: Callable[[Order], None] | None = None) -> No
         with open(os.open(COMMAND, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)) as file:
             order = Order(**json.load(file))
         daemon = foster.daemon() if order.detach else None
-        guardian = Guardian(handle, replace(order, detach=daemon is not None), call)
+        guardian = Guardian(handle, order._replace(detach=daemon is not None), call)
         guardian.run()
         if guardian.detached and daemon is not None:
             foster.keep(daemon, order.grace_s)
