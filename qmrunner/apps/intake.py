@@ -24,7 +24,7 @@ from qmrunner.errors import QmrunnerError
 from qmrunner.host.home import app_file, write_state
 from qmrunner.model.app_tasks import words_of
 from qmrunner.model.jobs import Submission
-from qmrunner.store import huey_jobs
+from qmrunner.store import huey_jobs, huey_tries
 from qmrunner.store import jobs as job_store
 from qmrunner.store.advance import accept
 from qmrunner.store.claims import Claim
@@ -200,11 +200,11 @@ class Intake:
                 return "?", None
             time.sleep(_COMMIT_WAIT_S)
 
-    def _try_of(self, connection: Connection, message: Message, submission: Submission) -> huey_jobs.Taken:
+    def _try_of(self, connection: Connection, message: Message, submission: Submission) -> huey_tries.Taken:
         if message.huey_id is None:
-            return huey_jobs.Taken(None)
+            return huey_tries.Taken(None)
         now = self._app.store.now()
-        return huey_jobs.accept_try(connection, now, message.huey_id, submission.params, self._app.plan)
+        return huey_tries.accept(connection, now, message.huey_id, submission.params, self._app.plan)
 
     def _add(self, connection: Connection, submission: Submission) -> str:
         job_id = job_store.new_id()

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, func, or_, select
 
 from qmrunner.model import app_tasks, labels
-from qmrunner.model.states import JOB_FINAL, STEP_FINAL, STEP_LIVE, JobState, StepState
-from qmrunner.store import events, locks
-from qmrunner.store import jobs as job_store
-from qmrunner.store.advance import Planner, advance
+from qmrunner.model.states import STEP_FINAL, STEP_LIVE, JobState, StepState
 from qmrunner.store.tables import artifacts, attempts, jobs, steps, workers
 from qmrunner.store.tables import events as event_rows
-from qmrunner.store.transitions import move_job
 from qmrunner.store.workers import is_paused
 
 KIND = app_tasks.ENGINE
@@ -40,14 +34,6 @@ _UNFINISHED = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """`job_id`: the job that a message is the next try of. `unfinished`: the task has a job that has not ended yet."""
-
-    job_id: str | None
-    unfinished: bool = False
-
-
 def key_of(huey_id: str, token: str) -> str:
     """The key of the job of one message. A task that is retried by Huey has one message for each try; the job has the
     key of the first."""
@@ -57,28 +43,6 @@ def key_of(huey_id: str, token: str) -> str:
 def _bounded(huey_id: str) -> str:
     """An id of any length, as a key may hold it."""
     return huey_id if len(huey_id) <= _LONGEST_ID else hashlib.sha256(huey_id.encode()).hexdigest()
-
-
-def accept_try(connection: Connection, now: float, huey_id: str, params: Mapping[str, Any], planner: Planner) -> Taken:
-    """Add the next try to the job that waits for it: Huey puts a task back under the same id."""
-    job_id = _newest(connection, huey_id)
-    if job_id is None:
-        return Taken(None)
-    locks.hold_job(connection, job_id)
-    job = job_store.get(connection, job_id)
-    if job.state != JobState.FAILED:
-        return Taken(None, unfinished=job.state not in JOB_FINAL)
-    if not app_tasks.waits_for_huey(job.params, job_store.of_job(connection, job_id)):
-        return Taken(None)
-    count = {"tries": int(job.params.get("tries", 1)) + 1}
-    tokens = [*job.params.get("tokens", ()), params["token"]]
-    connection.execute(
-        update(jobs).where(jobs.c.id == job_id).values(params={**job.params, **params, **count, "tokens": tokens})
-    )
-    move_job(connection, now, job_id, "retry")
-    events.append(connection, now, "job_retried", job_id=job_id, by=KIND)
-    advance(connection, now, job_id, planner)
-    return Taken(job_id)
 
 
 def is_known(connection: Connection, huey_id: str, token: str) -> bool:
@@ -107,10 +71,10 @@ def job_named(connection: Connection, name: str) -> str:
     """The id of the job that `name` means: its own id, or the id of a Huey task, whose newest job it is."""
     if connection.execute(select(jobs.c.seq).where(jobs.c.id == name)).first() is not None:
         return name
-    return _newest(connection, name) or name
+    return newest(connection, name) or name
 
 
-def _newest(connection: Connection, huey_id: str) -> str | None:
+def newest(connection: Connection, huey_id: str) -> str | None:
     query = select(jobs.c.id).where(_of(huey_id)).order_by(jobs.c.seq.desc()).limit(1)
     found: str | None = connection.execute(query).scalar()
     return found
