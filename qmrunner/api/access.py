@@ -37,6 +37,7 @@ class Caller:
     scope: str
     secret: str | None = None
     session: str | None = None  # the hash of the session's secret, where a cookie signed in
+    local: bool = False  # the user of a Unix socket, whose name is no token's
 
     def may(self, scope: str) -> bool:
         """Whether the caller's scope includes this one."""
@@ -103,6 +104,9 @@ async def admit(service: Service, wanted: Needs, method: str, headers: Mapping[s
     From here on the request uses its client's shares. Raises UsageError `token_needed`, `token_refused`,
     `cross_origin`, `scope_too_small`; TooMany.
     """
+    if service.user is not None:
+        CLIENT.set(f"user {service.user}")
+        return Caller(service.user, tokens.SCOPES[-1], local=True)
     CLIENT.set(f"address {_network(address)}")
     if wanted.scope is None:
         return Caller(None, tokens.SCOPES[0])
@@ -126,6 +130,8 @@ async def admit(service: Service, wanted: Needs, method: str, headers: Mapping[s
 
 async def still_valid(service: Service, caller: Caller) -> bool:
     """Whether the token or session that opened a stream is still valid."""
+    if caller.local:
+        return True
     if caller.session is not None:
         digest = caller.session
         return await service.ask(lambda: _session(service, digest)) is not None

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
+import os
+import signal
 import socket
+import threading
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 import uvicorn
@@ -25,7 +29,7 @@ from qmrunner.store import tokens
 _BACKLOG = 256
 
 
-def serve(app: App, host: str, port: int, pages: Pages | None = None) -> None:
+def serve(app: App, host: str, port: int, pages: Pages | None = None, *, stop_at_eof: bool = False) -> None:
     """Serve until SIGTERM or SIGINT. Raises NotReadyError when it cannot listen or the store is not usable, UsageError
     `token_needed` when other machines could send requests and no token exists."""
     store = app.open_store(create=True)
@@ -35,20 +39,36 @@ def serve(app: App, host: str, port: int, pages: Pages | None = None) -> None:
         with store.read() as connection:
             _require_token(host, tokens.count(connection))
     listener = _listen(host, port)
-    asyncio.run(_serve(app, listener, local, pages))
+    address, number = listener.getsockname()[:2]
+    url = f"http://{f'[{address}]' if ':' in address else address}:{number}"
+    asyncio.run(_serve(Service(app, trusts_everybody=local), listener, url, pages, stop_at_eof))
 
 
-async def _serve(app: App, listener: socket.socket, local: bool, pages: Pages | None) -> None:
-    service = Service(app, trusts_everybody=local)
+def serve_socket(app: App, path: Path, user: str, *, stop_at_eof: bool = False) -> None:
+    """Serve the routes on a Unix socket at `path`, which only this process' user can open: that caller is `user`, with
+    every scope and without a token. Raises NotReadyError `cannot_listen`, also if something is at `path`."""
+    app.open_store(create=True)
+    listener = _listen_at(path)
+    try:
+        asyncio.run(
+            _serve(Service(app, trusts_everybody=False, user=user), listener, f"unix:{path}", None, stop_at_eof)
+        )
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def _serve(service: Service, listener: socket.socket, url: str, pages: Pages | None, stop_at_eof: bool) -> None:
+    app = service.app
     config = uvicorn.Config(
         build(service, pages), log_config=None, access_log=False, lifespan="on", server_header=False,
         timeout_graceful_shutdown=math.ceil(app.settings.stop_grace_seconds), http=Wire, ws="none",
         proxy_headers=False,  # otherwise a header could forge the client's address
     )  # fmt: skip
     server = _Server(config, service)
-    address, port = listener.getsockname()[:2]
-    url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
-    get_logger().info("api_started", url=url, version=__version__, store=app.store.url, tokens_needed=not local or None)
+    needed = None if service.trusts_everybody or service.user is not None else True
+    get_logger().info("api_started", url=url, version=__version__, store=app.store.url, tokens_needed=needed)
+    if stop_at_eof:
+        threading.Thread(target=server.stop_at_eof, daemon=True).start()
     await server.serve(sockets=[listener])
     get_logger().info("api_stopped")
 
@@ -84,6 +104,12 @@ class _Server(uvicorn.Server):
         self.should_exit = True
         self._loop.call_soon_threadsafe(self._service.stopping.set)
 
+    def stop_at_eof(self) -> None:
+        """Stop as a signal does once stdin ends, which it also does when its writer is killed. Blocks its thread."""
+        while os.read(0, 1 << 10):
+            pass
+        self.handle_exit(signal.SIGTERM, None)
+
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
@@ -97,6 +123,29 @@ def _listen(host: str, port: int) -> socket.socket:
             evidence=str(problem),
             remedy="choose another --host or --port; `ss -ltnp` shows the process that uses it",
         ) from None
+
+
+def _listen_at(path: Path) -> socket.socket:
+    """A socket that listens before it is at `path`, so that no client finds one that refuses it."""
+    listener = socket.socket(socket.AF_UNIX)
+    before = os.umask(0o177)  # the socket is made without permissions for others; no thread runs yet
+    made = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        listener.bind(str(made))
+        listener.listen(_BACKLOG)
+        os.link(made, path)  # fails if there is something
+    except OSError as problem:
+        listener.close()
+        raise NotReadyError(
+            "cannot_listen",
+            f"cannot listen at {path}",
+            evidence=str(problem),
+            remedy="give a path of at most 90 characters that does not exist, in a folder of yours",
+        ) from None
+    finally:
+        made.unlink(missing_ok=True)
+        os.umask(before)
+    return listener
 
 
 def _is_loopback(host: str) -> bool:

@@ -29,11 +29,12 @@ _SLOW_S = 120.0
 
 class Service:
     """One server. `trusts_everybody`: it listens on loopback only, where it admits every caller if the store has no
-    tokens."""
+    tokens. `user`: it listens on a Unix socket that only this user can open, and every caller is that user."""
 
-    def __init__(self, app: App, *, trusts_everybody: bool) -> None:
+    def __init__(self, app: App, *, trusts_everybody: bool, user: str | None = None) -> None:
         self.app = app
         self.trusts_everybody = trusts_everybody
+        self.user = user
         self.stopping = asyncio.Event()
         self.rate = Rate(app.settings.api_rate_per_minute)
         self.streams = Shares("streams", 200, 50, kept=20)

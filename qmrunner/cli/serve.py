@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,16 +24,29 @@ def serve(
     port: Annotated[
         int | None, typer.Option("--port", help="Port; default QMRUNNER_API_PORT.", min=0, max=65535)
     ] = None,
+    unix: Annotated[
+        Path | None,
+        typer.Option(
+            "--socket",
+            metavar="PATH",
+            help="Listen on this new Unix socket instead, only for your user, who needs no token.",
+        ),
+    ] = None,
+    stop_at_eof: Annotated[
+        bool, typer.Option("--stop-at-eof", help="Also end when stdin ends: for the program that starts the server.")
+    ] = False,
 ) -> None:
     """Run pages and HTTP API of this store in the foreground: pages at /, routes at /v1, their description at /docs.
 
-    Ends on SIGTERM."""
+    Ends on SIGTERM. A Unix socket has the routes only, and its jobs belong to your user, as those of `submit`."""
     from qmrunner import app, logs
-    from qmrunner.errors import NotReadyError
+    from qmrunner.cli.common import login_name
+    from qmrunner.errors import NotReadyError, UsageError
 
+    if unix is not None and (host, port) != (None, None):
+        raise UsageError("usage", "--socket excludes --host and --port", remedy="omit one of them")
     try:
         from qmrunner.api import server
-        from qmrunner.web import site
     except ModuleNotFoundError as missing:
         if (missing.name or "").startswith("qmrunner"):
             raise
@@ -47,7 +61,13 @@ def serve(
     finish = logs.to_stdout(settings.log_level, worker=settings.worker_name)
     gc.set_threshold(*LONG_RUNNING)
     try:
-        server.serve(built, host or settings.api_host, settings.api_port if port is None else port, site.pages())
+        if unix is not None:
+            server.serve_socket(built, unix, login_name(), stop_at_eof=stop_at_eof)
+        else:
+            from qmrunner.web import site
+
+            number = settings.api_port if port is None else port
+            server.serve(built, host or settings.api_host, number, site.pages(), stop_at_eof=stop_at_eof)
     finally:
         built.close()
         finish(2.0)

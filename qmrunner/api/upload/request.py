@@ -119,5 +119,5 @@ def checked_key(given: str) -> str:
 
 
 def stored_key(key: str, caller: Caller) -> str:
-    """A key as stored: every token has its own keys."""
-    return key if caller.name is None else f"{caller.name}/{key}"
+    """A key as stored: every token has its own keys. The user of a Unix socket has those of the command line."""
+    return key if caller.name is None or caller.local else f"{caller.name}/{key}"
