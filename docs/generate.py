@@ -7,6 +7,7 @@ are whole files. With `--check` nothing is written, and the exit status is 1 whe
 from __future__ import annotations
 
 import ast
+import inspect
 import os
 import re
 import subprocess
@@ -212,6 +213,38 @@ def routes(_: str) -> str:
     return _table(("route", "scope", "does"), rows)
 
 
+# Python client ------------------------------------------------------------------------------------------------------
+
+
+def client(_: str) -> str:
+    """Every public attribute of the client's classes, with its parameters and the first paragraph of its description,
+    and what each error carries."""
+    from qmrunner.client import Client, Job, JobEndedError, JobList, Result, SomeRefusedError
+
+    parts = []
+    for kind in (Client, Job, JobList, Result):
+        rows = []
+        for name in sorted(name for name in dir(kind) if not name.startswith("_") and not hasattr(list, name)):
+            member = inspect.getattr_static(kind, name)
+            text = (inspect.getdoc(getattr(member, "fget", None) or member) or "").split("\n\n")[0]
+            shown = f"{name}({_parameters(member)})" if callable(member) else name
+            rows.append((f"`{shown}`", _cell(text)))
+        about = inspect.getdoc(kind) or ""
+        parts.append(f"## {kind.__name__}\n\n{about}\n\n{_table(('name', 'is, or does'), rows)}")
+    errors = [(f"`{kind.__name__}`", _cell(inspect.getdoc(kind) or "")) for kind in (JobEndedError, SomeRefusedError)]
+    parts.append(f"## Errors with more than a code\n\n{_table(('error', 'when'), errors)}")
+    return "\n\n".join(parts)
+
+
+def _parameters(method: Callable[..., object]) -> str:
+    """The parameters as typed: an option whose default is the server's has `=…`."""
+    found = []
+    for given in list(inspect.signature(method).parameters.values())[1:]:
+        default = "" if given.default is given.empty else "=…" if given.default is ... else f"={given.default!r}"
+        found.append(f"{given.name}{default}")
+    return ", ".join(found)
+
+
 # Transcripts ------------------------------------------------------------------------------------------------------
 
 
@@ -328,6 +361,7 @@ BLOCKS: dict[str, Callable[[str], str]] = {
     "consumer-exits": consumer_exits,
     "events": events,
     "routes": routes,
+    "client": client,
     "decisions": decisions,
     "run": run,
 }
