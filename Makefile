@@ -10,7 +10,7 @@ QUICK_MARKS := not slow and not e2e and not faults and not engine and not alone
 CODE := qmrunner tests docs/generate.py docs/wording.py $(wildcard benchmarks examples migrations)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo quick test browser docs docs-write changelog hostile slow faults slurm image services e2e e2e-trixie chaos diagnosis check format lock wheel clean
+.PHONY: help setup demo quick test browser docs docs-write changelog hostile slow faults slurm image services e2e e2e-trixie chaos diagnosis check format lock wheel sbom audit clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -85,6 +85,12 @@ lock: setup  ## renew constraints.txt from pyproject.toml (UPGRADE=1 takes the n
 
 wheel: setup  ## build the wheel into dist/
 	$(PY) -m build --no-isolation --wheel
+
+sbom: setup  ## what a worker is made of, as CycloneDX: dist/sbom.cdx.json and dist/sbom-web.cdx.json
+	@deploy/sbom.sh
+
+audit: setup  ## look up known vulnerabilities of the same packages (needs the databases of PyPI and npm)
+	@deploy/sbom.sh audit
 
 clean:  ## remove .venv, caches and built files (never qmrunner-data)
 	rm -rf .venv dist site .mypy_cache .ruff_cache .pytest_cache .hypothesis

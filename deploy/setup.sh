@@ -78,6 +78,7 @@ missing_packages() {
     have systemd-analyze || printf '%s ' systemd
     have ip || [ -x /usr/sbin/ip ] || printf '%s ' iproute2
     have chromium || printf '%s ' chromium
+    have groff || printf '%s ' groff-base
     have iptables || [ -x /usr/sbin/iptables ] || printf '%s ' iptables
 }
 

@@ -28,6 +28,8 @@ sys.path.insert(0, str(ROOT))
 import click  # noqa: E402
 import typer  # noqa: E402
 
+from docs import manpage  # noqa: E402
+from qmrunner import __version__  # noqa: E402
 from qmrunner.errors import ExitCode  # noqa: E402
 from qmrunner.model import states  # noqa: E402
 from qmrunner.settings import PREFIX, Settings  # noqa: E402
@@ -368,6 +370,12 @@ BLOCKS: dict[str, Callable[[str], str]] = {
 PICTURES = {"job-states.svg": job_states, "step-states.svg": step_states, "processes.svg": processes}
 
 
+def man_page() -> str:
+    from qmrunner.cli.program import program
+
+    return manpage.page(__version__, str(program().info.help), commands())
+
+
 def produced() -> dict[Path, str]:
     """Every file with a generated part → its whole text, as the program has it now."""
     texts = {}
@@ -378,6 +386,7 @@ def produced() -> dict[Path, str]:
             texts[page] = fresh
     for name, draw in PICTURES.items():
         texts[DOCS / "pictures" / name] = draw()
+    texts[ROOT / "deploy" / "qmrunner.1"] = man_page()
     return texts
 
 

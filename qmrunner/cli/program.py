@@ -15,13 +15,14 @@ _MODULES = {
     **dict.fromkeys(("run", "health"), "run"),
     "submit": "submit",
     **dict.fromkeys(("status", "logs", "result", "why"), "status"),
-    **dict.fromkeys(("cancel", "retry", "hold", "release", "pause", "resume", "drain", "sweep"), "actions"),
+    **dict.fromkeys(("cancel", "retry", "hold", "release", "priority", "pause", "resume", "drain", "sweep"), "actions"),
     "scratch": "scratch",
     "doctor": "doctor",
     "db": "database",
     "serve": "serve",
     "web": "web",
     "token": "tokens",
+    "completion": "completion",
 }
 
 
