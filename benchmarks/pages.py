@@ -1,4 +1,4 @@
-"""What the pages cost: weights, times at the server, and 50 open pages on five jobs.
+"""What the pages cost: weights, times at the server, and 50 open pages on four jobs.
 
     python benchmarks/pages.py [--jobs 10000] [--seconds 20]
 
@@ -66,6 +66,44 @@ def fill(home: Path, count: int) -> list[str]:
     return ids[-5:]
 
 
+def lengthen(home: Path, job: str, conformers: int) -> None:
+    """Give a job four stages of so many steps, with an attempt each, as a search that found many conformers."""
+    from sqlalchemy import insert, select
+
+    from qmrunner import app
+    from qmrunner.settings import load
+    from qmrunner.store.tables import attempts, steps, workers
+
+    made = app.App(load({"QMRUNNER_HOME": str(home)}))
+    made.open_store(create=False)
+    with made.store.write() as connection:
+        now = made.store.now()
+        first = dict(connection.execute(select(steps).where(steps.c.job_id == job)).mappings().one())
+        del first["id"]
+        worker = {
+            "name": "w", "host": "h", "boot_id": "b", "pid_ns": "1", "pid": 1, "start_ticks": 1, "state": "stopped",
+            "home_id": "h", "home": "/x", "slots": 1, "cores": 1, "memory_mib": 1, "beat_at": now, "created_at": now,
+            "version": "0",
+        }  # fmt: skip
+        connection.execute(insert(workers).values(id=1, **worker))
+        ended = {"state": "succeeded", "attempt": 1, "started_at": now, "finished_at": now + 5.0}
+        params = {**first["params"], "geometry": "x" * 2000}
+        for stage in ("preopt", "hessian", "optimise", "shielding"):
+            names = [f"{stage}-c{number}" for number in range(1, conformers + 1)]
+            connection.execute(
+                insert(steps), [{**first, **ended, "params": params, "name": name, "stage": stage} for name in names]
+            )
+        mine = connection.execute(select(steps.c.id).where(steps.c.job_id == job, steps.c.attempt == 1)).scalars()
+        attempt = {
+            "number": 1, "job_id": job, "worker_id": 1, "marker": "m", "directory": "/x", "log": "/x/log",
+            "progress": {}, "usage": {"peak_memory_mib": 100.0}, "notes": ["a note of the run"] * 5, "created_at": now,
+            "granted": {"cores": 1, "memory_mib": 1, "scratch_mib": 1, "shm_mib": 1}, "code": "ok",
+            "state": "succeeded", "started_at": now, "finished_at": now + 5.0,
+        }  # fmt: skip
+        connection.execute(insert(attempts), [{**attempt, "step_id": step} for step in mine])
+    made.close()
+
+
 def get(url: str) -> tuple[float, bytes]:
     """Seconds and bytes of one page, uncompressed."""
     began = time.perf_counter()
@@ -104,11 +142,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         jobs = fill(home, asked.jobs)
+        lengthen(home, jobs[4], 1000)
         with server(home) as (url, pid):
-            for name, path in (("overview", "/"), ("list", "/jobs"), ("job", f"/jobs/{jobs[0]}"), ("new", "/jobs/new")):
+            for name, path in (
+                ("overview", "/"), ("list", "/jobs"), ("job", f"/jobs/{jobs[0]}"), ("new", "/jobs/new"),
+                ("job of 4,000 steps", f"/jobs/{jobs[4]}"), ("why of it", f"/jobs/{jobs[4]}/why"),
+            ):  # fmt: skip
                 bytes_, requests = weight(url, path)
                 times = statistics.median(get(url + path)[0] for _ in range(20))
-                print(f"{name}: {bytes_ / 1000:.1f} kB gz in {requests} requests, {times * 1000:.0f} ms at the server")
+                used = cpu(pid)
+                for _ in range(10):
+                    get(url + path)
+                print(
+                    f"{name}: {bytes_ / 1000:.1f} kB gz in {requests} requests, {times * 1000:.0f} ms, "
+                    f"{(cpu(pid) - used) * 100:.0f} ms of CPU at the server"
+                )
             idle = cpu(pid)
             time.sleep(asked.seconds / 2)
             print(f"idle: {(cpu(pid) - idle) / (asked.seconds / 2) * 100:.1f} % of a core")
@@ -116,7 +164,7 @@ def main() -> None:
             streams = []
             for number in range(50):
                 stream = socket.create_connection(("127.0.0.1", port))
-                stream.sendall(f"GET /live/jobs/{jobs[number % 5]} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+                stream.sendall(f"GET /live/jobs/{jobs[number % 4]} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
                 streams.append(stream)
             time.sleep(3)
             before, began, times_ = cpu(pid), time.monotonic(), []
@@ -125,7 +173,7 @@ def main() -> None:
                 time.sleep(0.5)
             used = (cpu(pid) - before) / (time.monotonic() - began)
             late = sorted(times_)[int(0.95 * len(times_))]
-            print(f"50 open pages on 5 jobs: {used * 100:.1f} % of a core, GET beside them p95 {late * 1000:.0f} ms")
+            print(f"50 open pages on 4 jobs: {used * 100:.1f} % of a core, GET beside them p95 {late * 1000:.0f} ms")
             for stream in streams:
                 stream.close()
 

@@ -31,14 +31,15 @@ KEPT = {
     "page-result.png": ("result", "light", ""),
     "page-why.png": ("why", "dark", ""),
 }
+KEPT_HEIGHT = {"result": 1180, "overview": 900}
 _LOOKS = (("light", 1280, 860), ("dark", 1280, 860), ("light", 360, 740), ("dark", 360, 740))
 _GEOMETRY = "\n".join(
     (" C 0 0 0", " H 0.629 0.629 0.629", " H -0.629 -0.629 0.629", " H -0.629 0.629 -0.629", " H 0.629 -0.629 -0.629")
 )
-_DIMER = "\n".join(
+_TRIMER = "\n".join(
     (
-        " O -1.551007 -0.11452 0.0", " H -1.934259 0.762503 0.0", " H -0.599677 0.040712 0.0",
-        " O 1.350625 0.111469 0.0", " H 1.680398 -0.373741 -0.758561", " H 1.680398 -0.373741 0.758561",
+        " O 1.50 0.00 0.10", " H 1.00 0.82 0.05", " H 2.10 0.05 0.85", " O -0.75 1.30 -0.10", " H -1.20 0.46 -0.05",
+        " H -1.00 1.80 0.68", " O -0.75 -1.30 0.10", " H 0.20 -1.25 0.05", " H -1.00 -1.85 -0.65",
     )
 )  # fmt: skip
 _FAILING = (
@@ -46,7 +47,7 @@ _FAILING = (
     "basis spherical\n * library def2-tzpv\nend\ntask dft energy\n"
 )
 _LONG = (
-    f'start dimer\ntitle "water dimer"\ngeometry units angstroms\n{_DIMER}\nend\nbasis spherical\n'
+    f'start trimer\ntitle "water trimer"\ngeometry units angstroms\n{_TRIMER}\nend\nbasis spherical\n'
     " * library 6-311++g**\nend\ndft\n xc b3lyp\n grid fine\nend\ndriver\n maxiter 60\nend\ntask dft optimize\n"
 )
 _OPENER = build_opener(ProxyHandler({}))
@@ -78,7 +79,7 @@ def running(home: Path) -> Iterator[str]:
         subprocess.run([*qmrunner, "submit", *words], check=True, env=environment, stdout=subprocess.DEVNULL)
 
     home.parent.joinpath("methane.nw").write_text(_FAILING)
-    home.parent.joinpath("dimer.nw").write_text(_LONG)
+    home.parent.joinpath("trimer.nw").write_text(_LONG)
     with open(home.parent / "daemon.out", "wb") as sink:
         daemon = subprocess.Popen([*qmrunner, "run"], env=environment, stdout=sink, stderr=sink)
     server = subprocess.Popen([*qmrunner, "serve", "--port", "0"], env=environment, stdout=subprocess.PIPE, text=True)
@@ -91,11 +92,11 @@ def running(home: Path) -> Iterator[str]:
             submit("nmr", smiles, "--level", "draft", "--name", name, "--group", "diazines")
         for name in ("ethanol", "pyrimidine", "pyridazine"):
             wait_for(url, name, ("succeeded",), 1800.0)
-        submit("nwchem", str(home.parent / "dimer.nw"), "--name", "water dimer", "--group", "dimers")
+        submit("nwchem", str(home.parent / "trimer.nw"), "--name", "water trimer", "--group", "clusters")
         submit(
             "nmr", "CCCCO", "--level", "draft", "--conformers", "rdkit", "--name", "butan-1-ol", "--group", "alcohols"
         )
-        job = wait_for(url, "water dimer", ("running",), 60.0)
+        job = wait_for(url, "water trimer", ("running",), 60.0)
         end = time.monotonic() + 600.0
         while time.monotonic() < end and len(ask(f"{url}/v1/jobs/{job}/steps/nwchem/trace")["points"]) < 25:
             time.sleep(1.0)
@@ -111,7 +112,7 @@ def pages(url: str) -> dict[str, str]:
     """The path of each page by its name."""
     done = {name: wait_for(url, name, ("succeeded",), 5.0) for name in ("ethanol", "pyrimidine", "pyridazine")}
     failed = wait_for(url, "methane def2-TZVP", ("failed",), 5.0)
-    live = wait_for(url, "water dimer", ("running", "succeeded", "cancelled"), 5.0)
+    live = wait_for(url, "water trimer", ("running", "succeeded", "cancelled"), 5.0)
     peaks = quote("13C: 159.0, 156.9, 121.7")
     return {
         "overview": "/", "jobs": "/jobs", "running": f"/jobs/{live}", "why": f"/jobs/{failed}/why",
@@ -154,7 +155,10 @@ def take(url: str, out: Path, keep: bool, only: list[str]) -> None:
                     if (wanted, look) == (name, scheme):
                         if start:
                             page.evaluate("id => document.getElementById(id).scrollIntoView()", start)
+                        page.set_viewport_size({"width": width, "height": KEPT_HEIGHT.get(name, height)})
+                        page.wait_for_timeout(500)
                         page.screenshot(path=PICTURES / file)
+                        page.set_viewport_size({"width": width, "height": height})
                         shrink(PICTURES / file)
             context.close()
         browser.close()

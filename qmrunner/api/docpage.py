@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -119,7 +120,7 @@ def _table(heads: tuple[str, ...], rows: list[tuple[str, str, str]]) -> str:
         return ""
     top = "".join(f"<th>{_text(head)}</th>" for head in heads)
     lines = [
-        f"<tr><td><code>{name}</code></td><td>{kind}</td><td>{_text(about)}</td></tr>" for name, kind, about in rows
+        f"<tr><td><code>{name}</code></td><td>{kind}</td><td>{_words(about)}</td></tr>" for name, kind, about in rows
     ]
     return f"<table><tr>{top}</tr>{''.join(lines)}</table>"
 
@@ -129,7 +130,12 @@ def _json(value: Any) -> str:
 
 
 def _prose(text: str) -> str:
-    return "".join(f"<p>{_text(part)}</p>" for part in text.split("\n\n") if part)
+    return "".join(f"<p>{_words(part)}</p>" for part in text.split("\n\n") if part)
+
+
+def _words(text: str) -> str:
+    """A sentence; words in backticks are code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", _text(text))
 
 
 def _text(value: Any) -> str:

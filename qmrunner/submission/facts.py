@@ -127,7 +127,8 @@ def _of_options(made: Submission) -> list[dict[str, Any]]:
         turning = rotors.rotors(tuple(params["atoms"]), [(int(a), int(b)) for a, b in params["bonds"]])
         if turning > 0:
             rotors_found = f"{turning} rotor{'s' if turning > 1 else ''}"
-            text = f"the molecule has {rotors_found} and one structure is computed: consider --conformers auto"
+            text = f"the molecule has {rotors_found} and one structure is computed: consider a conformer search"
+            text += " (--conformers auto)"
             found.append(_warning("one_conformer", text))
     if "solvent" in params and (note := by_key(params["solvent"]).note):
         found.append(_warning("solvent", note))

@@ -121,6 +121,17 @@ def test_the_first_screen_of_the_readme_has_both_commands() -> None:
     assert "make test" in first
 
 
+def test_every_picture_exists_is_small_and_has_words() -> None:
+    texts = [ROOT / "README.md", *DOCS.rglob("*.md")]
+    shown = [(page, *found) for page in texts for found in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", page.read_text())]
+    pictures = {(page.parent / place).resolve() for page, _, place in shown}
+    assert len([path for path in pictures if path.name.startswith("page-")]) >= 4
+    for path in pictures:
+        assert path.is_file(), path
+        assert path.stat().st_size < 150_000, path
+    assert all(len(words) > 10 for _, words, place in shown if place.endswith(".png"))
+
+
 def test_the_documentation_loads_nothing_from_other_hosts() -> None:
     text = (ROOT / "mkdocs.yml").read_text()
     assert "font: false" in text

@@ -24,7 +24,9 @@ HOSTILE = [
     "javascript:alert(1)", "\u202eevil\u202c", "%3Cscript%3E", "<!--<base href=//evil.example>",
     "A" * 200, "&lt;b&gt; &amp; ]]>",
 ]  # fmt: skip
-PAGES = ["/", "/jobs", "/jobs/new", "/jobs/new?kind=nwchem", "/workers", "/activity", "/system", "/tokens", "/help"]
+PAGES = ["/", "/jobs", "/jobs/new", "/jobs/new?kind=nwchem", "/workers", "/activity", "/system", "/tokens", "/help",
+    "/jobs/new/many", "/system/doctor", "/system/sweeps", "/system/scratch", "/docs",
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ document.addEventListener("keydown", (event) => {
 });
 
 // -- a stage of many steps comes as one letter for each: its cells are made here, and changed where a letter changed
-const grid = JSON.parse($("#grid-words")?.textContent ?? "{}");
 function cells() {
+  const grid = JSON.parse($("#live_grid")?.dataset.words ?? "{}");
   for (const place of $$("[data-letters]")) {
     const { letters, prefix } = place.dataset;
     const old = place.dataset.drawn ?? "";

@@ -40,7 +40,7 @@ function draw() {
   viewer.setStyle({}, { stick: { radius: 0.12 }, sphere: { scale: 0.22 } });
   for (const other of over) other.setStyle({}, { line: { linewidth: 1 } });
   viewer.removeAllLabels();
-  const dark = getComputedStyle(document.body).color;
+  const { color: ink, backgroundColor: ground } = getComputedStyle(document.body);
   if (chosen.length) {
     // Our atoms are numbered from 1, those of the library from 0.
     model.setStyle({ index: chosen.map((atom) => atom - 1) }, { stick: { radius: 0.16 }, sphere: { scale: 0.38, color: "#2f81f7" } });
@@ -52,7 +52,7 @@ function draw() {
         const marked = chosen.includes(atom);
         if (chosen.length && !marked) continue;
         if (!chosen.length && atoms[0] !== atom) continue;
-        viewer.addLabel(shift, { fontSize: 12, fontColor: dark, showBackground: false, inFront: true, alignment: "center" },
+        viewer.addLabel(shift, { fontSize: 12, fontColor: ink, backgroundColor: ground, backgroundOpacity: 0.85, padding: 1.5, inFront: true, alignment: "bottomLeft", screenOffset: { x: 10, y: -6 } },
           { index: atom - 1, model: model.getID() }, true); // true: do not draw for each label
       }
     }
@@ -73,7 +73,7 @@ async function show(job, conformer) {
     for (const name of names) over.push(viewer.addModel(aligned(await geometry(job, name), base), "xyz"));
   }
   model.setClickable({}, true, (atom) => choose(groupOf(atom.index + 1)));
-  if (!show.known) viewer.zoomTo();
+  if (!show.known) { viewer.zoomTo(); viewer.zoom(1.5); }
   show.known = true;
   draw();
   $("#viewer").dataset.conformer = conformer;
