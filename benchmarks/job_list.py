@@ -52,7 +52,8 @@ def fill(store: Store, count: int) -> None:
     with store.write() as connection:
         if not store.is_sqlite:
             connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        connection.exec_driver_sql(statement)
+        # psycopg takes a lone % for a placeholder.
+        connection.exec_driver_sql(statement if store.is_sqlite else statement.replace("%", "%%"))
     if not store.is_sqlite:
         with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("SET statement_timeout = 0")

@@ -128,6 +128,51 @@ def weight(url: str, path: str) -> tuple[int, int]:
     return len(gzip.compress(html)) + sum(len(gzip.compress(get(url + name)[1], 9)) for name in found), 1 + len(found)
 
 
+_PAINTS = """() => new Promise((resolve) => {
+  const last = {};
+  new PerformanceObserver((list) => { for (const entry of list.getEntries()) last.largest = entry.startTime; })
+    .observe({type: "largest-contentful-paint", buffered: true});
+  setTimeout(() => {
+    const first = performance.getEntriesByName("first-contentful-paint")[0];
+    resolve({first: first ? first.startTime : null, largest: last.largest ?? null,
+      requests: performance.getEntriesByType("resource").length + 1});
+  }, 1500);
+})"""
+
+
+def paints(url: str, paths: dict[str, str]) -> Iterator[tuple[str, str, dict[str, float]]]:
+    """First and largest paint of each page, ms: medians of three in a cold browser, plain and throttled (4 times slower
+    processor, 10 Mbit/s, 40 ms)."""
+    import shutil
+
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for how in ("plain", "throttled"):
+            for name, path in paths.items():
+                seen = []
+                for _ in range(3):
+                    context = browser.new_context()
+                    page = context.new_page()
+                    if how == "throttled":
+                        tools = context.new_cdp_session(page)
+                        tools.send("Emulation.setCPUThrottlingRate", {"rate": 4})
+                        line = {
+                            "offline": False,
+                            "latency": 40,
+                            "downloadThroughput": 1.25e6,
+                            "uploadThroughput": 1.25e6,
+                        }
+                        tools.send("Network.enable")
+                        tools.send("Network.emulateNetworkConditions", line)
+                    page.goto(url + path)
+                    seen.append(page.evaluate(_PAINTS))
+                    context.close()
+                yield name, how, {key: statistics.median(run[key] or 0.0 for run in seen) for key in seen[0]}
+        browser.close()
+
+
 def cpu(pid: int) -> float:
     """CPU seconds of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -138,6 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--paints", action="store_true", help="also measure paints, in Chromium")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
@@ -157,6 +203,13 @@ def main() -> None:
                     f"{name}: {bytes_ / 1000:.1f} kB gz in {requests} requests, {times * 1000:.0f} ms, "
                     f"{(cpu(pid) - used) * 100:.0f} ms of CPU at the server"
                 )
+            if asked.paints:
+                shown = {"overview": "/", "list": "/jobs", "job": f"/jobs/{jobs[0]}", "new": "/jobs/new"}
+                for name, how, found in paints(url, {**shown, "job of 4,000 steps": f"/jobs/{jobs[4]}"}):
+                    print(
+                        f"{name}, {how}: first paint {found['first']:.0f} ms, largest {found['largest']:.0f} ms, "
+                        f"{found['requests']:.0f} requests"
+                    )
             idle = cpu(pid)
             time.sleep(asked.seconds / 2)
             print(f"idle: {(cpu(pid) - idle) / (asked.seconds / 2) * 100:.1f} % of a core")
