@@ -163,6 +163,9 @@ def test_the_measured_isomer_comes_first(server: Server, isomers: dict[str, str]
     row = page.get_by_role("row", name=re.compile(MOLECULES[right]["name"])).first
     share = float(row.locator("meter").get_attribute("value") or 0)
     assert share > 0.99
+    assert page.locator("svg.overlaid").count() == 2
+    assert page.locator("svg.overlaid").first.locator("path.curve").count() == 2
+    assert page.locator("svg.overlaid .peak").count() == len(re.findall(r"\d+\.\d+", measured_list(right)))
 
 
 def test_a_long_list_of_peaks_is_compared_whole(server: Server, isomers: dict[str, str], person: Make) -> None:
