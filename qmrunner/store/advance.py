@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, select
 
 from qmrunner.model import labels
 from qmrunner.model.job_filter import LONGEST_STRUCTURE
@@ -21,6 +21,12 @@ Planner = Callable[[Job, Sequence[Step]], Plan]
 
 # Built once: they are executed for each task of an application.
 _ADD, _ADD_JOB = steps.insert(), jobs.insert()
+# Narrow: of a job with thousands of steps the rest takes most of the time, and each step's end reads it.
+_WAITS = (
+    select(steps.c.id, steps.c.name, steps.c.state, steps.c.after)
+    .where(steps.c.job_id == bindparam("job"))
+    .order_by(steps.c.id)
+)
 
 
 def accept(connection: Connection, now: float, job_id: str, submission: Submission, planner: Planner) -> None:
@@ -106,11 +112,11 @@ def _add(connection: Connection, now: float, job: Job, specs: Sequence[StepSpec]
 
 def _promote(connection: Connection, now: float, job_id: str) -> int:
     """Make waiting steps ready whose earlier steps have ended (see `may_start`)."""
-    known = of_job(connection, job_id)
-    states = {step.name: step.state for step in known}
+    known = connection.execute(_WAITS, {"job": job_id}).all()
+    states = {step.name: StepState(step.state) for step in known}
     promoted = 0
     for step in known:
-        if step.state is StepState.WAITING and may_start(step.after, states):
+        if states[step.name] is StepState.WAITING and may_start(step.after, states):
             promoted += move_step(connection, now, step.id, "ready")
     return promoted
 

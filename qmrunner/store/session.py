@@ -6,6 +6,7 @@ updates measured); IMMEDIATE waits for the lock. WAL with synchronous=FULL: comm
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
@@ -21,6 +22,8 @@ from sqlalchemy.engine import make_url
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.store import postgres
 from qmrunner.store.sqlite_filesystems import refuse_unsafe
+
+_DECODE = json.JSONDecoder().raw_decode
 
 
 class StoreUnavailable(NotReadyError):
@@ -43,7 +46,7 @@ class Store:
         self._clock: postgres.Clock | None = None
         if self.is_sqlite:
             self._check_sqlite(create)
-            self.engine = create_engine(url, connect_args={"timeout": busy_seconds})
+            self.engine = create_engine(url, connect_args={"timeout": busy_seconds}, json_deserializer=_decoded)
             event.listen(self.engine, "do_connect", self._before_connect)
             event.listen(self.engine, "connect", partial(_configure_sqlite, busy_seconds))
             event.listen(self.engine, "begin", _begin_sqlite)
@@ -173,6 +176,11 @@ def _unavailable_remedy(text: str, store: Store) -> str:
     if "locked" in text:
         return "another program holds the database; wait, or end it"
     return "check that the database server runs and that QMRUNNER_STORE_URL is right"
+
+
+def _decoded(text: str) -> Any:
+    """The value of a JSON column, as `json.loads` gives it: each step has six of them, most of them empty."""
+    return {} if text == "{}" else _DECODE(text)[0]
 
 
 def _configure_sqlite(busy_seconds: float, connection: Any, _record: Any) -> None:
