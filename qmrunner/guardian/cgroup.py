@@ -6,6 +6,7 @@ Standard library only: guardians use it.
 from __future__ import annotations
 
 import os
+from functools import cache
 
 from qmrunner.guardian.kernel_file import content
 
@@ -44,16 +45,6 @@ def _text(path: str) -> str | None:
         return None
 
 
-def _read(controller: str, name: str) -> str | None:
-    """The control file of the group itself, or of the nearest ancestor that has one."""
-    for chain in _groups(controller):
-        for folder in chain:
-            text = _text(f"{folder}/{name}")
-            if text is not None:
-                return text
-    return None
-
-
 def _limiting(controller: str) -> list[str]:
     """Every folder whose limits hold for this process: those of its group and of all ancestors."""
     return list(dict.fromkeys(folder for chain in _groups(controller) for folder in chain))
@@ -61,11 +52,26 @@ def _limiting(controller: str) -> list[str]:
 
 def oom_kills() -> int | None:
     """How many processes of this group the kernel has killed when memory ran out; None when it does not report that."""
+    path = _oom_file(_ROOT, _text(_OWN) or "")
+    return None if path is None else _oom_count(_text(path))
+
+
+@cache  # two guardians of a group look in the same place: eleven files were tried at the start and end of each
+def _oom_file(root: str, groups: str) -> str | None:
+    """The file with the count, for a process with this `/proc/self/cgroup`."""
     for name in ("memory.events", "memory.oom_control"):
-        for line in (_read("memory", name) or "").splitlines():
-            word, _, number = line.partition(" ")
-            if word == "oom_kill" and number.strip().isdigit():
-                return int(number)
+        paths = (f"{folder}/{name}" for chain in _groups("memory") for folder in chain)
+        path = next((path for path in paths if _text(path) is not None), None)
+        if path is not None and _oom_count(_text(path)) is not None:
+            return path
+    return None
+
+
+def _oom_count(text: str | None) -> int | None:
+    for line in (text or "").splitlines():
+        word, _, number = line.partition(" ")
+        if word == "oom_kill" and number.strip().isdigit():
+            return int(number)
     return None
 
 

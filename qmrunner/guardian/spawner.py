@@ -22,6 +22,7 @@ import time
 from typing import Any
 
 from qmrunner.guardian import peers, process, process_tree
+from qmrunner.guardian.cgroup import oom_kills
 
 SOCKET = "spawner.sock"
 _REQUEST_S = 5.0  # time limit for a connection to send its request
@@ -187,6 +188,7 @@ def main() -> None:
     process_tree.become_subreaper()
     process_tree.name_process(process_tree.SPAWNER_NAME)
     listener = socket.socket(fileno=int(sys.argv[1]))
+    oom_kills()  # finds the file once for all guardians
     gc.collect()
     gc.freeze()  # keep pages shared with the guardians
     Spawner(listener).serve()
