@@ -113,12 +113,14 @@ class AttemptDirectory:
         """Whether a guardian lives: it holds the lock (visible across pid namespaces), or has not exited completely.
 
         A dying process releases its locks before its children are reparented; only a zombie has done both. One that
-        fosters what its task left behind has written the exit record, and released the lock.
+        lives on for what its task left, or for other attempts, has written the exit record and released the lock.
         """
         if self._locked():
             return True
         identity = self.guardian_identity()
-        return identity is not None and process_tree.is_alive(identity) and not process_tree.is_foster(identity.pid)
+        if identity is None or not process_tree.is_alive(identity):
+            return False
+        return self.exit_record() is None or not process_tree.may_outlive(identity.pid)
 
     def _locked(self) -> bool:
         try:

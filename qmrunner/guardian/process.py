@@ -45,10 +45,11 @@ COMMAND, RECORD, SOCKET, EXIT = "command.json", "guardian.json", "guardian.sock"
 LOCK, FENCED = "guardian.lock", "fenced"
 SNAPSHOTS = "checkpoint"  # next to the engine's folder, where the engine does not write; filled by the consumer
 _FALLOC_FL_KEEP_SIZE = 1
-_LEFTOVER_GRACE_S = 1.0  # for processes that an engine leaves behind when it ends by itself
+LEFTOVER_GRACE_S = 1.0  # for processes that an engine leaves behind when it ends by itself
 _KILL_EVERY_S = 0.02
 OOM_SCORE = 500  # on a scale of -1000 to 1000: adds half of the machine's memory to an engine process's size
 _FIRST_OF_CALL_S = 0.1
+_SAFELY = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CLIENTS = 16  # of one consumer, and of the one being replaced
 _LONGEST_GRACE_S = 86400.0
 _QUOTA_SAMPLES = 2  # consecutive samples above the quota: the consumer has had time to raise it
@@ -79,10 +80,13 @@ class Order(NamedTuple):
 class Guardian:
     """State of the one loop. Times are monotonic seconds unless named `_at` (Unix seconds).
 
-    `call` runs in the forked child instead of the order's command.
+    `call` runs in the forked child instead of the order's command. `wake` is a pipe that signals write to, from
+    `catch_signals`; made if None.
     """
 
-    def __init__(self, directory: int, order: Order, call: Callable[[Order], None] | None = None) -> None:
+    def __init__(
+        self, directory: int, order: Order, call: Callable[[Order], None] | None = None, wake: int | None = None
+    ) -> None:
         self.directory = directory
         self.order = order
         self.call = call
@@ -98,6 +102,7 @@ class Guardian:
         self.oom_before = oom_kills()
         self.over_quota = 0
         self.detached = 0  # processes that are left on purpose
+        self.wake = wake
         snapshots = os.path.join(os.path.dirname(self.order.work), SNAPSHOTS)
         # A task of an application may end within milliseconds.
         first_s = _FIRST_OF_CALL_S if self.call is not None else 0.0
@@ -105,17 +110,22 @@ class Guardian:
 
     def run(self) -> None:
         """Returns once the exit record is written."""
-        wake = _catch_signals()
+        wake = catch_signals() if self.wake is None else self.wake
         listener = self._listen()
         log = self._open_log()
         self._start_engine(log)
         poller = select.poll()
         poller.register(wake, select.POLLIN)
         poller.register(listener, select.POLLIN)
+        reports = self.reports()
+        if reports is not None:
+            poller.register(reports, select.POLLIN)
         while not self._reap() and not self.detached:
             for descriptor, _ in poller.poll(self._timeout_ms()):
                 if descriptor == wake:
                     self._read_signals(wake)
+                elif descriptor == reports:
+                    self.read_report()
                 elif descriptor == listener.fileno():
                     self._accept(listener, poller)
                 else:
@@ -123,8 +133,18 @@ class Guardian:
             self._act()
         self.meter.sample_last()
         _release_tail(log)
+        os.close(log)
         self._write_exit()
         self._send({"event": "exit"})
+
+    # -- for a guardian whose engine outlives the attempt: `lasting.py` -----------------------------------------------
+
+    def reports(self) -> int | None:
+        """A descriptor that is readable when the engine reports."""
+        return None
+
+    def read_report(self) -> None:
+        """Called when it is."""
 
     # -- starting ---------------------------------------------------------------------------------------------------
 
@@ -169,14 +189,7 @@ class Guardian:
         os.close(problem_in)
         os.close(go_out)
         self.engine_pid = pid
-        engine = process_tree.identity_of(pid)
-        record = {
-            "marker": self.order.marker,
-            "guardian": process_tree.myself().as_dict(),
-            "engine": engine.as_dict() if engine else None,
-            "started_at": self.started_at,
-        }
-        write_json(self.directory, RECORD, record)
+        self._write_record()
         os.write(go_in, b"x")
         os.close(go_in)
         with os.fdopen(problem_out, "rb") as file:
@@ -184,6 +197,16 @@ class Guardian:
         if problem:
             self.exec_error = problem
             os.write(log, f"qmrunner: cannot execute {self.order.argv[0]}: {problem}\n".encode())
+
+    def _write_record(self) -> None:
+        engine = process_tree.identity_of(self.engine_pid)
+        record = {
+            "marker": self.order.marker,
+            "guardian": process_tree.myself().as_dict(),
+            "engine": engine.as_dict() if engine else None,
+            "started_at": self.started_at,
+        }
+        write_json(self.directory, RECORD, record)
 
     # -- the loop's parts -------------------------------------------------------------------------------------------
 
@@ -214,7 +237,7 @@ class Guardian:
                 if self._may_leave():
                     return False
                 if self.kill_after is None:
-                    self._begin_ending(_LEFTOVER_GRACE_S)
+                    self._begin_ending(LEFTOVER_GRACE_S)
 
     def _may_leave(self) -> bool:
         """Whether the engine has ended and left processes behind that it may leave."""
@@ -384,7 +407,7 @@ def _number(value: Any, most: float) -> float:
     return number
 
 
-def _catch_signals() -> int:
+def catch_signals() -> int:
     """Install handlers that only wake the loop; the wake-up pipe carries the signal numbers."""
     out, into = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     for number in (signal.SIGTERM, signal.SIGCHLD):
@@ -417,7 +440,7 @@ def _become_engine(order: Order, log: int, problem: int, call: Callable[[Order],
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
         if call is None:
             resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-        _be_first_when_memory_ends()
+        be_first_when_memory_ends()
         os.chdir(order.cwd)
         null = os.open("/dev/null", os.O_RDONLY)
         for source, target in ((null, 0), (log, 1), (log, 2)):
@@ -451,7 +474,7 @@ def _run_call(call: Callable[[Order], None], order: Order) -> NoReturn:
         os._exit(status)
 
 
-def _be_first_when_memory_ends() -> None:
+def be_first_when_memory_ends() -> None:
     """Make the OOM killer prefer engines: a consumer is as large as a small rank; without it every slot waits."""
     path = "/proc/self/oom_score_adj"
     try:
@@ -479,27 +502,12 @@ def run_guardian(handle: int, call: Callable[[Order], None] | None = None) -> No
 
     Problems of the attempt are in its exit record; raises OSError when the directory cannot be used at all.
     """
-    os.setsid()
-    process_tree.become_subreaper()
-    process_tree.name_process(process_tree.GUARDIAN_NAME)
-    safely = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    stderr_log = os.open("guardian.err", os.O_WRONLY | os.O_APPEND | safely, 0o666, dir_fd=handle)
-    null = os.open("/dev/null", os.O_RDWR)
-    for source, target in ((null, 0), (stderr_log, 1), (stderr_log, 2)):
-        os.dup2(source, target)
-    os.close(stderr_log)
-    os.close(null)
-    lock = os.open(LOCK, os.O_RDWR | safely, 0o666, dir_fd=handle)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return  # this attempt has a guardian already, or is being checked for one
-    # Lock first, check second; a process that fences an attempt writes `fenced` first and tries the lock second.
-    if _is_there(FENCED, handle):
+    become_guardian(process_tree.GUARDIAN_NAME)
+    write_errors_to(handle)
+    if lock(handle) is None:
         return
     try:
-        with open(os.open(COMMAND, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)) as file:
-            order = Order(**json.load(file))
+        order = order_in(handle)
         daemon = foster.daemon() if order.detach else None
         guardian = Guardian(handle, order._replace(detach=daemon is not None), call)
         guardian.run()
@@ -509,6 +517,44 @@ def run_guardian(handle: int, call: Callable[[Order], None] | None = None) -> No
         print(f"guardian failed: {error!r}", file=sys.stderr)
         process_tree.signal_tree(os.getpid(), signal.SIGKILL)
         raise
+
+
+def become_guardian(name: str) -> None:
+    """This process owns whatever its descendants leave behind."""
+    os.setsid()
+    process_tree.become_subreaper()
+    process_tree.name_process(name)
+
+
+def write_errors_to(handle: int) -> None:
+    """Let the standard streams end in the attempt's directory."""
+    flags = os.O_WRONLY | os.O_APPEND | _SAFELY
+    stderr_log = os.open("guardian.err", flags, 0o666, dir_fd=handle)
+    null = os.open("/dev/null", os.O_RDWR)
+    for source, target in ((null, 0), (stderr_log, 1), (stderr_log, 2)):
+        os.dup2(source, target)
+    os.close(stderr_log)
+    os.close(null)
+
+
+def lock(handle: int) -> int | None:
+    """A descriptor that holds the attempt's lock while it is open; None when nothing may be started."""
+    descriptor = os.open(LOCK, os.O_RDWR | _SAFELY, 0o666, dir_fd=handle)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None  # this attempt has a guardian already, or is being checked for one
+    # Lock first, check second; a process that fences an attempt writes `fenced` first and tries the lock second.
+    if _is_there(FENCED, handle):
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def order_in(handle: int) -> Order:
+    with open(os.open(COMMAND, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=handle)) as file:
+        return Order(**json.load(file))
 
 
 def _is_there(name: str, directory: int) -> bool:

@@ -19,8 +19,9 @@ from qmrunner.guardian.syscall import system_library
 MARKER = "QMRUNNER_ATTEMPT"
 CONSUMER_NAME, SPAWNER_NAME, GUARDIAN_NAME = "qm-consumer", "qm-spawner", "qm-guardian"
 FOSTER_NAME = "qm-foster"  # a guardian whose attempt has ended: `foster.py`
+LASTING_NAME = "qm-lasting"  # a guardian of one attempt after the other: `lasting.py`
 APP_HOST_NAME, TASK_NAME = "qm-apphost", "qm-task"  # a task is an engine: no allowed child of the supervisor
-GUARDIAN_NAMES = (GUARDIAN_NAME, FOSTER_NAME)
+GUARDIAN_NAMES = (GUARDIAN_NAME, FOSTER_NAME, LASTING_NAME)
 # Every allowed child of the supervisor, by its process name in the kernel.
 OUR_NAMES = (CONSUMER_NAME, SPAWNER_NAME, *GUARDIAN_NAMES, APP_HOST_NAME)
 _PR_SET_PDEATHSIG = 1
@@ -173,15 +174,15 @@ def is_guarded(pid: int) -> bool:
     return _has_ancestor(pid, GUARDIAN_NAMES)
 
 
-def is_foster(pid: int) -> bool:
-    """Whether this process is a guardian whose attempt has ended."""
+def may_outlive(pid: int) -> bool:
+    """Whether this process is a guardian that may live on after its attempt."""
     stat = stat_of(pid)
-    return stat is not None and stat.comm == FOSTER_NAME
+    return stat is not None and stat.comm in (FOSTER_NAME, LASTING_NAME)
 
 
 def is_fostered(pid: int) -> bool:
     """Whether this process may outlive its attempt."""
-    return _has_ancestor(pid, (FOSTER_NAME,))
+    return _has_ancestor(pid, (FOSTER_NAME, LASTING_NAME))
 
 
 def _has_ancestor(pid: int, names: Collection[str]) -> bool:

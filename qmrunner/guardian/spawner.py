@@ -74,6 +74,10 @@ class Spawner:
     def tick(self) -> None:
         """Called in every round of the loop."""
 
+    def guard(self, directory: int, client: socket.socket) -> int:
+        """Have an attempt guarded. Returns the guardian's pid. Raises OSError."""
+        return self._fork(directory, client)
+
     def before_fork(self) -> None:
         """Called before the fork of each guardian."""
 
@@ -141,7 +145,7 @@ class Spawner:
         if len(passed) != 1:
             return None
         try:
-            return {"pid": self._fork(passed[0], client)}
+            return {"pid": self.guard(passed[0], client)}
         except OSError as problem:
             return {"error": f"fork: {problem.strerror}"}
 

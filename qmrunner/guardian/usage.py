@@ -56,6 +56,7 @@ class Meter:
 
     def __init__(self, folder: str, log: str, beside: str | None = None, first_s: float = 0.0) -> None:
         self.usage = Usage()
+        self._before_s = 0.0
         self.living: list[tuple[int, str, str, float]] = []
         self.sampled_at = 0.0
         self.next_due = time.monotonic() + first_s
@@ -68,6 +69,11 @@ class Meter:
         self._next_walk = 0.0
         self._maps_at = self._maps_cost_s = 0.0
         self._grown = False
+
+    def count_from_now(self) -> None:
+        """Do not count what the tree has used before."""
+        self._count(process_tree.descendants(os.getpid()))
+        self._before_s, self.usage = self.usage.cpu_s, Usage()
 
     def is_due(self, now: float) -> bool:
         """Whether to sample now; checks /dev/shm when that is due. Call again at `next_due`."""
@@ -113,7 +119,8 @@ class Meter:
         usage = self.usage
         ticks = sum(stat.utime + stat.stime + stat.cutime + stat.cstime for stat in stats)
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-        usage.cpu_s = max(usage.cpu_s, ticks / process_tree.TICKS_PER_SECOND + ended.ru_utime + ended.ru_stime)
+        used_s = ticks / process_tree.TICKS_PER_SECOND + ended.ru_utime + ended.ru_stime
+        usage.cpu_s = max(usage.cpu_s, used_s - self._before_s)
         usage.rss_mib = sum(stat.rss_pages for stat in stats) * process_tree.PAGE_BYTES / 2**20
         usage.peak_rss_mib = max(usage.peak_rss_mib, usage.rss_mib, ended.ru_maxrss / 1024)
         usage.processes = sum(stat.state not in "ZX" for stat in stats)

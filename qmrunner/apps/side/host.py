@@ -31,8 +31,9 @@ from typing import Any
 from huey import signals as huey_signals
 from huey.consumer import Consumer
 
-from qmrunner.apps.side import done, storages, task, watch
-from qmrunner.guardian import process, process_tree
+from qmrunner.apps.side import done, hooks, lasting_task, storages, task, watch
+from qmrunner.apps.side.pool import Pool
+from qmrunner.guardian import lasting, process, process_tree
 from qmrunner.guardian.spawner import Spawner
 
 _LOOK_MS = 50.0  # latency of a new message where the storage cannot be watched
@@ -43,7 +44,6 @@ _LOOK_ANYWAY_S = 1.0
 _PERIODIC_S = 60.0
 _SENT_SHOWN = 500
 _OWN = "QMRUNNER_"
-_PLAIN_LOCK = "1"  # the value of a lock that a plain consumer's task took
 
 
 def take_over(spec: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ def take_over(spec: dict[str, Any]) -> None:
         host.leave()
 
     Consumer.run = run
-    Consumer.flush_locks = _flush_locks
+    Consumer.flush_locks = hooks.flush_locks
     _forget_own_settings()
 
 
@@ -91,6 +91,8 @@ class AppHost(Spawner):
         self._owner = spec["owner"]
         self._import_s = import_s
         self._storage = storages.of(self._huey.storage)
+        self._lasts = spec["isolation"] == "worker"
+        self._pool = Pool()
         self._waiting: list[tuple[socket.socket, float]] = []
         self._watch: int | None = None
         self._look_anyway = self._look_until = 0.0
@@ -109,7 +111,8 @@ class AppHost(Spawner):
         self._watch = self._storage.watch()
         if self._watch is not None:
             self._poller.register(self._watch, select.POLLIN)
-        _run_hooks(self._huey._startup)
+        if not self._lasts:
+            hooks.run(self._huey._startup)
         self._huey.storage.close()
         kept = self._storage.keep_open()
         if kept is not None:
@@ -118,7 +121,8 @@ class AppHost(Spawner):
         gc.freeze()  # keep pages shared with guardians and tasks
 
     def leave(self) -> None:
-        _run_hooks(self._huey._shutdown)
+        if not self._lasts:
+            hooks.run(self._huey._shutdown)
 
     # -- the loop's parts -------------------------------------------------------------------------------------------
 
@@ -202,10 +206,20 @@ class AppHost(Spawner):
         that the next host had deleted as unused, and its result was lost (measured)."""
         self._huey.storage.close()
 
+    def guard(self, directory: int, client: socket.socket) -> int:
+        if not self._lasts:
+            return super().guard(directory, client)
+        return self._pool.hand_over(directory) or self._pool.add(lambda: self._fork(directory, client))
+
     def run_guardian(self, directory: int) -> None:
         for descriptor in [client.fileno() for client, _ in self._waiting] + [self._watch]:
             if descriptor is not None:
                 os.close(descriptor)
+        if self._lasts:
+            most = getattr(self._consumer, "max_tasks", None)
+            channel = self._pool.of_child()
+            lasting.serve(directory, channel, lambda orders: lasting_task.serve(self._huey, orders), most)
+            return
         inherited = set(map(int, os.listdir("/proc/self/fd"))) - {directory}
 
         def call(order: process.Order) -> None:
@@ -324,27 +338,9 @@ def _close_all_but(kept: set[int]) -> None:
                 pass  # the descriptor of the listing itself
 
 
-def _flush_locks(consumer: Consumer, *names: str) -> None:
-    """What `-f` asks for, but for locks of tasks under qmrunner: those of dead attempts are released by the next one,
-    and living attempts outlive a restart of this process."""
-    huey = consumer.huey
-    for key in {*huey._locks, *(f"{huey.name}.lock.{name}" for name in names)}:
-        if huey.get(key, peek=True) == _PLAIN_LOCK:
-            huey.delete(key)
-
-
 def _plain(words: Any) -> Any:
     """The options that a task declares, as far as JSON can carry them."""
     try:
         return json.loads(json.dumps(words))
     except (TypeError, ValueError):
         return repr(words)[:200]
-
-
-def _run_hooks(hooks: dict[str, Any]) -> None:
-    for name, hook in hooks.items():
-        try:
-            hook()
-        except Exception:
-            print(f"qmrunner: the hook {name!r} failed", file=sys.stderr)
-            traceback.print_exc()

@@ -8,7 +8,6 @@ committed.
 from __future__ import annotations
 
 import base64
-import ctypes
 import os
 import signal
 import sys
@@ -23,13 +22,12 @@ from huey import signals as huey_signals
 from huey.api import PeriodicTask
 from huey.exceptions import CancelExecution
 
-from qmrunner.apps.side import done
+from qmrunner.apps.side import done, marking
 from qmrunner.apps.side.judgement import Judgement
 from qmrunner.apps.side.outbox import Outbox, release_locks
 from qmrunner.guardian.process import Order
 from qmrunner.guardian.process_tree import MARKER
 
-SPACE = "QMRUNNER_SPACE"  # an environment variable of the host whose place in memory the marker takes
 _THREADS_S = 10.0
 _KEPT = ("retries", "retry_delay", "retry_backoff")  # what a body may change of its task
 # The last of these that Huey sends is how the task ended.
@@ -86,13 +84,16 @@ def run(huey: Any, order: Order) -> None:
 
 
 class TaskRun:
-    def __init__(self, huey: Any, order: Order) -> None:
+    """`lasting`: the process runs other tasks after this one."""
+
+    def __init__(self, huey: Any, order: Order, *, lasting: bool = False) -> None:
         self._huey = huey
+        self._lasting = lasting
         self._folder = order.work
         self._order = order
         self._asked = done.load(self._folder, done.TASK)
         self._outbox = Outbox(huey, self._folder, self._asked["step"], order.marker)
-        self._stopped = False
+        self.stopped = False
         self._state = "none"
         self._error: dict[str, Any] | None = None
         self._ended_as: str | None = None  # instead of the last signal
@@ -108,14 +109,15 @@ class TaskRun:
             self._state, self._error = "unreadable", _described(problem)
         else:
             self._execute(task)
-            if self._stopped and self._state == "none":
+            if self.stopped and self._state == "none":
                 return 128 + signal.SIGTERM
         self._flush_statistics()
         sent = [item.as_json() for item in self._outbox.items]
         end = {"state": self._state, "error": self._error, "outbox": sent, "deletes": self._outbox.deletes}
         # Not durable: a machine that loses it has the outcome, and repeats the epilogue.
         done.write(self._folder, done.DONE, end, durable=False)
-        _wait_for_threads()
+        if not self._lasting:
+            _wait_for_threads()
         return 0
 
     # -- the process ------------------------------------------------------------------------------------------------
@@ -123,7 +125,7 @@ class TaskRun:
     def _become_task(self) -> None:
         os.environ.update(self._order.env)
         tempfile.tempdir = None
-        _mark(self._order.env[MARKER])
+        marking.mark(self._order.env[MARKER])
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_term)
@@ -137,7 +139,7 @@ class TaskRun:
             self._state = _ENDS.get(name, self._state)
 
     def _on_term(self, number: int, frame: Any) -> None:
-        self._stopped = True
+        self.stopped = True
         if self._outbox.in_body:
             raise KeyboardInterrupt
 
@@ -189,7 +191,7 @@ class TaskRun:
         done.write(self._folder, done.BEGUN, {"at": time.time()}, durable=self._asked["rerun"] == "never")
         value, problem = self._run_body(body)
         signal.setitimer(signal.ITIMER_REAL, 0)  # a timeout must not interrupt the journal
-        if self._stopped:
+        if self.stopped:
             problem = self._end_of_stop(task)
         if problem is None:
             self._save(task, "value", value)
@@ -200,7 +202,7 @@ class TaskRun:
         raise problem
 
     def _run_body(self, body: Any) -> tuple[Any, BaseException | None]:
-        if self._stopped:
+        if self.stopped:
             return None, None
         try:
             try:
@@ -330,18 +332,3 @@ def _wait_for_threads() -> None:
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join(max(0.0, end - time.monotonic()))
-
-
-def _mark(marker: str) -> None:
-    """Show the attempt's marker in /proc/<pid>/environ: this process was forked, so the kernel shows the host's
-    environment, in whose place the marker is written."""
-    with open("/proc/self/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()
-    start, end = int(fields[47]), int(fields[48])  # env_start, env_end: proc(5)
-    block = ctypes.string_at(start, end - start) if start else b""
-    needle = SPACE.encode() + b"="
-    at = 0 if block.startswith(needle) else block.find(b"\0" + needle) + 1
-    text = f"{MARKER}={marker}".encode()
-    room = block.find(b"\0", at) - at
-    if block[at : at + len(needle)] == needle and len(text) <= room:
-        ctypes.memmove(start + at, text.ljust(room, b"\0"), room)

@@ -10,6 +10,12 @@ while os.path.exists("data/hold"):  # an import that takes as long as a test wan
 huey = make()
 
 
+@huey.on_startup()
+def on_startup():
+    with open("data/hooks", "a") as file:
+        file.write(f"{os.getpid()}\n")
+
+
 @huey.signal(signals.SIGNAL_EXECUTING)
 def on_executing(signal, task):
     set_state(task, "running")

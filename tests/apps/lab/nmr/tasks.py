@@ -82,6 +82,20 @@ def pump(job):
     subprocess.call(["sleep", "60"])
 
 
+_loaded = []
+
+
+@huey.task()
+def warm(job):
+    """Loads a model, and a server for it, once in each process; leaves an orphan each time."""
+    if not _loaded:
+        _loaded.append(subprocess.Popen(["sleep", "601"]))
+    _loaded.append(job)
+    orphan = subprocess.run(["sh", "-c", "sleep 602 >/dev/null & echo $!"], stdout=subprocess.PIPE, check=True)
+    note(job, f"{len(_loaded)} {_loaded[0].pid} {int(orphan.stdout)} {os.environ['TMPDIR']}")
+    return len(_loaded)
+
+
 @huey.task(qmrunner={"detach": True})
 def leave_running(job, status=None):
     """Starts a program that is to outlive the task."""
