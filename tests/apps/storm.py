@@ -22,7 +22,7 @@ from tests.apps import leftovers
 from tests.apps.conftest import Lab
 from tests.support import Home, ended_daemons
 
-VICTIMS = ("qm-task", "qm-guardian", "qm-consumer", "qm-apphost", "daemon", "tree")
+VICTIMS = ("qm-task", "qm-guardian", "qm-lasting", "qm-consumer", "qm-apphost", "daemon", "tree")
 ROUND = """
 [
     [tasks.work(f'w{n}').id for n in numbers],
@@ -120,6 +120,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--storage", default="")
+    parser.add_argument("--isolation", choices=("fork", "exec", "worker"), default="fork")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="qmrunner-storm-") as root:
         folder = Path(root) / "app"
@@ -127,6 +128,8 @@ def main() -> int:
         with ended_daemons(Home(folder / "home")) as start:
             lab = Lab(folder, start)
             lab.home.extra |= {"QMRUNNER_POISON_DEATHS": "1000", "QMRUNNER_MAX_RETRIES": "1000"}
+            lab.home.path.mkdir()
+            (lab.home.path / "apps.toml").write_text(f'["nmr.queue.huey"]\nisolation = "{asked.isolation}"\n')
             lab.environment = {"LAB_STORAGE": asked.storage} if asked.storage else {}
             findings = storm(lab, asked.kills, random.Random(asked.seed))
     print(json.dumps({"seed": asked.seed, "findings": findings}, indent=1, default=str))

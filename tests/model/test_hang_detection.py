@@ -106,6 +106,20 @@ def test_sleepers_that_use_no_cpu_are_called_idle_after_the_quiet_bound() -> Non
     assert run.verdict.kind == "idle"
 
 
+def test_exact_bounds_do_not_grow_with_what_the_step_has_survived() -> None:
+    judge = HangDetector(Bounds(2.0, 10.0, float("inf"), exact=True))
+    now = Observation(0.0, 100, processes=(MPIRUN,))
+    judge.observe(now)
+    for silent_s in (8.0, 8.0, 12.0):
+        now = replace(now, output_bytes=now.output_bytes + 1, at_s=now.at_s + 2.0)
+        judge.observe(now)
+        verdicts = []
+        for _ in range(int(silent_s / 2)):
+            now = replace(now, at_s=now.at_s + 2.0)
+            verdicts.append(judge.observe(now).state)
+        assert ("hung" in verdicts) is (silent_s > 10.0)
+
+
 def test_a_process_that_waits_for_a_file_server_is_called_blocked_after_three_times_that() -> None:
     run = Run()
     run.look(**run.tree("RD"))  # type: ignore[arg-type]

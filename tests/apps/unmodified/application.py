@@ -19,7 +19,10 @@ import json, sys
 from qm_nmr_calc import tasks
 from qm_nmr_calc.storage import create_job_directory
 asked = json.loads(sys.argv[1])
-job = create_job_directory(smiles=asked["smiles"], solvent="chcl3", nwchem_version="-", conformer_mode=asked["mode"])
+more = {"conformer_method": asked["method"]} if asked["method"] else {}
+job = create_job_directory(
+    smiles=asked["smiles"], solvent="chcl3", nwchem_version="-", conformer_mode=asked["mode"], **more
+)
 task = tasks.run_ensemble_nmr_task if asked["mode"] == "ensemble" else tasks.run_nmr_task
 print(json.dumps([job.job_id, task(job.job_id).id]))
 """
@@ -27,17 +30,20 @@ print(json.dumps([job.job_id, task(job.job_id).id]))
 
 @dataclass(frozen=True)
 class Calculation:
-    """`engines`: how often one undisturbed run starts NWChem."""
+    """`engines`: how often one undisturbed run starts NWChem or CREST. `method` None: the application chooses."""
 
     name: str
     smiles: str
     mode: str
     engines: int
+    method: str | None = None
 
 
 CALCULATIONS = {
     "methane": Calculation("methane", "C", "single", 2),
     "vinyl-alcohol": Calculation("vinyl-alcohol", "C=CO", "ensemble", 4),
+    # With `bin/crest` in front of PATH: two structures, optimised by the real xtb.
+    "crest": Calculation("crest", "C=CO", "ensemble", 5, "crest"),
 }
 
 
@@ -84,7 +90,7 @@ class Application:
 
     def enqueue(self, calculation: Calculation) -> tuple[str, str]:
         """What its API does for a request: the application's id of the job, and Huey's id of the task."""
-        asked = json.dumps({"smiles": calculation.smiles, "mode": calculation.mode})
+        asked = json.dumps({name: getattr(calculation, name) for name in ("smiles", "mode", "method")})
         ended = subprocess.run(
             [str(self.python), "-W", "ignore", "-c", _ENQUEUE, asked],
             cwd=self.folder,

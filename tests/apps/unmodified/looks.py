@@ -11,6 +11,7 @@ from qmrunner.guardian import process_tree
 
 _EVERY_S = 0.05
 _ENGINES = ("mpirun", "orted", "nwchem", "xtb", "crest")
+_ROOTS = ("mpirun", "crest")
 Found = dict[tuple[int, int], tuple[str, str]]  # pid and start: name and attempt
 
 
@@ -58,13 +59,13 @@ class Looks:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.now: Found = {}
-        self.started: dict[tuple[int, int], float] = {}  # every mpirun, with the time of the first look at it
+        self.started: dict[tuple[int, int], float] = {}  # every mpirun or crest, with the time of the first look at it
         self.most = self.mixed = self.count = 0
 
     def _run(self) -> None:
         while not self._over.wait(_EVERY_S):
             self.now = now = engines(self._folder)
-            roots = [process for process, (name, _) in now.items() if name == "mpirun" and not _is_child(process, now)]
+            roots = [process for process, (name, _) in now.items() if name in _ROOTS and not _is_child(process, now)]
             for process in roots:
                 self.started.setdefault(process, time.monotonic())
             self.most = max(self.most, len(roots))
