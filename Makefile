@@ -7,7 +7,7 @@ WORKERS ?= 5
 QUICK := tests/model tests/workflows tests/test_imports.py tests/test_masking.py tests/docs \
   $(addprefix tests/engines/,test_signatures.py test_xtb_recorded.py test_crest_recorded.py test_flags.py test_nwchem_memory.py)
 QUICK_MARKS := not slow and not e2e and not faults and not engine and not alone
-CODE := qmrunner tests docs/generate.py docs/wording.py $(wildcard benchmarks examples migrations)
+CODE := qmrunner tests docs/generate.py docs/screenshots.py docs/wording.py $(wildcard benchmarks examples migrations)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo quick test browser docs docs-write changelog hostile slow faults slurm image services e2e e2e-trixie chaos diagnosis check format lock wheel sbom audit clean
