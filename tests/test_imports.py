@@ -59,7 +59,6 @@ ROOMS: dict[str, str] = {
     "settings store supervisor.health",
     "api": "__version__ app chemistry confinement doctor.checks engines.base errors guardian.confine logs maintenance "
     "masking model reports store submission untrusted",
-    "client": "__version__ errors",
     "web": "__version__ api app chemistry errors logs model reports store submission workflows",
     # It speaks HTTP also with the local home, so it needs nothing of a server.
     "client": "__version__ chemistry errors model.visible",
