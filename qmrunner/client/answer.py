@@ -24,7 +24,7 @@ class Job(Protocol):
 
 
 class Client(Protocol):
-    """Anything that submits a QCSchema input and returns its job, as `qmrunner.client.Client` does."""
+    """Anything that submits a QCSchema input and returns its job."""
 
     def submit_qcschema(self, document: dict[str, Any]) -> Job: ...
 
