@@ -18,7 +18,7 @@ from tests.support import ROOT, Home
 READS = ["/v1/jobs", "/v1/jobs/{job}", "/v1/jobs/{job}/why", "/v1/jobs/{job}/files",
          "/v1/jobs/{job}/files/input/water.xyz",
          "/v1/jobs/{job}/events", "/v1/jobs/{job}/events/stream", "/v1/jobs/{job}/steps/xtb/log",
-         "/v1/jobs/{job}/steps/xtb/log/stream", "/v1/workers", "/metrics", "/openapi.json", "/docs"]  # fmt: skip
+         "/v1/jobs/{job}/steps/xtb/log/stream", "/v1/workers", "/metrics", "/openapi.json"]  # fmt: skip
 STREAMS = [path for path in READS if path.endswith("/stream")]
 WRITES = ["/v1/jobs", *(f"/v1/jobs/{{job}}/{verb}" for verb in ("cancel", "retry", "hold", "release"))]
 ADMINS = [("POST", "/v1/pause"), ("POST", "/v1/resume"), ("POST", "/v1/workers/1/drain"),

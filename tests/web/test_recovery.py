@@ -92,6 +92,8 @@ def test_a_killed_worker_is_seen_as_lost_and_recovered_and_a_cancelled_job_leave
         wait_for(lambda: home.job(job)["steps"][0]["attempt"] == 2, 90.0, "the second attempt")
         expect(page.locator("#live_step")).to_contain_text("worker_lost", timeout=60_000)
         expect(page.locator("#live_head .state").first).to_contain_text("running", timeout=60_000)
+        expect(page.locator("#log")).to_have_attribute("data-attempt", "2", timeout=30_000)
+        assert page.evaluate("window.mine") == 1
         page.goto("/")
         expect(page.locator("#live_recoveries")).to_contain_text(job)
         page.goto(f"/jobs/{job}")

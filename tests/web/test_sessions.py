@@ -65,6 +65,9 @@ def test_without_a_session_a_page_leads_to_the_sign_in_and_back(guarded: Guarded
     answer = httpx.get(f"{guarded.server.url}/jobs?q=state:failed", trust_env=False, timeout=60.0)
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/jobs%3Fq%3Dstate%3Afailed")
     assert guarded.job not in answer.text
+    docs = httpx.get(f"{guarded.server.url}/docs", headers={"Authorization": "Bearer wrong"}, trust_env=False)
+    assert (docs.status_code, docs.headers["location"]) == (303, "/login?next=/docs")
+    assert "/v1/jobs" not in docs.text
     streams = httpx.get(f"{guarded.server.url}/live/jobs", trust_env=False, timeout=60.0)
     assert streams.status_code == 401
     posted = httpx.post(
