@@ -14,7 +14,7 @@ from tempfile import NamedTemporaryFile
 import pytest
 
 from qmrunner.attempt.interpret import read_exit
-from qmrunner.engines.nwchem.interpret import CATALOGUE
+from qmrunner.engines.nwchem.interpret import catalogue
 from qmrunner.guardian import process_tree, sampling
 from qmrunner.guardian.usage import Meter
 from tests.processes import Attempt, Spawner
@@ -119,7 +119,7 @@ def test_a_log_on_a_disk_that_fills_up_is_never_taken_for_whole(spawning: Spawne
         attempt = spawning.guard("sh", "-c", "head -c 3M /dev/zero; exit 0", log=str(logs / "a.log"))
         record = attempt.exit()
         assert record["disk_full"] is True
-        finding = CATALOGUE.classify(Path(attempt.order.log), read_exit(record))
+        finding = catalogue().classify(Path(attempt.order.log), read_exit(record))
         assert finding is not None
 
 
@@ -158,8 +158,8 @@ def test_a_rank_that_met_the_memory_limit_is_distinguished_from_one_killed_by_ha
     codes = [
         finding.code if finding else None
         for finding in (
-            CATALOGUE.classify(hungry.log, read_exit(starved)),
-            CATALOGUE.classify(patient.log, read_exit(killed)),
+            catalogue().classify(hungry.log, read_exit(starved)),
+            catalogue().classify(patient.log, read_exit(killed)),
         )
     ]
     assert codes[0] == "oom_killed"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 
@@ -17,13 +18,9 @@ from qmrunner.engines import failures, result_files, xtb
 from qmrunner.engines.crest import flags, salvage
 from qmrunner.engines.crest.read import BrokenEnsembleError, Conformer, Summary, read_ensemble, read_log
 from qmrunner.engines.openmp import stack_limited
-from qmrunner.engines.signatures import Finding, load
+from qmrunner.engines.signatures import Catalogue, Finding, load
 from qmrunner.engines.xtb import trace as xtb_trace
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
-
-CATALOGUE = load(Path(__file__).with_name("signatures.toml"))
-_HIDDEN = failures.hidden(CATALOGUE)
-_INNER = load(Path(xtb.__file__).with_name("signatures.toml"))
 
 ENSEMBLE = "crest_conformers.xyz"
 _BEST = "crest_best.xyz"
@@ -68,6 +65,22 @@ _FULL_SEARCH = "for the full search submit the job again: a partial ensemble is 
 _FULL = "The ensemble is incomplete: the scratch volume was probably full; free or enlarge it, then retry."
 
 
+@cache
+def catalogue() -> Catalogue:
+    """The signatures of this engine. Read on first use: a submission needs none, and they take 20 ms."""
+    return load(Path(__file__).with_name("signatures.toml"))
+
+
+@cache
+def _hidden() -> Catalogue:
+    return failures.hidden(catalogue())
+
+
+@cache
+def _inner() -> Catalogue:
+    return load(Path(xtb.__file__).with_name("signatures.toml"))
+
+
 def searches(args: Sequence[str]) -> bool:
     """Whether a run with `args` is a search whose completed iterations form a usable ensemble."""
     words = {f"--{word.lstrip('-')}" for word in args if word.startswith("-")}
@@ -104,9 +117,9 @@ def _judged(step: Step, args: Sequence[str], directory: Path, log: Path, exit: E
             if outcome.state == "succeeded":
                 return failures.crashed_behind(outcome, exit)
         inner = _from_inner(directory, exit)
-        return inner or failures.ended(CATALOGUE, log, exit, lambda found, log: stack_limited(found, exit))
+        return inner or failures.ended(catalogue(), log, exit, lambda found, log: stack_limited(found, exit))
     finding = (
-        _HIDDEN.classify(log, exit) or _unfinished(summary, log) or _lost_runs(directory) or _full(exit, directory)
+        _hidden().classify(log, exit) or _unfinished(summary, log) or _lost_runs(directory) or _full(exit, directory)
     )
     conformers: tuple[Conformer, ...] = ()
     if finding is None:
@@ -117,7 +130,7 @@ def _judged(step: Step, args: Sequence[str], directory: Path, log: Path, exit: E
     if finding is None:
         return _succeeded(step, directory, summary, conformers, flags.not_taken(args, log))
     if exit.stop_reason is not None:
-        return failures.stopped(exit.stop_reason, CATALOGUE, log)
+        return failures.stopped(exit.stop_reason, catalogue(), log)
     return failures.failed(finding)
 
 
@@ -127,7 +140,7 @@ def _from_inner(directory: Path, exit: Exit) -> Outcome | None:
         return None
     # Only the text can explain it: the exit status is CREST's.
     inner_log = directory / "xtb.out"
-    known = _INNER.classify(inner_log, replace(exit, returncode=None, disk_full=False, oom_kills=None))
+    known = _inner().classify(inner_log, replace(exit, returncode=None, disk_full=False, oom_kills=None))
     finding = xtb_trace.refine(known, inner_log)
     return failures.failed(finding) if finding is not None else None
 
@@ -135,7 +148,7 @@ def _from_inner(directory: Path, exit: Exit) -> Outcome | None:
 def _unfinished(summary: Summary, log: Path) -> Finding | None:
     if summary.terminated_normally:
         return None
-    last = CATALOGUE.last_line(log) or Evidence("no output at all", log.name)
+    last = catalogue().last_line(log) or Evidence("no output at all", log.name)
     text = f"`CREST terminated normally.` is missing; last line: {last.text.strip()}"
     return Finding("truncated_output", "resource", Evidence(text, log.name, last.line), _CUT)
 

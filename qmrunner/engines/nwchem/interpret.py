@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,10 +18,9 @@ from qmrunner.engines.nwchem.output.numbers import MOST_ATOMS
 from qmrunner.engines.nwchem.output.tasks import Record
 from qmrunner.engines.nwchem.read import Report
 from qmrunner.engines.nwchem.run import Run, read_run
-from qmrunner.engines.signatures import Finding, load
+from qmrunner.engines.signatures import Catalogue, Finding, load
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 
-CATALOGUE = load(Path(__file__).with_name("signatures.toml"))
 # Codes of runs ended from outside or as planned: not failures, because the calculation resumes from its checkpoint.
 _STOPPED = frozenset({"time_limit_reached", "terminated", "interrupted", "timed_out", "hung"})
 # Messages of NWChem before an abort that may not occur again.
@@ -35,6 +35,12 @@ _SCRATCH = (
 )  # fmt: skip
 
 
+@cache
+def catalogue() -> Catalogue:
+    """The signatures of this engine. Read on first use: a submission needs none, and they take 20 ms."""
+    return load(Path(__file__).with_name("signatures.toml"))
+
+
 def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
     """The outcome of an attempt whose process tree has ended. A run that was complete before a stop reached it is a
     success."""
@@ -46,7 +52,7 @@ def interpret(step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
     else:
         if _complete(run, exit):
             return failures.crashed_behind(_success(run), exit)
-        problem = _told(run, exit) or CATALOGUE.unknown(log, exit)
+        problem = _told(run, exit) or catalogue().unknown(log, exit)
     if exit.stop_reason is not None:
         return _stopped(exit, problem, run)
     state: Literal["stopped", "failed"] = "stopped" if problem.code in _STOPPED else "failed"
@@ -82,8 +88,8 @@ def _told(run: Run, exit: Exit) -> Finding | None:
 def _said(run: Run, exit: Exit) -> Finding | None:
     abort, step = run.report.abort.found, run.step
     if abort is None:
-        return CATALOGUE.classify(run.log, exit)
-    found = CATALOGUE.classify(run.log, exit if exit.oom_kills else replace(exit, returncode=None, signal=None))
+        return catalogue().classify(run.log, exit)
+    found = catalogue().classify(run.log, exit if exit.oom_kills else replace(exit, returncode=None, signal=None))
     if found is None or (found.failure_class == "transient" and found.code not in _OWN_WAY):
         found = _aborted(run, abort)
     if step.task != "deck" or abort.input_line is None:
@@ -163,7 +169,7 @@ def _shieldings(step: Step, report: Report) -> list[dict[str, Any]]:
 
 
 def _incomplete(log: Path, what: str) -> Finding:
-    evidence = CATALOGUE.last_line(log) or Evidence("the log is empty", log.name)
+    evidence = catalogue().last_line(log) or Evidence("the log is empty", log.name)
     return Finding("truncated_output", "transient", evidence, f"{what} Retry; if it happens again, read the log.")
 
 
@@ -289,7 +295,7 @@ def _stopped(exit: Exit, problem: Finding, run: Run) -> Outcome:
     reason = exit.stop_reason or "stopped"
     cause = problem if reason == "hung" and problem.failure_class != "transient" else None
     hint = cause or replace(problem, code="hung" if reason == "hung" else "terminated", failure_class="transient")
-    last = CATALOGUE.last_line(run.log)
+    last = catalogue().last_line(run.log)
     return Outcome(
         state="stopped",
         code=hint.code,

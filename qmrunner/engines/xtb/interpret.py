@@ -8,19 +8,17 @@ import re
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from qmrunner import untrusted
 from qmrunner.engines import failures, qcschema, qcschema_result, result_files, same_molecule
 from qmrunner.engines.openmp import integer, stack_limited, value_of
-from qmrunner.engines.signatures import Finding, load
+from qmrunner.engines.signatures import Catalogue, Finding, load
 from qmrunner.engines.xtb import quantities, schema, trace
 from qmrunner.engines.xtb.read import Summary, incomplete, last_frame, lowest_wavenumber, read_log
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
-
-CATALOGUE = load(Path(__file__).with_name("signatures.toml"))
-_HIDDEN = failures.hidden(CATALOGUE)
 
 UHF = ("--uhf", "-u")
 CHARGE = ("--chrg", "-c", "--charge")
@@ -42,6 +40,17 @@ _FULL = (
     "The scratch volume filled up and cut result files, although xTB reports success: free or enlarge it, then retry."
 )
 _CUT = "The log ends early although xTB exits 0: the volume of the logs is probably full; free it, then retry."
+
+
+@cache
+def catalogue() -> Catalogue:
+    """The signatures of this engine. Read on first use: a submission needs none, and they take 20 ms."""
+    return load(Path(__file__).with_name("signatures.toml"))
+
+
+@cache
+def _hidden() -> Catalogue:
+    return failures.hidden(catalogue())
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +81,13 @@ def interpret(step: Step, args: Sequence[str], directory: Path, log: Path, exit:
     if not exit.ok:
         whole = _complete(run, step) or _before_the_end(run, step)
         return whole or failures.ended(
-            CATALOGUE, log, exit, lambda found, log: stack_limited(trace.refine(found, log), exit)
+            catalogue(), log, exit, lambda found, log: stack_limited(trace.refine(found, log), exit)
         )
     finding = _hidden_failure(run) or _wrong_atoms(run, step)
     if finding is None:
         return _optimised(run, step) if step.task == "optimise" else _computed(run, step)
     if exit.stop_reason is not None:
-        return failures.stopped(exit.stop_reason, CATALOGUE, log)
+        return failures.stopped(exit.stop_reason, catalogue(), log)
     return failures.failed(finding)
 
 
@@ -121,7 +130,7 @@ def _crashed(exit: Exit) -> bool:
 def _hidden_failure(run: _Run) -> Finding | None:
     """Why a run that ended with exit status 0 is not a success; None when it is one."""
     return (
-        _HIDDEN.classify(run.log, run.exit)
+        _hidden().classify(run.log, run.exit)
         or _cut_log(run)
         or _impossible_spin(run)
         or _missing_optimisation(run)
@@ -142,7 +151,7 @@ def _cut_log(run: _Run) -> Finding | None:
         if not there
     ]
     if missing:
-        last = CATALOGUE.last_line(run.log)
+        last = catalogue().last_line(run.log)
         text = f"the log lacks {', '.join(missing)}; last line: {last.text.strip() if last else 'none'}"
         return Finding("truncated_output", "resource", Evidence(text, run.log.name, last.line if last else None), _CUT)
     if energy is not None and not math.isfinite(energy):
