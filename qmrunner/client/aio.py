@@ -122,6 +122,17 @@ class AsyncClient:
         """Run CREST with your own flags on a structure."""
         return await self._program("crest", structure, args, files, checked(options, CommonOptions))
 
+    @spelled_out(CommonOptions)
+    async def submit_qcschema(
+        self, document: forms.Document, program: str | None = None, **options: Unpack[CommonOptions]
+    ) -> AsyncJob:
+        """Compute an AtomicInput or OptimizationInput: a dict, a path, or a model of QCElemental.
+
+        `program` is nwchem or xtb; by default the one that knows the method. `job.result.qcschema` is the answer.
+        """
+        given = checked(options, CommonOptions) | ({"program": program} if program else {})
+        return await self._submit("qcschema", given, [forms.qcschema(document)])
+
     @spelled_out(NmrOptions)
     async def submit_many(
         self, molecules: Iterable[forms.Molecule | Mapping[str, Any]], *, kind: str = "nmr",

@@ -168,6 +168,16 @@ class Client:
         """Run CREST with your own flags on a structure."""
         return Job(run(self._own.submit_crest(structure, args, files, **options)))
 
+    @spelled_out(CommonOptions)
+    def submit_qcschema(
+        self, document: forms.Document, program: str | None = None, **options: Unpack[CommonOptions]
+    ) -> Job:
+        """Compute an AtomicInput or OptimizationInput: a dict, a path, or a model of QCElemental.
+
+        `program` is nwchem or xtb; by default the one that knows the method. `job.result.qcschema` is the answer.
+        """
+        return Job(run(self._own.submit_qcschema(document, program, **options)))
+
     @spelled_out(NmrOptions)
     def submit_many(
         self, molecules: Iterable[forms.Molecule | Mapping[str, Any]], *, kind: str = "nmr",

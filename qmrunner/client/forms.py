@@ -17,6 +17,8 @@ from qmrunner.errors import UsageError
 File = tuple[str, bytes]
 # A SMILES, a path, the text of a file, an RDKit Mol or ASE Atoms: types of packages that may be missing.
 Molecule = Any
+# A path, a mapping, or a model of QCElemental.
+Document = Any
 
 
 def molecule(given: Molecule) -> tuple[dict[str, Any], list[File]]:
@@ -57,6 +59,28 @@ def structure(given: Molecule) -> File:
 def deck(given: str | os.PathLike[str]) -> File:
     """The file of an NWChem input: a path, or its text."""
     return ("input.nw", given.encode()) if isinstance(given, str) and _is_text(given) else file(given)
+
+
+def qcschema(given: Any) -> File:
+    """The file of a QCSchema input: a path, a mapping, or a model of QCElemental."""
+    if isinstance(given, str | os.PathLike):
+        return file(given)
+    if hasattr(given, "serialize"):
+        return "input.json", str(given.serialize("json")).encode()
+    try:
+        return "input.json", json.dumps(given, default=_plain).encode()
+    except (TypeError, ValueError) as problem:
+        raise UsageError(
+            "qcschema_invalid", f"a {type(given).__name__} is not a QCSchema input", evidence=str(problem),
+            remedy="give a path, a dict of plain values, or an AtomicInput or OptimizationInput of QCElemental",
+        ) from None  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """An array as lists."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def file(path: str | os.PathLike[str]) -> File:

@@ -181,6 +181,7 @@ PLAIN = {
     "job": "nosuchjob",
     "name": "tok",
     "scope": "read",
+    "shell": "bash",
     "file": "good.nw",
 }
 PLAIN |= {"to": "postgresql://u@127.0.0.1:1/x"}
@@ -192,7 +193,7 @@ HOSTILE = {
     "long": "x" * 100_000,
 }
 # A value is no end of these: they would continue.
-ENDLESS = {("run", "until_idle"), ("serve", "port")}
+ENDLESS = {("run", "until_idle"), ("serve", "port"), ("serve", "unix")}
 
 
 def leaves(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:

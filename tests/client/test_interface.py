@@ -53,10 +53,11 @@ def _parameters(method: Callable[..., Any]) -> list[tuple[str, Any, Any]]:
         (CommonOptions, api_forms.NwchemForm),
         (CommonOptions, api_forms.XtbForm),
         (CommonOptions, api_forms.CrestForm),
+        (CommonOptions, api_forms.QcschemaForm),
     ],
 )
 def test_every_field_of_the_api_is_an_option(options: Any, form: Any) -> None:
-    fields = set(form.model_fields) - {"kind", "files", "smiles", "args"}
+    fields = set(form.model_fields) - {"kind", "files", "smiles", "args", "program"}
     assert set(options.__optional_keys__) == fields | {"key"}
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from qmrunner.app import App
-from qmrunner.errors import QmrunnerError, UsageError
-from qmrunner.reports import exports
-from tests.support import Daemon, Home, wait_for
+from qmrunner.client import Client, Job
+from qmrunner.errors import QmrunnerError
+from tests.support import Daemon, Home
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400), pytest.mark.filterwarnings("ignore")]
 WATER = {"symbols": ["O", "H", "H"], "geometry": [0, 0, 0.22, 0, 1.5, -0.89, 0, -1.4, -0.8]}
@@ -21,57 +17,26 @@ WATER = {"symbols": ["O", "H", "H"], "geometry": [0, 0, 0.22, 0, 1.5, -0.89, 0, 
 LOWEST_HARTREE = -5.0705444
 
 
-@dataclass
-class _Result:
-    qcschema: dict[str, Any]
+class _Recorder:
+    """The local client. `documents` are those it was asked."""
 
-
-@dataclass
-class _Job:
-    """A job as the layers use it, by the command line and the reports."""
-
-    home: Home
-    id: str
-
-    def wait(self) -> None:
-        wait_for(lambda: self.home.job(self.id)["state"] not in ("queued", "running"), 120.0, self.id)
-
-    @property
-    def result(self) -> _Result:
-        app = App(self.home.settings)
-        try:
-            app.open_store(create=False)
-            return _Result(exports.qcschema_document(app, self.id))
-        finally:
-            app.close()
-
-
-class _Shell:
-    """What the layers need of a client. `documents` are those it was asked."""
-
-    def __init__(self, home: Home) -> None:
-        self.home = home
+    def __init__(self, client: Client) -> None:
+        self.client = client
         self.documents: list[dict[str, Any]] = []
 
-    def submit_qcschema(self, document: dict[str, Any]) -> _Job:
+    def submit_qcschema(self, document: dict[str, Any]) -> Job:
         self.documents.append(document)
-        path = self.home.path.parent / f"input-{time.monotonic_ns()}.json"
-        path.write_text(json.dumps(document))
-        ended = self.home.run("submit", "qcschema", str(path), "--json")
-        answer = json.loads(ended.stdout)
-        if ended.returncode != 0:
-            error = answer["error"]
-            raise UsageError(error["code"], error["message"], evidence=error["evidence"], remedy=error["remedy"])
-        return _Job(self.home, answer["id"])
+        return self.client.submit_qcschema(document)
 
 
 @pytest.fixture
-def shell(home: Home, daemon: Callable[..., Daemon]) -> _Shell:
+def client(home: Home, daemon: Callable[..., Daemon]) -> Iterator[_Recorder]:
     daemon()
-    return _Shell(home)
+    with Client(home.path) as local:
+        yield _Recorder(local)
 
 
-def test_ase_optimises_water(shell: _Shell) -> None:
+def test_ase_optimises_water(client: _Recorder) -> None:
     ase = pytest.importorskip("ase")
     from ase.optimize import BFGS
     from ase.units import Hartree
@@ -79,65 +44,65 @@ def test_ase_optimises_water(shell: _Shell) -> None:
     from qmrunner.client.ase import Qmrunner
 
     atoms = ase.Atoms("OH2", positions=[(0, 0, 0.12), (0, 0.8, -0.47), (0, -0.74, -0.42)])
-    atoms.calc = Qmrunner(shell, "GFN2-xTB")
+    atoms.calc = Qmrunner(client, "GFN2-xTB")
     assert BFGS(atoms, logfile=None).run(fmax=0.005, steps=40)
     assert atoms.get_potential_energy() / Hartree == pytest.approx(LOWEST_HARTREE, abs=1e-6)
     assert atoms.get_distance(0, 1) == pytest.approx(0.9588, abs=2e-3)
-    assert {document["driver"] for document in shell.documents} == {"gradient"}
-    calls = len(shell.documents)
+    assert {document["driver"] for document in client.documents} == {"gradient"}
+    calls = len(client.documents)
     atoms.get_forces()
-    assert len(shell.documents) == calls  # nothing is computed twice
+    assert len(client.documents) == calls  # nothing is computed twice
 
 
-def test_ase_shows_why_a_calculation_failed_and_refuses_a_crystal(shell: _Shell) -> None:
+def test_ase_shows_why_a_calculation_failed_and_refuses_a_crystal(client: _Recorder) -> None:
     ase = pytest.importorskip("ase")
     from ase.calculators.calculator import CalculationFailed
 
     from qmrunner.client.ase import Qmrunner
 
     atoms = ase.Atoms("H2", positions=[(0, 0, 0), (0, 0, 0.74)])
-    atoms.calc = Qmrunner(shell, "GFN2-xTB", charge=1, multiplicity=1)
+    atoms.calc = Qmrunner(client, "GFN2-xTB", charge=1, multiplicity=1)
     with pytest.raises(CalculationFailed, match="charge_multiplicity"):
         atoms.get_potential_energy()
-    atoms.calc = Qmrunner(shell, "GFN2-xTB", charge=1)
+    atoms.calc = Qmrunner(client, "GFN2-xTB", charge=1)
     assert atoms.get_potential_energy() < 0  # the lowest multiplicity, a doublet
     atoms.set_initial_magnetic_moments([1, 1])
-    atoms.calc = Qmrunner(shell, "GFN2-xTB")
+    atoms.calc = Qmrunner(client, "GFN2-xTB")
     atoms.get_potential_energy()
-    assert shell.documents[-1]["molecule"]["molecular_multiplicity"] == 3
+    assert client.documents[-1]["molecule"]["molecular_multiplicity"] == 3
     atoms.pbc = True
-    atoms.calc = Qmrunner(shell, "GFN2-xTB")
+    atoms.calc = Qmrunner(client, "GFN2-xTB")
     with pytest.raises(ValueError, match="molecules"):
         atoms.get_potential_energy()
 
 
-def test_compute_takes_and_returns_what_qcengine_does(shell: _Shell) -> None:
+def test_compute_takes_and_returns_what_qcengine_does(client: _Recorder) -> None:
     models = pytest.importorskip("qcelemental.models")
     from qmrunner.client.qcengine import compute
 
     given = {"molecule": WATER, "driver": "gradient", "model": {"method": "GFN2-xTB"}}
-    answer = compute(models.v1.AtomicInput(**given), "xtb", client=shell)
+    answer = compute(models.v1.AtomicInput(**given), "xtb", client=client)
     assert isinstance(answer, models.v1.AtomicResult)
     assert answer.return_result.shape == (3, 3)
-    as_dict = compute(given, return_dict=True, client=shell)
+    as_dict = compute(given, return_dict=True, client=client)
     assert as_dict["return_result"] == pytest.approx(answer.return_result)
-    second = compute(models.v1.AtomicInput(**given).convert_v(2), "xtb", client=shell)
+    second = compute(models.v1.AtomicInput(**given).convert_v(2), "xtb", client=client)
     assert isinstance(second, models.v2.AtomicResult)
     assert second.return_result.ravel() == pytest.approx(answer.return_result.ravel())
-    wrong = compute(given | {"model": {"method": "GFN9"}}, client=shell)
+    wrong = compute(given | {"model": {"method": "GFN9"}}, client=client)
     assert isinstance(wrong, models.v1.FailedOperation)
     assert wrong.error.error_type == "qcschema_unsupported"
     with pytest.raises(RuntimeError, match="unknown_program"):
-        compute(given, "psi4", raise_error=True, client=shell)
+        compute(given, "psi4", raise_error=True, client=client)
 
 
-def test_geometric_optimises_through_qcengine(shell: _Shell) -> None:
+def test_geometric_optimises_through_qcengine(client: _Recorder) -> None:
     qcengine = pytest.importorskip("qcengine")
     models = pytest.importorskip("qcelemental.models.v1")
     pytest.importorskip("geometric")
     from qmrunner.client.qcengine import register
 
-    assert register(shell) == register(shell) == ("qmrunner-nwchem", "qmrunner-xtb")
+    assert register(client) == register(client) == ("qmrunner-nwchem", "qmrunner-xtb")
     given = {
         "keywords": {"program": "qmrunner-xtb", "coordsys": "tric", "maxiter": 30},
         "input_specification": {"driver": "gradient", "model": {"method": "GFN2-xTB"}},
@@ -145,7 +110,7 @@ def test_geometric_optimises_through_qcengine(shell: _Shell) -> None:
     }
     answer = qcengine.compute(models.OptimizationInput(**given), "geometric", raise_error=True)
     assert answer.energies[-1] == pytest.approx(LOWEST_HARTREE, abs=1e-5)
-    assert len(answer.trajectory) == len(shell.documents)
+    assert len(answer.trajectory) == len(client.documents)
 
 
 def test_an_error_without_evidence_becomes_a_failed_operation() -> None:
