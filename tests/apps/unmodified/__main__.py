@@ -103,8 +103,8 @@ def _write(path: Path, report: Report) -> None:
 
 
 def _print_sum(kind: str, reports: list[Report]) -> None:
-    def span(values: list[float | None]) -> str:
-        known = sorted(value for value in values if value is not None)
+    def span(values: list[list[float]]) -> str:
+        known = sorted(value for kills in values for value in kills)
         return f"{known[0]:g}/{statistics.median(known):g}/{known[-1]:g} s" if known else "-"
 
     wrong = sum(bool(report.wrong) for report in reports)
