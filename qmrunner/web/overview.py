@@ -13,6 +13,7 @@ from qmrunner.reports import jobs as reports
 from qmrunner.reports import status
 from qmrunner.reports.status import iso
 from qmrunner.store import events
+from qmrunner.store import jobs as job_store
 from qmrunner.store.rows import moment
 from qmrunner.store.session import StoreUnavailable
 from qmrunner.web.look import Ask, Page
@@ -55,6 +56,7 @@ def _of_store(app: App) -> dict[str, Any]:
         "running": jobs["running"],
         "waiting": jobs["queued"],
         "counts": {str(state): seen["queue"]["jobs"].get(str(state), 0) for state in JobState},
+        "counted_to": job_store.COUNTED,
         "paused": seen["queue"]["paused"],
         "workers": workers,
         "recoveries": [_recovery(row) for row in history if _is_recovery(row)][:_SHOWN],
@@ -69,7 +71,7 @@ def _away(problem: Mapping[str, Any]) -> StoreUnavailable:
 
 def _nothing(app: App) -> dict[str, Any]:
     none: dict[str, Any] = {name: [] for name in ("failed", "held", "running", "waiting", "workers", "recoveries")}
-    return {**none, "counts": {}, "paused": False, "disks": disks(status.disk(app))}
+    return {**none, "counts": {}, "counted_to": job_store.COUNTED, "paused": False, "disks": disks(status.disk(app))}
 
 
 def beating(row: Mapping[str, Any], now: float) -> dict[str, Any]:
