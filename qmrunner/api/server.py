@@ -8,7 +8,6 @@ import math
 import os
 import signal
 import socket
-import threading
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -23,6 +22,7 @@ from qmrunner.api.service import Service
 from qmrunner.api.wire import Wire
 from qmrunner.app import App
 from qmrunner.errors import NotReadyError, UsageError
+from qmrunner.host import threads
 from qmrunner.logs import get as get_logger
 from qmrunner.store import tokens
 
@@ -68,7 +68,7 @@ async def _serve(service: Service, listener: socket.socket, url: str, pages: Pag
     needed = None if service.trusts_everybody or service.user is not None else True
     get_logger().info("api_started", url=url, version=__version__, store=app.store.url, tokens_needed=needed)
     if stop_at_eof:
-        threading.Thread(target=server.stop_at_eof, daemon=True).start()
+        threads.start("stop_at_eof", server.stop_at_eof)
     await server.serve(sockets=[listener])
     get_logger().info("api_stopped")
 

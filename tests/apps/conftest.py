@@ -13,9 +13,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pytest
 
@@ -71,10 +71,20 @@ class Lab:
         """Run a module of the application, and return what it printed."""
         return self._python("-m", name)
 
-    def popen(self, command: Sequence[str], sink: IO[bytes]) -> subprocess.Popen[bytes]:
-        """Start the application's own command, without qmrunner."""
+    @contextmanager
+    def plain(self, command: Sequence[str], output: Path) -> Iterator[None]:
+        """Run the application's own command, without qmrunner. Its workers end with it: they share a process group."""
         environment = {**os.environ, **self.environment}
-        return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=sink, stderr=sink)
+        with (
+            open(output, "wb") as sink,
+            subprocess.Popen(
+                command, cwd=self.folder, env=environment, stdout=sink, stderr=sink, start_new_session=True
+            ) as process,
+        ):
+            try:
+                yield
+            finally:
+                os.killpg(process.pid, signal.SIGKILL)
 
     def _run(self, code: str) -> str:
         return self._python("-c", f"{_IMPORTS}\n{code}")

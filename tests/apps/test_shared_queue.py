@@ -16,7 +16,7 @@ from qmrunner.guardian import process_tree
 from tests import redis
 from tests.apps import leftovers
 from tests.apps.conftest import CONSUMER, Lab
-from tests.support import Home, ended, missing, wait_for
+from tests.support import Home, missing, wait_for
 
 ENQUEUE = """
 singles = [tasks.work(f'w{n}').id for n in range(10)]
@@ -55,7 +55,7 @@ def test_two_daemons_and_a_plain_consumer_lose_and_double_nothing(lab: Lab, plac
         huey_id: value for pipe in pipes for huey_id, value in zip(pipe, ("'done'", "'done done'"), strict=True)
     }
     lab.start(**lab.environment)
-    with open(lab.folder / "plain.out", "wb") as sink, ended(lab.popen(CONSUMER, sink)):
+    with lab.plain(CONSUMER, lab.folder / "plain.out"):
         second = lab._start(on=other, arguments=("--", *CONSUMER), **lab.environment)
         wait_for(lambda: second.events("task_accepted"), 60.0, "a task of the second daemon")
         other.end_processes()  # all at once, in the middle of its work

@@ -13,7 +13,7 @@ import pytest
 from tests import redis
 from tests.apps.conftest import Lab
 from tests.sampling import share
-from tests.support import ended, wait_for
+from tests.support import wait_for
 
 COMMAND = (sys.executable, "-m", "huey.bin.huey_consumer", "zoo.queue.huey", "-w", "1", "-k", "process")
 # All of them take some six minutes.
@@ -44,7 +44,7 @@ def test_every_kind_of_task_is_treated_as_by_huey_itself(lab: Lab, storage: str,
     plain.environment = {"LAB_STORAGE": storage, "LAB_NAME": "plain"}
     lab.environment = {"LAB_STORAGE": storage, "LAB_NAME": "ours"}
     enqueue(plain)
-    with open(tmp_path / "plain.out", "wb") as sink, ended(plain.popen(COMMAND, sink)):
+    with plain.plain(COMMAND, tmp_path / "plain.out"):
         expected = await_all(plain)
     enqueue(lab)
     lab.start(COMMAND, **lab.environment)

@@ -19,7 +19,7 @@ WINDOWS: tuple[tuple[str, str, str, str, str], ...] = (
     ("exited-no-record", "guardian", "qmrunner.guardian.process", "Guardian._write_exit", "before"),
     ("record-untold", "guardian", "qmrunner.guardian.process", "Guardian._write_exit", "after"),
     ("record-uncommitted", "consumer", "qmrunner.attempt.commit", "AttemptCommitter.commit", "before"),
-    ("half-staged", "consumer", "qmrunner.attempt.publish", "_make_durable", "before"),
+    ("half-staged", "consumer", "qmrunner.attempt.publish", "flush", "before"),
     ("staged-unpromoted", "consumer", "qmrunner.attempt.publish", "Publication.commit", "before"),
     ("promoted-uncommitted", "consumer", "qmrunner.attempt.publish", "Publication.commit", "after"),
     ("result-written-uncommitted", "consumer", "qmrunner.attempt.publish", "write_job_result", "after"),
