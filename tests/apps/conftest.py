@@ -160,17 +160,23 @@ class Lab:
         return [pid for pid, parent in found.items() if parent not in found]
 
     def kill(self, name: str, *, if_there: bool = False) -> bool:
-        """SIGKILL to the processes of this name; `tree`: to all of this home at once."""
+        """SIGKILL to the processes of this name; `tree`: to all of this home at once. They are dead afterwards."""
         pids = self.home.processes() if name == "tree" else [self.daemon_pid()] if name == "daemon" else self.pids(name)
         assert pids or if_there, name
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not any(_is_alive(pid) for pid in pids), 15.0, f"the death of {name}")
         return bool(pids)
 
     def daemon_pid(self) -> int:
         assert self.daemon is not None
         return self.daemon.pid
+
+
+def _is_alive(pid: int) -> bool:
+    stat = process_tree.stat_of(pid)
+    return stat is not None and stat.state not in "ZX"
 
 
 class Overlap:
