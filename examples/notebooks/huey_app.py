@@ -5,6 +5,7 @@
 # sees.
 
 # %%
+import atexit
 import os
 import signal
 import subprocess
@@ -33,6 +34,7 @@ worker = subprocess.Popen(
     [sys.executable, "-m", "qmrunner", "run", "--", consumer, "lab.huey", "-w", "1", "-k", "process"],
     env=environment, cwd=folder, stdout=subprocess.DEVNULL,
 )  # fmt: skip
+atexit.register(worker.terminate)  # also if a cell fails
 
 # %% [markdown]
 # The application enqueues as always, in a separate process. It gets its result from Huey.

@@ -4,6 +4,7 @@
 # This example starts its own worker on a new home, and kills it with SIGKILL while a job runs.
 
 # %%
+import atexit
 import os
 import signal
 import subprocess
@@ -17,11 +18,13 @@ home = Path(tempfile.mkdtemp(prefix="qmrunner-example-")) / "home"
 
 
 def start_worker() -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    worker = subprocess.Popen(
         [sys.executable, "-m", "qmrunner", "run"],
         env={**os.environ, "QMRUNNER_HOME": str(home)},
         stdout=subprocess.DEVNULL,
     )
+    atexit.register(worker.terminate)  # also if a cell fails
+    return worker
 
 
 worker = start_worker()

@@ -23,6 +23,7 @@ from qmrunner.api.wire import Wire
 from qmrunner.app import App
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.host import threads
+from qmrunner.host.sockets import bind_short
 from qmrunner.logs import get as get_logger
 from qmrunner.store import tokens
 
@@ -131,7 +132,7 @@ def _listen_at(path: Path) -> socket.socket:
     before = os.umask(0o177)  # the socket is made without permissions for others; no thread runs yet
     made = path.with_name(f"{path.name}.{os.getpid()}")
     try:
-        listener.bind(str(made))
+        bind_short(listener, made.parent, made.name)
         listener.listen(_BACKLOG)
         os.link(made, path)  # fails if there is something
     except OSError as problem:
@@ -140,7 +141,7 @@ def _listen_at(path: Path) -> socket.socket:
             "cannot_listen",
             f"cannot listen at {path}",
             evidence=str(problem),
-            remedy="give a path of at most 90 characters that does not exist, in a folder of yours",
+            remedy="give a path that does not exist, in a folder of yours",
         ) from None
     finally:
         made.unlink(missing_ok=True)

@@ -31,9 +31,12 @@ class LocalServer:
         self._environment = {**os.environ} if home is None else {**os.environ, "QMRUNNER_HOME": str(home)}
         self._folder = Path(tempfile.mkdtemp(prefix="qmrunner-client-"))  # mode 700
         self.path = self._folder / "socket"
+        # A socket address holds 107 bytes, and a folder for temporary files may have a longer path.
+        self._handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.address = f"/proc/self/fd/{self._handle}/{self.path.name}"
         self._lock = threading.Lock()
         self._held: list[subprocess.Popen[bytes]] = []
-        self._end = weakref.finalize(self, _end, self._held, self._folder, os.getpid())
+        self._end = weakref.finalize(self, _end, self._held, self._folder, self._handle, os.getpid())
         self._start()
 
     @property
@@ -81,10 +84,11 @@ class LocalServer:
         )  # fmt: skip
 
 
-def _end(held: list[subprocess.Popen[bytes]], folder: Path, owner: int) -> None:
+def _end(held: list[subprocess.Popen[bytes]], folder: Path, handle: int, owner: int) -> None:
     if os.getpid() != owner:
         return  # a fork of the client's process: the server belongs to the original
     _stop(held)
+    os.close(handle)
     shutil.rmtree(folder, ignore_errors=True)
 
 

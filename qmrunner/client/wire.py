@@ -55,7 +55,7 @@ class BlockingWire:
     def __init__(self, local: LocalServer | None, **how: Any) -> None:
         self._local = local
         if local is not None:
-            how["transport"] = httpx.HTTPTransport(uds=str(local.path))
+            how["transport"] = httpx.HTTPTransport(uds=local.address)
         self._http = httpx.Client(timeout=_TIMES, **how)
 
     async def send(self, method: str, path: str, **parts: Any) -> httpx.Response:
@@ -90,7 +90,7 @@ class AsyncWire:
     def __init__(self, local: LocalServer | None, **how: Any) -> None:
         self._local = local
         if local is not None:
-            how["transport"] = httpx.AsyncHTTPTransport(uds=str(local.path))
+            how["transport"] = httpx.AsyncHTTPTransport(uds=local.address)
         self._http = httpx.AsyncClient(timeout=_TIMES, **how)
 
     async def send(self, method: str, path: str, **parts: Any) -> httpx.Response:
