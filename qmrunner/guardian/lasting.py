@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qmrunner.guardian import process, process_tree
+from qmrunner.guardian.engine_start import be_first_when_memory_ends
 
 FREE = b"free"
 _END_S = 5.0  # for the engine to run its shutdown hooks
@@ -40,7 +41,7 @@ class Engine:
                 signal.set_wakeup_fd(-1)
                 for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
                     signal.signal(number, signal.SIG_DFL)
-                process.be_first_when_memory_ends()
+                be_first_when_memory_ends()
                 os.setsid()
                 run(inner)
             except BaseException:

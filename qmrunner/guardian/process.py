@@ -33,11 +33,11 @@ import stat
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from qmrunner.guardian import foster, peers, process_tree
 from qmrunner.guardian.cgroup import oom_kills
-from qmrunner.guardian.confine import enforce
+from qmrunner.guardian.engine_start import become_engine
 from qmrunner.guardian.syscall import system_library
 from qmrunner.guardian.usage import Meter
 
@@ -47,7 +47,6 @@ SNAPSHOTS = "checkpoint"  # next to the engine's folder, where the engine does n
 _FALLOC_FL_KEEP_SIZE = 1
 LEFTOVER_GRACE_S = 1.0  # for processes that an engine leaves behind when it ends by itself
 _KILL_EVERY_S = 0.02
-OOM_SCORE = 500  # on a scale of -1000 to 1000: adds half of the machine's memory to an engine process's size
 _FIRST_OF_CALL_S = 0.1
 _SAFELY = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _CLIENTS = 16  # of one consumer, and of the one being replaced
@@ -185,7 +184,7 @@ class Guardian:
             # Wait until the record with both identities is on disk; never start without a guardian.
             if os.getppid() != me or not os.read(go_out, 1):
                 os._exit(127)
-            _become_engine(self.order, log, problem_in, self.call)
+            become_engine(self.order, log, problem_in, self.call)
         os.close(problem_in)
         os.close(go_out)
         self.engine_pid = pid
@@ -416,75 +415,6 @@ def catch_signals() -> int:
         signal.signal(number, signal.SIG_IGN)
     signal.set_wakeup_fd(into, warn_on_full_buffer=False)
     return out
-
-
-def _become_engine(order: Order, log: int, problem: int, call: Callable[[Order], None] | None) -> None:
-    """In the forked child: clean signals, limits and descriptors, then exec or `call`. Never returns."""
-    try:
-        signal.set_wakeup_fd(-1)
-        for number in signal.valid_signals():
-            if number not in (signal.SIGKILL, signal.SIGSTOP):
-                try:
-                    signal.signal(number, signal.SIG_DFL)
-                except OSError:
-                    continue  # reserved by libc
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        if call is None:
-            # Before exec: a Fortran program cannot raise its own stack once it runs.
-            hard = resource.getrlimit(resource.RLIMIT_STACK)[1]
-            resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
-        if order.file_limit_bytes:
-            # No single file may fill the volume between two samples; the engine then ends by SIGXFSZ.
-            most = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-            limit = order.file_limit_bytes if most == resource.RLIM_INFINITY else min(most, order.file_limit_bytes)
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, most))
-        if call is None:
-            resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-        be_first_when_memory_ends()
-        os.chdir(order.cwd)
-        null = os.open("/dev/null", os.O_RDONLY)
-        for source, target in ((null, 0), (log, 1), (log, 2)):
-            os.dup2(source, target)
-        os.setsid()
-        if order.confinement is not None:
-            enforce(order.confinement)
-        if call is not None:
-            os.close(problem)  # the guardian reads it to its end: nothing failed
-            _run_call(call, order)
-        os.execvpe(order.argv[0], order.argv, order.env)
-    except OSError as error:
-        os.write(problem, (error.strerror or str(error)).encode())
-        os._exit(126 if error.errno in (errno.EACCES, errno.ENOEXEC) else 127)
-    except BaseException as error:
-        os.write(problem, repr(error).encode())
-        os._exit(127)
-
-
-def _run_call(call: Callable[[Order], None], order: Order) -> NoReturn:
-    """Run `call` and end the process with status 0, or 1 after an exception. No exit handler of the parent runs."""
-    status = 1
-    try:
-        call(order)
-        status = 0
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
-    finally:
-        os._exit(status)
-
-
-def be_first_when_memory_ends() -> None:
-    """Make the OOM killer prefer engines: a consumer is as large as a small rank; without it every slot waits."""
-    path = "/proc/self/oom_score_adj"
-    try:
-        with open(path) as file:
-            now = int(file.read())
-        if now < OOM_SCORE:
-            with open(path, "w") as file:
-                file.write(str(OOM_SCORE))
-    except OSError:
-        pass  # then the kernel chooses by size
 
 
 def _release_tail(log: int) -> None:

@@ -17,7 +17,7 @@ from shlex import quote
 
 import pytest
 
-from qmrunner.guardian import process, process_tree
+from qmrunner.guardian import engine_start, process, process_tree
 from tests.processes import HARD_TREE, HARD_TREE_MEMBERS, Spawner
 from tests.support import wait_for
 
@@ -108,7 +108,7 @@ def test_an_engine_starts_with_clean_signals_limits_and_descriptors(spawning: Sp
 def test_the_kernel_ends_an_engine_before_the_daemon_when_memory_ends(spawning: Spawner) -> None:
     engine = spawning.guard("cat", "/proc/self/oom_score_adj")
     assert engine.exit()["returncode"] == 0
-    assert int(engine.log.read_text()) == process.OOM_SCORE > int(Path("/proc/self/oom_score_adj").read_text())
+    assert int(engine.log.read_text()) == engine_start.OOM_SCORE > int(Path("/proc/self/oom_score_adj").read_text())
 
 
 def test_the_engine_leads_its_own_session_and_has_its_own_folder(spawning: Spawner) -> None:
