@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qmrunner.app import App
+from qmrunner.model import app_tasks
 from qmrunner.model.job_filter import JobFilter
 from qmrunner.model.states import JobState
 from qmrunner.reports import jobs as reports
@@ -51,7 +52,7 @@ def _of_store(app: App) -> dict[str, Any]:
         history = events.recent(connection, _RECENT_EVENTS)
     workers = [beating(row, app.store.now()) for row in seen["workers"]]
     return {
-        "failed": [job for job in jobs["failed"] if _recent(job, app.store.now())],
+        "failed": [job for job in jobs["failed"] if _needs_a_person(job, app.store.now())],
         "held": jobs["held"],
         "running": jobs["running"],
         "waiting": jobs["queued"],
@@ -98,9 +99,10 @@ def disks(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _recent(job: Mapping[str, Any], now: float) -> bool:
+def _needs_a_person(job: Mapping[str, Any], now: float) -> bool:
+    """Whether a failed job is shown: not one that Huey tries again, nor an old one."""
     at = unix(job["finished_at"])
-    return at is None or now - at < _FAILED_SINCE_S
+    return job.get("code") != app_tasks.RETRYING and (at is None or now - at < _FAILED_SINCE_S)
 
 
 def _is_recovery(row: Mapping[str, Any]) -> bool:
