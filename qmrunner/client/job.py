@@ -72,7 +72,7 @@ class AsyncJob(Described):
                         yield line
             if over and not waiting:
                 return
-            await self.refresh()
+            await self._look(None, forever=True)
             if not waiting and not self.is_over:
                 await self._session.wire.sleep(0.5)
 
@@ -137,9 +137,9 @@ class AsyncJob(Described):
         self._result = None
         return await self.refresh()
 
-    async def _look(self, notice: Callable[[QmrunnerError], None] | None) -> None:
+    async def _look(self, notice: Callable[[QmrunnerError], None] | None, *, forever: bool = False) -> None:
         found = await self._session.json(
-            "GET", self._path, params={"steps": "summary"}, forever=notice is not None, notice=notice
+            "GET", self._path, params={"steps": "summary"}, forever=forever or notice is not None, notice=notice
         )
         self.data = found["job"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,7 +97,10 @@ def test_compute_takes_and_returns_what_qcengine_does(client: _Recorder) -> None
         compute(given, "psi4", raise_error=True, client=client)
 
 
-def test_geometric_optimises_through_qcengine(client: _Recorder) -> None:
+def test_geometric_optimises_through_qcengine(
+    client: _Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # geomeTRIC writes there
     qcengine = pytest.importorskip("qcengine")
     models = pytest.importorskip("qcelemental.models.v1")
     pytest.importorskip("geometric")
