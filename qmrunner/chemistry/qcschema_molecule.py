@@ -12,6 +12,11 @@ from qmrunner.chemistry.elements import NUMBERS
 from qmrunner.errors import UsageError
 from qmrunner.model.units import ANGSTROM_PER_BOHR
 
+# Values of the schema itself are nested 6 deep; Python's writer of JSON ends at 300.
+_MOST_LEVELS = 60
+_LARGEST = 1e300
+# Decks have columns for 5 digits.
+_FARTHEST_BOHR = 1e4
 _REMEDY = "see Molecule, AtomicInput and OptimizationInput of QCElemental, whose dict() writes such a file"
 
 
@@ -38,7 +43,29 @@ def load(text: str, name: str) -> Mapping[str, Any]:
         raise invalid(name, "this is not JSON", str(problem)[:200]) from None
     if not isinstance(document, dict):
         raise invalid(name, "the JSON is not an object", text.strip()[:80])
+    _check_values(document, name)
     return document
+
+
+def _check_values(document: Mapping[str, Any], name: str) -> None:
+    """Refuse what Python reads and no other program, nor qmrunner's own writers: results repeat the whole input."""
+    level: list[Any] = [document]
+    for _ in range(_MOST_LEVELS):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += [*value, *value.values()]
+            elif isinstance(value, list):
+                inner += value
+            elif isinstance(value, str):
+                if not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
+                    raise invalid(name, "a text has half of a surrogate pair", ascii(value)[:80])
+            elif isinstance(value, int | float) and not -_LARGEST <= value <= _LARGEST:
+                raise invalid(name, "a number is larger than any of the schema", repr(value)[:80])
+        if not inner:
+            return
+        level = inner
+    raise invalid(name, f"lists and objects are nested deeper than {_MOST_LEVELS} levels", "remove extras")
 
 
 def molecule_of(fields: Mapping[str, Any], name: str) -> Molecule:
@@ -50,11 +77,16 @@ def molecule_of(fields: Mapping[str, Any], name: str) -> Molecule:
                 "unknown_element", f"{name}: atom {number} is not a chemical element", evidence=repr(symbol)[:80],
                 remedy="write the symbols of elements in `symbols`",
             )  # fmt: skip
-    real = fields.get("real")
-    if isinstance(real, list) and not all(flag is True for flag in real):
-        raise unsupported(name, "ghost atoms are not computed", "real: false", "leave them out")
     if not symbols:
         raise invalid(name, "the molecule has no atoms", "symbols: []")
+    real = fields.get("real")
+    if real is not None and not (isinstance(real, list) and len(real) == len(symbols)):
+        raise invalid(name, "`real` must have a value for each atom", f"real: {real!r}"[:80])
+    if real is not None and not all(flag is True for flag in real):
+        raise unsupported(name, "ghost atoms are not computed", "real: false", "leave them out")
+    numbers = fields.get("atomic_numbers")
+    if numbers is not None and numbers != [NUMBERS[symbol.capitalize()] for symbol in symbols]:
+        raise invalid(name, "`atomic_numbers` contradict `symbols`", f"atomic_numbers: {numbers!r}"[:80])
     return Molecule(
         symbols=tuple(str(symbol).capitalize() for symbol in symbols),
         coordinates_bohr=_coordinates(listed(fields, "geometry", name), len(symbols), name),
@@ -72,12 +104,15 @@ def points(molecule: Molecule) -> list[tuple[float, float, float]]:
 
 
 def _coordinates(rows: list[Any], atoms: int, name: str) -> tuple[float, ...]:
-    flat = [value for row in rows for value in row] if rows and all(isinstance(row, list) for row in rows) else rows
+    nested = bool(rows) and all(isinstance(row, list) and len(row) == 3 for row in rows)
+    flat = [value for row in rows for value in row] if nested else rows
     if len(flat) != 3 * atoms:
         raise invalid(name, f"{atoms} atoms need {3 * atoms} coordinates, in bohr", f"geometry: {len(flat)} numbers")
     for value in flat:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise invalid(name, "a coordinate is not a finite number", f"geometry: {value!r}"[:80])
+        if abs(value) > _FARTHEST_BOHR:
+            raise invalid(name, "a coordinate is outside any molecule", f"geometry: {value!r} bohr"[:80])
     return tuple(float(value) for value in flat)
 
 

@@ -52,6 +52,8 @@ def read(text: str, name: str) -> Request:
     driver = "gradient" if optimisation else specification.get("driver")
     if driver not in DRIVERS:
         raise unsupported(name, f"the driver is none of {', '.join(DRIVERS)}", f"driver: {driver!r}"[:80], _REMEDY)
+    for key in ("extras", "protocols"):
+        _mapping(document, key, name, optional=True)
     molecule = molecule_of(_mapping(document, "initial_molecule" if optimisation else "molecule", name), name)
     check_no_overlap(molecule.symbols, points(molecule))
     odd = electron_count(molecule.symbols, molecule.charge) % 2

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qmrunner.engines import qcschema_input, qcschema_result
 from qmrunner.errors import UsageError
 from qmrunner.submission.qcschema import qcschema
 
@@ -131,3 +132,83 @@ def test_the_deck_passes_the_strict_check_of_decks_and_its_keywords_do_not_pass_
     with pytest.raises(UsageError) as caught:
         made(tmp_path, INPUT | {"keywords": {"scf__vectors": "input /etc/passwd"}})
     assert caught.value.code == "deck_escapes"
+
+
+# What closes a block, names a word of the molecule or the model by its beginning, or sets it past the blocks.
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        "dft__end", "dft__en", "mp2__end", "scf__end", "dft__xc__pbe0", "dft__ xc pbe0", "dft__x", "dft__mult__3",
+        "dft__mul", "DFT__MULT", "scf__trip", "scf__nop", "scf__nopen__2", "dft__grid fine", "dft__\txc", "set__charge",
+        "set__geometry", "set__task:theory", "set__task__theory", "set__dft__mult", "set__dft:xfac", "set__scf:nopen",
+        "set__basis", "set__ao basis", "dft__", "dft____xc", "dft__grid\nend",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("value", [True, 1, "x", "end"])
+def test_no_keyword_leaves_its_block_or_replaces_what_was_asked_for(tmp_path: Path, keyword: str, value: Any) -> None:
+    asked = INPUT | {"model": {"method": "b3lyp", "basis": "6-31G*"}, "keywords": {keyword: value}}
+    with pytest.raises(UsageError) as caught:
+        made(tmp_path, asked)
+    assert caught.value.code == "qcschema_unsupported"
+
+
+_HUGE = "1" + "0" * 400
+_DEEP = "[" * 400 + "]" * 400
+_ODD = [
+    "1e400",
+    "-1e400",
+    _HUGE,
+    _DEEP,
+    "NaN",
+    r'"\ud800"',
+    '"x"',
+    "[1]",
+    '[["H"]]',
+    "{}",
+    '{"a": 1e400}',
+    "true",
+    "0.5",
+]
+_FIELDS = [
+    "molecule.molecular_charge", "molecule.molecular_multiplicity", "molecule.connectivity", "molecule.real",
+    "molecule.mass_numbers", "molecule.atomic_numbers", "molecule.geometry", "molecule.symbols", "molecule", "model",
+    "model.method", "model.basis", "driver", "keywords", "keywords.scf__thresh", "keywords.accuracy",
+    "keywords.max_iterations", "keywords.solvent", "extras", "protocols", "id", "schema_name", "schema_version",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", ["nwchem", "xtb"])
+@pytest.mark.parametrize("field", _FIELDS)
+def test_any_value_in_any_field_is_refused_with_a_code_or_can_be_repeated_in_the_result(
+    tmp_path: Path, field: str, program: str
+) -> None:
+    for odd in _ODD:
+        document: dict[str, Any] = json.loads(json.dumps(INPUT | {"keywords": {}}))
+        if program == "xtb":
+            document["model"] = {"method": "GFN2-xTB"}
+        *outer, last = field.split(".")
+        inside = document[outer[0]] if outer else document
+        inside[last] = "HERE"
+        try:
+            found = made(tmp_path, json.dumps(document).replace('"HERE"', odd), program)
+        except UsageError as refused:
+            json.dumps(refused.as_dict(), ensure_ascii=False).encode()
+            continue
+        request = qcschema_input.read(found.files[qcschema_input.FILE].decode(), "input.json")
+        json.dumps(qcschema_result.failed(request.document, "x", "y", {}), indent=1, allow_nan=False)
+        qcschema_result._of_input(request.document, {})
+        words = " ".join(map(str, found.params.get("args", [])))
+        assert "inf" not in words
+        assert "True" not in words
+
+
+@pytest.mark.parametrize("value", ["--input", "-x", "--", "a b", "../x", ""])
+def test_no_text_becomes_a_flag_of_xtb(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UsageError):
+        made(tmp_path, INPUT | {"model": {"method": "GFN2-xTB"}, "keywords": {"solvent": value}})
+
+
+def test_rows_of_coordinates_have_three_numbers_each(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        made(tmp_path, molecule(geometry=[[0, 0], [0, 0, 0, 1.83]]))
+    assert caught.value.code == "qcschema_invalid"

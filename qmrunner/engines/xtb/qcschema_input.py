@@ -16,10 +16,11 @@ METHODS = {
     "gfn2-xtb": ("--gfn", "2"), "gfn1-xtb": ("--gfn", "1"), "gfn0-xtb": ("--gfn", "0"), "gfn-ff": ("--gfnff",),
     "gfn2": ("--gfn", "2"), "gfn1": ("--gfn", "1"),
 }  # fmt: skip
+_MOST = 1e6
 _LAST = 86  # radon
 # Keyword of the harness of xTB in QCEngine → flag.
 _NUMBERS = {"accuracy": "--acc", "electronic_temperature": "--etemp", "max_iterations": "--iterations"}
-_WORD = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")  # no flag
 _LEVELS = {"GAU": "normal", "GAU_TIGHT": "tight", "GAU_LOOSE": "loose"}
 
 
@@ -54,7 +55,10 @@ def write(request: Request) -> tuple[str, list[str]]:
 def _options(keywords: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     for name, value in keywords.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = type(value) in (int, float) and 0 < value <= _MOST
+        if name == "max_iterations":
+            number = number and value == int(value)
+            value = int(value) if number else value
         if name in _NUMBERS and number:
             found += [_NUMBERS[name], str(value)]
         elif name == "solvent" and isinstance(value, str) and _WORD.fullmatch(value):
@@ -69,7 +73,7 @@ def _options(keywords: Mapping[str, Any]) -> list[str]:
 def _optimiser(keywords: Mapping[str, Any]) -> list[str]:
     level, more = "normal", []
     for name, value in keywords.items():
-        if name == "maxiter" and isinstance(value, int) and 0 < value < 10_000:
+        if name == "maxiter" and type(value) is int and 0 < value < 10_000:
             more = ["--cycles", str(value)]
         elif name == "convergence_set" and str(value).upper() in _LEVELS:
             level = _LEVELS[str(value).upper()]

@@ -42,8 +42,14 @@ _THEORIES = {
 _ENERGY_ONLY = ("ccsd", "ccsd(t)", "ccsd+t(ccsd)")
 _BLOCKS = ("scf", "dft", "mp2", "ccsd", "cosmo", "driver", "freq", "hessian", "basis", "set", "relativistic")
 # They come from the molecule and the model.
-_OWN = ("scf__nopen", "dft__mult", "dft__xc", "charge", "memory", "start", "title", "geometry__autosym")
-_SPINS = ("singlet", "doublet", "triplet", "quartet", "quintet", "sextet", "septet", "octet")
+# `end` would close the block. NWChem knows its words by their beginnings, too: `mul` is `mult`.
+_OWN = (
+    "end", "nopen", "mult", "xc", "singlet", "doublet", "triplet", "quartet", "quintet", "sextet", "septet", "octet",
+)  # fmt: skip
+_OWN_SET = re.compile(
+    r"(charge|title|start|memory|geometry|ao|basis|task|qcschema)\b.*|(dft|scf):(xc_spec|.fac|mult|ipol|noc|n.*|scftype)"
+)
+_WORD = re.compile(r"[a-z0-9_+*.:()/-]+")
 _PLAIN = re.compile(r"[A-Za-z0-9_.+\-*(),:/ ]{1,200}")
 _CONVERGENCE = {"GAU": None, "GAU_TIGHT": "tight", "GAU_LOOSE": "loose"}
 
@@ -118,9 +124,17 @@ def _grouped(keywords: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[st
     nested: dict[tuple[str, str], str] = {}
     for name, value in keywords.items():
         block, *path = str(name).lower().split("__")
-        if str(name).lower() in _OWN or path in ([spin] for spin in _SPINS):
+        own = block in ("charge", "memory", "start", "title", "geometry") or (
+            _OWN_SET.fullmatch(":".join(path)) if block == "set" else any(map(_begins_own, path[:1]))
+        )
+        if own:
             raise _unsupported("this keyword follows from molecule and model", str(name)[:80], "leave it out")
-        if block not in _BLOCKS or not 1 <= len(path) <= 2 or (block == "basis" and path[0] not in _BASIS):
+        if (
+            block not in _BLOCKS
+            or not 1 <= len(path) <= 2
+            or not all(map(_WORD.fullmatch, path))
+            or (block == "basis" and path[0] not in _BASIS)
+        ):
             raise _unsupported(
                 "unknown keyword for NWChem", str(name)[:80], f"write block__option; blocks are {', '.join(_BLOCKS)}"
             )
@@ -142,13 +156,19 @@ def _grouped(keywords: Mapping[str, Any]) -> tuple[dict[str, list[str]], list[st
     return blocks, lines
 
 
+def _begins_own(word: str) -> bool:
+    return any(own.startswith(word) for own in _OWN)
+
+
 _BASIS = ("spherical", "cartesian")
 
 
 def _text(name: str, value: Any) -> str:
     if value is True:
         return ""
-    if isinstance(value, list) and all(isinstance(part, str | int | float) for part in value):
+    if isinstance(value, list) and all(
+        isinstance(part, str | int | float) and not isinstance(part, bool) for part in value
+    ):
         return " ".join(map(str, value))
     if isinstance(value, str | int | float):
         return str(value)
@@ -163,7 +183,7 @@ def _optimiser(keywords: Mapping[str, Any]) -> tuple[str, list[str]]:
     for name, value in keywords.items():
         if name == "program":
             continue
-        if name == "maxiter" and isinstance(value, int) and 0 < value < 10_000:
+        if name == "maxiter" and type(value) is int and 0 < value < 10_000:
             lines.append(f"maxiter {value}")
         elif name == "coordsys" and value in ("cart", "internal", "autoz"):
             words = " noautoz" if value == "cart" else ""
