@@ -13,32 +13,37 @@ from qmrunner.errors import UsageError
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
 
+# RDKit wraps or raises its own errors beyond its C++ types, and draws thousands of atoms for minutes.
+_MOST_DIGITS, _MOST_CHARGE, _MOST_FLAT = 6, 20, 1000
 _ORDERS = {"1": "SINGLE", "s": "SINGLE", "2": "DOUBLE", "d": "DOUBLE", "3": "TRIPLE", "t": "TRIPLE", "a": "AROMATIC"}
 
 
-def read(text: str, name: str) -> list[Frame] | str:
-    """The structure, or a MOL block where the file has bonds. Coordinates are in ångström.
+def read(text: str, name: str) -> list[Frame] | tuple[str, int | None]:
+    """The structure, or a MOL block and its multiplicity where the file has bonds. Coordinates are in ångström.
 
     Raises UsageError `unreadable_structure`, `unknown_element`, `several_structures`, `invalid_structure`.
     """
     molecule = _molecule(text, name)
-    atoms = _rows(molecule, "atomArray", "atom", "atomID")
+    atoms = _rows(molecule, "atomArray", "atom", "atomID", name)
     if not atoms:
         raise _unreadable(name, "has no atoms", "an atomArray with atoms is needed")
     symbols = [_symbol(row, name) for row in atoms]
+    ids = [row["id"] for row in atoms if "id" in row]
+    if len(set(ids)) < len(ids):
+        raise _unreadable(name, "has two atoms with one id", "give each atom its own id")
     charges = [_integer(row, "formalCharge", name) for row in atoms]
     whole = _integer(molecule.attrib, "formalCharge", name)
     charge = whole if all(value is None for value in charges) else sum(value or 0 for value in charges)
     if whole is not None and charge != whole:
         raise _unreadable(name, f"has charge {whole}, but its atoms add up to {charge}", "correct formalCharge")
     points = _points(atoms, ("x3", "y3", "z3"), name)
-    bonds = _rows(molecule, "bondArray", "bond", "bondID")
+    bonds = _rows(molecule, "bondArray", "bond", "bondID", name)
+    multiplicity = _integer(molecule.attrib, "spinMultiplicity", name)
     if bonds and (whole is None or whole == 0 or any(charges)):
-        return _block(atoms, symbols, bonds, points, name)
+        return _block(atoms, symbols, bonds, points, name), multiplicity
     if points is None:
         raise _unreadable(name, "has neither bonds nor three-dimensional coordinates", "export it with x3, y3, z3")
-    multiplicity = _integer(molecule.attrib, "spinMultiplicity", name)
-    isotopes = {n: mass for n, row in enumerate(atoms, 1) if (mass := _integer(row, "isotopeNumber", name))}
+    isotopes = {n: mass for n, row in enumerate(atoms, 1) if (mass := _isotope(row, name))}
     return [Frame(tuple(symbols), points, charge, multiplicity, molecule.get("title", ""), isotopes)]
 
 
@@ -69,17 +74,25 @@ def _child(element: Element, tag: str) -> list[Element]:
     return [child for child in element if _local(child) == tag]
 
 
-def _rows(molecule: Element, array: str, tag: str, key: str) -> list[Mapping[str, str]]:
+_LISTS = (
+    "x3", "y3", "z3", "formalCharge", "isotopeNumber", "hydrogenCount", "atomRef1", "atomRef2", "order", "elementType",
+)  # fmt: skip
+
+
+def _rows(molecule: Element, array: str, tag: str, key: str, name: str) -> list[Mapping[str, str]]:
     """The attributes of each atom or bond: separate elements, or lists in the attributes of the array."""
     found: list[Mapping[str, str]] = []
     for group in _child(molecule, array):
         found += [dict(child.attrib) for child in _child(group, tag)]
         if not _child(group, tag) and (group.get("elementType") or group.get("atomRef1")):
-            lists = {name: value.split() for name, value in group.attrib.items()}
+            lists = {field: value.split() for field, value in group.attrib.items()}
             count = len(lists.get("elementType") or lists.get("atomRef1") or ())
-            lists = {name: words for name, words in lists.items() if len(words) == count}
-            found += [{name: words[at] for name, words in lists.items()} for at in range(count)]
-    return [{("id" if name == key else name): value for name, value in row.items()} for row in found]
+            for field, words in lists.items():
+                if len(words) != count and field in _LISTS:
+                    raise _unreadable(name, f"has {len(words)} values of {field} for {count} in {array}", "correct it")
+            lists = {field: words for field, words in lists.items() if len(words) == count}
+            found += [{field: words[at] for field, words in lists.items()} for at in range(count)]
+    return [{("id" if field == key else field): value for field, value in row.items()} for row in found]
 
 
 def _symbol(row: Mapping[str, str], name: str) -> str:
@@ -98,16 +111,31 @@ def _integer(fields: Mapping[str, str], key: str, name: str) -> int | None:
     if value is None:
         return None
     try:
-        return int(value)
+        found = int(value) if len(value) <= _MOST_DIGITS else None
     except ValueError:
-        raise _unreadable(name, f"has {key} {value[:20]!r}, which is no whole number", f"correct {key}") from None
+        found = None
+    if found is None or (key == "formalCharge" and "elementType" in fields and abs(found) > _MOST_CHARGE):
+        raise _unreadable(name, f"has {key} {value[:20]!r}, which is no whole number of an atom", f"correct {key}")
+    return found
+
+
+def _isotope(row: Mapping[str, str], name: str) -> int | None:
+    """The mass number of an atom, also of D and T."""
+    named = atom(row["elementType"])
+    mass = _integer(row, "isotopeNumber", name) or (named[1] if named else None)
+    if mass is not None and not 0 < mass < 400:
+        raise _unreadable(name, f"has isotopeNumber {mass}, which is no mass number", "correct isotopeNumber")
+    return mass
 
 
 def _points(
     atoms: Sequence[Mapping[str, str]], keys: tuple[str, ...], name: str
 ) -> list[tuple[float, float, float]] | None:
-    if not all(key in row for row in atoms for key in keys):
+    having = [key in row for row in atoms for key in keys]
+    if not any(having):
         return None
+    if not all(having):
+        raise _unreadable(name, "has atoms without x3, y3 and z3 beside atoms that have them", "export it again")
     try:
         return [(float(row[keys[0]]), float(row[keys[1]]), float(row[keys[2]])) for row in atoms]
     except ValueError as problem:
@@ -124,17 +152,21 @@ def _block(
     from rdkit.Chem import rdDepictor
     from rdkit.Geometry import Point3D
 
+    if points is None and len(atoms) > _MOST_FLAT:
+        raise _unreadable(name, f"has {len(atoms)} atoms without coordinates", f"{_MOST_FLAT} are drawn at most")
     mol = chem.RWMol()
     for row, symbol in zip(atoms, symbols, strict=True):
         made = chem.Atom(symbol)
         made.SetFormalCharge(_integer(row, "formalCharge", name) or 0)
-        made.SetIsotope(_integer(row, "isotopeNumber", name) or 0)
+        made.SetIsotope(_isotope(row, name) or 0)
         made.SetNoImplicit(points is not None)
         mol.AddAtom(made)
     numbers = {row.get("id", str(at)): at for at, row in enumerate(atoms)}
     for row in bonds:
         _add_bond(chem, mol, row, numbers, name)
-    if points is not None:
+    if points is None:
+        _fix_hydrogens(mol, atoms, name)
+    else:
         conformer: Any = chem.Conformer(len(symbols))
         conformer.Set3D(True)
         for index, (x, y, z) in enumerate(points):
@@ -151,6 +183,19 @@ def _block(
         if points is None:
             rdDepictor.Compute2DCoords(mol)
         return str(chem.MolToMolBlock(mol))
+
+
+def _fix_hydrogens(mol: Any, atoms: Sequence[Mapping[str, str]], name: str) -> None:
+    """Fix the number of hydrogens where the file counts them: those of its atoms are part of the count."""
+    for made, row in zip(mol.GetAtoms(), atoms, strict=True):
+        count = _integer(row, "hydrogenCount", name)
+        if count is None:
+            continue
+        left = count - sum(other.GetAtomicNum() == 1 for other in made.GetNeighbors())
+        if not 0 <= left <= _MOST_CHARGE:
+            raise _unreadable(name, f"has hydrogenCount {count} beside other hydrogens", "correct hydrogenCount")
+        made.SetNumExplicitHs(left)
+        made.SetNoImplicit(True)
 
 
 def _add_bond(chem: Any, mol: Any, row: Mapping[str, str], numbers: Mapping[str, int], name: str) -> None:

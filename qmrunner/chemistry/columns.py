@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from qmrunner.errors import UsageError
 
 _PROPERTIES = re.compile(r"""(?:^|\s)properties\s*=\s*(?:"([^"]*)"|'([^']*)'|(\S+))""", re.IGNORECASE)
+_PERIODIC = re.compile(r"""(?:^|\s)pbc\s*=\s*["'\[{(]?\s*([^"'\]})]*)""", re.IGNORECASE)
+_LATTICE = re.compile(r"(?:^|\s)lattice\s*=", re.IGNORECASE)
+# Charges and multiplicities are smaller.
+_MOST = 1000
 _ELEMENT = ("species", "symbol", "symbols", "element", "elements")
 _NUMBER = ("z", "numbers", "atomic_number", "atomic_numbers")
 _POSITION = ("pos", "position", "positions", "coords")
@@ -75,7 +79,7 @@ def integer(comment: str, keys: tuple[str, ...], name: str) -> int | None:
             value = float(hit[1])
         except ValueError:
             value = 0.5
-        if not value.is_integer():
+        if not value.is_integer() or abs(value) > _MOST:
             raise UsageError(
                 "unreadable_structure",
                 f"{name}: `{key}=` in the comment line is no whole number",
@@ -84,6 +88,14 @@ def integer(comment: str, keys: tuple[str, ...], name: str) -> int | None:
             )
         return int(value)
     return None
+
+
+def is_periodic(comment: str) -> bool:
+    """Whether the comment declares a crystal: as in ASE, a lattice is one unless `pbc` is false in each direction."""
+    hit = _PERIODIC.search(comment)
+    if hit is None:
+        return _LATTICE.search(comment) is not None
+    return any(word[:1] in ("t", "1") for word in re.split(r"[\s,]+", hit[1].lower())[:3])
 
 
 def without(comment: str) -> str:

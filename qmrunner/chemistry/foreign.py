@@ -47,7 +47,12 @@ def _qcschema(text: str, name: str) -> list[Frame]:
 
 def _extended(text: str, name: str) -> list[Frame]:
     found = []
-    for molecule in read_xyz(text, name):
+    for number, molecule in enumerate(read_xyz(text, name), start=1):
+        if columns.is_periodic(molecule.title):
+            raise UsageError(
+                "unreadable_structure", f"{name}: structure {number} is periodic", evidence=molecule.title[:200],
+                remedy='give a molecule; write pbc="F F F" if the lattice is only a box around it',
+            )  # fmt: skip
         charge, multiplicity = (columns.integer(molecule.title, keys, name) for keys in (_CHARGE, _MULTIPLICITY))
         found.append(
             Frame(
@@ -85,8 +90,8 @@ def convert(text: str, name: str) -> Converted:
         return Converted(f"{path.stem}.mol", mol_of_inchi(words[0] if words else ""))
     if suffix == ".cml":
         found = cml.read(text, name)
-        if isinstance(found, str):
-            return Converted(f"{path.stem}.mol", found)
+        if isinstance(found, tuple):
+            return Converted(f"{path.stem}.mol", found[0], None, found[1])
         return _as_xyz(found, name)
     return _as_xyz(_FRAMES[suffix](text, name), name)
 

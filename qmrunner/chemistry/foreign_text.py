@@ -34,6 +34,7 @@ def turbomole(text: str, name: str) -> list[Frame]:
     """The `$coord` group, in bohr or with `angs` in ångström; charge and unpaired electrons of `$eht`."""
     symbols: list[str] = []
     points: list[Point] = []
+    isotopes: dict[int, int] = {}
     group, scale, charge, unpaired = "", ANGSTROM_PER_BOHR, None, None
     for number, line in enumerate(text.splitlines(), start=1):
         words = line.split("#")[0].split()
@@ -48,26 +49,37 @@ def turbomole(text: str, name: str) -> list[Frame]:
             if group == "$coord" and any(word.startswith("ang") for word in words[1:]):
                 scale = 1.0
             if group == "$eht":
-                charge, unpaired = (_option(words, key) for key in ("charge", "unpaired"))
+                charge, unpaired = (_option(words, key, name, number, line) for key in ("charge", "unpaired"))
         elif group == "$coord":
             if len(words) < 4:
                 raise _unreadable(name, number, line, "needs x, y, z and an element", "x y z symbol, in bohr")
-            symbols.append(_element(words[3], name, number, line))
+            symbols.append(_element(words[3], name, number, line, isotopes, len(symbols) + 1))
             points.append(_point(words[:3], scale, name, number, line))
     if not symbols:
         raise _unreadable(name, 1, text[:80], "has no group $coord with atoms", "export the structure again")
     spin = None if unpaired is None else unpaired + 1
-    return [Frame(tuple(symbols), points, charge, spin, from_bohr=scale != 1.0)]
+    return [Frame(tuple(symbols), points, charge, spin, isotopes=isotopes, from_bohr=scale != 1.0)]
 
 
-def _option(words: Sequence[str], key: str) -> int | None:
+def _option(words: Sequence[str], key: str, name: str, number: int, line: str) -> int | None:
     hit = re.search(rf"\b{key}\s*=\s*([-+]?\d+)", " ".join(words))
-    return int(hit[1]) if hit else None
+    return _whole(hit[1], name, number, line) if hit else None
 
 
-_ISOTOPE = re.compile(r"\(.*?iso\s*=\s*(\d{1,3})", re.IGNORECASE)
-_UNITS = re.compile(r"\bunits?\s*=\s*\(?[^)\s]*\b(au|bohr)\b", re.IGNORECASE)
-_CHECK = re.compile(r"\bgeom\s*=?\s*\(?[^)\s]*\b(all)?check", re.IGNORECASE)
+def _whole(word: str, name: str, number: int, line: str) -> int:
+    """A charge or multiplicity. Raises UsageError for more digits than any has; of thousands Python reads none."""
+    if len(word) > _MOST_DIGITS:
+        raise _unreadable(name, number, line, "has a whole number of too many digits", "correct it")
+    return int(word)
+
+
+_MOST_DIGITS = 6
+_ISOTOPE = re.compile(r"\biso\s*=\s*(\d{1,3}(?:\.\d{0,9})?)", re.IGNORECASE)
+_GHOST = re.compile(r"[-_]bq", re.IGNORECASE)
+_LONGEST_LABEL, _LONGEST_VALUE = 100, 200
+# What follows `=` is bounded: a route of one word repeated would otherwise be searched from each of them to its end.
+_UNITS = re.compile(rf"\bunits?\s{{0,9}}=?\s{{0,9}}\(?[^)\s]{{0,{_LONGEST_VALUE}}}\b(au|bohr)\b", re.IGNORECASE)
+_CHECK = re.compile(rf"\bgeom\s{{0,9}}=?\s{{0,9}}\(?[^)\s]{{0,{_LONGEST_VALUE}}}\b(all)?check", re.IGNORECASE)
 
 
 def gaussian(text: str, name: str) -> list[Frame]:
@@ -85,7 +97,8 @@ def gaussian(text: str, name: str) -> list[Frame]:
     if at >= len(lines) or not re.fullmatch(r"\s*[-+]?\d+[\s,]+\d+(?:[\s,]+[-+]?\d+)*\s*", lines[at]):
         shown = lines[at] if at < len(lines) else "the end of the file"
         raise _unreadable(name, at + 1, shown, "should be charge and multiplicity", "title, blank line, then `0 1`")
-    charge, multiplicity = (int(word) for word in re.split(r"[\s,]+", lines[at].strip())[:2])
+    pair = re.split(r"[\s,]+", lines[at].strip())[:2]
+    charge, multiplicity = (_whole(word, name, at + 1, lines[at]) for word in pair)
     symbols: list[str] = []
     points: list[Point] = []
     isotopes: dict[int, int] = {}
@@ -96,10 +109,12 @@ def gaussian(text: str, name: str) -> list[Frame]:
             remedy = "write Cartesian coordinates: in GaussView, save with `Cartesian`"
             raise _unreadable(name, number + 1, lines[number], "is not a Cartesian atom line (a Z-matrix?)", remedy)
         label = re.sub(r"\(.*|-.*", "", words[0])
-        symbols.append(_element(label, name, number + 1, lines[number]))
+        if len(words[0]) > _LONGEST_LABEL or _GHOST.search(words[0].partition("(")[0]):
+            raise _unreadable(name, number + 1, lines[number], "is not a real atom (a ghost?)", "remove ghost atoms")
+        symbols.append(_element(label, name, number + 1, lines[number], isotopes, len(symbols) + 1))
         points.append(_point(place, scale, name, number + 1, lines[number]))
         if hit := _ISOTOPE.search(words[0]):
-            isotopes[len(symbols)] = int(hit[1])
+            isotopes[len(symbols)] = round(float(hit[1]))  # an exact mass, too
     if not symbols:
         raise _unreadable(name, at + 1, lines[at], "is followed by no atom", "export the input again")
     notes = (f"{name}: only the first of its jobs is read",) if "--link1--" in text.lower() else ()
@@ -150,6 +165,7 @@ def _model(rows: Sequence[tuple[int, str]], name: str) -> Frame:
     symbols: list[str] = []
     points: list[Point] = []
     charges: list[int] = []
+    isotopes: dict[int, int] = {}
     guessed = False
     for number, line in rows:
         if line[16:17].strip() not in ("", "A"):
@@ -157,7 +173,8 @@ def _model(rows: Sequence[tuple[int, str]], name: str) -> Frame:
             raise _unreadable(name, number, line, "is an alternative location of an atom", remedy)
         element = line[76:78].strip()
         guessed = guessed or not element
-        symbols.append(_element(element or _of_name(line[12:16]), name, number, line))
+        word = element or _of_name(line[12:16])
+        symbols.append(_element(word, name, number, line, isotopes, len(symbols) + 1))
         points.append(_point([line[30:38], line[38:46], line[46:54]], 1.0, name, number, line))
         if hit := _ANY_CHARGE.fullmatch(line[78:80].strip()):
             charges.append(int(f"{hit[2] or hit[3]}{hit[1] or hit[4]}"))
@@ -169,7 +186,7 @@ def _model(rows: Sequence[tuple[int, str]], name: str) -> Frame:
             remedy="add the hydrogens in a molecule editor; if the molecule has none, write it as XYZ",
         )  # fmt: skip
     notes = (f"{name}: elements follow from the names of the atoms, as columns 77-78 are empty",) if guessed else ()
-    return Frame(tuple(symbols), points, sum(charges) if charges else None, notes=notes)
+    return Frame(tuple(symbols), points, sum(charges) if charges else None, isotopes=isotopes, notes=notes)
 
 
 def _of_name(field: str) -> str:
@@ -182,13 +199,16 @@ def _of_name(field: str) -> str:
     return plain.strip()[:1]
 
 
-def _element(word: str, name: str, number: int, line: str) -> str:
+def _element(word: str, name: str, number: int, line: str, isotopes: dict[int, int], place: int) -> str:
+    """The symbol; a mass number (D, T) is added to `isotopes` under the atom's number, `place`."""
     known = atom(word)
     if known is None or known[0] not in NUMBERS:
         raise UsageError(
             "unknown_element", f"{name}: {word!r} is not a chemical element",
             evidence=f"line {number}: {line.strip()[:80]}", remedy="write the symbol of a real atom",
         )  # fmt: skip
+    if known[1] is not None:
+        isotopes[place] = known[1]
     return known[0]
 
 

@@ -83,6 +83,10 @@ def choose_multiplicity(symbols: Sequence[str], charge: int, multiplicity: int |
     )
 
 
+# Of atoms farther apart than its edge, a cube holds 8.
+_CROWD = 64
+
+
 def close_pair(coordinates: Sequence[Point], limit: float = OVERLAP_ANGSTROM) -> tuple[int, int, float] | None:
     """The closest pair of atoms nearer than `limit` angstrom: two atom numbers from 1 and their distance, or None.
 
@@ -96,7 +100,10 @@ def close_pair(coordinates: Sequence[Point], limit: float = OVERLAP_ANGSTROM) ->
             distance = math.dist(point, coordinates[other - 1])
             if distance < limit and (best is None or distance < best[0]):
                 best = (distance, other, number)
-        cubes.setdefault(home, []).append(number)
+        here = cubes.setdefault(home, [])
+        here.append(number)
+        if best is not None and len(here) > _CROWD:
+            break  # thousands of atoms in one place: the nearest pair so far will do
     return None if best is None else (best[1], best[2], best[0])
 
 

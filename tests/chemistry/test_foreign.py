@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import json
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,13 @@ READ = (
         '<cml><molecule><atomArray atomID="a1 a2 a3" elementType="O H H" x3="0 0 0" y3="0 .757 -.757"'
         ' z3=".117 -.47 -.47"/></molecule></cml>',
     ),
+    Read("spin-and-bonds.cml", cml(cml_atoms(), BONDS, head='spinMultiplicity="3"'), None, 3),
+    Read("deuterium.cml", cml(cml_atoms().replace('"H"', '"D"')), isotopes=((2, 2), (3, 2))),
+    Read("deuterium.coord", f"$coord\n{BOHR_ROWS.replace(' H', ' d')}$end\n", isotopes=((2, 2), (3, 2))),
+    Read("deuterium-name.gjf", GAUSSIAN.format("0 1", ROWS.replace("H ", "D ")), 0, 1, ((2, 2), (3, 2))),
+    Read("mass.gjf", GAUSSIAN.format("0 1", ROWS.replace("O ", "O(Iso=17.99916) ")), 0, 1, ((1, 18),)),
+    Read("neutrons.pdb", water_pdb(elements="ODD"), isotopes=((2, 2), (3, 2))),
+    Read("box.extxyz", f'3\nLattice="9 0 0 0 9 0 0 0 9" pbc=[F, F, F]\n{ROWS}'),
     Read("molecule.json", json.dumps(QCSCHEMA), 0),
     Read("ion.json", json.dumps(QCSCHEMA | {"molecular_charge": 1.0, "molecular_multiplicity": 2}), 1, 2),
     Read("rows.json", json.dumps(QCSCHEMA | {"geometry": [FLAT[:3], FLAT[3:6], FLAT[6:]], "mass_numbers": [16, 2, 1]}),
@@ -165,6 +174,15 @@ REFUSED: dict[str, tuple[str, str, str]] = {
     ),
     "short.json": (json.dumps(QCSCHEMA | {"geometry": FLAT[:6]}), "qcschema_invalid", "9 coordinates"),
     "ghost.json": (json.dumps(QCSCHEMA | {"real": [True, True, False]}), "qcschema_unsupported", "ghost"),
+    "ghost-of-oxygen.gjf": (GAUSSIAN.format("0 1", ROWS.replace("O ", "O-Bq ")), "unreadable_structure", "ghost"),
+    "crystal.extxyz": (f'3\nLattice="9 0 0 0 9 0 0 0 9"\n{ROWS}', "unreadable_structure", "periodic"),
+    "slab.extxyz": (f'3\nLattice="9 0 0 0 9 0 0 0 9" pbc="T T F"\n{ROWS}', "unreadable_structure", "periodic"),
+    "one-id.cml": (cml(cml_atoms().replace("a2", "a1"), BONDS), "unreadable_structure", "one id"),
+    "half-placed.cml": (cml(cml_atoms().replace(' z3="0.117"', ""), BONDS), "unreadable_structure", "x3"),
+    "short-list.cml": (
+        '<molecule><atomArray elementType="O H" x3="0 0" y3="0 0" z3="0 1" formalCharge="-1"/></molecule>',
+        "unreadable_structure", "formalCharge",
+    ),
     "key.inchi": ("LFQSCWFLJHTTHZ-UHFFFAOYSA-N", "invalid_inchi", "InChIKey"),
     "broken.inchi": ("InChI=1S/C2H6O/c1-2-9/h3H,2H2,1H3", "invalid_inchi", "readable"),
 }  # fmt: skip
@@ -222,3 +240,68 @@ def test_an_inchi_is_a_molecule(as_file: bool, tmp_path: Path) -> None:
     (tmp_path / "alanine.inchi").write_text(inchi + "\n")
     made = job_kinds.nmr(MoleculeRequest(str(tmp_path / "alanine.inchi") if as_file else inchi))
     assert made.params["inchikey"] == "QNAYBMKLOCPYGJ-REOHCLBHSA-N"
+
+
+def test_the_hydrogens_that_a_cml_counts_are_all_there_are() -> None:
+    atoms = '<atom id="a" elementType="C" hydrogenCount="3"/><atom id="b" elementType="C" hydrogenCount="2"/>'
+    found = foreign.convert(cml(atoms, '<bond atomRefs2="a b" order="1"/>'), "ethyl.cml")
+    (molecule,) = structures.read_structures(found.text.encode(), found.name)
+    assert (molecule.symbols.count("H"), molecule.radical_electrons) == (5, 1)
+
+
+_DIGITS = ("9" * 5000, "9" * 30, "99999999999", "-99999999999", "-5", "70000", "200", "-128", "1e400", "nan", "inf")
+_PLACES = {
+    "charge.coord": "$eht charge={} unpaired=0\n$coord\n" + BOHR_ROWS,
+    "spin.coord": "$eht charge=0 unpaired={}\n$coord\n" + BOHR_ROWS,
+    "charge.gjf": GAUSSIAN.format("{} 1", ROWS),
+    "spin.gjf": GAUSSIAN.format("0 {}", ROWS),
+    "isotope.gjf": GAUSSIAN.format("0 1", ROWS.replace("O ", "O(Iso={}) ")),
+    "place.gjf": GAUSSIAN.format("0 1", ROWS.replace("0.117", "{}")),
+    "charge.cml": cml(cml_atoms(('formalCharge="{}"', "", "")), BONDS),
+    "whole.cml": cml(cml_atoms(), head='formalCharge="{}"'),
+    "spin.cml": cml(cml_atoms(), head='spinMultiplicity="{}"'),
+    "isotope.cml": cml(cml_atoms(('isotopeNumber="{}"', "", "")), BONDS),
+    "isotope-xyz.cml": cml(cml_atoms(('isotopeNumber="{}"', "", ""))),
+    "hydrogens.cml": cml('<atom id="a1" elementType="O" hydrogenCount="{}"/><atom id="a2" elementType="H"/>',
+                         '<bond atomRefs2="a1 a2"/>'),
+    "place.cml": cml(cml_atoms().replace("0.117", "{}"), BONDS),
+    "charge.extxyz": "3\ncharge={} pbc=F\n" + ROWS,
+    "spin.extxyz": "3\nmult={}\n" + ROWS,
+    "charge.json": json.dumps(QCSCHEMA | {"molecular_charge": "HERE"}).replace('"HERE"', "{}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _PLACES)
+def test_a_number_beyond_every_molecule_is_refused_or_read_in_any_place(name: str, tmp_path: Path) -> None:
+    for digits in _DIGITS:
+        (tmp_path / name).write_text(_PLACES[name].replace("{}", digits))
+        with suppress(UsageError):  # any other error is a traceback
+            job_kinds.nmr(MoleculeRequest(str(tmp_path / name)))
+
+
+_LONG = 200_000
+_SLOW = {
+    "route.gjf": GAUSSIAN.replace("opt", "unit=" * _LONG).format("0 1", ROWS),
+    "geom.gjf": GAUSSIAN.replace("opt", "geom=" * _LONG).format("0 1", ROWS),
+    "blanks.gjf": GAUSSIAN.replace("opt", "units" + " " * _LONG + "geom" + " " * _LONG).format("0 1", ROWS),
+    "label.gjf": GAUSSIAN.format("0 1", ROWS.replace("O ", f"O{'(' * _LONG} ")),
+    "label-iso.gjf": GAUSSIAN.format("0 1", ROWS.replace("O ", f"O{'(iso=' * _LONG} ")),
+    "numbers.gjf": GAUSSIAN.format("0 1 " + "1 " * _LONG + "x", ROWS),
+    "comment.extxyz": f"3\n{'properties=charge=' * _LONG}\n{ROWS}",
+    "pbc.extxyz": f"3\n{'pbc ' * _LONG}\n{ROWS}",
+    "deep.cml": "<a>" * _LONG,
+    "flat.cml": cml("".join(f'<atom id="a{n}" elementType="H"/>' for n in range(20_000)), '<bond atomRefs2="a1 a2"/>'),
+    "eht.coord": f"$eht {'charge ' * _LONG}\n$coord\n{BOHR_ROWS}",
+    "heap.coord": "$coord\n" + "0 0 0 h\n3 0 0 h\n" * 20_000,
+    "heap.json": json.dumps({"symbols": ["H"] * 40_000, "geometry": [0, 0, 0, 3, 0, 0] * 20_000}),
+    "long.inchi": f"InChI=1S/{'C' * _LONG}",
+}
+
+
+@pytest.mark.parametrize("name", _SLOW)
+def test_the_time_of_reading_grows_with_the_file_not_its_square(name: str) -> None:
+    """Quadratic work takes minutes for each of these."""
+    before = time.process_time()
+    with suppress(UsageError):
+        foreign.convert(_SLOW[name], name)
+    assert time.process_time() - before < 5
