@@ -213,7 +213,7 @@ class AsyncClient:
                 "GET", "/v1/jobs", params={**params, **more}, forever=notice is not None, notice=notice
             )
             rows += found["jobs"]
-            if found["next"] is None or (most is not None and len(rows) >= most):
+            if found["next"] is None or not found["jobs"] or (most is not None and len(rows) >= most):
                 return rows if most is None else rows[:most]
             more["cursor"] = found["next"]
 

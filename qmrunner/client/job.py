@@ -25,7 +25,7 @@ class AsyncJob(Described):
 
     def __init__(self, session: Session, data: dict[str, Any]) -> None:
         self._session = session
-        self._path = f"/v1/jobs/{data['id']}"
+        self._path = f"/v1/jobs/{quote(str(data['id']), safe='')}"
         self.data = data
         self._result: Result | None = None
 
@@ -87,6 +87,8 @@ class AsyncJob(Described):
         while rows := (await self._session.json("GET", f"{self._path}/events", params={"after": after}))["events"]:
             for row in rows:
                 yield Event(row["event"], str(row["id"]), row)
+            if rows[-1]["id"] <= after:
+                return  # no server of qmrunner repeats events
             after = rows[-1]["id"]
 
     async def files(self) -> dict[str, int]:
@@ -103,9 +105,9 @@ class AsyncJob(Described):
         written = []
         root = Path(folder).expanduser().resolve()
         for name in await self.files():
-            path = (root / name).resolve()
-            if not path.is_relative_to(root):
-                continue  # a name that leaves the folder: no server of qmrunner sends it
+            path = _below(root, name)
+            if path is None:
+                continue  # a name that leaves the folder or is none: no server of qmrunner sends it
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(await self.file(name))
             written.append(path)
@@ -176,3 +178,15 @@ class AsyncJob(Described):
                 yield LogLine(step, attempt, line.decode(errors="replace"))
         if left:
             yield LogLine(step, attempt, left.decode(errors="replace"))
+
+
+def _below(root: Path, name: object) -> Path | None:
+    """The place of a file below `root`; None for a name that has none there."""
+    if not isinstance(name, str):
+        return None
+    try:
+        path = (root / name).resolve()
+        path.name.encode()
+    except ValueError:  # a NUL, or half of a surrogate pair
+        return None
+    return path if path != root and path.is_relative_to(root) else None

@@ -92,6 +92,29 @@ def untrusted(where: str, problem: httpx.TransportError) -> UsageError | None:
     )  # fmt: skip
 
 
+class _Fields(dict[str, Any]):
+    """The fields of an answer. One that is missing is the fault of the server, not of the program that reads it."""
+
+    def __init__(self, answer: httpx.Response, fields: Mapping[str, Any]) -> None:
+        super().__init__(fields)
+        self._answer = answer
+
+    def __missing__(self, key: str) -> Any:
+        raise _foreign(self._answer)
+
+
+def content_of(answer: httpx.Response) -> dict[str, Any]:
+    """The JSON object of a good answer. Raises NotReadyError `not_qmrunner` for other content, and for a field that is
+    asked for and missing."""
+    try:
+        found = answer.json()
+    except (ValueError, RecursionError):
+        raise _foreign(answer) from None
+    if not isinstance(found, dict) or not isinstance(found.get("job", {}), dict):
+        raise _foreign(answer)
+    return _Fields(answer, found)
+
+
 def _foreign(answer: httpx.Response) -> NotReadyError:
     return NotReadyError(
         "not_qmrunner", f"{answer.url.host} answered with status {answer.status_code}, but not as qmrunner does",

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from qmrunner.client.refusals import delay_of, error_of, passes, unreachable, untrusted
+from qmrunner.client.refusals import content_of, delay_of, error_of, passes, unreachable, untrusted
 from qmrunner.client.wire import Refused, Wire
 from qmrunner.errors import QmrunnerError, UsageError
 
@@ -93,8 +93,7 @@ class Session:
                 await attempts.after(problem)
 
     async def json(self, method: str, path: str, **parts: Any) -> dict[str, Any]:
-        found: dict[str, Any] = (await self.ask(method, path, **parts)).json()
-        return found
+        return content_of(await self.ask(method, path, **parts))
 
     async def act(self, path: str, params: Mapping[str, Any]) -> None:
         """Send an action once: if its answer was lost and it now finds the job moved, the first request moved it."""
