@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import math
 import os
+import secrets
 import signal
 import socket
 from contextlib import suppress
@@ -50,12 +51,15 @@ def serve_socket(app: App, path: Path, user: str, *, stop_at_eof: bool = False) 
     every scope and without a token. Raises NotReadyError `cannot_listen`, also if something is at `path`."""
     app.open_store(create=True)
     listener = _listen_at(path)
+    mine = path.lstat()
     try:
         asyncio.run(
             _serve(Service(app, trusts_everybody=False, user=user), listener, f"unix:{path}", None, stop_at_eof)
         )
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if os.path.samestat(mine, path.lstat()):  # else something else has taken the place
+                path.unlink()
 
 
 async def _serve(service: Service, listener: socket.socket, url: str, pages: Pages | None, stop_at_eof: bool) -> None:
@@ -130,12 +134,12 @@ def _listen_at(path: Path) -> socket.socket:
     """A socket that listens before it is at `path`, so that no client finds one that refuses it."""
     listener = socket.socket(socket.AF_UNIX)
     before = os.umask(0o177)  # the socket is made without permissions for others; no thread runs yet
-    made = path.with_name(f"{path.name}.{os.getpid()}")
+    made = path.parent / f".qmrunner-{secrets.token_hex(8)}"
     try:
         bind_short(listener, made.parent, made.name)
         listener.listen(_BACKLOG)
         os.link(made, path)  # fails if there is something
-    except OSError as problem:
+    except (OSError, ValueError) as problem:
         listener.close()
         raise NotReadyError(
             "cannot_listen",
@@ -144,7 +148,8 @@ def _listen_at(path: Path) -> socket.socket:
             remedy="give a path that does not exist, in a folder of yours",
         ) from None
     finally:
-        made.unlink(missing_ok=True)
+        with suppress(OSError, ValueError):
+            made.unlink()
         os.umask(before)
     return listener
 

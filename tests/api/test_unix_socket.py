@@ -14,7 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from qmrunner.api import server
 from qmrunner.app import App
+from qmrunner.errors import NotReadyError
 from qmrunner.store import tokens
 from tests.support import ROOT, Home, wait_for
 
@@ -90,3 +92,26 @@ def test_a_socket_that_cannot_be_is_refused(home: Home, words: list[str]) -> Non
     assert ended.returncode in (2, 4)
     assert ("usage" if "--port" in words else "cannot_listen") in ended.stderr
     assert (home.path.parent / "taken").read_text() == "kept"
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "taken", "link", "no/such", "x" * 250 + "/s", "x" * 300, "a\0b"])
+def test_a_path_where_no_socket_can_be_is_refused_and_nothing_is_touched(tmp_path: Path, name: str) -> None:
+    (tmp_path / "taken").write_text("kept")
+    (tmp_path / "link").symlink_to("nowhere")
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(NotReadyError) as caught:
+        server._listen_at(tmp_path / name)
+    assert caught.value.code == "cannot_listen"
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "taken").read_text() == "kept"
+
+
+def test_a_server_removes_its_own_socket_only(home: Home, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with listening(home, path) as process:
+        path.unlink()
+        path.write_text("of another program")
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(30) == 0
+    assert path.read_text() == "of another program"
