@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -45,6 +46,8 @@ def session_of(
             )
         if token is not None:
             how["headers"]["Authorization"] = f"Bearer {token.strip()}"
+            if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+                warnings.warn(f"the token is sent to {parts.hostname} unencrypted: use https://", stacklevel=4)
         # A proxy of the environment cannot reach this machine's own loopback.
         how |= {"base_url": where.rstrip("/"), "verify": verify, "trust_env": parts.hostname not in _LOOPBACK}
         return Session(wire(None, **how), where, patience)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,3 +98,18 @@ def test_an_id_of_the_server_is_one_part_of_a_path() -> None:
     with client(answer) as one:
         one.jobs()[0].refresh()
     assert seen[-1].startswith(b"/v1/jobs/..%2F..%2Fx%3Fy")
+
+
+@pytest.mark.parametrize(
+    ("where", "token", "warned"),
+    [
+        ("http://qm.example.org", "x", 1), ("https://qm.example.org", "x", 0), ("http://localhost:8000", "x", 0),
+        ("http://[::1]:8000", "x", 0), ("http://qm.example.org", None, 0), ("http://localhost.evil.example", "x", 1),
+        ("http://127.0.0.1@evil.example", "x", 1),
+    ],
+)  # fmt: skip
+def test_a_token_in_clear_text_on_a_network_is_a_warning(where: str, token: str | None, warned: int) -> None:
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        Client(where, token=token).close()
+    assert [str(one.message).endswith("unencrypted: use https://") for one in seen] == [True] * warned
