@@ -67,7 +67,9 @@ def _published(folder: Path, attempt: int) -> str | None:
     """What is wrong with the files of a step whose committed attempt is the given one."""
     for name in ("energy", "result.json", "output.log"):
         if not (folder / name).is_file():
-            return f"{folder.name}/{name} is missing"
+            log = folder / "output.log"
+            ended = log.read_text(errors="replace")[-200:] if log.is_file() else None
+            return f"{folder.name}/{name} is missing; its log ends {ended!r}"
     wrote = int((folder / "energy").read_text().strip().rsplit("/", 1)[1])
     told = re.findall(r"^started \d+ \S+/(\d+)$", (folder / "output.log").read_text(), re.M)
     if {wrote, *map(int, told)} != {attempt}:
