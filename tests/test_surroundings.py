@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,11 @@ def test_the_variables_of_this_run_are_those_named() -> None:
         started_with = {"HOME", "PWD", "OLDPWD", "SHLVL", "_", "PYTHONPATH"}
         started_with.add("RDBASE")  # RDKit sets it when it is loaded
         assert surroundings.taken(os.environ).keys() | started_with >= os.environ.keys()
+
+
+def test_every_size_of_a_run_that_tests_read_reaches_them() -> None:
+    """Counts of decks and runs, and the like: a variable that is dropped leaves the default, and nothing shows it."""
+    read = re.compile(r'int\(os\.environ\.get\("([A-Z_]+)"')
+    named = {name for path in Path(__file__).parent.rglob("*.py") for name in read.findall(path.read_text())}
+    assert {"CANARY_RUNS", "ECHOED_DECKS"} <= named
+    assert named <= surroundings.taken(dict.fromkeys(named, "1")).keys()
