@@ -207,6 +207,7 @@ class Daemon:
         from qmrunner.settings import load
 
         given = {"QMRUNNER_HOME": str(home), **{f"QMRUNNER_{name.upper()}": text for name, text in settings.items()}}
+        given["QMRUNNER_REUSE"] = "off"  # it is the same job every time, and each is to run
         others = {name: text for name, text in os.environ.items() if not name.startswith("QMRUNNER_")}
         self.environment = {**others, **given}
         self.app = app.build(load(given))
