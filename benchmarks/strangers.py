@@ -1,4 +1,4 @@
-"""How long others wait for the API while one token hands in 45 molecules that take minutes to check.
+"""How long others wait for the API while one token submits 45 molecules that take minutes to check.
 
     python benchmarks/strangers.py [--rounds 5]
 
@@ -22,9 +22,9 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.api.lab import XTB, served  # noqa: E402
-from tests.api.test_load import SLOW, Shared  # noqa: E402
-from tests.support import Home, wait_for  # noqa: E402
+from tests.api.lab import XTB, served
+from tests.api.test_load import SLOW, Shared
+from tests.support import Home, wait_for
 
 SENDERS = 45
 ASKED = {
@@ -51,21 +51,21 @@ def beside_many(shared: Shared) -> Iterator[None]:
     """45 slow molecules of one token: what is over its share was refused, the rest is being checked."""
     answers: list[int] = []
 
-    def hand_in() -> None:
+    def send() -> None:
         try:
             answers.append(shared.ask("hog", "POST", "/v1/jobs", json=SLOW).status_code)
         except httpx.HTTPError:
             return  # the server has ended
 
-    senders = [threading.Thread(target=hand_in, daemon=True) for _ in range(SENDERS)]
-    for one in senders:
-        one.start()
+    senders = [threading.Thread(target=send, daemon=True) for _ in range(SENDERS)]
+    for sender in senders:
+        sender.start()
     wait_for(lambda: len(answers) >= 9, 60.0, "the answers to what is over the share")
     assert set(answers) == {429}
     yield
     shared.server.process.kill()
-    for one in senders:
-        one.join(30.0)
+    for sender in senders:
+        sender.join(30.0)
 
 
 def main() -> int:
