@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,8 @@ import hypothesis
 import pytest
 
 from qmrunner.attempt.environment import why_dropped
-from qmrunner.store import schema
 from qmrunner.store.session import Store
-from tests import lanes, postgres, sampling, support, surroundings
+from tests import lanes, postgres, ready, sampling, support, surroundings
 
 surroundings.take_over()
 
@@ -112,41 +110,18 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_database(request: pytest.FixtureRequest) -> Iterator[str]:
-    """The URL of an empty database of the test's own."""
-    from sqlalchemy import create_engine, text
-    from sqlalchemy.engine import make_url
-
-    name = f"qmrunner_test_{uuid.uuid4().hex[:12]}"
-    url = make_url(request.getfixturevalue("postgres_server")).set(drivername="postgresql+psycopg")
-    server = create_engine(url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    try:
-        yield url.set(database=name, drivername="postgresql").render_as_string(hide_password=False)
-    finally:
-        with server.connect() as connection:
-            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-        server.dispose()
-
-
-@pytest.fixture(scope="session")
-def _newest_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty SQLite store at the newest schema, to be copied: migrating takes a quarter of a second."""
-    path = tmp_path_factory.mktemp("store") / "store.db"
-    opened = Store(f"sqlite:///{path}")
-    schema.upgrade(opened)
-    opened.close()
-    return path
+def postgres_database(request: pytest.FixtureRequest, postgres_server: str) -> Iterator[str]:
+    """The URL of a database of the test's own: empty, or with the newest schema for a test that asks for a store."""
+    newest = not {"store", "postgres_store", "machines"}.isdisjoint(request.fixturenames)
+    with ready.database(postgres_server, newest=newest) as url:
+        yield url
 
 
 @pytest.fixture
-def store(store_url: str, _newest_sqlite: Path) -> Iterator[Store]:
+def store(store_url: str) -> Iterator[Store]:
     """A fresh store at the newest schema."""
     opened = Store(store_url)
     if opened.path:
-        shutil.copyfile(_newest_sqlite, opened.path)
-    else:
-        schema.upgrade(opened)
+        shutil.copyfile(ready.sqlite(), opened.path)
     yield opened
     opened.close()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from qmrunner.chemistry import structures
 from qmrunner.chemistry.scaling import line_for
 from qmrunner.chemistry.xyz import write_xyz
 from qmrunner.store.tables import jobs, steps
+from tests.prefork import preforked
 from tests.support import Home
 
 ETHANOL = {"1": 18.3, "2": 58.4, "4": 1.25, "5": 1.25, "6": 1.25, "7": 3.72, "8": 3.72, "9": 1.32}
@@ -92,8 +92,8 @@ def _computed(
         "conformers": conformers,
     }
     (folder / "task.json").write_text(json.dumps(task))
-    command = [sys.executable, "-P", "-m", "qmrunner.chemistry", "shifts", "task.json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    command = ["-m", "qmrunner.chemistry", "shifts", "task.json"]
+    done = preforked("chemistry").run(command, folder, os.environ, 120.0)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return found

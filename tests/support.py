@@ -18,7 +18,8 @@ import pytest
 from qmrunner.app import App
 from qmrunner.reports import status
 from qmrunner.settings import Settings, load
-from tests.prefork import commands
+from tests import ready as stores
+from tests.prefork import kind_of, preforked
 
 T = TypeVar("T")
 ROOT = Path(__file__).parents[1]
@@ -40,7 +41,8 @@ _EVERY_S = 0.02
 
 def wait_for(condition: Callable[[], T], deadline_s: float = 15.0, what: str | None = None) -> T:
     """The first true value of `condition`. Fails, naming `what`, when it has not become true by the deadline."""
-    end = time.monotonic() + deadline_s
+    first = time.monotonic()
+    end = first + deadline_s
     while True:
         began = time.monotonic()
         if value := condition():
@@ -50,8 +52,9 @@ def wait_for(condition: Callable[[], T], deadline_s: float = 15.0, what: str | N
             raise AssertionError(
                 f"{what or 'the condition'} did not come true within {deadline_s:g} s; last: {value!r}"
             )
-        # A look that is dear, as a command is, is taken less often: it is not to delay what is waited for.
-        time.sleep(max(_EVERY_S, min(now - began, 0.5)))
+        # What is waited for needs the processors: a look that costs much is taken less often, and so is any look
+        # after a while, which delays no test by more than a twentieth of what it has waited for.
+        time.sleep(max(_EVERY_S, min(2 * (now - began), 0.5), min((now - first) / 20, 0.25)))
 
 
 def missing(reason: str) -> NoReturn:
@@ -137,7 +140,10 @@ class Home:
 
     def run(self, *args: str, timeout_s: float = 30.0, **more: str) -> subprocess.CompletedProcess[str]:
         """`qmrunner ARGS` with this home, in a separate process, to its end; `more` are variables."""
-        return commands().run(args, self.path.parent, self.environment(PYTHONPATH=str(ROOT), **more), timeout_s)
+        environment = self.environment(PYTHONPATH=str(ROOT), **more)
+        ended = preforked(kind_of(args)).run(["-m", "qmrunner", *args], self.path.parent, environment, timeout_s)
+        ended.args = list(args)
+        return ended
 
     def json(self, *args: str, **more: str) -> Any:
         """What `qmrunner ARGS --json` printed, which must have ended with status 0."""
@@ -265,7 +271,8 @@ class Daemon:
 def ended_daemons(home: Home) -> Iterator[Callable[..., Daemon]]:
     """A factory of daemons on `home`, or on another home given as `on`; none of their processes outlives the block.
 
-    `before` are words of a command that executes the daemon, as `unshare` does; `arguments` are those of `run`.
+    `before` are words of a command that executes the daemon, as `unshare` does; `arguments` are those of `run`. A home
+    that is `fresh` has no store yet; otherwise the daemon finds an empty one.
     """
     started: list[Daemon] = []
 
@@ -273,11 +280,14 @@ def ended_daemons(home: Home) -> Iterator[Callable[..., Daemon]]:
         *,
         on: Home | None = None,
         ready: bool = True,
+        fresh: bool = False,
         before: Sequence[str] = (),
         arguments: Sequence[str] = (),
         **more: str,
     ) -> Daemon:
         place = on or home
+        if not fresh and "QMRUNNER_STORE_URL" not in {**place.extra, **more}:
+            stores.home(place.path)
         output = place.path.parent / f"{place.path.name}-daemon-{len(started)}.out"
         one = Daemon(place, output, before, arguments, **more)
         started.append(one)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +11,8 @@ from typing import Any
 
 import httpx
 
+from tests import ready
+from tests.prefork import preforked
 from tests.support import ROOT, Home, wait_for
 
 WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
@@ -25,15 +25,12 @@ class Server:
     def __init__(self, home: Home, output: Path, *words: str, **more: str) -> None:
         self.home = home
         self.output = output
+        if "QMRUNNER_STORE_URL" not in {**home.extra, **more}:
+            ready.home(home.path)
+        variables = home.environment(PYTHONPATH=str(ROOT), **more)
+        command = ["-m", "qmrunner", "serve", "--port", "0", *words]
         with open(output, "wb") as sink:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "qmrunner", "serve", "--port", "0", *words],
-                cwd=home.path.parent,
-                env=home.environment(PYTHONPATH=str(ROOT), **more),
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=subprocess.STDOUT,
-            )
+            self.process = preforked("serve").start(command, home.path.parent, variables, sink.fileno(), sink.fileno())
         self.url = str(wait_for(self._url, 60.0, "the server's address"))
         self.client = httpx.Client(base_url=self.url, timeout=60.0, trust_env=False)
 

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from qmrunner.guardian import process_tree
+from tests.prefork import preforked
 from tests.support import Daemon, Home, ended_daemons, wait_for
 
 LAB = Path(__file__).parent / "lab"
@@ -90,15 +91,7 @@ class Lab:
         return self._python("-c", f"{_IMPORTS}\n{code}")
 
     def _python(self, *arguments: str) -> str:
-        ended = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=self.folder,
-            env={**os.environ, **self.environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        ended = preforked("huey").run(arguments, self.folder, {**os.environ, **self.environment}, 60.0)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 
@@ -190,7 +183,7 @@ class Overlap:
     def _look(self, lab: Lab, job: str) -> None:
         while not self._over.is_set():
             self.most = max(self.most, len(lab.engines(job)))
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def __enter__(self) -> Overlap:
         self._thread.start()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from qmrunner.chemistry import sensitivity, structures
 from qmrunner.chemistry.accuracy import accuracy_of
 from qmrunner.chemistry.spectrum_signals import atom_label, signals
 from qmrunner.chemistry.xyz import read_xyz, write_xyz
+from tests.prefork import preforked
 
 ETHANOL = structures.read_smiles("CCO")
 SYMBOLS = list(ETHANOL.symbols)
@@ -24,8 +25,7 @@ SHIELDINGS = [160.0, 130.0, 280.0, 30.9, 30.8, 30.7, 28.4, 28.5, 31.5]
 
 def run(task: str, content: Mapping[str, Any], directory: Path) -> subprocess.CompletedProcess[str]:
     (directory / "task.json").write_text(json.dumps(content), encoding="utf-8")
-    command = [sys.executable, "-P", "-m", "qmrunner.chemistry", task, "task.json"]
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
+    done = preforked("chemistry").run(["-m", "qmrunner.chemistry", task, "task.json"], directory, os.environ, 60.0)
     assert "Traceback" not in done.stdout + done.stderr
     return done
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from qmrunner.chemistry import choose_conformers, duplicates, graphs, rotors, se
 from qmrunner.chemistry.choose_conformers import Candidate
 from qmrunner.chemistry.xyz import read_xyz, write_xyz
 from qmrunner.model.units import KCAL_PER_HARTREE
+from tests.prefork import preforked
 
 CREST = Path(__file__).parents[1] / "fixtures" / "crest"
 SEED = 7
@@ -40,8 +41,7 @@ def points(smiles: str) -> np.ndarray[Any, Any]:
 
 def run(task: str, content: Mapping[str, Any], directory: Path) -> subprocess.CompletedProcess[str]:
     (directory / "task.json").write_text(json.dumps(content), encoding="utf-8")
-    command = [sys.executable, "-P", "-m", "qmrunner.chemistry", task, "task.json"]
-    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60, check=False)
+    return preforked("chemistry").run(["-m", "qmrunner.chemistry", task, "task.json"], directory, os.environ, 60.0)
 
 
 @pytest.mark.parametrize(

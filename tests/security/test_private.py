@@ -217,7 +217,7 @@ def test_a_home_is_ours_alone_whatever_the_umask(tmp_path: Path, mask: int, acce
     before = os.umask(mask)
     try:
         with ended_daemons(home) as start:
-            start()
+            start(fresh=True)
             found = _modes(home.path)
     finally:
         os.umask(before)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from qmrunner.store import schema
 from qmrunner.store.session import Store
 from tests.store.work import Work
 
@@ -18,6 +17,5 @@ def work(store: Store) -> Work:
 def postgres_store(postgres_database: str) -> Iterator[tuple[Work, str]]:
     """Work on a PostgreSQL store, and its URL."""
     opened = Store(postgres_database)
-    schema.upgrade(opened)
     yield Work(opened), postgres_database
     opened.close()
