@@ -2,9 +2,9 @@
 
 Most tests wait for a process, a beat or a deadline, so pytest-xdist runs more of them at a time than there are cores.
 Tests of one file that share something dear stay together; all others go to whichever worker is free, one by one. What
-takes longest begins first. Tests of real engines come last, each with the machine to itself: the ranks of NWChem spin
-while they wait for each other, and another process on their cores makes minutes of seconds. Runs of one rank wait for
-none.
+takes longest begins first. Tests of NWChem on several ranks (marked `ranks`) come last, each with the machine to
+itself: ranks spin while they wait for each other, and another process on their cores makes minutes of seconds. Runs of
+one rank wait for none.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ from contextlib import contextmanager
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-# Files whose engine tests run on one rank.
-ONE_RANK = (
-    "tests/engines/test_nwchem_memory.py",
-    "tests/engines/test_nwchem_variants.py",
-    "tests/engines/test_nwchem_reader.py",
-    "tests/engines/test_canaries.py",
-    "tests/engines/test_confinement_real.py",
-    "tests/engines/test_xtb_real.py",
-)
 # Files whose tests share what takes a second or more to make.
-TOGETHER = ("tests/api/", "tests/engines/test_nwchem_real.py", "tests/workflows/test_ensemble.py")
+TOGETHER = (
+    "tests/api/",
+    "tests/apps/test_storages.py",
+    "tests/client/test_results.py",
+    "tests/deploy/test_packages.py",
+    "tests/engines/test_nwchem_real.py",
+    "tests/workflows/test_ensemble.py",
+)
 
 
 class OneByOne(LoadScopeScheduling):
@@ -43,8 +41,7 @@ def in_order(items: list[pytest.Item]) -> None:
 
 
 def is_alone(item: pytest.Item) -> bool:
-    engine = item.get_closest_marker("engine") is not None and not item.nodeid.startswith(ONE_RANK)
-    return engine or item.get_closest_marker("alone") is not None
+    return item.get_closest_marker("ranks") is not None or item.get_closest_marker("alone") is not None
 
 
 def _limit_s(item: pytest.Item) -> float:

@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
 def test_water_is_uploaded_followed_to_its_end_and_its_result_and_files_are_fetched(
     home: Home, daemon: Callable[..., Daemon]
 ) -> None:
-    daemon()
+    daemon(QMRUNNER_CORES="1")  # beside other tests: ranks spin while they wait for each other
     with served(home) as server:
         answer = server.client.post(
             "/v1/jobs",
@@ -53,7 +53,7 @@ def test_water_is_uploaded_followed_to_its_end_and_its_result_and_files_are_fetc
 def test_a_smiles_becomes_shifts_and_a_failing_deck_becomes_a_code_with_evidence(
     home: Home, daemon: Callable[..., Daemon]
 ) -> None:
-    daemon()
+    daemon(QMRUNNER_CORES="1")  # beside other tests: ranks spin while they wait for each other
     with served(home) as server:
         nmr = server.submit({"kind": "nmr", "smiles": "O"})
         deck = "start x\ngeometry\n O 0 0 0\n H 0 0.76 0.59\n H 0 -0.76 0.59\nend\nbasis\n * library no-such\nend\n"

@@ -63,6 +63,7 @@ def goes_on(desk: Home, job: str, before: str) -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.ranks
 @pytest.mark.faults
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("place", ["folder"], indirect=True)
@@ -88,6 +89,7 @@ def test_an_optimisation_whose_machine_is_lost_continues_elsewhere_to_the_same_s
 
 
 @pytest.mark.engine
+@pytest.mark.ranks
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("place", ["bucket"], indirect=True)

@@ -28,6 +28,7 @@ def test_every_example_is_run() -> None:
 
 @pytest.mark.slow
 @pytest.mark.engine
+@pytest.mark.ranks
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", PRINTED)
 def test_an_example_runs_to_its_end(name: str, home: Home, daemon: Callable[..., Daemon], tmp_path: Path) -> None:

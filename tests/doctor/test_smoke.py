@@ -31,6 +31,7 @@ def marked(home: Home) -> list[int]:
 
 @needs_nwchem
 @needs_xtb
+@pytest.mark.ranks
 def test_small_real_runs_give_the_right_energies(doctor: Doctor, home: Home) -> None:
     told = doctor("--smoke")
     assert told.summary["fail"] == 0, told.checks

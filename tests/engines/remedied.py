@@ -43,6 +43,7 @@ def carry(
     configured: Mapping[str, str | None] | None = None,
     previous: Path | None = None,
     demand: Demand | None = None,
+    cores: int = 1,
 ) -> Course:
     """Attempt after attempt, each with what a remedy changed, until success or no remedy is left."""
     codes: list[str] = []
@@ -51,8 +52,8 @@ def carry(
         number = len(codes) + 1
         directory = folder / str(number)
         directory.mkdir(parents=True)
-        cores = min(step.demand.cores_max, CAPACITY.cores)
-        grant = Grant(cores, step.demand.memory_mib(cores), step.demand.scratch_mib, step.demand.shm_mib)
+        granted = min(step.demand.cores_max, cores)
+        grant = Grant(granted, step.demand.memory_mib(granted), step.demand.scratch_mib, step.demand.shm_mib)
         installed = probe(engine, configured or {})
         command = engine.prepare(step, Context(directory, inputs, grant, installed, previous))
         exit = run(command, directory)

@@ -10,6 +10,7 @@ import pytest
 from tests.engines import decks
 from tests.engines.decks import Deck
 from tests.engines.test_nwchem_real import MISSING, run
+from tests.sampling import share
 
 RECORDED = [deck for version in decks.VERSIONS for deck in decks.of_version(version)]
 # One of each kind that takes a few seconds.
@@ -60,7 +61,7 @@ def test_values_expected_are_of_a_run_that_is_recorded(deck: Deck) -> None:
 @pytest.mark.engine
 @pytest.mark.timeout(450)
 @pytest.mark.skipif(MISSING, reason="nwchem is not installed")
-@pytest.mark.parametrize("name", REAL)
+@pytest.mark.parametrize("name", share(REAL, 3))
 def test_a_deck_that_runs_comes_to_what_its_bare_run_printed(name: str, tmp_path: Path) -> None:
     deck = next(deck for deck in decks.of_version("7.0.2", recorded=False) if deck.name == name)
     inputs = {}
@@ -68,5 +69,5 @@ def test_a_deck_that_runs_comes_to_what_its_bare_run_printed(name: str, tmp_path
         if path.suffix not in {".out", ".err", ".toml"} and path.is_file():
             inputs[path.name] = Path(shutil.copyfile(path, tmp_path / path.name))
     directory = tmp_path / "attempt"
-    outcome = run(deck.step(), inputs, directory)
+    outcome = run(deck.step(), inputs, directory, cores=1)
     assert not decks.differences(deck, outcome, directory, run=True)

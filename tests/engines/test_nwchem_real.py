@@ -36,15 +36,21 @@ task scf
 PARAMS: dict[str, Any] = {"atoms": ["O", "H", "H"], "basis": "6-31G*", "cosmo": "chcl3"}
 # Under CI a missing engine is a failure: the tests then run, and say what is missing.
 MISSING = NWChem().locate({}, shutil.which).path is None and os.environ.get("CI") != "true"
-pytestmark = [pytest.mark.engine, pytest.mark.skipif(MISSING, reason="nwchem is not installed")]
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.ranks,
+    pytest.mark.skipif(MISSING, reason="nwchem is not installed"),
+]
 # Two ranks of EOM-CCSD took 240 s on two cores with a load of 14, of which 24 s each were their own.
 _DEADLINE_SECONDS = 400
 
 
-def prepare(asked: Step, inputs: dict[str, Path], directory: Path, previous: Path | None = None) -> Command:
+def prepare(
+    asked: Step, inputs: dict[str, Path], directory: Path, previous: Path | None = None, cores: int = 2
+) -> Command:
     directory.mkdir()
     installed = probe(NWChem(), {})
-    command = NWChem().prepare(asked, Context(directory, inputs, Grant(2, 1000, 500, 500), installed, previous))
+    command = NWChem().prepare(asked, Context(directory, inputs, Grant(cores, 1000, 500, 500), installed, previous))
     for name, text in command.files.items():
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_text(text)
@@ -65,8 +71,8 @@ def finish(asked: Step, directory: Path, process: subprocess.Popen[bytes]) -> Ou
     return NWChem().interpret(asked, directory, directory.parent / f"{directory.name}.log", exit)
 
 
-def run(asked: Step, inputs: dict[str, Path], directory: Path, previous: Path | None = None) -> Outcome:
-    with ended(start(prepare(asked, inputs, directory, previous), directory)) as process:
+def run(asked: Step, inputs: dict[str, Path], directory: Path, previous: Path | None = None, cores: int = 2) -> Outcome:
+    with ended(start(prepare(asked, inputs, directory, previous, cores), directory)) as process:
         return finish(asked, directory, process)
 
 
@@ -139,7 +145,7 @@ def test_after_kill_9_the_optimisation_continues_to_the_same_energy_and_nothing_
         kill_at(process, tmp_path / "killed" / "calc-002.xyz")
         assert finish(asked, tmp_path / "killed", process).code == "killed"
     assert {name for name in os.listdir("/dev/shm") if "vader" in name} <= shared_memory
-    course = carry(NWChem(), asked, inputs, tmp_path / "resumed", previous=tmp_path / "killed")
+    course = carry(NWChem(), asked, inputs, tmp_path / "resumed", previous=tmp_path / "killed", cores=2)
     resumed = course.outcome
     assert resumed.state == "succeeded", course
     # The kill may have cut the database in the middle of a write, visibly or not: then the ladder's next rung is right.

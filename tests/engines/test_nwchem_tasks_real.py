@@ -19,7 +19,7 @@ MINIMUM = -1.11750588  # hartree: STO-3G, restricted Hartree-Fock, at 0.7122 ang
 def outcome_of(deck: str, place: Path) -> Outcome:
     path = place / "deck.nw"
     path.write_text(deck)
-    return run(step("nwchem", "deck", deck="deck.nw"), {"deck.nw": path}, place / "attempt")
+    return run(step("nwchem", "deck", deck="deck.nw"), {"deck.nw": path}, place / "attempt", cores=1)
 
 
 @pytest.mark.parametrize("level", ["none", "low", "medium"])
@@ -55,6 +55,7 @@ def test_a_restarted_deck_has_the_functional_of_its_database(tmp_path: Path) -> 
     again = tmp_path / "again.nw"
     again.write_text("restart h2\ntask dft energy\n")
     left = {name: tmp_path / "attempt" / name for name in ("h2.db", "h2.movecs")}
-    outcome = run(step("nwchem", "deck", deck="again.nw"), {"again.nw": again, **left}, tmp_path / "second")
+    inputs = {"again.nw": again, **left}
+    outcome = run(step("nwchem", "deck", deck="again.nw"), inputs, tmp_path / "second", cores=1)
     assert first.result["energy_of"] == outcome.result["energy_of"] == "PBE0"
     assert outcome.result["energy_hartree"] == pytest.approx(first.result["energy_hartree"], abs=1e-6)

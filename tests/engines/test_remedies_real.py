@@ -89,9 +89,11 @@ def test_damping_and_level_shift_lead_to_the_energy_of_a_plain_run(
 
 
 @nwchem
+@pytest.mark.ranks
 def test_an_optimisation_out_of_steps_continues_from_its_last_geometry(water: dict[str, Path], tmp_path: Path) -> None:
     whole = carry(NWChem(), step("nwchem", "optimise", **PARAMS), water, tmp_path / "whole")
-    course = carry(NWChem(), step("nwchem", "optimise", max_iterations=1, **PARAMS), water, tmp_path / "runs")
+    asked = step("nwchem", "optimise", max_iterations=1, **PARAMS)
+    course = carry(NWChem(), asked, water, tmp_path / "runs", cores=2)
     assert course.codes[0] == "optimization_not_converged"
     assert set(course.remedies) == {"more-steps"}
     assert course.outcome.state == "succeeded", course.outcome
@@ -259,6 +261,7 @@ def test_after_an_out_of_memory_kill_one_rank_runs_with_the_memory_of_two(
 
 
 @nwchem
+@pytest.mark.ranks
 def test_a_launcher_without_slots_gets_the_option_to_oversubscribe(tmp_path: Path) -> None:
     launcher = tmp_path / "mpirun"
     # A site's wrapper that throws our environment away, around the real launcher with one slot.
@@ -268,7 +271,7 @@ def test_a_launcher_without_slots_gets_the_option_to_oversubscribe(tmp_path: Pat
         f'exec {shutil.which("mpirun")} -host localhost:1 "$@"\n'
     )
     launcher.chmod(0o755)
-    course = of_deck(decks.water(), tmp_path, configured={"mpirun": str(launcher)})
+    course = of_deck(decks.water(), tmp_path, configured={"mpirun": str(launcher)}, cores=2)
     assert course.codes == ("slots_exhausted", "ok")
     assert course.remedies == ["oversubscribe"]
     assert course.outcome.result["provenance"]["nwchem"]["ranks"] == 2
@@ -277,7 +280,7 @@ def test_a_launcher_without_slots_gets_the_option_to_oversubscribe(tmp_path: Pat
 def of_xtb(folder: Path, *args: str, **more: Any) -> Course:
     (folder / "mol.xyz").write_text(WATER)
     asked = step("xtb", "user", structure="mol.xyz", args=list(args), atoms=["O", "H", "H"])
-    return carry(Xtb(), asked, {"mol.xyz": folder / "mol.xyz"}, folder / "runs", **more)
+    return carry(Xtb(), asked, {"mol.xyz": folder / "mol.xyz"}, folder / "runs", cores=2, **more)
 
 
 def around_xtb(folder: Path, line: str) -> dict[str, str]:

@@ -178,6 +178,7 @@ def _fill_up(path: Path) -> None:
 
 
 @pytest.mark.engine
+@pytest.mark.ranks
 def test_a_dev_shm_of_64_mib_holds_one_nwchem_at_a_time(home: Home, lab: Lab, tmp_path: Path) -> None:
     """As much as containers have by default."""
     lab.start(before=_small_shm(64))

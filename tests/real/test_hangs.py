@@ -32,7 +32,7 @@ dft
 end
 task dft optimize
 """
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.engine, pytest.mark.ranks, pytest.mark.timeout(400)]
 
 
 def ranks(engine_pid: int) -> list[Stat]:

@@ -19,7 +19,7 @@ from tests.support import Daemon, Home, wait_for
 ENERGY_HARTREE, SHIFT_PPM = 1e-6, 0.01
 FINAL = ("succeeded", "failed", "cancelled", "held")
 VICTIMS = ("engine", "rank", "guardian", "consumer", "supervisor")
-pytestmark = [pytest.mark.engine]
+pytestmark = [pytest.mark.engine, pytest.mark.ranks]
 
 
 class Interrupted:

@@ -31,6 +31,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(400)]
 @pytest.fixture
 def place(home: Home) -> Home:
     """A folder with a molecule and a deck, beside a home whose engines are the real ones."""
+    home.extra["QMRUNNER_CORES"] = "1"  # beside other tests: ranks spin while they wait for each other
     (home.path.parent / "water.xyz").write_text(WATER)
     (home.path.parent / "water.nw").write_text(DECK)
     return home
@@ -58,10 +59,11 @@ def test_linear_molecules_go_all_the_way(
     assert running.stop() == 0
 
 
+@pytest.mark.ranks
 def test_a_prediction_from_smiles_ends_with_shifts_a_table_and_files(
     place: Home, daemon: Callable[..., Daemon]
 ) -> None:
-    running = daemon()
+    running = daemon(QMRUNNER_CORES="2")
     shown = place.run("submit", "nmr", "O", "--wait", timeout_s=180)
     assert shown.returncode == 0, shown.stderr
     assert "1H shifts" in shown.stdout

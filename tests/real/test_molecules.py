@@ -11,7 +11,7 @@ import pytest
 from tests.sampling import share
 from tests.support import Daemon, Home, wait_for
 
-pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.engine, pytest.mark.ranks, pytest.mark.slow, pytest.mark.timeout(2400)]
 # All of them take some ten minutes.
 SHARES = 8
 MOLECULES = {

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.sampling import share
 from tests.support import ROOT, Daemon, Home, wait_for
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400), pytest.mark.filterwarnings("ignore")]
@@ -42,10 +43,10 @@ def answered(home: Home, job: str) -> dict[str, Any]:
 
 def test_energies_and_derivatives_are_those_of_qcengine(home: Home, daemon: Callable[..., Daemon]) -> None:
     models = pytest.importorskip("qcelemental.models.v1")
-    daemon()
+    daemon(QMRUNNER_CORES="1")  # beside other tests: ranks spin while they wait for each other
     jobs = {
         name: submitted(home, name, known["input"] | {"id": name, "extras": {"mine": [name]}})
-        for name, known in RECORDED.items()
+        for name, known in share(RECORDED.items(), 3)
     }
     worst: dict[str, tuple[float, float]] = {}
     for name, job in jobs.items():
@@ -70,7 +71,7 @@ def test_optimisations_keep_the_frame_and_failures_are_failed_operations(
     home: Home, daemon: Callable[..., Daemon]
 ) -> None:
     models = pytest.importorskip("qcelemental.models.v1")
-    daemon()
+    daemon(QMRUNNER_CORES="1")  # beside other tests: ranks spin while they wait for each other
     by_xtb = submitted(home, "opt xtb", optimisation("GFN2-xTB", None, convergence_set="GAU_TIGHT"))
     by_nwchem = submitted(home, "opt hf", optimisation("hf", "sto-3g", maxiter=30))
     hessian = RECORDED["H2O GFN2-xTB gradient"]["input"] | {"driver": "hessian"}

@@ -14,7 +14,7 @@ from tests.api.lab import Server, served
 from tests.support import Daemon, Home, wait_for
 from tests.web.lab import Person
 
-pytestmark = [pytest.mark.browser, pytest.mark.engine, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.browser, pytest.mark.engine, pytest.mark.ranks, pytest.mark.timeout(400)]
 _GEOMETRY = "geometry\n O 0 0 0.117\n H 0 0.9 -0.6\n H 0 -0.757 -0.471\nend\n"
 BAD = f"start x\n{_GEOMETRY}basis\n * library no-such\nend\ntask scf energy\n"
 # Long enough to be killed: an optimisation in a diffuse basis.

@@ -21,7 +21,7 @@ from tests.support import Daemon, Home, missing, wait_for
 from tests.web.lab import AXE, Person, findings
 from tests.web.test_recovery import BAD, LONG
 
-pytestmark = [pytest.mark.browser, pytest.mark.engine, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.engine, pytest.mark.ranks, pytest.mark.timeout(600)]
 Make = Callable[..., Person]
 Start = Callable[..., Daemon]
 # Places in the editor: the tools for a single bond and for oxygen, and three corners of a chain.
