@@ -22,7 +22,7 @@ demo: setup  ## ethanol from SMILES to NMR shifts, through the real daemon and e
 	@$(PY) examples/demo.py
 
 quick: setup  ## the pure tests: under a minute on two cores
-	$(PYTEST) -n 2 -m "$(QUICK_MARKS)" -k "not hundred_megabytes" $(QUICK)
+	$(PYTEST) -n 2 -m "$(QUICK_MARKS)" $(QUICK)
 
 test: setup  ## the tests, without the slow ones (WORKERS=5 side by side; TESTS_ALL=1: whole families of engine runs)
 	$(PYTEST) -n $(WORKERS) -m "not slow and not e2e and not faults and not slurm and not browser"

@@ -24,6 +24,7 @@ from qmrunner.api.upload.forms import EXAMPLES
 from qmrunner.app import App
 from qmrunner.settings import Settings
 from tests.api.lab import Server, refused, served
+from tests.sampling import share
 from tests.support import Home
 
 load_all_checks()
@@ -72,7 +73,7 @@ def served_schema(server: Server) -> Any:
     return found
 
 
-@pytest.mark.parametrize(("method", "path", "mode"), ROUTES)
+@pytest.mark.parametrize(("method", "path", "mode"), share(ROUTES, 2))
 def test_generated_requests_are_answered_as_described(
     served_schema: Any, server: Server, method: str, path: str, mode: GenerationMode
 ) -> None:

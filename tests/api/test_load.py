@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -21,6 +21,7 @@ import pytest
 from qmrunner.api.upload import sandbox_worker
 from qmrunner.guardian import process_tree
 from tests.api.lab import WATER, XTB, Server, refused, served
+from tests.sampling import share
 from tests.support import Home, ended, wait_for
 
 # How long another client waits: measured with the machine to itself.
@@ -138,22 +139,20 @@ def alive(pid: int) -> bool:
         return False
 
 
-BODIES = {
-    "a list of objects": b"[" + b"{}," * (20 * MIB) + b"{}]",
-    "one string": json.dumps({**XTB, "files": [{"name": "a.xyz", "text": WATER + "x" * (60 * MIB)}]}).encode(),
-    "escapes": b'{"kind":"xtb","files":[{"name":"a.xyz","text":"' + b'\\"' * (30 * MIB) + b'"}]}',
-    "levels": b"[" * (60 * MIB),
+# Made when they are sent: each is as large as a body may be.
+BODIES: dict[str, Callable[[], bytes]] = {
+    "a list of objects": lambda: b"[" + b"{}," * (20 * MIB) + b"{}]",
+    "one string": lambda: json.dumps({**XTB, "files": [{"name": "a.xyz", "text": WATER + "x" * (60 * MIB)}]}).encode(),
+    "escapes": lambda: b'{"kind":"xtb","files":[{"name":"a.xyz","text":"' + b'\\"' * (30 * MIB) + b'"}]}',
+    "levels": lambda: b"[" * (60 * MIB),
 }
 
 
-@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("name", share(BODIES, len(BODIES)))
 def test_large_json_delays_no_other_client_and_takes_no_memory_of_the_server(shared: Shared, name: str) -> None:
-    headers = {"content-type": "application/json"}
+    headers, body = {"content-type": "application/json"}, BODIES[name]()
     with watched(shared.server), ThreadPoolExecutor(3) as people:
-        sent = [
-            people.submit(shared.ask, "hog", "POST", "/v1/jobs", content=BODIES[name], headers=headers)
-            for _ in range(3)
-        ]
+        sent = [people.submit(shared.ask, "hog", "POST", "/v1/jobs", content=body, headers=headers) for _ in range(3)]
         codes = {one.result().status_code for one in sent}
     assert codes <= {201, 422}
     assert shared.memory_mib() < 600

@@ -9,10 +9,11 @@ import pytest
 
 from tests import redis
 from tests.apps.conftest import Lab
+from tests.sampling import share
 from tests.support import wait_for
 
 
-@pytest.fixture(params=["file", "own", "redis", "priority-redis-expire", "postgres"])
+@pytest.fixture(params=share(["file", "own", "redis", "priority-redis-expire", "postgres"], 5))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "postgres":
         yield f"postgres {request.getfixturevalue('postgres_database')}"

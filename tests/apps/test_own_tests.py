@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.sampling import share
 from tests.support import ROOT, missing
 
 OLDER = "huey==2.5.4 --hash=sha256:0eac1fb2711f6366a1db003629354a0cea470a3db720d5bab0d140c28e993f9c"
@@ -59,7 +60,7 @@ def run(place: str, kind: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("storage", ["memory", "sqlite"])
+@pytest.mark.parametrize("storage", share(["memory", "sqlite"], 2))
 @pytest.mark.timeout(300)
 def test_hueys_own_tests_end_as_they_do_without_qmrunner(place: str, storage: str) -> None:
     expected, found = run(place, f"plain-{storage}"), run(place, storage)

@@ -16,6 +16,7 @@ from qmrunner.guardian import process_tree
 from tests import redis
 from tests.apps import leftovers
 from tests.apps.conftest import CONSUMER, Lab
+from tests.sampling import share
 from tests.support import Home, missing, wait_for
 
 ENQUEUE = """
@@ -30,7 +31,7 @@ PIPE = ("'done'", "'done done'")
 RUNNING_ON = ("qm-task", "qm-guardian", "sh", "sleep", "seq")  # what a freeze of a worker leaves running
 
 
-@pytest.fixture(params=["", "redis", "postgres"], ids=["sqlite", "redis", "postgres"])
+@pytest.fixture(params=share(["sqlite", "redis", "postgres"], 3))
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "postgres":
         yield f"postgres {request.getfixturevalue('postgres_database')}"
@@ -72,7 +73,7 @@ def test_two_daemons_and_a_plain_consumer_lose_and_double_nothing(lab: Lab, plac
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("queue", ["sqlite", "postgres"])
+@pytest.mark.parametrize("queue", share(["sqlite", "postgres"], 2))
 def test_the_late_outcome_of_a_frozen_worker_is_not_reported(lab: Lab, queue: str, postgres_database: str) -> None:
     own_pids = ("unshare", "--fork", "--pid", "--kill-child", "--mount-proc")
     if subprocess.run([*own_pids, "true"], capture_output=True, check=False).returncode:
@@ -82,10 +83,10 @@ def test_the_late_outcome_of_a_frozen_worker_is_not_reported(lab: Lab, queue: st
     huey_id = lab.enqueue("tasks.optimise('late', 6)")
     first = lab.start(before=own_pids, ready=False, **settings)
     wait_for(lambda: lab.lines("late"), 60.0, "the first body")
-    second = lab._start(on=second_home(lab), arguments=("--", *CONSUMER), **settings)
     stopped = [pid for pid in lab.home.processes() if (s := process_tree.stat_of(pid)) and s.comm not in RUNNING_ON]
-    for pid in stopped:
+    for pid in stopped:  # at once: the body is not to end while its worker can still report it
         os.kill(pid, signal.SIGSTOP)
+    second = lab._start(on=second_home(lab), arguments=("--", *CONSUMER), **settings)
     wait_for(lambda: [line.split()[1] for line in lab.lines("late")].count("begin") == 2, 60.0, "the second body")
     wait_for(lambda: list(lab.home.path.glob("scratch/*/task/1/work/outcome")), 60.0, "the first outcome")
     for pid in stopped:

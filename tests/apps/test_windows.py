@@ -16,6 +16,7 @@ SHARES = 6
 LATE = ("qmrunner.apps.side.sql:_Sql.forget:before", "qmrunner.apps.delivery:_after:before")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_kill_after_the_commit_of_an_end_leaves_nothing(lab: Lab) -> None:
     done = windows.run(lab, list(LATE), 2, random.Random(1))

@@ -17,16 +17,14 @@ from tests.support import wait_for
 
 COMMAND = (sys.executable, "-m", "huey.bin.huey_consumer", "zoo.queue.huey", "-w", "1", "-k", "process")
 # All of them take some six minutes.
-SLOW = share(("file", "postgres", "signed", "redis", "redis-expire", "priority-redis"), 3)
+SLOW = share(("file", "postgres", "signed", "redis", "redis-expire", "priority-redis", "priority-redis-expire"), 3)
 # Huey sends no signal at all for a result that cannot be stored; qmrunner sends ERROR.
 UNSTORABLE = "unstorable.unstorable"
 # Their first run may find that their time has not come, or that it has: the load of the machine decides.
 TIMED = ("eta.plain", "nested-later.plain")
 
 
-@pytest.fixture(
-    params=["sqlite", "priority-redis-expire", *(pytest.param(one, marks=pytest.mark.slow) for one in SLOW)]
-)
+@pytest.fixture(params=["sqlite", *(pytest.param(one, marks=pytest.mark.slow) for one in SLOW)])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "postgres":
         yield f"postgres {request.getfixturevalue('postgres_database')}"

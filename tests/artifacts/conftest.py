@@ -12,6 +12,7 @@ import pytest
 
 from qmrunner.artifacts.blobs import Blobs, connect
 from tests.artifacts import s3
+from tests.sampling import share
 from tests.support import Home
 
 STAND_IN = Path(__file__).parents[1] / "stand_ins" / "xtb"
@@ -81,9 +82,9 @@ def bucket(wire: s3.Wire, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         one.close()
 
 
-@pytest.fixture(params=["folder", "bucket"])
+@pytest.fixture(params=share(["folder", "bucket"], 2))
 def place(request: pytest.FixtureRequest) -> Place:
-    """Each kind of artifact store."""
+    """One kind of artifact store, and at the next commit the other."""
     found: Place = request.getfixturevalue(request.param)
     return found
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests import ready
+from tests.sampling import share, turn
 from tests.support import ROOT, Daemon, Home
 from tests.urls import MISTYPED, PASSWORD
 
@@ -25,6 +27,7 @@ COMMANDS = [
     ["token", "list"],
     ["run", "--until-idle", "--walltime", "1"],
 ]
+SHARES = 3
 VARIABLES = [f"QMRUNNER_{name}" for name in ("STORE_URL", "QUEUE_URL", "ARTIFACTS", "STORE_ULR", "LOG_LEVEL")]
 
 
@@ -38,19 +41,19 @@ def clean(home: Home, *args: str, **more: str) -> None:
         assert not file.is_file() or PASSWORD.encode() not in file.read_bytes(), file
 
 
-@pytest.mark.parametrize("url", MISTYPED)
+@pytest.mark.parametrize("url", share(MISTYPED, SHARES))
 def test_no_command_prints_the_password_of_a_setting(home: Home, url: str) -> None:
     home.extra |= dict.fromkeys(("QMRUNNER_NWCHEM", "QMRUNNER_CREST", "QMRUNNER_MPIRUN", "QMRUNNER_XTB"), "true")
     # Each command in turn, so that over the corpus every one meets every setting.
-    begin = MISTYPED.index(url)
+    begin = MISTYPED.index(url) + turn()
     for number, variable in enumerate(VARIABLES):
         clean(home, *COMMANDS[(begin + number) % len(COMMANDS)], **{variable: url})
     clean(home, "doctor", "--json", QMRUNNER_STORE_URL=url, QMRUNNER_QUEUE_URL=url)
 
 
-@pytest.mark.parametrize("url", MISTYPED)
+@pytest.mark.parametrize("url", share(MISTYPED, SHARES))
 def test_the_target_of_a_copy_is_not_printed_with_its_password(home: Home, url: str) -> None:
-    assert home.run("token", "add", "a", "--scope", "read").returncode == 0
+    ready.home(home.path)
     ended = home.run("db", "copy", "--to", url, timeout_s=60)
     assert ended.returncode != 0
     assert PASSWORD not in ended.stdout + ended.stderr
@@ -62,7 +65,7 @@ def test_the_target_of_a_copy_is_not_printed_with_its_password(home: Home, url: 
 )
 def test_a_line_of_the_settings_file_is_not_printed_with_a_password(home: Home, line: str) -> None:
     home.path.mkdir()
-    for url in MISTYPED[::3]:
+    for url in share(MISTYPED, 3 * SHARES):
         (home.path / "qmrunner.env").write_text(line.format(url) + "\n")
         clean(home, "status")
 

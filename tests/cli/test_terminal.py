@@ -19,7 +19,10 @@ import typer
 
 from qmrunner.cli.program import program
 from qmrunner.store.session import Store
+from tests import ready
 from tests.model.test_visible import hidden
+from tests.prefork import kind_of, preforked
+from tests.sampling import share
 from tests.support import ROOT, Daemon, Home
 
 WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
@@ -71,9 +74,7 @@ def on_a_terminal(home: Home, *args: str) -> str:
     """What a command writes on a terminal that knows no colours."""
     ours, theirs = pty.openpty()
     variables = home.environment(PYTHONPATH=str(ROOT), TERM="dumb", NO_COLOR="1", COLUMNS="200")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "qmrunner", *args], cwd=home.path.parent, env=variables, stdout=theirs, stderr=theirs
-    )
+    process = preforked(kind_of(args)).start(["-m", "qmrunner", *args], home.path.parent, variables, theirs, theirs)
     os.close(theirs)
     told, end = bytearray(), time.monotonic() + 30
     while time.monotonic() < end and select.select([ours], [], [], 1.0) is not None:
@@ -226,30 +227,35 @@ def lines_of(path: tuple[str, ...], command: click.Command) -> Iterator[tuple[st
 
 
 EVERY = [
-    pytest.param(line, id=f"{' '.join(path)} {name}")
+    (f"{' '.join(path)} {name}", line)
     for path, command in leaves(typer.main.get_command(program()))
     for name, line in lines_of(path, command)
 ]
+# One value for each option, and the next one at the next commit.
+TRIED = [
+    pytest.param(line, what, id=f"{name}: {what}")
+    for at, (name, line) in enumerate(EVERY)
+    for what in share(HOSTILE, len(HOSTILE), begin=at)
+]
 
 
-@pytest.mark.parametrize("line", EVERY)
+@pytest.mark.parametrize(("line", "what"), TRIED)
 def test_no_text_given_to_any_option_ends_in_a_traceback_or_raw_on_the_terminal(
-    place: Home, line: Callable[[str], list[str]]
+    place: Home, line: Callable[[str], list[str]], what: str
 ) -> None:
-    place.run("token", "list")
-    for what, value in HOSTILE.items():
-        ended = place.run(*line(value), QMRUNNER_API_PORT="0")
-        told = ended.stdout + ended.stderr
-        assert "Traceback" not in told, what
-        assert "internal_error" not in told, what
-        assert hidden(told, "\n") == [], what
-        assert "\nqmrunner: ok" not in told, what
-        assert len(told) < 20_000, what
-        assert ended.returncode in ((2,) if what == "half a surrogate pair" else (0, 2, 3, 4)), (what, ended)
+    ready.home(place.path)
+    ended = place.run(*line(HOSTILE[what]), QMRUNNER_API_PORT="0")
+    told = ended.stdout + ended.stderr
+    assert "Traceback" not in told
+    assert "internal_error" not in told
+    assert hidden(told, "\n") == []
+    assert "\nqmrunner: ok" not in told
+    assert len(told) < 20_000
+    assert ended.returncode in ((2,) if what == "half a surrogate pair" else (0, 2, 3, 4)), ended
 
 
 def test_the_walk_meets_the_options_that_take_names() -> None:
-    met = {str(one.id) for one in EVERY}
+    met = {name for name, _ in EVERY}
     assert {
         "submit xtb name",
         "submit nmr key",

@@ -164,6 +164,7 @@ def test_the_literal_sought_first_is_part_of_every_match(regex: str, literal: st
 
 
 @pytest.mark.timeout(400)  # tracemalloc follows every line
+@pytest.mark.slow
 def test_a_hundred_megabytes_are_searched_in_seconds_with_constant_memory(tmp_path: Path) -> None:
     log = tmp_path / "run.log"
     line = b" d= 0,ls=0.0,diis     4   -155.0301650703 -2.90D-03  4.10D-04  8.95D-04     4.6\n"

@@ -32,6 +32,7 @@ from qmrunner.store.claims import Claim
 from qmrunner.store.finish import end
 from qmrunner.store.session import Store
 from qmrunner.store.tables import attempts, jobs, metadata, reservations, steps
+from tests.sampling import examples
 from tests.store.work import CHAIN, FAIL, HOLD, ONE, REQUEUE, SUCCEED, Lazy, Work, Workflow, spec
 
 SMALL = Capacity(slots=2, cores=2, memory_mib=4000)
@@ -255,7 +256,7 @@ class Protocol(RuleBasedStateMachine):
 
 
 CHECKS = settings(
-    max_examples=60,
+    max_examples=examples(60, 3),
     stateful_step_count=40,
     deadline=None,
     database=None,
@@ -276,7 +277,7 @@ def test_no_order_of_acts_breaks_the_protocol_on_postgresql(postgres_server: str
     try:
         there = url.set(database=name, drivername="postgresql").render_as_string(hide_password=False)
         machine = type("OnPostgres", (Protocol,), {"url": there})
-        run_state_machine_as_test(machine, settings=settings(CHECKS, max_examples=10))
+        run_state_machine_as_test(machine, settings=settings(CHECKS, max_examples=examples(10, 3)))
     finally:
         with server.connect() as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))

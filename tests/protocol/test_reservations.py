@@ -20,6 +20,7 @@ from qmrunner.store import reservations as store_reservations
 from qmrunner.store.claims import Claim
 from qmrunner.store.session import Store
 from qmrunner.store.tables import metadata, reservations
+from tests.sampling import examples
 from tests.store.work import SUCCEED, Work, Workflow, spec
 
 SCRATCH_MIB, SHM_MIB = 1000, 100
@@ -137,7 +138,7 @@ def test_the_sum_of_reservations_never_exceeds_the_machine_under_any_interleavin
     run_state_machine_as_test(
         Machine,
         settings=settings(
-            max_examples=40,
+            max_examples=examples(40, 3),
             stateful_step_count=30,
             deadline=None,
             database=None,

@@ -18,6 +18,7 @@ from qmrunner.model.packing import MAX_SKIPS, Capacity
 from qmrunner.store.claims import Claim
 from qmrunner.store.session import Store
 from qmrunner.store.tables import metadata
+from tests.sampling import examples
 from tests.store.work import Work, Workflow, spec
 
 HERE = Capacity(slots=4, cores=4, memory_mib=8000)
@@ -25,7 +26,7 @@ OWNERS = ("ada", "bob", "eve")
 LONGEST = 4  # rounds that an attempt takes at most
 # Passed over eight times, each time a whole attempt may go by; and again for those in front that fared the same.
 ROUNDS = 60
-thorough = settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+thorough = settings(max_examples=examples(25, 3), deadline=None, database=None, suppress_health_check=list(HealthCheck))
 sizes = st.integers(1, HERE.cores)
 owners = st.sampled_from(OWNERS)
 

@@ -18,6 +18,7 @@ import pytest
 from qmrunner.guardian import process_tree
 from qmrunner.guardian.process_identity import Identity
 from tests.lifecycle.lab import STAND_IN, Lab, kill
+from tests.sampling import share
 from tests.support import Daemon, Home, wait_for
 
 _LARGEST_CONSUMER_MIB = 260
@@ -175,7 +176,7 @@ def spoil_all(lab: Lab, job: str, case: Case) -> None:
     wait_for(ended, 40.0, f"the end of {job}: {lab.attempts(job)}")
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", share(CASES, 3))
 def test_whatever_an_engine_does_comes_to_an_outcome(lab: Lab, name: str) -> None:
     case = CASES[name]
     running = lab.start()
@@ -211,7 +212,7 @@ def _resident_mib(process: Identity) -> float:
     return stat.rss_pages * process_tree.PAGE_BYTES / 2**20
 
 
-@pytest.mark.parametrize("name", ["the attempt removed", "work a pipe", "the log a pipe", "the log a link"])
+@pytest.mark.parametrize("name", share(["the attempt removed", "work a pipe", "the log a pipe", "the log a link"], 2))
 def test_a_consumer_that_starts_meanwhile_comes_to_the_same_outcome(lab: Lab, name: str) -> None:
     """The next consumer adopts what it finds."""
     case = CASES[name]
