@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.sampling import share
 from tests.support import Daemon, Home, wait_for
 
 TESTS = Path(__file__).parents[1]
@@ -43,9 +44,7 @@ def ended(home: Home, job: str, deadline_s: float = 180.0) -> dict[str, Any]:
     return home.job(job)
 
 
-@pytest.mark.parametrize(
-    ("smiles", "rows"), [("C#C", ["13C", "13C", "1H", "1H"]), ("[H][H]", ["1H", "1H"])], ids=["acetylene", "hydrogen"]
-)
+@pytest.mark.parametrize(("smiles", "rows"), share([("C#C", ["13C", "13C", "1H", "1H"]), ("[H][H]", ["1H", "1H"])], 2))
 def test_linear_molecules_go_all_the_way(
     place: Home, daemon: Callable[..., Daemon], smiles: str, rows: list[str]
 ) -> None:
@@ -82,6 +81,7 @@ def test_a_prediction_from_smiles_ends_with_shifts_a_table_and_files(
     assert list(place.settings.scratch_root.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_optimisation_whose_guardian_is_killed_continues_and_ends_with_the_same_energy(
     place: Home, daemon: Callable[..., Daemon]
 ) -> None:

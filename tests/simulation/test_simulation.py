@@ -6,8 +6,8 @@ import pytest
 
 from tests.simulation.schedules import run
 
-SCHEDULES = 300
-MORE = 500
+SCHEDULES = 100
+MORE = 700
 
 
 @pytest.mark.timeout(600)
