@@ -145,10 +145,10 @@ def test_with_a_token_every_address_may_be_served_and_the_last_one_revoked_opens
     with served(home, "--host", "0.0.0.0") as server:
         url = server.url.replace("0.0.0.0", "127.0.0.1")
         headers = {"Authorization": f"Bearer {secret}"}
-        assert httpx.get(f"{url}/v1/jobs", headers=headers, trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/v1/jobs", headers=headers, trust_env=False, timeout=60.0).status_code == 200
         assert home.run("token", "revoke", "alice").returncode == 0
-        refused(httpx.get(f"{url}/v1/jobs", trust_env=False), 401, "token_needed")
-        refused(httpx.get(f"{url}/v1/jobs", headers=headers, trust_env=False), 401, "token_refused")
+        refused(httpx.get(f"{url}/v1/jobs", trust_env=False, timeout=60.0), 401, "token_needed")
+        refused(httpx.get(f"{url}/v1/jobs", headers=headers, trust_env=False, timeout=60.0), 401, "token_refused")
 
 
 @pytest.fixture
@@ -218,7 +218,9 @@ def test_the_first_token_may_come_from_a_file_and_only_the_first(place: Home, tm
     for secret, status in ((first, 200), (second, 401)):
         with served(home, "--host", "0.0.0.0", QMRUNNER_API_TOKEN_FILE=str(file)) as running:
             url = running.url.replace("0.0.0.0", "127.0.0.1")
-            answer = httpx.get(f"{url}/v1/tokens", headers={"Authorization": f"Bearer {secret}"}, trust_env=False)
+            answer = httpx.get(
+                f"{url}/v1/tokens", headers={"Authorization": f"Bearer {secret}"}, trust_env=False, timeout=60.0
+            )
             assert answer.status_code == status, answer.text
             assert secret not in running.text()
         file.write_text(second)

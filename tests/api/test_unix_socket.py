@@ -46,7 +46,10 @@ def test_the_user_needs_no_token_even_where_the_store_has_some_and_is_the_owner(
         tokens.add(connection, app.store.now(), "somebody", "read")
     app.close()
     path = tmp_path / "socket"
-    with listening(home, path) as process, httpx.Client(transport=httpx.HTTPTransport(uds=str(path))) as client:
+    with (
+        listening(home, path) as process,
+        httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=60.0) as client,
+    ):
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         for _ in range(5):  # the limit of requests is for clients of a network
             found = client.get("http://localhost/v1/me")

@@ -63,7 +63,7 @@ def test_hostile_words_are_text_on_every_page(server: Server, jobs: dict[str, st
 
 def test_no_page_has_inline_scripts_or_styles_and_each_has_the_policy(server: Server, jobs: dict[str, str]) -> None:
     for path in [*PAGES, f"/jobs/{jobs['held']}", f"/jobs/{jobs['held']}/why", "/no-such-page", "/jobs/no"]:
-        answer = httpx.get(f"{server.url}{path}", headers={"Accept": "text/html"}, trust_env=False)
+        answer = httpx.get(f"{server.url}{path}", headers={"Accept": "text/html"}, trust_env=False, timeout=60.0)
         assert answer.headers["content-type"].startswith("text/html"), path
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"

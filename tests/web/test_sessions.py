@@ -65,7 +65,9 @@ def test_without_a_session_a_page_leads_to_the_sign_in_and_back(guarded: Guarded
     answer = httpx.get(f"{guarded.server.url}/jobs?q=state:failed", trust_env=False, timeout=60.0)
     assert (answer.status_code, answer.headers["location"]) == (303, "/login?next=/jobs%3Fq%3Dstate%3Afailed")
     assert guarded.job not in answer.text
-    docs = httpx.get(f"{guarded.server.url}/docs", headers={"Authorization": "Bearer wrong"}, trust_env=False)
+    docs = httpx.get(
+        f"{guarded.server.url}/docs", headers={"Authorization": "Bearer wrong"}, trust_env=False, timeout=60.0
+    )
     assert (docs.status_code, docs.headers["location"]) == (303, "/login?next=/docs")
     assert "/v1/jobs" not in docs.text
     streams = httpx.get(f"{guarded.server.url}/live/jobs", trust_env=False, timeout=60.0)
@@ -157,7 +159,7 @@ def test_plain_http_from_elsewhere_is_refused_at_the_sign_in(place: Home, guarde
     with served(place, QMRUNNER_API_URL=f"https://{host}") as server:
         secret = guarded.secrets["reader"]
         answer = httpx.post(
-            f"{server.url}/login", data={"secret": secret}, headers={**headers, **SAME}, trust_env=False
+            f"{server.url}/login", data={"secret": secret}, headers={**headers, **SAME}, trust_env=False, timeout=60.0
         )
         assert answer.status_code == 303
         assert answer.headers["set-cookie"].startswith("__Host-qmrunner_")
