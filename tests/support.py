@@ -54,7 +54,7 @@ def wait_for(condition: Callable[[], T], deadline_s: float = 15.0, what: str | N
             )
         # What is waited for needs the processors: a look that costs much is taken less often, and so is any look
         # after a while, which delays no test by more than a twentieth of what it has waited for.
-        time.sleep(max(_EVERY_S, min(2 * (now - began), 0.5), min((now - first) / 20, 0.25)))
+        time.sleep(max(_EVERY_S, min(2 * (now - began), 0.5), min((now - first) / 20, 0.1)))
 
 
 def missing(reason: str) -> NoReturn:
