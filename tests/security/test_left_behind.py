@@ -230,6 +230,7 @@ def test_a_consumer_that_starts_meanwhile_comes_to_the_same_outcome(lab: Lab, na
     wait_for(lambda: not lab.marked(job), 5.0, "no process of it left")
 
 
+@pytest.mark.slow
 def test_a_line_of_a_gibibyte_costs_the_daemon_little(lab: Lab, home: Home) -> None:
     """`chat` with no line ends."""
     script = home.path.parent / "long"
