@@ -44,11 +44,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(target)
 
 
-def run(place: str, kind: str) -> dict[str, Any]:
+def run(place: str, kind: str, folder: Path) -> dict[str, Any]:
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.apps.own_tests", kind],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": place},
+        cwd=folder,  # in which some of them leave a file
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [place, str(ROOT)]))},
         capture_output=True,
         text=True,
         timeout=110,
@@ -62,15 +62,15 @@ def run(place: str, kind: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("storage", share(["memory", "sqlite"], 2))
 @pytest.mark.timeout(300)
-def test_hueys_own_tests_end_as_they_do_without_qmrunner(place: str, storage: str) -> None:
-    expected, found = run(place, f"plain-{storage}"), run(place, storage)
+def test_hueys_own_tests_end_as_they_do_without_qmrunner(place: str, storage: str, tmp_path: Path) -> None:
+    expected, found = run(place, f"plain-{storage}", tmp_path), run(place, storage, tmp_path)
     assert found == expected
     assert len(found["failed"]) <= 1  # of a storage or server that the test does not have
 
 
 @pytest.mark.timeout(300)
-def test_a_repeated_epilogue_changes_nothing_but_the_number_of_signals(place: str) -> None:
-    expected, found = run(place, "plain-sqlite"), run(place, "again-sqlite")
+def test_a_repeated_epilogue_changes_nothing_but_the_number_of_signals(place: str, tmp_path: Path) -> None:
+    expected, found = run(place, "plain-sqlite", tmp_path), run(place, "again-sqlite", tmp_path)
     other = {name for name in found["failed"] if not name.startswith(REPEATED)} - set(expected["failed"])
     assert other == COUNTED
     assert (found["run"], found["skipped"]) == (expected["run"], expected["skipped"])
