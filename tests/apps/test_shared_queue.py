@@ -50,14 +50,13 @@ def second_home(lab: Lab, **settings: str) -> Home:
 def test_two_daemons_and_a_plain_consumer_lose_and_double_nothing(lab: Lab, place: str) -> None:
     lab.environment = {"LAB_STORAGE": place} if place else {}
     other = second_home(lab)
-    singles, pipes = json.loads(lab._run(ENQUEUE))
-    expected = dict.fromkeys(singles, "'done'")
-    expected |= {
-        huey_id: value for pipe in pipes for huey_id, value in zip(pipe, ("'done'", "'done done'"), strict=True)
-    }
     lab.start(**lab.environment)
     with lab.plain(CONSUMER, lab.folder / "plain.out"):
         second = lab._start(on=other, arguments=("--", *CONSUMER), **lab.environment)
+        wait_for(lambda: second.events("app_ready"), 60.0, "the second application")
+        singles, pipes = json.loads(lab._run(ENQUEUE))  # now: the others alone would soon have done it all
+        expected = dict.fromkeys(singles, "'done'")
+        expected |= {huey_id: value for pipe in pipes for huey_id, value in zip(pipe, PIPE, strict=True)}
         wait_for(lambda: second.events("task_accepted"), 60.0, "a task of the second daemon")
         other.end_processes()  # all at once, in the middle of its work
         second = lab._start(on=other, arguments=("--", *CONSUMER), **lab.environment)
