@@ -18,6 +18,8 @@ from qmrunner.errors import UsageError
 
 # Computed atoms may differ from the input by the digits of the engine's input.
 _SAME_BOHR = 1e-6
+# What `extras.qmrunner.trajectory` reports: `_LAST` where the output does not hold every step.
+_ALL, _RESUMED, _LAST = "every step", "the steps after the run was resumed", "the last point only"
 
 
 def request_of(directory: Path, params: Mapping[str, Any]) -> Request | None:
@@ -31,30 +33,49 @@ def request_of(directory: Path, params: Mapping[str, Any]) -> Request | None:
         return None
 
 
-def document(run: qcschema.Run, request: Request) -> str | None:
-    """The text of the file; None if `run` is not the requested calculation or lacks its result."""
+def document(run: qcschema.Run, request: Request, steps: Sequence[qcschema.Run] = ()) -> str | None:
+    """The text of the file; None if `run` is not the requested calculation or lacks its result.
+
+    `steps` are the points of an optimisation up to that of `run`.
+    """
     if tuple(run.symbols) != request.symbols or run.charge != request.charge:
         return None
     if run.multiplicity != request.multiplicity:
         return None
-    if not request.optimisation and (run.driver != request.driver or not _same(run, request)):
+    here = _same(run.coordinates_bohr, request.coordinates_bohr)
+    if not request.optimisation and (run.driver != request.driver or not here):
         return None
-    text = qcschema.document(run if request.optimisation else replace(run, coordinates_bohr=request.coordinates_bohr))
+    given = request.document
+    if request.optimisation:
+        last = _point(run, request)
+        whole = None if last is None else _optimisation(request, last, _path(steps, run, request))
+    else:
+        last = _point(replace(run, coordinates_bohr=request.coordinates_bohr), request)
+        molecule = {"molecule": dict(given["molecule"])}
+        whole = None if last is None else last | molecule | _of_input(given, last["extras"])
+    return None if whole is None else json.dumps(whole, indent=1, allow_nan=False) + "\n"
+
+
+def _point(run: qcschema.Run, request: Request) -> dict[str, Any] | None:
+    """The AtomicResult of one structure, with the model and keywords of the input."""
+    text = qcschema.document(run)
     if text is None:
         return None
-    result = json.loads(text)
     given = request.document
     specification = given["input_specification"] if request.optimisation else given
-    molecule = given["initial_molecule" if request.optimisation else "molecule"]
-    result["model"] = dict(specification["model"])
-    result["keywords"] = dict(request.keywords)
+    result: dict[str, Any] = json.loads(text)
     if request.optimisation:
-        result["molecule"] = _moved(molecule, result["molecule"])
-        whole = _optimisation(given, result)
-    else:
-        result["molecule"] = dict(molecule)
-        whole = result | _of_input(given, result["extras"])
-    return json.dumps(whole, indent=1, allow_nan=False) + "\n"
+        result["molecule"] = _moved(given["initial_molecule"], result["molecule"])
+    return result | {"model": dict(specification["model"]), "keywords": dict(request.keywords)}
+
+
+def _path(steps: Sequence[qcschema.Run], run: qcschema.Run, request: Request) -> list[dict[str, Any]]:
+    """The points before that of `run`; empty if one of them cannot be read."""
+    if steps and _same(steps[-1].coordinates_bohr, run.coordinates_bohr):
+        steps = steps[:-1]
+    found = [_point(step, request) for step in steps if tuple(step.symbols) == request.symbols]
+    whole = [point for point in found if point is not None]
+    return whole if len(whole) == len(steps) else []
 
 
 def failed(given: Mapping[str, Any], code: str, message: str, details: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,25 +101,27 @@ def _moved(molecule: Mapping[str, Any], computed: Mapping[str, Any]) -> dict[str
     return kept | {"geometry": computed["geometry"], "fix_com": True, "fix_orientation": True}
 
 
-def _optimisation(given: Mapping[str, Any], last: Mapping[str, Any]) -> dict[str, Any]:
-    """An OptimizationResult with the last point as its trajectory."""
+def _optimisation(request: Request, last: Mapping[str, Any], path: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """An OptimizationResult; `path` are the points before the last."""
+    given, points = request.document, [*path, last]
     wanted = (given.get("protocols") or {}).get("trajectory", "all")
-    trajectory: Sequence[Any] = [] if wanted == "none" else [last]
+    kept = {"none": [], "final": [last], "initial_and_final": [points[0], last][-len(points) :]}.get(wanted, points)
+    start = points[0]["molecule"]["geometry"]
+    held = _ALL if _same(start, request.coordinates_bohr) else _RESUMED if path else _LAST
     fields = ("keywords", "input_specification", "initial_molecule")
     return {
         "schema_name": "qcschema_optimization_output",
         "schema_version": 1,
         **{key: given[key] for key in fields if key in given},
         "final_molecule": last["molecule"],
-        "trajectory": list(trajectory),
-        "energies": [last["properties"]["return_energy"]],
+        "trajectory": kept,
+        "energies": [point["properties"]["return_energy"] for point in points],
         "success": True,
         "provenance": last["provenance"],
-        **_of_input(given, {"qmrunner": {"trajectory": "the last point only"}}),
+        **_of_input(given, {"qmrunner": {"trajectory": held}}),
     }
 
 
-def _same(run: qcschema.Run, request: Request) -> bool:
-    pairs = zip(run.coordinates_bohr, request.coordinates_bohr, strict=False)
-    same_length = len(run.coordinates_bohr) == len(request.coordinates_bohr)
-    return same_length and all(abs(a - b) < _SAME_BOHR for a, b in pairs)
+def _same(first: Sequence[float], second: Sequence[float]) -> bool:
+    same_length = len(first) == len(second)
+    return same_length and all(abs(a - b) < _SAME_BOHR for a, b in zip(first, second, strict=True))

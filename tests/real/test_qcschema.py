@@ -80,7 +80,15 @@ def test_optimisations_keep_the_frame_and_failures_are_failed_operations(
     for job, energy, distance in ((by_xtb, -5.0705444, 1.8118), (by_nwchem, -74.9659012, 1.8697)):
         assert ended(home, job) == "succeeded", home.run("why", job).stdout
         found = models.OptimizationResult(**answered(home, job))
-        assert found.energies == [pytest.approx(energy, abs=1e-6)]
+        assert found.energies[-1] == pytest.approx(energy, abs=1e-6)
+        # Each step is there, from the input to the result, which is the lowest.
+        assert found.extras["qmrunner"]["trajectory"] == "every step"
+        assert found.energies == [point.properties.return_energy for point in found.trajectory]
+        assert min(found.energies) == found.energies[-1]
+        assert len(found.energies) > 2
+        start, end = found.trajectory[0].molecule.geometry, found.trajectory[-1].molecule.geometry
+        assert abs(start - found.initial_molecule.geometry).max() < 1e-6
+        assert (end == found.final_molecule.geometry).all()
         oxygen, first, _ = found.final_molecule.geometry
         assert sum((oxygen - first) ** 2) ** 0.5 == pytest.approx(distance, abs=2e-3)
         # The molecule has not been moved or turned: the plane of the atoms and the axis stay.

@@ -283,7 +283,8 @@ def _write_schema(run: Run, result: dict[str, Any]) -> bool:
     request = qcschema_result.request_of(run.directory, run.step.params)
     if request is None and "qcschema" in run.step.params:
         return False
-    text = nwchem_qcschema.document(record, setting, geometry, fields, run.directory, run.database, request)
+    points = run.steps.points if run.steps is not None else ()
+    text = nwchem_qcschema.document(record, setting, geometry, fields, run.directory, run.database, request, points)
     if text is not None:
         untrusted.write_text(run.directory / qcschema.FILE, text)
     return text is not None

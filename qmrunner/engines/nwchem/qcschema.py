@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from qmrunner.engines.nwchem.input.generated_deck import Geometry
 from qmrunner.engines.nwchem.output.numbers import Table, number, numbers
 from qmrunner.engines.nwchem.output.rtdb import BOHR_PER_ANGSTROM as NWCHEM_BOHR_PER_ANGSTROM
 from qmrunner.engines.nwchem.output.rtdb import Database
+from qmrunner.engines.nwchem.output.steps import Gradient, Point
 from qmrunner.engines.nwchem.output.tasks import Record
 from qmrunner.engines.qcschema_input import Request
 
@@ -36,8 +38,7 @@ class Setting:
     def __init__(self) -> None:
         row = r"^ (\S+)\s+(\S.*?)\s{2,}\d+\s+\d+\s+\S+\s*$"
         self._basis = Table("Summary of", row, r'Summary of "ao basis" -> "[^"]+"')
-        values = r"\s+".join([r"(-?\d+\.\d+)"] * 6)
-        self._gradient = Table("ENERGY GRADIENTS", rf"^\s+\d+\s+\S+\s+{values}\s*$")
+        self._gradient = Gradient()
         self._shells: dict[str, int] = {}
         self.charge: int | None = None
         self._multiplicity: int | None = None
@@ -77,8 +78,7 @@ class Setting:
 
     def gradient(self) -> list[float] | None:
         """Hartree/bohr, atom by atom, of the last gradient."""
-        rows = [numbers(row[3:]) for row in self._gradient.rows]
-        return [value for row in rows if row for value in row] if rows and None not in rows else None
+        return self._gradient.found()
 
 
 def document(
@@ -89,11 +89,12 @@ def document(
     directory: Path,
     database: Database | None = None,
     request: Request | None = None,
+    points: Sequence[Point] = (),
 ) -> str | None:
     """The text of `qcschema.json` for a task at `geometry`; None if it cannot be an AtomicResult.
 
     `result` has the quantities of the task, and the provenance. The gradient of `database` has more digits than the
-    printed one. With a `request`, the document answers that input.
+    printed one. With a `request`, the document answers that input; `points` are those of its optimisation.
     """
     driver = _DRIVERS.get(record.asked.operation)
     energy, charge, multiplicity = record.energy, setting.charge, setting.multiplicity
@@ -124,7 +125,25 @@ def document(
         nuclear_repulsion_hartree=setting.nuclear_repulsion_hartree,
         quantities={name: value for name, value in result.items() if name not in left_out},
     )
-    return qcschema.document(run) if request is None else qcschema_result.document(run, request)
+    if request is None:
+        return qcschema.document(run)
+    return qcschema_result.document(run, request, [_step(run, point, per_angstrom) for point in points])
+
+
+def _step(run: qcschema.Run, point: Point, per_angstrom: float) -> qcschema.Run:
+    """A step of the optimisation that ended with `run`."""
+    return replace(
+        run,
+        driver="energy" if point.gradient is None else "gradient",
+        symbols=point.geometry.atoms,
+        coordinates_bohr=[value * per_angstrom for atom in point.geometry.xyz for value in atom],
+        energy_hartree=point.energy_hartree,
+        energies={},
+        gradient=point.gradient,
+        hessian=None,
+        nuclear_repulsion_hartree=None,
+        quantities={},
+    )
 
 
 def _agreed(stored: list[float] | None, printed: list[float] | None) -> list[float] | None:

@@ -12,8 +12,9 @@ from qmrunner.engines.nwchem.input import asked, generated_deck, reader
 from qmrunner.engines.nwchem.input.asked import Asked
 from qmrunner.engines.nwchem.output import rtdb
 from qmrunner.engines.nwchem.output.quantities import Quantities
+from qmrunner.engines.nwchem.output.steps import OptimisationSteps
 from qmrunner.engines.nwchem.output.tasks import Record, proven
-from qmrunner.engines.nwchem.read import Report
+from qmrunner.engines.nwchem.read import Reader, Report
 from qmrunner.model.jobs import Step
 
 
@@ -29,6 +30,7 @@ class Run:
     asked: tuple[Asked, ...]
     records: tuple[Record, ...]
     quantities: Quantities
+    steps: OptimisationSteps | None
     database: rtdb.Database | None
 
     @property
@@ -69,11 +71,14 @@ def deck_of(step: Step, directory: Path) -> Deck:
 def read_run(step: Step, directory: Path, log: Path) -> Run:
     run_deck = deck_of(step, directory)
     quantities = Quantities()
-    report = Report(log, run_deck.tasks, *([quantities] if step.task == "deck" else []))
+    wanted = "qcschema" in step.params and bool(run_deck.tasks) and run_deck.tasks[0].operation == "optimize"
+    steps = OptimisationSteps(run_deck.tasks[0]) if wanted else None
+    more: list[Reader] = [quantities] if step.task == "deck" else []
+    report = Report(log, run_deck.tasks, *more, *([steps] if steps else []))
     name = report.header.database
     database = rtdb.read(directory / name) if name else None
     records = proven(report.tasks.records(), database, run_deck.geometries)
-    return Run(step, directory, log, report, run_deck.text, run_deck.tasks, records, quantities, database)
+    return Run(step, directory, log, report, run_deck.text, run_deck.tasks, records, quantities, steps, database)
 
 
 def _functional_before(step: Step, directory: Path, statements: tuple[reader.Statement, ...]) -> str | None:

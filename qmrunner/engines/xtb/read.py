@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 from qmrunner import untrusted
 from qmrunner.errors import UsageError
@@ -41,6 +42,14 @@ class Summary:
     warnings: tuple[str, ...] = ()
     finished: bool = False
     terminated_normally: bool = False
+
+
+class Frame(NamedTuple):
+    """One point of an optimisation: energy in hartree, coordinates in angstrom, flat."""
+
+    energy_hartree: float
+    symbols: list[str]
+    coordinates: list[float]
 
 
 def read_log(log: Path) -> Summary:
@@ -103,6 +112,30 @@ def lowest_wavenumber(path: Path) -> float | None:
             found.append(_number(line))
     known = [value for value in found if value is not None and math.isfinite(value)]
     return min(known, default=None)
+
+
+def frames(trajectory: Path, most: int) -> list[Frame]:
+    """All points of an optimisation's `trajectory` (``xtbopt.log``), from its start. Empty for a file that is missing,
+    incomplete, or has more than `most` coordinates."""
+    found: list[Frame] = []
+    try:
+        lines = untrusted.read_text(trajectory).splitlines()
+        count = int(lines[0])
+        if count < 1 or len(lines) % (count + 2) or 3 * count * (len(lines) // (count + 2)) > most:
+            return []
+        for at in range(0, len(lines), count + 2):
+            hit = _ENERGY.search(lines[at + 1])
+            energy = None if hit is None else _number(hit[1])
+            if energy is None or lines[at].split() != [str(count)]:
+                return []
+            rows = [line.split() for line in lines[at + 2 : at + 2 + count]]
+            coordinates = [float(word) for row in rows for word in row[1:]]
+            if len(coordinates) != 3 * count:
+                return []
+            found.append(Frame(energy, [row[0].capitalize() for row in rows], coordinates))
+    except (OSError, ValueError, IndexError):
+        return []
+    return found
 
 
 def last_frame(trajectory: Path, target: Path, cycles: int) -> float | None:

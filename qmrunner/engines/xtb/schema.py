@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from qmrunner import untrusted
 from qmrunner.chemistry.xyz import read_xyz
 from qmrunner.engines import qcschema, qcschema_result
 from qmrunner.engines.qcschema_input import Request
+from qmrunner.engines.xtb.read import frames
 from qmrunner.errors import UsageError
 
 _VERSION = re.compile(r"xtb version +(\d[\w.-]*)")
 _HEAD_LINES = 200
 _MOST_HESSIAN_ATOMS = 200
+_STEPS = "xtbopt.log"
+_MOST_NUMBERS = 300_000  # the coordinates of all steps together
 
 
 def document(
@@ -88,7 +92,21 @@ def answer(structure: Path, request: Request, result: Mapping[str, Any], log: Pa
         hessian=values if driver == "hessian" else None,
         quantities={name: value for name, value in result.items() if name not in ("notes", "warnings")},
     )
-    return qcschema_result.document(run, request)
+    return qcschema_result.document(run, request, _steps(run, directory) if request.optimisation else ())
+
+
+def _steps(run: qcschema.Run, directory: Path) -> list[qcschema.Run]:
+    """The points of the optimisation that ended with `run`. xTB writes their energies, and no gradients."""
+    return [
+        replace(
+            run,
+            symbols=frame.symbols,
+            coordinates_bohr=[value * qcschema.BOHR_PER_ANGSTROM for value in frame.coordinates],
+            energy_hartree=frame.energy_hartree,
+            quantities={},
+        )
+        for frame in frames(directory / _STEPS, _MOST_NUMBERS)
+    ]
 
 
 def _coord(path: Path) -> tuple[list[str], list[float]]:
