@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from qmrunner.chemistry import missing_hydrogens
 from qmrunner.chemistry.elements import NUMBERS, atom, canonical
 from qmrunner.errors import UsageError
 from qmrunner.model.units import ANGSTROM_PER_BOHR
 
 Point = tuple[float, float, float]
-_HALOGENS = frozenset({"F", "Cl", "Br", "I"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +178,12 @@ def _model(rows: Sequence[tuple[int, str]], name: str) -> Frame:
         points.append(_point([line[30:38], line[38:46], line[46:54]], 1.0, name, number, line))
         if hit := _ANY_CHARGE.fullmatch(line[78:80].strip()):
             charges.append(int(f"{hit[2] or hit[3]}{hit[1] or hit[4]}"))
-    found = set(symbols)
-    if "C" in found and "H" not in found and not found & _HALOGENS:
+    if lacking := missing_hydrogens.carbons(symbols, points):
+        shown = ", ".join(map(str, lacking[:5])) + (", …" if len(lacking) > 5 else "")
         raise UsageError(
-            "hydrogens_missing", f"{name} has carbon and no hydrogen: crystal structures leave hydrogens out",
-            evidence=f"{len(symbols)} atoms: {', '.join(sorted(found))}",
-            remedy="add the hydrogens in a molecule editor; if the molecule has none, write it as XYZ",
+            "hydrogens_missing", f"{name}: hydrogens seem to be missing: some carbons have fewer neighbours than bonds",
+            evidence=f"{len(lacking)} of {symbols.count('C')} carbons: atoms {shown}",
+            remedy="add the hydrogens in a molecule editor; if none is missing (a carbene, an ylide), write it as XYZ",
         )  # fmt: skip
     notes = (f"{name}: elements follow from the names of the atoms, as columns 77-78 are empty",) if guessed else ()
     return Frame(tuple(symbols), points, sum(charges) if charges else None, isotopes=isotopes, notes=notes)

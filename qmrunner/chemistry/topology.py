@@ -72,7 +72,7 @@ def compare(
     around = _neighbours(len(symbols), expected)
     made = {
         pair
-        for pair in _near(coordinates)
+        for pair in near(coordinates)
         if pair not in expected and pair not in ignored and _plain(symbols, pair)
         and (_ratio(symbols, coordinates, pair) or math.inf) < _made_within(symbols, pair, around)
     }  # fmt: skip
@@ -85,7 +85,7 @@ def unclear_pairs(symbols: Sequence[str], bonds: Collection[Pair], coordinates: 
     """Pairs whose distance leaves open whether they are bonded: of a structure whose `bonds` were perceived from it."""
     own = {(min(pair), max(pair)) for pair in bonds}
     found = []
-    for pair in _near(coordinates):
+    for pair in near(coordinates):
         ratio = _ratio(symbols, coordinates, pair)
         if ratio is not None and (ratio > MADE_WITHIN if pair in own else ratio < BROKEN_BEYOND):
             found.append(pair)
@@ -184,7 +184,7 @@ def _parts_left(count: int, expected: set[Pair], broken: set[Pair]) -> bool:
     return len(fragments(count, tuple(expected - broken))) > len(fragments(count, tuple(expected)))
 
 
-def _near(coordinates: Sequence[Point]) -> Iterator[Pair]:
+def near(coordinates: Sequence[Point]) -> Iterator[Pair]:
     """Pairs close enough to be compared. Atoms are sorted into cubes, so that the work grows with the number of
     atoms."""
     cubes: dict[tuple[int, ...], list[int]] = {}

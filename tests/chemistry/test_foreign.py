@@ -157,6 +157,11 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         pdb((" CA ", "C", "", 0, 0, 0), (" C  ", "C", "", 1.5, 0, 0), (" O  ", "O", "", 2.1, 1.1, 0)),
         "hydrogens_missing", "hydrogens",
     ),
+    # Only the hydrogen on oxygen is left of methanol, as in a file for docking.
+    "docking.pdb": (
+        pdb((" C  ", "C", "", 0, 0, 0), (" O  ", "O", "", 1.42, 0, 0), (" HO ", "H", "", 1.72, 0.91, 0)),
+        "hydrogens_missing", "1 of 1 carbons: atoms 1",
+    ),
     "overflow.pdb": (water_pdb().replace("   0.757", "********"), "unreadable_structure", "no number"),
     "text.pdb": ("REMARK nothing here\nEND\n", "unreadable_structure", "ATOM"),
     "entities.cml": ('<!DOCTYPE m [<!ENTITY a "b">]><molecule/>', "unreadable_structure", "document type"),
@@ -204,6 +209,7 @@ def test_the_alignment_of_a_name_distinguishes_calcium_from_carbon() -> None:
         ("CA  ", "", "", 3, 0, 0),
         ("HG11", "", "", 0, 0, 1.1),
         ("CL1 ", "", "", 0, 1.7, 0),
+        ("HG12", "", "", 0, -1.1, 0),
     )
     assert foreign.convert(pdb(*rows), "x.pdb").text.split()[1::4][:4] == ["C", "Ca", "H", "Cl"]
 
