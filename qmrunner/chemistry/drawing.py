@@ -94,13 +94,24 @@ def nmredata(mol: Any, result: Mapping[str, Any], task: Mapping[str, Any], smile
             for shift, atoms in signals(rows)
         ],
     }
-    for nucleus in ("1H", "13C"):
+    for nucleus, larmor_mhz in (("1H", "500.00"), ("13C", "125.72")):
         chosen = [row for row in rows if row["nucleus"] == nucleus]
         if chosen:
-            # The standard defines the order of the attributes.
-            lines = [f"{shift:.4f}, N={len(atoms)}, L={_label(rows, atoms)}" for shift, atoms in signals(chosen)]
-            tags[f"NMREDATA_1D_{nucleus}"] = [f";predicted: {task['level']} level", *lines]
+            # The standard defines the order of the attributes. Of a carbon, N is its number of hydrogens.
+            lines = [
+                f"{shift:.4f}, N={len(atoms) if nucleus == '1H' else _bound_hydrogens(mol, atoms[0])}, "
+                f"L={_label(rows, atoms)}"
+                for shift, atoms in signals(chosen)
+            ]
+            # Readers need a frequency. No spectrum was measured, so none can be named.
+            head = [f";predicted: {task['level']} level, Larmor is nominal", f"Larmor={larmor_mhz}"]
+            tags[f"NMREDATA_1D_{nucleus}"] = [*head, *lines]
     return str(chem.MolToMolBlock(mol)) + "".join(_tag(name, lines) for name, lines in tags.items() if lines) + "$$$$\n"
+
+
+def _bound_hydrogens(mol: Any, number: int) -> int:
+    """How many hydrogens are bound to an atom."""
+    return sum(atom.GetAtomicNum() == 1 for atom in mol.GetAtomWithIdx(number - 1).GetNeighbors())
 
 
 def _tag(name: str, lines: Sequence[str]) -> str:

@@ -76,6 +76,7 @@ def test_the_sdf_holds_structure_and_assignment() -> None:
     assert "H4, 1.2000, 4, 5, 6 ;predicted, +/- 0.10 ppm\\" in lines
     assert "H9, 1.5000, 9 ;predicted\\" in lines
     assert "3.7000, N=2, L=H7\\" in read.GetProp("NMREDATA_1D_1H")
+    assert "58.0000, N=2, L=C2\\" in read.GetProp("NMREDATA_1D_13C")
     assert read.GetProp("NMREDATA_FORMULA") == "C2H6O\\"
 
 
