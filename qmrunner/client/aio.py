@@ -5,57 +5,26 @@ from __future__ import annotations
 import json
 import os
 import uuid
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any, Self, Unpack
-from urllib.parse import urlsplit
 
 import httpx
 
-from qmrunner import __version__
-from qmrunner.client import forms
-from qmrunner.client.described import Jobs, Refusal, SomeRefusedError, joined
+from qmrunner.client import forms, table
+from qmrunner.client.connect import session_of
+from qmrunner.client.described import Jobs, Refusal, SomeRefusedError, joined, listed
 from qmrunner.client.job import AsyncJob
-from qmrunner.client.local import LocalServer
 from qmrunner.client.options import CommonOptions, MoleculeOptions, NmrOptions, checked, spelled_out
-from qmrunner.client.refusals import error_of_line
+from qmrunner.client.refusals import error_of_line, fields_of, foreign_line
 from qmrunner.client.session import Attempts, Session
 from qmrunner.client.waiting import until_over
-from qmrunner.client.wire import AsyncWire, BlockingWire, Refused
+from qmrunner.client.wire import AsyncWire, Refused
 from qmrunner.errors import QmrunnerError, UsageError
 
 _PAGE = 500
 _LINES = 200  # of one request: `POST /v1/jobs/many` takes 500
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _NDJSON = {"Content-Type": "application/x-ndjson"}
-
-
-def session_of(
-    wire: type[AsyncWire] | type[BlockingWire], where: str | os.PathLike[str] | None, token: str | None,
-    patience: float, verify: Any,
-) -> Session:  # fmt: skip
-    """The session of a client: to a server, or to the local home."""
-    how: dict[str, Any] = {"headers": {"User-Agent": f"qmrunner-client/{__version__}"}}
-    if isinstance(where, str) and "://" in where:
-        parts = urlsplit(where)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(
-                "bad_address", f"{where} is not an address", remedy="as in Client('https://qm.example.org')"
-            )
-        if token is not None:
-            how["headers"]["Authorization"] = f"Bearer {token.strip()}"
-            if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-                warnings.warn(f"the token is sent to {parts.hostname} unencrypted: use https://", stacklevel=4)
-        # A proxy of the environment cannot reach this machine's own loopback.
-        how |= {"base_url": where.rstrip("/"), "verify": verify, "trust_env": parts.hostname not in _LOOPBACK}
-        return Session(wire(None, **how), where, patience)
-    if token is not None:
-        raise UsageError("usage", "a token is for a server", remedy="name it: Client('https://…', token=…)")
-    home = None if where is None else Path(where).expanduser()
-    local = LocalServer(home)
-    return Session(wire(local, base_url="http://localhost", **how), str(home or "the local home"), patience)
 
 
 class AsyncClient:
@@ -106,7 +75,7 @@ class AsyncClient:
         **options: Unpack[CommonOptions],
     ) -> AsyncJob:  # fmt: skip
         """Run an NWChem input: a path, or its text. `files` are placed next to it."""
-        given = [forms.deck(deck), *map(forms.file, files)]
+        given = [forms.deck(deck), *forms.files(files)]
         return await self._submit("nwchem", checked(options, CommonOptions), given)
 
     @spelled_out(CommonOptions)
@@ -147,12 +116,14 @@ class AsyncClient:
         With the same `group`, the same molecules and options are the same jobs again, so a notebook's cell may run
         twice. Raises SomeRefusedError after all others were accepted; with `skip_refused` they are left out.
         """
-        given = checked(options, NmrOptions)
+        given = checked(options, table.KINDS.get(kind, NmrOptions))
         group = given.pop("group", None) or f"client-{uuid.uuid4().hex[:8]}"
         if "key" in given:
             raise UsageError("unknown_option", "submit_many makes a key for each job", remedy="use `group` instead")
-        lines = forms.lines(molecules, names, kind, given, group)
-        found: dict[int, str | QmrunnerError] = {}
+        lines = table.lines(molecules, names, kind, given, group)
+        found: dict[int, str | QmrunnerError] = {
+            at: line for at, line in enumerate(lines) if isinstance(line, UsageError)
+        }
         for first in range(0, len(lines), _LINES):
             await self._send_lines(lines[first : first + _LINES], first, found)
         refused = [Refusal(at, error) for at, error in sorted(found.items()) if isinstance(error, QmrunnerError)]
@@ -169,30 +140,34 @@ class AsyncClient:
 
     async def job(self, job_id: str) -> AsyncJob:
         """A job by its id. Raises NotFoundError `job_unknown`."""
-        if not (job_id.isascii() and job_id.isalnum()):
-            raise UsageError("bad_id", f"{job_id[:40]!r} is no id of a job", remedy="`client.jobs()` lists them")
+        if not (isinstance(job_id, str) and job_id.isascii() and job_id.isalnum()):
+            raise UsageError("bad_id", f"{job_id!r:.40} is no id of a job", remedy="`client.jobs()` lists them")
         return await AsyncJob(self._session, {"id": job_id, "kind": "", "state": ""}).refresh()
 
     async def jobs(self, filter: str = "", *, limit: int | None = 1000) -> AsyncJobs:
         """Jobs that meet a filter, newest first: `state:failed group:batch7 since:7d text`, as on the pages."""
+        if limit is not None and limit < 1:
+            raise UsageError("bad_limit", f"the limit is {limit}", remedy="give a number above 0, or None for all jobs")
         rows = await self._rows({"q": filter} if filter else {}, None if limit is None else limit + 1)
         jobs = [AsyncJob(self._session, row) for row in rows[:limit]]
         return AsyncJobs(self, jobs, more=limit is not None and len(rows) > limit)
 
     async def wait(
-        self, jobs: Sequence[AsyncJob], *, progress: bool = False, timeout: float | None = None
+        self, jobs: AsyncJob | Sequence[AsyncJob], *, progress: bool = False, timeout: float | None = None
     ) -> AsyncJobs:
         """Wait until all jobs have ended or are held, through outages. Jobs that failed are returned as they are.
 
         Raises NotReadyError `wait_timeout`.
         """
 
-        async def look(notice: Callable[[QmrunnerError], None]) -> None:
-            await self._renew([job for job in jobs if not job.is_over], notice)
+        waited = listed(jobs, AsyncJob)
 
-        if jobs:
-            await until_over(self._session, jobs, look, progress=progress, timeout=timeout)
-        return AsyncJobs(self, jobs)
+        async def look(notice: Callable[[QmrunnerError], None]) -> None:
+            await self._renew([job for job in waited if not job.is_over], notice)
+
+        if waited:
+            await until_over(self._session, waited, look, progress=progress, timeout=timeout)
+        return AsyncJobs(self, waited)
 
     async def _renew(self, jobs: Sequence[AsyncJob], notice: Callable[[QmrunnerError], None]) -> None:
         """Look at jobs: at those of one group with one request."""
@@ -224,8 +199,13 @@ class AsyncClient:
         self, kind: str, structure: forms.Molecule, args: Sequence[str], files: Iterable[str | os.PathLike[str]],
         options: dict[str, Any],
     ) -> AsyncJob:  # fmt: skip
-        given = [forms.structure(structure), *map(forms.file, files)]
-        return await self._submit(kind, {**options, "args": list(args)}, given)
+        if isinstance(args, str):
+            raise UsageError(
+                "bad_option", "the flags are one text", evidence=args[:80],
+                remedy=f"give a list of words: {args.split()!r}"[:200],
+            )  # fmt: skip
+        given = [forms.structure(structure), *forms.files(files)]
+        return await self._submit(kind, {**options, "args": [str(word) for word in args]}, given)
 
     async def _submit(self, kind: str, fields: dict[str, Any], files: Sequence[forms.File]) -> AsyncJob:
         # A repeated request makes no second job: the key is the same in every try.
@@ -233,9 +213,7 @@ class AsyncClient:
         found = await self._session.json("POST", "/v1/jobs", headers=headers, **forms.body(kind, fields, files))
         return await self.job(str(found["id"]))
 
-    async def _send_lines(
-        self, lines: Sequence[dict[str, Any]], first: int, found: dict[int, str | QmrunnerError]
-    ) -> None:
+    async def _send_lines(self, lines: Sequence[table.Line], first: int, found: dict[int, str | QmrunnerError]) -> None:
         """Submit until each line has an answer: after a lost connection those without one are sent again."""
         attempts = Attempts(self._session, self._session.patience, None)
         while left := [at for at in range(len(lines)) if first + at not in found]:
@@ -245,8 +223,11 @@ class AsyncClient:
                 stream = self._session.wire.stream("POST", "/v1/jobs/many", content=body, headers=_NDJSON)
                 async with aclosing(stream) as answers:
                     async for text in answers:
-                        answer = json.loads(text)
-                        at = first + left[answer["line"] - 1]
+                        answer = fields_of(text, self._session.where)
+                        place = answer["line"]
+                        if type(place) is not int or not 1 <= place <= len(left):
+                            raise foreign_line(text, self._session.where)
+                        at = first + left[place - 1]
                         if "id" in answer:
                             found[at] = str(answer["id"])
                             attempts.good()
@@ -271,6 +252,9 @@ class AsyncJobs(Jobs[AsyncJob]):
     ) -> None:  # fmt: skip
         super().__init__(jobs, more=more, refused=refused)
         self._client = client
+
+    def _of(self, jobs: Sequence[AsyncJob]) -> AsyncJobs:
+        return AsyncJobs(self._client, jobs)
 
     async def wait(self, *, progress: bool = False, timeout: float | None = None) -> AsyncJobs:
         """As `AsyncClient.wait`."""

@@ -24,19 +24,19 @@ class Job(Protocol):
 
 
 class Client(Protocol):
-    """Anything that submits a QCSchema input and returns its job."""
+    """Anything that submits a QCSchema input and returns its job. `program` is nwchem, xtb, or None: by the method."""
 
-    def submit_qcschema(self, document: dict[str, Any]) -> Job: ...
+    def submit_qcschema(self, document: dict[str, Any], program: str | None = None) -> Job: ...
 
 
-def ask(client: Client, document: dict[str, Any]) -> dict[str, Any]:
+def ask(client: Client, document: dict[str, Any], program: str | None = None) -> dict[str, Any]:
     """The AtomicResult, OptimizationResult or FailedOperation of an input; waits for the end of its job.
 
     A refused input and a failed job become a FailedOperation with the code of the error. An interrupted wait
     (KeyboardInterrupt) passes through: the job keeps running.
     """
     try:
-        job = client.submit_qcschema(document)
+        job = client.submit_qcschema(document, program)
         job.wait()
         return dict(job.result.qcschema)
     except QmrunnerError as problem:

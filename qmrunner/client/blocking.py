@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from qmrunner.client import forms
-from qmrunner.client.aio import AsyncClient, session_of
-from qmrunner.client.described import Described, Jobs, LogLine, Refusal, SomeRefusedError, joined
+from qmrunner.client.aio import AsyncClient
+from qmrunner.client.connect import session_of
+from qmrunner.client.described import Comparison, Described, Jobs, LogLine, Refusal, SomeRefusedError, joined, listed
 from qmrunner.client.job import AsyncJob
 from qmrunner.client.options import CommonOptions, MoleculeOptions, NmrOptions, spelled_out
 from qmrunner.client.result import Result
 from qmrunner.client.session import Event
 from qmrunner.client.wire import BlockingWire, iterate, run
+from qmrunner.errors import QmrunnerError
 
 if TYPE_CHECKING:
     import pandas
@@ -37,7 +39,12 @@ class Job(Described):
 
     @property
     def _result(self) -> Result | None:  # type: ignore[override]
-        return self.result if self.state == "succeeded" else None
+        if self.state != "succeeded":
+            return None
+        try:
+            return self.result
+        except QmrunnerError:  # a notebook shows the job all the same
+            return None
 
     def refresh(self) -> Job:
         """Ask the server for the state of the job."""
@@ -78,15 +85,18 @@ class Job(Described):
         return run(self._own.files())
 
     def file(self, name: str) -> bytes:
-        """The content of a published file. Raises NotFoundError `file_unknown`."""
+        """The content of a published file of at most 256 MiB. Raises NotFoundError `file_unknown`."""
         return run(self._own.file(name))
 
     def download(self, folder: str | Path) -> list[Path]:
-        """Write all published files below `folder`; returns their paths. Existing files are replaced."""
+        """Write all published files, of any size, below `folder`; returns their paths. Existing files are replaced."""
         return run(self._own.download(folder))
 
-    def compare(self, peaks: str, nucleus: str | None = None) -> dict[str, Any]:
-        """Compare the shifts with measured peaks, a list as in a paper or JCAMP-DX; see docs/howto/measured-peaks."""
+    def compare(self, peaks: str, nucleus: str | None = None) -> Comparison:
+        """Compare the shifts with measured peaks, a list as in a paper or JCAMP-DX; see docs/howto/measured-peaks.
+
+        `frame` of the answer has one row for each signal.
+        """
         return run(self._own.compare(peaks, nucleus))
 
     def cancel(self) -> Job:
@@ -205,13 +215,14 @@ class Client:
         found = run(self._own.jobs(filter, limit=limit))
         return self._list([Job(job) for job in found], more=found.more)
 
-    def wait(self, jobs: Sequence[Job], *, progress: bool = False, timeout: float | None = None) -> JobList:
+    def wait(self, jobs: Job | Sequence[Job], *, progress: bool = False, timeout: float | None = None) -> JobList:
         """Wait until all jobs have ended or are held, through outages. Jobs that failed are returned as they are.
 
         Raises NotReadyError `wait_timeout`.
         """
-        run(self._own.wait([job._own for job in jobs], progress=progress, timeout=timeout))
-        return self._list(jobs)
+        waited = listed(jobs, Job)
+        run(self._own.wait([job._own for job in waited], progress=progress, timeout=timeout))
+        return self._list(waited)
 
     def _list(self, jobs: Sequence[Job], *, more: bool = False, refused: Sequence[Refusal] = ()) -> JobList:
         return JobList(self, jobs, more=more, refused=refused)
@@ -225,6 +236,9 @@ class JobList(Jobs[Job]):
     ) -> None:
         super().__init__(jobs, more=more, refused=refused)
         self._client = client
+
+    def _of(self, jobs: Sequence[Job]) -> JobList:
+        return self._client._list(jobs)
 
     def wait(self, *, progress: bool = False, timeout: float | None = None) -> JobList:
         """As `Client.wait`."""

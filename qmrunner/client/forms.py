@@ -5,9 +5,9 @@ A molecule is a SMILES, a path, the text of a structure file, an RDKit Mol, or A
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,27 @@ def structure(given: Molecule) -> File:
 
         return "molecule.xyz", xyz_of(given).encode()
     if _is_text(given):
-        is_mol = "V2000" in given or "V3000" in given
-        name = "molecule.sdf" if "$$$$" in given else "molecule.mol" if is_mol else "molecule.xyz"
-        return name, given.encode()
+        return f"molecule{_ending(given)}", given.encode()
     return file(given)
+
+
+# The first pattern found decides the format of a text, which has no name; else it is XYZ.
+_ENDINGS = (
+    (".sdf", re.compile(r"^\$\$\$\$", re.MULTILINE)),
+    (".mol", re.compile(r"\A.*\n.*\n.*\n.*V[23]000")),
+    (".pdb", re.compile(r"^(?:ATOM  |HETATM).{24}", re.MULTILINE)),
+    (".cml", re.compile(r"\A\s*<(?:[\s\S]*<)?(?:\w+:)?molecule\b")),
+    (".coord", re.compile(r"^\$coord\b", re.MULTILINE)),
+    (".json", re.compile(r"\A\s*\{")),
+    (".inchi", re.compile(r"\A\s*InChI=")),
+    (".gjf", re.compile(r"\A\s*(?:%.*\n\s*)*#")),
+    (".extxyz", re.compile(r"\A\s*\d+\s*\n.*\bProperties=")),
+)
+
+
+def _ending(text: str) -> str:
+    """The ending of the file that has this text."""
+    return next((ending for ending, pattern in _ENDINGS if pattern.search(text)), ".xyz")
 
 
 def deck(given: str | os.PathLike[str]) -> File:
@@ -89,10 +106,17 @@ def file(path: str | os.PathLike[str]) -> File:
         return Path(path).name, Path(path).expanduser().read_bytes()
     except FileNotFoundError:
         raise UsageError("file_not_found", f"there is no file {path}", remedy="check the path") from None
+    except IsADirectoryError:
+        raise UsageError("file_unreadable", f"{path} is a folder", remedy="give the path of a file") from None
     except (OSError, ValueError) as problem:
         raise UsageError(
             "file_unreadable", f"{path} cannot be read", evidence=str(problem), remedy="check its permissions"
         ) from None
+
+
+def files(paths: Iterable[str | os.PathLike[str]]) -> list[File]:
+    """Files that are read now: of one path, or of several."""
+    return [file(path) for path in ([paths] if isinstance(paths, str | os.PathLike) else paths)]
 
 
 def body(kind: str, fields: Mapping[str, Any], files: Sequence[File]) -> dict[str, Any]:
@@ -102,61 +126,6 @@ def body(kind: str, fields: Mapping[str, Any], files: Sequence[File]) -> dict[st
         return {"json": form}
     job = ("job", (None, json.dumps(form).encode(), "application/json"))
     return {"files": [job, *(("file", (name, data, "application/octet-stream")) for name, data in files)]}
-
-
-def lines(
-    molecules: Iterable[Molecule | Mapping[str, Any]], names: Iterable[str] | None, kind: str,
-    fields: Mapping[str, Any], group: str,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """One form for each molecule, with a key: the same molecule with the same options is one job of its group.
-
-    An entry may be a mapping with `smiles` or `molecule` and its own options, as a row of a table. Copies of one
-    molecule within one list are separate jobs.
-    """
-    rows = molecules.to_dict("records") if hasattr(molecules, "to_dict") else molecules
-    given_names = None if names is None else [str(name) for name in names]
-    found = [_line(row, kind, fields, group) for row in rows]
-    if given_names is not None:
-        if len(given_names) != len(found):
-            raise UsageError(
-                "names_differ", f"there are {len(given_names)} names for {len(found)} molecules",
-                remedy="give one name for each molecule",
-            )  # fmt: skip
-        for line, name in zip(found, given_names, strict=True):
-            line["name"] = name
-    seen: dict[str, int] = {}
-    for line in found:
-        identity = json.dumps(line, sort_keys=True)
-        seen[identity] = seen.get(identity, 0) + 1
-        line["key"] = f"client:{hashlib.sha256(f'{seen[identity]} {identity}'.encode()).hexdigest()}"
-    return found
-
-
-def _line(row: Molecule | Mapping[str, Any], kind: str, fields: Mapping[str, Any], group: str) -> dict[str, Any]:
-    own: dict[str, Any] = {}
-    if isinstance(row, Mapping):
-        own = {str(key): value for key, value in row.items() if not _missing(value)}
-        row = own.pop("molecule", None) or own.pop("smiles", "")
-    found, files = molecule(row)
-    inline = [{"name": name, "text": _text(name, data)} for name, data in files]
-    return {"kind": kind, "group": group, **fields, **own, **found, **({"files": inline} if inline else {})}
-
-
-def _text(name: str, data: bytes) -> str:
-    try:
-        return data.decode()
-    except UnicodeDecodeError as problem:
-        raise UsageError(
-            "unreadable_file",
-            f"{name} is not UTF-8 text",
-            evidence=str(problem),
-            remedy="submit it as a separate job",
-        ) from None
-
-
-def _missing(value: Any) -> bool:
-    """None, or the NaN of an empty cell."""
-    return value is None or (isinstance(value, float) and value != value)
 
 
 def _is_text(given: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Any
 from urllib.parse import quote
 
 from qmrunner.client import result as results
-from qmrunner.client.described import Described, LogLine
+from qmrunner.client.described import Comparison, Described, LogLine
 from qmrunner.client.refusals import JobEndedError
 from qmrunner.client.result import Result
 from qmrunner.client.session import Event, Session
 from qmrunner.client.waiting import until_over
+from qmrunner.client.wire import Sink
 from qmrunner.errors import QmrunnerError
 
 _PIECE = 1 << 20
@@ -97,26 +99,39 @@ class AsyncJob(Described):
         return {row["name"]: row["bytes"] for row in found["files"]}
 
     async def file(self, name: str) -> bytes:
-        """The content of a published file. Raises NotFoundError `file_unknown`."""
+        """The content of a published file of at most 256 MiB. Raises NotFoundError `file_unknown`."""
         return (await self._session.ask("GET", f"{self._path}/files/{quote(name)}")).content
 
     async def download(self, folder: str | Path) -> list[Path]:
-        """Write all published files below `folder`; returns their paths. Existing files are replaced."""
+        """Write all published files, of any size, below `folder`; returns their paths. Existing files are replaced."""
         written = []
         root = Path(folder).expanduser().resolve()
-        for name in await self.files():
+        for name, size in (await self.files()).items():
             path = _below(root, name)
             if path is None:
                 continue  # a name that leaves the folder or is none: no server of qmrunner sends it
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(await self.file(name))
+            await self._write(name, path, 2 * size + _PIECE)
             written.append(path)
         return written
 
-    async def compare(self, peaks: str, nucleus: str | None = None) -> dict[str, Any]:
-        """Compare the shifts with measured peaks, a list as in a paper or JCAMP-DX; see docs/howto/measured-peaks."""
+    async def _write(self, name: str, path: Path, most: int) -> None:
+        """Replace `path` once the whole file has arrived."""
+        part = path.with_name(f".{uuid.uuid4().hex[:12]}.part")
+        try:
+            with part.open("wb") as file:
+                await self._session.ask("GET", f"{self._path}/files/{quote(name)}", sink=Sink(file, most))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+    async def compare(self, peaks: str, nucleus: str | None = None) -> Comparison:
+        """Compare the shifts with measured peaks, a list as in a paper or JCAMP-DX; see docs/howto/measured-peaks.
+
+        `frame` of the answer has one row for each signal.
+        """
         form = {"jobs": [self.id], "text": peaks} | ({} if nucleus is None else {"nucleus": nucleus})
-        return await self._session.json("POST", "/v1/compare", json=form)
+        return Comparison(await self._session.json("POST", "/v1/compare", json=form))
 
     async def cancel(self) -> AsyncJob:
         """Cancel the job."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, TypedDict, TypeVar, get_type_hints
+import math
+from collections.abc import Callable, Iterable, Mapping
+from types import NoneType, UnionType
+from typing import Any, TypedDict, TypeVar, get_args, get_origin, get_type_hints
 
 from qmrunner.errors import UsageError, nearest
 
+_EXAMPLES = {str: "'…'", bool: "True", int: "1", float: "298.15", list: "['gpu']"}
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -63,13 +66,53 @@ def spelled_out(options: type) -> Callable[[F], F]:
 
 
 def checked(given: Mapping[str, Any], options: type) -> dict[str, Any]:
-    """The options as given. Raises UsageError `unknown_option`."""
-    known = list(get_type_hints(options))
+    """The options that are not None, as plain values. Raises UsageError `unknown_option`, `bad_option`."""
+    hints = get_type_hints(options)
     for name in given:
-        if name not in known:
-            near = nearest(name, known)
+        if name not in hints:
+            near = near_option(name, hints)
             hint = f"did you mean {near}? " if near else ""
             raise UsageError(
-                "unknown_option", f"there is no option {name}", remedy=f"{hint}known are {', '.join(sorted(known))}"
+                "unknown_option", f"there is no option {name}", remedy=f"{hint}known are {', '.join(sorted(hints))}"
             )
-    return dict(given)
+    return {name: _plain(name, value, hints[name]) for name, value in given.items() if value is not None}
+
+
+def near_option(name: str, known: Iterable[str]) -> str | None:
+    """The known option that `name` may stand for."""
+    names = sorted(known)
+    longer = [known for known in names if len(name) > 2 and known.startswith(name.lower())]
+    return longer[0] if longer else nearest(name, names)
+
+
+# Type of an option → how an error names it.
+_WORDS = {str: "a text", bool: "True or False", int: "a whole number", float: "a number", list: "a list of texts"}
+# Names in a table are often numbers.
+_LABELS = frozenset({"name", "group", "key"})
+
+
+def _plain(name: str, value: Any, hint: Any) -> Any:
+    """The value in its type: whole numbers of NumPy and of float columns, and lists of any kind, are accepted."""
+    kinds = [get_origin(kind) or kind for kind in (get_args(hint) if get_origin(hint) is UnionType else [hint])]
+    kind = next(kind for kind in kinds if kind is not NoneType)
+    if hasattr(value, "item") and not getattr(value, "shape", ()):
+        value = value.item()
+    if kind is list and not isinstance(value, Mapping) and isinstance(value, Iterable):
+        value = [value] if isinstance(value, str) else list(value)
+        fits = all(isinstance(part, str) for part in value)
+    elif isinstance(value, bool):
+        fits = kind is bool
+    elif kind is int and isinstance(value, float) and value.is_integer():
+        value, fits = int(value), True
+    elif kind is float:
+        fits = isinstance(value, int | float) and math.isfinite(value)
+    elif kind is str and name in _LABELS and isinstance(value, int):
+        value, fits = str(value), True
+    else:
+        fits = isinstance(value, kind)
+    if not fits:
+        raise UsageError(
+            "bad_option", f"the option {name} is {_WORDS[kind]}, not {type(value).__name__}", evidence=repr(value)[:80],
+            remedy=f"as in {name}={_EXAMPLES[kind]}",
+        )  # fmt: skip
+    return value

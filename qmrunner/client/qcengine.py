@@ -33,7 +33,7 @@ def compute(
     A failure is returned as FailedOperation, or raised as RuntimeError with `raise_error`.
     """
     version, document = _document(input_data)
-    answer = _refused(document, program) or ask(client, document)
+    answer = ask(client, document, None if program is None else program.lower())
     if raise_error and not answer.get("success"):
         error = answer["error"]
         raise RuntimeError(f"{_RAISED}{error['error_type']}: {error['error_message']}")
@@ -100,17 +100,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is no value of JSON")
-
-
-def _refused(document: dict[str, Any], program: str | None) -> dict[str, Any] | None:
-    """A FailedOperation for a `program` that is not known or has not the input's method."""
-    model = document.get("input_specification", document).get("model") or {}
-    by_method = "xtb" if str(model.get("method", "")).lower().startswith("gfn") else "nwchem"
-    if program is None or program.lower() == by_method:
-        return None
-    text = f"{program!r} does not compute {model.get('method')!r} here; programs are {', '.join(_PROGRAMS)}"
-    error = {"error_type": "unknown_program", "error_message": text}
-    return {"id": document.get("id"), "input_data": document, "success": False, "error": error, "extras": {}}
 
 
 def _model(answer: dict[str, Any]) -> Any:

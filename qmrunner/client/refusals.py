@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -92,15 +93,23 @@ def untrusted(where: str, problem: httpx.TransportError) -> UsageError | None:
     )  # fmt: skip
 
 
+def too_large(where: str, most: int) -> QmrunnerError:
+    """The error of an answer that does not end within `most` bytes."""
+    return QmrunnerError(
+        "answer_too_large", f"the answer of {where} has more than {most:,} bytes",
+        remedy="`job.download(folder)` writes large files; if this is no large file, check the address",
+    )  # fmt: skip
+
+
 class _Fields(dict[str, Any]):
     """The fields of an answer. One that is missing is the fault of the server, not of the program that reads it."""
 
-    def __init__(self, answer: httpx.Response, fields: Mapping[str, Any]) -> None:
+    def __init__(self, fields: Mapping[str, Any], problem: Callable[[], NotReadyError]) -> None:
         super().__init__(fields)
-        self._answer = answer
+        self._problem = problem
 
     def __missing__(self, key: str) -> Any:
-        raise _foreign(self._answer)
+        raise self._problem()
 
 
 def content_of(answer: httpx.Response) -> dict[str, Any]:
@@ -112,12 +121,32 @@ def content_of(answer: httpx.Response) -> dict[str, Any]:
         raise _foreign(answer) from None
     if not isinstance(found, dict) or not isinstance(found.get("job", {}), dict):
         raise _foreign(answer)
-    return _Fields(answer, found)
+    return _Fields(found, lambda: _foreign(answer))
+
+
+def fields_of(text: str, where: str) -> dict[str, Any]:
+    """The JSON object in a line or event of a stream, as `content_of`."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise foreign_line(text, where)
+    return _Fields(found, lambda: foreign_line(text, where))
+
+
+def foreign_line(text: str, where: str) -> NotReadyError:
+    """The error of a line or event that no server of qmrunner sends."""
+    return _not_qmrunner(f"{where} sent a stream, but not as qmrunner does", text)
 
 
 def _foreign(answer: httpx.Response) -> NotReadyError:
+    message = f"{answer.url.host} answered with status {answer.status_code}, but not as qmrunner does"
+    return _not_qmrunner(message, answer.content[:1000].decode(errors="replace"))
+
+
+def _not_qmrunner(message: str, seen: str) -> NotReadyError:
     return NotReadyError(
-        "not_qmrunner", f"{answer.url.host} answered with status {answer.status_code}, but not as qmrunner does",
-        evidence=" ".join(answer.text.split())[:200] or None,
+        "not_qmrunner", message, evidence=" ".join(seen[:1000].split())[:200] or None,
         remedy="check the address; a proxy in between may answer while the server restarts",
     )  # fmt: skip

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from qmrunner.client.described import SHIFTS
 from qmrunner.client.packages import needed
 from qmrunner.client.session import Session
 from qmrunner.errors import NotFoundError, UsageError
@@ -23,7 +24,6 @@ _ANGSTROM_PER_BOHR = 0.529177210903  # as engines write it
 _STRUCTURES = ("ensemble.xyz", "geometry.xyz", "xtbopt.xyz", "crest_best.xyz")
 _PICTURES = ("structure.svg", "spectrum_1H.svg", "spectrum_13C.svg")
 _TEXTS = (*_STRUCTURES, *_PICTURES, "nmredata.sdf", "qcschema.json")
-_SHIFTS = ("nucleus", "atom", "symbol", "shift_ppm", "uncertainty_ppm", "shielding_ppm", "equivalent_atoms", "kind")
 _CONFORMERS = ("id", "energy_hartree", "relative_kcal_mol", "weight", "degeneracy", "state", "reason")
 
 
@@ -93,7 +93,7 @@ class Result:
         """One row for each H and C atom that gives a signal. Raises NotFoundError `no_shifts` for other jobs."""
         if not self.data["shifts"]:
             raise NotFoundError("no_shifts", f"job {self.id} ({self.kind}) has no shifts", remedy="see `.quantities`")
-        return self._frame(self.data["shifts"], _SHIFTS)
+        return self._frame(self.data["shifts"], SHIFTS)
 
     @cached_property
     def conformers(self) -> pandas.DataFrame:

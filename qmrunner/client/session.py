@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -12,8 +11,17 @@ from typing import Any
 
 import httpx
 
-from qmrunner.client.refusals import content_of, delay_of, error_of, passes, unreachable, untrusted
-from qmrunner.client.wire import Refused, Wire
+from qmrunner.client.refusals import (
+    content_of,
+    delay_of,
+    error_of,
+    fields_of,
+    passes,
+    too_large,
+    unreachable,
+    untrusted,
+)  # fmt: skip
+from qmrunner.client.wire import LONGEST_LINE, Refused, Wire
 from qmrunner.errors import QmrunnerError, UsageError
 
 _FIRST_S, _LONGEST_S = 0.1, 10.0
@@ -113,7 +121,7 @@ class Session:
         while True:
             headers = {"Accept": "text/event-stream"} | ({} if last is None else {"Last-Event-ID": last})
             try:
-                async with aclosing(_events(self.wire.stream("GET", path, headers=headers))) as events:
+                async with aclosing(_events(self.wire.stream("GET", path, headers=headers), self.where)) as events:
                     async for event in events:
                         attempts.good()
                         if event.name == "end" and "reason" not in event.data:
@@ -131,15 +139,15 @@ class Session:
                 await attempts.after(problem)
 
 
-async def _events(lines: AsyncGenerator[str]) -> AsyncGenerator[Event]:
-    """Complete events only: one that the end of the connection cuts is sent again."""
+async def _events(lines: AsyncGenerator[str], where: str) -> AsyncGenerator[Event]:
+    """Complete events only: one that the end of the connection cuts is sent again. `where` is for errors."""
     name, identity, data = "message", None, ""
     async with aclosing(lines):
         async for line in lines:
             field, _, value = line.partition(": ")
             if line == "":
                 if data:
-                    yield Event(name, identity, json.loads(data))
+                    yield Event(name, identity, fields_of(data, where))
                 name, identity, data = "message", None, ""
             elif field == "event":
                 name = value
@@ -147,6 +155,8 @@ async def _events(lines: AsyncGenerator[str]) -> AsyncGenerator[Event]:
                 identity = value
             elif field == "data":
                 data += value
+                if len(data) > LONGEST_LINE:
+                    raise too_large(where, LONGEST_LINE)
 
 
 def _bad_address(where: str) -> UsageError:

@@ -113,3 +113,106 @@ def test_a_token_in_clear_text_on_a_network_is_a_warning(where: str, token: str 
         warnings.simplefilter("always")
         Client(where, token=token).close()
     assert [str(one.message).endswith("unencrypted: use https://") for one in seen] == [True] * warned
+
+
+def endless(size: int) -> Iterator[bytes]:
+    for _ in range(size >> 16):
+        yield bytes(1 << 16)
+
+
+def test_an_answer_without_end_is_an_error_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qmrunner.client.wire.LARGEST", 1 << 20)
+    monkeypatch.setattr("qmrunner.client.wire.LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr("qmrunner.client.session.LONGEST_LINE", 1 << 20)
+    read = [0]
+
+    def body(line: bytes) -> Iterator[bytes]:
+        while True:
+            read[0] += len(line)
+            yield line
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        path = request.url.path
+        if path.endswith("/files"):
+            return httpx.Response(200, json={"files": [{"name": "a/b.log", "bytes": 1000}]})
+        if path.endswith("/stream"):
+            return httpx.Response(200, content=body(b"data: " + bytes(60_000) + (b"\n" if "events" in path else b"")))
+        if path.endswith("/steps"):
+            return httpx.Response(200, json={"job": JOB})
+        if "/files/" in path or path.endswith(("/why", "/many")):
+            return httpx.Response(404 if path.endswith("/why") else 200, content=body(bytes(1 << 16)))
+        return httpx.Response(200, json={"job": JOB})
+
+    with client(answer) as one:
+        job = one.job("abc")
+        asked: list[Callable[[], Any]] = [
+            lambda: job.file("a/b.log"),
+            job.why,
+            lambda: job.download(tmp_path / "out"),
+            lambda: list(job.events(follow=True)),
+            lambda: list(job.logs("s", follow=True)),
+            lambda: one.submit_many(["CCO"]),
+        ]
+        for ask in asked:
+            read[0] = 0
+            with pytest.raises(QmrunnerError) as caught:
+                ask()
+            assert caught.value.code == "answer_too_large"
+            assert read[0] < 6 << 20
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+
+
+def test_a_large_file_is_downloaded_in_pieces_and_a_cut_one_replaces_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qmrunner.client.wire.LARGEST", 1 << 16)
+    size, tries = 4 << 20, [0]
+
+    def cut() -> Iterator[bytes]:
+        yield b"x" * 1000
+        raise httpx.ReadError("gone")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/files"):
+            return httpx.Response(200, json={"files": [{"name": "big.cube", "bytes": size}]})
+        if "/files/" in request.url.path:
+            tries[0] += 1
+            return httpx.Response(200, content=cut() if tries[0] == 1 else endless(size))
+        return httpx.Response(200, json={"job": JOB})
+
+    (tmp_path / "big.cube").write_text("old")
+    with client(answer) as one:
+        job = one.job("abc")
+        with pytest.raises(QmrunnerError):  # without patience
+            job.download(tmp_path)
+        assert (tmp_path / "big.cube").read_text() == "old"
+        assert job.download(tmp_path) == [tmp_path / "big.cube"]
+    assert (tmp_path / "big.cube").read_bytes() == bytes(size)
+    assert [path.name for path in tmp_path.iterdir()] == ["big.cube"]
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b"null", b"7", b"{}", b'{"line": 0}', b'{"line": 9}', b'{"line": "x"}'])
+def test_lines_and_events_that_are_not_qmrunners_are_an_error_with_a_code(line: bytes) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/stream"):
+            return httpx.Response(200, content=b"event: log\ndata: " + line + b"\n\n")
+        if request.url.path.endswith("/many"):
+            return httpx.Response(200, content=line + b"\n")
+        return httpx.Response(200, json={"job": JOB})
+
+    with client(answer) as one:
+        for ask in (lambda: one.submit_many(["CCO"]), lambda: list(one.job("abc").logs("s", follow=True))):
+            with pytest.raises(QmrunnerError) as caught:
+                ask()
+            assert caught.value.code == "not_qmrunner"
+
+
+def test_lines_are_divided_at_line_feeds_only_and_across_pieces() -> None:
+    from qmrunner.client.wire import Lines
+
+    text = "ein Ü\u2028 a\x0bb\r\nzwei\n\nletzte"
+    data = text.encode()
+    for width in range(1, len(data) + 1):
+        lines = Lines(httpx.Response(200, request=httpx.Request("GET", "http://x/")))
+        found = [line for at in range(0, len(data), width) for line in lines.take(data[at : at + width])]
+        assert [*found, *lines.end()] == ["ein Ü\u2028 a\x0bb", "zwei", "", "letzte"]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from qmrunner.api.upload import forms as api_forms
-from qmrunner.client import AsyncClient, AsyncJob, AsyncJobs, Client, Job, JobList, forms
+from qmrunner.client import AsyncClient, AsyncJob, AsyncJobs, Client, Job, JobList, forms, table
 from qmrunner.client.options import CommonOptions, MoleculeOptions, NmrOptions
 from tests.support import ROOT
 
@@ -86,12 +86,12 @@ def test_a_molecule_is_a_smiles_a_path_a_text_a_mol_or_atoms(tmp_path: Any) -> N
 
 
 def test_one_group_has_each_molecule_once_and_copies_in_one_list_are_separate_jobs() -> None:
-    first, second, copy = forms.lines(["CCO", {"smiles": "CCN", "charge": float("nan")}, "CCO"], None, "nmr", {}, "g")
-    again = forms.lines(["CCO", "CCN", "CCO"], None, "nmr", {}, "g")
+    first, second, copy = table.lines(["CCO", {"smiles": "CCN", "charge": float("nan")}, "CCO"], None, "nmr", {}, "g")
+    again = table.lines(["CCO", "CCN", "CCO"], None, "nmr", {}, "g")
     assert [first["key"], second["key"], copy["key"]] == [line["key"] for line in again]
     assert first["key"] != copy["key"]
     assert "charge" not in second
-    assert forms.lines(["CCO"], None, "nmr", {}, "h")[0]["key"] != first["key"]
+    assert table.lines(["CCO"], None, "nmr", {}, "h")[0]["key"] != first["key"]
 
 
 def test_the_client_loads_neither_server_nor_chemistry() -> None:

@@ -18,6 +18,7 @@ def test_the_folder_for_temporary_files_may_have_a_longer_path_than_a_socket_add
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    home.path.mkdir(mode=0o700)
     with Client(home.path) as client:
         assert list(client.jobs()) == []
     assert list(folder.iterdir()) == []

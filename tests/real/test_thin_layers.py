@@ -25,9 +25,9 @@ class _Recorder:
         self.client = client
         self.documents: list[dict[str, Any]] = []
 
-    def submit_qcschema(self, document: dict[str, Any]) -> Job:
+    def submit_qcschema(self, document: dict[str, Any], program: str | None = None) -> Job:
         self.documents.append(document)
-        return self.client.submit_qcschema(document)
+        return self.client.submit_qcschema(document, program)
 
 
 @pytest.fixture
@@ -93,6 +93,9 @@ def test_compute_takes_and_returns_what_qcengine_does(client: _Recorder) -> None
     wrong = compute(given | {"model": {"method": "GFN9"}}, client=client)
     assert isinstance(wrong, models.v1.FailedOperation)
     assert wrong.error.error_type == "qcschema_unsupported"
+    # The server decides whether a program has a method, as it does for the command line.
+    other = compute(given, "NWChem", client=client)
+    assert (other.error.error_type, other.success) == ("qcschema_unsupported", False)
     with pytest.raises(RuntimeError, match="unknown_program"):
         compute(given, "psi4", raise_error=True, client=client)
 
@@ -121,7 +124,7 @@ def test_an_error_without_evidence_becomes_a_failed_operation() -> None:
     from qmrunner.client.answer import ask
 
     class Broken:
-        def submit_qcschema(self, document: dict[str, Any]) -> Any:
+        def submit_qcschema(self, document: dict[str, Any], program: str | None = None) -> Any:
             raise QmrunnerError("store_unavailable", "the store does not answer")
 
     answer = ask(Broken(), {"id": "7"})
