@@ -145,14 +145,40 @@ class WhyAnswer(_Open):
     attempts: list[dict[str, Any]]
 
 
+class ShiftRow(_Open):
+    """The shift of one atom, numbered from 1; `uncertainty_ppm` is null where the error of its kind is not known."""
+
+    nucleus: Literal["1H", "13C"]
+    atom: int
+    symbol: str
+    shift_ppm: float
+    shielding_ppm: float
+    own_shielding_ppm: float | None = None
+    uncertainty_ppm: float | None
+    equivalent_atoms: list[int]
+    kind: str | None
+
+
+class ConformerRow(_Open):
+    """A conformer; those that were dropped have a `reason` and no weight."""
+
+    id: str = Field(examples=["c1"])
+    energy_hartree: float | None
+    weight: float | None
+    state: str = Field(examples=["kept"])
+    relative_kcal_mol: float | None = None
+    degeneracy: int | None = None
+    reason: str | None = None
+
+
 class ResultAnswer(_Open):
     """The same JSON as `qmrunner result JOB --json`, without `folder`."""
 
     id: str
     kind: Kind
     energy_hartree: float | None
-    shifts: list[dict[str, Any]]
-    conformers: list[dict[str, Any]]
+    shifts: list[ShiftRow]
+    conformers: list[ConformerRow]
     files: list[str]
     provenance: dict[str, Any]
 

@@ -9,6 +9,7 @@ import zipfile
 from html.parser import HTMLParser
 from typing import Any
 
+import jsonschema
 import pytest
 
 from qmrunner.chemistry import peaks
@@ -220,3 +221,51 @@ def test_texts_for_a_paper_name_methods_and_sources(server: Server, ethanol: str
     assert "25 molecules" in seen["methods"]
     assert any("DELTA50" in source for source in seen["citations"])
     json.dumps(seen)
+
+
+def closed(schema: Any) -> Any:
+    """The schema without leave for fields that it does not name."""
+    if isinstance(schema, list):
+        return [closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: closed(part) for key, part in schema.items()}
+    if found.get("type") == "object" and "properties" in found:
+        found["additionalProperties"] = False
+    return found
+
+
+def test_the_description_names_every_field_of_a_result(
+    server: Server, place: Home, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Real answers against `openapi.json`, with every object closed to other fields."""
+    described = server.client.get("/openapi.json").json()
+    first, second = (
+        server.submit({"kind": "nmr", "smiles": smiles, "conformers": "none", "name": smiles})
+        for smiles in ("CCO", "COC")
+    )
+    folder = tmp_path_factory.mktemp("d")
+    finish(place, first, "CCO", ETHANOL, folder / "1", energies=(-154.9, -154.8995, -154.898))
+    finish(place, second, "COC", METHOXYMETHANE, folder / "2")
+    peaks = "13C NMR (CDCl3): 58.3, 18.2 (C1), 77.16, 99.0\n1H: 3.7 (2H), 1.2 (3H)"
+    kept = server.client.put(f"/v1/jobs/{first}/measured", json={"text": peaks})
+    answers = {
+        "/v1/jobs/{job_id}/result": server.client.get(f"/v1/jobs/{first}/result"),
+        "/v1/jobs/{job_id}/conformers": server.client.get(
+            f"/v1/jobs/{first}/conformers?shieldings=true&energy_error=1"
+        ),
+        "/v1/jobs/{job_id}/measured": kept,
+        "/v1/jobs/{job_id}/text": server.client.get(f"/v1/jobs/{first}/text"),
+        "/v1/compare": server.client.post("/v1/compare", json={"jobs": [first, second]}),
+    }
+    for path, answer in answers.items():
+        assert answer.status_code == 200, f"{path}: {answer.text}"
+        route = described["paths"][path]["post" if "compare" in path else "get"]
+        schema = route["responses"]["200"]["content"]["application/json"]["schema"]
+        assert schema["$ref"], path
+        components = closed(described["components"])
+        components["schemas"]["ResultAnswer"]["additionalProperties"] = True  # kinds of jobs add fields
+        jsonschema.validate(answer.json(), schema | {"components": components})
+    assert answers["/v1/jobs/{job_id}/measured"].json()["comparisons"][0]["aside"]
+    assert answers["/v1/compare"].json()["probability"]["candidates"][0]["probability"] is not None
+    assert answers["/v1/jobs/{job_id}/conformers"].json()["ensemble"]["shieldings_ppm"]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import StreamingResponse
 
 from qmrunner.api import archive
+from qmrunner.api import result_schemas as shapes
 from qmrunner.api.access import SMALL_BODY, Caller, needs
 from qmrunner.api.errors import Json, errors
 from qmrunner.api.routes.jobs import DOWNLOAD_WAIT_S, Reader, Writer, look
@@ -34,7 +35,6 @@ _EXPORTS = {
     "csv": (".csv", "text/csv"),
     "sdf": (".sdf", "chemical/x-mdl-sdfile"),
 }
-_Any: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"schema": {"type": "object"}}}}}
 
 
 class PeaksForm(BaseModel):
@@ -54,13 +54,13 @@ class CompareForm(BaseModel):
     nucleus: Nucleus | None = None
 
 
-@router.get("/v1/jobs/{job_id}/measured", response_class=Json, responses=_Any)
+@router.get("/v1/jobs/{job_id}/measured", response_model=shapes.MeasuredAnswer)
 async def peaks(request: Request, job_id: str, _: Reader) -> Json:
     """Return the measured peaks of a job and their comparison with its shifts; 404 without peaks."""
     return Json(await look(request, measured.view, job_id))
 
 
-@router.put("/v1/jobs/{job_id}/measured", response_class=Json, responses={**_Any, **errors(408, 413)})
+@router.put("/v1/jobs/{job_id}/measured", response_model=shapes.MeasuredAnswer, responses=errors(408, 413))
 async def keep_peaks(request: Request, job_id: str, form: PeaksForm, caller: WriterWithBody) -> Json:
     """Keep measured peaks with a job that has shifts, in place of earlier ones, and return the comparison."""
     return Json(await look(request, measured.keep, job_id, form.text, form.nucleus, caller.name))
@@ -73,7 +73,7 @@ async def remove_peaks(request: Request, job_id: str, caller: Writer) -> Respons
     return Response(status_code=204)
 
 
-@router.post("/v1/compare", response_class=Json, responses={**_Any, **errors(408, 413)})
+@router.post("/v1/compare", response_model=shapes.ComparisonAnswer, responses=errors(408, 413))
 async def compare(request: Request, form: CompareForm, _: ReaderWithBody) -> Json:
     """Compare jobs with measured peaks and with each other. Stores nothing.
 
@@ -85,7 +85,7 @@ async def compare(request: Request, form: CompareForm, _: ReaderWithBody) -> Jso
     return Json(await service.ask(lambda: measured.compare(service.app, ids, form.text, form.nucleus)))
 
 
-@router.get("/v1/jobs/{job_id}/conformers", response_class=Json, responses=_Any)
+@router.get("/v1/jobs/{job_id}/conformers", response_model=shapes.EnsembleAnswer)
 async def ensemble(
     request: Request,
     job_id: str,
@@ -145,7 +145,7 @@ async def export(request: Request, job_id: str, form: Export, _: Reader) -> Resp
     return await _made(request, exports.render, job_id, f"{job_id}{ending}", kind, form)
 
 
-@router.get("/v1/jobs/{job_id}/text", response_class=Json, responses=_Any)
+@router.get("/v1/jobs/{job_id}/text", response_model=shapes.TextsAnswer)
 async def texts(request: Request, job_id: str, _: Reader) -> Json:
     """Return texts for a paper: `lists` of shifts by nucleus, `methods`, and `citations`."""
     return Json(await look(request, lambda app, checked: methods.texts(measured.nmr_result(app, checked)), job_id))
