@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
+from qmrunner.api.upload import lines
+from qmrunner.errors import UsageError
 from tests.api.lab import XTB, Server, refused
 
 
@@ -63,3 +67,45 @@ def test_a_body_beyond_the_bounds_is_refused_whole(server: Server, body: str, st
 def test_a_line_that_is_too_long_or_too_deep_is_refused_alone(server: Server) -> None:
     found = send(server, {**XTB, "name": "x" * (1 << 18)}, "[" * 1000, XTB)
     assert [("id" in row) for row in found] == [False, False, True]
+
+
+def test_two_lines_are_checked_at_a_time_and_answered_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Checks of different length: never more than two run, answers keep the order, an early end leaves none running."""
+    running: set[int] = set()
+    seen: list[int] = []
+
+    async def checked(*asked: Any) -> Any:
+        number = int(asked[3])
+        running.add(number)
+        seen.append(len(running))
+        try:
+            await asyncio.sleep(0.02 if number % 2 else 0.001)
+        finally:
+            running.discard(number)
+        if number == 3:
+            raise UsageError("bad", "line 3")
+        return number
+
+    async def answer(_: object, number: Any, dry_run: bool) -> dict[str, Any]:
+        return {"id": number}
+
+    monkeypatch.setattr(lines, "_checked", checked)
+    monkeypatch.setattr(lines, "_answer", answer)
+    body = [str(number).encode() for number in range(1, 8)]
+    nothing: Any = None
+
+    async def whole() -> list[dict[str, Any]]:
+        asked = lines.answers(nothing, nothing, nothing, body, group=None, dry_run=True)
+        return [json.loads(line) async for line in asked]
+
+    async def early() -> None:
+        asked = lines.answers(nothing, nothing, nothing, body, group=None, dry_run=True)
+        async with aclosing(asked):
+            await anext(asked)
+        assert running == set()
+
+    found = asyncio.run(whole())
+    assert [row["line"] for row in found] == list(range(1, 8))
+    assert [row.get("id") for row in found] == [1, 2, None, 4, 5, 6, 7]
+    assert max(seen) == 2
+    asyncio.run(early())

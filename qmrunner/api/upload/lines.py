@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from anyio import to_thread
 from starlette.requests import Request
@@ -18,6 +20,7 @@ from qmrunner.api.upload import bodies, nesting
 from qmrunner.api.upload.request import checked_key, folder_of, stored_key, terms
 from qmrunner.api.upload.sandbox import Children
 from qmrunner.errors import QmrunnerError, UsageError
+from qmrunner.model.jobs import Submission
 from qmrunner.submission.check import verdict
 from qmrunner.submission.submit import submit
 
@@ -25,6 +28,7 @@ MOST_LINES = 500
 LONGEST_LINE = 1 << 18
 _MOST_BYTES = 16 << 20
 _WAIT_S = 60.0
+_AT_ONCE = 2  # checks of one request: the share of a client
 
 
 async def received(service: Service, request: Request, held: AsyncExitStack) -> list[bytes]:
@@ -47,35 +51,56 @@ async def received(service: Service, request: Request, held: AsyncExitStack) -> 
 
 async def answers(
     service: Service, children: Children, caller: Caller, lines: list[bytes], *, group: str | None, dry_run: bool
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes]:
     """One line of JSON for each line of the body: ``{"line", "id", "new"}``, ``{"line", "verdict"}`` with `dry_run`, or
-    ``{"line", "error"}``. A job that was answered with its id is stored, whatever happens to the rest."""
-    for number, line in enumerate(lines, start=1):
-        try:
-            found = await _one(service, children, caller, line, group, dry_run)
-        except QmrunnerError as problem:
-            found = {"error": problem.as_dict()}
-        yield (
-            json.dumps({"line": number, **found}, allow_nan=False, separators=(",", ":"), default=str).encode() + b"\n"
-        )
+    ``{"line", "error"}``. A job that was answered with its id is stored, whatever happens to the rest.
+
+    While a line is answered, the next ones are checked; jobs are stored one after the other, in order.
+    """
+    checks: deque[asyncio.Task[_Line]] = deque()
+    left = iter(lines)
+    try:
+        for number in range(1, len(lines) + 1):
+            while len(checks) < _AT_ONCE and (line := next(left, None)) is not None:
+                checks.append(asyncio.create_task(_checked(service, children, caller, line, group, dry_run)))
+            try:
+                found = await _answer(service, await checks.popleft(), dry_run)
+            except QmrunnerError as problem:
+                found = {"error": problem.as_dict()}
+            written = json.dumps({"line": number, **found}, allow_nan=False, separators=(",", ":"), default=str)
+            yield written.encode() + b"\n"
+    finally:
+        for task in checks:
+            task.cancel()
+        await asyncio.gather(*checks, return_exceptions=True)
 
 
-async def _one(
+class _Line(NamedTuple):
+    """A checked line: its job, and the facts for a verdict."""
+
+    made: Submission
+    facts: dict[str, Any]
+
+
+async def _checked(
     service: Service, children: Children, caller: Caller, line: bytes, group: str | None, dry_run: bool
-) -> dict[str, Any]:
+) -> _Line:
     key, body = _split(line, group)
-    app = service.app
-    async with folder_of(app.settings.run_root) as folder:
+    async with folder_of(service.app.settings.run_root) as folder:
         await to_thread.run_sync(lambda: Path(folder / "body").write_bytes(body))
         asked = await terms(service, folder)
         checked = await children.check(folder, content_type="application/json", facts=dry_run, **asked)
-        made = replace(checked.made, owner=caller.name)
-        if dry_run:
-            facts = {**checked.facts, "drawing": None}
-            return {"verdict": await service.ask(lambda: verdict(app, made, facts))}
-        if key is not None:
-            made = replace(made, key=stored_key(key, caller), request_digest=checked.digest)
-        accepted = await service.ask(lambda: submit(app, made))
+    made = replace(checked.made, owner=caller.name)
+    if key is not None:
+        made = replace(made, key=stored_key(key, caller), request_digest=checked.digest)
+    return _Line(made, {**checked.facts, "drawing": None})
+
+
+async def _answer(service: Service, line: _Line, dry_run: bool) -> dict[str, Any]:
+    app = service.app
+    if dry_run:
+        return {"verdict": await service.ask(lambda: verdict(app, line.made, line.facts))}
+    accepted = await service.ask(lambda: submit(app, line.made))
     return {"id": accepted.job_id, "new": accepted.new}
 
 
