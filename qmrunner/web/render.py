@@ -64,7 +64,7 @@ def prefix(request: Request) -> str | None:
 
 
 # Attributes that hold an address. In text and in values a quote is escaped, so that only attributes match.
-_ADDRESSES = re.compile(r'((?:href|src|action|data-(?:live|uplot|library|editor|from))=")/(?!/)')
+_ADDRESSES = re.compile(r'((?:href|src|action|data-(?:live|uplot(?:-style)?|library|editor|from))=")/(?!/)')
 
 
 def _below(html: str, prefix: str | None) -> str:

@@ -71,6 +71,9 @@ def test_ethanol_is_drawn_watched_and_read_without_a_reload(home: Home, daemon: 
         rows = page.locator("#curves figure").first.locator("tr")
         count = wait_for(lambda: rows.count() if rows.count() > 2 else 0, 120.0, "a curve of the energy")
         wait_for(lambda: rows.count() > count, 120.0, "more points of the curve")
+        # The library of the curves is loaded with the first curve, its style, too.
+        expect(page.locator("#curves .u-wrap canvas").first).to_be_attached()
+        assert page.evaluate("getComputedStyle(document.querySelector('#curves .u-wrap')).position") == "relative"
         headline(page, "succeeded", 300)
         assert page.evaluate("window.mine") == 1
         page.get_by_role("link", name="Result").first.click()

@@ -10,8 +10,12 @@ let last = 0;
 const MOST_POINTS = 4000;
 const drawn = new Map();
 
-function load(url) {
+function load(url, style) { // only where a curve is drawn
   library ??= new Promise((resolve, reject) => {
+    const sheet = document.createElement("link");
+    sheet.rel = "stylesheet";
+    sheet.href = style;
+    document.head.append(sheet);
     const script = document.createElement("script");
     script.src = url;
     script.addEventListener("load", () => resolve(window.uPlot));
@@ -76,7 +80,7 @@ async function show(place, found) {
       box.append(figure.element);
     }
     table(figure, rows, key, unit);
-    if (place.dataset.uplot) await draw(figure, place.dataset.uplot, rows, key, log, (found.thresholds ?? {})[key]);
+    if (place.dataset.uplot) await draw(figure, place, rows, key, log, (found.thresholds ?? {})[key]);
   }
 }
 function make(label, unit) {
@@ -107,8 +111,8 @@ function table(figure, rows, key, unit) {
   });
   figure.rows.replaceChildren(body);
 }
-async function draw(figure, url, rows, key, log, threshold) {
-  const uPlot = await load(url);
+async function draw(figure, place, rows, key, log, threshold) {
+  const uPlot = await load(place.dataset.uplot, place.dataset.uplotStyle);
   const data = [rows.map((_, index) => index + 1), rows.map((row) => row[key])];
   if (threshold) data.push(rows.map(() => threshold));
   if (figure.plot) { figure.plot.setData(data); return; }
