@@ -30,7 +30,7 @@ import os
 import re
 import signal
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -95,12 +95,13 @@ class Catalogue:
     signatures: tuple[Signature, ...]
     noise: tuple[str, ...] = ()
 
-    def classify(self, log: Path, exit: Exit) -> Finding | None:
-        """The first signature that fits, or None. A missing log counts as an empty one.
+    def classify(self, log: Path, exit: Exit, own: Collection[str] = frozenset()) -> Finding | None:
+        """The first signature that fits, or None. A missing log counts as an empty one. Lines in `own` are the
+        user's words, such as a title, and prove nothing.
 
         Meant for attempts that did not succeed: harmless runs may print alarming lines.
         """
-        found = scan(log, [regex for signature in self.signatures for regex in signature.regexes])
+        found = scan(log, [regex for signature in self.signatures for regex in signature.regexes], own)
         for signature in self.signatures:
             evidence = self._fits(signature, exit, found)
             if evidence is not None:
@@ -149,13 +150,14 @@ def load(*files: Path) -> Catalogue:
     return Catalogue(tuple(sorted(signatures, key=lambda signature: signature.generic)), tuple(noise))
 
 
-def scan(log: Path, regexes: Sequence[str]) -> dict[str, Evidence]:
-    """The first line of `log` that each regex matches. Time is linear in the log, memory constant."""
+def scan(log: Path, regexes: Sequence[str], own: Collection[str] = frozenset()) -> dict[str, Evidence]:
+    """The first line of `log` that each regex matches, except lines in `own`. Time is linear in the log, memory
+    constant."""
     pending = {regex: (re.compile(regex), _longest_literal(regex).encode()) for regex in regexes}
     found: dict[str, Evidence] = {}
     for first_line, block in _blocks(log):
         for regex, (pattern, literal) in tuple(pending.items()):
-            hit = _first_match(block, pattern, literal)
+            hit = _first_match(block, pattern, literal, own)
             if hit is not None:
                 start, text = hit
                 number = first_line + block.count(b"\n", 0, start)
@@ -251,7 +253,9 @@ def _blocks(log: Path) -> Iterator[tuple[int, bytes]]:
         yield line, rest
 
 
-def _first_match(block: bytes, pattern: re.Pattern[str], literal: bytes) -> tuple[int, str] | None:
+def _first_match(
+    block: bytes, pattern: re.Pattern[str], literal: bytes, own: Collection[str] = frozenset()
+) -> tuple[int, str] | None:
     at = block.find(literal)
     while at >= 0:
         start = block.rfind(b"\n", 0, at) + 1
@@ -259,7 +263,7 @@ def _first_match(block: bytes, pattern: re.Pattern[str], literal: bytes) -> tupl
         end = len(block) if end < 0 else end
         near = block[max(start, at - _LONGEST_LINE) : min(end, at + _LONGEST_LINE)]
         text = near.decode("utf-8", "replace").rstrip()
-        if pattern.search(text):
+        if pattern.search(text) and text not in own:
             return start, text
         at = block.find(literal, end)
     return None

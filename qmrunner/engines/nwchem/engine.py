@@ -82,8 +82,10 @@ class NWChem:
 
     def reader(self, step: Step, directory: Path | None = None) -> NWChemReader:
         """A new reader of the output; the deck in `directory` determines the theory of each task's energy."""
-        tasks = deck_of(step, directory).tasks if directory is not None else ()
-        return NWChemReader(known_work=step.task != "deck", asked=tasks)
+        if directory is None:
+            return NWChemReader(known_work=step.task != "deck")
+        deck = deck_of(step, directory)
+        return NWChemReader(known_work=step.task != "deck", asked=deck.tasks, titles=deck.titles)
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:
         """Database, orbitals, Hessian, response solution, newest geometry, as far as they exist; empty without

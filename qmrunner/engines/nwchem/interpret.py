@@ -88,8 +88,9 @@ def _told(run: Run, exit: Exit) -> Finding | None:
 def _said(run: Run, exit: Exit) -> Finding | None:
     abort, step = run.report.abort.found, run.step
     if abort is None:
-        return catalogue().classify(run.log, exit)
-    found = catalogue().classify(run.log, exit if exit.oom_kills else replace(exit, returncode=None, signal=None))
+        return catalogue().classify(run.log, exit, run.titles)
+    ended = exit if exit.oom_kills else replace(exit, returncode=None, signal=None)
+    found = catalogue().classify(run.log, ended, run.titles)
     if found is None or (found.failure_class == "transient" and found.code not in _OWN_WAY):
         found = _aborted(run, abort)
     if step.task != "deck" or abort.input_line is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from qmrunner.engines.nwchem import progress_shares
@@ -37,10 +37,13 @@ class NWChemReader:
     """Remembers the optimisation step, so that an SCF line inside a step does not hide it.
 
     `known_work`: whether the run is a single task of qmrunner's own deck, the only kind that can be forecast. `asked`
-    are the deck's tasks, as far as known: energies are those of their theory and state.
+    are the deck's tasks, as far as known: energies are those of their theory and state. The lines `titles` are no progress.
     """
 
-    def __init__(self, known_work: bool = True, asked: Sequence[Asked] = ()) -> None:
+    def __init__(
+        self, known_work: bool = True, asked: Sequence[Asked] = (), titles: Collection[str] = frozenset()
+    ) -> None:
+        self._titles = titles
         self._step: int | None = None
         self._phase: str | None = None
         self._work = progress_shares.Work() if known_work else None
@@ -51,6 +54,8 @@ class NWChemReader:
     def feed(self, line: str) -> Progress | None:
         """The progress in this line; energies in hartree, gradients in hartree/bohr."""
         self._number += 1
+        if self._titles and line.rstrip() in self._titles:
+            return None
         self._tasks.feed(line.rstrip("\r\n"), self._number)
         progress = self._told(line) or self._computed()
         if self._work is None:

@@ -6,7 +6,7 @@ Every reader keeps only what it needs. A value that is not in the log is None or
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -93,9 +93,11 @@ class Marks:
 
 class Report:
     """All results of one pass over a log; `asked` are the tasks of the deck, as far as known; `more` are additional
-    readers."""
+    readers. The lines `titles` are left out: a user's title may read like any of NWChem's lines."""
 
-    def __init__(self, log: Path, asked: Sequence[Asked] = (), *more: Reader) -> None:
+    def __init__(
+        self, log: Path, asked: Sequence[Asked] = (), *more: Reader, titles: Collection[str] = frozenset()
+    ) -> None:
         self.optimisation, self.shieldings = Optimisation(), Shieldings()
         self.tasks, self.header, self.marks = TaskReader(asked, log.name), Header(), Marks()
         self.abort = AbortReader(log.name)
@@ -103,11 +105,14 @@ class Report:
         _read(
             log,
             (self.tasks, self.optimisation, self.shieldings, self.header, self.marks, self.abort, self.remarks, *more),
+            titles,
         )
 
 
-def _read(log: Path, readers: tuple[Reader, ...]) -> None:
+def _read(log: Path, readers: tuple[Reader, ...], titles: Collection[str]) -> None:
     with suppress(FileNotFoundError):
         for number, line in enumerate(untrusted.lines(log), 1):
+            if titles and line.rstrip() in titles:
+                continue
             for reader in readers:
                 reader.feed(line, number)

@@ -32,6 +32,7 @@ class Run:
     quantities: Quantities
     steps: OptimisationSteps | None
     database: rtdb.Database | None
+    titles: frozenset[str]
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -45,7 +46,8 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Deck:
-    """The deck of an attempt as it runs: its text, its tasks, and its geometry blocks with those of included files.
+    """The deck of an attempt as it runs: its text, its tasks, its geometry blocks with those of included files, and the
+    lines on which NWChem prints its titles.
 
     If the file or one of its included files is missing, the tasks are unknown.
     """
@@ -53,6 +55,7 @@ class Deck:
     text: str | None
     tasks: tuple[Asked, ...]
     geometries: int | None
+    titles: frozenset[str] = frozenset()
 
 
 def deck_of(step: Step, directory: Path) -> Deck:
@@ -65,7 +68,7 @@ def deck_of(step: Step, directory: Path) -> Deck:
     if statements is None:
         return Deck(text, (), None)
     tasks = asked.of_deck(statements, _functional_before(step, directory, statements))
-    return Deck(text, tasks, asked.geometry_blocks(statements))
+    return Deck(text, tasks, asked.geometry_blocks(statements), asked.printed_titles(statements))
 
 
 def read_run(step: Step, directory: Path, log: Path) -> Run:
@@ -74,11 +77,23 @@ def read_run(step: Step, directory: Path, log: Path) -> Run:
     wanted = "qcschema" in step.params and bool(run_deck.tasks) and run_deck.tasks[0].operation == "optimize"
     steps = OptimisationSteps(run_deck.tasks[0]) if wanted else None
     more: list[Reader] = [quantities] if step.task == "deck" else []
-    report = Report(log, run_deck.tasks, *more, *([steps] if steps else []))
+    report = Report(log, run_deck.tasks, *more, *([steps] if steps else []), titles=run_deck.titles)
     name = report.header.database
     database = rtdb.read(directory / name) if name else None
     records = proven(report.tasks.records(), database, run_deck.geometries)
-    return Run(step, directory, log, report, run_deck.text, run_deck.tasks, records, quantities, steps, database)
+    return Run(
+        step,
+        directory,
+        log,
+        report,
+        run_deck.text,
+        run_deck.tasks,
+        records,
+        quantities,
+        steps,
+        database,
+        run_deck.titles,
+    )
 
 
 def _functional_before(step: Step, directory: Path, statements: tuple[reader.Statement, ...]) -> str | None:

@@ -65,6 +65,8 @@ _OF_IONS = {"ipccsd": "IP-", "eaccsd": "EA-"}
 _LEVELS = {"none": 0, "low": 1, "medium": 2, "default": 2, "high": 3, "debug": 4}
 _LOW, _DEFAULT = 1, 2
 _TASK_TIME = "task time"
+# NWChem's own end mark looks like this title.
+_OWN_LINES = {"", " " * 41, " " * 37 + "CITATION"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,16 @@ def with_included(data: bytes, load: Load, depth: int = 8) -> tuple[Statement, .
 def geometry_blocks(statements: Iterable[Statement]) -> int:
     """How many geometry blocks a deck has."""
     return sum(statement.directive == "geometry" for statement in statements)
+
+
+def printed_titles(statements: Iterable[Statement]) -> frozenset[str]:
+    """The lines on which NWChem prints the titles of a deck among its own: at the margin, or around column 40."""
+    named = (statement for statement in statements if statement.directive == "title" and len(statement.words) > 1)
+    found: set[str] = set()
+    for title in (statement.words[1].strip() for statement in named):
+        blanks = " " * (1 + max(0, 40 - len(title) // 2))
+        found |= {reader.shown(title), blanks + reader.shown(title)}
+    return frozenset(found - _OWN_LINES)
 
 
 def restarts(statements: Iterable[Statement]) -> bool:

@@ -83,13 +83,26 @@ class Charges:
     def found(self) -> dict[str, Any]:
         """`charges_e` are Mulliken charges; those of the property module have five digits, those after an SCF two."""
         found = {
-            "charges_e": _minus(self._total) or _minus(self._shells),
+            "charges_e": self._mulliken(),
             "spin_populations": _of_atoms(self._spins, 2) or _of_atoms(self._shell_spins, 2),
             "esp_charges_e": self._fitted(),
             "electrostatic_potentials_au": _of_atoms(self._potentials, 4),
             "electron_densities_au": _of_atoms(self._density, 4),
         }
         return {name: values for name, values in found.items() if values}
+
+    def _mulliken(self) -> list[float] | None:
+        """With an effective core potential the property module prints the charge of the whole nucleus, and the electrons
+        without the core; the analysis after an SCF prints the charge that the potential leaves."""
+        nuclear, electrons = _of_atoms(self._total, 1), _of_atoms(self._total, 2)
+        after_scf = _of_atoms(self._shells, 1)
+        if nuclear is None or electrons is None:
+            nuclear, electrons = after_scf, _of_atoms(self._shells, 2)
+        elif after_scf is not None and len(after_scf) == len(electrons):
+            nuclear = after_scf
+        if nuclear is None or electrons is None:
+            return None
+        return [round(charge - count, 6) for charge, count in zip(nuclear, electrons, strict=True)]
 
     def _fitted(self) -> list[float] | None:
         """The last column: the fit with all requested restraints and constraints."""
@@ -99,13 +112,6 @@ class Charges:
 def _of_atoms(table: Table, at: int) -> list[float] | None:
     """The numbers of a column, without those of ghosts; the first column has the tags."""
     return numbers(row[at] for row in table.rows if not elements.is_ghost(row[0])) or None
-
-
-def _minus(populations: Table) -> list[float] | None:
-    nuclear, electrons = _of_atoms(populations, 1), _of_atoms(populations, 2)
-    if nuclear is None or electrons is None:
-        return None
-    return [round(charge - count, 6) for charge, count in zip(nuclear, electrons, strict=True)]
 
 
 class Quadrupole:

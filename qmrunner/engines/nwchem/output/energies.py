@@ -24,6 +24,8 @@ _EOM_GROUND = re.compile(r"^\s*Ground-state symmetry is\s+(\S+)")
 _EOM_ROOT = re.compile(r"^\s*Excited state root\s+(\d+)")
 _EOM_ENERGY = re.compile(rf"^\s*Excitation energy / hartree\s*=\s*{_NUMBER}")
 _STEP = re.compile(rf"^@\s+(\d+)\s+{_NUMBER}")
+_FIRST_SPRING = re.compile(r"^ adding spring #\s+1\s*$")
+_SPRING = re.compile(r"^\s*spring length and energy\s*:\s*\S+\s+(-?\d*\.\d+(?:[DE][-+]\d+)?)\s*$")
 _EVALUATION = re.compile(r"NWChem (Extensible Many-Electron Theory|TDDFT) Module")
 _COARSE_GRID = "Error reading psi - bad grid"
 
@@ -69,7 +71,7 @@ class EnergyReader:
         self._first: Energy | None = None
         self._last: Energy | None = None
         self._evaluations = 0
-        self._since_step: deque[Energy] = deque(maxlen=_MOST_BETWEEN_STEPS)
+        self._since_step: deque[tuple[Energy, float]] = deque(maxlen=_MOST_BETWEEN_STEPS)
         self._step: Energy | None = None
         self.steps: int | None = None
 
@@ -78,6 +80,8 @@ class EnergyReader:
         if line.startswith("@"):
             if match := _STEP.match(line):
                 self._take_step(int(match[1]), float(match[2]))
+        elif "spring" in line:
+            self._take_spring(line)
         elif "energy" in line and (found := self._energy(line)) is not None:
             self._take(found)
         elif _COARSE_GRID in line:
@@ -124,12 +128,27 @@ class EnergyReader:
         if self._first is None or self._evaluations == 1:
             self._first = found
         self._last = found
-        self._since_step.append(found)
+        self._since_step.append((found, 0.0))
+
+    def _take_spring(self, line: str) -> None:
+        """The energy of restraints at the geometry of the last energy, which the optimiser adds to it."""
+        if not self._since_step:
+            return
+        energy, restraint = self._since_step[-1]
+        if _FIRST_SPRING.match(line):
+            self._since_step[-1] = energy, 0.0
+        elif match := _SPRING.match(line):
+            self._since_step[-1] = energy, restraint + _float(match[1])
 
     def _take_step(self, step: int, hartree: float) -> None:
         self.steps = step
         exact = next(
-            (energy for energy in reversed(self._since_step) if abs(energy.hartree - hartree) < _ROUNDING), None
+            (
+                energy
+                for energy, restraint in reversed(self._since_step)
+                if abs(energy.hartree + restraint - hartree) < _ROUNDING
+            ),
+            None,
         )
         self._since_step.clear()
         if exact is not None:

@@ -22,6 +22,9 @@ _ASTRAY = re.compile(
     r"|^\s*ramanpolfile="
 )
 _STEP = re.compile(r"^@|^ {6,}Step +\d+\s*$")
+# Rounding of the printed charges (e): an effective core potential replaces two electrons or more. Where the charge of
+# the molecule was not printed, a higher one than any molecule of this size has.
+_MOST_OFF, _HIGHEST_CHARGE = 1.0, 6.0
 # Limits for a whole output: the number of tasks, and of entries of lists.
 _MOST_TASKS, _MOST_ENTRIES = 1000, 1_000_000
 
@@ -69,6 +72,11 @@ class Task:
             return found  # all other values belong to the bead that happened to be last
         for reader in self._of_structure:
             found |= reader.found()
+        if charges := found.get("charges_e"):
+            whole = self.setting.charge
+            off = abs(sum(charges) - (whole or 0))
+            if off > (_HIGHEST_CHARGE if whole is None else _MOST_OFF):
+                del found["charges_e"]  # of nuclei whose core potential is not in the table
         return found
 
 
