@@ -68,6 +68,13 @@ def test_of_several_tasks_each_has_its_own_quantities(tmp_path: Path) -> None:
     assert "polarizability_au" not in second
 
 
+def test_charges_of_nuclei_whose_cores_are_unknown_are_left_out(tmp_path: Path) -> None:
+    """The first task has a low print level: without the shells, and without the charge of the molecule."""
+    first, second = judged("core-potential", tmp_path).result["tasks"]
+    assert "charges_e" not in first
+    assert sum(second["charges_e"]) == pytest.approx(1.0, abs=1e-3)
+
+
 def test_enthalpy_is_the_energy_of_the_same_task_and_its_correction(tmp_path: Path) -> None:
     found = judged("mp2-freq", tmp_path).result
     assert found["enthalpy_hartree"] == pytest.approx(-76.112825384337 + 0.025665)

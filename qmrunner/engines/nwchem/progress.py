@@ -37,7 +37,8 @@ class NWChemReader:
     """Remembers the optimisation step, so that an SCF line inside a step does not hide it.
 
     `known_work`: whether the run is a single task of qmrunner's own deck, the only kind that can be forecast. `asked`
-    are the deck's tasks, as far as known: energies are those of their theory and state. The lines `titles` are no progress.
+    are the deck's tasks, as far as known: energies are those of their theory and state. The lines `titles` are no
+    progress.
     """
 
     def __init__(

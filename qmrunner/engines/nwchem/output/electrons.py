@@ -92,8 +92,8 @@ class Charges:
         return {name: values for name, values in found.items() if values}
 
     def _mulliken(self) -> list[float] | None:
-        """With an effective core potential the property module prints the charge of the whole nucleus, and the electrons
-        without the core; the analysis after an SCF prints the charge that the potential leaves."""
+        """With a core potential the property module prints the charge of the whole nucleus, but no electrons of
+        the core; the analysis after an SCF prints the charge that the potential leaves."""
         nuclear, electrons = _of_atoms(self._total, 1), _of_atoms(self._total, 2)
         after_scf = _of_atoms(self._shells, 1)
         if nuclear is None or electrons is None:

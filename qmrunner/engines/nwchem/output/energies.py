@@ -73,6 +73,7 @@ class EnergyReader:
         self._evaluations = 0
         self._since_step: deque[tuple[Energy, float]] = deque(maxlen=_MOST_BETWEEN_STEPS)
         self._step: Energy | None = None
+        self._at_step: float | None = None
         self.steps: int | None = None
 
     def feed(self, line: str, number: int) -> None:
@@ -151,10 +152,12 @@ class EnergyReader:
             None,
         )
         self._since_step.clear()
+        # The summary repeats the line of the last step.
         if exact is not None:
             self._step = exact
-        elif self._step is None or abs(self._step.hartree - hartree) >= _ROUNDING:
+        elif self._step is None or self._at_step != hartree:
             self._step = Energy(hartree, self._last.of if self._last else self.name)
+        self._at_step = hartree
 
     def _energy(self, line: str) -> Energy | None:
         if match := _CORRECTED.match(line):
