@@ -27,13 +27,15 @@ _KINDS: dict[Kind, tuple[re.Pattern[str], str]] = {
 @dataclass(frozen=True, slots=True)
 class Flags:
     """What a program knows: `known` flags, the `kinds` of those that need a number, the `choices` for the word after a
-    flag, and how many words each takes at most (`takes`; None: stray words are not checked)."""
+    flag, how many words each takes at most (`takes`; None: stray words are not checked), and those of which it obeys
+    only the first (`runs`)."""
 
     program: str
     known: frozenset[str]
     kinds: Mapping[str, Kind]
     choices: Mapping[str, Collection[str]] = field(default_factory=dict)
     takes: Mapping[str, int] | None = None
+    runs: frozenset[str] = frozenset()
 
 
 def name_of(word: str) -> str | None:
@@ -43,8 +45,12 @@ def name_of(word: str) -> str | None:
 
 def check(flags: Flags, args: Sequence[str], *, known_only: bool = True) -> None:
     """Raise UsageError `unknown_flag` for a flag that the program does not know and would ignore, `bad_flag_value` for
-    a value that it could not read. Without `known_only`, flags that this table does not know are allowed."""
+    a value that it could not read, `flags_conflict` for a second kind of run. Without `known_only`, flags that this
+    table does not know are allowed."""
     room = 0
+    runs = [word for word in args if name_of(word) in flags.runs]
+    if len(set(map(name_of, runs))) > 1:
+        raise _second_run(flags, *runs[:2])
     for at, word in enumerate(args):
         name = name_of(word)
         following = args[at + 1] if at + 1 < len(args) else None
@@ -95,6 +101,15 @@ def _unknown(flags: Flags, word: str, name: str) -> UsageError:
         f"{flags.program} does not know {word}",
         evidence="it would ignore the flag, and the run would still succeed",
         remedy=f"{hint}; on your own machine, --unconfined passes it to a newer {flags.program}",
+    )
+
+
+def _second_run(flags: Flags, first: str, second: str) -> UsageError:
+    return UsageError(
+        "flags_conflict",
+        f"{flags.program} does one kind of run at a time: with {first} it ignores {second} without a message",
+        evidence=f"{first} {second}",
+        remedy="submit a job for each; --ohess optimises and then computes frequencies, --omd continues with dynamics",
     )
 
 

@@ -168,7 +168,7 @@ def _program(
     if not unconfined:
         inputs.confine_arguments(args)
         _confine(kind, args, files, strict)
-    _check_flags(kind, args, known_only=not unconfined)
+    _check_flags(kind, args, files, known_only=not unconfined)
     params: dict[str, Any] = {
         "structure": own,
         "args": list(args),
@@ -179,6 +179,9 @@ def _program(
     if frames:
         params["atoms"] = list(frames[0].symbols)
         files = files | _rewritten(own, files[own], frames, params)
+        if kind == "xtb" and len(frames) > 1:
+            note = f"{own} has {len(frames)} structures, and xtb computes the first alone"
+            params["notes"] = [*params.get("notes", ()), note]
     _check_electrons(kind, params.get("atoms"), own, args, files)
     return Submission(kind, params, files)
 
@@ -201,12 +204,15 @@ def _rewritten(name: str, data: bytes, frames: Sequence[Molecule], params: dict[
     return {name: text.encode()} | ({} if kept in params["files"] else {kept: data})
 
 
-def _check_flags(kind: str, args: Sequence[str], *, known_only: bool) -> None:
+def _check_flags(kind: str, args: Sequence[str], files: Mapping[str, bytes], *, known_only: bool) -> None:
     from qmrunner.engines import flags
     from qmrunner.engines.crest import flags as crest
+    from qmrunner.engines.xtb import detailed_input
     from qmrunner.engines.xtb import flags as xtb
 
     flags.check({"xtb": xtb, "crest": crest}[kind].FLAGS, args, known_only=known_only)
+    if kind == "xtb":
+        detailed_input.check(args, files)
 
 
 def _confine(kind: str, args: Sequence[str], files: Mapping[str, bytes], strict: bool) -> None:

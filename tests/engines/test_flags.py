@@ -41,6 +41,10 @@ REFUSED = [
     ("xtb", "--acc", "bad_flag_value", "not nothing"),
     ("xtb", "--iterations many", "bad_flag_value", "a whole number"),
     ("xtb", "--optimize", "unknown_flag", "does not know --optimize"),
+    ("xtb", "--opt --hess", "flags_conflict", "with --opt it ignores --hess"),
+    ("xtb", "--gfn 2 --opt tight --vipea", "flags_conflict", "with --opt it ignores --vipea"),
+    ("xtb", "--md -o", "flags_conflict", "with --md it ignores -o"),
+    ("xtb", "--path end.xyz --opt", "flags_conflict", "a job for each"),
 ]
 ACCEPTED = [
     ("crest", "--gfn2 --alpb chcl3 -T 4 --mquick --chrg -1 --uhf 2 --ewin 6.5 --noreftopo"),
@@ -48,7 +52,9 @@ ACCEPTED = [
     ("crest", "--gfn2//gfnff --cregen salvaged.xyz --ethr 0.1d0 --entropy --nci --wscal .9 -C limits --gxtb_dev"),
     ("xtb", "--opt tight --gfn 2 --chrg -1 --uhf 1 --alpb water reference -P 2 --norestart --json"),
     ("xtb", "--ohess --gfnff --etemp 3.0d2 -a 0.1 --cycles 300 --input control.inp --namespace run"),
-    ("xtb", "-o -2 --gbsa chcl3 --oniom gfn2:gfnff 1-5 --raman 298 514 --vfukui --path end.xyz"),
+    ("xtb", "-o -2 --gbsa chcl3 --oniom gfn2:gfnff 1-5 --raman 298 514 --grad"),
+    ("xtb", "--vfukui --pop --wbo"),
+    ("xtb", "--ohess --ohess tight"),
 ]
 
 

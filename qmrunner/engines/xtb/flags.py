@@ -50,4 +50,6 @@ FLAGS = Flags(
     _KINDS,
     {**dict.fromkeys(("opt", "o", "ohess", "bhess"), _LEVELS), "gfn": ("0", "1", "2", "ff")},
     _TAKES,
+    # 6.5.1 does the first alone: `--opt --vip` prints no potential, `--opt --hess` no frequencies.
+    listed("opt o hess ohess bhess md omd siman path modef vip vea vipea vomega vfukui"),
 )

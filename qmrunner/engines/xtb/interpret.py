@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import re
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 
 UHF = ("--uhf", "-u")
 CHARGE = ("--chrg", "-c", "--charge")
+_INPUT = ("--input", "-I")
 _OPTIMISING = frozenset({"--opt", "-o", "--ohess", "--omd"})
 _FREQUENCIES = frozenset({"--hess", "--ohess", "--bhess"})
 _DYNAMICS = frozenset({"--md", "--omd", "--metadyn"})
@@ -39,6 +40,8 @@ _IMAGINARY_BELOW = -20.0
 _FULL = (
     "The scratch volume filled up and cut result files, although xTB reports success: free or enlarge it, then retry."
 )
+_STOP = re.compile(r"STOP\b(?! 0\b)")
+_STOPPED = "xTB stopped with this message, although it exits 0: correct the file or option that it names."
 _CUT = "The log ends early although xTB exits 0: the volume of the logs is probably full; free it, then retry."
 
 
@@ -152,6 +155,8 @@ def _cut_log(run: _Run) -> Finding | None:
     ]
     if missing:
         last = catalogue().last_line(run.log)
+        if last is not None and _STOP.match(last.text):
+            return Finding("input_error", "permanent", last, _STOPPED)
         text = f"the log lacks {', '.join(missing)}; last line: {last.text.strip() if last else 'none'}"
         return Finding("truncated_output", "resource", Evidence(text, run.log.name, last.line if last else None), _CUT)
     if energy is not None and not math.isfinite(energy):
@@ -246,6 +251,7 @@ def _computed(run: _Run, step: Step) -> Outcome:
         "gap_ev": run.summary.gap_ev,
         "warnings": list(run.summary.warnings),
     }
+    found["notes"] = [*found.get("notes", ()), *_unasked(run, step)]
     unread = filter(_UNREAD.match, run.summary.warnings)
     ignored = [f"xtb ignored something that it could not read: {warning}" for warning in unread]
     ignored += found.pop("notes", ())
@@ -255,6 +261,19 @@ def _computed(run: _Run, step: Step) -> Outcome:
         untrusted.write_text(run.directory / qcschema.FILE, text)
     files, notes = result_files.results(run.directory, frozenset(step.inputs), _SCRATCH)
     return Outcome("succeeded", "ok", result=result | {"notes": ignored + notes}, publish=files, promote=files)
+
+
+def _unasked(run: _Run, step: Step) -> Iterator[str]:
+    """Notes: what xTB assumed without a message, and whose values are those of a run with several structures."""
+    electrons = run.summary.electrons
+    given = run.asked(frozenset(UHF)) or any(name in step.inputs or name in run.args for name in (".UHF", *_INPUT))
+    if electrons is not None and electrons % 2 and not given:
+        yield (
+            f"{electrons} valence electrons are an odd number: xtb computed a doublet, although its setup names no"
+            " unpaired electron. If this is no radical, the charge (--chrg) is wrong or missing"
+        )
+    if run.asked(_DYNAMICS):
+        yield "energy, gradient and charges are those of the structure with which the dynamics began"
 
 
 def _schema(run: _Run, step: Step, result: Mapping[str, Any]) -> str | None:

@@ -34,6 +34,11 @@ _OWN = {
     "gradient_norm": re.compile(rf":: gradient norm +{_NUMBER} Eh"),
     "gap_ev": re.compile(rf":: HOMO-LUMO gap +{_NUMBER} eV"),
 }
+# xTB adds the energy of constraints and walls to the total energy.
+_RESTRAINT = re.compile(rf":: add\. restraining +{_NUMBER} Eh")
+_SMALLEST_RESTRAINT = 5e-7
+_FRAME = re.compile(rf"^ *energy: +{_NUMBER}")
+_MOST_FRAMES = 10_000
 _FUKUI = re.compile(rf"^ +(\d+)([A-Z][a-z]?) +{_NUMBER} +{_NUMBER} +{_NUMBER}\s*$")
 _TOTAL = re.compile(rf"^ +TOT +{_NUMBER} +{_NUMBER} +{_NUMBER} +{_NUMBER}")
 _TEMPERATURE = re.compile(rf"^ *{_NUMBER} +VIB ")
@@ -53,6 +58,7 @@ def read(log: Path, directory: Path, prefix: str) -> dict[str, Any]:
     own: dict[str, float] = {}
     fukui: list[dict[str, Any]] = []
     ions = False
+    restraint = 0.0
     for line in _lines(log):
         ions = ions or any(word in line for word in _IONS)
         if hit := _METHOD.search(line):
@@ -61,6 +67,8 @@ def read(log: Path, directory: Path, prefix: str) -> dict[str, Any]:
             found.setdefault("energy_of", name)
         if not ions:
             own |= {name: float(hit[1]) for name, rule in _OWN.items() if (hit := rule.search(line))}
+        if not ions and (hit := _RESTRAINT.search(line)):
+            restraint = float(hit[1])
         _take(found, line, ions)
         if ions and (hit := _FUKUI.match(line)):
             plus, minus, zero = (float(hit[n]) for n in (3, 4, 5))
@@ -72,7 +80,26 @@ def read(log: Path, directory: Path, prefix: str) -> dict[str, Any]:
         found |= own | {"notes": [_ION_NOTE]} | ({"fukui": fukui} if fukui else {})
     else:
         found |= _electrons(directory, prefix)
-    return found | _vibrations(directory / f"{prefix}vibspectrum")
+    notes = list(found.get("notes", ()))
+    if abs(restraint) > _SMALLEST_RESTRAINT:
+        found["restraint_energy_hartree"] = restraint
+        notes.append(
+            f"energy_hartree contains {restraint:.9f} hartree of the constraints or walls of the input, as xtb's total"
+            " energy does"
+        )
+    if scan := _frames(directory / f"{prefix}xtbscan.log"):
+        found["path_energies_hartree"] = scan
+        notes.append(
+            "path_energies_hartree are those of the points of the scan (xtbscan.log); all other values belong to the"
+            " structure before the scan"
+        )
+    return found | ({"notes": notes} if notes else {}) | _vibrations(directory / f"{prefix}vibspectrum")
+
+
+def _frames(path: Path) -> list[float]:
+    """The energies (hartree) in the comments of a file of several structures."""
+    hits = (hit for line in _lines(path) if (hit := _FRAME.match(line)))
+    return [float(hit[1]) for hit, _ in zip(hits, range(_MOST_FRAMES), strict=False)]
 
 
 def _take(found: dict[str, Any], line: str, ions: bool) -> None:
@@ -103,13 +130,16 @@ def _electrons(directory: Path, prefix: str) -> dict[str, Any]:
 
 def _vibrations(path: Path) -> dict[str, Any]:
     """Wavenumbers (negative for imaginary ones) and infrared intensities of a `vibspectrum` file."""
-    rows = []
+    rows, modes = [], 0
     for line in _lines(path):
         words = line.split()
+        modes += bool(words) and words[0].isdigit()
         # Translations and rotations have no symmetry label, and are no vibrations.
         if len(words) > 3 and words[0].isdigit() and words[1].isalpha():
             rows.append(_numbers(words[2:4]))
     known = [row for row in rows if row is not None]
+    if modes == 3:
+        return {}  # an atom: xTB lists three vibrations of 0.5 cm⁻¹
     if not known or len(known) < len(rows) or len(known) > 3 * _MOST_ATOMS:
         return {}
     return {

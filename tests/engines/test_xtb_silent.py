@@ -1,0 +1,139 @@
+"""What xTB does without a message is in the result: restraints, scans, assumed spins, several structures, stops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from qmrunner.engines.xtb.engine import Xtb
+from qmrunner.model.jobs import Exit, Outcome
+from qmrunner.submission import job_kinds
+from tests.engines.support import FIXTURES, step
+
+# The lines of xTB 6.5.1 that decide, in their order.
+LOG = """          :  # electrons                      {electrons}          :
+          :  Hamiltonian                  GFN2-xTB          :
+         :: total energy             {energy:.12f} Eh    ::
+         :: add. restraining         {restraint:.12f} Eh    ::
+          | TOTAL ENERGY             {energy:.12f} Eh   |
+ * finished run on 2026/11/30 at 22:10:04.221
+normal termination of xtb
+"""
+CRASH = "*** stack smashing detected ***: terminated\nProgram received signal SIGABRT: Process abort signal.\n"
+LINEAR = "          :   linear (good luck)              true          :\n"
+POINT = "2\n energy: {} xtb: 6.5.1\nH 0 0 0\nH 0 0 1\n"
+SCAN = POINT.format(-8.963310411047) + POINT.format(-8.993650295492)
+SPECTRUM = "$vibrational spectrum\n#  mode\n{}$end\n"
+
+
+def judged(
+    place: Path, log: str, *args: str, inputs: dict[str, str] | None = None, exit: Exit | None = None
+) -> Outcome:
+    (place / "xtb.log").write_text(log)
+    wanted = step("xtb", "user", structure="a.xyz", args=list(args), inputs=inputs or {})
+    return Xtb().interpret(wanted, place, place / "xtb.log", exit or Exit(0))
+
+
+def log(electrons: int = 8, energy: float = -5.0, restraint: float = 0.0) -> str:
+    return LOG.format(electrons=electrons, energy=energy, restraint=restraint)
+
+
+def notes(outcome: Outcome, word: str) -> list[str]:
+    assert outcome.state == "succeeded", outcome
+    return [note for note in outcome.result["notes"] if word in note]
+
+
+@pytest.mark.parametrize(("restraint", "there"), [(0.0, False), (1e-9, False), (0.446383252350, True), (-0.01, True)])
+def test_the_energy_of_restraints_is_in_the_result(restraint: float, there: bool, tmp_path: Path) -> None:
+    outcome = judged(tmp_path, log(restraint=restraint))
+    assert outcome.result.get("restraint_energy_hartree") == (restraint if there else None)
+    assert bool(notes(outcome, "constraints")) == there
+    assert outcome.result["energy_hartree"] == -5.0
+
+
+def test_the_energies_of_a_scan_are_in_the_result(tmp_path: Path) -> None:
+    (tmp_path / "run.xtbscan.log").write_text(SCAN)
+    outcome = judged(tmp_path, log(), "--namespace", "run")
+    assert outcome.result["path_energies_hartree"] == [-8.963310411047, -8.993650295492]
+    assert notes(outcome, "before the scan")
+
+
+@pytest.mark.parametrize(
+    ("electrons", "args", "files", "there"),
+    [
+        (9, ["--gfn", "2"], [], True),
+        (9, ["--chrg", "-1"], [], True),
+        (9, [], [".CHRG"], True),
+        (9, ["--uhf", "1"], [], False),
+        (9, ["-u", "1"], [], False),
+        (9, [], [".UHF"], False),
+        (9, ["--input", "x.inp"], [], False),
+        (8, [], [], False),
+    ],
+)
+def test_a_spin_that_xtb_assumed_is_noted(
+    electrons: int, args: list[str], files: list[str], there: bool, tmp_path: Path
+) -> None:
+    outcome = judged(tmp_path, log(electrons), *args, inputs=dict.fromkeys(files, "x"))
+    assert bool(notes(outcome, "doublet")) == there
+
+
+@pytest.mark.parametrize("flag", ["--md", "--omd"])
+def test_whose_energy_a_trajectory_has_is_noted(flag: str, tmp_path: Path) -> None:
+    (tmp_path / "xtb.trj").write_text(SCAN)
+    (tmp_path / "xtbopt.xyz").write_text("1\n\nHe 0 0 0\n")
+    assert notes(judged(tmp_path, log(), flag), "with which the dynamics began")
+
+
+@pytest.mark.parametrize(("modes", "frequencies"), [(3, None), (6, [3768.83])])
+def test_an_atom_has_no_vibrations(modes: int, frequencies: list[float] | None, tmp_path: Path) -> None:
+    none = "     {}                       0.00         0.00000        -       - \n"
+    one = "     {}        a           {}         0.00000       YES     YES\n"
+    atom = "".join(one.format(at, 0.5) for at in (1, 2, 3))
+    pair = "".join(none.format(at) for at in range(1, 6)) + one.format(6, 3768.83)
+    (tmp_path / "vibspectrum").write_text(SPECTRUM.format(atom if modes == 3 else pair))
+    (tmp_path / "hessian").write_text("$hessian\n" + " 0.0" * modes**2)
+    assert judged(tmp_path, log(), "--hess").result.get("frequencies_cm1") == frequencies
+
+
+@pytest.mark.parametrize(
+    ("tail", "exit", "code"),
+    [
+        ("STOP error in cqpath_read_pathfile_parameter\n", Exit(0), "input_error"),
+        ("STOP 1\n", Exit(0), "input_error"),
+        ("some line\n", Exit(0), "truncated_output"),
+        (LINEAR + CRASH, Exit(134), "crashed"),
+        (LINEAR + CRASH, Exit(None, 6), "crashed"),
+    ],
+)
+def test_an_end_has_its_true_cause(tail: str, exit: Exit, code: str, tmp_path: Path) -> None:
+    outcome = judged(tmp_path, log().split(" * finished")[0] + tail, exit=exit)
+    assert (outcome.state, outcome.code) == ("failed", code)
+    if code != "truncated_output":
+        assert outcome.failure_class == "permanent"
+
+
+def test_the_recorded_crash_of_a_linear_molecule_is_not_retried(tmp_path: Path) -> None:
+    recorded = FIXTURES / "xtb-linear/acetylene-ohess"
+    text = (recorded / "stdout.txt").read_text(errors="replace") + (recorded / "stderr.txt").read_text(errors="replace")
+    outcome = judged(tmp_path, text, "--ohess", exit=Exit(134))
+    assert (outcome.code, outcome.failure_class) == ("crashed", "permanent")
+    assert "xtb#593" in (outcome.remedy or "")
+
+
+def test_a_charge_beyond_the_orbitals_is_no_bad_geometry(tmp_path: Path) -> None:
+    text = (
+        "[ERROR] Program stopped due to fatal error\n-2- xtb_calculator_singlepoint: Electronic structure method"
+        " terminated\n-1- scf: Not enough basis functions for filling orbitals\nabnormal termination of xtb\n"
+    )
+    outcome = judged(tmp_path, text, "--chrg", "-10", exit=Exit(1))
+    assert (outcome.code, outcome.failure_class) == ("charge_multiplicity", "permanent")
+
+
+@pytest.mark.parametrize(("count", "there"), [(1, False), (2, True)])
+def test_only_the_first_of_several_structures_counts_with_a_note(count: int, there: bool, tmp_path: Path) -> None:
+    file = tmp_path / "two.xyz"
+    file.write_text("2\n\nH 0 0 0\nH 0 0 0.74\n" * count)
+    found = job_kinds.xtb(str(file)).params.get("notes", ())
+    assert any("computes the first alone" in note for note in found) == there
