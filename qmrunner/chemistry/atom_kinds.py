@@ -28,7 +28,7 @@ KINDS = (
     "other",
 )
 _SMALL_RINGS = (3, 4)
-_NEON, _ZINC = 10, 30
+_NEON, _ARGON = 10, 18
 _ORGANIC = frozenset({"H", "C", "N", "O"})
 
 
@@ -36,7 +36,8 @@ def kinds(mol: Any) -> dict[int, str]:
     """The kind of every carbon and hydrogen by its number from 1; `mol` has all hydrogens and bond orders.
 
     A hydrogen on carbon has the kind of its carbon; on N, O and S it is `EXCHANGEABLE`, elsewhere ``other``. All other
-    atoms of a charged molecule have the kind ``ion``. `HEAVY_HALOGENS`: bromine or heavier, or several chlorines.
+    atoms of a charged molecule have the kind ``ion``. `HEAVY_HALOGENS`: on bromine, selenium, a transition
+    metal or another element beyond argon, or on several chlorines.
     """
     charged = sum(atom.GetFormalCharge() for atom in mol.GetAtoms()) != 0
     carbons = {atom.GetIdx(): _carbon(atom) for atom in mol.GetAtoms() if atom.GetSymbol() == "C"}
@@ -46,6 +47,16 @@ def kinds(mol: Any) -> dict[int, str]:
             kind = carbons.get(atom.GetIdx()) or _hydrogen(atom, carbons)
             found[atom.GetIdx() + 1] = "ion" if charged and kind != EXCHANGEABLE else kind
     return found
+
+
+def heavy_neighbours(mol: Any) -> list[str]:
+    """What makes carbons `HEAVY_HALOGENS`: element symbols, and `several Cl`."""
+    found: set[str] = set()
+    for atom in mol.GetAtoms():
+        around = [other.GetSymbol() for other in atom.GetNeighbors()] if atom.GetSymbol() == "C" else []
+        found |= {other.GetSymbol() for other in atom.GetNeighbors() if around and other.GetAtomicNum() > _ARGON}
+        found |= {"several Cl"} if around.count("Cl") > 1 else set()
+    return sorted(found)
 
 
 def _hydrogen(atom: Any, carbons: dict[int, str]) -> str:
@@ -60,7 +71,7 @@ def _carbon(atom: Any) -> str:
     if atom.GetFormalCharge() or atom.GetNumRadicalElectrons():
         return "other"
     heavy = [other for other in atom.GetNeighbors() if other.GetAtomicNum() > _NEON]
-    if any(other.GetAtomicNum() > _ZINC for other in heavy) or sum(other.GetSymbol() == "Cl" for other in heavy) > 1:
+    if any(other.GetAtomicNum() > _ARGON for other in heavy) or sum(other.GetSymbol() == "Cl" for other in heavy) > 1:
         return HEAVY_HALOGENS
     if heavy:
         return "on a heavy atom"

@@ -25,8 +25,8 @@ _EXCHANGE = (
 )
 _UNSEEN = "{}: no molecule of the fit has such an atom ({}), so its ± is the one for unknown kinds"
 _HEAVY = (
-    "{}: no ±, because bromine, iodine and several chlorines shift their carbon by spin-orbit coupling, sometimes by "
-    "tens of ppm, and this method does not include it"
+    "{}: no ±, because elements beyond argon, such as bromine, and several chlorines shift their carbon by spin-orbit "
+    "coupling, sometimes by tens of ppm, and this method does not include it"
 )
 _UNKNOWN = "bond orders are not known: the ± of every atom is the one for unknown kinds"
 _MOST_NAMED = 12

@@ -111,7 +111,8 @@ def _kinds(mol: Any) -> list[dict[str, Any]]:
         text = "hydrogens on N, O or S exchange: their shifts depend on the sample and get no uncertainty"
         found.append(_warning("exchangeable", text, exchanging))
     if heavy:
-        text = "bromine, iodine and several chlorines shift these atoms by more than the method describes"
+        names = " and ".join(atom_kinds.heavy_neighbours(mol))
+        text = f"neighbours ({names}) shift these atoms by more than the method describes"
         found.append(_warning("heavy_halogens", text, heavy))
     return found
 

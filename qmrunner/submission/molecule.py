@@ -141,13 +141,19 @@ def settle_for_nmr(
         raise UsageError(
             "no_nmr_nuclei",
             "this molecule has neither hydrogen (1H) nor carbon (13C), and only their shifts are predicted",
-            evidence=" ".join(molecule.symbols[:20]),
+            evidence=_with_masses(molecule),
             remedy="submit a molecule with hydrogen or carbon",
         )
     if len(molecule.symbols) > max_atoms:
         hours = core_hours(molecule.symbols, level)
         raise _too_many(len(molecule.symbols), max_atoms, f"about {hours:,.0f} core hours for each conformer")
     return molecule
+
+
+def _with_masses(molecule: Molecule) -> str:
+    """The atoms with the mass numbers given in the input: ``2H O 2H``."""
+    masses = dict(molecule.isotopes)
+    return " ".join(f"{masses.get(n, '')}{symbol}" for n, symbol in enumerate(molecule.symbols[:20], start=1))
 
 
 def settle_for_xtb(molecule: Molecule, charge: int | None, multiplicity: int | None, max_atoms: int) -> Molecule:

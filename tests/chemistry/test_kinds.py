@@ -8,7 +8,7 @@ import pytest
 from rdkit import Chem
 
 from qmrunner.chemistry import graphs
-from qmrunner.chemistry.atom_kinds import EXCHANGEABLE, KINDS, kinds
+from qmrunner.chemistry.atom_kinds import EXCHANGEABLE, HEAVY_HALOGENS, KINDS, heavy_neighbours, kinds
 
 # Of the heavy atoms in the order written; "-" where the atom is no carbon.
 CARBONS = {
@@ -32,6 +32,7 @@ CARBONS = {
     "CCl": "on a heavy atom; -",
     "ClC(Cl)Cl": "-; on heavy halogens; -; -",
     "C[Se]C": "on heavy halogens; -; on heavy halogens",
+    "C[Zn]C": "on heavy halogens; -; on heavy halogens",
     "ClC(F)F": "-; on a heavy atom; -; -",
     "CSC": "on a heavy atom; -; on a heavy atom",
     "C[Si](C)(C)C": "on a heavy atom; -; on a heavy atom; on a heavy atom; on a heavy atom",
@@ -93,3 +94,22 @@ def test_kinds_depend_on_neither_the_order_of_the_atoms_nor_on_kekule_forms(smil
 
 def test_every_kind_that_comes_out_is_listed() -> None:
     assert {kind for text in CARBONS.values() for kind in text.split("; ")} - {"-"} == set(KINDS)
+
+
+@pytest.mark.parametrize("smiles", CARBONS)
+def test_heavy_neighbours_are_named_where_a_kind_is_theirs(smiles: str) -> None:
+    mol = graphs.mol_from_smiles(smiles)
+    uncharged = sum(atom.GetFormalCharge() for atom in mol.GetAtoms()) == 0
+    assert (not uncharged) or bool(heavy_neighbours(mol)) == (HEAVY_HALOGENS in kinds(mol).values())
+
+
+@pytest.mark.parametrize(
+    ("smiles", "names"),
+    [
+        ("CBr", ["Br"]), ("C[Se]C", ["Se"]), ("C[Ge](C)(C)C", ["Ge"]), ("C[Zn]C", ["Zn"]),
+        ("ClC(Cl)Cl", ["several Cl"]), ("ClC(Cl)Br", ["Br", "several Cl"]), ("CCl", []),
+        ("C[Si](C)(C)C", []), ("BrBr", []),
+    ],
+)  # fmt: skip
+def test_a_warning_names_the_elements_that_are_there(smiles: str, names: list[str]) -> None:
+    assert heavy_neighbours(graphs.mol_from_smiles(smiles)) == names

@@ -1,4 +1,4 @@
-"""A title is the user's text: whatever it says, NWChem's own lines decide about success, energy and quantities."""
+"""A title is the user's text: whatever its words, NWChem's own lines decide about success, energy and quantities."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_title_is_no_progress(tmp_path: Path) -> None:
 @pytest.mark.engine
 @pytest.mark.skipif(MISSING, reason="nwchem is not installed")
 def test_the_real_program_prints_a_title_where_it_is_looked_for(tmp_path: Path) -> None:
-    """A gradient of the first energy printed, and an optimisation that the title says failed."""
+    """A gradient of the first energy printed, and an optimisation that failed by its title."""
     for at, title in enumerate(("Total SCF energy =   -99.000000", "Optimization: Calculation failed to converge")):
         deck = tmp_path / f"{at}.nw"
         deck.write_text(

@@ -25,8 +25,10 @@ BLOCKS = listed(
 def check(args: Sequence[str], files: Mapping[str, bytes]) -> None:
     """Raise UsageError `input_ignored` that names the first line without effect."""
     name = value_of(args, _FLAGS)
-    found = next(_without_effect(lines_of(files[name])), None) if name in files else None
-    if name is None or found is None:
+    if name is None or name not in files:
+        return
+    found = next(_without_effect(lines_of(files[name])), None)
+    if found is None:
         return
     number, line, why, remedy = found
     raise UsageError(
