@@ -201,6 +201,8 @@ LAUNCHED: list[tuple[str, str, Exit, str]] = [
         "library_broken",
     ),
     ("xtb", "Fatal glibc error: CPU does not support x86-64-v3", Exit(127), "illegal_instruction"),
+    # what NWChem names wrongly
+    ("nwchem", " prop_input-EFGZ4-Nocc_a: rtdb_put failed                 555", Exit(43), "not_implemented"),
     # shells
     ("xtb", "sh: 1: xtb: not found", Exit(127), "engine_missing"),
     ("xtb", "bash: xtb: command not found", Exit(127), "engine_missing"),
