@@ -179,11 +179,31 @@ def _program(
     if frames:
         params["atoms"] = list(frames[0].symbols)
         files = files | _rewritten(own, files[own], frames, params)
-        if kind == "xtb" and len(frames) > 1:
-            note = f"{own} has {len(frames)} structures, and xtb computes the first alone"
-            params["notes"] = [*params.get("notes", ()), note]
+    if kind == "xtb":
+        files = files | _for_xtb(own, files[own], len(frames), params)
     _check_electrons(kind, params.get("atoms"), own, args, files)
     return Submission(kind, params, files)
+
+
+def _for_xtb(name: str, data: bytes, frames: int, params: dict[str, Any]) -> dict[str, bytes]:
+    """A MOL or SDF file with the fields that xTB needs, beside the original; what xTB leaves out is noted in
+    `params`."""
+    from qmrunner.engines.xtb import molfile
+
+    notes, files = list(params.get("notes", ())), {}
+    if name.lower().endswith((".mol", ".sdf")):
+        frames = molfile.molecules(data)
+        whole = molfile.padded(data)
+        if whole is not None:
+            files = {name: whole, f"original-{name}": data}
+            notes.append(
+                f"{name}: rows of bonds were completed with zeros for xtb; input/original-{name} is the original"
+            )
+    if frames > 1:
+        notes.append(f"{name} has {frames} structures, and xtb computes the first alone")
+    if notes:
+        params["notes"] = notes
+    return files
 
 
 def _rewritten(name: str, data: bytes, frames: Sequence[Molecule], params: dict[str, Any]) -> dict[str, bytes]:
