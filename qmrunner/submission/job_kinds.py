@@ -181,8 +181,24 @@ def _program(
         files = files | _rewritten(own, files[own], frames, params)
     if kind == "xtb":
         files = files | _for_xtb(own, files[own], len(frames), params)
+        _check_formal_charge(own, files[own], args)
     _check_electrons(kind, params.get("atoms"), own, args, files)
     return Submission(kind, params, files)
+
+
+def _check_formal_charge(name: str, data: bytes, args: Sequence[str]) -> None:
+    """Raise UsageError `charge_mismatch` for a charge of 0 that xTB would ignore."""
+    from qmrunner.engines import openmp
+    from qmrunner.engines.xtb import molfile
+
+    own = molfile.charge(data) if name.lower().endswith((".mol", ".sdf")) else 0
+    if own and openmp.integer(openmp.value_of(args, _OPTIONS["xtb"]["charge"])) == 0:
+        raise UsageError(
+            "charge_mismatch",
+            f"{name} has formal charges of {own:+d} in sum, and xtb would ignore a charge of 0 on the command line",
+            evidence=" ".join(args),
+            remedy="leave the charge out, or correct the formal charges of the file",
+        )
 
 
 def _for_xtb(name: str, data: bytes, frames: int, params: dict[str, Any]) -> dict[str, bytes]:

@@ -13,6 +13,7 @@ from rdkit.Chem import AllChem
 
 from qmrunner.engines.xtb import molfile
 from qmrunner.engines.xtb.read import read_log
+from qmrunner.errors import UsageError
 from qmrunner.submission import job_kinds
 from tests.support import missing
 
@@ -76,6 +77,25 @@ def test_a_submission_keeps_the_original_and_notes_what_xtb_leaves_out(
     notes = made.params["notes"]
     assert any("completed with zeros" in note for note in notes)
     assert any("computes the first alone" in note for note in notes) == several
+
+
+@pytest.mark.parametrize("v3000", [False, True])
+@pytest.mark.parametrize(
+    ("smiles", "charge"),
+    [("CC(=O)[O-]", -1), ("C[NH3+]", 1), ("[O-]C(=O)C[NH3+]", 0), ("[O-]C(=O)C(=O)[O-]", -2), ("CO", 0)],
+)
+def test_a_charge_of_0_that_xtb_would_ignore_is_refused(smiles: str, charge: int, v3000: bool, tmp_path: Path) -> None:
+    data = block(smiles, v3000=v3000)
+    assert molfile.charge(data) == charge == molfile.charge(data.replace(b"\n", b"\r\n"))
+    (tmp_path / "a.mol").write_bytes(data)
+    for flag in ("--chrg", "-c"):
+        assert job_kinds.xtb(str(tmp_path / "a.mol"), [flag, str(charge or 1)]).kind == "xtb"
+        if charge == 0:
+            assert job_kinds.xtb(str(tmp_path / "a.mol"), [flag, "0"]).kind == "xtb"
+            continue
+        with pytest.raises(UsageError, match="would ignore a charge of 0") as refused:
+            job_kinds.xtb(str(tmp_path / "a.mol"), [flag, "0"])
+        assert refused.value.code == "charge_mismatch"
 
 
 @pytest.mark.engine

@@ -7,7 +7,11 @@ molecule of a file alone.
 
 from __future__ import annotations
 
+import re
+
 _COUNTS, _WIDTH, _FIELDS = 3, 3, 7
+_V2000_CHARGES = re.compile(rb"^M  CHG\s+\d+((?:\s+\d+\s+-?\d+)+)\s*$", re.MULTILINE)
+_V3000_CHARGE = re.compile(rb"^M  V30 .* CHG=(-?\d+)", re.MULTILINE)
 
 
 def padded(data: bytes) -> bytes | None:
@@ -28,6 +32,13 @@ def padded(data: bytes) -> bytes | None:
 def molecules(data: bytes) -> int:
     """How many molecules a file has."""
     return sum(bool(part.strip()) for part in data.split(b"$$$$"))
+
+
+def charge(data: bytes) -> int:
+    """The sum of the formal charges of the first molecule, which xTB takes where ``--chrg`` is 0 or not given."""
+    first = data.replace(b"\r\n", b"\n").split(b"$$$$")[0]
+    listed = [words for match in _V2000_CHARGES.finditer(first) for words in match[1].split()[1::2]]
+    return sum(map(int, [*listed, *(match[1] for match in _V3000_CHARGE.finditer(first))]))
 
 
 def _whole(row: bytes) -> bytes:
