@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from rdkit import Chem
-from rdkit.Chem import AllChem
+from rdkit.Chem import rdDistGeom
 
 from qmrunner.engines.xtb import molfile
 from qmrunner.engines.xtb.read import read_log
@@ -22,7 +22,7 @@ SMILES = ["CC(=O)[O-]", "C[NH3+]", "[CH3]", "[2H]C", "C#N", "[He]", "C1CC1", "O=
 
 def block(smiles: str, *, v3000: bool = False) -> bytes:
     mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
-    AllChem.EmbedMolecule(mol, randomSeed=7)
+    rdDistGeom.EmbedMolecule(mol, randomSeed=7)
     return str(Chem.MolToV3KMolBlock(mol) if v3000 else Chem.MolToMolBlock(mol)).encode()
 
 
