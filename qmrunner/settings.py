@@ -14,13 +14,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qmrunner import masking, private, service_links, settings_file
 from qmrunner import setting_values as read
 from qmrunner.errors import UsageError, nearest
-from qmrunner.model import app_sections, visible
-from qmrunner.model.app_sections import AppSection
+from qmrunner.model import visible
+
+if TYPE_CHECKING:
+    from qmrunner.model.app_sections import AppSection
 
 PREFIX = settings_file.PREFIX
 # Passwords that libraries take from the environment.
@@ -225,6 +227,8 @@ class Settings:
     @cached_property
     def apps(self) -> tuple[AppSection, ...]:
         """The Huey applications of this worker. Raises UsageError for an `apps.toml` that cannot be used."""
+        from qmrunner.model import app_sections
+
         path = self.home / app_sections.FILE
         try:
             text = path.read_text() if path.exists() else ""

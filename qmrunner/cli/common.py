@@ -12,11 +12,14 @@ from qmrunner.masking import mask, mask_all
 from qmrunner.model import text, visible
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from qmrunner.app import App
+    from qmrunner.settings import Settings
 
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job, or of its Huey task.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -46,13 +49,29 @@ _COLOURS = {
 LONG_RUNNING = (700, 10, 10)
 
 
-def open_app(*, busy_seconds: float = 5.0) -> App:
+def open_app(settings: Settings | None = None, *, busy_seconds: float = 5.0) -> App:
     """The app on an existing home. Raises NotReadyError when there is no usable store."""
     from qmrunner import app
 
-    opened = app.build(busy_seconds=busy_seconds)
+    opened = app.build(settings, busy_seconds=busy_seconds)
     opened.open_store(create=False)
     return opened
+
+
+def report(
+    name: str, job: str | None = None, step: str | None = None, opening: Callable[[Settings], App] = open_app
+) -> Any:
+    """The report of `reports.named`: from this home's worker, else from the store, on the app of `opening`."""
+    from qmrunner import settings as all_settings
+    from qmrunner.reports import remote
+
+    settings = all_settings.load()
+    answer = remote.ask(settings, name, job, step)
+    if answer is not None:
+        return answer
+    from qmrunner.reports import named
+
+    return named.make(opening(settings), name, job, step)
 
 
 def job_named(app: App, name: str) -> str:

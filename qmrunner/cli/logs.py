@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,13 +14,12 @@ from qmrunner.cli.common import (
     JobId,
     job_named,
     open_app,
+    report,
     say,
 )
 from qmrunner.model import visible
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from qmrunner.app import App
 
 _FOLLOW_EVERY_S = 0.2
@@ -39,16 +39,21 @@ def logs(
     ] = False,
 ) -> None:
     """Print the output of the engines. Control characters are escaped, for example as \\x1b."""
-    from qmrunner.reports import status as reports_status
-
-    app = open_app()
-    job = job_named(app, job)
     if raw and sys.stdout.isatty():
         say(
             "control characters are escaped on a terminal; redirect the output to a file or a pipe for the exact bytes",
             err=True,
         )
         raw = False
+    if file is None and not follow:
+        for path in map(Path, report("logs", job, step)):
+            _copy_out(path, 0, raw=raw, last=True)
+        sys.stdout.buffer.flush()
+        return
+    from qmrunner.reports import status as reports_status
+
+    app = open_app()
+    job = job_named(app, job)
     shown: dict[Path, int] = {}
     while True:
         over = not follow or reports_status.job_view(app, job)["job"]["state"] in (

@@ -19,6 +19,7 @@ from qmrunner.cli.common import (
     open_app,
     print_json,
     progress_text,
+    report,
     step_text,
     styled,
     table,
@@ -30,9 +31,10 @@ from qmrunner.errors import UsageError
 from qmrunner.model import visible
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, Group
 
     from qmrunner.app import App
+    from qmrunner.settings import Settings
 
 
 def register(cli: typer.Typer) -> None:
@@ -55,43 +57,45 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Show workers, jobs, steps, progress, heartbeats and disk space, even when the daemon hangs or is down."""
-    from qmrunner.reports import status as reports_status
-
     if where is not None:
         if job or watch:
             raise UsageError("usage", "--where takes neither a job nor --watch", remedy="leave one of them out")
         found_jobs(open_app(), where, limit, as_json)
         return
-    app = _open_even_when_stuck()
-    named = job_named(app, job) if job else None
-
-    def look() -> dict[str, Any]:
-        return reports_status.job_view(app, named) if named else reports_status.overview(app)
-
+    name = "job" if job else "overview"
     if as_json:
-        print_json(look())
+        print_json(report(name, job or None, opening=_open_even_when_stuck))
         return
     out = console()
     if not watch:
-        out.print(_render(look()))
+        out.print(_render(report(name, job or None, opening=_open_even_when_stuck)))
         return
+    _watch(out, name, job)
+
+
+def _watch(out: Console, name: str, job: str | None) -> None:
+    """Show the report again and again, until the job ends or is held. Made here: the worker has other work."""
     from rich.live import Live
 
-    with Live(_render(look()), console=out, refresh_per_second=2) as live:
+    from qmrunner import settings
+    from qmrunner.reports import named
+
+    app = _open_even_when_stuck(settings.load())
+    with Live(_render(named.make(app, name, job)), console=out, refresh_per_second=2) as live:
         while True:
             time.sleep(0.5)
-            seen = look()
+            seen = named.make(app, name, job)
             live.update(_render(seen))
             if job and seen["job"]["state"] in ("succeeded", "failed", "cancelled", "held"):
                 return
 
 
-def _open_even_when_stuck() -> App:
+def _open_even_when_stuck(settings: Settings) -> App:
     """The app, even when its store does not answer: then the daemon's state file is shown instead."""
     from qmrunner import app
     from qmrunner.store.session import StoreUnavailable
 
-    opened = app.build(busy_seconds=2.0)
+    opened = app.build(settings, busy_seconds=2.0)
     try:
         opened.open_store(create=False)
     except StoreUnavailable:
@@ -217,7 +221,7 @@ def result(
             "--measured", metavar="FILE", help="Keep measured peaks (text, JCAMP-DX; -: stdin) and compare the shifts."
         ),
     ] = None,
-    report: Annotated[
+    page: Annotated[
         str | None, typer.Option("--report", metavar="FILE", help="Write a report: one HTML file, which also prints.")
     ] = None,
     form: Annotated[
@@ -242,13 +246,13 @@ def result(
         files.bring_all(app, job)
         _copy_files(shown, out)
     compared = peaks.kept(app, job, measured) if measured else None
-    if report:
-        peaks.write_report(app, job, report)
+    if page:
+        peaks.write_report(app, job, page)
     if as_json:
         print_json({**shown, **({"measured": compared} if compared else {})})
     elif compared:
         peaks.show(console(), compared)
-    elif not report:
+    elif not page:
         show_result(console(), shown)
 
 
@@ -278,10 +282,8 @@ def _copy_files(result: dict[str, Any], out: str) -> None:
 def why(job: JobId, as_json: AsJson = False) -> None:
     """Explain the state of a job: what it is doing or what went wrong, the evidence, and the command to run next."""
     from qmrunner.cli.render import show_why
-    from qmrunner.reports import why as explained
 
-    app = open_app()
-    explanation = explained.view(app, job_named(app, job))
+    explanation = report("why", job)
     if as_json:
         print_json(explanation)
     else:

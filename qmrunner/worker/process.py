@@ -35,6 +35,7 @@ from qmrunner.worker.consumer_exit import ExitStatus
 from qmrunner.worker.disk_watch import DiskWatch
 from qmrunner.worker.heartbeat import Heartbeat
 from qmrunner.worker.lifetime import IdleWatch, Lifetime
+from qmrunner.worker.reporter import Reporter
 from qmrunner.worker.supervisor_watch import SupervisorWatch
 
 _HEALTH_EVERY_S = 10.0
@@ -69,6 +70,7 @@ def run(app: App, worker: Worker, supervisor_watch: SupervisorWatch) -> int:
     wake = listen_for_wake(app.settings.run_root)
     peers.pass_credentials(wake)
     keep("wake", "wake_failed", partial(_hear_wake, wake, app, heartbeat), worker.leaving)
+    keep("reports", "reports_failed", Reporter(app).turn, worker.leaving)
     heartbeat.start()
     DiskWatch(worker).start()
     if worker.checkpoints is not None:

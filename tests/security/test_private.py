@@ -248,7 +248,7 @@ for name in ("store.db", "queue.db", "home.id", "run/events.jsonl", "run/state.j
         open(os.path.join(home, name), "rb").read(); got.append(name)
     except OSError:
         pass
-for name in ("spawner.sock", "wake.sock"):
+for name in ("spawner.sock", "wake.sock", "reports.sock"):
     for kind in (socket.SOCK_SEQPACKET, socket.SOCK_DGRAM, socket.SOCK_STREAM):
         with socket.socket(socket.AF_UNIX, kind) as one:
             try:
