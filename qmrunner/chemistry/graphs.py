@@ -158,15 +158,16 @@ def molecule_from_mol(mol: Any, title: str = "") -> Molecule:
 
     with rdBase.BlockLogs():  # RDKit logs unbound hydrogen
         bare = chem.RemoveHs(mol)
+    atoms = list(mol.GetAtoms())
     return Molecule(
-        symbols=tuple(atom.GetSymbol() for atom in mol.GetAtoms()),
+        symbols=tuple(atom.GetSymbol() for atom in atoms),
         charge=chem.GetFormalCharge(mol),
         coordinates=points,
         smiles=chem.MolToSmiles(bare),
         bonds=_pairs(mol),
-        radical_electrons=sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()),
+        radical_electrons=sum(atom.GetNumRadicalElectrons() for atom in atoms),
         title=title,
-        isotopes=tuple((atom.GetIdx() + 1, atom.GetIsotope()) for atom in mol.GetAtoms() if atom.GetIsotope()),
+        isotopes=tuple((atom.GetIdx() + 1, atom.GetIsotope()) for atom in atoms if atom.GetIsotope()),
     )
 
 

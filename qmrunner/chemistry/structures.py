@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Collection
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import PurePath
 
 from qmrunner.chemistry import foreign, graphs
@@ -27,6 +28,7 @@ def is_structure_file(text: str) -> bool:
     return PurePath(text).suffix.lower() in SUFFIXES
 
 
+@lru_cache(maxsize=4)  # a submission reads its SMILES twice: to check it, and to make the job
 def read_smiles(smiles: str) -> Molecule:
     """A molecule without coordinates. Heavy atoms are in SMILES order, hydrogens follow.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import fields
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -21,6 +22,7 @@ Planner = Callable[[Job, Sequence[Step]], Plan]
 
 # Built once: they are executed for each task of an application.
 _ADD, _ADD_JOB = steps.insert(), jobs.insert()
+_DEMAND = tuple(field.name for field in fields(Demand))
 # Narrow: of a job with thousands of steps the rest takes most of the time, and each step's end reads it.
 _WAITS = (
     select(steps.c.id, steps.c.name, steps.c.state, steps.c.after)
@@ -86,28 +88,30 @@ def advance(connection: Connection, now: float, job_id: str, planner: Planner) -
 
 
 def _add(connection: Connection, now: float, job: Job, specs: Sequence[StepSpec], known: set[str]) -> None:
-    for spec in specs:
-        if spec.name in known:
-            continue
-        demand = spec.demand or Demand()
-        row = {
-            "job_id": job.id,
-            "name": spec.name,
-            "stage": spec.stage,
-            "engine": spec.engine,
-            "task": spec.task,
-            "params": dict(spec.params),
-            "inputs": dict(spec.inputs),
-            "after": list(spec.after),
-            "demand": asdict(demand),
-            "state": StepState.WAITING,
-            "priority": job.priority,
-            "result": {},
-            "attempt": 0,
-            "retries": 0,
-            "created_at": now,
-        }
-        connection.execute(_ADD, row)
+    rows = [_row(now, job, spec) for spec in specs if spec.name not in known]
+    if rows:
+        connection.execute(_ADD, rows)
+
+
+def _row(now: float, job: Job, spec: StepSpec) -> dict[str, Any]:
+    demand = spec.demand or Demand()
+    return {
+        "job_id": job.id,
+        "name": spec.name,
+        "stage": spec.stage,
+        "engine": spec.engine,
+        "task": spec.task,
+        "params": dict(spec.params),
+        "inputs": dict(spec.inputs),
+        "after": list(spec.after),
+        "demand": {name: getattr(demand, name) for name in _DEMAND},  # not `asdict`, which copies deeply
+        "state": StepState.WAITING,
+        "priority": job.priority,
+        "result": {},
+        "attempt": 0,
+        "retries": 0,
+        "created_at": now,
+    }
 
 
 def _promote(connection: Connection, now: float, job_id: str) -> int:

@@ -32,21 +32,24 @@ def new_id() -> str:
     return "".join(secrets.choice(_ALPHABET) for _ in range(8))
 
 
-def known(connection: Connection, submission: Submission) -> str | None:
-    """The id of the job that was submitted with this key; None if there is none.
+def known(connection: Connection, submissions: Collection[Submission]) -> dict[str, str]:
+    """The ids of the jobs that were submitted with the keys of these, by key.
 
-    Raises UsageError `key_in_use` if that request was different, by its digest.
+    Raises UsageError `key_in_use` if one of the requests was different, by its digest.
     """
-    row = connection.execute(select(jobs.c.id, jobs.c.request_digest).where(jobs.c.key == submission.key)).first()
-    if row is None:
-        return None
-    if None not in (submission.request_digest, row.request_digest) and submission.request_digest != row.request_digest:
-        raise UsageError(
-            "key_in_use",
-            f"this idempotency key came with another request before, which is job {row.id}",
-            remedy="repeat that request as it was, or choose a new key for a new job",
-        )
-    return str(row.id)
+    keys = {submission.key for submission in submissions if submission.key}
+    query = select(jobs.c.key, jobs.c.id, jobs.c.request_digest)
+    rows = {row.key: row for part in _parts(keys) for row in connection.execute(query.where(jobs.c.key.in_(part)))}
+    for submission in submissions:
+        row = rows.get(submission.key or "")
+        digests = (submission.request_digest, row.request_digest) if row else (None, None)
+        if row and None not in digests and digests[0] != digests[1]:
+            raise UsageError(
+                "key_in_use",
+                f"this idempotency key came with another request before, which is job {row.id}",
+                remedy="repeat that request as it was, or choose a new key for a new job",
+            )
+    return {key: str(row.id) for key, row in rows.items()}
 
 
 def get(connection: Connection, job_id: str) -> Job:

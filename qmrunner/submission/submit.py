@@ -71,9 +71,11 @@ def submit_all(app: App, submissions: Sequence[Submission]) -> list[Accepted]:
             if _known(app, submissions) == known:
                 raise
             # Another process stored a request with one of these keys at the same moment.
-    ids = {**known, **{submissions[place].key: job_id for place, job_id in new.items() if submissions[place].key}}
+    ids = {submissions[place].key: job_id for place, job_id in new.items()}
     return [
-        Accepted(new[place], True) if place in new else Accepted(ids[submission.key], False)
+        Accepted(new[place], True)
+        if place in new
+        else Accepted(known.get(submission.key or "") or ids[submission.key], False)
         for place, submission in enumerate(submissions)
     ]
 
@@ -133,11 +135,9 @@ def _stored(app: App, job_ids: Collection[str]) -> bool | None:
         return None
 
 
-def _known(app: App, submissions: Sequence[Submission]) -> dict[str | None, str]:
-    """The ids of the jobs that were submitted with these keys. Raises UsageError `key_in_use`."""
-    keyed = [submission for submission in submissions if submission.key]
-    if not keyed:
+def _known(app: App, submissions: Sequence[Submission]) -> dict[str, str]:
+    """The ids of the jobs that were submitted with these keys, by key. Raises UsageError `key_in_use`."""
+    if not any(submission.key for submission in submissions):
         return {}
     with app.store.read() as connection:
-        found = {submission.key: job_store.known(connection, submission) for submission in keyed}
-    return {key: job_id for key, job_id in found.items() if job_id is not None}
+        return job_store.known(connection, submissions)

@@ -174,9 +174,22 @@ def test_a_key_is_given_once_even_when_two_ask_at_the_same_time(work: Work) -> N
     with pytest.raises(exc.IntegrityError):
         work.job(key="mine")
     with work.store.read() as connection:
-        assert jobs.known(connection, Submission("xtb", {}, key="mine")) == job
-        assert jobs.known(connection, Submission("xtb", {}, key="other")) is None
+        assert jobs.known(connection, [Submission("xtb", {}, key="mine")]) == {"mine": job}
+        assert jobs.known(connection, [Submission("xtb", {}, key="other"), Submission("xtb", {})]) == {}
+        many = [Submission("xtb", {}, key=f"key {number}") for number in range(1200)]
+        assert jobs.known(connection, [*many, Submission("xtb", {}, key="mine")]) == {"mine": job}
         assert jobs.counts(connection) == {"jobs": {"queued": 1}, "steps": {"ready": 1}}
+
+
+def test_one_other_request_with_a_key_is_refused_wherever_it_stands(work: Work) -> None:
+    work.job(key="mine", request_digest="a")
+    same, other, silent = (Submission("xtb", {}, key="mine", request_digest=digest) for digest in ("a", "b", None))
+    with work.store.read() as connection:
+        assert jobs.known(connection, [same, silent]).keys() == {"mine"}
+        for asked in ([other, same], [same, other], [silent, other, silent]):
+            with pytest.raises(UsageError) as caught:
+                jobs.known(connection, asked)
+            assert caught.value.code == "key_in_use"
 
 
 def test_a_planner_that_raises_leaves_no_job_behind(work: Work) -> None:

@@ -6,8 +6,10 @@ The figures decide what is reserved before a step starts; peak figures of earlie
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from qmrunner.model.jobs import Demand
 
@@ -60,10 +62,16 @@ _ALIASES = {"6-31g(d)": "6-31g*", "6-31g(d,p)": "6-31g**", "6-31+g(d)": "6-31+g*
 def basis_functions(atoms: Sequence[str], basis: str) -> int:
     """The approximate number of basis functions that `atoms` (element symbols) have in `basis`; an unlisted basis
     counts as large."""
+    size, heavier = _sizes(basis)
+    return sum(size.get(atom.capitalize(), heavier) * number for atom, number in Counter(atoms).items())
+
+
+@lru_cache(maxsize=64)  # a user's basis may have any name
+def _sizes(basis: str) -> tuple[dict[str, int], int]:
+    """The functions of light elements in `basis`, and of all others."""
     name = basis.lower().strip()
     first, second, third, heavier = _FUNCTIONS.get(_ALIASES.get(name, name), _LARGE)
-    size = dict.fromkeys(_FIRST, first) | dict.fromkeys(_SECOND, second) | dict.fromkeys(_THIRD, third)
-    return sum(size.get(atom.capitalize(), heavier) for atom in atoms)
+    return dict.fromkeys(_FIRST, first) | dict.fromkeys(_SECOND, second) | dict.fromkeys(_THIRD, third), heavier
 
 
 def global_mib(task: str, atoms: Sequence[str], basis: str) -> int:
