@@ -420,8 +420,8 @@ except SystemExit as ended:
 def looked(home: Home, *words: str, patience_s: float = remote.ANSWER_S) -> tuple[str, bool]:
     """What a command prints, and whether it loaded what reads the store."""
     ended = subprocess.run(
-        [sys.executable, "-c", _LOADED, str(patience_s), *words], cwd=ROOT, env=home.environment(), capture_output=True, text=True,
-        timeout=60,
+        [sys.executable, "-c", _LOADED, str(patience_s), *words], cwd=ROOT, env=home.environment(),
+        capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     *_, last = ended.stderr.splitlines()
