@@ -117,7 +117,7 @@ def of(storage: huey_storage.BaseStorage) -> Moves:
     )
     for name, kind in known:
         found = getattr(huey_storage, name, None)  # an older Huey has not all of them
-        if found is not None and isinstance(storage, found) and _has_scripts(storage):
+        if found is not None and isinstance(storage, found) and _has_scripts(storage) and _is_plain(storage):
             moves: Moves = kind(storage)
             return moves
     for name in ("MemoryStorage", "BlackHoleStorage"):
@@ -134,3 +134,12 @@ def _has_scripts(storage: Any) -> bool:
     """Whether a storage like Redis can run scripts; that of valkey-glide is one, and has another client."""
     conn = getattr(storage, "conn", None)
     return not isinstance(storage, huey_storage.RedisStorage) or hasattr(conn, "register_script")
+
+
+def _is_plain(storage: Any) -> bool:
+    """Whether messages are sent and received as Huey does it: not encrypted, for instance, by an application's class.
+    The moves take the place of these methods."""
+    return all(
+        name not in vars(storage) and getattr(type(storage), name).__module__ == huey_storage.__name__
+        for name in ("enqueue", "dequeue", "add_to_schedule", "read_schedule")
+    )
