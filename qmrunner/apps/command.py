@@ -19,39 +19,57 @@ from qmrunner.settings import Settings
 # The host's environment, beyond the daemon's: room for the marker of a forked task (`side/task.py`).
 ENVIRONMENT = {"QMRUNNER_SPACE": "." * 200, "PYTHONUNBUFFERED": "1"}
 SIDE = Path(__file__).parent / "side" / "start.py"
+HOOK = SIDE.parent / "hook"
 _PYTHON = re.compile(r"(python|pypy)[\d.]*$")
-_EXEC = re.compile(r"""exec'?\s+(?:"([^"]+)"|(\S+))""")
+_EXEC = re.compile(r"""^'''exec'\s+(?:"([^"]+)"|(\S+))""")
+_PROGRAM = ("-m", "-c")
+# Programs that start another command.
+_LAUNCHERS = re.compile(
+    "uvx?|rye|pixi|micromamba|conda|mise|direnv|env|nice|ionice|chrt|taskset|stdbuf|timeout|setsid|setpriv|gosu|su-exec"
+    "|tini|dumb-init|docker-init|catatonit|(ba|da|a|z)?sh|busybox|time|chpst|s6-setuidgid|doppler"
+)
+HOST = "QMRUNNER_APP_HOST"
 _WITH_VALUE = ("-X", "-W", "--check-hash-based-pycs")
 
 
 @dataclass(frozen=True, slots=True)
 class AppCommand:
-    """`python`: interpreter and its options. Either `script` or `module` is set."""
+    """`words`: the command. `python`: its interpreter and options, and one of `script`, `module` and `code`; all empty
+    for a command that starts the interpreter itself."""
 
     name: str
-    python: tuple[str, ...]
-    script: str | None
-    module: str | None
-    arguments: tuple[str, ...]
+    words: tuple[str, ...]
+    python: tuple[str, ...] = ()
+    script: str | None = None
+    module: str | None = None
+    code: str | None = None
+    arguments: tuple[str, ...] = ()
     section: AppSection | None = None
 
     @property
     def label(self) -> str:
         return label_of(self.name)
 
-    def argv(self, listener: int, owner: str) -> list[str]:
-        """The command of the app host."""
+    def start(self, listener: int, socket: Path, owner: str) -> tuple[list[str], dict[str, str]]:
+        """Command and environment of the app host."""
         spec = {
             "python": self.python,
             "side": str(SIDE),
+            "command": self.words,
             "script": self.script,
             "module": self.module,
+            "code": self.code,
             "arguments": list(self.arguments),
             "listener": listener,
+            "socket": str(socket),
+            "supervisor": os.getpid(),
             "owner": owner,
-            "isolation": self.section.isolation if self.section else "fork",
+            "isolation": self.section.isolation if self.section else "auto",
         }
-        return [*self.python, str(SIDE), json.dumps(spec)]
+        path = os.pathsep.join(filter(None, (str(HOOK), os.environ.get("PYTHONPATH", ""))))
+        environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": path, HOST: json.dumps(spec)}
+        argv = [*self.python, str(SIDE), json.dumps(spec)] if self.python else list(self.words)
+        return argv, environment
 
 
 def all_of(settings: Settings) -> list[AppCommand]:
@@ -60,30 +78,43 @@ def all_of(settings: Settings) -> list[AppCommand]:
 
 
 def parse(words: Sequence[str]) -> AppCommand:
-    """Raises UsageError `app_command` when this is no Python program."""
+    """Raises UsageError `app_command` when this can start no Python program."""
     program = shutil.which(words[0])
     if program is None:
         raise _refused(words, f"there is no program {words[0]!r}")
     if _PYTHON.match(os.path.basename(words[0])):
         return _of_interpreter(program, words)
     python = _interpreter_of(Path(program))
-    if python is None:
-        raise _refused(words, f"{program} is no Python script")
-    return AppCommand(name_of(words), python, program, None, tuple(words[1:]))
+    if python is not None:
+        return AppCommand(name_of(words), tuple(words), python, script=program, arguments=tuple(words[1:]))
+    if not _LAUNCHERS.fullmatch(os.path.basename(words[0])) and not _is_script(Path(program)):
+        raise _refused(words, f"{program} is no script and no known launcher")
+    return AppCommand(name_of(words), (program, *words[1:]))
 
 
 def _of_interpreter(program: str, words: Sequence[str]) -> AppCommand:
     options: list[str] = []
     rest = list(words[1:])
-    while rest and rest[0].startswith("-") and rest[0] != "-m":
+    while rest and rest[0].startswith("-") and rest[0] not in _PROGRAM:
         options.append(rest.pop(0))
         if options[-1] in _WITH_VALUE and rest:
             options.append(rest.pop(0))
-    if not rest or "-c" in options or (rest[0] == "-m" and len(rest) == 1):
+    if not rest or (rest[0] in _PROGRAM and len(rest) == 1):
         raise _refused(words, "it names no script and no module")
+    found = AppCommand(name_of(words), tuple(words), (program, *options))
     if rest[0] == "-m":
-        return AppCommand(name_of(words), (program, *options), None, rest[1], tuple(rest[2:]))
-    return AppCommand(name_of(words), (program, *options), rest[0], None, tuple(rest[1:]))
+        return replace(found, module=rest[1], arguments=tuple(rest[2:]))
+    if rest[0] == "-c":
+        return replace(found, code=rest[1], arguments=tuple(rest[2:]))
+    return replace(found, script=rest[0], arguments=tuple(rest[1:]))
+
+
+def _is_script(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"#!"
+    except OSError:
+        return False
 
 
 def _interpreter_of(script: Path) -> tuple[str, ...] | None:

@@ -27,6 +27,8 @@ def command(text: str, name: str | None = None) -> Finding:
     """Whether the command can be taken over: its interpreter runs, is new enough, and has Huey."""
     try:
         parsed = parse(shlex.split(text))
+        if not parsed.python:
+            return ok("app", f"{name or parsed.name}: {parsed.words[0]} starts its Python, which is known once it runs")
         ended = subprocess.run(
             [*parsed.python, "-c", _ASK], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
         )

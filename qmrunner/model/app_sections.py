@@ -13,7 +13,11 @@ from qmrunner.model.app_tasks import words_of
 
 FILE = "apps.toml"
 _NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,39}")
-_CHOICES = {"isolation": ("fork", "exec", "worker"), "tmpdir": ("attempt", "inherit"), "stop": ("finish", "interrupt")}
+_CHOICES = {
+    "isolation": ("auto", "fork", "exec", "worker"),
+    "tmpdir": ("attempt", "inherit"),
+    "stop": ("finish", "interrupt"),
+}
 _KEYS = ("command", "cwd", *_CHOICES, "tasks")
 
 
@@ -22,14 +26,14 @@ class AppSection:
     """One application. `command` in words; `cwd` None: that of the daemon; `tasks`: options by the name of the task.
 
     `isolation`: each task is a fork of the app host, or the command executed once more, or one of those that a lasting
-    process runs. `tmpdir`: its own for each
-    attempt, or that of the daemon. `stop`: a task may finish within half the stop grace, or is interrupted at once.
+    process runs; `auto`: the app host chooses. `tmpdir`: its own for each attempt, or that of the daemon. `stop`: a
+    task may finish within half the stop grace, or is interrupted at once.
     """
 
     name: str
     command: tuple[str, ...]
     cwd: str | None = None
-    isolation: str = "fork"
+    isolation: str = "auto"
     tmpdir: str = "attempt"
     stop: str = "finish"
     tasks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

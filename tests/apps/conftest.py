@@ -38,7 +38,7 @@ class Lab:
         self.daemon: Daemon | None = None
         self.environment: dict[str, str] = {}
         (folder / "data").mkdir()
-        for package in ("nmr", "zoo"):
+        for package in ("nmr", "zoo", "kinds"):
             shutil.copytree(LAB / package, folder / package)
 
     def start(
@@ -68,9 +68,9 @@ class Lab:
         )
         return "" if found == "''" else found
 
-    def module(self, name: str) -> str:
+    def module(self, name: str, *arguments: str) -> str:
         """Run a module of the application, and return what it printed."""
-        return self._python("-m", name)
+        return self._python("-m", name, *arguments)
 
     @contextmanager
     def plain(self, command: Sequence[str], output: Path) -> Iterator[None]:
@@ -91,7 +91,7 @@ class Lab:
         return self._python("-c", f"{_IMPORTS}\n{code}")
 
     def _python(self, *arguments: str) -> str:
-        ended = preforked("huey").run(arguments, self.folder, {**os.environ, **self.environment}, 60.0)
+        ended = preforked("huey").run(arguments, self.folder, {**os.environ, **self.environment}, 90.0)
         assert ended.returncode == 0, ended.stderr
         return ended.stdout
 

@@ -76,4 +76,4 @@ def test_a_bad_file_ends_the_daemon_with_status_2_and_names_the_spot(lab: Lab) -
     ended = lab.home.run("run", "--", *CONSUMER)
     assert ended.returncode == 2
     assert "apps.toml" in ended.stderr
-    assert "nmr.isolation: 'threads' is not one of fork, exec, worker" in ended.stderr
+    assert "nmr.isolation: 'threads' is not one of auto, fork, exec, worker" in ended.stderr

@@ -37,9 +37,7 @@ def test_options_of_the_interpreter_stay_with_it(tmp_path: Path) -> None:
     assert (parsed.script, parsed.arguments) == ("manage.py", ("run_huey", "--no-periodic"))
 
 
-@pytest.mark.parametrize(
-    "words", [["/nowhere/huey_consumer"], ["/bin/ls"], [sys.executable], [sys.executable, "-c", "1"]]
-)
+@pytest.mark.parametrize("words", [["/nowhere/huey_consumer"], ["/bin/ls"], [sys.executable], [sys.executable, "-c"]])
 def test_what_is_no_python_program_is_refused(words: list[str]) -> None:
     with pytest.raises(UsageError) as refused:
         command.parse(words)

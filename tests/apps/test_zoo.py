@@ -38,7 +38,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 @pytest.mark.timeout(300)
 def test_every_kind_of_task_is_treated_as_by_huey_itself(lab: Lab, storage: str, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
-    plain = Lab(tmp_path / "plain", _no_daemon)
+    plain = Lab(tmp_path / "plain", no_daemon)
     plain.environment = {"LAB_STORAGE": storage, "LAB_NAME": "plain"}
     lab.environment = {"LAB_STORAGE": storage, "LAB_NAME": "ours"}
     enqueue(plain)
@@ -73,5 +73,5 @@ def await_all(lab: Lab) -> dict[str, Any]:
     return seen
 
 
-def _no_daemon(**_: Any) -> Any:
+def no_daemon(**_: Any) -> Any:
     raise AssertionError("plain Huey only")

@@ -31,7 +31,7 @@ from typing import Any
 from huey import signals as huey_signals
 from huey.consumer import Consumer
 
-from qmrunner.apps.side import done, hooks, lasting_task, storages, task, watch
+from qmrunner.apps.side import done, hooks, inheritance, isolation, lasting_task, launch, storages, task, watch
 from qmrunner.apps.side.pool import Pool
 from qmrunner.guardian import lasting, process, process_tree
 from qmrunner.guardian.spawner import Spawner
@@ -43,55 +43,28 @@ _LOOK_SOON_S, _LOOK_SOON_MS = 0.05, 3.0
 _LOOK_ANYWAY_S = 1.0
 _PERIODIC_S = 60.0
 _SENT_SHOWN = 500
-_OWN = "QMRUNNER_"
-
-
-def take_over(spec: dict[str, Any]) -> None:
-    """From now on `Consumer.run` serves qmrunner instead of running workers."""
-    if "order" in spec:
-        _take_over_for_task(spec["order"])
-        return
-    began = time.monotonic()
-
-    def run(consumer: Consumer) -> None:
-        listener = socket.socket(fileno=spec["listener"])
-        host = AppHost(listener, consumer, spec, time.monotonic() - began)
-        host.prepare()
-        host.serve()
-        host.leave()
-
-    Consumer.run = run
-    Consumer.flush_locks = hooks.flush_locks
-    _forget_own_settings()
-
-
-def _take_over_for_task(path: str) -> None:
-    """This process is one task, with isolation `exec`: the command was executed once more for it."""
-    with open(path) as file:
-        order = process.Order(**json.load(file))
-    process_tree.name_process(process_tree.TASK_NAME)
-    Consumer.run = lambda consumer: task.run(consumer.huey, order)
-    Consumer.flush_locks = lambda consumer, *names: None  # the host did
-    _forget_own_settings()
-
-
-def _forget_own_settings() -> None:
-    for name in [name for name in os.environ if name.startswith(_OWN)]:
-        del os.environ[name]
 
 
 class AppHost(Spawner):
-    """Times are monotonic seconds."""
+    """Times are monotonic seconds. `beside`: the pid of the process of which this one is a fork."""
 
-    def __init__(self, listener: socket.socket, consumer: Consumer, spec: dict[str, Any], import_s: float) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        consumer: Consumer,
+        spec: dict[str, Any],
+        import_s: float,
+        beside: int | None,
+    ) -> None:
         super().__init__(listener)
+        self._beside = beside
         self._spec = spec
         self._consumer = consumer
         self._huey = consumer.huey
         self._owner = spec["owner"]
         self._import_s = import_s
         self._storage = storages.of(self._huey.storage)
-        self._lasts = spec["isolation"] == "worker"
+        self._isolation = spec["isolation"]
         self._pool = Pool()
         self._waiting: list[tuple[socket.socket, float]] = []
         self._watch: int | None = None
@@ -111,14 +84,21 @@ class AppHost(Spawner):
         self._watch = self._storage.watch()
         if self._watch is not None:
             self._poller.register(self._watch, select.POLLIN)
-        if not self._lasts:
-            hooks.run(self._huey._startup)
+        inheritance.remember()
+        own = {self._wake, self._into, self._listener.fileno(), self._watch or 0}
+        self._isolation = isolation.settle(self._isolation, self._consumer, own, alone=self._beside is None)
         self._huey.storage.close()
+        # What the application has started is no orphan of a guardian.
+        self._guardians.update(process_tree.children_of(os.getpid()))
         kept = self._storage.keep_open()
         if kept is not None:
             self._guardians.add(kept)  # a child that is no orphan
         gc.collect()
         gc.freeze()  # keep pages shared with guardians and tasks
+
+    @property
+    def _lasts(self) -> bool:
+        return bool(self._isolation == isolation.WORKER)
 
     def leave(self) -> None:
         if not self._lasts:
@@ -137,6 +117,8 @@ class AppHost(Spawner):
         return max(1.0, due)
 
     def tick(self) -> None:
+        if self._beside is not None and os.getppid() != self._beside:
+            sys.exit("qmrunner: the process that started the consumer has ended")
         now = time.monotonic()
         try:
             if now >= self._next_schedule:
@@ -220,15 +202,14 @@ class AppHost(Spawner):
             channel = self._pool.of_child()
             lasting.serve(directory, channel, lambda orders: lasting_task.serve(self._huey, orders), most)
             return
-        inherited = set(map(int, os.listdir("/proc/self/fd"))) - {directory}
+        inherited = inheritance.descriptors() - {directory}
 
         def call(order: process.Order) -> None:
             _close_all_but(inherited)
-            if self._spec["isolation"] == "exec":
-                path = os.path.join(os.path.dirname(order.work), process.COMMAND)
-                argv = [*self._spec["python"], self._spec["side"], json.dumps(self._spec | {"order": path})]
-                os.execve(argv[0], argv, {**os.environ, **order.env})
+            if self._isolation == isolation.EXEC:
+                launch.execute_again(self._spec, order)
             process_tree.name_process(process_tree.TASK_NAME)
+            inheritance.restore()
             task.run(self._huey, order)
 
         process.run_guardian(directory, call)
@@ -318,7 +299,7 @@ class AppHost(Spawner):
             "queue": self._huey.name,
             "storage": type(self._huey.storage).__name__,
             "guarantee": self._storage.guarantee,
-            "isolation": self._spec["isolation"],
+            "isolation": self._isolation,
             "workers": self._consumer.workers,
             "import_s": round(self._import_s, 3),
             "pending": self._huey.storage.queue_size(),

@@ -15,7 +15,7 @@ import tempfile
 import traceback
 from typing import Any
 
-from qmrunner.apps.side import hooks
+from qmrunner.apps.side import hooks, inheritance
 from qmrunner.apps.side.task import TaskRun
 from qmrunner.guardian import process_tree
 from qmrunner.guardian.process import Order
@@ -29,6 +29,7 @@ _LONGEST_ORDER = 1 << 18
 def serve(huey: Any, orders: socket.socket) -> None:
     """Run tasks until the guardian closes the socket. Ends the process."""
     process_tree.name_process(process_tree.TASK_NAME)
+    inheritance.restore()
     hooks.run(huey._startup)
     while True:
         data, passed, _, _ = socket.recv_fds(orders, _LONGEST_ORDER, 1)
@@ -36,7 +37,7 @@ def serve(huey: Any, orders: socket.socket) -> None:
             break
         order = Order(**json.loads(data))
         _write_to(passed[0])
-        os.chdir(order.cwd)
+        inheritance.enter_folder()
         status, stopped = _run(huey, order)
         _write_to(os.open("/dev/null", os.O_WRONLY))
         orders.send(json.dumps({"status": status}).encode())

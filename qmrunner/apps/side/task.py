@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from typing import Any
@@ -22,13 +21,12 @@ from huey import signals as huey_signals
 from huey.api import PeriodicTask
 from huey.exceptions import CancelExecution
 
-from qmrunner.apps.side import done, marking
+from qmrunner.apps.side import background, done, marking
 from qmrunner.apps.side.judgement import Judgement
 from qmrunner.apps.side.outbox import Outbox, release_locks
 from qmrunner.guardian.process import Order
 from qmrunner.guardian.process_tree import MARKER
 
-_THREADS_S = 10.0
 _KEPT = ("retries", "retry_delay", "retry_backoff")  # what a body may change of its task
 # The last of these that Huey sends is how the task ended.
 _ENDS = {
@@ -91,6 +89,7 @@ class TaskRun:
         self._lasting = lasting
         self._folder = order.work
         self._order = order
+        self._pid = os.getpid()
         self._asked = done.load(self._folder, done.TASK)
         self._outbox = Outbox(huey, self._folder, self._asked["step"], order.marker)
         self.stopped = False
@@ -117,7 +116,7 @@ class TaskRun:
         # Not durable: a machine that loses it has the outcome, and repeats the epilogue.
         done.write(self._folder, done.DONE, end, durable=False)
         if not self._lasting:
-            _wait_for_threads()
+            background.finish()
         return 0
 
     # -- the process ------------------------------------------------------------------------------------------------
@@ -126,8 +125,9 @@ class TaskRun:
         os.environ.update(self._order.env)
         tempfile.tempdir = None
         marking.mark(self._order.env[MARKER])
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # Handlers, where Huey ignores them: what the task starts does not ignore what the task sends it.
+        signal.signal(signal.SIGINT, _ignore)
+        signal.signal(signal.SIGHUP, _ignore)
         signal.signal(signal.SIGTERM, self._on_term)
         process_mode = getattr(huey_consumer, "ProcessEnvironment", None)
         if process_mode is not None and hasattr(process_mode, "timeout"):
@@ -190,6 +190,8 @@ class TaskRun:
         # Only a task that may not run twice asks for it after a power failure.
         done.write(self._folder, done.BEGUN, {"at": time.time()}, durable=self._asked["rerun"] == "never")
         value, problem = self._run_body(body)
+        if os.getpid() != self._pid:
+            _end_copy(problem)
         signal.setitimer(signal.ITIMER_REAL, 0)  # a timeout must not interrupt the journal
         if self.stopped:
             problem = self._end_of_stop(task)
@@ -326,9 +328,17 @@ def _described(problem: BaseException) -> dict[str, Any]:
     return {"text": text[:500], "file": where and where[0], "line": where and where[1]}
 
 
-def _wait_for_threads() -> None:
-    """Let threads of the task end: Python would wait for them, too."""
-    end = time.monotonic() + _THREADS_S
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join(max(0.0, end - time.monotonic()))
+def _ignore(number: int, frame: Any) -> None:
+    pass
+
+
+def _end_copy(problem: BaseException | None) -> None:
+    """End a process that the body forked and that came out of it, too: only the task's own process has an outcome."""
+    if problem is not None:
+        traceback.print_exception(type(problem), problem, problem.__traceback__)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass  # closed by the application, or a full disk
+    os._exit(1 if problem is not None else 0)

@@ -1,0 +1,56 @@
+"""What a task leaves to be done in the background of its process, which ends with it: Huey's workers live on."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+_FINISH_S = 10.0
+_FLUSH_S = 5.0
+
+
+def finish() -> None:
+    """Let reports be sent and threads end; 10 s at most."""
+    end = time.monotonic() + _FINISH_S
+    helper = threading.Thread(target=_flush, daemon=True)
+    helper.start()
+    helper.join(_FINISH_S)
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, end - time.monotonic()))
+
+
+def _flush() -> None:
+    for flush in _flushes():
+        try:
+            flush()
+        except Exception:
+            traceback.print_exc()
+
+
+def _flushes() -> list[Callable[[], Any]]:
+    """How libraries that report from a thread, or late, are asked to do it now."""
+    found: list[Callable[[], Any]] = []
+    sentry = sys.modules.get("sentry_sdk")
+    if sentry is not None and hasattr(sentry, "flush"):
+        found.append(lambda: sentry.flush(timeout=_FLUSH_S))
+    for module, provider in _OPENTELEMETRY:
+        get = getattr(sys.modules.get(f"opentelemetry.{module}"), provider, None)
+        flush = getattr(get(), "force_flush", None) if get is not None else None
+        if flush is not None:
+            found.append(flush)
+    # With isolation `exec` all that the application registered, else what this task did: `inheritance.restore`.
+    return [*found, atexit._run_exitfuncs, logging.shutdown]
+
+
+_OPENTELEMETRY = (
+    ("trace", "get_tracer_provider"),
+    ("metrics", "get_meter_provider"),
+    ("_logs", "get_logger_provider"),
+)

@@ -1,0 +1,114 @@
+"""The forms in which applications start their consumer: each is taken over, and its tasks survive a kill."""
+
+from __future__ import annotations
+
+import sys
+import zipfile
+
+import pytest
+
+from tests.apps.conftest import Lab
+from tests.support import wait_for
+
+_RUN = "from nmr.queue import huey; from nmr import tasks; huey.create_consumer(workers=2).run()"
+_HERE = "import os, sys\nsys.path.insert(0, os.getcwd())\n"
+_EMBEDDED = (
+    _HERE
+    + """
+import socket, threading, time
+from huey.consumer import Consumer
+from nmr.queue import huey
+from nmr import tasks
+
+class Embedded(Consumer):
+    def _set_signal_handlers(self):
+        pass
+
+server = socket.create_server(("127.0.0.1", 0))
+consumer = Embedded(huey, workers=2)
+START
+while True:
+    server.accept()
+"""
+)
+_LAUNCHER = (
+    _HERE
+    + f"""
+import subprocess, sys
+if "--consumer" in sys.argv:
+    {_RUN}
+else:
+    sys.exit(subprocess.Popen([sys.executable, __file__, "--consumer"]).wait())
+"""
+)
+_SUBCLASS = (
+    _HERE
+    + """
+from huey.consumer import Consumer, ConsumerStopped
+from nmr.queue import huey
+from nmr import tasks
+
+class Own(Consumer):
+    def run(self):
+        self.start()
+        looked = 1.0
+        while True:
+            try:
+                looked = self.loop(looked)
+            except ConsumerStopped:
+                break
+
+Own(huey, workers=2).run()
+"""
+)
+_CONSUMER = f"{sys.executable} -m huey.bin.huey_consumer nmr.queue.huey -w 2"
+SCRIPTS = {
+    "launcher.py": _LAUNCHER,
+    "thread.py": _EMBEDDED.replace("START", "threading.Thread(target=consumer.run, daemon=True).start()"),
+    "start.py": _EMBEDDED.replace("START", "consumer.start()"),
+    "own_loop.py": _SUBCLASS,
+    "background.sh": f"#!/bin/sh\n{_CONSUMER} &\nsleep 600\n",
+    "exec.sh": f"#!/bin/sh\nexec {_CONSUMER}\n",
+}
+PYTHON = (sys.executable,)
+SLOW = pytest.mark.slow
+COMMANDS = [
+    pytest.param((*PYTHON, "launcher.py"), id="launcher"),
+    pytest.param((*PYTHON, "start.py"), id="start"),
+    pytest.param(("./background.sh",), id="background"),
+    pytest.param((*PYTHON, "thread.py"), id="thread", marks=SLOW),
+    pytest.param((*PYTHON, "own_loop.py"), id="own-loop", marks=SLOW),
+    pytest.param(("./exec.sh",), id="exec", marks=SLOW),
+    pytest.param(("sh", "-c", f"exec {_CONSUMER}"), id="shell", marks=SLOW),
+    pytest.param(("env", "A=b", *_CONSUMER.split()), id="env", marks=SLOW),
+    pytest.param((*PYTHON, "-c", _RUN), id="code", marks=SLOW),
+    pytest.param((*PYTHON, "app.pyz"), id="archive", marks=SLOW),
+]
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_consumer_is_taken_over_wherever_the_command_starts_it(lab: Lab, command: tuple[str, ...]) -> None:
+    for name, text in SCRIPTS.items():
+        (lab.folder / name).write_text(text)
+        (lab.folder / name).chmod(0o755)
+    with zipfile.ZipFile(lab.folder / "app.pyz", "w") as archive:
+        archive.writestr("__main__.py", f"{_HERE}{_RUN}\n")
+    huey_id = lab.enqueue("tasks.optimise('f', 2)")
+    lab.start(command)
+    wait_for(lambda: lab.engines("f"), 40.0, "the engine")
+    lab.kill("qm-apphost")
+    assert lab.await_result(huey_id)["job"] == "f"
+    assert len(lab.lines("f")) == 2
+    assert lab.await_result(lab.enqueue("tasks.add(1, 2)")) == 3
+    assert lab.daemon is not None
+    assert lab.daemon.stop(20.0) == 0
+    assert lab.home.processes() == []
+
+
+def test_a_command_without_a_consumer_is_named(lab: Lab) -> None:
+    (lab.folder / "idle.py").write_text("")
+    lab.start((*PYTHON, "idle.py"), ready=False)
+    events = lab.home.path / "run/events.jsonl"
+    said = "the command has ended and has not run a Huey consumer"
+    wait_for(lambda: events.exists() and said in events.read_text(), 20.0, "the report")
