@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from qmrunner.attempt.spawner_client import app_socket
 from qmrunner.errors import UsageError
 from qmrunner.model.app_names import label_of, name_of
 from qmrunner.model.app_sections import AppSection
@@ -50,7 +51,7 @@ class AppCommand:
     def label(self) -> str:
         return label_of(self.name)
 
-    def start(self, listener: int, socket: Path, owner: str) -> tuple[list[str], dict[str, str]]:
+    def start(self, listener: int, run_root: Path, owner: str) -> tuple[list[str], dict[str, str]]:
         """Command and environment of the app host."""
         spec = {
             "python": self.python,
@@ -61,7 +62,7 @@ class AppCommand:
             "code": self.code,
             "arguments": list(self.arguments),
             "listener": listener,
-            "socket": str(socket),
+            "socket": str(run_root / app_socket(self.name)),
             "supervisor": os.getpid(),
             "owner": owner,
             "isolation": self.section.isolation if self.section else "auto",

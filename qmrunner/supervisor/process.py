@@ -228,8 +228,7 @@ class Supervisor:
     def _start_app(self, child: ChildProcess) -> None:
         """Start the host of the Huey application: its own command in its own interpreter."""
         command, number = self.commands[child.name], self.app_listeners[child.name].fileno()
-        path = self.settings.run_root / app_socket(command.name)
-        argv, environment = command.start(number, path, self.app.home_id())
+        argv, environment = command.start(number, self.settings.run_root, self.app.home_id())
         cwd = command.section.cwd if command.section else None
         child.start(argv, (number,), self._stderr_of(child), environment, cwd)
 

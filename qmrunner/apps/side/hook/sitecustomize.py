@@ -62,13 +62,14 @@ def _import_next():
     sys.path[:] = [part for part in sys.path if os.path.abspath(part) != _FOLDER]
     own = sys.modules.pop("sitecustomize")
     try:
-        import sitecustomize  # noqa: F401
+        __import__("sitecustomize")
     except ImportError as problem:
         if problem.name != "sitecustomize":
             raise
         sys.modules["sitecustomize"] = own  # the import that is under way expects one
 
 
-if "QMRUNNER_APP_HOST" in os.environ:
-    sys.meta_path.insert(0, QmrunnerFinder())
-_import_next()
+if __name__ == "sitecustomize":
+    if "QMRUNNER_APP_HOST" in os.environ:
+        sys.meta_path.insert(0, QmrunnerFinder())
+    _import_next()
