@@ -34,6 +34,7 @@ _NO_ROOM_S = _COUNT_EVERY_S = 1.0
 _AWAY_S = 0.5
 _DESCRIBE_EVERY_S = 5.0
 _COMMIT_S, _COMMIT_WAIT_S = 2.0, 0.02
+_LISTS_SENT, _SENT_SHOWN = "full", 500  # `side/storages.py`, `side/host.py`
 
 
 class Intake:
@@ -63,6 +64,7 @@ class Intake:
         self._run = run
         self._client = AppHostClient(app.settings.run_root, command.name)
         self._workers: int | None = None  # None: first accept again what a dead consumer may have left
+        self._guarantee: str | None = None  # of the storage; None: not known yet
         self._away = False
         self._next_description = self._next_count = 0.0
         self._places = 0
@@ -105,6 +107,7 @@ class Intake:
     def _describe(self) -> dict[str, Any]:
         """Ask the host what the application is, and keep it for `status`."""
         about = self._client.about()
+        self._guarantee = about["guarantee"]
         if about["pid"] != self._host:
             self._forget_ended()  # the host before may have been killed when it was asked to
             self._host = about["pid"]
@@ -193,12 +196,22 @@ class Intake:
             try:
                 with self._app.store.write() as connection:
                     found = self._try_of(connection, message, submission)
-                    # What a try sends is sent a moment before its end is committed.
-                    if not found.unfinished or time.monotonic() >= end:
+                    if found.unfinished is None or time.monotonic() >= end:
                         return found.job_id or self._add(connection, submission), claim(connection)
             except IntegrityError:  # its key: committed before, and the reply was lost
                 return "?", None
-            time.sleep(_COMMIT_WAIT_S)
+            if self._may_have_sent(found.unfinished):
+                time.sleep(_COMMIT_WAIT_S)
+            else:
+                end = 0.0  # another message of the same id: the application chose it; look once more, and accept
+
+    def _may_have_sent(self, job_id: str) -> bool:
+        """Whether this unfinished job may have sent the message: what a try sends is sent a moment before its end is
+        committed."""
+        if self._guarantee != _LISTS_SENT:
+            return True
+        sent = self._client.sent()
+        return len(sent) >= _SENT_SHOWN or any(label.startswith(f"{job_id}/") for label in sent)
 
     def _try_of(self, connection: Connection, message: Message, submission: Submission) -> huey_tries.Taken:
         if message.huey_id is None:

@@ -19,10 +19,10 @@ from qmrunner.store.transitions import move_job
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """`job_id`: the job that a message is the next try of. `unfinished`: the task has a job that has not ended yet."""
+    """`job_id`: the job that a message is the next try of. `unfinished`: a job of the task that has not ended yet."""
 
     job_id: str | None
-    unfinished: bool = False
+    unfinished: str | None = None
 
 
 def accept(connection: Connection, now: float, huey_id: str, params: Mapping[str, Any], planner: Planner) -> Taken:
@@ -33,7 +33,7 @@ def accept(connection: Connection, now: float, huey_id: str, params: Mapping[str
     locks.hold_job(connection, job_id)
     job = job_store.get(connection, job_id)
     if job.state != JobState.FAILED:
-        return Taken(None, unfinished=job.state not in JOB_FINAL)
+        return Taken(None, unfinished=None if job.state in JOB_FINAL else job_id)
     if not app_tasks.waits_for_huey(job.params, job_store.of_job(connection, job_id)):
         return Taken(None)
     count = {"tries": int(job.params.get("tries", 1)) + 1}

@@ -46,3 +46,11 @@ def test_a_task_whose_retries_run_out_fails_and_only_its_last_try_is_repeated(la
     wait_for(lambda: lab.job(often)["state"] == "failed", 30.0, "the end")
     assert [state for _, state, _ in steps(lab, often)] == ["failed"] * 4
     assert len(lab.jobs()) == 1
+
+
+def test_messages_that_an_application_gives_one_id_do_not_wait_for_each_other(lab: Lab) -> None:
+    lab.start((*CONSUMER[:4], "-w", "4"))
+    lab.enqueue("[huey.enqueue(tasks.optimise.task_class(('same', 5), id='fixed')) for _ in range(4)]")
+    wait_for(lambda: len(lab.engines("same")) == 4, 40.0, "four bodies at once")
+    wait_for(lambda: [job["state"] for job in lab.jobs()] == ["succeeded"] * 4, 40.0, "their ends")
+    assert lab.left() == {}
