@@ -79,13 +79,17 @@ class App:
 
         return Artifacts(connect(self.settings.artifacts), self.store)
 
-    def verify_artifacts(self) -> None:
-        """Verify that this machine uses the same artifact store as the other machines of the job store.
+    def verify_artifacts(self, *, at_start: bool = False) -> None:
+        """Verify that this machine uses the same artifact store as the other machines of the job store. The first use
+        of an artifact store, and every start of a worker, sends the files of jobs that were submitted before.
 
         Raises NotReadyError `artifacts_not_set`, and the errors of `Artifacts.verify_pairing`.
         """
         if self.artifacts is not None:
-            self.artifacts.verify_pairing()
+            if self.artifacts.verify_pairing() or at_start:
+                from qmrunner.artifacts import earlier_jobs
+
+                earlier_jobs.send(self.artifacts, self.store, self.settings.jobs_root)
             return
         with self.store.read() as connection:
             used = artifact_store.identity(connection) is not None

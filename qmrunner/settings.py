@@ -191,6 +191,11 @@ class Settings:
         "command of a Huey application whose tasks this worker runs, as `qmrunner run -- COMMAND` takes it",
         default=None,
     )
+    sbatch_options: str | None = _setting(
+        read.command,
+        "options of Slurm's sbatch for the pilots that `qmrunner slurm` starts, like --partition=long --mem=32G",
+        default=None,
+    )
     nwchem: str | None = _setting(read.text, "path of the NWChem program", default=None)
     mpirun: str | None = _setting(read.text, "path of the MPI launcher", default=None)
     crest: str | None = _setting(read.text, "path of the CREST program", default=None)

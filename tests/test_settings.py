@@ -66,6 +66,7 @@ EXAMPLES: dict[str, tuple[str, Any, str | None]] = {
     "api_plain_sign_in": ("on", "on", "yes"),
     "max_atoms": ("60", 60, "0"),
     "app": ("huey_consumer mod.huey", "huey_consumer mod.huey", "huey_consumer 'open"),
+    "sbatch_options": ("--mem=2G -c 4", "--mem=2G -c 4", "--comment='open"),
     "nwchem": ("/opt/nwchem", "/opt/nwchem", None),
     "mpirun": ("mpiexec", "mpiexec", None),
     "crest": ("/opt/crest", "/opt/crest", None),

@@ -44,8 +44,8 @@ class Artifacts:
 
     # -- is it there? -----------------------------------------------------------------------------------------------
 
-    def verify_pairing(self) -> None:
-        """Verify that this artifact store belongs to this job store; the first use pairs them.
+    def verify_pairing(self) -> bool:
+        """Verify that this artifact store belongs to this job store. Returns whether this use, the first, paired them.
 
         Raises NotReadyError `artifacts_foreign` or `artifacts_missing`: another store's sweep would remove our files,
         and in an empty mount point all of them would seem gone.
@@ -54,10 +54,11 @@ class Artifacts:
             found = self.blobs.identity()
             with self._store.read() as connection:
                 known = rows.identity(connection)
-            if known is None:
+            first = known is None
+            if first:
                 known, found = self._settle(found)
         if found == known:
-            return
+            return first
         if found is None:
             raise NotReadyError(
                 "artifacts_missing",

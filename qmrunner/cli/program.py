@@ -19,6 +19,7 @@ _MODULES = {
     "scratch": "scratch",
     "doctor": "doctor",
     "db": "database",
+    "slurm": "slurm",
     "serve": "serve",
     "web": "web",
     "token": "tokens",

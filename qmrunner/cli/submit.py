@@ -11,6 +11,7 @@ import typer
 
 from qmrunner.cli.bundles import expand
 from qmrunner.cli.common import AsJson, login_name, print_json, say
+from qmrunner.errors import ExitCode
 from qmrunner.submission.request import (
     MAX_LOST_WEIGHT,
     SOLVENT,
@@ -278,11 +279,19 @@ def _submit_job(submission: Submission, common: Common, app: App | None = None) 
         check(app, submission, common.as_json)
         return
     job_id = submit(app, submission).job_id
-    if common.wait:
+    status = after_submit(app)
+    if common.wait and status == ExitCode.OK:
         from qmrunner.cli.follow import follow
 
         raise typer.Exit(follow(app, job_id, common.as_json))
     _print_submitted(app, job_id, common.as_json)
+    raise typer.Exit(status)
+
+
+def after_submit(app: App) -> ExitCode:
+    """What the command that runs this one does once jobs are stored: `qmrunner slurm submit` starts pilots."""
+    then = click.get_current_context().obj
+    return then(app) if callable(then) else ExitCode.OK
 
 
 def _print_submitted(app: App, job_id: str, as_json: bool) -> None:

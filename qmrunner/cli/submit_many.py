@@ -14,8 +14,8 @@ import typer
 
 from qmrunner.cli.bundles import expand
 from qmrunner.cli.common import AsJson, add_row, console, login_name, print_json, say, styled, table
-from qmrunner.cli.submit import Level, Molecule, Solvent, request_of, search_of
-from qmrunner.errors import NotReadyError, QmrunnerError, UsageError
+from qmrunner.cli.submit import Level, Molecule, Solvent, after_submit, request_of, search_of
+from qmrunner.errors import ExitCode, NotReadyError, QmrunnerError, UsageError
 from qmrunner.model import visible
 from qmrunner.submission.request import SOLVENT, JobOptions
 
@@ -83,9 +83,9 @@ def many(
             if not as_json:
                 for row in done:
                     _say(row, check)
+    status = ExitCode.OK if check else after_submit(app)
     _print(app, rows, list(entries.ignored), group, check, as_json)
-    if any("error" in row for row in rows):
-        raise typer.Exit(1)
+    raise typer.Exit(ExitCode.FAILED if any("error" in row for row in rows) else status)
 
 
 class _Maker:

@@ -31,8 +31,11 @@ _WAITS = (
 )
 
 
-def accept(connection: Connection, now: float, job_id: str, submission: Submission, planner: Planner) -> None:
-    """Insert the job with its first steps. The id is valid for the user once this is committed."""
+def accept(
+    connection: Connection, now: float, job_id: str, submission: Submission, planner: Planner, **where: Any
+) -> None:
+    """Insert the job with its first steps. The id is valid for the user once this is committed. `where`: fields of the
+    event that name the place of its files, if only one machine may reach it."""
     row = {
         "id": job_id,
         "kind": submission.kind,
@@ -50,7 +53,7 @@ def accept(connection: Connection, now: float, job_id: str, submission: Submissi
         "created_at": now,
     }
     connection.execute(_ADD_JOB, row)
-    events.append(connection, now, "job_accepted", job_id=job_id, kind=submission.kind, name=submission.name)
+    events.append(connection, now, "job_accepted", job_id=job_id, kind=submission.kind, name=submission.name, **where)
     advance(connection, now, job_id, planner)
 
 

@@ -54,6 +54,13 @@ def any_left(connection: Connection) -> bool:
     return connection.execute(query.limit(1)).first() is not None
 
 
+def of_unfinished_jobs(query: Select[Any], has: Sequence[str]) -> Select[Any]:
+    """A query of steps, restricted to unfinished jobs that workers with these labels may run; held ones are not."""
+    return query.join(jobs, jobs.c.id == steps.c.job_id).where(
+        jobs.c.state.in_(_UNFINISHED), jobs.c.cancel_requested.is_(False), _met_by(has)
+    )
+
+
 # Built once for each set of labels: every claim runs it, and on SQLite building costs more than executing.
 @cache
 def _first(has: tuple[str, ...]) -> Select[Any]:

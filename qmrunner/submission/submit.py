@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ def _store(app: App, store: Store, jobs: Mapping[str, Submission]) -> None:
         sent = {job_id: _send(app, folders[job_id], submission) for job_id, submission in jobs.items()}
         with store.write() as connection:
             for job_id, submission in jobs.items():
-                accept(connection, store.now(), job_id, submission, app.plan)
+                accept(connection, store.now(), job_id, submission, app.plan, **_place(app, folders[job_id]))
                 rows = artifact_store.rows_of(job_id, artifact_store.JOB, "", 0, sent[job_id])
                 artifact_store.add(connection, store.now(), rows)
     except BaseException as problem:
@@ -107,6 +108,13 @@ def _store(app: App, store: Store, jobs: Mapping[str, Submission]) -> None:
                 remedy="free space there or make the folder writable, then submit again; nothing was stored",
             ) from problem
         raise
+
+
+def _place(app: App, folder: Path) -> dict[str, str]:
+    """Where the files of a job are, unless they are in an artifact store or on the only machine."""
+    if app.artifacts is not None or app.store.is_sqlite:
+        return {}
+    return {"host": socket.gethostname(), "folder": str(folder)}
 
 
 def _send(app: App, folder: Path, submission: Submission) -> Mapping[str, Stored]:

@@ -93,7 +93,7 @@ class Supervisor:
         lock.take()
         self.app.open_store(create=True)
         try:
-            self.app.verify_artifacts()
+            self.app.verify_artifacts(at_start=True)
         except ArtifactsUnavailable:
             pass  # it may be unreachable for a while, like the store: the consumer logs that, and retries
         logs.configure(self.settings.run_root, self.settings.log_level, worker=self.settings.worker_name)

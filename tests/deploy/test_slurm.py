@@ -1,4 +1,4 @@
-"""deploy/slurm: the script as Slurm starts it, with its variables, around a real daemon."""
+"""The script of a pilot as Slurm starts it, with its variables, around a real daemon."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import ROOT, Home, wait_for
 
-SCRIPT = ROOT / "deploy" / "slurm" / "qmrunner-pilot.sbatch"
+SCRIPT = ROOT / "qmrunner" / "slurm" / "pilot.sbatch"
 WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
 
 

@@ -29,6 +29,7 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge/socket,cred_expire=8
+FirstJobId={first_job}
 SlurmctldPort={ctld}
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/%n/slurmd.pid
@@ -136,6 +137,8 @@ class Cluster:
             (self.folder / name).mkdir(parents=True)
         (self.folder / "munge").chmod(0o755)
         ports = dict(zip(("ctld", "n1", "n2"), _free_ports(3), strict=True))
+        # Control groups are named by node and job: clusters of tests that run side by side have different jobs.
+        ports["first_job"] = ports["ctld"] * 1000
         conf = _CONF.format(host=socket.gethostname(), folder=self.folder, kill_wait=KILL_WAIT_S, **ports)
         (self.folder / "slurm.conf").write_text(conf)
         first = Path("/sys/fs/cgroup/memory").is_dir()

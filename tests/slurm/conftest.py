@@ -18,7 +18,7 @@ from tests.slurm import cluster
 from tests.slurm.cluster import Cluster
 from tests.support import ROOT, Home, missing, wait_for
 
-SCRIPT = ROOT / "deploy" / "slurm" / "qmrunner-pilot.sbatch"
+SCRIPT = ROOT / "qmrunner" / "slurm" / "pilot.sbatch"
 # Short enough for tests; a lease is longer than a pause of a machine with two busy cores.
 SHORT = {
     "QMRUNNER_HEARTBEAT_SECONDS": "0.5",
@@ -55,6 +55,7 @@ class Site:
             "QMRUNNER_STORE_URL": url,
             "QMRUNNER_ARTIFACTS": f"file://{self.shared}/artifacts",
             "QMRUNNER_JOBS": f"{self.shared}/jobs",
+            "QMRUNNER_SBATCH_OPTIONS": "--cpus-per-task=1 --mem=1000 --time=10",
             **SHORT,
         }
         self.config.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
