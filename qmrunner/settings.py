@@ -269,7 +269,8 @@ def load(environment: Mapping[str, str] | None = None) -> Settings:
         elif text != "":
             try:
                 _refuse_undecodable(text)
-                values[entry.name] = entry.metadata["read"](text)
+                if (value := settings_file.plain(text)) != "":
+                    values[entry.name] = entry.metadata["read"](value)
             except ValueError as problem:
                 problems.append(f"{name}: {problem}")
                 refused.add(entry.name)

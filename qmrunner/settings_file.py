@@ -14,11 +14,15 @@ PREFIX = "QMRUNNER_"
 
 def read_lines(given: Mapping[str, str], problems: list[str]) -> dict[str, str]:
     """The settings of the file that `given` names, else of the one in the home. Appends what is wrong to `problems`."""
-    named = given.get(f"{PREFIX}CONFIG")
-    home = given.get(f"{PREFIX}HOME") or "qmrunner-data"
+    try:
+        named, home = (plain(given.get(f"{PREFIX}{name}", "")) for name in ("CONFIG", "HOME"))
+    except ValueError as problem:
+        problems.append(f"{PREFIX}CONFIG or {PREFIX}HOME: {problem}")
+        return {}
+    home = home or "qmrunner-data"
     path = read.path(named) if named else read.path(home) / "qmrunner.env"
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows begin a file with a mark
     except (FileNotFoundError, NotADirectoryError):
         if named:
             problems.append(f"{PREFIX}CONFIG: no such file: {path}")
@@ -39,8 +43,20 @@ def read_lines(given: Mapping[str, str], problems: list[str]) -> dict[str, str]:
             began = re.split(r"[^\w ]", line, maxsplit=1)[0].split()
             problems.append(f"{path}:{number}: expected {PREFIX}NAME=value, got {' '.join(began[:1])!r}…")
             continue
-        values[name.strip()] = value.strip().strip("\"'")
+        values[name.strip()] = value
     return values
+
+
+def plain(text: str) -> str:
+    """The value as it was meant: without spaces around it, and without quotes around the whole of it, which a shell
+    removes, but neither this file nor `docker --env-file` has. Raises ValueError for control characters: no value has
+    one, and the carriage return of a file from Windows would become a part of a path."""
+    value = text.strip()
+    if len(value) > 1 and value[0] in "\"'" and value.find(value[0], 1) == len(value) - 1:
+        value = value[1:-1]
+    if not all(character.isprintable() for character in value if character < "\x80"):
+        raise ValueError(f"expected a value without control characters, got {value!r}")
+    return value
 
 
 def urls(given: Iterable[tuple[str, str]]) -> Iterator[str]:

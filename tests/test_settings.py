@@ -172,6 +172,43 @@ def test_the_environment_goes_over_the_file_and_the_file_over_the_defaults(tmp_p
     assert (found.slots, found.cores, found.xtb, found.max_retries) == (5, 4, "/opt/x", 2)
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("'/data'", "/data"),
+        ('"/data"', "/data"),
+        (" /data ", "/data"),
+        ("/data\r", "/data"),
+        ("/data\n", "/data"),
+        ("'", "'"),
+        ("/my 'data'", "/my 'data'"),
+        ("'a' and 'b'", "'a' and 'b'"),
+        ("\"run -k 'thread'\"", "run -k 'thread'"),
+        ("run -k 'thread'", "run -k 'thread'"),
+        ("'mixed\"", "'mixed\""),
+    ],
+)
+@pytest.mark.parametrize("place", ["environment", "file"])
+def test_a_value_means_the_same_in_the_environment_and_in_the_file(
+    tmp_path: Path, written: str, meant: str, place: str
+) -> None:
+    """As a shell, `docker --env-file`, compose, a ConfigMap and an editor of Windows leave it."""
+    if place == "environment":
+        assert load({"QMRUNNER_WORKER_NAME": written}).worker_name == meant
+        return
+    (tmp_path / "qmrunner.env").write_bytes(f"\ufeffQMRUNNER_WORKER_NAME={written}\r\n".encode())
+    assert load({"QMRUNNER_CONFIG": f"'{tmp_path}/qmrunner.env'"}).worker_name == meant
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Settings)])
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\t", "\n"])
+def test_no_value_has_a_control_character(name: str, character: str) -> None:
+    text, _, _ = EXAMPLES[name]
+    needs = dict([NEEDS[name]]) if name in NEEDS else {}
+    problem = refusal(**needs, **{name: f"{text}{character}{text}"})
+    assert "without control characters" in problem.message or variable(name) in problem.message
+
+
 def test_another_file_can_be_named_and_must_then_be_there(tmp_path: Path) -> None:
     file = tmp_path / "other.env"
     assert f"QMRUNNER_CONFIG: no such file: {file}" in refusal(config=str(file)).message

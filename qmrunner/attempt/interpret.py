@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from errno import ENOSPC
+from errno import EDQUOT, ENOSPC
 from typing import Any
 
 from qmrunner import untrusted
@@ -24,6 +24,7 @@ from qmrunner.model.jobs import Evidence, Exit, Outcome
 FOLDER_LOST, LOG_LOST = "attempt_folder_lost", "log_lost"  # also reasons to stop an attempt
 SUSPENDED = "a suspension of its worker"
 _AFTER_THAW_S = 60.0
+_NO_SPACE = (ENOSPC, EDQUOT)
 _FULL = ("scratch_full", "truncated_output")  # codes of an engine whose log was truncated
 
 
@@ -140,7 +141,7 @@ def _refused(attempt: ActiveAttempt, outcome: Outcome) -> Outcome | None:
 
 
 def _unreadable(problem: OSError) -> Outcome:
-    if problem.errno == ENOSPC:
+    if problem.errno in _NO_SPACE:
         return outcome_of_problem(problem)
     return _result_refused(str(problem), None)
 
@@ -185,7 +186,7 @@ def outcome_of_problem(problem: Exception) -> Outcome:
             remedy=problem.remedy,
         )
     if isinstance(problem, LogProblem):
-        full = problem.errno == ENOSPC
+        full = problem.errno in _NO_SPACE
         return Outcome(
             state="failed",
             code="logs_full" if full else "log_not_accessible",
@@ -215,7 +216,7 @@ def outcome_of_problem(problem: Exception) -> Outcome:
     if isinstance(problem, OSError):
         return Outcome(
             state="failed",
-            code="scratch_full" if problem.errno == ENOSPC else "directory_not_accessible",
+            code="scratch_full" if problem.errno in _NO_SPACE else "directory_not_accessible",
             failure_class="transient",
             evidence=Evidence(str(problem)),
             summary="the attempt's directory could not be prepared",

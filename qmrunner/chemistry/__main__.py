@@ -71,7 +71,7 @@ def _complain(error: QmrunnerError) -> None:
 
 
 def _unexpected(error: Exception) -> QmrunnerError:
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return JobFailedError("scratch_full", "the disk is full", evidence=str(error), remedy="free some space")
     return JobFailedError(
         "chemistry_failed",

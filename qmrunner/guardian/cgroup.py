@@ -23,7 +23,9 @@ def _groups(controller: str) -> list[list[str]]:
         lines = []
     chains = []
     for line in lines:
-        _, controllers, group = line.split(":", 2)
+        _, controllers, group = [*line.split(":", 2), "", "", ""][:3]
+        if not group:
+            continue  # a sandbox that imitates the kernel may write something else
         if controllers == "":
             mounts = [_ROOT, f"{_ROOT}/unified"]
         elif controller in controllers.split(","):
@@ -78,14 +80,15 @@ def _oom_count(text: str | None) -> int | None:
 def memory_limit_bytes() -> int | None:
     """The least memory limit of the group and its ancestors, or None when there is none.
 
-    A batch system limits an ancestor: Slurm the job, while its processes are in a step below it.
+    A batch system limits an ancestor: Slurm the job, while its processes are in a step below it. `memory.high` counts
+    as well: the kernel kills nothing there, but slows processes above it down until they hardly run.
     """
     found = []
     for folder in _limiting("memory"):
-        for name in ("memory.max", "memory.limit_in_bytes"):
-            text = (_text(f"{folder}/{name}") or "").strip()
-            if text.isdigit() and int(text) < 1 << 60:
-                found.append(int(text))
+        for name in ("memory.max", "memory.high", "memory.limit_in_bytes"):
+            limit = _number(_text(f"{folder}/{name}"))
+            if limit is not None and limit < 1 << 60:
+                found.append(limit)
     return min(found, default=None)
 
 
@@ -97,21 +100,26 @@ def cpu_quota() -> float | None:
 def _quota(folder: str) -> float | None:
     text = _text(f"{folder}/cpu.max")
     if text is not None:
-        quota, _, period = text.strip().partition(" ")
-        return int(quota) / int(period or 100000) if quota.isdigit() else None
-    quota_us, period_us = _text(f"{folder}/cpu.cfs_quota_us"), _text(f"{folder}/cpu.cfs_period_us")
-    if quota_us is None or period_us is None or int(quota_us) <= 0:
-        return None
-    return int(quota_us) / int(period_us)
+        words = text.partition(" ")
+        quota, period = _number(words[0]), _number(words[2] or "100000")
+    else:
+        quota, period = (_number(_text(f"{folder}/cpu.cfs_{name}_us")) for name in ("quota", "period"))
+    return quota / period if quota and period else None
+
+
+def _number(text: str | None) -> int | None:
+    """A count of bytes, microseconds or processes; None for `max`, -1 and everything else that is no such count."""
+    text = (text or "").strip()
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def tasks_left() -> int | None:
     """How many more processes and threads this group and its ancestors allow; None when there is no limit."""
     found = []
     for folder in _limiting("pids"):
-        limit, current = ((_text(f"{folder}/{name}") or "").strip() for name in ("pids.max", "pids.current"))
-        if limit.isdigit() and current.isdigit():
-            found.append(int(limit) - int(current))
+        limit, current = (_number(_text(f"{folder}/{name}")) for name in ("pids.max", "pids.current"))
+        if limit is not None and current is not None:
+            found.append(limit - current)
     return min(found, default=None)
 
 

@@ -98,6 +98,18 @@ def test_a_pilot_that_gets_a_stop_signal_drains(tmp_path: Path) -> None:
     assert list(pilot.local.iterdir()) == []
 
 
+@pytest.mark.engine
+def test_a_pilot_whose_temporary_folder_is_that_of_the_login_node_uses_another(tmp_path: Path) -> None:
+    pilot = Pilot(tmp_path, "10:00")
+    job = submit(pilot, tmp_path)
+    pilot.environment |= {"SLURM_TMPDIR": "/nowhere/login", "TMPDIR": str(pilot.local)}
+    with pilot.running(tmp_path / "out") as script:
+        assert script.wait(60) == 0, (tmp_path / "out").read_text()
+    assert pilot.home.job(job)["state"] == "succeeded"
+    assert f'"home": "{pilot.local}/qmrunner-4711-0"' in (tmp_path / "out").read_text()
+    assert list(pilot.local.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

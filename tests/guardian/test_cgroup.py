@@ -97,6 +97,63 @@ def test_nothing_is_limited_without_a_file_of_limits(groups: Path) -> None:
     assert (cgroup.memory_limit_bytes(), cgroup.cpu_quota(), cgroup.tasks_left()) == (None, None, None)
 
 
+@pytest.mark.parametrize(
+    ("own", "files", "limit"),
+    [
+        (V2, {f"{JOB}/memory.high": f"{GIB}\n", f"{JOB}/memory.max": f"{2 * GIB}\n"}, GIB),
+        (V2, {f"{JOB}/memory.high": "max\n", f"{JOB}/memory.max": f"{2 * GIB}\n"}, 2 * GIB),
+        ("0::/user.slice/user-7.slice/session-1.scope\n", {"user.slice/user-7.slice/memory.max": f"{GIB}\n"}, GIB),
+        ("0::/system-slurm\\x2dd.slice/a:b\n", {"system-slurm\\x2dd.slice/a:b/memory.max": f"{GIB}\n"}, GIB),
+        ("0::/gone (deleted)\n", {"memory.max": f"{GIB}\n"}, GIB),
+        ("nonsense\n\n1:2\n", {"memory.max": f"{GIB}\n"}, GIB),
+        ("", {"memory.max": f"{GIB}\n"}, GIB),
+        (V2, {f"{JOB}/memory.max": "\n", f"{JOB}/memory.high": "lots\n"}, None),
+        (V2, {f"{JOB}/memory.max": "\u0661\n"}, None),
+    ],
+    ids=[
+        "high",
+        "no high",
+        "user slice",
+        "escaped and colon",
+        "deleted",
+        "nonsense",
+        "nothing",
+        "empty",
+        "foreign digit",
+    ],
+)
+def test_odd_groups_and_files_are_read_or_passed_over(
+    groups: Path, own: str, files: dict[str, str], limit: int | None
+) -> None:
+    make(groups, own)
+    for name, text in files.items():
+        folder, _, file = name.rpartition("/")
+        put(groups, folder or ".", file, text)
+    assert cgroup.memory_limit_bytes() == limit
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "50000\n"}, 0.5),
+        ({"cpu.max": "max\n"}, None),
+        ({"cpu.max": "100000 0\n"}, None),
+        ({"cpu.max": ""}, None),
+        ({"cpu.cfs_quota_us": "50000\n", "cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu.cfs_quota_us": "", "cpu.cfs_period_us": ""}, None),
+        ({"cpu.cfs_quota_us": "50000\n", "cpu.cfs_period_us": "0\n"}, None),
+        ({"cpu.cfs_quota_us": "50000\n"}, None),
+        ({"cpu.cfs_quota_us": "x\n", "cpu.cfs_period_us": "y\n"}, None),
+    ],
+)
+def test_a_quota_that_makes_no_sense_limits_nothing(groups: Path, files: dict[str, str], quota: float | None) -> None:
+    make(groups, "0::/\n")
+    for name, text in files.items():
+        put(groups, ".", name, text)
+    assert cgroup.cpu_quota() == quota
+
+
 def test_kills_are_those_of_the_group_itself(groups: Path) -> None:
     make(groups, V2)
     put(groups, f"{JOB}/step_batch/user", "memory.events", "oom 3\noom_kill 2\n")

@@ -19,6 +19,10 @@ JOB = {"SLURM_JOB_ID": "7"}
         ({"SLURM_MEM_PER_CPU": "750", "SLURM_CPUS_ON_NODE": "2"}, 1500),
         ({"SLURM_MEM_PER_CPU": "750", "SLURM_JOB_CPUS_PER_NODE": "4(x2),2"}, 3000),
         ({"SLURM_MEM_PER_GPU": "8000", "SLURM_GPUS_ON_NODE": "2", "SLURM_CPUS_ON_NODE": "8"}, 16000),
+        ({"SLURM_MEM_PER_GPU": "8000", "SLURM_JOB_GPUS": "0,2-3", "SLURM_CPUS_ON_NODE": "8"}, 24000),
+        ({"SLURM_MEM_PER_GPU": "8000", "SLURM_JOB_GPUS": "gpu:a", "SLURM_CPUS_ON_NODE": "8"}, None),
+        ({"SLURM_MEM_PER_CPU": "750", "SLURM_CPUS_ON_NODE": "2", "SLURM_MEM_PER_NODE": "4000"}, 1500),
+        ({"SLURM_MEM_PER_NODE": "UNLIMITED"}, None),
         ({"SLURM_MEM_PER_NODE": "0", "SLURM_CPUS_ON_NODE": "2"}, None),  # --mem=0: all of the node
         ({"SLURM_MEM_PER_CPU": "0", "SLURM_CPUS_ON_NODE": "2"}, None),
         ({"SLURM_MEM_PER_CPU": "750"}, None),
@@ -35,6 +39,12 @@ def test_every_variable_for_memory_is_read(given: dict[str, str], mib: int | Non
     [
         ({"SLURM_CPUS_ON_NODE": "16"}, 16),
         ({"SLURM_JOB_CPUS_PER_NODE": "72(x2),36"}, 72),
+        ({"SLURM_CPUS_ON_NODE": "4(x2)"}, 4),
+        ({"SLURM_CPUS_ON_NODE": " 8 "}, 8),
+        ({"SLURM_CPUS_ON_NODE": "8", "SLURM_JOB_CPUS_PER_NODE": "16,8", "SLURM_CPUS_PER_TASK": "2"}, 8),
+        ({"SLURM_CPUS_ON_NODE": "8", "SLURM_TASKS_PER_NODE": "4(x2)", "SLURM_HET_SIZE": "2"}, 8),
+        ({"SLURM_CPUS_ON_NODE": "-1"}, None),
+        ({"SLURM_CPUS_ON_NODE": "99999999999999999999"}, None),
         ({"SLURM_CPUS_ON_NODE": "0"}, None),
         ({"SLURM_CPUS_ON_NODE": ""}, None),
     ],

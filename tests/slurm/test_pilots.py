@@ -106,9 +106,8 @@ def test_a_living_daemon_keeps_its_home_when_its_job_is_started_again(site: Site
     site.slurm.start_node("n1")
     wait_for(lambda: site.slurm.job(pilot)["Restarts"] == "1", 100.0, "the requeue")
     assert old in site.homes("n1")
-
-    # Slurm starts it when the credential of the first run has expired (`cred_expire` of the tests' cluster). To start it
-    # earlier fails: the node still refuses credentials of this job that are from the second of its end.
+    # Slurm starts it when the credential of the first run has expired (`cred_expire` of the tests' cluster). An earlier
+    # start fails: the node still refuses credentials of this job that are from the second of its end.
     wait_for(lambda: site.step(job)["attempt"] == 2 and site.step(job)["state"] == "running", 90.0, "the second run")
     assert "ending process" in site.log(pilot)
     assert states(site, job) == ["stopped", "running"]
