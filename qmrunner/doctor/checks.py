@@ -23,7 +23,7 @@ from qmrunner.engines import BINARIES, ENGINES
 from qmrunner.engines.base import Installed
 from qmrunner.errors import NotReadyError, QmrunnerError
 from qmrunner.guardian import cgroup, process_tree
-from qmrunner.host.capacity import capacity, memory_limit
+from qmrunner.host.capacity import capacity, memory_limit, tasks_left
 from qmrunner.model.packing import Capacity
 from qmrunner.settings import Settings
 
@@ -160,7 +160,7 @@ def _machine(settings: Settings) -> Iterator[Question]:
     yield "shm", lambda: machine.shm(_shm(), what().slots)
     yield "kernel", lambda: machine.kernel(_subreaper())
     yield "confinement", lambda: confinement(confining_kernel(), settings.confine)
-    yield "processes", lambda: machine.processes(cgroup.tasks_left(), what().cores)
+    yield "processes", lambda: machine.processes(tasks_left(), what().cores)
     yield "stack", lambda: machine.stack(*resource.getrlimit(resource.RLIMIT_STACK))
     names = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS, resource.RLIMIT_CPU)
     yield "limits", lambda: machine.limits(*(resource.getrlimit(name)[1] for name in names))

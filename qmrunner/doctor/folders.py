@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from qmrunner.doctor.finding import Finding, fail, ok, warn
 from qmrunner.doctor.machine import Space
+from qmrunner.host.home import NO_LOCKS
 from qmrunner.model.disk_space import soft_mark_mib
 from qmrunner.model.wait_reasons import size
 from qmrunner.store.sqlite_filesystems import VOLATILE, refuse_unsafe
@@ -20,17 +22,19 @@ _MEMORY_FILESYSTEMS = ("tmpfs", "ramfs")
 # A path of 3,020 characters works with Open MPI 4.1.4 (measured). Others may bind sockets below TMPDIR: 107 characters.
 _LONGEST_PATH, _LONGEST_SOCKET_PATH = 3000, 107
 _TRIAL = ".qmrunner-trial"
+_LOCKED = ("home", "run", "scratch")  # daemons, guardians and the schema hold locks there
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """Result of a write test in a folder. `step` is the operation that failed: write, fsync, read, rename or unlink;
-    None when all worked."""
+    None when all worked. `unlocked`: why files cannot be locked there; None where they can."""
 
     folder: Path
     step: str | None = None
     number: int | None = None
     words: str | None = None
+    unlocked: str | None = None
 
 
 def existing(path: Path) -> Path:
@@ -45,7 +49,7 @@ def try_folder(folder: Path) -> Trial:
     # Not the process id: on a volume shared by containers every daemon is process 1.
     name = folder / f"{_TRIAL}-{os.urandom(8).hex()}"
     moved = name.with_name(f"{name.name}-2")
-    step = "write"
+    step, unlocked = "write", None
     try:
         descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
@@ -55,6 +59,7 @@ def try_folder(folder: Path) -> Trial:
             step = "read"
             if os.pread(descriptor, 8192, 0) != b"x" * 4096:
                 return Trial(folder, step, None, "the bytes read differ from those written")
+            unlocked = _lock_problem(descriptor)
         finally:
             os.close(descriptor)
         step = "rename"
@@ -67,7 +72,16 @@ def try_folder(folder: Path) -> Trial:
         for left in (name, moved):
             if os.path.lexists(left):
                 _unlink(left)
-    return Trial(folder)
+    return Trial(folder, unlocked=unlocked)
+
+
+def _lock_problem(descriptor: int) -> str | None:
+    """Lustre without its option `flock`, NFS without a lock daemon and some FUSE filesystems refuse locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as problem:
+        return problem.strerror or str(problem)
+    return None
 
 
 def _unlink(path: Path) -> None:
@@ -82,6 +96,9 @@ def folder(name: str, path: Path, trial: Trial, owner: tuple[int, int] | None) -
     new = trial.folder != path
     data = {"path": str(path), "tried": str(trial.folder), "owner": None if owner is None else list(owner)}
     where = f"{path} (does not exist yet; will be created in {trial.folder})" if new else str(path)
+    if trial.step is None and trial.unlocked is not None and name in _LOCKED:
+        text = f"{where}: files cannot be locked there: {trial.unlocked}"
+        return fail(name, "locks_missing", text, NO_LOCKS, **data)
     if trial.step is None:
         return ok(name, f"{where}: write, fsync, rename and unlink work", **data)
     text = f"{where}: {trial.step} failed: {trial.words}"

@@ -133,12 +133,12 @@ def kernel(problem: OSError | None) -> Finding:
 
 
 def processes(room: int | None, cores: int) -> Finding:
-    """How many more processes and threads the control group allows; None: no limit."""
+    """How many more processes and threads control group and user may have; None: no limit."""
     data = {"room": room}
     if room is None:
         return ok("processes", "no process limit", **data)
     text = f"room for {room} more processes and threads"
-    more = "`docker run --pids-limit -1`, or `TasksMax=infinity`"
+    more = "`docker run --pids-limit -1`, `TasksMax=infinity`, or a higher `ulimit -u`"
     if room < _PROCESSES_LEAST + 8 * cores:
         return fail("processes", "process_limit", f"{text}: engines cannot start their threads", more, **data)
     if room < _PROCESSES + 16 * cores:

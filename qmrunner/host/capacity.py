@@ -7,8 +7,8 @@ import resource
 import sys
 from pathlib import Path
 
-from qmrunner.guardian import process_tree
-from qmrunner.guardian.cgroup import cores_allowed, memory_limit_bytes, tasks_left
+from qmrunner.guardian import cgroup, process_tree
+from qmrunner.guardian.cgroup import cores_allowed, memory_limit_bytes
 from qmrunner.host import batch_system
 from qmrunner.model.app_names import label_of
 from qmrunner.model.disk_space import FreeSpace, hard_mark_mib, shm_mark_mib, soft_mark_mib
@@ -20,6 +20,7 @@ SHM = Path("/dev/shm")
 _LEAST_FILES = 500
 _LEAST_TASKS = 64
 _LEAST_STACK_MIB = 64
+_NOT_SCARCE = 10_000  # a limit on the user's processes above which they are not counted: that reads all of /proc
 
 
 class Volume:
@@ -90,9 +91,11 @@ def room(settings: Settings) -> FreeSpace:
 
 def _blocked(settings: Settings, scratch: Volume | None) -> str | None:
     """Why no step may start, whatever its demand."""
-    left = tasks_left()
+    left, user_left = cgroup.tasks_left(), user_tasks_left()
     if left is not None and left < _LEAST_TASKS:
         return f"processes: the container may have {left} more (--pids-limit)"
+    if user_left is not None and user_left < _LEAST_TASKS:
+        return f"processes: this user may have {user_left} more on this machine (ulimit -u)"
     if scratch and scratch.free_files is not None and scratch.free_files < _LEAST_FILES:
         return f"files: {scratch.free_files} inodes are free on {settings.scratch_root}"
     for path in (settings.home, settings.logs_root):
@@ -101,6 +104,28 @@ def _blocked(settings: Settings, scratch: Volume | None) -> str | None:
         if found and found.free_mib < hard_mark_mib(found.total_mib):
             return f"disk: {found.free_mib} MiB are free on {path}"
     return None
+
+
+def tasks_left() -> int | None:
+    """How many more processes and threads the control groups and the user's limit allow; None: neither limits them."""
+    return min((left for left in (cgroup.tasks_left(), user_tasks_left()) if left is not None), default=None)
+
+
+def user_tasks_left() -> int | None:
+    """How many more processes and threads `ulimit -u` allows this user; None without a limit that matters. The kernel
+    counts all of the user on this machine, and does not hold the limit against root."""
+    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+    if os.geteuid() == 0 or limit == resource.RLIM_INFINITY or limit > _NOT_SCARCE:
+        return None
+    return limit - sum(_threads_of(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def _threads_of(pid: str) -> int:
+    """How many threads a process of this user has; 0 for those of others."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) if os.stat(f"/proc/{pid}").st_uid == os.geteuid() else 0
+    except OSError:  # it has ended
+        return 0
 
 
 def stack_note() -> str | None:

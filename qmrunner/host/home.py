@@ -48,6 +48,11 @@ def write_state(path: Path, state: Mapping[str, Any]) -> OSError | None:
     return None
 
 
+NO_LOCKS = (
+    "put QMRUNNER_HOME and QMRUNNER_SCRATCH on a local disk, or mount that filesystem with locks (Lustre: `-o flock`)"
+)
+
+
 class HomeLock:
     """Held by the supervisor while it lives; the kernel releases it with the process."""
 
@@ -69,6 +74,14 @@ class HomeLock:
                 evidence=f"process {holder['pid']} holds {self._path}" if holder else str(self._path),
                 remedy="stop that daemon, or give this one its own QMRUNNER_HOME",
             ) from None
+        except OSError as problem:
+            os.close(descriptor)
+            raise NotReadyError(
+                "locks_missing",
+                f"files cannot be locked in {self._path.parent}",
+                evidence=str(problem),
+                remedy=NO_LOCKS,
+            ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, json.dumps(process_tree.myself().as_dict()).encode(), 0)
         self._descriptor = descriptor
@@ -88,6 +101,8 @@ def holder_of(run_root: Path) -> dict[str, Any] | None:
         except ValueError:
             return {"pid": None}  # it has just taken the lock
         return holder
+    except OSError:
+        return None  # no daemon starts where files cannot be locked
     else:
         return None
     finally:

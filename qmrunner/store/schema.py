@@ -158,7 +158,15 @@ def _one_at_a_time(store: Store) -> Iterator[None]:
             remedy=f"make {store.path.parent} writable for this user, with space left",
         ) from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError as problem:
+            raise NotReadyError(
+                "locks_missing",
+                f"files cannot be locked in {store.path.parent}",
+                evidence=str(problem),
+                remedy="put QMRUNNER_HOME on a local disk, or use PostgreSQL",
+            ) from None
         yield
     finally:
         os.close(descriptor)

@@ -149,6 +149,13 @@ def test_a_folder_that_cannot_be_written_is_reported_with_the_step_and_its_cure(
     assert words in str(found.remedy)
 
 
+@pytest.mark.parametrize(("name", "needed"), [("home", True), ("run", True), ("scratch", True), ("jobs", False)])
+def test_a_filesystem_without_locks_is_refused_where_locks_are_held(name: str, needed: bool) -> None:
+    found = folders.folder(name, Path("/lustre"), Trial(Path("/lustre"), unlocked="Function not implemented"), None)
+    assert word(found) == ("fail locks_missing" if needed else "ok")
+    assert "-o flock" in str(found.remedy) or not needed
+
+
 def test_owners() -> None:
     here = Path("/data")
     assert word(folders.owners([], ME, ME)) == "ok"
