@@ -158,7 +158,7 @@ def _machine(settings: Settings) -> Iterator[Question]:
     yield "cores", lambda: machine.cores(what(), affinity, cgroup.cpu_quota(), settings.cores)
     yield "memory", lambda: _memory(what(), settings.memory_mib)
     yield "shm", lambda: machine.shm(_shm(), what().slots)
-    yield "kernel", lambda: machine.kernel(_subreaper())
+    yield "kernel", lambda: machine.kernel(_subreaper(), _pidfd())
     yield "confinement", lambda: confinement(confining_kernel(), settings.confine)
     yield "processes", lambda: machine.processes(tasks_left(), what().cores)
     yield "stack", lambda: machine.stack(*resource.getrlimit(resource.RLIMIT_STACK))
@@ -174,6 +174,14 @@ def _memory(what: Capacity, setting: int | None) -> Finding:
     limit = memory_limit()
     limit_mib = None if limit is None or limit >= total else limit // 2**20
     return machine.memory(what, total // 2**20, limit_mib, setting, cgroup.oom_kills() is not None)
+
+
+def _pidfd() -> OSError | None:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError as problem:
+        return problem
+    return None
 
 
 def _subreaper() -> OSError | None:

@@ -120,14 +120,20 @@ def stack(soft: int, hard: int) -> Finding:
     return ok("stack", text, **data)
 
 
-def kernel(problem: OSError | None) -> Finding:
-    """`problem` of the kernel with becoming a subreaper: without it orphans of engines could outlive their attempt."""
+def kernel(problem: OSError | None, pidfd_problem: OSError | None = None) -> Finding:
+    """`problem` of the kernel with becoming a subreaper: without it orphans of engines could outlive their attempt.
+    `pidfd_problem`: with opening a process by a descriptor, without which no process may be signalled safely."""
     here = os.uname()
     data = {"release": here.release, "machine": here.machine}
     if problem is not None:
         words = f"PR_SET_CHILD_SUBREAPER: {os.strerror(problem.errno or 0)}"
         text = f"the daemon cannot adopt orphans of engines ({words}), as under QEMU emulation of another CPU"
         remedy = f"use an image built for the CPU of this machine (this image sees {here.machine})"
+        return fail("kernel", "kernel_unfit", text, remedy, **data)
+    if pidfd_problem is not None:
+        words = f"pidfd_open: {os.strerror(pidfd_problem.errno or 0)}"
+        text = f"Linux {here.release}: the daemon cannot signal engines without hitting others ({words})"
+        remedy = "Linux 5.3 or newer; in a container also a Docker and libseccomp that know `pidfd_open` (20.10, 2.4.4)"
         return fail("kernel", "kernel_unfit", text, remedy, **data)
     return ok("kernel", f"Linux {here.release} on {here.machine}; the daemon adopts orphans of engines", **data)
 
