@@ -44,7 +44,7 @@ ROOMS: dict[str, str] = {
     "artifacts": "errors logs store untrusted",
     "app": "artifacts engines errors host model private queue settings store workflows",
     # Starts workers; whatever needs one may not know how it is started.
-    "slurm": "app errors model private settings store",
+    "slurm": "app errors model private settings settings_file store",
     "submission": "app artifacts.blobs chemistry engines errors host.durable model store workflows",
     "attempt": "__version__ app artifacts confinement engines errors guardian host logs model private settings store "
     "untrusted workflows",

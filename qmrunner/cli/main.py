@@ -54,7 +54,7 @@ def main() -> None:
     except QmrunnerError as problem:
         sys.exit(_print_error(problem))
     except click.exceptions.NoArgsIsHelpError as asked:
-        print(asked.ctx.get_help() if asked.ctx else "")
+        print(asked.format_message())  # empty where Typer has printed the help already
         sys.exit(ExitCode.USAGE)
     except click.ClickException as problem:
         sys.exit(_print_error(_usage_error(problem)))

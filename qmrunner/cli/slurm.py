@@ -54,9 +54,14 @@ def setup(
     from qmrunner import app
     from qmrunner.settings import load
     from qmrunner.slurm import site
+    from qmrunner.store.session import Store
 
     if not store.startswith("postgresql://"):
         raise UsageError("usage", f"--store {store}: pilots need a PostgreSQL server", remedy="--store postgresql://…")
+    reach = Store(store)  # before anything is written: a mistyped address would stay in the file
+    with reach.read():
+        pass
+    reach.close()
     file = site.set_up(folder, store)
     os.environ["QMRUNNER_CONFIG"] = str(file)
     opened = app.build(load())

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from qmrunner import private
+from qmrunner import private, settings_file
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.settings import Settings
 from qmrunner.slurm import batch, pilots
@@ -91,8 +91,8 @@ def _program() -> Path:
 
 def set_up(folder: Path, store_url: str) -> Path:
     """Make the shared folder with its parts and its file of settings; returns the file. An existing file keeps every
-    line, and gets those that it lacks. Raises UsageError for a folder name that no setting can have, NotReadyError
-    `folder_unwritable`."""
+    line, and gets those that it lacks. Raises UsageError `slurm_other_store` for a file that names another store,
+    NotReadyError `folder_unwritable`."""
     folder = Path(os.path.abspath(folder.expanduser()))
     file = folder / FILE
     wanted = {
@@ -105,7 +105,11 @@ def set_up(folder: Path, store_url: str) -> Path:
         for name in ("", "artifacts", "jobs", "logs", "pilots"):
             (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         there = file.read_text() if file.exists() else ""
-        known = {line.partition("=")[0].strip() for line in there.splitlines()}
+        known = {line.partition("=")[0].strip(): line.partition("=")[2] for line in there.splitlines()}
+        if settings_file.plain(known.get("QMRUNNER_STORE_URL", store_url)) != store_url:
+            raise UsageError(
+                "slurm_other_store", f"{file} names another store", remedy="edit that line, or give another folder"
+            )
         lines = [f"{name}={value}\n" for name, value in wanted.items() if name not in known]
         if there and not there.endswith("\n"):
             lines.insert(0, "\n")
