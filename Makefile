@@ -53,7 +53,7 @@ faults: setup  ## partitions, failovers and lost machines, with real servers in 
 
 slurm: setup  ## pilots under a real Slurm of two nodes (5 minutes, root; installs Debian's slurmctld, slurmd and munge)
 	@deploy/setup.sh slurm
-	$(PYTEST) -n $(if $(filter 0,$(WORKERS)),0,3) -m slurm tests/slurm
+	$(PYTEST) -n $(if $(filter 0,$(WORKERS)),0,2) -m slurm tests/slurm
 
 chaos: setup  ## kill, freeze and starve a real daemon for a while (SEED=1 MINUTES=1)
 	@$(PY) -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),1)

@@ -35,8 +35,9 @@ def test_the_limit_of_a_user_counts_threads_of_all_processes(
     python = shutil.which("python3", path="/usr/bin:/usr/local/bin")
     if python is None or f"lib/python{_version(python)}/" not in f"{_SITE}/":
         pytest.skip(f"the system's Python cannot load the packages of {_SITE}")
+    user = 50_000 + os.getpid() % 10_000  # tests that run side by side are other users
     ended = subprocess.run(
-        ["prlimit", f"--nproc={limit}:{limit}", "setpriv", "--reuid=64321", "--regid=64321", "--clear-groups",
+        ["prlimit", f"--nproc={limit}:{limit}", "setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups",
          python, "-c", _CODE],
         env={"PYTHONPATH": f"{ROOT}:{_SITE}", "PYTHONDONTWRITEBYTECODE": "1", "PATH": os.environ["PATH"]},
         capture_output=True, text=True, timeout=60, cwd="/",

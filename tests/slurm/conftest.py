@@ -55,7 +55,7 @@ class Site:
             "QMRUNNER_STORE_URL": url,
             "QMRUNNER_ARTIFACTS": f"file://{self.shared}/artifacts",
             "QMRUNNER_JOBS": f"{self.shared}/jobs",
-            "QMRUNNER_SBATCH_OPTIONS": "--cpus-per-task=1 --mem=1000 --time=10",
+            "QMRUNNER_SBATCH_OPTIONS": "--cpus-per-task=1 --mem=1000 --time=10 --nodelist=n2",
             **SHORT,
         }
         self.config.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))

@@ -55,8 +55,9 @@ def test_a_pilot_whose_time_is_over_is_followed_and_one_without_limit_does_not_s
     assert stop["grace_s"] == KILL_WAIT_S - 5
     assert "steps are left; requeueing" in site.log(short)
     assert site.slurm.state(endless) == "RUNNING"
-    site.ends(last, "COMPLETED")
-    assert re.search("pilots: [123] started as job", site.log(last))
+    wait_for(
+        lambda: re.search("pilots: [123] started as job", site.log(last)), 60.0, "the successor of the third pilot"
+    )
     assert {state for job in jobs for state in states(site, job)} == {"running", "stopped"}
     wait_for(lambda: site.slurm.state(short) == "RUNNING", 60.0, "the next run of the pilot")
     wait_for(lambda: len(site.events(short, "daemon_started")) == 2, 40.0, "two daemons in one log")
