@@ -24,6 +24,7 @@ from qmrunner.errors import QmrunnerError, UsageError
 
 _PAGE = 500
 _LINES = 200  # of one request: `POST /v1/jobs/many` takes 500
+_PROGRAMS = ("nwchem", "xtb")  # for inputs of QCSchema
 _NDJSON = {"Content-Type": "application/x-ndjson"}
 
 
@@ -102,6 +103,11 @@ class AsyncClient:
 
         `program` is nwchem or xtb; by default the one that knows the method. `job.result.qcschema` is the answer.
         """
+        if program is not None and program not in _PROGRAMS:
+            raise UsageError(
+                "unknown_program", f"no program {program!r:.40} runs inputs of QCSchema here",
+                remedy=f"choose one of {', '.join(_PROGRAMS)}",
+            )  # fmt: skip
         given = checked(options, CommonOptions) | ({"program": program} if program else {})
         return await self._submit("qcschema", given, [forms.qcschema(document)])
 
