@@ -24,7 +24,7 @@ cores = 1
 
 def test_the_commands_application_is_first_and_has_the_options_of_its_section() -> None:
     mail, nmr = sections(TWO, "huey_consumer mail.queue.huey -w 4")
-    assert (mail.name, mail.command[-1], mail.cwd, mail.isolation) == ("mail.queue.huey", "4", None, "fork")
+    assert (mail.name, mail.command[-1], mail.cwd, mail.isolation) == ("mail.queue.huey", "4", None, "auto")
     assert mail.tasks == {"mail.send": {"cores": 1}}
     assert nmr.command == ("huey_consumer", "nmr.queue.huey", "-w", "2")
     assert (nmr.cwd, nmr.isolation, nmr.tmpdir, nmr.stop) == ("/srv/nmr", "exec", "inherit", "interrupt")
@@ -45,7 +45,7 @@ def test_without_a_file_there_is_the_command_only() -> None:
         ("[nmr]\ncwd = '/'", "nmr.command"),
         ("[nmr]\ncommand = ' '", "nmr.command"),
         ("[nmr]\ncommand = '\"open'", "nmr.command"),
-        ("[nmr]\ncommand = 'a b'\nisolation = 'threads'", "nmr.isolation: 'threads' is not one of fork, exec, worker"),
+        ("[nmr]\ncommand = 'a b'\nisolation = 'threads'", "nmr.isolation: 'threads' is not one of auto, fork, exec, worker"),
         ("[nmr]\ncommand = 'a b'\nisolation = ['fork']", "nmr.isolation"),
         ("[nmr]\ncommand = 'a b'\ncwd = 'here'", "nmr.cwd"),
         ("[nmr]\ncommand = 'a b'\ncolour = 1", "nmr.colour"),
