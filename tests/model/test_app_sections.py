@@ -45,7 +45,10 @@ def test_without_a_file_there_is_the_command_only() -> None:
         ("[nmr]\ncwd = '/'", "nmr.command"),
         ("[nmr]\ncommand = ' '", "nmr.command"),
         ("[nmr]\ncommand = '\"open'", "nmr.command"),
-        ("[nmr]\ncommand = 'a b'\nisolation = 'threads'", "nmr.isolation: 'threads' is not one of auto, fork, exec, worker"),
+        (
+            "[nmr]\ncommand = 'a b'\nisolation = 'threads'",
+            "nmr.isolation: 'threads' is not one of auto, fork, exec, worker",
+        ),
         ("[nmr]\ncommand = 'a b'\nisolation = ['fork']", "nmr.isolation"),
         ("[nmr]\ncommand = 'a b'\ncwd = 'here'", "nmr.cwd"),
         ("[nmr]\ncommand = 'a b'\ncolour = 1", "nmr.colour"),
