@@ -184,8 +184,9 @@ PLAIN = {
     "scope": "read",
     "shell": "bash",
     "file": "good.nw",
+    "folder": "shared",
 }
-PLAIN |= {"to": "postgresql://u@127.0.0.1:1/x"}
+PLAIN |= dict.fromkeys(("to", "store"), "postgresql://u@127.0.0.1:1/x")
 HOSTILE = {
     "half a surrogate pair": "a\udcff",
     "escape": "\x1b[2J\x07\x9b31m",

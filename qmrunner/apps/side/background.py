@@ -8,7 +8,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 _FINISH_S = 10.0
@@ -27,26 +28,32 @@ def finish() -> None:
 
 
 def _flush() -> None:
-    for flush in _flushes():
+    """Ask libraries that report from a thread, or late, to do it now."""
+    # With isolation `exec` all that the application registered, else what this task did: `inheritance.restore`.
+    for flush in (_flush_sentry, *_flushes_of_opentelemetry(), atexit._run_exitfuncs, logging.shutdown):
         try:
             flush()
         except Exception:
             traceback.print_exc()
 
 
-def _flushes() -> list[Callable[[], Any]]:
-    """How libraries that report from a thread, or late, are asked to do it now."""
-    found: list[Callable[[], Any]] = []
+def _flush_sentry() -> None:
     sentry = sys.modules.get("sentry_sdk")
     if sentry is not None and hasattr(sentry, "flush"):
-        found.append(lambda: sentry.flush(timeout=_FLUSH_S))
+        sentry.flush(timeout=_FLUSH_S)
+
+
+def _flushes_of_opentelemetry() -> Iterator[Callable[[], None]]:
     for module, provider in _OPENTELEMETRY:
         get = getattr(sys.modules.get(f"opentelemetry.{module}"), provider, None)
-        flush = getattr(get(), "force_flush", None) if get is not None else None
-        if flush is not None:
-            found.append(flush)
-    # With isolation `exec` all that the application registered, else what this task did: `inheritance.restore`.
-    return [*found, atexit._run_exitfuncs, logging.shutdown]
+        if get is not None:
+            yield partial(_flush_provider, get)
+
+
+def _flush_provider(get: Callable[[], Any]) -> None:
+    flush = getattr(get(), "force_flush", None)
+    if flush is not None:
+        flush()
 
 
 _OPENTELEMETRY = (
