@@ -65,6 +65,8 @@ def test_one_command_submits_starts_pilots_and_the_chain_ends_when_no_work_is_le
     assert "pilots: 1 started as job" in printed
     assert "squeue --name=qmrunner-" in printed
     login.site.succeeds(first)
+    # Else the next job gets a successor of this pilot, which may still take the job itself.
+    wait_for(lambda: login.queue() == [], 60.0, "the end of the first pilot")
     deck = login.folder / "md.inp"
     deck.write_text("$md\n temp=298\n time=500000\n step=1\n$end\n")
     long, _ = login.run(
