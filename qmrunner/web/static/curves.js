@@ -112,7 +112,7 @@ function table(figure, rows, key, unit) {
   figure.rows.replaceChildren(body);
 }
 async function draw(figure, place, rows, key, log, threshold) {
-  const uPlot = await load(place.dataset.uplot, place.dataset.uplotStyle);
+  const uPlot = await load(place.dataset.uplot, place.dataset.uplotCss);
   const data = [rows.map((_, index) => index + 1), rows.map((row) => row[key])];
   if (threshold) data.push(rows.map(() => threshold));
   if (figure.plot) { figure.plot.setData(data); return; }
