@@ -23,7 +23,12 @@ _slurm = typer.Typer(
     no_args_is_help=True,
 )
 
-Most = Annotated[int, typer.Option("--pilots", min=1, max=1000, metavar="N", help="Start at most N pilots in all.")]
+Most = Annotated[
+    int,
+    typer.Option(
+        "--pilots", min=1, max=1000, metavar="N", help="At most N pilots in all; those that wait or run count."
+    ),
+]
 More = Annotated[
     str | None,
     typer.Option(
@@ -47,7 +52,7 @@ def setup(
 ) -> None:
     """Make FOLDER ready for login node and pilots: folders for jobs, logs and checkpoints, and the settings file.
 
-    Lines of an existing settings file are kept. The store is created if it is empty.
+    An existing settings file keeps its lines. An empty database gets the tables of the store.
     """
     import os
 
@@ -85,7 +90,7 @@ def submit(
     """Submit a job, or many, and start the pilots that it needs: qmrunner slurm submit nmr CCO
 
     Options of this command stand before KIND, those of the job after it. Pilots that wait or run are reused. When Slurm
-    takes no pilot the job is stored all the same, and the exit status is 4: `qmrunner slurm start` starts them later.
+    takes no pilot the job is still stored, and the exit status is 4: `qmrunner slurm start` starts pilots later.
     """
     from qmrunner.cli import submit as kinds
 
@@ -111,7 +116,7 @@ def start(pilots: Most = _MOST, sbatch: More = None) -> None:
 
 @_slurm.command()
 def script() -> None:
-    """Print the path of the batch script of a pilot, for `sbatch` with your own options."""
+    """Print the path of the batch script of a pilot, to give it to `sbatch` with your own options."""
     from qmrunner.slurm.batch import SCRIPT
 
     say(str(SCRIPT))
