@@ -89,7 +89,7 @@ def parse(words: Sequence[str]) -> AppCommand:
     if python is not None:
         return AppCommand(name_of(words), tuple(words), python, script=program, arguments=tuple(words[1:]))
     if not _LAUNCHERS.fullmatch(os.path.basename(words[0])) and not _is_script(Path(program)):
-        raise _refused(words, f"{program} is no script and no known launcher")
+        raise _refused(words, f"{program} is neither a script nor a known launcher")
     return AppCommand(name_of(words), (program, *words[1:]))
 
 

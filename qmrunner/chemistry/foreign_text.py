@@ -181,7 +181,7 @@ def _model(rows: Sequence[tuple[int, str]], name: str) -> Frame:
     if lacking := missing_hydrogens.carbons(symbols, points):
         shown = ", ".join(map(str, lacking[:5])) + (", …" if len(lacking) > 5 else "")
         raise UsageError(
-            "hydrogens_missing", f"{name}: hydrogens seem to be missing: some carbons have fewer neighbours than bonds",
+            "hydrogens_missing", f"{name}: hydrogens seem to be missing: the angles at some carbons leave room for one",
             evidence=f"{len(lacking)} of {symbols.count('C')} carbons: atoms {shown}",
             remedy="add the hydrogens in a molecule editor; if none is missing (a carbene, an ylide), write it as XYZ",
         )  # fmt: skip

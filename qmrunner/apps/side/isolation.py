@@ -43,7 +43,7 @@ def settle(configured: str, consumer: Any, own: set[int], *, alone: bool) -> str
             _report(chosen, "its startup hooks", opened)
     if chosen == FORK and imported:
         print(
-            f"qmrunner: the import of the application left what its tasks, forks of this process, do not have or share:"
+            f"qmrunner: isolation fork, although the import of the application opened what tasks will lack or share:"
             f" {', '.join(sorted(imported))}",
             file=sys.stderr,
         )
