@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from sqlalchemy import event
 
 from qmrunner.model.jobs import Submission
@@ -37,6 +38,7 @@ def rows_read(plan: dict[str, Any]) -> float:
     return float((plan["Actual Rows"] + thrown) * plan["Actual Loops"]) + below
 
 
+@pytest.mark.slow
 def test_a_new_store_full_of_ready_steps_is_claimed_from_without_statistics(postgres_database: str) -> None:
     store = Store(postgres_database)
     schema.upgrade(store)

@@ -120,3 +120,4 @@ def reports_late():
     log.addHandler(logging.handlers.MemoryHandler(1000, flushLevel=100, target=target))
     log.error("in memory")
     atexit.register(lambda: open("late.exit", "w").close())
+    return True  # Huey keeps no result that is None
