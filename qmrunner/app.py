@@ -163,6 +163,8 @@ class App:
     def close(self) -> None:
         if self.__dict__.get("artifacts") is not None:
             self.artifacts.blobs.close()  # type: ignore[union-attr]
+        if "queue" in self.__dict__:
+            self.queue.close()
         if "store" in self.__dict__:
             self.store.close()
 
