@@ -11,6 +11,7 @@ EXCHANGEABLE = "on N, O or S"
 HEAVY_HALOGENS = "on heavy halogens"
 KINDS = (
     "alkyl",
+    "quaternary",
     "sp3 on N or O",
     "alkene",
     "C=N",
@@ -80,7 +81,9 @@ def _carbon(atom: Any) -> str:
     rings = atom.GetOwningMol().GetRingInfo()
     if any(rings.IsAtomInRingOfSize(atom.GetIdx(), size) for size in _SMALL_RINGS):
         return "small ring"
-    return _unsaturated(atom) or ("sp3 on N or O" if around & {"N", "O"} else "alkyl")
+    return _unsaturated(atom) or (
+        "sp3 on N or O" if around & {"N", "O"} else "alkyl" if "H" in around else "quaternary"
+    )
 
 
 def _unsaturated(atom: Any) -> str | None:

@@ -14,6 +14,11 @@ from qmrunner.chemistry.atom_kinds import EXCHANGEABLE, HEAVY_HALOGENS, KINDS, h
 CARBONS = {
     "CCO": "alkyl; sp3 on N or O; -",
     "CN(C)C=O": "sp3 on N or O; -; sp3 on N or O; acid derivative; -",
+    "CC(C)(C)C": "alkyl; quaternary; alkyl; alkyl; alkyl",
+    "CC(C)C": "alkyl; alkyl; alkyl; alkyl",
+    "CC(C)(C)O": "alkyl; sp3 on N or O; alkyl; alkyl; -",
+    "CC1(C)C2CCC1(C)C(=O)C2": "alkyl; quaternary; alkyl; alkyl; alkyl; alkyl; quaternary; alkyl; "
+    "ketone or aldehyde; -; alkyl",
     "C#CC": "alkyne; alkyne; alkyl",
     "CC#N": "alkyl; nitrile; -",
     "C=CC=O": "alkene; alkene; ketone or aldehyde; -",
