@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # outside the time limit of the test
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     path = getattr(item.config, "workerinput", {}).get(_LOCK)
-    if path is None:
-        return (yield)
-    with lanes.quiet(path, lanes.is_alone(item)):
-        return (yield)
+    with _same_umask():
+        if path is None:
+            return (yield)
+        with lanes.quiet(path, lanes.is_alone(item)):
+            return (yield)
+
+
+@contextmanager
+def _same_umask() -> Iterator[None]:
+    """The umask is as before after the block: what a test builds in this process makes all its files private."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(mask)
 
 
 @pytest.fixture
