@@ -9,7 +9,7 @@ _HEAVY_HYDROGEN = {"D": 2, "T": 3}
 # ghost or an embedded atom: such a word is not a plain atom.
 _LABEL = re.compile(r"([A-Za-z]{1,2})(?:[\d_*'\"+.(/#-][^\s:@>?&]*)")
 _MASS_FIRST = re.compile(r"(\d{1,3})([A-Za-z]{1,2})")
-_MASS_WITHIN = re.compile(r"\(.*iso=(\d{1,3})", re.IGNORECASE)
+_MASS_WITHIN = re.compile(r"\([^(]{0,200}iso=(\d{1,3})", re.IGNORECASE)
 _TABLE = """
 H He
 Li Be B C N O F Ne

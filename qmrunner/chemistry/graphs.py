@@ -13,7 +13,7 @@ from qmrunner.errors import NotReadyError, UsageError
 _BOND_ORDER_ATOMS = 60
 _BOND_ORDER_TRIALS = 2000
 # A record may begin with an empty line, its title: the pattern consumes only the end of this line.
-_COMMA_ROW = re.compile(r"^(M  V30 +\d+ +\S+ +)?( *-?\d+,\d+){2}")
+_COMMA_ROW = re.compile(r"^(M  V30 +\d+ +\S+ ++)?( *+-?\d++,\d++){2}")
 _RECORD_END = re.compile(r"^\$\$\$\$.*\n?", re.MULTILINE)
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from qmrunner.chemistry.spectrum_signals import atom_label, signals
 
-_RECORD = re.compile(r"^\s*##([^=\n]{0,80})=", re.MULTILINE)
+_RECORD = re.compile(r"^[^\S\n]*##([^=\n]{0,80})=", re.MULTILINE)
 _COMMENT = re.compile(r"\$\$[^\n]*")
-_NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?"
+# Of bounded length, so that a long row of digits is not searched again from each of them.
+_NUMBER = r"(?<![0-9.])[-+]?(?:[0-9]{1,20}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][-+]?[0-9]{1,3})?"
 _PAIR = re.compile(rf"({_NUMBER})\s*,\s*({_NUMBER})")
 _ASSIGNED = re.compile(rf"\(\s*({_NUMBER})\s*,")
 _MOST_MHZ = 2000.0

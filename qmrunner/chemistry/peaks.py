@@ -29,7 +29,9 @@ _HEADING = re.compile(
 _NUMBER = r"[-+]?[0-9]{1,4}(?:\.[0-9]{0,6})?"
 _ITEM = re.compile(rf"(?P<first>{_NUMBER})(?:\s?-\s?(?P<last>[0-9]{{1,4}}(?:\.[0-9]{{0,6}})?))?(?![0-9A-Za-z]|\.[0-9])")
 _DECIMAL_COMMA = re.compile(r"(?<![0-9])([0-9]{1,3}),([0-9]{1,4})(?![0-9])")
-_MHZ = re.compile(r"[0-9.]+\s*MHz", re.IGNORECASE)
+_MHZ = re.compile(r"[0-9.]\s{0,8}MHz", re.IGNORECASE)
+_DETAILS = re.compile(r"\s*+(?:ppm\s*+)?(?=[(\[])", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z0-9_.+-]+|.", re.DOTALL)
 _COUNT = re.compile(r"(?<![0-9A-Za-z.])([0-9]{1,3})\s?(?:[×x*]\s?)?(?:[HC](?![0-9a-z])|CH[0-3]?(?![0-9A-Za-z]))")
 _TIMES = re.compile(r"(?<![0-9A-Za-z.])[×x]\s?([0-9]{1,2})(?![0-9.])")
 _ATOM = re.compile(r"#([0-9]{1,4})(?![0-9])|(?<![0-9A-Za-z-])([CH])([0-9]{1,4})(?![0-9A-Za-z.'′])")
@@ -189,7 +191,7 @@ def _peaks(text: str, problems: list[str], *, atoms: bool) -> Iterator[Peak]:
     while at < len(text):
         item = _ITEM.match(text, at)
         if item is None:
-            step = re.compile(r"[A-Za-z0-9_.+-]+|.", re.DOTALL).match(text, at)
+            step = _WORD.match(text, at)
             assert step is not None
             if text[at] in "([":
                 at = _closing(text, at) + 1
@@ -200,7 +202,7 @@ def _peaks(text: str, problems: list[str], *, atoms: bool) -> Iterator[Peak]:
             continue
         at = item.end()
         details = ""
-        after = re.compile(r"\s*(?:ppm)?\s*(?=[(\[])", re.IGNORECASE).match(text, at)
+        after = _DETAILS.match(text, at)
         if after is not None:
             end = _closing(text, after.end())
             details, at = text[after.end() + 1 : end], end + 1

@@ -26,7 +26,7 @@ SAME_AGAIN = "; the same as in attempt "
 # processes, ranks, attempts). Numbers with a decimal point are results, and stay.
 _VARIES = re.compile(
     r"0x[0-9a-fA-F]+|(?:/[^\s/:'\"()]+)+/|(?<!\w)\d{1,2}:\d\d(?::\d\d(?:\.\d+)?)?(?!\d)"
-    r"|\d+(?:\.\d+)?(?= ?(?:s|ms|sec|seconds|min)\b)|(?<=\.)\d+(?=\.log\b)|(?<![\d.])\d+(?!\d|\.\d)"
+    r"|(?<!\d)\d++(?:\.\d++)?(?= ?(?:s|ms|sec|seconds|min)\b)|(?<=\.)\d+(?=\.log\b)|(?<![\d.])\d+(?!\d|\.\d)"
 )
 # Deaths of a step's guardian or worker are counted within this window.
 POISON_WINDOW_S = 72 * 3600.0

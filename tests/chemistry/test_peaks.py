@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -145,3 +146,20 @@ def test_any_text_is_read_without_an_exception(text: str) -> None:
     peaks.read(text, solvent="chloroform")
     peaks.read(f"##TITLE={text}\n##PEAK TABLE=(XY..XY)\n{text}")
     peaks.read(f"13C NMR (101 MHz, CDCl3) δ {text}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "##PEAK TABLE=(XY..XY)\n" + "1" * peaks.MOST_CHARACTERS,
+        "##PEAK ASSIGNMENTS=(XYA)\n(" + "1" * peaks.MOST_CHARACTERS,
+        "##" + "\n" * peaks.MOST_CHARACTERS,
+        "13C NMR (" + "1" * peaks.MOST_CHARACTERS + ")",
+        "1" + " " * peaks.MOST_CHARACTERS,
+    ],
+)
+def test_no_text_takes_long_to_read(text: str) -> None:
+    """A server reads them while others wait: the first one took hours."""
+    began = time.process_time()
+    peaks.read(text)
+    assert time.process_time() - began < 0.5

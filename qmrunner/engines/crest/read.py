@@ -15,7 +15,8 @@ _END = "CREST terminated normally."
 _MOST_WARNINGS = 100
 _UNIQUE = re.compile(r"number of unique conformers for further calc +(\d+)")
 _EARLY = re.compile(r"MTD +\d+ .*terminated EARLY")
-_NUMBER = re.compile(r"-?\d+\.\d+(?:[eE][-+]?\d+)?")
+_MOST_DIGITS = 10
+_NUMBER = re.compile(r"-?(?<!\d)\d++\.\d+(?:[eE][-+]?\d+)?")
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ def read_ensemble(path: Path) -> tuple[Conformer, ...]:
 
 def _conformer(lines: list[str], at: int, where: str) -> Conformer:
     word = lines[at].strip()
-    if not word.isdigit():
+    if not (word.isascii() and word.isdigit() and len(word) < _MOST_DIGITS):
         raise BrokenEnsembleError(f"{where} does not start with a number of atoms but with {word[:40]!r}")
     rows = [line.split() for line in lines[at + 2 : at + 2 + int(word)]]
     if len(rows) < int(word) or any(len(row) < 4 or not _NUMBER.fullmatch(row[3]) for row in rows):

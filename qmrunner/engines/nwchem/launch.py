@@ -32,7 +32,7 @@ _PORTS = {
         "OMPI_MCA_oob_tcp_static_ipv4_ports", "OMPI_MCA_oob_tcp_static_ipv6_ports", "PMIX_MCA_ptl_tcp_ipv4_port",
     ),
 }  # fmt: skip
-_RC_LINE = re.compile(r"^\s*\w+[ \t]+(/\S*)", re.MULTILINE)
+_RC_LINE = re.compile(r"^[ \t]*\w+[ \t]+(/\S*)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)

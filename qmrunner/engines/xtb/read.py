@@ -14,7 +14,7 @@ from qmrunner import untrusted
 from qmrunner.errors import UsageError
 
 _MOST_WARNINGS = 100
-_NUMBER = re.compile(r"-?\d+\.\d+(?:[eEdD][-+]?\d+)?|NaN|\*{3,}", re.IGNORECASE)
+_NUMBER = re.compile(r"-?(?<!\d)\d++\.\d+(?:[eEdD][-+]?\d+)?|NaN|\*{3,}", re.IGNORECASE)
 _CONVERGED = re.compile(r"GEOMETRY OPTIMIZATION CONVERGED AFTER +(\d+)")
 _FAILED = re.compile(r"FAILED TO CONVERGE GEOMETRY OPTIMIZATION IN +(\d+)")
 _ELECTRONS = re.compile(r":  # electrons +(-?\d+)")

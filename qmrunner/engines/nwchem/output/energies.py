@@ -13,7 +13,7 @@ from qmrunner.engines.nwchem.input.asked import Asked
 
 _NUMBER = r"(-?\d+\.\d+(?:[DE][-+]\d+)?)"
 # `Total DFT energy =`, `Total MP2 energy`, `Total CCSD(T) energy:`, `Total PSPW energy   :`
-_TOTAL = re.compile(rf"^\s*Total (\S+) energy\s*[=:]?\s*{_NUMBER}")
+_TOTAL = re.compile(rf"^\s*Total (\S+) energy\s*+[=:]?\s*+{_NUMBER}")
 _CORRELATED = re.compile(rf"^\s*(\S+)\s+total energy / hartree\s*=\s*{_NUMBER}")
 _CORRECTED = re.compile(rf"^\s*Corrected energy =\s*{_NUMBER}")
 _TARGET = re.compile(r"^\s*Target (root|symmetry)\s*=\s*(\S+)")

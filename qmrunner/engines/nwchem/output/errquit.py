@@ -58,7 +58,7 @@ _INPUT_LINE = "current input line :"
 _ENDS = "For more information see"
 _RULE = re.compile(r"-{60,}\s*$")
 _RULE_IN_FRONT = re.compile(r"^-{20,}\s*")
-_RUN_TOGETHER = re.compile(r" {3,}-?\d+ +(?=\S)")
+_RUN_TOGETHER = re.compile(r"(?<! ) {3,}+-?\d++ ++(?=\S)")
 _NUMBERED = re.compile(r"^\D{0,40}?(\d{1,9}): ?(.*)$")
 _VALUE = re.compile(r"\s*(-?\d+|\*+)")
 _VALUE_WIDTH = 20

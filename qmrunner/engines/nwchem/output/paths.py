@@ -15,7 +15,7 @@ _QMD = {
     "Tot. energy (a.u.)": "total_hartree",
     "Current temp. (K)": "temperature_k",
 }
-_TOTAL = re.compile(r"^\s*Total (\S+) energy\s*[=:]?\s*(-?\d+\.\d+)\s*$")
+_TOTAL = re.compile(r"^\s*Total (\S+) energy\s*+[=:]?\s*+(-?\d+\.\d+)\s*$")
 _TCE = re.compile(r"^\s*(\S+)\s+total energy / hartree\s*=\s*(-?\d+\.\d+)")
 _NAMES = {"SCF": "HF"}
 

@@ -8,7 +8,7 @@ from typing import Any
 from qmrunner.engines.nwchem.output.numbers import EV_PER_HARTREE, number, numbers
 from qmrunner.engines.nwchem.output.rtdb import Database
 
-_ROOT = re.compile(r"^\s+Root\s+(\d+)\s+(singlet|triplet)?\s*(\S+)\s+(-?\d+\.\d+) a\.u\.\s+(\S+) eV")
+_ROOT = re.compile(r"^\s+Root\s+(\d+)\s++(singlet|triplet)?\s*+(\S+)\s+(-?\d+\.\d+) a\.u\.\s+(\S+) eV")
 _STRENGTH = re.compile(r"^\s+(?:Dipole )?Oscillator Strength\s+(\S+)")
 _EOM_SYMMETRY = re.compile(r"Excited-state calculation \(\s*(\S+)\s+symmetry\)")
 _EOM_ROOT = re.compile(r"^ Excited state root\s+(\d+)")

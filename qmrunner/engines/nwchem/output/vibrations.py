@@ -12,12 +12,12 @@ from qmrunner.engines.nwchem.output.numbers import MOST_MODES, Table, number, nu
 
 _THERMAL = {
     "frequency scaling parameter": ("frequency_scaling", re.compile(r"=\s+(\S+)")),
-    "Thermal correction to Energy": ("thermal_correction_hartree", re.compile(r"\(\s*(\S+) au\)")),
-    "Thermal correction to Enthalpy": ("enthalpy_correction_hartree", re.compile(r"\(\s*(\S+) au\)")),
+    "Thermal correction to Energy": ("thermal_correction_hartree", re.compile(r"\(\s*+([^\s(]++) au\)")),
+    "Thermal correction to Enthalpy": ("enthalpy_correction_hartree", re.compile(r"\(\s*+([^\s(]++) au\)")),
     "Total Entropy": ("entropy_cal_mol_k", re.compile(r"=\s+(\S+) cal/mol-K")),
     "Cv (constant volume heat capacity)": ("heat_capacity_cv_cal_mol_k", re.compile(r"=\s+(\S+) cal/mol-K")),
 }
-_ZERO_POINT = re.compile(r"Zero-Point correction to Energy\s+=.*\(\s*(\S+) au\)")
+_ZERO_POINT = re.compile(r"Zero-Point correction to Energy\s+=[^(]*\(\s*+([^\s(]++) au\)")
 _TEMPERATURE = re.compile(r"^ Temperature\s+=\s+([\d.]+)K")
 _WRITTEN = re.compile(r"scattering data written to (\S+)")
 _WAVELENGTH = re.compile(r"Excitation wavelength\s+(\S+) nm")
