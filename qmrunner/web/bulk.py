@@ -56,7 +56,7 @@ async def act(
     if not expect:
         return render.page(request, "bulk.html", values)
     moves = len(planned.moves)
-    if not expect.isdigit() or moves > int(expect):
+    if not (expect.isascii() and expect.isdigit()) or moves > int(expect):
         changed = f"{moves} jobs would be moved now, more than the {expect} you saw"
         problem = UsageError("count_changed", changed, remedy="look again, then confirm the new number")
         return render.page(request, "bulk.html", {**values, "problem": problem.as_dict()}, status=409)

@@ -47,13 +47,13 @@ async def send(request: Request, caller: Annotated[Caller, Depends(_SENDER)]) ->
         words, files = await read_form(request)
         text, name = files[0][::-1] if files else (words.get("structures", ""), _named(words.get("structures", "")))
         words |= {"structures": text, "group": words.get("group", "").strip() or _group(files)}
-        found = many.read(text, name)
+        found = await service.ask(lambda: many.read(text, name))
         if len(found.found) > lines.MOST_LINES:
             raise UsageError(
                 "too_many_lines", f"{len(found.found)} molecules, {lines.MOST_LINES} are allowed at a time",
                 remedy="split the list, or use `qmrunner submit many FILE`",
             )  # fmt: skip
-        jobs = [_job(entry, words) for entry in found.found]
+        jobs = await service.ask(lambda: [_job(entry, words) for entry in found.found])
         good = [json.dumps(job).encode() for job in jobs if isinstance(job, dict)]
         check = words.get("do") != "submit"
         await request.state.held.enter_async_context(service.uploads.place(_WAIT_S))

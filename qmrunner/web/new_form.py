@@ -15,8 +15,9 @@ _NUMBERS: dict[str, type[int] | type[float]] = {
     "priority": int, "charge": int, "multiplicity": int, "max_conformers": int, "temperature_k": float,
 }  # fmt: skip
 _PASTED = {"nwchem": "input.nw", "xtb": "input.xyz", "crest": "input.xyz"}
-_COUNTS_LINE = re.compile(r"^\s*\d+\s+\d+.*V[23]000\s*$", re.MULTILINE)
-_XYZ = re.compile(r"^\s*\d+\s*\n[^\n]*\n\s*[A-Za-z]{1,3}\s+[-+.\d]")
+_LONGEST_FLAGS = 20_000
+_COUNTS_LINE = re.compile(r"^[ \t]*\d++[ \t]++\d.*V[23]000[ \t]*$", re.MULTILINE)
+_XYZ = re.compile(r"^\s*\d+[ \t]*\n[^\n]*\n[ \t]*[A-Za-z]{1,3}[ \t]+[-+.\d]")
 
 
 def job_of(kind: str, words: Mapping[str, str], files: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -90,6 +91,10 @@ def _number(name: str, text: str) -> int | float:
 
 
 def _flags(text: str) -> list[str]:
+    if len(text) > _LONGEST_FLAGS:
+        raise UsageError(
+            "bad_field", f"the flags have more than {_LONGEST_FLAGS} characters", remedy="put them into an input file"
+        )
     try:
         return shlex.split(text)
     except ValueError as problem:

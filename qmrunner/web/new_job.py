@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.responses import RedirectResponse
 from starlette.types import Message
 
-from qmrunner.api.access import Caller, page_needs
+from qmrunner.api.access import SMALL_BODY, Caller, page_needs
 from qmrunner.api.errors import status_of
 from qmrunner.api.files import published_file
 from qmrunner.api.service import Service, service_of
@@ -58,7 +59,7 @@ async def send(request: Request, caller: Annotated[Caller, Depends(_SENDER)]) ->
     words: dict[str, str] = {}
     try:
         words, files = await read_form(request)
-        body = json.dumps(job_of(words.get("kind", ""), words, files)).encode()
+        body = await service.ask(lambda: json.dumps(job_of(words.get("kind", ""), words, files)).encode())
         if words.get("do") == "check":
             verdict = await inspect(service, request.app.state.children, _as_api(request, body, None), caller)
             return _page(request, words["kind"], words, verdict=_shown(verdict), files=len(files))
@@ -98,10 +99,17 @@ def _page(
 
 
 async def read_form(request: Request) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Texts and files of the form. Raises UsageError `body_too_large`, `body_too_slow`, `not_text`."""
-    body = await bodies.whole(request.receive, _MOST)
+    """Texts and files of the form, parsed in a thread. Raises UsageError `body_too_large`, `body_too_slow`,
+    `not_text`."""
+    multipart = request.headers.get("content-type", "").lower().startswith("multipart/form-data")
+    # The pages send the other encoding never; parsing it takes a second for each MiB.
+    body = await bodies.whole(request.receive, _MOST if multipart else SMALL_BODY)
     again = Request(request.scope, bodies.replayed(body, request.receive))
-    async with again.form(max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=_MOST) as found:
+    return await service_of(request).ask(lambda: asyncio.run(_parsed(again)))
+
+
+async def _parsed(request: Request) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    async with request.form(max_files=_MOST_FILES, max_fields=_MOST_FIELDS, max_part_size=_MOST) as found:
         words = {name: value for name, value in found.multi_items() if isinstance(value, str)}
         files = []
         for _, value in found.multi_items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -141,3 +142,17 @@ def test_a_cookie_is_of_one_port_and_garbage_is_none() -> None:
     assert session_of({**host, "cookie": f"qmrunner_8643={secret}"}) is None
     assert session_of({**host, "cookie": "qmrunner_8642=../../etc"}) is None
     assert session_of({"host": "qm.example.org", "cookie": f"__Host-qmrunner_443={secret}"}) == secret
+
+
+@pytest.mark.parametrize(
+    "text", ["\n" * 100_000 + "C", "1 " * 100_000, "1\n" * 50_000, "1" * 200_000, "1\n\n" + " \n" * 100_000]
+)
+def test_a_pasted_text_is_recognised_in_a_moment(text: str) -> None:
+    began = time.process_time()
+    assert job_of("nmr", {"structure": text}, [])["smiles"]
+    assert time.process_time() - began < 1.0
+
+
+def test_flags_of_a_form_are_bounded() -> None:
+    with pytest.raises(UsageError, match="flags"):
+        job_of("xtb", {"structure": "3", "args": "a " * 20_000}, [])
