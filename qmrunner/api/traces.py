@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +50,8 @@ class _Trace:
                 return True
             self.offset += len(data)
             for line in self.lines.feed(data):
-                self._add(self.reader.feed(line.decode(errors="replace")))
+                with suppress(Exception):  # a line that no reader expects has no point
+                    self._add(self.reader.feed(line.decode(errors="replace")))
         return False
 
     def _add(self, progress: Progress | None) -> None:

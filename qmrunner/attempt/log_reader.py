@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from qmrunner import untrusted
 from qmrunner.engines.base import ProgressReader
+from qmrunner.logs import get as get_logger
 from qmrunner.model.eta import Forecast
+from qmrunner.model.jobs import Progress
 
 if TYPE_CHECKING:
     from qmrunner.attempt.active import ActiveAttempt
 
 _LASTING = ("energy_hartree", "gradient", "done", "ends_at")
 _READ_AT_ONCE = 1 << 20
+_SHOWN = 200
 
 
 class LogReader:
@@ -29,6 +32,7 @@ class LogReader:
         self._iterating = False
         self._caught_up = True
         self._told: list[str] = []
+        self._failed = False
         # An adopted attempt began before this consumer started to read its log.
         self._forecast = Forecast((attempt.directory.record() or {}).get("started_at") if _size(attempt.log) else None)
 
@@ -54,7 +58,7 @@ class LogReader:
         return any(saves)
 
     def _read_line(self, line: bytes, written_at: float) -> bool:
-        progress = self._reader.feed(line.decode(errors="replace"))
+        progress = self._understood(line.decode(errors="replace"))
         if progress is None:
             self._iterating = self._iterating and not line.strip()
             return False
@@ -69,6 +73,17 @@ class LogReader:
         self._attempt.progress = _merged(self._attempt.progress, fields)
         self._attempt.dirty = True
         return progress.saves
+
+    def _understood(self, line: str) -> Progress | None:
+        """What the engine's reader makes of a line. A line on which it fails costs the progress of that line only."""
+        try:
+            return self._reader.feed(line)
+        except Exception as problem:
+            if not self._failed:
+                self._failed = True
+                fields = {"job": self._attempt.job.id, "step": self._attempt.step.name, "line": line[:_SHOWN]}
+                get_logger().warning("line_not_understood", **fields, error=repr(problem)[:_SHOWN])
+            return None
 
     def signs(self) -> dict[str, Any] | None:
         """The output fields of an `Observation`; None when the log does not exist."""

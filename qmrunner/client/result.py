@@ -194,7 +194,7 @@ def _frames(text: str) -> Iterator[tuple[str, list[str], Points]]:
     """Id, elements and coordinates of concatenated XYZ as qmrunner writes it: its comments begin with energy and id."""
     lines = text.splitlines()
     at = 0
-    while at < len(lines) and lines[at].strip().isdigit():
+    while at < len(lines) and lines[at].isascii() and lines[at].strip().isdigit():
         count = int(lines[at])
         words = lines[at + 1].split()
         rows = [line.split() for line in lines[at + 2 : at + 2 + count]]

@@ -19,7 +19,7 @@ from qmrunner.attempt.log_reader import LogReader
 from qmrunner.attempt.narration import Narration
 from qmrunner.engines.nwchem.progress import NWChemReader
 from qmrunner.guardian import process
-from qmrunner.model.jobs import Grant, Outcome
+from qmrunner.model.jobs import Grant, Outcome, Progress
 from qmrunner.settings import Settings
 from tests.engines.support import FIXTURES, step
 
@@ -151,3 +151,19 @@ def test_without_a_report_the_engines_own_evidence_stands(live: MakeLive) -> Non
     assert found.evidence is not None
     assert (found.evidence.text, found.evidence.line) == ("idle: process 7 (xtb) wrote nothing", 1)
     assert found.evidence.file == "scf.1.hang.txt"
+
+
+class _Fails:
+    """A reader that does not expect one line."""
+
+    def feed(self, line: str) -> Progress | None:
+        if "odd" in line:
+            raise ValueError("Exceeds the limit (4300 digits)")
+        return Progress("scf", int(line))
+
+
+def test_a_line_that_a_reader_does_not_expect_costs_no_run(live: MakeLive) -> None:
+    attempt = live()
+    attempt.log.write_text("1\nodd\nodd\n2\n")
+    LogReader(attempt, _Fails()).read()
+    assert attempt.progress["iteration"] == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from qmrunner.engines.base import ProgressReader
 from qmrunner.engines.crest.progress import CrestReader
 from qmrunner.engines.nwchem import NWChem
 from qmrunner.engines.nwchem.progress import NWChemReader
+from qmrunner.engines.xtb.progress import XtbReader
 from qmrunner.model.eta import Ending, Forecast
 from tests.engines.support import FIXTURES, step
 
@@ -111,3 +113,31 @@ def test_a_search_never_has_more_than_all_done(folder: Path) -> None:
     reader = CrestReader()
     shares = [p.done for line in folder.read_text().splitlines() if (p := reader.feed(line)) and p.done is not None]
     assert all(0.0 <= share <= 1.0 for share in shares)
+
+
+STEP = "@    1     -75.58540580 -1.0D-03  0.00000  0.00000  0.00000  0.00000      0.1"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [" maximum gradient threshold         (gmax) =   0.000000", STEP],  # `gmax 1d-7` in the deck
+        ["    1      6    0.00D+00       4.6", "    2      6    0.00D+00       4.6"],
+        ["    1      6    8.95D-03       4.6", "    2      6    0.00D+00       4.6"],
+    ],
+)
+def test_zeros_that_nwchem_prints_are_a_share_too(lines: list[str]) -> None:
+    reader = NWChemReader()
+    for line in ["   Calc. type is: shielding", "  iter   nsub   residual    time", *lines]:
+        progress = reader.feed(line)
+        assert progress is None or progress.done is None or 0.0 <= progress.done <= 1.0
+
+
+@pytest.mark.parametrize("reader", [CrestReader, NWChemReader, XtbReader])
+@pytest.mark.parametrize("number", ["0", "0.0", "-1", "99999999999999999999", "1.0E+99", "*****", "NaN", "\u00b2"])
+def test_no_number_makes_a_reader_fail(reader: Callable[[], ProgressReader], number: str) -> None:
+    folder = {"CrestReader": "crest/ethanol-legacy", "XtbReader": "xtb-runs/ethanol-ohess"}
+    chosen = folder.get(reader.__name__, "nwchem/ok-nmr-methanol-cosmo-v7.2.3")  # type: ignore[attr-defined]
+    one = reader()
+    for line in (FIXTURES / chosen / "stdout.txt").read_text(errors="replace").splitlines():
+        one.feed(re.sub(r"\d+(\.\d+)?", number, line))

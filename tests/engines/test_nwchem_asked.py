@@ -86,3 +86,14 @@ def test_included_files_have_their_tasks_in_their_places() -> None:
 
 def test_tasks_behind_a_quote_that_is_not_closed_are_not_read() -> None:
     assert len(of('task scf energy\ntitle "open\ntask scf energy\n')) == 1
+
+
+@pytest.mark.parametrize("digits", ["²", "³1", "¹²", "١"])
+@pytest.mark.parametrize(
+    "block", ["tddft\n target {}\nend\ntask tddft", "property\n shielding {0} {0}\nend\ntask dft property"]
+)
+def test_digits_that_only_python_takes_for_digits_are_words(block: str, digits: str) -> None:
+    """In latin-1 a byte of a deck can be `²`, of which `int` knows nothing."""
+    (task,) = asked.of_deck(reader.statements(block.format(digits).encode("latin-1", "replace")))
+    assert task.root in (None, 1)
+    assert task.nuclei == ()

@@ -19,6 +19,7 @@ _STEPS_AFTER = 1.0  # values just within the thresholds need one more step
 _SCF_ITERATIONS, _SCF_LIMIT = 28, 0.4
 _RESPONSE_START, _RESPONSE_END = 0.53, 0.95
 _RESPONSE_RESIDUAL = 1e-4  # NWChem's default threshold
+_LEAST_THRESHOLD, _LEAST_RESIDUAL = 5e-7, 1e-15
 
 
 @dataclass
@@ -33,7 +34,8 @@ class Work:
     def learn(self, line: str) -> None:
         """Read the thresholds of this run."""
         if "threshold" in line and (found := _THRESHOLD.match(line)):
-            self.thresholds[found[1]] = float(found[2])
+            # NWChem prints six decimals: 0.000000 for a threshold below them.
+            self.thresholds[found[1]] = float(found[2]) or _LEAST_THRESHOLD
 
     def step(self, number: int, gmax: float, xmax: float) -> float:
         """The share done after an optimisation step: the completed steps among all expected ones."""
@@ -64,7 +66,8 @@ class Work:
 
     def _response(self, iteration: int, residual: float) -> float:
         """The number of iterations left, if each divides the residual as the previous ones did, or by ten."""
-        self.first_residual = self.first_residual or residual
+        self.first_residual = self.first_residual or max(residual, _LEAST_RESIDUAL)
+        residual = max(residual, _LEAST_RESIDUAL)  # NWChem also prints 0.00D+00
         fell = math.log(self.first_residual / residual) / (iteration - 1) if iteration > 1 else 0.0
         left = math.log(max(residual, _RESPONSE_RESIDUAL) / _RESPONSE_RESIDUAL)
         iterations_left = math.ceil(left / max(fell, math.log(10.0)))

@@ -63,7 +63,7 @@ class Header:
             "revision": self.facts.get("nwchem revision"),
             "ga_revision": self.facts.get("ga revision"),
             "compiled": self.facts.get("compiled"),
-            "ranks": int(nproc) if nproc.isdigit() else None,
+            "ranks": int(nproc) if nproc.isascii() and nproc.isdigit() else None,
             "mpi": next((name for name in ("openmpi", "mpich", "intel") if name in source.lower()), None),
         }
         return {name: value for name, value in known.items() if value not in (None, "N/A")}

@@ -203,7 +203,7 @@ def _stuck(previous: Path) -> tuple[str, int] | None:
     except (OSError, ValueError):
         return None
     moved = any(_number_of(path) >= 0 for path in _geometry_files(previous)) or previous.with_name(SNAPSHOTS).is_dir()
-    return None if moved or rung == FRESH.rung or not tries.isdigit() else (rung, int(tries))
+    return None if moved or rung == FRESH.rung or not (tries.isascii() and tries.isdigit()) else (rung, int(tries))
 
 
 def _spent(previous: Path) -> str | None:

@@ -215,7 +215,7 @@ class _State:
     def _nuclei(self, words: list[str]) -> None:
         """`shielding N a b …`: NWChem keeps an earlier choice where a later block makes none."""
         behind = words[words.index("shielding") + 1 :] if "shielding" in words else []
-        chosen = [int(word) for word in takewhile(str.isdigit, behind)]
+        chosen = [int(word) for word in takewhile(_is_count, behind)]
         if chosen[1:]:
             self.nuclei = tuple(chosen[1 : chosen[0] + 1])
 
@@ -226,7 +226,7 @@ class _State:
             self.dftmp2 = words[1:2] != ["off"]
 
     def _states(self, words: list[str]) -> None:
-        number = int(words[1]) if len(words) > 1 and words[1].isdigit() else None
+        number = int(words[1]) if len(words) > 1 and _is_count(words[1]) else None
         if self.block == "tce" and words[0] in _METHODS:
             self.method = _METHODS[words[0]]
         elif self.block == "tce" and words[0] in _OF_IONS:
@@ -272,6 +272,11 @@ class _State:
             self.ions if theory == "tce" and excited else "",
             self.properties if operation == "property" else frozenset(),
         )
+
+
+def _is_count(word: str) -> bool:
+    """Whether `word` is a number of digits. `²` is a digit to Python, and a byte of a deck can be one."""
+    return word.isascii() and word.isdigit()
 
 
 def _number(word: str) -> bool:

@@ -196,7 +196,7 @@ class _States:
 
     def feed(self, line: str) -> None:
         if match := _TARGET.match(line):
-            if match[1] == "root" and match[2].isdigit():
+            if match[1] == "root" and match[2].isascii() and match[2].isdigit():
                 self._root = int(match[2])
             elif match[1] == "symmetry":
                 self._symmetry = None if match[2] == "none" else match[2]
