@@ -14,6 +14,8 @@ _LATTICE = re.compile(r"(?:^|\s)lattice\s*=", re.IGNORECASE)
 _MOST = 1000
 _ELEMENT = ("species", "symbol", "symbols", "element", "elements")
 _NUMBER = ("z", "numbers", "atomic_number", "atomic_numbers")
+# Names of the charge and of the multiplicity.
+ELECTRONS = (("charge", "total_charge"), ("multiplicity", "spin_multiplicity", "mult"))
 _POSITION = ("pos", "position", "positions", "coords")
 
 
@@ -88,6 +90,21 @@ def integer(comment: str, keys: tuple[str, ...], name: str) -> int | None:
             )
         return int(value)
     return None
+
+
+def electrons(comment: str, name: str) -> tuple[int | None, int | None]:
+    """Charge and multiplicity of a comment line (``charge=1 multiplicity=2``), None where it gives none.
+
+    Raises UsageError `unreadable_structure` when extended XYZ gives one that is no whole number; other comments are
+    free text.
+    """
+    try:
+        charge, multiplicity = (integer(comment, keys, name) for keys in ELECTRONS)
+    except UsageError:
+        if _PROPERTIES.search(comment):
+            raise
+        return None, None
+    return charge, multiplicity
 
 
 def is_periodic(comment: str) -> bool:

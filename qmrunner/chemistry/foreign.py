@@ -48,12 +48,8 @@ def _qcschema(text: str, name: str) -> list[Frame]:
 def _extended(text: str, name: str) -> list[Frame]:
     found = []
     for number, molecule in enumerate(read_xyz(text, name), start=1):
-        if columns.is_periodic(molecule.title):
-            raise UsageError(
-                "unreadable_structure", f"{name}: structure {number} is periodic", evidence=molecule.title[:200],
-                remedy='give a molecule; write pbc="F F F" if the lattice is only a box around it',
-            )  # fmt: skip
-        charge, multiplicity = (columns.integer(molecule.title, keys, name) for keys in (_CHARGE, _MULTIPLICITY))
+        refuse_periodic(molecule.title, f"{name}: structure {number}")
+        charge, multiplicity = (columns.integer(molecule.title, keys, name) for keys in columns.ELECTRONS)
         found.append(
             Frame(
                 molecule.symbols, molecule.coordinates or (), charge, multiplicity,
@@ -63,7 +59,15 @@ def _extended(text: str, name: str) -> list[Frame]:
     return found
 
 
-_CHARGE, _MULTIPLICITY = ("charge", "total_charge"), ("multiplicity", "spin_multiplicity", "mult")
+def refuse_periodic(comment: str, what: str) -> None:
+    """Raise UsageError `unreadable_structure` for the comment line of a crystal."""
+    if columns.is_periodic(comment):
+        raise UsageError(
+            "unreadable_structure", f"{what} is periodic", evidence=comment[:200],
+            remedy='give a molecule; write pbc="F F F" if the lattice is only a box around it',
+        )  # fmt: skip
+
+
 _FRAMES: dict[str, Callable[[str, str], list[Frame]]] = {
     ".extxyz": _extended,
     ".pdb": foreign_text.pdb,

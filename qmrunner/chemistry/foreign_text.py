@@ -168,11 +168,12 @@ def _model(rows: Sequence[tuple[int, str]], name: str) -> Frame:
     isotopes: dict[int, int] = {}
     guessed = False
     for number, line in rows:
-        if line[16:17].strip() not in ("", "A"):
-            remedy = "keep one of the alternative locations in the file"
-            raise _unreadable(name, number, line, "is an alternative location of an atom", remedy)
+        _refuse_alternative(line, number, name)
         element = line[76:78].strip()
         guessed = guessed or not element
+        if not element and _UNCLEAR_NAME.fullmatch(line[12:16]):
+            remedy = "write the symbol of the element into columns 77-78"
+            raise _unreadable(name, number, line, "has an atom whose name fits two elements", remedy)
         word = element or _of_name(line[12:16])
         symbols.append(_element(word, name, number, line, isotopes, len(symbols) + 1))
         points.append(_point([line[30:38], line[38:46], line[46:54]], 1.0, name, number, line))
@@ -189,8 +190,28 @@ def _model(rows: Sequence[tuple[int, str]], name: str) -> Frame:
     return Frame(tuple(symbols), points, sum(charges) if charges else None, isotopes=isotopes, notes=notes)
 
 
+def refuse_alternatives(text: str, name: str) -> None:
+    """Raise UsageError `unreadable_structure` for a PDB file with alternative locations of an atom."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.startswith(("ATOM  ", "HETATM")):
+            _refuse_alternative(line, number, name)
+
+
+def _refuse_alternative(line: str, number: int, name: str) -> None:
+    if line[16:17].strip() not in ("", "A"):
+        remedy = "keep one of the alternative locations in the file"
+        raise _unreadable(name, number, line, "is an alternative location of an atom", remedy)
+
+
+# ` CL1`: carbon L1 by its columns, and chlorine as many programs write it. A small letter makes it clear: ` Cl1`.
+_UNCLEAR_NAME = re.compile(r" (CL|BR)\d? *")
+_TWO_LETTERS = re.compile(r"[A-Z][a-z]")
+
+
 def _of_name(field: str) -> str:
     """The element of an atom's name of four columns."""
+    if (written := _TWO_LETTERS.search(field)) and canonical(written[0]):
+        return written[0]
     padded = field.ljust(4)
     plain = re.sub(r"\d", " ", padded)
     first = canonical(plain[:2].strip()) if plain[0].isalpha() else None

@@ -14,6 +14,10 @@ _BOND_ORDER_ATOMS = 60
 _BOND_ORDER_TRIALS = 2000
 # A record may begin with an empty line, its title: the pattern consumes only the end of this line.
 _COMMA_ROW = re.compile(r"^(M  V30 +\d+ +\S+ ++)?( *+-?\d++,\d++){2}")
+_WITHOUT_ORDER = frozenset({"ZERO", "UNSPECIFIED", "OTHER", "HYDROGEN", "IONIC"})
+# Fields of a CXSMILES extension that change the molecule: radicals, coordinate and hydrogen bonds, attachment points,
+# repeated units, ligand orders and links, query labels.
+_CHANGES_MOLECULE = re.compile(r"\^\d|(^|,)(C|H|m|LN|RG|LO|Sg|SgH|u|s|rb):|\$[^$]*(_R\d|_AP|star|Q_e|[AMX]H?_p)[^$]*\$")
 _RECORD_END = re.compile(r"^\$\$\$\$.*\n?", re.MULTILINE)
 
 
@@ -40,6 +44,7 @@ def mol_from_smiles(smiles: str) -> Any:
     words = smiles.split()
     if not words:
         raise UsageError("empty_smiles", "the SMILES is empty", remedy="give a SMILES such as CCO, or a file")
+    _refuse_extension(words[1:])
     from rdkit import rdBase
 
     with rdBase.BlockLogs():
@@ -55,7 +60,21 @@ def mol_from_smiles(smiles: str) -> Any:
             "a file is recognised by its ending .xyz, .mol or .sdf",
         )
     _refuse_wildcards(mol, words[0])
+    _refuse_bonds_without_order(mol, "invalid_smiles", words[0])
     return chem.AddHs(mol)
+
+
+def _refuse_extension(words: Sequence[str]) -> None:
+    """What follows a SMILES is a title, or an extension between bars (CXSMILES), of which stereo groups, coordinates
+    and labels change nothing here."""
+    text = " ".join(words)
+    if text.startswith("|") and _CHANGES_MOLECULE.search(text.strip("|")):
+        raise UsageError(
+            "invalid_smiles",
+            "the extension behind the SMILES changes the molecule, and it is not read",
+            evidence=text[:80],
+            remedy="write radicals and bonds into the SMILES itself, as in C[CH2], or submit a MOL file",
+        )
 
 
 def _smiles_reason(chem: Any, smiles: str) -> str:
@@ -80,6 +99,19 @@ def _refuse_wildcards(mol: Any, where: str) -> None:
                 f"atom {atom.GetIdx() + 1} is a wildcard or query, not a chemical element",
                 evidence=where,
                 remedy="write a real atom in its place",
+            )
+
+
+def _refuse_bonds_without_order(mol: Any, code: str, where: str) -> None:
+    """Such a bond counts nothing, and hydrogens would be added in its place."""
+    for bond in mol.GetBonds():
+        if str(bond.GetBondType()) in _WITHOUT_ORDER or bond.HasQuery():
+            first, second = bond.GetBeginAtomIdx() + 1, bond.GetEndAtomIdx() + 1
+            raise UsageError(
+                code,
+                f"{where}: the bond of atoms {first} and {second} has no definite order (zero, any, hydrogen bond)",
+                evidence=f"atoms {first} and {second}",
+                remedy="write single, double, triple, aromatic or dative bonds, or submit an XYZ file with --charge",
             )
 
 
@@ -108,6 +140,7 @@ def _mol_from_block(chem: Any, block: str, name: str) -> Any:
         if mol is None or mol.GetNumAtoms() == 0:
             raise _unreadable(block, name)
         _refuse_wildcards(mol, name)
+        _refuse_bonds_without_order(mol, "invalid_structure", name)
         problems = "; ".join(problem.Message() for problem in chem.DetectChemistryProblems(mol))
         if problems:
             raise UsageError(

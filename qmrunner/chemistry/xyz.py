@@ -16,6 +16,10 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 _COMMA_NUMBER = re.compile(r"^[-+]?\d*,\d+$|^[-+]?\d+,$")
 # Fortran writes 1.0D+00.
 _FORTRAN_EXPONENT = re.compile(r"(?<=[\d.])[dD](?=[-+]?\d)")
+# Blanks that every reader knows; Python also splits at those of other scripts, such as the no-break space.
+_BLANKS = re.compile(r"[ \t]+")
+# Ghost and dummy atoms of other programs.
+_NO_ATOM = re.compile(r"(bq|gh)[a-z]{0,2}[\d_:]*|(x|xx|q|du|lp|da)\d*", re.IGNORECASE)
 _FORM = "a line with the number of atoms, a comment line, then one line `symbol x y z` per atom, in ångström"
 
 
@@ -95,7 +99,9 @@ def _frame(lines: Sequence[str], at: int, name: str) -> tuple[Molecule, int]:
         title=lines[at + 1].strip(),
         isotopes=isotopes,
         notes=tuple(_notes(layout, labels, name)),
-        plain=layout.plain and all(word.isalpha() and canonical(word) for word in written),
+        plain=layout.plain
+        and all(word.isalpha() and canonical(word) for word in written)
+        and all(_BLANKS.split(row.strip(" \t"))[:4] == row.split()[:4] for row in rows),
     )
     return molecule, after
 
@@ -158,6 +164,13 @@ def _known_atom(word: str, where: str, name: str) -> tuple[str, int | None]:
     found = atom(word)
     if found is not None:
         return found
+    if _NO_ATOM.fullmatch(word):
+        raise UsageError(
+            "unknown_element",
+            f"{name}: {word!r} is a ghost or dummy atom of another program, not a chemical element",
+            evidence=where,
+            remedy="remove its line, and correct the number of atoms in the first line",
+        )
     stem = canonical(re.sub(r"[^A-Za-z].*$", "", word)) or canonical(word[:1])
     near = stem or nearest(word, ["H", "C", "N", "O", "F", "P", "S", "Cl", "Br", "I", "Si", "B"])
     raise UsageError(

@@ -16,6 +16,7 @@ from qmrunner.model.jobs import Submission
 from qmrunner.submission import conformers as ensembles
 from qmrunner.submission import files as inputs
 from qmrunner.submission import molecule as molecules
+from qmrunner.submission import structure_files
 from qmrunner.submission.molecule import MAX_ATOMS, XTB_LAST_ELEMENT
 from qmrunner.submission.request import ConformerSearch, JobOptions, MoleculeRequest
 from qmrunner.workflows.levels import find_level
@@ -24,10 +25,6 @@ from qmrunner.workflows.solvents import find_solvent
 if TYPE_CHECKING:
     from qmrunner.chemistry.molecule import Molecule
 
-_OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
-    "xtb": {"charge": ("--chrg", "-c", "--charge"), "unpaired": ("--uhf", "-u")},
-    "crest": {"charge": ("--chrg", "-chrg"), "unpaired": ("--uhf", "-uhf")},
-}
 _ONE, _AUTO = ConformerSearch("none"), ConformerSearch("auto")
 _CONTROLS = (".CHRG", ".UHF", "--input", "-I")
 
@@ -178,66 +175,15 @@ def _program(
     frames = _frames(own, files[own])
     if frames:
         params["atoms"] = list(frames[0].symbols)
-        files = files | _rewritten(own, files[own], frames, params)
+        files = files | structure_files.rewritten(own, files[own], frames, params)
+        structure_files.note_comment(kind, own, frames[0].title, args, params)
+    elif own.lower().endswith(".pdb"):
+        structure_files.check_pdb(kind, own, files[own], params)
     if kind == "xtb":
-        files = files | _for_xtb(own, files[own], len(frames), params)
-        _check_formal_charge(own, files[own], args)
+        files = files | structure_files.for_xtb(own, files[own], len(frames), params)
+        structure_files.check_formal_charge(own, files[own], args)
     _check_electrons(kind, params.get("atoms"), own, args, files)
     return Submission(kind, params, files)
-
-
-def _check_formal_charge(name: str, data: bytes, args: Sequence[str]) -> None:
-    """Raise UsageError `charge_mismatch` for a charge of 0 that xTB would ignore."""
-    from qmrunner.engines import openmp
-    from qmrunner.engines.xtb import molfile
-
-    own = molfile.charge(data) if name.lower().endswith((".mol", ".sdf")) else 0
-    if own and openmp.integer(openmp.value_of(args, _OPTIONS["xtb"]["charge"])) == 0:
-        raise UsageError(
-            "charge_mismatch",
-            f"{name} has formal charges of {own:+d} in sum, and xtb would ignore a charge of 0 on the command line",
-            evidence=" ".join(args),
-            remedy="leave the charge out, or correct the formal charges of the file",
-        )
-
-
-def _for_xtb(name: str, data: bytes, frames: int, params: dict[str, Any]) -> dict[str, bytes]:
-    """A MOL or SDF file with the fields that xTB needs, beside the original; what xTB leaves out is noted in
-    `params`."""
-    from qmrunner.engines.xtb import molfile
-
-    notes, files = list(params.get("notes", ())), {}
-    if name.lower().endswith((".mol", ".sdf")):
-        frames = molfile.molecules(data)
-        whole = molfile.padded(data)
-        if whole is not None:
-            files = {name: whole, f"original-{name}": data}
-            notes.append(
-                f"{name}: rows of bonds were completed with zeros for xtb; input/original-{name} is the original"
-            )
-    if frames > 1:
-        notes.append(f"{name} has {frames} structures, and xtb computes the first alone")
-    if notes:
-        params["notes"] = notes
-    return files
-
-
-def _rewritten(name: str, data: bytes, frames: Sequence[Molecule], params: dict[str, Any]) -> dict[str, bytes]:
-    """The structure rewritten in plain XYZ where the program could read it differently than qmrunner did, and the
-    original file. Every special reading is noted in `params`."""
-    from qmrunner.chemistry.columns import without
-    from qmrunner.chemistry.xyz import write_xyz
-
-    notes = list(dict.fromkeys(note for frame in frames for note in frame.notes))
-    if any(frame.isotopes for frame in frames):
-        notes.append(f"{name}: isotopes are computed as the plain element with its natural mass")
-    if all(frame.plain for frame in frames) and not data.startswith(codecs.BOM_UTF8):
-        return {}
-    kept = f"original-{name}"
-    if notes:
-        params["notes"] = [*notes, f"{name} was written in plain form for the program; input/{kept} is the original"]
-    text = "".join(write_xyz(frame.symbols, frame.coordinates or (), without(frame.title)) for frame in frames)
-    return {name: text.encode()} | ({} if kept in params["files"] else {kept: data})
 
 
 def _check_flags(kind: str, args: Sequence[str], files: Mapping[str, bytes], *, known_only: bool) -> None:
@@ -273,7 +219,7 @@ def _check_electrons(
 
     if symbols is None or any(name in files or name in args for name in _CONTROLS):
         return
-    charge, unpaired = (openmp.value_of(args, _OPTIONS[kind][what]) for what in ("charge", "unpaired"))
+    charge, unpaired = (openmp.value_of(args, structure_files.OPTIONS[kind][what]) for what in ("charge", "unpaired"))
     structure.check_electrons(
         own, tuple(symbols), 0 if charge is None else openmp.integer(charge), openmp.integer(unpaired)
     )

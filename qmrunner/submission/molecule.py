@@ -73,7 +73,26 @@ def read(source: str) -> Source:
     _refuse_mixture(molecules, name)
     # qmrunner writes `structure*.xyz` itself, so a user's file of that name is stored under another one.
     stored = f"original-{name}" if name.startswith("structure") and name.endswith(".xyz") else name
-    return Source(molecules, {"file": stored}, {stored: data})
+    charge, multiplicity = _of_comments(molecules, name) if name.lower().endswith(".xyz") else (None, None)
+    return Source(molecules, {"file": stored}, {stored: data}, charge, multiplicity)
+
+
+def _of_comments(molecules: Sequence[Molecule], name: str) -> tuple[int | None, int | None]:
+    """Charge and multiplicity in the comment lines of an XYZ file. Raises UsageError `structures_differ` where they are
+    not the same in all, and `unreadable_structure` for a crystal."""
+    from qmrunner.chemistry import columns, foreign
+
+    found = [columns.electrons(molecule.title, name) for molecule in molecules]
+    for number, (molecule, pair) in enumerate(zip(molecules, found, strict=True), start=1):
+        foreign.refuse_periodic(molecule.title, f"{name}: structure {number}")
+        if pair != found[0]:
+            raise UsageError(
+                "structures_differ",
+                f"{name}: structure {number} has another charge or multiplicity than structure 1",
+                evidence=f"{found[0]}; {pair}",
+                remedy="submit different molecules in separate files",
+            )
+    return found[0]
 
 
 def _of_inchi(text: str) -> Source:
