@@ -91,12 +91,22 @@ class Day(BaseModel):
     restarts: int
 
 
+class Examined(BaseModel):
+    """When `doctor` last examined the machine of a worker, and its findings by result."""
+
+    at: str
+    ok: int
+    warn: int
+    fail: int
+
+
 class WorkerDetail(WorkerRow):
-    """A worker with what runs on it."""
+    """A worker with what runs on it. `examined` is null until it has examined its machine."""
 
     used: dict[str, float | None]
     running: list[dict[str, Any]]
     day: Day
+    examined: Examined | None
 
 
 class ScratchPlan(_Open):
@@ -128,6 +138,12 @@ class Doctor(BaseModel):
 
     checks: list[Check]
     summary: dict[str, int]
+
+
+class WorkerChecks(Doctor):
+    """The same of the machine of a worker, and when it was examined."""
+
+    at: str
 
 
 class SweepAction(_Open):

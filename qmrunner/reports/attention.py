@@ -9,7 +9,7 @@ from qmrunner.app import App
 from qmrunner.model.job_filter import JobFilter
 from qmrunner.model.states import JobState
 from qmrunner.reports import status
-from qmrunner.store import job_list
+from qmrunner.store import examinations, job_list
 from qmrunner.store.session import StoreUnavailable
 
 _DAY_S = 86400.0
@@ -20,12 +20,18 @@ _LOW_SHARE = 0.05
 def overview(app: App, limit: int = 50) -> dict[str, Any]:
     """As `qmrunner status`, with ``attention``: a list of ``{"code", "text", "job" or "worker", "next"}``.
 
-    Codes: `job_held`, `job_failed` (of the last day), `worker_stale`, `no_worker`, `paused`, `disk_low`.
+    Codes: `job_held`, `job_failed` (of the last day), `worker_stale`, `checks_failed`, `no_worker`, `paused`,
+    `disk_low`.
     """
     found = status.overview(app, limit)
     if "store" in found:
         return {**found, "queue": None, "artifacts": None, "attention": []}
-    return {**found, "store": None, "state_file": None, "attention": [*_jobs(app), *_machines(found)]}
+    return {
+        **found,
+        "store": None,
+        "state_file": None,
+        "attention": [*_jobs(app), *_machines(found), *_unfit(app, found)],
+    }
 
 
 def _jobs(app: App) -> list[dict[str, Any]]:
@@ -59,6 +65,19 @@ def _machines(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         if space and space["free_mib"] < _LOW_SHARE * space["total_mib"]:
             rows.append(_row("disk_low", f"{name}: {space['free_mib']} MiB are free", command="qmrunner scratch usage"))
     return rows
+
+
+def _unfit(app: App, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    try:
+        with app.store.read() as connection:
+            counted = examinations.counts(connection)
+    except StoreUnavailable:
+        return []
+    return [
+        _row("checks_failed", f"worker {row['name']}: `qmrunner doctor` found {failed} to fix there", row["id"])
+        for row in found["workers"]
+        if (failed := counted.get(row["id"], {}).get("fail"))
+    ]
 
 
 def _row(code: str, text: str, worker: int | None = None, command: str = "qmrunner status") -> dict[str, Any]:

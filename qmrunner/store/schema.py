@@ -21,9 +21,9 @@ from qmrunner.store.session import Store
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0008"
+HEAD = "0009"
 # Every revision this program knows, oldest first; a test holds it against the folder.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 _SCHEMA_LOCK = 0x716D72  # any number that others of the same database do not take
 
 

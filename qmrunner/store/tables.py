@@ -64,6 +64,20 @@ class WorkerColumns(TypedColumns):
 workers = Table("workers", metadata, WorkerColumns, Index(None, "state"), Index(None, "home_id"))
 
 
+class ExaminationColumns(TypedColumns):
+    """What `doctor` last found on the machine of a worker. Beside the worker's row, which each heartbeat writes."""
+
+    worker_id: Column[int] = Column(Integer, ForeignKey("workers.id"), primary_key=True)
+    at: Column[float] = Column(Float, nullable=False)
+    ok: Column[int] = Column(Integer, nullable=False)
+    warn: Column[int] = Column(Integer, nullable=False)
+    fail: Column[int] = Column(Integer, nullable=False)
+    checks: Column[Any] = Column(JSON, nullable=False)
+
+
+examinations = Table("examinations", metadata, ExaminationColumns)
+
+
 class JobColumns(TypedColumns):
     """What a user submitted and waits for."""
 

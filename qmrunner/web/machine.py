@@ -19,7 +19,7 @@ from qmrunner.reports import status
 from qmrunner.reports import workers as worker_reports
 from qmrunner.reports.jobs import summary
 from qmrunner.reports.status import iso
-from qmrunner.store import events, sessions, tokens, workers
+from qmrunner.store import events, examinations, sessions, tokens, workers
 from qmrunner.store.rows import moment
 from qmrunner.web import render
 from qmrunner.web.job_page import job_id_of
@@ -43,13 +43,18 @@ def one_worker(ask: Ask) -> dict[str, Any]:
         raise NotFoundError("worker_unknown", f"there is no worker {text[:40]!r}", remedy="/workers lists them")
     found = worker_reports.view(ask.app, int(text))
     running = [{"job": row["job"], "step": row["step"], "cores": row["reserved"]["cores"]} for row in found["running"]]
-    worker = {name: value for name, value in found.items() if name not in ("used", "day")}
+    worker = {name: value for name, value in found.items() if name not in ("used", "day", "examined")}
+    checks = None
+    if ask.scope == "admin" and found["examined"] is not None:
+        checks = worker_reports.worst_first(worker_reports.checks(ask.app, int(text))["checks"])
     return {
         "nav": "workers",
         "worker": {**beating(worker, ask.app.store.now()), "running": running},
         "live": found["state"] in ("active", "draining"),
         "used": {name: None if value is None else round(value) for name, value in found["used"].items()},
         "day": {**found["day"], "core_hours": round(found["day"]["core_hours"], 2)},
+        "examined": found["examined"],
+        "checks": checks,
     }
 
 
@@ -59,12 +64,16 @@ def _workers(ask: Ask) -> dict[str, Any]:
         paused = workers.is_paused(connection)
         rows = workers.all_workers(connection)
         live = workers.live_attempts(connection, [row["id"] for row in rows])
+        examined = examinations.counts(connection)
     running: dict[int, list[dict[str, Any]]] = {}
     for row in live:
         kept = {"job": row["job_id"], "step": row["step_name"], "cores": row["granted"]["cores"]}
         running.setdefault(row["worker_id"], []).append(kept)
     now = app.store.now()
-    shown = [{**beating(row, now), "running": running.get(row["id"], [])} for row in status.workers_view(app)]
+    shown = [
+        {**beating(row, now), "running": running.get(row["id"], []), "examined": examined.get(row["id"])}
+        for row in status.workers_view(app)
+    ]
     return {"workers": shown, "paused": paused}
 
 

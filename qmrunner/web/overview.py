@@ -13,7 +13,7 @@ from qmrunner.model.states import JobState
 from qmrunner.reports import jobs as reports
 from qmrunner.reports import status
 from qmrunner.reports.status import iso
-from qmrunner.store import events
+from qmrunner.store import events, examinations
 from qmrunner.store import jobs as job_store
 from qmrunner.store.rows import moment
 from qmrunner.store.session import StoreUnavailable
@@ -50,7 +50,8 @@ def _of_store(app: App) -> dict[str, Any]:
     jobs = {state: reports.page(app, _SHOWN, JobFilter(states=(state,)))["jobs"] for state in states}
     with app.store.read() as connection:
         history = events.recent(connection, _RECENT_EVENTS)
-    workers = [beating(row, app.store.now()) for row in seen["workers"]]
+        examined = examinations.counts(connection)
+    workers = [{**beating(row, app.store.now()), "examined": examined.get(row["id"])} for row in seen["workers"]]
     return {
         "failed": [job for job in jobs["failed"] if _needs_a_person(job, app.store.now())],
         "held": jobs["held"],
@@ -115,12 +116,6 @@ def _recovery(row: Mapping[str, Any]) -> dict[str, Any]:
         "attempt": row["attempt"], "worker": row["worker_id"], "code": row["data"].get("code"),
         "next": row["data"].get("next"), "summary": row["data"].get("summary"),
     }  # fmt: skip
-
-
-def needs_person(found: Mapping[str, Any]) -> bool:
-    """Whether anything on the start page waits for a person."""
-    stale = any(row["stale"] for row in found["workers"])
-    return bool(found["failed"] or found["held"] or stale or any(row["low"] for row in found["disks"]))
 
 
 PAGES: Sequence[Page] = (Page("/", "overview.html", facts),)

@@ -12,6 +12,7 @@ from qmrunner.api.routes.state import examined, require_home, sweep_home
 from qmrunner.api.service import service_of
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.reports import scratch
+from qmrunner.reports.workers import worst_first
 from qmrunner.web import render
 from qmrunner.web.look import Ask, Page
 from qmrunner.workflows.levels import LEVELS
@@ -46,9 +47,7 @@ async def _used(request: Request, _: Ask) -> dict[str, Any]:
 
 def doctor(ask: Ask) -> dict[str, Any]:
     """What is wrong with this machine first."""
-    order = {"fail": 0, "warn": 1, "ok": 2}
-    checks = sorted(ask.given["checks"], key=lambda check: order[check["result"]])
-    return {"nav": "system", "checks": checks, "summary": ask.given["summary"]}
+    return {"nav": "system", "checks": worst_first(ask.given["checks"]), "summary": ask.given["summary"]}
 
 
 def sweeps(ask: Ask) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from qmrunner.worker.app_threads import AppThreads
 from qmrunner.worker.claim_loop import Worker
 from qmrunner.worker.consumer_exit import ExitStatus
 from qmrunner.worker.disk_watch import DiskWatch
+from qmrunner.worker.examination import Examination
 from qmrunner.worker.heartbeat import Heartbeat
 from qmrunner.worker.lifetime import IdleWatch, Lifetime
 from qmrunner.worker.reporter import Reporter
@@ -71,6 +72,7 @@ def run(app: App, worker: Worker, supervisor_watch: SupervisorWatch) -> int:
     peers.pass_credentials(wake)
     keep("wake", "wake_failed", partial(_hear_wake, wake, app, heartbeat), worker.leaving)
     keep("reports", "reports_failed", Reporter(app).turn, worker.leaving)
+    keep("examination", "examination_failed", Examination(worker.worker_id, worker.stopping).turn, worker.stopping)
     heartbeat.start()
     DiskWatch(worker).start()
     if worker.checkpoints is not None:

@@ -12,7 +12,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import inspect, select, text
 
 from qmrunner.errors import NotReadyError
-from qmrunner.store import artifacts, schema, sessions, tokens
+from qmrunner.store import artifacts, examinations, schema, sessions, tokens
 from qmrunner.store.session import Store
 from qmrunner.store.tables import control, jobs, metadata, peaks
 from tests.store.work import CHAIN, SUCCEED, Work
@@ -39,6 +39,7 @@ def filled(store: Store) -> Work:
         artifacts.add(connection, 1.0, [artifacts.File(job, artifacts.JOB, "input/a.xyz", "", 0, "0" * 64, 3)])
         tokens.add(connection, 1.0, "alice", "read")
         sessions.open_for(connection, 1.0, "alice")
+        examinations.save(connection, 1.0, worker, [{"name": "cores", "result": "ok"}])
     rows = work.everything()
     assert all(rows.values()), [name for name, found in rows.items() if not found]
     return work

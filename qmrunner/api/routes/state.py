@@ -12,7 +12,7 @@ from qmrunner.api.access import Caller, needs
 from qmrunner.api.errors import Json, errors
 from qmrunner.api.routes.jobs import Reader, without
 from qmrunner.api.service import Service, service_of
-from qmrunner.errors import NotFoundError, UsageError
+from qmrunner.errors import UsageError
 from qmrunner.reports import attention, scratch
 from qmrunner.reports import workers as worker_reports
 from qmrunner.submission.options import options
@@ -48,10 +48,21 @@ async def overview(
 @router.get("/workers/{worker_id}", response_model=state_schemas.WorkerDetail, responses=errors(404))
 async def worker(request: Request, worker_id: str, _: Reader) -> Json:
     """Return a worker, also an ended one: what runs on it, what it uses, and its last 24 hours."""
-    service = service_of(request)
-    if not (worker_id.isascii() and worker_id.isdigit() and len(worker_id) <= 9):
-        raise NotFoundError("worker_unknown", f"there is no worker {worker_id[:40]!r}", remedy="/v1/workers lists them")
-    return Json(await service.ask(lambda: worker_reports.view(service.app, int(worker_id))))
+    service, number = service_of(request), _worker_number(worker_id)
+    return Json(await service.ask(lambda: worker_reports.view(service.app, number)))
+
+
+@router.get("/workers/{worker_id}/checks", response_model=state_schemas.WorkerChecks, responses=errors(404))
+async def worker_checks(request: Request, worker_id: str, _: Admin) -> Json:
+    """Return what `qmrunner doctor` last found on the machine of a worker, which examines it daily."""
+    service, number = service_of(request), _worker_number(worker_id)
+    return Json(await service.ask(lambda: worker_reports.checks(service.app, number)))
+
+
+def _worker_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        raise worker_reports.unknown(repr(text[:40]))
+    return int(text)
 
 
 @router.get("/scratch/plan", response_model=state_schemas.ScratchPlan)
