@@ -58,6 +58,7 @@ def read(source: str) -> Source:
     if foreign.is_inchi(source) or is_inchikey(source):
         return _of_inchi(source)
     if not structures.is_structure_file(source):
+        _refuse_list(source)
         try:
             return Source((structures.read_smiles(source),), {"smiles": source.split()[0]}, {})
         except UsageError as error:
@@ -93,6 +94,17 @@ def _of_comments(molecules: Sequence[Molecule], name: str) -> tuple[int | None, 
                 remedy="submit different molecules in separate files",
             )
     return found[0]
+
+
+def _refuse_list(text: str) -> None:
+    """Raise UsageError `several_molecules` for lines with a SMILES each: only the first would be computed."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > 1:
+        raise UsageError(
+            "several_molecules", f"these are {len(lines)} lines, and a job has one molecule",
+            evidence=f"the second line: {lines[1][:80]}",
+            remedy="submit one line, or the list with `qmrunner submit many` or the page “Many molecules”",
+        )  # fmt: skip
 
 
 def _of_inchi(text: str) -> Source:

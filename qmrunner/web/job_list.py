@@ -61,6 +61,7 @@ def facts(ask: Ask) -> dict[str, Any]:
     return {
         "nav": "jobs",
         "q": text,
+        "asked": urlencode({"q": text}) if text else "",
         "problem": found.problem,
         "chips": [(str(term), _link(found.parsed.without(term))) for term in terms],
         "tabs": tabs,

@@ -1,10 +1,18 @@
-"""Addresses within this server. Pure."""
+"""Addresses within this server, and commands to paste. Pure."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+import shlex
+from urllib.parse import urlencode, urlsplit
+
+from qmrunner.reports.query import Term
 
 _LONGEST = 2000
+
+
+def jobs_where(value: str, key: str) -> str | None:
+    """The list of the jobs with this value; None for one that the language of the list cannot write."""
+    return None if '"' in value else f"/jobs?{urlencode({'q': str(Term(key, value))})}"
 
 
 def own_path(text: str, default: str = "/") -> str:
@@ -14,3 +22,6 @@ def own_path(text: str, default: str = "/") -> str:
         return default
     parts = urlsplit(text)
     return default if parts.scheme or parts.netloc else text
+
+
+FILTERS = {"jobs_where": jobs_where, "shell": shlex.quote}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from markupsafe import Markup
@@ -26,7 +27,7 @@ from qmrunner.web.job_page import job_id_of
 from qmrunner.web.look import Ask, Page
 from qmrunner.web.overview import beating, disks
 
-_EVENTS = 200
+_EVENTS, _LONGEST_NAME = 200, 40
 ROUTER = APIRouter(include_in_schema=False)
 _ADMIN = [Depends(page_needs("admin", SMALL_BODY))]
 
@@ -79,15 +80,16 @@ def _workers(ask: Ask) -> dict[str, Any]:
 
 def activity(ask: Ask) -> dict[str, Any]:
     """The newest events of all jobs, workers and people."""
-    before = ask.number("before")
+    before, word = ask.number("before"), ask.word("event")[:_LONGEST_NAME]
     with ask.app.store.read() as connection:
-        found = events.recent(connection, _EVENTS, before=before)
-    word = ask.word("event")
-    names = sorted({row["event"] for row in found})
-    shown = [_event(row) for row in found if not word or row["event"] == word]
+        found = events.recent(connection, _EVENTS, before=before, names=[word] if word else ())
+        names = {row["event"] for row in (events.recent(connection, 5 * _EVENTS) if word else found)}
+    only = f"event={quote(word)}" if word else ""
+    older = f"/activity?{only}{'&' if only else ''}before={found[-1]['id']}" if len(found) == _EVENTS else None
     return {
-        "nav": "activity", "events": shown, "names": names, "event": word,
-        "older": found[-1]["id"] if len(found) == _EVENTS else None, "newest": before is not None,
+        "nav": "activity", "events": [_event(row) for row in found], "names": sorted(names | {word} - {""}),
+        "event": word, "older": older, "newest": f"/activity?{only}".rstrip("?") if before is not None else None,
+        "only": f"?{only}" if only else "",
     }  # fmt: skip
 
 
@@ -170,7 +172,9 @@ async def change_token(
     if not made:
         return RedirectResponse("/tokens", 303, render.headers(https=render.is_https(request)))
     # Of the page itself: with the first token this browser is no longer admitted without one.
-    return render.page(request, "tokens.html", {**await service.ask(lambda: all_tokens(ask)), "secret": made})
+    shown = render.page(request, "tokens.html", {**await service.ask(lambda: all_tokens(ask)), "secret": made})
+    shown.headers["cache-control"] = "no-store"  # it has a secret
+    return shown
 
 
 def files(ask: Ask) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.responses import RedirectResponse
@@ -20,6 +19,7 @@ from qmrunner.api.upload import lines
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.submission import many
 from qmrunner.web import render
+from qmrunner.web.links import jobs_where
 from qmrunner.web.new_form import MOLECULES
 from qmrunner.web.new_job import read_form
 from qmrunner.workflows.levels import LEVELS
@@ -66,7 +66,7 @@ async def send(request: Request, caller: Annotated[Caller, Depends(_SENDER)]) ->
     if not check:
         request.app.state.hub.wake()
         if not any(row["error"] for row in rows):
-            where = f"/jobs?{urlencode({'q': _filter(words['group'])})}"
+            where = jobs_where(words["group"], "group") or "/jobs"
             return RedirectResponse(where, 303, render.headers(https=render.is_https(request)))
     return _page(request, words, rows=rows, ignored=found.ignored, done=not check)
 
@@ -86,7 +86,7 @@ def _page(
         "nav": "new", "words": words, "rows": rows, "ignored": ignored, "form_problem": problem, "done": done,
         "good": len(good), "hours": sum(row["core_hours"] or 0.0 for row in good),
         "unknown": sum(row["core_hours"] is None for row in good),
-        "most": lines.MOST_LINES, "group_filter": _filter(words.get("group", "")),
+        "most": lines.MOST_LINES,
         "solvents": [(solvent.key, solvent.label) for solvent in SOLVENTS],
         "levels": [(level.key, level.about) for level in LEVELS],
     }  # fmt: skip
@@ -106,11 +106,6 @@ def _named(text: str) -> str:
 
 def _group(files: Sequence[tuple[str, str]]) -> str:
     return PurePath(files[0][0]).stem[:100] if files else f"batch-{uuid.uuid4().hex[:6]}"
-
-
-def _filter(group: str) -> str:
-    quoted = f'"{group}"' if " " in group else group
-    return f"group:{quoted}"
 
 
 def _job(entry: many.Entry, words: Mapping[str, str]) -> dict[str, Any] | UsageError:

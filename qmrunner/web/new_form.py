@@ -8,14 +8,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qmrunner.errors import UsageError
+from qmrunner.submission.request import MAX_LOST_WEIGHT
 
 KINDS = ("nmr", "conformers", "nwchem", "xtb", "crest")
 MOLECULES = ("nmr", "conformers")
 _NUMBERS: dict[str, type[int] | type[float]] = {
     "priority": int, "charge": int, "multiplicity": int, "max_conformers": int, "temperature_k": float,
+    "max_lost_weight": float, "max_atoms": int,
 }  # fmt: skip
 _PASTED = {"nwchem": "input.nw", "xtb": "input.xyz", "crest": "input.xyz"}
 _LONGEST_FLAGS = 20_000
+_BOXES = ("fresh", "allow_altering", "allow_topology_change")
+_DEFAULTS = {"multiplicity": 1, "max_lost_weight": MAX_LOST_WEIGHT}
+_LONGEST_NAME = 200
 _COUNTS_LINE = re.compile(r"^[ \t]*\d++[ \t]++\d.*V[23]000[ \t]*$", re.MULTILINE)
 _XYZ = re.compile(r"^\s*\d+[ \t]*\n[^\n]*\n[ \t]*[A-Za-z]{1,3}[ \t]+[-+.\d]")
 
@@ -36,7 +41,7 @@ def job_of(kind: str, words: Mapping[str, str], files: Sequence[tuple[str, str]]
     for name in ("priority", *(tuple(_NUMBERS)[1:] if kind in MOLECULES else ())):
         if words.get(name, "").strip():
             job[name] = _number(name, words[name].strip())
-    for name in ("fresh", "allow_altering", *(("allow_topology_change",) if kind in MOLECULES else ())):
+    for name in _BOXES if kind in MOLECULES else _BOXES[:2]:
         if words.get(name):
             job[name] = True
     if words.get("require", "").strip():
@@ -49,6 +54,7 @@ def job_of(kind: str, words: Mapping[str, str], files: Sequence[tuple[str, str]]
         name = _file_name(pasted)
         if name is None:
             job["smiles"] = pasted.strip()
+            job |= _named(job)
         else:
             given = [{"name": name, "text": pasted}]
     elif pasted.strip() and kind in _PASTED:
@@ -58,9 +64,19 @@ def job_of(kind: str, words: Mapping[str, str], files: Sequence[tuple[str, str]]
     return job
 
 
+def _named(job: Mapping[str, Any]) -> dict[str, str]:
+    """What follows a SMILES on its line is the name of the molecule, as in lists of SMILES."""
+    _, *rest = job["smiles"].split(maxsplit=1)
+    is_name = rest and "\n" not in job["smiles"] and not rest[0].startswith("|")  # that begins a CXSMILES extension
+    return {"name": rest[0][:_LONGEST_NAME]} if is_name and "name" not in job else {}
+
+
 def words_of(job: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, str]:
-    """The texts of the form for a job like this one."""
-    found = {"name": job["name"] or "", "group": job.get("group") or ""}
+    """The texts of the form for a job like this one. `job` has name, group, priority and the labels it requires."""
+    found = {name: job.get(name) or "" for name in ("name", "group")}
+    found |= {"require": " ".join(job.get("requires") or ()), "priority": str(job.get("priority") or "")}
+    found |= {name: "yes" for name in _BOXES if params.get(name)}
+    found |= {name: str(params[name]) for name, default in _DEFAULTS.items() if params.get(name, default) != default}
     names = {"conformers": "conformers_asked", "max_conformers": "max_conformers_asked"}
     for name in ("solvent", "level", "conformers", "max_conformers", "temperature_k"):
         value = params.get(names.get(name, name))
@@ -69,6 +85,8 @@ def words_of(job: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, str
     smiles = (params.get("input") or {}).get("smiles")
     if smiles:
         found["structure"] = smiles
+    elif params.get("charge"):
+        found["charge"] = str(params["charge"])  # of a file; a SMILES has its own
     if params.get("args"):
         found["args"] = shlex.join(params["args"])
     return found

@@ -23,6 +23,8 @@ from qmrunner.api.upload.request import inspect, receive
 from qmrunner.chemistry import svg
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.store import jobs as job_store
+from qmrunner.submission.molecule import MAX_ATOMS
+from qmrunner.submission.request import MAX_LOST_WEIGHT
 from qmrunner.web import render
 from qmrunner.web.new_form import KINDS, job_of, words_of
 from qmrunner.workflows.levels import LEVELS
@@ -91,6 +93,7 @@ def _page(
         "form_problem": problem, "note": note, "files": files, "key": words.get("key") or str(uuid.uuid4()),
         "solvents": [(solvent.key, solvent.label) for solvent in SOLVENTS],
         "levels": [(level.key, level.about) for level in LEVELS],
+        "lost": MAX_LOST_WEIGHT, "most_atoms": MAX_ATOMS if kind == "nmr" else 2 * MAX_ATOMS,
     }  # fmt: skip
     made = render.page(request, "new.html", values, status=status)
     # The browser's Back shows the same form with the same key: sent again, it finds the job that it has made.
@@ -157,7 +160,7 @@ async def _like(service: Service, job_id: str) -> tuple[str, dict[str, str], str
     def look() -> tuple[str, dict[str, str], str | None]:
         with service.app.store.read() as connection:
             job = job_store.get(connection, job_id)
-        row = {"name": job.name, "group": getattr(job, "group", None)}
+        row = {"name": job.name, "group": job.group, "priority": job.priority, "requires": job.requires}
         words = words_of(row, job.params)
         names = list(job.params.get("files") or [])
         name = job.params.get("deck") or (names[0] if names else None)

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, Template
 from qmrunner import __version__
 from qmrunner.api.access import Caller
 from qmrunner.api.service import service_of
-from qmrunner.web import present
+from qmrunner.web import links, present
 from qmrunner.web.static_files import Files
 
 FILES = Files()
@@ -39,7 +39,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(Path(__file__).resolve().parent / "templates"),
         autoescape=True, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.filters |= present.FILTERS
+    made.filters |= present.FILTERS | links.FILTERS
     made.globals |= {"static": FILES.url, "has_static": FILES.has, "version": __version__, **present.WORDS}
     return made
 
@@ -87,7 +87,9 @@ def page(
 def answer(request: Request, html: str, status: int = 200) -> Response:
     """A response with this HTML, compressed where that is understood."""
     body = _below(html, prefix(request)).encode()
-    more = {"Cache-Control": "no-store", "Vary": "Accept-Encoding, Cookie"}
+    # The browser's Back shows the answer to a form again only if it may keep it; else it asks to send the form twice.
+    kept = "no-store" if request.method == "GET" else "private, no-cache"
+    more = {"Cache-Control": kept, "Vary": "Accept-Encoding, Cookie"}
     if len(body) > _WORTH and "gzip" in request.headers.get("accept-encoding", ""):
         body = gzip.compress(body, 4, mtime=0)
         more["Content-Encoding"] = "gzip"

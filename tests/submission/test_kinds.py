@@ -87,6 +87,8 @@ def test_a_charged_molecule_keeps_its_charge(xyz: Path) -> None:
     [
         ("CC((", {}, "invalid_smiles"),
         ("", {}, "empty_smiles"),
+        ("CCO\nCCN\n", {}, "several_molecules"),
+        ("CCO\r\n\r\nCCN amine", {}, "several_molecules"),
         ("CCO", {"solvent": "clorofom"}, "unknown_solvent"),
         ("CCO", {"level": "drfat"}, "unknown_level"),
         ("CCO", {"conformers": "crst"}, "unknown_conformers"),

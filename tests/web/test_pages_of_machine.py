@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import time
@@ -79,6 +80,33 @@ def test_the_pages_of_the_machine_show_what_its_commands_print(server: Server) -
     swept = page(server, "/system/sweeps")
     assert swept.status_code == 200
     assert page(server, "/system/sweeps", {}).status_code == 200
+
+
+def test_every_page_names_the_request_that_answers_the_same(server: Server) -> None:
+    job = server.submit({"kind": "nmr", "smiles": "CCO", "group": "my batch & co", "name": "x"})
+    pages = ["/", "/jobs", "/jobs?q=state:queued+name:x", "/workers", "/activity", "/activity?event=job_submitted",
+             "/tokens", "/system/doctor", "/system/scratch", "/system/sweeps", f"/jobs/{job}", f"/jobs/{job}/why",
+             f"/jobs/{job}/files"]  # fmt: skip
+    for path in pages:
+        (named,) = re.findall(r'data-curl="([^"]+)"', page(server, path).text)
+        answer = server.client.get(html.unescape(named))
+        assert answer.status_code in (200, 409), (path, named, answer.text)  # 409: no worker has used this home
+    rows = server.client.get("/v1/jobs?q=state%3Aqueued+name%3Ax").json()["jobs"]
+    assert [row["id"] for row in rows] == [job]
+
+
+def test_a_filter_of_activity_reaches_older_events_and_stays_on_the_next_page(server: Server) -> None:
+    job = server.submit()
+    server.client.post(f"/v1/jobs/{job}/hold")
+    for _ in range(210):
+        server.client.post(f"/v1/jobs/{job}/priority?value=1")
+    assert "job held" not in re.sub(r"<option.*?</option>", "", page(server, "/activity").text)
+    held = page(server, "/activity?event=job_held").text
+    assert f'<a href="/jobs/{job}">' in held
+    moved = page(server, "/activity?event=priority_set").text
+    older = re.search(r'href="(/activity\?[^"]+)" rel="next"', moved)
+    assert older is not None
+    assert "event=priority_set" in older[1]
 
 
 def test_a_priority_is_set_by_page_and_by_command(server: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from qmrunner.api.cookies import name_of, session_of
 from qmrunner.errors import UsageError
 from qmrunner.model.states import AttemptState, JobState, StepState
-from qmrunner.web.links import own_path
+from qmrunner.reports import query
+from qmrunner.web.links import jobs_where, own_path
 from qmrunner.web.log_view import cleaned
 from qmrunner.web.new_form import job_of, words_of
 from qmrunner.web.present import SHAPES, STATES, state
@@ -111,6 +113,44 @@ def test_an_earlier_job_fills_the_form_so_that_it_becomes_the_same_job() -> None
         "kind": "nmr", "name": "a", "smiles": "CCO", "solvent": "dmso", "level": "draft", "conformers": "auto",
         "max_conformers": 5, "temperature_k": 300.0,
     }  # fmt: skip
+
+
+def test_nothing_that_was_asked_for_is_lost_when_a_job_is_run_again() -> None:
+    params = {"input": {"file": "ion.xyz"}, "charge": 1, "multiplicity": 2, "conformers_asked": "rdkit",
+              "max_lost_weight": 0.3, "allow_topology_change": True, "fresh": True, "solvent": "water"}  # fmt: skip
+    words = words_of({"name": None, "group": "g", "priority": 5, "requires": ("gpu", "big")}, params)
+    assert job_of("conformers", {**words, "structure": "1\n\nH 0 0 0\n", "deck_name": "ion.xyz"}, []) == {
+        "kind": "conformers", "group": "g", "priority": 5, "require": ["gpu", "big"], "charge": 1, "multiplicity": 2,
+        "conformers": "rdkit", "max_lost_weight": 0.3, "allow_topology_change": True, "fresh": True,
+        "solvent": "water", "files": [{"name": "pasted.xyz", "text": "1\n\nH 0 0 0\n"}],
+    }  # fmt: skip
+    radical = words_of({"name": None, "group": None}, {"input": {"smiles": "[CH3]"}, "charge": 0, "multiplicity": 2})
+    assert (radical["multiplicity"], radical.get("charge")) == ("2", None)
+
+
+@pytest.mark.parametrize(
+    ("typed", "name", "made"),
+    [
+        ("CCO ethanol", "", "ethanol"),
+        ("CCO\tethyl  alcohol ", "", "ethyl  alcohol"),
+        ("CCO ethanol", "mine", "mine"),
+        ("CCO", "", None),
+        ("CCO |f:1|", "", None),
+        ("CCO\nCCN", "", None),  # refused where it is read
+    ],
+)
+def test_what_follows_a_smiles_is_its_name(typed: str, name: str, made: str | None) -> None:
+    assert job_of("nmr", {"structure": typed, "name": name}, []).get("name") == made
+
+
+@pytest.mark.parametrize("value", ["plain", "my batch", "a:b", "x,y", "50 % <b>&c=d", "Grüße", "-", "state:failed"])
+def test_a_value_leads_to_the_jobs_with_the_same(value: str) -> None:
+    for key in ("group", "owner"):
+        where = urlsplit(jobs_where(value, key) or "")
+        found = query.parse(parse_qs(where.query)["q"][0], 0.0).filter
+        assert {"group": found.groups, "owner": found.owners}[key] == (value,)
+        assert found.words == ()
+    assert jobs_where('a"b', "group") is None
 
 
 def test_a_line_of_a_log_has_no_controls() -> None:

@@ -162,9 +162,7 @@ document.addEventListener("keydown", (event) => {
 function startPage() {
   const curl = $("[data-curl]");
   if (curl) {
-    const here = location.pathname.slice(prefix.length);
-    const where = `${prefix}/v1${here === "/" || here === "" ? "/jobs" : here}`;
-    curl.textContent = curl.dataset.curl || `curl -H 'Authorization: Bearer SECRET' '${location.origin}${where}'`;
+    curl.textContent = `curl -H 'Authorization: Bearer SECRET' '${location.origin}${prefix}${curl.dataset.curl}'`;
   }
   const code = new URLSearchParams(location.hash.slice(1)).get("code");
   if (code && $("#code-form")) {
