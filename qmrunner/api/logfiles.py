@@ -74,8 +74,10 @@ def around(app: App, job_id: str, step_name: str, attempt: int | None, line: int
     with opened.file as file:
         offset = _offset_of(file.fileno(), first)
         data = b"" if offset is None else os.pread(file.fileno(), _EXCERPT_BYTES, offset)
-    lines = data.splitlines(keepends=True)[: line + context + 1 - first]
-    return Excerpt(chosen.number, first, offset or 0, b"".join(lines))
+    # Lines end at line feeds, as they are counted: a carriage return is part of a line.
+    lines = data.split(b"\n")
+    kept = lines[: line + context + 1 - first]
+    return Excerpt(chosen.number, first, offset or 0, b"\n".join(kept) + (b"\n" if len(kept) < len(lines) else b""))
 
 
 def _offset_of(descriptor: int, line: int) -> int | None:

@@ -86,6 +86,9 @@ def test_lines_are_returned_around_the_one_asked_for(running: tuple[Server, str,
     assert end.content == b"line 300000\nlast \x1b[31mred"
     assert server.client.get(url, params={"line": 300_002, "around": 0}).content == b""
     assert server.client.get(url, params={"line": 200_000, "around": 0}).text == "line 200000\n"
+    log.write_bytes(b"1 %\r50 %\r100 %\nnext\rand on\nlast\n")
+    assert server.client.get(url, params={"line": 2, "around": 0}).content == b"next\rand on\n"
+    assert server.client.get(url, params={"line": 2, "around": 1}).content == log.read_bytes()
     refused(server.client.get(url, params={"line": 0}), 422, "invalid_request")
     refused(server.client.get(url, params={"line": 1, "attempt": 2}), 404, "attempt_unknown")
 

@@ -58,6 +58,7 @@ document.addEventListener("click", (event) => {
 const ESCAPES = /\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])|[\x00-\x08\x0b-\x1f\x7f]/g;
 const PIECE = 65536;
 const MOST_LINES = 20000;
+const MOST_BEHIND = 1 << 20; // a log that is further ahead is shown again from its end
 let part = null;
 let log = null;
 let at = null; // which attempt is shown, and from where to where
@@ -90,7 +91,7 @@ async function grow() {
       more = data.byteLength === PIECE;
       if (!data.byteLength) return;
       at.next += data.byteLength;
-      const pieces = (rest + new TextDecoder().decode(data)).split("\n");
+      const pieces = (rest + at.decoder.decode(data, { stream: true })).split("\n");
       rest = pieces.pop();
       const made = document.createDocumentFragment();
       let number = nextNumber();
@@ -105,8 +106,9 @@ async function grow() {
 async function earlier() {
   const from = Math.max(0, at.start - PIECE);
   const data = await (await fetch(url(from, at.start - from))).arrayBuffer();
-  let text = new TextDecoder().decode(data);
-  if (from > 0) { const cut = text.indexOf("\n") + 1; at.start = from + new TextEncoder().encode(text.slice(0, cut)).length; text = text.slice(cut); } else at.start = 0;
+  const cut = from > 0 ? new Uint8Array(data).indexOf(10) + 1 : 0;
+  at.start = from + cut;
+  const text = new TextDecoder().decode(data.slice(cut));
   const lines = text.replace(/\n$/, "").split("\n");
   if (at.first !== null) at.first -= lines.length;
   const height = log.scrollHeight;
@@ -126,7 +128,7 @@ function startLog() {
   part = $("#log-part");
   log = $("#log");
   rest = "";
-  at = log && { attempt: Number(log.dataset.attempt), start: Number(log.dataset.start), next: Number(log.dataset.next), first: log.dataset.first ? Number(log.dataset.first) : null };
+  at = log && { attempt: Number(log.dataset.attempt), start: Number(log.dataset.start), next: Number(log.dataset.next), first: log.dataset.first ? Number(log.dataset.first) : null, decoder: new TextDecoder() };
   if (!log) return;
   const around = new URLSearchParams(location.search).get("line");
   const hit = around && document.getElementById(`L${around}`);
@@ -167,7 +169,8 @@ document.addEventListener("qm:log", ({ detail }) => {
   const asked = new URLSearchParams(location.search);
   const other = detail.step && !asked.has("step") && detail.step !== part?.dataset.step;
   if (other || (detail.attempt && !asked.has("attempt") && detail.attempt !== at?.attempt)) { bring(); return; }
-  if (!asked.has("line") && (!detail.size || detail.size !== at?.next)) grow();
+  if (detail.size - at?.next > MOST_BEHIND) { if ($("#follow")?.checked) bring(); } // a hidden tab misses gigabytes
+  else if (!asked.has("line") && (!detail.size || detail.size !== at?.next)) grow();
   curves(at?.attempt);
 });
 curves(at?.attempt);
