@@ -9,6 +9,7 @@ let attempt = null;
 let last = 0;
 const MOST_POINTS = 4000;
 const drawn = new Map();
+const WHOLE = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]; // iterations between two marks
 
 function load(url, style) { // only where a curve is drawn
   library ??= new Promise((resolve, reject) => {
@@ -120,7 +121,7 @@ async function draw(figure, place, rows, key, log, threshold) {
   figure.plot = new uPlot({
     width: Math.max(260, figure.chart.clientWidth || 420), height: 200, legend: { show: false }, cursor: { drag: { x: true, y: false } },
     scales: { x: { time: false }, y: log ? { distr: 3 } : {} },
-    axes: [axis, { ...axis, size: 86, ...(log ? { values: (_, all) => all.map((value) => (value === null ? "" : value.toExponential(0))) } : {}) }],
+    axes: [{ ...axis, incrs: WHOLE }, { ...axis, size: 86, ...(log ? { values: (_, all) => all.map((value) => (value === null ? "" : value.toExponential(0))) } : {}) }],
     series: [{}, { stroke: ink("--running"), width: 1.5, points: { show: rows.length < 40, size: 4 } }, ...(threshold ? [{ stroke: ink("--failed"), width: 1, dash: [5, 4], points: { show: false } }] : [])],
   }, data, figure.chart);
 }
