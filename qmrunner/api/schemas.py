@@ -227,6 +227,15 @@ class Trace(BaseModel):
     live: bool
 
 
+class Arguments(BaseModel):
+    """The arguments of a task as Python writes them, cut; `more` counts those left out."""
+
+    task: str | None
+    args: list[str]
+    kwargs: dict[str, str]
+    more: int
+
+
 class WorkerRow(_Open):
     """A worker as in `qmrunner status --json`."""
 

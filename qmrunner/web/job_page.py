@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from qmrunner.api import logfiles
-from qmrunner.errors import NotFoundError
+from qmrunner.errors import NotFoundError, UsageError
 from qmrunner.model.jobs import Step
 from qmrunner.model.states import JobState, StepState
-from qmrunner.reports import status, why
+from qmrunner.reports import arguments, status, why
 from qmrunner.reports.jobs import LETTERS, stage, summary
 from qmrunner.reports.status import iso
 from qmrunner.store import events, huey_jobs
@@ -60,6 +60,7 @@ def job(ask: Ask) -> dict[str, Any]:
         "line": ask.number("line"),
         "log": None if ask.live or chosen is None else _log(ask, job_id, chosen),
         "ended": row.state in _ENDED,
+        "arguments": _arguments(ask, job_id) if row.kind == "huey" and not ask.live else None,
         "here_job": f"/jobs/{job_id}",
     }
 
@@ -174,6 +175,16 @@ def _log(ask: Ask, job_id: str, step: str) -> dict[str, Any] | None:
         return log_view.tail(ask.app, job_id, step, ask.number("attempt")).as_dict()
     except NotFoundError:
         return None
+
+
+def _arguments(ask: Ask, job_id: str) -> dict[str, Any]:
+    """Of a task: nothing until a user who may submit jobs asks for them, for they may hold secrets."""
+    if ask.scope == "read" or not ask.word("arguments"):
+        return {"shown": None, "problem": None}
+    try:
+        return {"shown": arguments.view(ask.app, job_id), "problem": None}
+    except UsageError as problem:
+        return {"shown": None, "problem": problem.as_dict()}
 
 
 def _log_of(reason: Mapping[str, Any]) -> int | None:

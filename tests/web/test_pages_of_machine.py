@@ -15,6 +15,7 @@ from sqlalchemy import insert, select
 from qmrunner.app import App
 from qmrunner.store.tables import attempts, steps, workers
 from tests.api.lab import Server, served
+from tests.reports.test_arguments import message, task_of
 from tests.support import Home
 
 SAME = {"Sec-Fetch-Site": "same-origin", "Accept": "text/html"}
@@ -107,6 +108,20 @@ def test_a_filter_of_activity_reaches_older_events_and_stays_on_the_next_page(se
     older = re.search(r'href="(/activity\?[^"]+)" rel="next"', moved)
     assert older is not None
     assert "event=priority_set" in older[1]
+
+
+def test_arguments_of_a_task_are_shown_when_asked_for(server: Server) -> None:
+    app = App(server.home.settings)
+    job = task_of(app, message("<b>", 7))
+    app.close()
+    hidden = page(server, f"/jobs/{job}").text
+    assert "arguments=show" in hidden
+    assert "&lt;b&gt;" not in hidden
+    shown = page(server, f"/jobs/{job}?arguments=show").text
+    assert "<code>&#39;&lt;b&gt;&#39;</code>" in shown
+    assert server.client.get(f"/v1/jobs/{job}/arguments").json()["args"] == ["'<b>'", "7"]
+    other = server.client.get(f"/v1/jobs/{server.submit()}/arguments")
+    assert (other.status_code, other.json()["error"]["code"]) == (422, "no_arguments")
 
 
 def test_a_priority_is_set_by_page_and_by_command(server: Server) -> None:

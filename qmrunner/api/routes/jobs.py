@@ -16,8 +16,8 @@ from qmrunner.api.files import Opened, published_file, published_files
 from qmrunner.api.service import Service, service_of
 from qmrunner.api.upload.request import receive
 from qmrunner.model.job_filter import JobFilter
+from qmrunner.reports import arguments, status, why
 from qmrunner.reports import jobs as job_lists
-from qmrunner.reports import status, why
 from qmrunner.store import jobs as job_store
 from qmrunner.store import operator_actions
 
@@ -82,6 +82,12 @@ async def job(
     """Return one job with its steps and their progress."""
     ask = job_lists.summary if steps == "summary" else status.job_view
     return Json(without(await look(request, ask, job_id), "log"))
+
+
+@router.get("/{job_id}/arguments", response_model=schemas.Arguments)
+async def shown_arguments(request: Request, job_id: str, _: Writer) -> Json:
+    """Return the arguments of a task of a Huey application as text. They may hold secrets: scope write is needed."""
+    return Json(await look(request, arguments.view, job_id))
 
 
 @router.get("/{job_id}/why", response_model=schemas.WhyAnswer)
