@@ -25,6 +25,10 @@ DECK = f"{HEAD}{GEOMETRY}{METHOD}task dft optimize\n"
         DECK,
         f"{DECK}task dft freq\n",
         f"{DECK}task dft frequencies numerical\ntask dft property\n",
+        f"{DECK}property\n dipole\nend\ntask dft property\n",
+        f'{DECK}freq\n temp 1 298.15\nend\ntitle "second"\ntask dft freq\n',
+        f"{DECK}hessian\n thresh 1e-6\nend\n# a remark\n\ntask dft hessian\n",
+        DECK.replace("task", "cosmo\n dielec 78\nend\ncharge 1\ntask"),
         DECK.replace("start wat\n", ""),
         DECK.upper().replace("OPTIMIZE", "OPTIMISE"),
         DECK.replace("angstroms", "bohr").replace("end\nbasis", "symmetry c2v\nend\nbasis"),
@@ -62,6 +66,29 @@ def test_a_deck_that_optimises_its_only_geometry_first_can_resume(text: str) -> 
 )
 def test_any_other_deck_cannot(text: str) -> None:
     assert not can_resume(text)
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        "cosmo\n dielec 78\nend",
+        "basis\n * library 6-31g*\nend",
+        "dft\n xc pbe0\nend",
+        "dft; grid fine; end",
+        "charge 1",
+        "scf\n uhf\nend",
+        "driver\n maxiter 2\nend",
+        "ecp\n o library lanl2dz_ecp\nend",
+        "bq\n 0 0 5 1\nend",
+        "print low",
+        "memory 500 mb",
+        "a-block-of-a-later-version\nend",
+        "property\n dipole\nend\ncharge 1",
+    ],
+)
+def test_a_setting_after_the_optimisation_would_change_it_in_the_next_run(later: str) -> None:
+    """NWChem keeps every setting in its database: one of a later task would hold for the first task after a restart."""
+    assert not can_resume(f"{DECK}{later}\ntask dft energy\n")
 
 
 @pytest.mark.parametrize("text", [DECK, DECK.replace("start wat\n", "")])

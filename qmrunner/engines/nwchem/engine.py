@@ -165,7 +165,8 @@ def _deck_work(step: Step, context: Context, ranks: int) -> Command:
         notes += _resume_notes(point, context.previous)
     elif context.previous is not None:
         notes.append(
-            "resume: a user's deck starts from the beginning unless its first task optimises its only geometry"
+            "resume: a user's deck starts from the beginning unless its first task optimises its only geometry, and no"
+            " settings follow"
         )
     files = {name: rewritten.text, **rewritten.beside, **({restart.MARKER: point.marker} if able else {})}
     copies = {other: path for other, path in context.inputs.items() if other not in files} | point.copies

@@ -2,14 +2,16 @@
 
 Such a deck optimises first: with `restart`, without its geometry block, NWChem takes geometry, orbitals and Hessian of
 the interrupted run from the run-time database and continues the optimisation; later tasks then run as they stand, at
-the optimised geometry. Every other deck starts from the beginning: a geometry in the deck would replace the database's.
+the optimised geometry. Every other deck starts from the beginning: a geometry in the deck would replace the database's,
+and a setting between two tasks, once in the database, would hold for the first task of the next run as well. A `cosmo`
+block after the optimisation changed the energy of the optimisation by 12 millihartree (hydrogen peroxide, 3-21G).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 
 from qmrunner.engines.nwchem.input import reader
 from qmrunner.engines.nwchem.input.reader import Line, Statement
@@ -19,6 +21,9 @@ _OPTIMISE = ("optimize", "optimise")
 _LATER = ("", "energy", "gradient", "freq", "frequencies", "hessian", "property")
 # They act on the database, or on the geometry by name: what they mean after a restart is not known.
 _NEVER = frozenset(["restart", "continue", "set", "unset", "python", "stop", "load", "ecce_print", "constraints"])
+# What may follow the first task because an optimisation does not read it: statements, and the first words of blocks.
+_AFTER = frozenset(["", "task", "title", "echo"])
+_AFTER_BLOCKS = frozenset(["property", "freq", "frequency", "hessian"])
 _OF_THE_BLOCK = frozenset(
     ["units", "angstroms", "angstrom", "an", "bohr", "au", "atomic", "nm", "pm", "noautoz", "nocenter", "center",
      "noautosym", "autosym", "print", "noprint", "xyz"]
@@ -36,7 +41,13 @@ def can_resume(text: str) -> bool:
         return False
     tasks = [[reader.lower(word) for word in statement.words[1:]] for statement in _named(statements, "task")]
     block = geometry_block(lines)
-    return bool(block) and _is_plain(block) and _optimises_first(tasks) and _before(statements, block[0])
+    return (
+        bool(block)
+        and _is_plain(block)
+        and _optimises_first(tasks)
+        and _before(statements, block[0])
+        and _sets_nothing_later(statements)
+    )
 
 
 def geometry_block(lines: Sequence[Line]) -> tuple[Statement, ...]:
@@ -84,3 +95,16 @@ def _before(statements: Sequence[Statement], block: Statement) -> bool:
     """Whether the block is ahead of the first task."""
     task = _named(statements, "task")[0]
     return next(statement for statement in statements if statement is block or statement is task) is block
+
+
+def _sets_nothing_later(statements: Sequence[Statement]) -> bool:
+    """Whether nothing after the first task could change what that task computes."""
+    inside = False
+    for statement in dropwhile(lambda statement: statement.directive != "task", statements):
+        if inside:
+            inside = statement.directive != "end"
+        elif statement.directive in _AFTER_BLOCKS:
+            inside = True
+        elif statement.directive not in _AFTER:
+            return False
+    return True
