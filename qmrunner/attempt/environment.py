@@ -15,13 +15,17 @@ from pathlib import Path
 from qmrunner.guardian.process_tree import MARKER
 from qmrunner.settings import PREFIX
 
+# PBS, LSF, Grid Engine, Flux, Cray, Cobalt, LoadLeveler, Fujitsu: their variables make a launcher look for their nodes.
+_OTHER_BATCH = (
+    "PBS_", "LSB_", "LSF_", "JSM_", "SGE_", "PE_HOSTFILE", "FLUX_", "PALS_", "ALPS_", "COBALT_", "LOADL_", "PJM_",
+)  # fmt: skip
 # Prefixes of variables that reach an engine only if the engine itself sets them, and why.
 _DROPPED: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "a launcher or scheduler above us would be taken for the engine's own",
         (
             "OMPI_", "PMIX_", "PMI_", "PRTE_", "HYDRA_", "MPIEXEC_", "I_MPI_PIN", "SLURM_", "SLURMD_", "SBATCH_",
-            "SRUN_", "PBS_", "LSB_", "SGE_", "PE_HOSTFILE",
+            "SRUN_", *_OTHER_BATCH,
         ),
     ),
     ("cores and threads are those of the grant", ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "GOTO_")),
@@ -31,7 +35,7 @@ _DROPPED: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("NWCHEM_MEMORY_TOTAL", "NWCHEM_PERMANENT_DIR", "NWCHEM_SCRATCH_DIR"),
     ),
 )  # fmt: skip
-_BATCH = ("SLURM_", "SLURMD_", "PBS_", "LSB_", "SGE_", "PE_HOSTFILE")
+_BATCH = ("SLURM_", "SLURMD_", *_OTHER_BATCH)
 # The operator's value is kept. NWChem appends a file name directly.
 FOLDERS = ("NWCHEM_BASIS_LIBRARY", "NWCHEM_NWPW_LIBRARY")
 # Programs without their own thread setting get one thread.

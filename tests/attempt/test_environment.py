@@ -40,6 +40,7 @@ def test_what_the_engine_wants_stands_over_what_was_inherited_and_is_reported_wi
     "name",
     [
         "OMPI_COMM_WORLD_RANK", "OMPI_MCA_btl", "PMIX_SERVER_URI4", "PMI_FD", "SLURM_JOB_ID", "PBS_JOBID", "I_MPI_PIN",
+        "LSB_MCPU_HOSTS", "PE_HOSTFILE", "FLUX_JOB_ID", "PALS_RANKID", "COBALT_NODEFILE", "JSM_NAMESPACE_RANK",
         "OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "MKL_DYNAMIC", "GOTO_NUM_THREADS",
         "GFORTRAN_UNBUFFERED_ALL", "NWCHEM_MEMORY_TOTAL",
     ],

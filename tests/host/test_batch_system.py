@@ -1,4 +1,4 @@
-"""What Slurm granted, from the variables it sets for a job (sbatch(1), OUTPUT ENVIRONMENT VARIABLES)."""
+"""What a batch system granted, from the variables of a job; Slurm's: sbatch(1), OUTPUT ENVIRONMENT VARIABLES."""
 
 from __future__ import annotations
 
@@ -51,6 +51,30 @@ def test_every_variable_for_memory_is_read(given: dict[str, str], mib: int | Non
 )
 def test_the_processors_are_those_of_this_node(given: dict[str, str], cores: int | None) -> None:
     assert batch_system.cores({**JOB, **given}) == cores
+
+
+@pytest.mark.parametrize(
+    ("given", "cores"),
+    [
+        ({"PBS_JOBID": "7.head", "NCPUS": "4", "PBS_NODEFILE": "/x"}, 4),
+        ({"PBS_JOBID": "7.head", "PBS_NUM_NODES": "1", "PBS_NUM_PPN": "1", "PBS_NP": "8"}, 8),
+        ({"PBS_JOBID": "7.head", "PBS_NUM_NODES": "2", "PBS_NUM_PPN": "4", "PBS_NP": "8"}, 4),
+        ({"PBS_JOBID": "7.head"}, None),
+        ({"NCPUS": "4"}, None),
+        ({"JOB_ID": "7", "NSLOTS": "4", "NHOSTS": "1"}, 4),
+        ({"JOB_ID": "7", "NSLOTS": "8", "NHOSTS": "2"}, 4),
+        ({"JOB_ID": "7", "NSLOTS": "2", "NHOSTS": "4"}, 1),
+        ({"JOB_ID": "7", "NSLOTS": "4"}, 4),
+        ({"JOB_ID": "a name of something else"}, None),
+        ({"LSB_JOBID": "7", "LSB_MCPU_HOSTS": "n1 4 n2 2", "LSB_DJOB_NUMPROC": "6"}, 4),
+        ({"LSB_JOBID": "7", "LSB_MCPU_HOSTS": "n1", "LSB_DJOB_NUMPROC": "6"}, 6),
+        ({"LSB_JOBID": "7", "LSB_DJOB_NUMPROC": "many"}, None),
+        ({**JOB, "SLURM_CPUS_ON_NODE": "16", "JOB_ID": "7", "NSLOTS": "4"}, 4),
+    ],
+)
+def test_other_batch_systems_are_asked_as_well(given: dict[str, str], cores: int | None) -> None:
+    """PBS Pro and OpenPBS, Torque, Grid Engine, LSF, by the variables of their manuals."""
+    assert batch_system.cores(given) == cores
 
 
 def test_outside_a_job_nothing_is_granted() -> None:
