@@ -173,7 +173,8 @@ def _memory(what: Capacity, setting: int | None) -> Finding:
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     limit = memory_limit()
     limit_mib = None if limit is None or limit >= total else limit // 2**20
-    return machine.memory(what, total // 2**20, limit_mib, setting, cgroup.oom_kills() is not None)
+    counted, together = cgroup.oom_kills() is not None, cgroup.oom_kills_all()
+    return machine.memory(what, total // 2**20, limit_mib, setting, counted, together)
 
 
 def _pidfd() -> OSError | None:

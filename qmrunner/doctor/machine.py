@@ -67,8 +67,16 @@ def cores(capacity: Capacity, affinity: int, quota: float | None, setting: int |
     return ok("cores", text, **data)
 
 
-def memory(capacity: Capacity, total_mib: int, limit_mib: int | None, setting: int | None, counted: bool) -> Finding:
-    """Memory of machine, control group and setting; `counted`: the kernel counts kills by the OOM killer."""
+def memory(
+    capacity: Capacity,
+    total_mib: int,
+    limit_mib: int | None,
+    setting: int | None,
+    counted: bool,
+    together: bool = False,
+) -> Finding:
+    """Memory of machine, control group and setting; `counted`: the kernel counts kills by the OOM killer; `together`:
+    it kills the daemon with the engine that exceeds the limit."""
     seen = f"machine {total_mib}, " + ("no limit" if limit_mib is None else f"limit {limit_mib}")
     data = {"usable_mib": capacity.memory_mib, "total_mib": total_mib, "limit_mib": limit_mib, "oom_counted": counted}
     text = f"{capacity.memory_mib} MiB usable ({seen})"
@@ -81,6 +89,12 @@ def memory(capacity: Capacity, total_mib: int, limit_mib: int | None, setting: i
         )
     if setting is not None and setting > capacity.memory_mib:
         return warn("memory", "memory_clipped", f"{text}, less than QMRUNNER_MEMORY_MIB={setting}", more, **data)
+    if together:
+        return warn(
+            "memory", "oom_kills_all",
+            f"{text}; memory.oom.group is set, so an engine that exceeds the limit ends the daemon too",
+            "Kubernetes: `singleProcessOOMKill: true` of the kubelet; else unset OOMPolicy or memory.oom.group", **data,
+        )  # fmt: skip
     if not counted:
         return warn(
             "memory", "oom_not_counted", f"{text}; kills by the OOM killer cannot be distinguished from other kills",

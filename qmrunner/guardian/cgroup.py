@@ -77,6 +77,12 @@ def _oom_count(text: str | None) -> int | None:
     return None
 
 
+def oom_kills_all() -> bool:
+    """Whether the kernel ends every process of this group, or of an ancestor, when one exceeds the limit: the kubelet
+    from 1.28 on sets `memory.oom.group`."""
+    return any(_number(_text(f"{folder}/memory.oom.group")) == 1 for folder in _limiting("memory"))
+
+
 def memory_limit_bytes() -> int | None:
     """The least memory limit of the group and its ancestors, or None when there is none.
 

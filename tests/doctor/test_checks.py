@@ -44,17 +44,18 @@ def test_cores(quota: float | None, setting: int | None, capacity: Capacity, exp
 
 
 @pytest.mark.parametrize(
-    ("usable", "setting", "counted", "expected"),
+    ("usable", "setting", "counted", "together", "expected"),
     [
-        (8000, None, True, "ok"),
-        (200, None, True, "fail memory_too_small"),
-        (4000, None, True, "warn memory_small"),
-        (8000, 9000, True, "warn memory_clipped"),
-        (8000, None, False, "warn oom_not_counted"),
+        (8000, None, True, False, "ok"),
+        (200, None, True, False, "fail memory_too_small"),
+        (4000, None, True, False, "warn memory_small"),
+        (8000, 9000, True, False, "warn memory_clipped"),
+        (8000, None, False, False, "warn oom_not_counted"),
+        (8000, None, True, True, "warn oom_kills_all"),
     ],
 )
-def test_memory(usable: int, setting: int | None, counted: bool, expected: str) -> None:
-    assert word(machine.memory(Capacity(4, 4, usable), 16000, 9000, setting, counted)) == expected
+def test_memory(usable: int, setting: int | None, counted: bool, together: bool, expected: str) -> None:
+    assert word(machine.memory(Capacity(4, 4, usable), 16000, 9000, setting, counted, together)) == expected
 
 
 @pytest.mark.parametrize(

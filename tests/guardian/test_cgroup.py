@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,24 @@ V1 = f"9:memory:/{JOB}/step_batch\n8:cpu,cpuacct:/{JOB}\n3:pids:/{JOB}\n0::/init
 
 
 @pytest.fixture
-def groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(cgroup, "_ROOT", str(tmp_path / "fs"))
-    monkeypatch.setattr(cgroup, "_OWN", str(tmp_path / "own"))
+def cgroup_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Reads the tree in another folder from now on."""
+
+    def read(folder: Path) -> None:
+        monkeypatch.setattr(cgroup, "_ROOT", str(folder / "fs"))
+        monkeypatch.setattr(cgroup, "_OWN", str(folder / "own"))
+
+    return read
+
+
+@pytest.fixture
+def groups(tmp_path: Path, cgroup_of: Callable[[Path], None]) -> Path:
+    cgroup_of(tmp_path)
     return tmp_path
 
 
 def make(groups: Path, own: str) -> None:
+    groups.mkdir(exist_ok=True)
     (groups / "own").write_text(own)
 
 
@@ -159,3 +171,88 @@ def test_kills_are_those_of_the_group_itself(groups: Path) -> None:
     put(groups, f"{JOB}/step_batch/user", "memory.events", "oom 3\noom_kill 2\n")
     put(groups, JOB, "memory.events", "oom_kill 9\n")
     assert cgroup.oom_kills() == 2
+
+
+POD = "kubepods.slice/kubepods-burstable.slice/kubepods-pod7.slice/cri-containerd-9.scope"
+SLURM = "system.slice/slurmstepd.scope/job_7/step_batch/user/task_0"
+USER = "user.slice/user-1000.slice/user@1000.service/app.slice/run-7.scope"
+
+
+@pytest.mark.parametrize("group", [POD, SLURM, USER, ""], ids=["pod", "slurm", "user", "root"])
+@pytest.mark.parametrize(
+    ("found", "limits"),
+    [
+        ({"memory.max": "{0}"}, {"memory": 0}),
+        ({"memory.high": "{0}"}, {"memory": 0}),
+        ({"memory.max": "{1}", "memory.high": "{0}"}, {"memory": 0}),
+        ({"memory.max": "{0}", "memory.high": "{1}"}, {"memory": 0}),
+        ({"memory.max": "max", "memory.high": "max", "memory.swap.max": "{0}", "memory.low": "{0}"}, {}),
+        ({"memory.max": "{0}", "memory.min": "{1}"}, {"memory": 0}),
+        ({"cpu.max": "200000 100000"}, {"cpu": 2}),
+        ({"cpu.max": "max 100000", "cpu.weight": "100"}, {}),
+        ({"pids.max": "500", "pids.current": "100"}, {"pids": 400}),
+        ({"pids.max": "max", "pids.current": "100"}, {}),
+        ({"pids.max": "500"}, {}),
+        ({"cgroup.controllers": "cpuset io", "memory.pressure": "some avg10=0.00"}, {}),
+    ],
+)
+def test_a_limit_at_any_level_of_a_tree_of_v2_counts(
+    groups: Path, cgroup_of: Callable[[Path], None], group: str, found: dict[str, str], limits: dict[str, int]
+) -> None:
+    """At each level in turn; the other levels have `max`, or no files where the controller is not enabled for them."""
+    sizes = (2 * GIB, 3 * GIB)
+    parts = group.split("/") if group else []
+    levels = ["/".join(parts[:count]) or "." for count in range(len(parts) + 1)]
+    for others in ({"memory.max": "max\n", "memory.high": "max\n", "cpu.max": "max 100000\n", "pids.max": "max\n"}, {}):
+        for at in levels:
+            root = groups / f"{'all' if others else 'few'}-{levels.index(at)}"
+            make(root, f"0::/{group}\n")
+            for level in levels:
+                for name, text in {**others, **(found if level == at else {})}.items():
+                    put(root, level, name, text.format(*sizes) + "\n")
+            cgroup_of(root)
+            assert cgroup.memory_limit_bytes() == (sizes[limits["memory"]] if "memory" in limits else None)
+            assert cgroup.cpu_quota() == limits.get("cpu")
+            assert cgroup.tasks_left() == limits.get("pids")
+
+
+@pytest.mark.parametrize(
+    ("own", "at", "seen"),
+    [
+        ("0::/\n", ".", True),  # a cgroup namespace: the mount shows this group as its root
+        (f"0::/{POD}\n", POD, True),  # no namespace, all groups mounted
+        (f"0::/{POD}\n", ".", True),  # no namespace, only this group mounted, as its root
+        ("0::/../cri-containerd-9.scope\n", ".", True),  # seen from the namespace of a sibling
+        ("0::/../../../../system.slice/x.service\n", "system.slice/x.service", True),
+        (f"0::/{POD}\n", "kubepods.slice/other.slice", False),
+        (f"1:name=systemd:/\n0::/{POD}\n", f"unified/{POD}", True),  # hybrid
+    ],
+)
+def test_groups_are_found_in_and_outside_of_namespaces(groups: Path, own: str, at: str, seen: bool) -> None:
+    make(groups, own)
+    put(groups, at, "memory.max", f"{GIB}\n")
+    put(groups, at, "cpu.max", "150000 100000\n")
+    put(groups, at, "memory.events", "low 0\noom 3\noom_kill 2\noom_group_kill 1\n")
+    assert cgroup.memory_limit_bytes() == (GIB if seen else None)
+    assert cgroup.cpu_quota() == (1.5 if seen else None)
+    assert cgroup.oom_kills() == (2 if seen else None)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({f"{POD}/memory.oom.group": "1\n"}, True),
+        ({"kubepods.slice/memory.oom.group": "1\n", f"{POD}/memory.oom.group": "0\n"}, True),
+        ({f"{POD}/memory.oom.group": "0\n"}, False),
+        ({"kubepods.slice/other.slice/memory.oom.group": "1\n"}, False),
+        ({f"{POD}/memory.oom.group": ""}, False),
+        ({}, False),
+    ],
+)
+def test_a_group_of_which_the_kernel_ends_all_processes_is_recognised(
+    groups: Path, files: dict[str, str], expected: bool
+) -> None:
+    make(groups, f"0::/{POD}\n")
+    for name, text in files.items():
+        put(groups, *name.rsplit("/", 1), text)
+    assert cgroup.oom_kills_all() is expected
