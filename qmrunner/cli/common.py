@@ -49,11 +49,22 @@ _COLOURS = {
 LONG_RUNNING = (700, 10, 10)
 
 
-def open_app(settings: Settings | None = None, *, busy_seconds: float = 5.0) -> App:
-    """The app on an existing home. Raises NotReadyError when there is no usable store."""
+def build_app(settings: Settings | None = None, *, busy_seconds: float = 30.0) -> App:
+    """The app of a command; it is closed when the command ends."""
+    import click
+
     from qmrunner import app
 
-    opened = app.build(settings, busy_seconds=busy_seconds)
+    built = app.build(settings, busy_seconds=busy_seconds)
+    command = click.get_current_context(silent=True)
+    if command is not None:
+        command.call_on_close(built.close)
+    return built
+
+
+def open_app(settings: Settings | None = None, *, busy_seconds: float = 5.0) -> App:
+    """The app on an existing home. Raises NotReadyError when there is no usable store."""
+    opened = build_app(settings, busy_seconds=busy_seconds)
     opened.open_store(create=False)
     return opened
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qmrunner.cli.common import AsJson, print_json, say
+from qmrunner.cli.common import AsJson, build_app, print_json, say
 from qmrunner.errors import ExitCode
 
 _db = typer.Typer(help="Check, upgrade and copy the store.", no_args_is_help=True)
@@ -20,10 +20,9 @@ def register(cli: typer.Typer) -> None:
 def upgrade() -> None:
     """Upgrade the database schema to the one that this version of qmrunner needs. Stop all daemons and make a backup
     first."""
-    from qmrunner import app
     from qmrunner.store import schema
 
-    opened = app.build()
+    opened = build_app()
     opened.make_home()
     before = schema.revision(opened.store)
     if schema.status(opened.store) == "newer":
@@ -35,10 +34,9 @@ def upgrade() -> None:
 @_db.command()
 def check(as_json: AsJson = False) -> None:
     """Check that this version of qmrunner can use the store. The exit status is 0 if it can, else 4."""
-    from qmrunner import app
     from qmrunner.store import schema
 
-    store = app.build().existing_store()
+    store = build_app().existing_store()
     state, revision = schema.status(store), schema.revision(store)
     if as_json:
         print_json({"state": state, "revision": revision, "head": schema.HEAD, "store": store.url})
@@ -57,14 +55,17 @@ def copy(
     """Copy this store into an empty PostgreSQL database. Stop all daemons first; the old store is not changed."""
     from dataclasses import asdict
 
-    from qmrunner import app, masking
+    from qmrunner import masking
     from qmrunner.store import copy_store
     from qmrunner.store.session import Store
 
-    opened = app.build()
+    opened = build_app()
     masking.know([to], also=True)
     target = Store(to)
-    copied = copy_store.copy(opened.existing_store(), target, lease_s=opened.settings.lease_seconds)
+    try:
+        copied = copy_store.copy(opened.existing_store(), target, lease_s=opened.settings.lease_seconds)
+    finally:
+        target.close()
     if as_json:
         print_json({"store": target.url, "tables": [asdict(table) for table in copied]})
         return

@@ -39,33 +39,42 @@ def _hold_standard_streams() -> None:
 def main() -> None:
     """Entry point of the console script."""
     gc.set_threshold(_OBJECTS_UNTIL_COLLECTED)
-    import click
-
-    from qmrunner.cli.program import program
-
     _hold_standard_streams()
     for stream in (sys.stdout, sys.stderr):  # escape characters that the locale lacks
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        _refuse_undecodable(sys.argv[1:], os.environ)
-        status = program(sys.argv[1:])(standalone_mode=False)
+        status = _run()
         sys.stdout.flush()
-        sys.exit(status if isinstance(status, int) else 0)
-    except QmrunnerError as problem:
-        sys.exit(_print_error(problem))
-    except click.exceptions.NoArgsIsHelpError as asked:
-        print(asked.format_message())  # empty where Typer has printed the help already
-        sys.exit(ExitCode.USAGE)
-    except click.ClickException as problem:
-        sys.exit(_print_error(_usage_error(problem)))
     except BrokenPipeError:
         # The reader of our stdout has ended (`| head`): print nothing more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(0)
+        status = 0
+    sys.exit(status)
+
+
+def _run() -> int:
+    """Run the command and print its error, if any; returns the exit status. Raises BrokenPipeError."""
+    import click
+
+    from qmrunner.cli.program import program
+
+    try:
+        _refuse_undecodable(sys.argv[1:], os.environ)
+        status = program(sys.argv[1:])(standalone_mode=False)
+        return status if isinstance(status, int) else 0
+    except QmrunnerError as problem:
+        return _print_error(problem)
+    except click.exceptions.NoArgsIsHelpError as asked:
+        print(asked.format_message())  # empty where Typer has printed the help already
+        return ExitCode.USAGE
+    except click.ClickException as problem:
+        return _print_error(_usage_error(problem))
+    except BrokenPipeError:
+        raise
     except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
+        return 130
     except Exception as problem:
-        sys.exit(_print_error(_internal_error(problem)))
+        return _print_error(_internal_error(problem))
 
 
 def _refuse_undecodable(words: Sequence[str], variables: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qmrunner.cli.common import AsJson, console, open_app, print_json
+from qmrunner.cli.common import AsJson, build_app, console, open_app, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -35,11 +35,10 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show how much disk, memory and shared memory NMR jobs of this size need, with the lines for a compose file."""
-    from qmrunner import app
     from qmrunner.reports import scratch as forecast
 
     found = forecast.plan(
-        app.build(), jobs=jobs, conformers=conformers, atoms=atoms, level=level, slots=slots, cores=cores
+        build_app(), jobs=jobs, conformers=conformers, atoms=atoms, level=level, slots=slots, cores=cores
     )
     if as_json:
         print_json(found)

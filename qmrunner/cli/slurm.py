@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import click
 import typer
 
-from qmrunner.cli.common import say
+from qmrunner.cli.common import build_app, open_app, say
 from qmrunner.errors import ExitCode, QmrunnerError, UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ def setup(
     """
     import os
 
-    from qmrunner import app
     from qmrunner.settings import load
     from qmrunner.slurm import site
     from qmrunner.store.session import Store
@@ -69,7 +68,7 @@ def setup(
     reach.close()
     file = site.set_up(folder, store)
     os.environ["QMRUNNER_CONFIG"] = str(file)
-    opened = app.build(load())
+    opened = build_app(load())
     site.of(opened.settings, opened.store)
     opened.open_store(create=True)
     opened.verify_artifacts()
@@ -77,7 +76,7 @@ def setup(
     say(f"export QMRUNNER_CONFIG={shlex.quote(str(file))}")
 
 
-@_slurm.command(context_settings=_REST)
+@_slurm.command(context_settings=_REST, no_args_is_help=True)
 def submit(
     context: typer.Context,
     words: Annotated[
@@ -94,22 +93,23 @@ def submit(
     """
     from qmrunner.cli import submit as kinds
 
-    site = _site(sbatch)
+    given = [*(words or []), *context.args]
+    if not given:
+        raise UsageError("usage", "the kind of job is missing", remedy=f"{context.command_path} nmr CCO")
+    helps = not {"--help", "-h"}.isdisjoint(given)
+    site = None if helps else _site(sbatch)
     cli = typer.Typer()
     kinds.register(cli)
     group = typer.main.get_command(cli)
     assert isinstance(group, click.Group)
     command = group.commands.get("submit", group)
-    given = [*(words or []), *context.args]
-    then = partial(_start, site=site, most=pilots)
+    then = None if site is None else partial(_start, site=site, most=pilots)
     raise typer.Exit(command.main(given, context.command_path, standalone_mode=False, obj=then) or ExitCode.OK)
 
 
 @_slurm.command()
 def start(pilots: Most = _MOST, sbatch: More = None) -> None:
     """Start the pilots that the jobs of the store need, or none if there is no work or enough pilots wait or run."""
-    from qmrunner.cli.common import open_app
-
     site = _site(sbatch)
     raise typer.Exit(_start(open_app(), site=site, most=pilots))
 
@@ -124,11 +124,10 @@ def script() -> None:
 
 def _site(more: str | None) -> Site:
     """How pilots are started. Raises before anything is stored when this machine or its settings cannot do that."""
-    from qmrunner import app
     from qmrunner.slurm import batch, site
 
     batch.require()
-    opened = app.build()
+    opened = build_app()
     return site.of(opened.settings, opened.store, more)
 
 

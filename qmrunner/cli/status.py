@@ -11,6 +11,7 @@ from qmrunner.cli.common import (
     AsJson,
     JobId,
     add_row,
+    build_app,
     coloured,
     console,
     duration,
@@ -92,10 +93,9 @@ def _watch(out: Console, name: str, job: str | None) -> None:
 
 def _open_even_when_stuck(settings: Settings) -> App:
     """The app, even when its store does not answer: then the daemon's state file is shown instead."""
-    from qmrunner import app
     from qmrunner.store.session import StoreUnavailable
 
-    opened = app.build(settings, busy_seconds=2.0)
+    opened = build_app(settings, busy_seconds=2.0)
     try:
         opened.open_store(create=False)
     except StoreUnavailable:

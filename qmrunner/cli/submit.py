@@ -10,7 +10,7 @@ import click
 import typer
 
 from qmrunner.cli.bundles import expand
-from qmrunner.cli.common import AsJson, login_name, print_json, say
+from qmrunner.cli.common import AsJson, build_app, login_name, print_json, say
 from qmrunner.errors import ExitCode
 from qmrunner.submission.request import (
     MAX_LOST_WEIGHT,
@@ -172,7 +172,7 @@ def nmr(
     """Predict 1H and 13C NMR shifts."""
     from qmrunner.submission import job_kinds
 
-    app = _app()
+    app = build_app()
     request, search = request_of(app, source, solvent, molecule), search_of(app, conformers, molecule)
     _submit_job(job_kinds.nmr(request, search, level=level), common, app)
 
@@ -185,7 +185,7 @@ def conformers(
     """Search conformers and rank them with xTB."""
     from qmrunner.submission import job_kinds
 
-    app = _app()
+    app = build_app()
     request, search = request_of(app, source, solvent, molecule), search_of(app, conformers, molecule)
     _submit_job(job_kinds.conformers(request, search), common, app)
 
@@ -236,12 +236,6 @@ def qcschema(
     _submit_job(made(source, program), common)
 
 
-def _app() -> App:
-    from qmrunner import app
-
-    return app.build()
-
-
 def request_of(app: App, source: str, solvent: str, options: Molecule) -> MoleculeRequest:
     """The molecule that the options describe."""
     limit = options.max_atoms or app.settings.max_atoms
@@ -272,7 +266,7 @@ def _submit_job(submission: Submission, common: Common, app: App | None = None) 
     submission = with_options(submission, options)
     digest = None if submission.key is None else _digest(submission)
     submission = replace(submission, owner=login_name(), request_digest=digest)
-    app = app or _app()
+    app = app or build_app()
     if common.check:
         from qmrunner.cli.check import check
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qmrunner.cli.common import AsJson, open_app, print_json, say
+from qmrunner.cli.common import AsJson, build_app, open_app, print_json, say
 
 _tokens = typer.Typer(help="Manage the tokens of the HTTP API.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the token; it owns the jobs submitted with it.")]
@@ -26,10 +26,9 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Create a token. Its secret is printed once and stored nowhere."""
-    from qmrunner import app
     from qmrunner.store import tokens
 
-    store = app.build().open_store(create=True)
+    store = build_app().open_store(create=True)
     with store.write() as connection:
         secret = tokens.add(connection, store.now(), name, scope)
     if as_json:
