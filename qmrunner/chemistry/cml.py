@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qmrunner.chemistry import cml_stereo
 from qmrunner.chemistry.elements import atom
 from qmrunner.chemistry.foreign_text import Frame
 from qmrunner.chemistry.graphs import load_rdkit
@@ -75,7 +76,8 @@ def _child(element: Element, tag: str) -> list[Element]:
 
 
 _LISTS = (
-    "x3", "y3", "z3", "formalCharge", "isotopeNumber", "hydrogenCount", "atomRef1", "atomRef2", "order", "elementType",
+    "x3", "y3", "z3", "formalCharge", "isotopeNumber", "isotope", "hydrogenCount", "atomRef1", "atomRef2", "order",
+    "elementType",
 )  # fmt: skip
 
 
@@ -83,7 +85,7 @@ def _rows(molecule: Element, array: str, tag: str, key: str, name: str) -> list[
     """The attributes of each atom or bond: separate elements, or lists in the attributes of the array."""
     found: list[Mapping[str, str]] = []
     for group in _child(molecule, array):
-        found += [dict(child.attrib) for child in _child(group, tag)]
+        found += [_attributes(child, name) for child in _child(group, tag)]
         if not _child(group, tag) and (group.get("elementType") or group.get("atomRef1")):
             lists = {field: value.split() for field, value in group.attrib.items()}
             count = len(lists.get("elementType") or lists.get("atomRef1") or ())
@@ -92,7 +94,20 @@ def _rows(molecule: Element, array: str, tag: str, key: str, name: str) -> list[
                     raise _unreadable(name, f"has {len(words)} values of {field} for {count} in {array}", "correct it")
             lists = {field: words for field, words in lists.items() if len(words) == count}
             found += [{field: words[at] for field, words in lists.items()} for at in range(count)]
-    return [{("id" if field == key else field): value for field, value in row.items()} for row in found]
+    names = {key: "id", "isotope": "isotopeNumber"}  # as Open Babel writes isotopes
+    return [{names.get(field, field): value for field, value in row.items()} for row in found]
+
+
+def _attributes(element: Element, name: str) -> dict[str, str]:
+    """The attributes of an atom or bond, and its `bondStereo` or `atomParity` with the atoms they refer to."""
+    found: dict[str, str] = dict(element.attrib)
+    for child in element:
+        if "builtin" in child.attrib:
+            raise _unreadable(name, "is CML of version 1, which is not read", "export it as CML 2")
+        if _local(child) in ("bondStereo", "atomParity"):
+            found[_local(child)] = child.text or child.get("dictRef") or ""
+            found["stereoRefs"] = child.get("atomRefs4") or ""
+    return found
 
 
 def _symbol(row: Mapping[str, str], name: str) -> str:
@@ -149,7 +164,6 @@ def _block(
     """The MOL block; flat, without a drawing, where the file has no three-dimensional coordinates."""
     chem = load_rdkit()
     from rdkit import rdBase
-    from rdkit.Chem import rdDepictor
     from rdkit.Geometry import Point3D
 
     if points is None and len(atoms) > _MOST_FLAT:
@@ -181,7 +195,9 @@ def _block(
             )  # fmt: skip
         chem.SanitizeMol(mol)
         if points is None:
-            rdDepictor.Compute2DCoords(mol)
+            cml_stereo.settle(mol, atoms, bonds, numbers)
+        else:
+            chem.AssignStereochemistryFrom3D(mol)
         return str(chem.MolToMolBlock(mol))
 
 

@@ -16,6 +16,7 @@ _ELEMENT = ("species", "symbol", "symbols", "element", "elements")
 _NUMBER = ("z", "numbers", "atomic_number", "atomic_numbers")
 # Names of the charge and of the multiplicity.
 ELECTRONS = (("charge", "total_charge"), ("multiplicity", "spin_multiplicity", "mult"))
+_UNUSED = ("initial_charges", "initial_magmoms", "charges", "magmoms", "masses")
 _POSITION = ("pos", "position", "positions", "coords")
 
 
@@ -66,6 +67,13 @@ def named(comment: str, where: str, name: str) -> Columns:
         lacking = "element (species or Z)" if element is None else "position (pos, three columns)"
         raise _unreadable(name, where, f"names no column for the {lacking}", text)
     return Columns(element, position, at)
+
+
+def unused(comment: str) -> list[str]:
+    """Columns of charges, moments and masses of atoms, which are not read."""
+    hit = _PROPERTIES.search(comment)
+    words = re.split(r"[:\s\"']+", hit[0].partition("=")[2].lower()) if hit else []
+    return [word for word in words if word in _UNUSED]
 
 
 def integer(comment: str, keys: tuple[str, ...], name: str) -> int | None:

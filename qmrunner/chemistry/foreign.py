@@ -5,6 +5,7 @@ So every later step reads what was read here. Charge and multiplicity are those 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -37,7 +38,7 @@ def _turbomole(text: str, name: str) -> list[Frame]:
 
 
 def _qcschema(text: str, name: str) -> list[Frame]:
-    found = qcschema_molecule.molecule_of(qcschema_molecule.load(text, name), name)
+    found = qcschema_molecule.molecule_of(qcschema_molecule.within(qcschema_molecule.load(text, name)), name)
     flat = [value * ANGSTROM_PER_BOHR for value in found.coordinates_bohr]
     points = tuple(zip(flat[::3], flat[1::3], flat[2::3], strict=True))
     return [
@@ -50,10 +51,12 @@ def _extended(text: str, name: str) -> list[Frame]:
     for number, molecule in enumerate(read_xyz(text, name), start=1):
         refuse_periodic(molecule.title, f"{name}: structure {number}")
         charge, multiplicity = (columns.integer(molecule.title, keys, name) for keys in columns.ELECTRONS)
+        unused = [f"{name}: the column {column} is not used" for column in columns.unused(molecule.title)]
         found.append(
             Frame(
                 molecule.symbols, molecule.coordinates or (), charge, multiplicity,
-                title=columns.without(molecule.title), isotopes=dict(molecule.isotopes), notes=molecule.notes,
+                title=columns.without(molecule.title), isotopes=dict(molecule.isotopes),
+                notes=(*molecule.notes, *unused),
             )
         )  # fmt: skip
     return found
@@ -90,8 +93,7 @@ def convert(text: str, name: str) -> Converted:
     path = PurePath(name)
     suffix = path.suffix.lower()
     if suffix == ".inchi":
-        words = text.split()
-        return Converted(f"{path.stem}.mol", mol_of_inchi(words[0] if words else ""))
+        return Converted(f"{path.stem}.mol", mol_of_inchi(_only_inchi(text, name)), notes=(INCHI_NOTE,))
     if suffix == ".cml":
         found = cml.read(text, name)
         if isinstance(found, tuple):
@@ -126,7 +128,8 @@ def _check_unit(frame: Frame, name: str) -> None:
     from qmrunner.chemistry.molecule import close_pair
 
     pair = close_pair(frame.points, _TOO_CLOSE_ANGSTROM)
-    if pair is not None:
+    # Atoms that are too close in either unit overlap: the reader of the converted file reports them.
+    if pair is not None and pair[2] / ANGSTROM_PER_BOHR >= _TOO_CLOSE_ANGSTROM:
         raise UsageError(
             "unit_suspect",
             f"{name}: atoms {pair[0]} and {pair[1]} are {pair[2]:.2f} ångström apart: the coordinates seem to be in "
@@ -136,9 +139,24 @@ def _check_unit(frame: Frame, name: str) -> None:
         )
 
 
+INCHI_NOTE = "the molecule is that of its InChI, which leaves the place of mobile hydrogens open: check the tautomer"
+_INCHI = re.compile(r"InChI=\S+", re.IGNORECASE)
+
+
 def is_inchi(text: str) -> bool:
     """Whether a text is an InChI rather than a SMILES."""
-    return text.lstrip().startswith(("InChI=", "inchi="))
+    return _INCHI.match(text.lstrip()) is not None
+
+
+def _only_inchi(text: str, name: str) -> str:
+    """The InChI of a file, wherever it stands in its line. Raises UsageError `several_structures`."""
+    found = dict.fromkeys(_INCHI.findall(text))
+    if len(found) > 1:
+        raise UsageError(
+            "several_structures", f"{name} has {len(found)} molecules", evidence=", ".join(found)[:200],
+            remedy="submit each in a separate file",
+        )  # fmt: skip
+    return next(iter(found), " ".join(text.split())[:200])
 
 
 def smiles_of_inchi(inchi: str) -> str:
@@ -166,7 +184,7 @@ def _mol_of_inchi(inchi: str) -> Any:
     from rdkit import rdBase
 
     with rdBase.BlockLogs():
-        mol = chem.MolFromInchi(inchi) if is_inchi(inchi) else None
+        mol = chem.MolFromInchi(f"InChI={inchi.strip().partition('=')[2]}") if is_inchi(inchi) else None
     if mol is None or mol.GetNumAtoms() == 0:
         key = len(inchi) == 27 and inchi.count("-") == 2
         raise UsageError(

@@ -31,7 +31,8 @@ class Frame:
 
 
 def turbomole(text: str, name: str) -> list[Frame]:
-    """The `$coord` group, in bohr or with `angs` in ångström; charge and unpaired electrons of `$eht`."""
+    """The `$coord` group, in bohr or with `angs` in ångström; charge and unpaired electrons of `$eht`, or of xTB's
+    `$chrg` and `$spin`."""
     symbols: list[str] = []
     points: list[Point] = []
     isotopes: dict[int, int] = {}
@@ -50,6 +51,9 @@ def turbomole(text: str, name: str) -> list[Frame]:
                 scale = 1.0
             if group == "$eht":
                 charge, unpaired = (_option(words, key, name, number, line) for key in ("charge", "unpaired"))
+            elif (hit := _OF_XTB.match(line.strip())) is not None:
+                value = _whole(hit[2], name, number, line)
+                charge, unpaired = (value, unpaired) if hit[1].lower() == "chrg" else (charge, value)
         elif group == "$coord":
             if len(words) < 4:
                 raise _unreadable(name, number, line, "needs x, y, z and an element", "x y z symbol, in bohr")
@@ -74,6 +78,7 @@ def _whole(word: str, name: str, number: int, line: str) -> int:
 
 
 _MOST_DIGITS = 6
+_OF_XTB = re.compile(r"\$(chrg|spin)\s{0,9}[= ]\s{0,9}([-+]?\d+)\b", re.IGNORECASE)
 _ISOTOPE = re.compile(r"\biso\s*=\s*(\d{1,3}(?:\.\d{0,9})?)", re.IGNORECASE)
 _GHOST = re.compile(r"[-_]bq", re.IGNORECASE)
 _LONGEST_LABEL, _LONGEST_VALUE = 100, 200
@@ -93,7 +98,8 @@ def gaussian(text: str, name: str) -> list[Frame]:
     if _CHECK.search(route):
         raise _unreadable(name, at + 1, lines[at], "takes its structure from a checkpoint", "write the atoms into it")
     scale = ANGSTROM_PER_BOHR if _UNITS.search(route) else 1.0
-    at = _blank(lines, end + 1) + 1  # after the title
+    # Open Babel writes an empty title.
+    at = end + 3 if lines[end + 1 : end + 3] == ["", ""] else _blank(lines, end + 1) + 1
     if at >= len(lines) or not re.fullmatch(r"\s*[-+]?\d+[\s,]+\d+(?:[\s,]+[-+]?\d+)*\s*", lines[at]):
         shown = lines[at] if at < len(lines) else "the end of the file"
         raise _unreadable(name, at + 1, shown, "should be charge and multiplicity", "title, blank line, then `0 1`")
@@ -103,7 +109,9 @@ def gaussian(text: str, name: str) -> list[Frame]:
     points: list[Point] = []
     isotopes: dict[int, int] = {}
     for number in range(at + 1, _blank(lines, at + 1)):
-        words = re.split(r"[\s,]+", lines[number].strip())
+        words = _words(lines[number])
+        if words[0].lower() == "tv":
+            raise _unreadable(name, number + 1, lines[number], "is a translation of a crystal", "give a molecule")
         place = _cartesian(words)
         if place is None:
             remedy = "write Cartesian coordinates: in GaussView, save with `Cartesian`"
@@ -126,12 +134,21 @@ def _blank(lines: Sequence[str], start: int) -> int:
     return next((n for n in range(start, len(lines)) if not lines[n].strip()), len(lines))
 
 
+def _words(line: str) -> list[str]:
+    """The words of an atom's line, the label with its parameters first: `C-CT(PDBName=CA,ResName=ALA)`."""
+    label, opened, rest = line.strip().partition("(")
+    if not opened or re.search(r"[\s,]", label.strip()):
+        return re.split(r"[\s,]+", line.strip())
+    inner, _, rest = rest.partition(")")
+    return [f"{label.strip()}({inner})", *re.split(r"[\s,]+", rest.strip(" \t,"))]
+
+
 def _cartesian(words: Sequence[str]) -> Sequence[str] | None:
-    """The words of the position: after the label, or after the label and a freeze code (0 or -1).
+    """The words of the position: after the label, or after the label and a freeze code (0 or negative).
 
     As in Gaussian, a whole number after the label would be that of an atom in a Z-matrix.
     """
-    start = 2 if len(words) >= 5 and words[1] in ("0", "-1") else 1
+    start = 2 if len(words) >= 5 and re.fullmatch(r"0|-\d{1,3}", words[1]) else 1
     return words[start : start + 3] if len(words) >= start + 3 and "." in words[start] else None
 
 

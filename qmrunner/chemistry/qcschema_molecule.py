@@ -68,6 +68,12 @@ def _check_values(document: Mapping[str, Any], name: str) -> None:
     raise invalid(name, f"lists and objects are nested deeper than {_MOST_LEVELS} levels", "remove extras")
 
 
+def within(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The molecule of a document: itself, or that of a result or an input, of an optimisation the last one."""
+    inner = (document.get(key) for key in ("final_molecule", "molecule", "initial_molecule"))
+    return document if "symbols" in document else next((found for found in inner if isinstance(found, dict)), document)
+
+
 def molecule_of(fields: Mapping[str, Any], name: str) -> Molecule:
     """The molecule of a QCSchema object (`qcschema_molecule`). Raises UsageError as `read`."""
     symbols = listed(fields, "symbols", name)
@@ -90,11 +96,25 @@ def molecule_of(fields: Mapping[str, Any], name: str) -> Molecule:
     return Molecule(
         symbols=tuple(str(symbol).capitalize() for symbol in symbols),
         coordinates_bohr=_coordinates(listed(fields, "geometry", name), len(symbols), name),
-        charge=_integer(fields, "molecular_charge", name) or 0,
+        charge=_charge(fields, name),
         multiplicity=_integer(fields, "molecular_multiplicity", name),
         bonds=_bonds(fields, len(symbols), name),
         isotopes=_isotopes(fields, symbols),
     )
+
+
+def _charge(fields: Mapping[str, Any], name: str) -> int:
+    """The charge of the molecule, else the sum of those of its fragments. Raises UsageError where they differ."""
+    whole = _integer(fields, "molecular_charge", name)
+    parts = fields.get("fragment_charges")
+    if not parts:
+        return whole or 0
+    listed(fields, "fragment_charges", name)
+    added = sum(_integer({"fragment_charges": part}, "fragment_charges", name) or 0 for part in parts)
+    if whole is not None and whole != added:
+        raise invalid(name, f"`molecular_charge` is {whole}, but the fragments add up to {added}",
+                      f"fragment_charges: {parts!r}"[:80])  # fmt: skip
+    return added
 
 
 def points(molecule: Molecule) -> list[tuple[float, float, float]]:
@@ -130,12 +150,19 @@ def _bonds(fields: Mapping[str, Any], atoms: int, name: str) -> tuple[tuple[int,
 
 
 def _isotopes(fields: Mapping[str, Any], symbols: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """Mass numbers of D and T only: QCElemental writes those of the most common isotopes into every molecule."""
-    numbers = fields.get("mass_numbers")
-    if not isinstance(numbers, list) or len(numbers) != len(symbols):
-        return ()
-    pairs = zip(symbols, numbers, strict=True)
-    return tuple((at, mass) for at, (symbol, mass) in enumerate(pairs, 1) if symbol in ("H", "h") and mass in (2, 3))
+    """Mass numbers of D and T only: QCElemental writes those of the most common isotopes into every molecule.
+
+    Where there are none, masses (in u) name them.
+    """
+    found: dict[int, int] = {}
+    for key in ("masses", "mass_numbers"):
+        values = fields.get(key)
+        if not isinstance(values, list) or len(values) != len(symbols):
+            continue
+        for at, (symbol, value) in enumerate(zip(symbols, values, strict=True), 1):
+            if symbol in ("H", "h") and isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+                found[at] = round(value)
+    return tuple((at, mass) for at, mass in found.items() if mass in (2, 3))
 
 
 def listed(fields: Mapping[str, Any], key: str, name: str) -> list[Any]:

@@ -29,7 +29,8 @@ _OPTIMISE_CORE_S, _SHIELDING_CORE_S, _EXPONENT = 250.0, 120.0, 2.7
 class Source:
     """The molecules read, their origin (``{"smiles": …}`` or ``{"file": …}``), and the files by name.
 
-    `charge` and `multiplicity` are those that the file carries beside its structure, None if it carries none.
+    `charge` and `multiplicity` are those that the file carries beside its structure, None if it carries none; `given`
+    is its name.
     """
 
     molecules: tuple[Molecule, ...]
@@ -37,6 +38,7 @@ class Source:
     files: dict[str, bytes]
     charge: int | None = None
     multiplicity: int | None = None
+    given: str = "the structure"
 
     def electrons(self, charge: int | None, multiplicity: int | None) -> tuple[int | None, int | None]:
         """Charge and multiplicity as given, else of the file. Raises UsageError `charge_mismatch` if both differ."""
@@ -44,7 +46,7 @@ class Source:
             if given is not None and own is not None and given != own:
                 raise UsageError(
                     "charge_mismatch",
-                    f"--{option} {given} contradicts {self.origin.get('file', 'the file')}, which has {own}",
+                    f"--{option} {given} contradicts {self.given}, which has {own}",
                     remedy=f"leave --{option} out, or correct the file",
                 )
         return self.charge if charge is None else charge, self.multiplicity if multiplicity is None else multiplicity
@@ -75,7 +77,7 @@ def read(source: str) -> Source:
     # qmrunner writes `structure*.xyz` itself, so a user's file of that name is stored under another one.
     stored = f"original-{name}" if name.startswith("structure") and name.endswith(".xyz") else name
     charge, multiplicity = _of_comments(molecules, name) if name.lower().endswith(".xyz") else (None, None)
-    return Source(molecules, {"file": stored}, {stored: data}, charge, multiplicity)
+    return Source(molecules, {"file": stored}, {stored: data}, charge, multiplicity, name)
 
 
 def _of_comments(molecules: Sequence[Molecule], name: str) -> tuple[int | None, int | None]:
@@ -112,9 +114,8 @@ def _of_inchi(text: str) -> Source:
     from qmrunner.chemistry import foreign, structures
 
     smiles = foreign.smiles_of_inchi(text)
-    note = "the molecule is that of its InChI, which leaves the place of mobile hydrogens open: check the tautomer"
     molecule = structures.read_smiles(smiles)
-    return Source((replace(molecule, notes=(*molecule.notes, note)),), {"smiles": smiles}, {})
+    return Source((replace(molecule, notes=(*molecule.notes, foreign.INCHI_NOTE)),), {"smiles": smiles}, {})
 
 
 def _converted(name: str, data: bytes) -> Source:
@@ -130,7 +131,7 @@ def _converted(name: str, data: bytes) -> Source:
     )
     _refuse_mixture(molecules, name)
     files = {stored: found.text.encode(), name: data}
-    return Source(molecules, {"file": stored}, files, found.charge, found.multiplicity)
+    return Source(molecules, {"file": stored}, files, found.charge, found.multiplicity, name)
 
 
 def _refuse_mixture(molecules: tuple[Molecule, ...], name: str) -> None:

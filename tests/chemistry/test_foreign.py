@@ -113,6 +113,18 @@ READ = (
     Read("box.extxyz", f'3\nLattice="9 0 0 0 9 0 0 0 9" pbc=[F, F, F]\n{ROWS}'),
     Read("molecule.json", json.dumps(QCSCHEMA), 0),
     Read("ion.json", json.dumps(QCSCHEMA | {"molecular_charge": 1.0, "molecular_multiplicity": 2}), 1, 2),
+    Read("no-title.gjf", f"#\n\n \n\n0  1\n{ROWS}\n", 0, 1),  # as Open Babel writes it
+    Read("residues.gjf", GAUSSIAN.format("0 1", ROWS.replace("O ", "O-OH--0.6(PDBName=O,ResNum=1_A) ")), 0, 1),
+    Read("iso-list.gjf", GAUSSIAN.format("0 1", ROWS.replace("H ", "H(Fragment=1, Iso=2) ")), 0, 1, ((2, 2), (3, 2))),
+    Read("iso-apart.gjf", GAUSSIAN.format("0 1", ROWS.replace("H ", "H  (Iso=2)  ")), 0, 1, ((2, 2), (3, 2))),
+    Read("blocks.gjf", GAUSSIAN.format("0 1", ROWS.replace("O ", "O -2 ")), 0, 1),
+    Read("xtb.coord", f"$coord\n{BOHR_ROWS}$chrg 1\n$spin 1\n$end\n", 1, 2),
+    Read("xtb-equals.coord", f"$chrg=-1\n$coord\n{BOHR_ROWS}$end\n", -1),
+    Read("isotope-of-open-babel.cml", cml(cml_atoms(("", 'isotope="2"', ""))), isotopes=((2, 2),)),
+    Read("masses.json", json.dumps(QCSCHEMA | {"masses": [15.9949, 2.0141, 1.0078]}), 0, None, ((2, 2),)),
+    Read("fragments.json", json.dumps(QCSCHEMA | {"fragments": [[0, 1, 2]], "fragment_charges": [1.0]}), 1),
+    Read("result.json", json.dumps({"driver": "energy", "molecule": QCSCHEMA | {"molecular_charge": 1}}), 1),
+    Read("optimised.json", json.dumps({"initial_molecule": {"symbols": ["He"]}, "final_molecule": QCSCHEMA}), 0),
     Read("rows.json", json.dumps(QCSCHEMA | {"geometry": [FLAT[:3], FLAT[3:6], FLAT[6:]], "mass_numbers": [16, 2, 1]}),
          0, None, ((2, 2),)),
 )  # fmt: skip
@@ -188,6 +200,21 @@ REFUSED: dict[str, tuple[str, str, str]] = {
         '<molecule><atomArray elementType="O H" x3="0 0" y3="0 0" z3="0 1" formalCharge="-1"/></molecule>',
         "unreadable_structure", "formalCharge",
     ),
+    "fragments.json": (
+        json.dumps(QCSCHEMA | {"molecular_charge": 0, "fragment_charges": [1.0]}), "qcschema_invalid", "add up to 1"
+    ),
+    "result-without.json": (json.dumps({"driver": "energy", "molecule": None}), "qcschema_invalid", "symbols"),
+    "twice.coord": (f"$coord\n{BOHR_ROWS}$coord\n{BOHR_ROWS}$end", "atoms_overlap", "atoms 1 (O) and 4 (O)"),
+    "crystal.gjf": (GAUSSIAN.format("0 1", ROWS + "Tv 9.0 0.0 0.0\n"), "unreadable_structure", "crystal"),
+    "first.cml": (
+        '<molecule><atomArray><atom id="a1"><string builtin="elementType">C</string></atom></atomArray></molecule>',
+        "unreadable_structure", "version 1",
+    ),
+    "crystal-of-ase.xyz": (
+        f'3\nLattice="9 0 0 0 9 0 0 0 9" Properties=species:S:1:pos:R:3 pbc="T T T"\n{ROWS}',
+        "unreadable_structure", "periodic",
+    ),
+    "two.inchi": ("InChI=1S/CH4/h1H4\nInChI=1S/H2O/h1H2\n", "several_structures", "2 molecules"),
     "key.inchi": ("LFQSCWFLJHTTHZ-UHFFFAOYSA-N", "invalid_inchi", "InChIKey"),
     "broken.inchi": ("InChI=1S/C2H6O/c1-2-9/h3H,2H2,1H3", "invalid_inchi", "readable"),
 }  # fmt: skip
@@ -255,6 +282,104 @@ def test_the_hydrogens_that_a_cml_counts_are_all_there_are() -> None:
     assert (molecule.symbols.count("H"), molecule.radical_electrons) == (5, 1)
 
 
+# L-alanine, (E)-1,2-difluoroethene and (E)-1-fluoropropene. A drawing, or words without a drawing.
+_ALANINE = (
+    '<atom id="a1" elementType="C" {0}/><atom id="a2" elementType="C" hydrogenCount="1" {1}>{5}</atom>'
+    '<atom id="a3" elementType="N" {2}/><atom id="a4" elementType="C" {3}/><atom id="a5" elementType="O" {4}/>'
+)
+_ALANINE_BONDS = (
+    '<bond atomRefs2="a2 a1"/><bond atomRefs2="a2 a3" order="1">{}</bond><bond atomRefs2="a2 a4"/>'
+    '<bond atomRefs2="a4 a5" order="2"/>'
+)
+_PLACES_2D = [f'x2="{x}" y2="{y}"' for x, y in ((-1, 0.5), (0, 0), (0, -1), (1, 0.5), (2, 0))]
+_FLUOROETHENE = (
+    '<atom id="a1" elementType="F" {0}/><atom id="a2" elementType="C" {1}/><atom id="a3" elementType="C" {2}/>'
+    '<atom id="a4" elementType="F" {3}/>'
+)
+_FLUOROETHENE_BONDS = '<bond atomRefs2="a1 a2"/><bond atomRefs2="a2 a3" order="2">{}</bond><bond atomRefs2="a3 a4"/>'
+_TRANS_2D = [f'x2="{x}" y2="{y}"' for x, y in ((-1, 0.5), (0, 0), (1, 0.5), (2, 0))]
+_CIS_2D = [f'x2="{x}" y2="{y}"' for x, y in ((-0.5, 0.8), (0, 0), (1, 0), (1.5, 0.8))]
+_REFERRED = '<bondStereo atomRefs4="a1 a2 a3 a4">{}</bondStereo>'
+_PARITY = '<atomParity atomRefs4="{}">{}</atomParity>'
+
+
+def _alanine(bond: str = "", parity: str = "", drawn: bool = True) -> str:
+    return cml(_ALANINE.format(*(_PLACES_2D if drawn else 5 * [""]), parity), _ALANINE_BONDS.format(bond))
+
+
+def _fluoroethene(places: list[str] | None = None, bond: str = "") -> str:
+    return cml(_FLUOROETHENE.format(*(places or 4 * [""])), _FLUOROETHENE_BONDS.format(bond))
+
+
+@pytest.mark.parametrize(
+    ("text", "smiles"),
+    [
+        (_alanine(), "CC(N)C=O"),
+        (_alanine("<bondStereo>W</bondStereo>"), "C[C@H](N)C=O"),
+        (_alanine("<bondStereo>H</bondStereo>"), "C[C@@H](N)C=O"),
+        (_alanine('<bondStereo dictRef="cml:H"/>'), "C[C@@H](N)C=O"),
+        (_alanine(parity=_PARITY.format("a1 a2 a3 a4", "1")), "C[C@@H](N)C=O"),
+        (_alanine(parity=_PARITY.format("a1 a2 a3 a4", "1"), drawn=False), "C[C@@H](N)C=O"),
+        (_alanine(parity=_PARITY.format("a2 a1 a3 a4", "1"), drawn=False), "C[C@H](N)C=O"),
+        (_alanine(parity=_PARITY.format("a2 a1 a3 a4", "-1"), drawn=False), "C[C@@H](N)C=O"),
+        (_alanine(parity=_PARITY.format("a1 a2 a3 a9", "1"), drawn=False), "CC(N)C=O"),
+        (_fluoroethene(), "FC=CF"),
+        (_fluoroethene(_TRANS_2D), "F/C=C/F"),
+        (_fluoroethene(_CIS_2D), "F/C=C\\F"),
+        (_fluoroethene(bond=_REFERRED.format("T")), "F/C=C/F"),
+        (_fluoroethene(bond=_REFERRED.format("C")), "F/C=C\\F"),
+    ],
+)
+def test_the_stereochemistry_of_a_flat_cml_is_that_of_its_drawing_or_words(text: str, smiles: str) -> None:
+    from rdkit import Chem
+
+    (molecule,) = structures.read_structures(text.encode(), "flat.cml")
+    found = Chem.RemoveHs(Chem.MolFromSmiles(molecule.smiles or ""))
+    assert Chem.MolToSmiles(found) == Chem.CanonSmiles(smiles)
+
+
+def test_the_sides_of_a_double_bond_in_a_cml_are_those_of_its_coordinates() -> None:
+    rows = ((1.65, -0.71, 0.02), (0.64, 0.16, -0.01), (-0.66, -0.21, 0.01), (-1.57, 0.79, -0.02))
+    places = [f'x3="{x}" y3="{y}" z3="{z}"' for x, y, z in rows]
+    hydrogens = (
+        '<atom id="a5" elementType="H" x3="0.88" y3="1.23" z3="-0.05"/>'
+        '<atom id="a6" elementType="H" x3="-0.94" y3="-1.26" z3="0.05"/>'
+    )
+    bonds = _FLUOROETHENE_BONDS.format("") + '<bond atomRefs2="a2 a5"/><bond atomRefs2="a3 a6"/>'
+    text = cml(_FLUOROETHENE.format(*places) + hydrogens, bonds)
+    (molecule,) = structures.read_structures(text.encode(), "placed.cml")
+    assert molecule.smiles == "F/C=C/F"
+
+
+@pytest.mark.parametrize("comment", ["charge=1", "total_charge=1.0 pbc='F F F'"])
+def test_an_xyz_that_names_its_columns_and_a_charge_has_that_charge(comment: str, tmp_path: Path) -> None:
+    rows = ROWS.replace("0.117", "0.0") + "H 0.9 0 0.3\n"
+    (tmp_path / "h3o.xyz").write_text(f"4\r\nProperties=species:S:1:pos:R:3 {comment}\r\n{rows}")
+    made = job_kinds.nmr(MoleculeRequest(str(tmp_path / "h3o.xyz")))
+    assert (made.params["charge"], made.params["input"]) == (1, {"file": "h3o.xyz"})
+    with pytest.raises(UsageError, match=r"contradicts h3o\.xyz, which has 1"):
+        job_kinds.nmr(MoleculeRequest(str(tmp_path / "h3o.xyz"), charge=0))
+    (tmp_path / "plain.xyz").write_text(f"3\nProperties=species:S:1:pos:R:3 energy=-76.4\n{ROWS}")
+    assert job_kinds.nmr(MoleculeRequest(str(tmp_path / "plain.xyz"))).params["input"] == {"file": "plain.xyz"}
+
+
+def test_columns_that_are_not_used_are_noted() -> None:
+    rows = ROWS.replace("0.117", "0.117 1.0").replace("-0.47", "-0.47 0.0")
+    found = foreign.convert(f"3\nProperties=species:S:1:pos:R:3:initial_charges:R:1\n{rows}", "x.extxyz")
+    assert (found.charge, found.notes) == (None, ("x.extxyz: the column initial_charges is not used",))
+
+
+@pytest.mark.parametrize(
+    "text", ["InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3\tethanol\n", "ethanol inchi=1S/C2H6O/c1-2-3/h3H,2H2,1H3\n",
+             "InChI=1S/C2H6O/c1-2-3/h3H,2H2,1H3\nAuxInfo=1/0/N:1,2,3/rA:3nCCO/\n"],
+)  # fmt: skip
+def test_an_inchi_is_found_beside_a_name_and_auxiliary_layers(text: str) -> None:
+    found = foreign.convert(text, "ethanol.inchi")
+    assert found.notes == (foreign.INCHI_NOTE,)
+    (molecule,) = structures.read_structures(found.text.encode(), found.name)
+    assert molecule.smiles == "CCO"
+
+
 _DIGITS = ("9" * 5000, "9" * 30, "99999999999", "-99999999999", "-5", "70000", "200", "-128", "1e400", "nan", "inf")
 _PLACES = {
     "charge.coord": "$eht charge={} unpaired=0\n$coord\n" + BOHR_ROWS,
@@ -271,6 +396,11 @@ _PLACES = {
     "hydrogens.cml": cml('<atom id="a1" elementType="O" hydrogenCount="{}"/><atom id="a2" elementType="H"/>',
                          '<bond atomRefs2="a1 a2"/>'),
     "place.cml": cml(cml_atoms().replace("0.117", "{}"), BONDS),
+    "chrg.coord": "$chrg {}\n$coord\n" + BOHR_ROWS,
+    "mass.json": json.dumps(QCSCHEMA | {"masses": [16, "HERE", 1]}).replace('"HERE"', "{}"),
+    "fragment.json": json.dumps(QCSCHEMA | {"fragment_charges": ["HERE"]}).replace('"HERE"', "{}"),
+    "drawn.cml": _alanine().replace('x2="-1"', 'x2="{}"'),
+    "parity.cml": _alanine(parity=_PARITY.format("a1 a2 a3 a4", "{}")),
     "charge.extxyz": "3\ncharge={} pbc=F\n" + ROWS,
     "spin.extxyz": "3\nmult={}\n" + ROWS,
     "charge.json": json.dumps(QCSCHEMA | {"molecular_charge": "HERE"}).replace('"HERE"', "{}"),
@@ -300,6 +430,9 @@ _SLOW = {
     "eht.coord": f"$eht {'charge ' * _LONG}\n$coord\n{BOHR_ROWS}",
     "heap.coord": "$coord\n" + "0 0 0 h\n3 0 0 h\n" * 20_000,
     "heap.json": json.dumps({"symbols": ["H"] * 40_000, "geometry": [0, 0, 0, 3, 0, 0] * 20_000}),
+    "words.gjf": GAUSSIAN.format("0 1", ROWS.replace("O ", f"O {' ,' * _LONG}( ")),
+    "columns.extxyz": f"3\nProperties={'masses:' * _LONG}\n{ROWS}",
+    "inchis.inchi": "InChI=" * _LONG,
     "long.inchi": f"InChI=1S/{'C' * _LONG}",
 }
 
