@@ -60,17 +60,25 @@ def _placed(mol: Any, conformers: Mapping[str, Points]) -> Any:
     return made
 
 
-def mol_block(mol: Any) -> str:
-    """The MOL block of a molecule, in its order of atoms."""
+def mol_blocks(mol: Any) -> list[str]:
+    """The MOL block of each three-dimensional conformer of a molecule, in its order of atoms; one if it has none."""
     chem = graphs.load_rdkit()
-    return str(chem.MolToMolBlock(mol))
+    placed = [conformer.GetId() for conformer in mol.GetConformers() if conformer.Is3D()]
+    return [str(chem.MolToMolBlock(mol, confId=number)) for number in placed or [-1]]
 
 
 def xyz_of(mol: Any) -> str:
-    """XYZ of a molecule's first conformer, ångström. Raises UsageError `no_coordinates`."""
+    """XYZ of a molecule's first conformer, ångström. Raises UsageError `no_coordinates`, `hydrogens_missing`."""
     if not mol.GetNumConformers() or not mol.GetConformer().Is3D():
         raise UsageError(
             "no_coordinates", "this molecule has no three-dimensional conformer",
             remedy="embed it with RDKit's EmbedMolecule, after AddHs",
         )  # fmt: skip
-    return write_xyz([atom.GetSymbol() for atom in mol.GetAtoms()], mol.GetConformer().GetPositions().tolist())
+    missing = [atom.GetIdx() + 1 for atom in mol.GetAtoms() if atom.GetTotalNumHs()]
+    if missing:
+        raise UsageError(
+            "hydrogens_missing", f"{len(missing)} atoms of this molecule have hydrogens without coordinates",
+            evidence=f"atoms {', '.join(map(str, missing[:8]))}", remedy="add them: Chem.AddHs(mol, addCoords=True)",
+        )  # fmt: skip
+    words = [f"{atom.GetIsotope() or ''}{atom.GetSymbol()}" for atom in mol.GetAtoms()]
+    return write_xyz(words, mol.GetConformer().GetPositions().tolist())

@@ -211,7 +211,7 @@ class AsyncClient:
                 remedy=f"give a list of words: {args.split()!r}"[:200],
             )  # fmt: skip
         given = [forms.structure(structure), *forms.files(files)]
-        return await self._submit(kind, {**options, "args": [str(word) for word in args]}, given)
+        return await self._submit(kind, {**options, "args": forms.arguments(structure, args)}, given)
 
     async def _submit(self, kind: str, fields: dict[str, Any], files: Sequence[forms.File]) -> AsyncJob:
         # A repeated request makes no second job: the key is the same in every try.

@@ -11,6 +11,7 @@ from ase.calculators.calculator import CalculationFailed, Calculator, all_change
 from ase.units import Bohr, Hartree
 
 from qmrunner.client.answer import Client, ask
+from qmrunner.client.objects import electrons
 
 
 class Qmrunner(Calculator):  # type: ignore[misc]  # ASE has few types
@@ -19,8 +20,9 @@ class Qmrunner(Calculator):  # type: ignore[misc]  # ASE has few types
         atoms.calc = Qmrunner(client, method="GFN2-xTB")
         BFGS(atoms).run(fmax=0.01)
 
-    `charge` and `multiplicity` None: the sums of ASE's initial charges and magnetic moments of the atoms. Raises
-    CalculationFailed, with code, evidence and remedy. Periodic structures are refused with ValueError.
+    `charge` and `multiplicity` None: the sums of ASE's initial charges and magnetic moments of the atoms, or those of
+    `atoms.info`. Raises CalculationFailed, with code, evidence and remedy. Periodic structures are refused with
+    ValueError.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces"]
@@ -65,13 +67,12 @@ class Qmrunner(Calculator):  # type: ignore[misc]  # ASE has few types
     def _input(self, atoms: Atoms, driver: str) -> dict[str, Any]:
         if atoms.pbc.any():
             raise ValueError("qmrunner computes molecules: set atoms.pbc to False")
-        charge = self._charge
-        if charge is None:
-            charge = round(float(atoms.get_initial_charges().sum()))
-        multiplicity = self._multiplicity
-        if multiplicity is None:
-            unpaired = round(abs(float(atoms.get_initial_magnetic_moments().sum())))
-            multiplicity = unpaired + 1 if unpaired else None  # else the lowest that the electrons allow
+        charge, multiplicity = self._charge, self._multiplicity
+        if charge is None or multiplicity is None:
+            own, unpaired = electrons(atoms)
+            charge = own or 0 if charge is None else charge
+            if multiplicity is None and unpaired is not None:
+                multiplicity = unpaired + 1  # else the lowest that the electrons allow
         molecule: dict[str, Any] = {
             "schema_name": "qcschema_molecule",
             "schema_version": 2,

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qmrunner.client import objects
 from qmrunner.errors import UsageError
 
 File = tuple[str, bytes]
@@ -23,12 +24,15 @@ Document = Any
 
 def molecule(given: Molecule) -> tuple[dict[str, Any], list[File]]:
     """The fields and the files of a molecule."""
-    if hasattr(given, "GetAtoms"):
-        from qmrunner.chemistry.annotated import mol_block
+    if objects.is_mol(given):
+        from qmrunner.chemistry.annotated import mol_blocks
 
-        return {}, [("molecule.mol", mol_block(given).encode())]
-    if hasattr(given, "get_chemical_symbols"):
-        return {}, [("molecule.xyz", _xyz(given))]
+        blocks = mol_blocks(given)
+        if len(blocks) == 1:
+            return {}, [("molecule.mol", blocks[0].encode())]
+        return {}, [("molecule.sdf", "".join(f"{block}$$$$\n" for block in blocks).encode())]
+    if objects.is_atoms(given):
+        return {}, [("molecule.extxyz", objects.xyz_of_atoms(given).encode())]
     if isinstance(given, os.PathLike) or _is_text(given):
         return {}, [structure(given)]
     if not isinstance(given, str):
@@ -42,16 +46,23 @@ def molecule(given: Molecule) -> tuple[dict[str, Any], list[File]]:
 
 
 def structure(given: Molecule) -> File:
-    """The file of a structure: a path, ASE Atoms, an RDKit Mol, or text."""
-    if hasattr(given, "get_chemical_symbols"):
-        return "molecule.xyz", _xyz(given)
-    if hasattr(given, "GetAtoms"):
-        from qmrunner.chemistry.annotated import xyz_of
-
-        return "molecule.xyz", xyz_of(given).encode()
+    """The file of a structure: a path, ASE Atoms, the first conformer of an RDKit Mol, or text."""
+    if objects.is_atoms(given) or objects.is_mol(given):
+        return "molecule.xyz", objects.plain_xyz(given).encode()
     if _is_text(given):
         return f"molecule{_ending(given)}", given.encode()
-    return file(given)
+    try:
+        return file(given)
+    except UsageError as problem:
+        if problem.code == "file_not_found":
+            problem.remedy = "check the path; a SMILES has no coordinates: `submit_search` finds some"
+        raise
+
+
+def arguments(given: Molecule, args: Sequence[str]) -> list[str]:
+    """The flags of a run of xTB or CREST: `args`, and those for the charge and spin of an RDKit Mol or ASE Atoms."""
+    words = [str(word) for word in args]
+    return [*words, *objects.flags(given, words)] if objects.is_atoms(given) or objects.is_mol(given) else words
 
 
 # The first pattern found decides the format of a text, which has no name; else it is XYZ.
@@ -130,9 +141,3 @@ def body(kind: str, fields: Mapping[str, Any], files: Sequence[File]) -> dict[st
 
 def _is_text(given: object) -> bool:
     return isinstance(given, str) and "\n" in given
-
-
-def _xyz(atoms: Any) -> bytes:
-    from qmrunner.chemistry.xyz import write_xyz
-
-    return write_xyz(atoms.get_chemical_symbols(), atoms.get_positions().tolist()).encode()

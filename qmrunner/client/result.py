@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from qmrunner.client import objects
 from qmrunner.client.described import SHIFTS
 from qmrunner.client.packages import needed
 from qmrunner.client.session import Session
@@ -125,7 +126,7 @@ class Result:
         block = self._texts.get("nmredata.sdf")
         points = {name: found for name, (_, found) in self.geometries.items()}
         smiles = (given.get("input") or {}).get("smiles")
-        return annotated(smiles, block, self.symbols, given.get("charge") or 0, points, self.data["shifts"])
+        return annotated(smiles, block, self.symbols, self._electrons[0] or 0, points, self.data["shifts"])
 
     @property
     def atoms(self) -> ase.Atoms:
@@ -133,14 +134,14 @@ class Result:
         return self.atoms_of(next(iter(self.geometries)))
 
     def atoms_of(self, conformer: str) -> ase.Atoms:
-        """ASE Atoms of a kept conformer. Raises NotFoundError `conformer_unknown`."""
+        """ASE Atoms of a kept conformer; `info` has `charge` and `multiplicity`. Raises NotFoundError
+        `conformer_unknown`."""
         if conformer not in self.geometries:
             kept = ", ".join(self.geometries)
             raise NotFoundError("conformer_unknown", f"{conformer} is not kept", remedy=f"kept are {kept}")
-        symbols, points = self.geometries[conformer]
-        with needed("ase"):
-            import ase
-        return ase.Atoms(symbols=symbols, positions=points)
+        charge, multiplicity = self._electrons
+        isotopes = dict(self.provenance["input"].get("isotopes") or [])
+        return objects.atoms(*self.geometries[conformer], isotopes, charge, multiplicity)
 
     @property
     def qcschema(self) -> dict[str, Any]:
@@ -177,6 +178,21 @@ class Result:
     def _first(self) -> tuple[list[str], Points]:
         return next(iter(self.geometries.values()))
 
+    @property
+    def _molecule(self) -> dict[str, Any]:
+        """The molecule of the run in QCSchema, after an optimisation the last one; empty where there is none."""
+        found = json.loads(self._texts.get("qcschema.json", "{}"))
+        return dict(found.get("final_molecule") or found.get("molecule") or {})
+
+    @property
+    def _electrons(self) -> tuple[int | None, int | None]:
+        """Charge and multiplicity, None if not known."""
+        given, run = self.provenance["input"], self._molecule
+        pairs = (("charge", "molecular_charge"), ("multiplicity", "molecular_multiplicity"))
+        values = (given.get(own) if given.get(own) is not None else run.get(other) for own, other in pairs)
+        charge, multiplicity = (None if value is None else round(value) for value in values)
+        return charge, multiplicity
+
     def _final(self) -> tuple[list[str], Points]:
         for name, text in self._texts.items():
             if name.endswith(".xyz"):
@@ -185,7 +201,7 @@ class Result:
             raise UsageError(
                 "no_coordinates", f"job {self.id} has published no structure", remedy="`job.files()` lists its files"
             )
-        molecule = self.qcschema["molecule"]
+        molecule = self._molecule
         flat = [value * _ANGSTROM_PER_BOHR for value in molecule["geometry"]]
         return list(molecule["symbols"]), [(flat[at], flat[at + 1], flat[at + 2]) for at in range(0, len(flat), 3)]
 
