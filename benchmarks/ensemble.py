@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 from qmrunner.attempt.environment import compose  # noqa: E402
 from qmrunner.engines.base import Context  # noqa: E402  # the checkout must be on the path first
-from qmrunner.engines.nwchem import NWChem  # noqa: E402
+from qmrunner.engines.nwchem import NWChem, kernels  # noqa: E402
 from qmrunner.host.probe import probe  # noqa: E402
 from qmrunner.model import core_allocation  # noqa: E402
 from qmrunner.model.core_allocation import Busy, Speedup, Stage  # noqa: E402
@@ -169,7 +169,8 @@ def _run(task: str, params: Mapping[str, Any], geometry: Path, directory: Path, 
     for name, text in command.files.items():
         (directory / name).parent.mkdir(exist_ok=True)
         (directory / name).write_text(_INTEGRALS.sub("", text))
-    env = compose(os.environ, command.env, directory, "none/none/1").variables
+    wanted = {name: value for name, value in command.env.items() if name != kernels.VARIABLE}
+    env = compose(os.environ, wanted, directory, "none/none/1").variables
     log = directory.with_suffix(".log")
     began = time.monotonic()
     with log.open("wb") as stream:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from qmrunner.engines import BINARIES
 from qmrunner.engines.base import Installed, Which
+from qmrunner.engines.nwchem import kernels
 from qmrunner.errors import NotReadyError
 from qmrunner.model.jobs import Reach
 
@@ -219,7 +220,7 @@ def environment(installed: Installed, tmp: Path) -> dict[str, str]:
         },
         "mpich": {"HYDRA_BINDING": "none", "I_MPI_PIN": "0", "HYDRA_LAUNCHER": "fork"},
     }  # fmt: skip
-    return common | flavours.get(str(flavour), {}) | private_directories(flavour, tmp)
+    return common | kernels.variables() | flavours.get(str(flavour), {}) | private_directories(flavour, tmp)
 
 
 def _flavour_by_name(binary: str) -> str | None:
