@@ -46,8 +46,16 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "settimeofday": (164, 170), "clock_settime": (227, 112), "clock_adjtime": (305, 266), "adjtimex": (159, 171),
     "sethostname": (170, 161), "setdomainname": (171, 162), "iopl": (172, None), "ioperm": (173, None),
     # Programs without a file, and notifications about folders that may not be read.
-    "memfd_create": (319, 279), "execveat": (322, 281), "inotify_init": (253, None), "inotify_init1": (294, 26),
-    "fanotify_init": (300, 262),
+    "memfd_create": (319, 279), "memfd_secret": (447, 447), "execveat": (322, 281), "inotify_init": (253, None),
+    "inotify_init1": (294, 26), "fanotify_init": (300, 262),
+    # Attributes, quotas and times of files by their path: Landlock does not check them. `utimensat` is below.
+    "file_setattr": (469, 469), "open_tree_attr": (467, 467), "quotactl_fd": (443, 443), "utime": (132, None),
+    "utimes": (235, None), "futimesat": (261, None),
+    # Queues of the user that outlive their process: `mq_open` makes one although Landlock refuses its descriptor.
+    "mq_open": (240, 180), "mq_unlink": (241, 181), "mq_timedsend": (242, 182), "mq_timedreceive": (243, 183),
+    "mq_notify": (244, 184), "mq_getsetattr": (245, 185),
+    # The machine has a limited number of these events (fs.aio-max-nr), which databases use.
+    "io_setup": (206, 0),
 }  # fmt: skip
 # Open MPI 5 sets the mode of its rendezvous file.
 _MODES: dict[str, tuple[int | None, int | None]] = {
@@ -66,6 +74,12 @@ _OWN_ONLY: dict[str, tuple[tuple[int, int], int]] = {
     "sched_setparam": ((142, 118), 0), "sched_setattr": ((314, 274), 0), "setpriority": ((141, 140), 1),
     "ioprio_set": ((251, 30), 1),
 }  # fmt: skip
+# Without a path it sets the times of an open file.
+_UTIMENSAT = (280, 88)
+_IOCTL = (16, 29)
+# FS_IOC_SETFLAGS (also of 32 bits), FS_IOC_FSSETXATTR, FS_IOC_ENABLE_VERITY and FS_IOC_SET_ENCRYPTION_POLICY change
+# files that are open for reading only.
+_FILE_IOCTLS = (0x40086602, 0x40046602, 0x401C5820, 0x40806685, 0x800C6613)
 # Position of a send's flags: TCP Fast Open bypasses Landlock's connect check.
 _SENDS = {"sendto": ((44, 206), 3), "sendmsg": ((46, 211), 2), "sendmmsg": ((307, 269), 3)}
 _MSG_FASTOPEN = 0x20000000
@@ -137,6 +151,11 @@ def _program(architecture: int, column: int, sockets: _Sockets, truncate: bool) 
     program += _when(_CLONE[column], [_argument(0), _instruction(_JUMP_ANY_BIT, _NAMESPACES, 0, 1), refuse, allow])
     for numbers, at in _OWN_ONLY.values():
         program += _when(numbers[column], [_argument(at), _instruction(_JUMP_EQUAL, 0, 0, 1), allow, refuse])
+    with_path = [_argument(1), _instruction(_JUMP_EQUAL, 0, 1, 0), refuse]
+    with_path += [_argument(1, upper=True), _instruction(_JUMP_EQUAL, 0, 1, 0), refuse, allow]
+    program += _when(_UTIMENSAT[column], with_path)
+    changes = [word for order in _FILE_IOCTLS for word in (_instruction(_JUMP_EQUAL, order, 0, 1), refuse)]
+    program += _when(_IOCTL[column], [_argument(1), *changes, allow])
     for numbers, at in _SENDS.values():
         fast = [_argument(at), _instruction(_JUMP_ANY_BIT, _MSG_FASTOPEN, 0, 1), refuse_access, allow]
         program += _when(numbers[column], fast)
@@ -157,9 +176,10 @@ def _when(number: int, then: list[bytes]) -> list[bytes]:
     return [_instruction(_JUMP_EQUAL, number, 0, len(then)), *then]
 
 
-def _argument(at: int) -> bytes:
-    """Load the lower half of an argument: both machines of the table are little-endian, and the kernel takes an int."""
-    return _instruction(_LOAD, _AT_FIRST_ARGUMENT + 8 * at)
+def _argument(at: int, *, upper: bool = False) -> bytes:
+    """Load the lower half of an argument: both machines of the table are little-endian, and the kernel takes an int. Of
+    a pointer, the `upper` half counts, too."""
+    return _instruction(_LOAD, _AT_FIRST_ARGUMENT + 8 * at + 4 * upper)
 
 
 def _instruction(code: int, operand: int, if_true: int = 0, if_false: int = 0) -> bytes:
