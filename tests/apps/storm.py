@@ -22,6 +22,7 @@ from tests.apps import leftovers
 from tests.apps.conftest import Lab
 from tests.support import Home, ended_daemons
 
+_START_S, _QUIET_S = 120.0, 180.0  # a storm also runs beside other work
 VICTIMS = ("qm-task", "qm-guardian", "qm-lasting", "qm-consumer", "qm-apphost", "daemon", "tree")
 ROUND = """
 [
@@ -39,7 +40,7 @@ def storm(lab: Lab, kills: int, chance: random.Random) -> dict[str, Any]:
     pipes: list[list[str]] = []
     chords: list[str] = []
     locked: set[str] = set()  # retried by Huey while the lock is held
-    lab.start(**lab.environment)
+    start(lab)
     counted: dict[str, int] = {}
     for kill in range(kills):
         if kill % 5 == 0:
@@ -55,24 +56,12 @@ def storm(lab: Lab, kills: int, chance: random.Random) -> dict[str, Any]:
         if lab.kill(victim, if_there=True):
             counted[victim] = counted.get(victim, 0) + 1
         if victim in ("daemon", "tree"):
-            lab.start(**lab.environment)
+            start(lab)
     expected = {huey_id: repr("done") for huey_id in singles} | dict.fromkeys(chords, "3")
     expected |= {
         huey_id: value for first, last in pipes for huey_id, value in ((first, repr("done")), (last, repr("done done")))
     }
-    wrong = dict(expected)
-    end = time.monotonic() + 120
-    while wrong and time.monotonic() < end:
-        time.sleep(1.0)
-        ids = json.dumps(list(wrong))
-        stored = json.loads(
-            lab._run(
-                f"ids = {ids}\n"
-                "print(json.dumps({one: repr(huey.serializer.deserialize(huey.storage.peek_data(one))) for one in ids"
-                " if huey.storage.has_data_for_key(one)}))"
-            )
-        )
-        wrong = {huey_id: value for huey_id, value in wrong.items() if stored.get(huey_id) != value}
+    wrong = await_results(lab, expected)
     wait_until_idle(lab)
     findings: dict[str, Any] = {
         "wrong_or_lost": wrong,
@@ -84,6 +73,29 @@ def storm(lab: Lab, kills: int, chance: random.Random) -> dict[str, Any]:
     }
     print(json.dumps({"kills": counted, "tasks": len(expected)}))
     return {name: found for name, found in findings.items() if found}
+
+
+def start(lab: Lab) -> None:
+    lab.start(ready=False, **lab.environment).wait_ready(_START_S)
+
+
+def await_results(lab: Lab, expected: dict[str, str]) -> dict[str, str]:
+    """What is missing or wrong once no result has come for a while; how long all of them take depends on the load."""
+    wrong, last = dict(expected), time.monotonic()
+    while wrong and time.monotonic() < last + _QUIET_S:
+        time.sleep(1.0)
+        ids = json.dumps(list(wrong))
+        stored = json.loads(
+            lab._run(
+                f"ids = {ids}\n"
+                "print(json.dumps({one: repr(huey.serializer.deserialize(huey.storage.peek_data(one))) for one in ids"
+                " if huey.storage.has_data_for_key(one)}))"
+            )
+        )
+        still = {huey_id: value for huey_id, value in wrong.items() if stored.get(huey_id) != value}
+        if len(still) < len(wrong):
+            wrong, last = still, time.monotonic()
+    return wrong
 
 
 def wait_until_idle(lab: Lab) -> None:

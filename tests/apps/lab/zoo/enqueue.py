@@ -3,7 +3,6 @@
 import datetime
 
 import huey as package
-from huey import chord, group
 
 from zoo.queue import huey
 from zoo.tasks import (
@@ -70,12 +69,13 @@ def main():
     leaves_a_child("child")
     unstorable("unstorable")
     interrupts("interrupt")
-    if hasattr(package.api, "chord"):
+    chord = getattr(package, "chord", None)  # an older Huey has none
+    if chord is not None:
         huey.enqueue(chord([plain.s(f"member-{n}", n) for n in range(3)], counts.s("chord")))
         huey.enqueue(chord([plain.s("good-member"), fails.s("bad-member")], counts.s("half")))
         huey.enqueue(chord([plain.s("a"), never_succeeds.s("b")], counts.s("late")).then(plain, "after-late"))
         huey.enqueue(chord([], counts.s("empty")))
-        huey.enqueue(group([nothing.s("group-1"), nothing.s("group-2")]))
+        huey.enqueue(package.group([nothing.s("group-1"), nothing.s("group-2")]))
     for number in range(3):
         plain(f"low-{number}")
     for number in range(3):
