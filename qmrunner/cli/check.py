@@ -61,7 +61,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
     elif wall is not None:
         lines.append(f"time: {duration(wall[0])} to {duration(wall[1])} on {fleet['cores']} cores, if they are free")
     if found["ahead"]:
-        lines.append(f"queue: {found['ahead']} steps are ready before it")
+        ahead = "1 step is" if found["ahead"] == 1 else f"{found['ahead']} steps are"
+        lines.append(f"queue: {ahead} ready before it")
     if fleet["unmet"]:
         lines.append(f"no worker can run it: {fleet['unmet']}")
     if found["computed_before"]:

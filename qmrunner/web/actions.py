@@ -44,7 +44,7 @@ async def move(
             if verb == "retry":
                 operator_actions.retry(connection, now, checked, altering == "yes", by=by)
             elif verb == "priority":
-                operator_actions.priority(connection, now, checked, _priority(value), by=by)
+                operator_actions.priority(connection, now, checked, priority_of(value), by=by)
             elif verb in _JOB:
                 _JOB[verb](connection, now, checked, by=by)
             else:
@@ -98,7 +98,8 @@ async def _done(request: Request, act: Callable[[Service], None], back: str) -> 
     return RedirectResponse(own_path(back), 303, render.headers(https=render.is_https(request)))
 
 
-def _priority(text: str) -> int:
+def priority_of(text: str) -> int:
+    """The priority of a form. Raises UsageError `bad_field`."""
     try:
         value = int(text)
     except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Form, Request, Response
@@ -14,6 +15,7 @@ from qmrunner.errors import UsageError
 from qmrunner.model.job_filter import JobFilter
 from qmrunner.store import bulk
 from qmrunner.web import render
+from qmrunner.web.actions import priority_of
 from qmrunner.web.job_list import of_text
 from qmrunner.web.links import own_path
 
@@ -35,11 +37,13 @@ async def act(
     which: Annotated[str, Form(max_length=10)] = "",
     expect: Annotated[str, Form(max_length=10)] = "",
     typed: Annotated[str, Form(max_length=10)] = "",
+    altering: Annotated[str, Form(max_length=5)] = "",
+    value: Annotated[str, Form(max_length=10)] = "0",
     back: Annotated[str, Form(max_length=2000)] = "/jobs",
 ) -> Response:
     """Without `expect` the plan, with it the moves."""
     service = service_of(request)
-    if verb not in ("cancel", "retry", "hold", "release"):
+    if verb not in bulk.VERBS:
         raise UsageError("unknown_action", f"there is no action {verb[:40]!r}", remedy="use the buttons of the page")
     whole = which == "all"
     wanted = (await of_text(request, q, service.app.store.now())) if whole else None
@@ -65,11 +69,13 @@ async def act(
             "not_confirmed", f"type {expect} to confirm", evidence=typed or None, remedy="type the number"
         )
         return render.page(request, "bulk.html", {**values, "problem": problem.as_dict()}, status=422)
+    mover = partial(
+        bulk.move, service.app.store, verb, by=caller.name, allow_altering=altering == "yes",
+        priority=priority_of(value) if verb == "priority" else 0,
+    )  # fmt: skip
     moved, late = [], []
     for piece in bulk.pieces(planned.moves):
-        jobs, skipped = await service.ask(
-            lambda piece=piece: bulk.move(service.app.store, verb, piece, by=caller.name)  # type: ignore[misc]
-        )
+        jobs, skipped = await service.ask(partial(mover, piece))
         moved += jobs
         late += skipped
     service.app.queue.notify()
@@ -77,8 +83,8 @@ async def act(
     rows = [{"id": job.id, "name": job.name, "state": str(job.state)} for job in moved]
     skipped_rows = [*planned.skipped, *late]
     done = {"moved": rows[:_SHOWN], "count": len(rows)}
-    more = {"done": done, "skipped": skipped_rows[:_SHOWN], "skipped_count": len(skipped_rows)}
-    return render.page(request, "bulk.html", {**values, **more})
+    values |= {"done": done, "skipped": skipped_rows[:_SHOWN], "skipped_count": len(skipped_rows)}
+    return render.page(request, "bulk.html", values)
 
 
 def _plan(service: Service, verb: str, ids: Sequence[str], wanted: JobFilter | None) -> bulk.Planned:

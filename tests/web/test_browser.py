@@ -281,6 +281,8 @@ def test_many_jobs_are_moved_after_a_look_at_their_number_and_the_filter_is_kept
     page.get_by_role("button", name="Release 1 job").click()
     expect(page.locator(".lead")).to_contain_text("1 moved")
     assert server.home.job(made[1])["state"] == "queued"
+    page.go_back()
+    expect(page.locator(".lead")).to_contain_text("1 would be moved")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from qmrunner.app import App
+from qmrunner.store import jobs as job_store
 from qmrunner.store.tables import attempts, steps, workers
 from tests.api.lab import Server, served
 from tests.reports.test_arguments import message, task_of
@@ -136,6 +137,28 @@ def test_a_priority_is_set_by_page_and_by_command(server: Server) -> None:
     group = server.submit({"kind": "nmr", "smiles": "CCO", "group": "urgent"})
     assert server.home.json("priority", "--where", "group:urgent", "--to", "9", "--yes")["moves"] == 1
     assert server.client.get(f"/v1/jobs/{group}").json()["job"]["priority"] == 9
+
+
+def test_many_jobs_get_a_priority_and_a_retry_that_may_alter_them(server: Server) -> None:
+    jobs = [server.submit({"kind": "nmr", "smiles": smiles, "group": "a: b"}) for smiles in ("CO", "CN")]
+    form = {"q": 'group:"a: b"', "which": "all"}
+    planned = page(server, "/jobs/bulk", {**form, "verb": "priority"})
+    assert 'name="value"' in planned.text
+    assert "qmrunner priority --where &#39;group:&#34;a: b&#34;&#39; --to NUMBER" in planned.text
+    assert planned.headers["cache-control"] == "private, no-cache"  # the browser's Back shows it again
+    done = page(server, "/jobs/bulk", {**form, "verb": "priority", "expect": "2", "value": "12"})
+    assert "2 moved" in done.text
+    assert [server.client.get(f"/v1/jobs/{job}").json()["job"]["priority"] for job in jobs] == [12, 12]
+    assert page(server, "/jobs/bulk", {**form, "verb": "priority", "expect": "2", "value": "x"}).status_code == 422
+    server.client.post(f"/v1/jobs/{jobs[0]}/cancel")
+    assert 'name="altering"' in page(server, "/jobs/bulk", {**form, "verb": "retry"}).text
+    again = page(server, "/jobs/bulk", {**form, "verb": "retry", "expect": "1", "altering": "yes"})
+    assert "1 moved" in again.text
+    app = App(server.home.settings)
+    with app.store.read() as connection:
+        assert job_store.get(connection, jobs[0]).params["allow_altering"] is True
+    app.close()
+    assert "No row was selected" in page(server, "/jobs/bulk", {"verb": "hold"}).text
 
 
 def test_the_page_of_the_api_has_every_route_and_the_frame_of_all_pages(server: Server) -> None:
