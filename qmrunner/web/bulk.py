@@ -56,6 +56,7 @@ async def act(
         "moves": len(planned.moves), "states": planned.states, "more": planned.more,
         "skipped": planned.skipped[:_SHOWN], "skipped_count": len(planned.skipped),
         "reasons": Counter(row["reason"] for row in planned.skipped), "typed_from": TYPED_FROM, "done": None,
+        "altering": altering == "yes", "value": value,
     }  # fmt: skip
     if not expect:
         return render.page(request, "bulk.html", values)
