@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.api.lab import Server, served
 from tests.support import Home, wait_for
@@ -317,3 +317,38 @@ def test_a_person_signs_in_and_a_revoked_token_signs_out_in_seconds(guarded: Ser
     again.page.goto(address)
     expect(again.page.locator("h1")).to_have_text("Overview")
     assert "code" not in again.page.url
+
+
+def test_what_was_typed_survives_a_sign_out_in_another_tab(guarded: Server, person: Make) -> None:
+    secret = guarded.home.json("token", "add", "boss", "--scope", "write")["secret"]
+    one = person(guarded.url)
+    page, other = one.page, one.open()
+
+    def sign_in(where: Page) -> None:
+        where.goto("/login")
+        where.locator("#secret").fill(secret)
+        where.get_by_role("button", name="Sign in").click()
+        expect(where.locator("#live_person")).to_be_visible()
+
+    sign_in(page)
+    page.goto("/jobs/new?kind=conformers")
+    page.locator("#structure").fill("CCO")
+    expect(page.locator("#verdict dl")).to_contain_text("C2H6O")
+    other.goto("/help")
+    other.locator("details.who summary").click()
+    other.get_by_role("button", name="Sign out").click()
+    expect(other.locator("#secret")).to_be_visible()
+    page.locator("#structure").fill("CCCO")  # the verdict of CCO must not stay beside it
+    expect(page.locator("#verdict")).to_contain_text("You are signed out")
+    expect(page.locator("#verdict dl")).to_have_count(0)
+    page.locator("#send").click()
+    expect(page.locator("#problem")).to_be_focused()
+    sign_in(other)
+    page.locator("#send").click()
+    expect(page.locator("#live_head")).to_contain_text("boss")
+    page.goto("/jobs/new/many")
+    page.locator("#structures").fill("CCO\nCCN\n")
+    other.context.clear_cookies()
+    page.get_by_role("button", name="Check").click()
+    expect(page.locator("#problem")).to_contain_text("You are signed out")
+    assert page.locator("#structures").input_value() == "CCO\nCCN\n"

@@ -124,6 +124,43 @@ function show(html, url) {
   document.dispatchEvent(new CustomEvent("qm:shown"));
 }
 
+// -- forms with typed text: sent once, and only while the server answers and knows the reader; else the text is lost
+export function notSent(status, place) {
+  const box = document.createElement("div");
+  const words = document.createElement("p");
+  box.className = "problem";
+  box.id = "problem";
+  box.tabIndex = -1;
+  box.setAttribute("role", "alert");
+  words.textContent = status === 401 ? "You are signed out. Nothing was sent, and what you typed is still here: sign in " : "The server does not answer. Nothing was sent, and what you typed is still here: try again.";
+  if (status === 401) {
+    const link = document.createElement("a");
+    link.href = `${prefix}/login`;
+    link.target = "_blank";
+    link.textContent = "in another tab";
+    words.append(link, ", then send this again.");
+  }
+  box.append(words);
+  $("#problem")?.remove();
+  place.append(box);
+}
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || !form.matches("form[data-typed]")) return;
+  if (form.dataset.sent === "go") { form.dataset.sent = "gone"; return; }
+  event.preventDefault();
+  if (form.dataset.sent) return; // a second click
+  form.dataset.sent = "asking";
+  const { submitter } = event;
+  let status = 0;
+  try { status = (await fetch(`${prefix}/v1/me`, { cache: "no-store" })).status; } catch { /* said below */ }
+  if (status && status !== 401) { form.dataset.sent = "go"; form.requestSubmit(submitter); return; }
+  delete form.dataset.sent;
+  notSent(status, submitter?.closest(".actions")?.parentElement ?? form);
+  $("#problem").focus();
+});
+window.addEventListener("pageshow", () => { for (const form of $$("form[data-sent]")) delete form.dataset.sent; });
+
 document.addEventListener("submit", (event) => {
   const form = event.target;
   if (!form.matches("form[data-swap]")) return;

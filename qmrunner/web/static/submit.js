@@ -1,5 +1,5 @@
 // A new job: its verdict on each change, drawing, dropped files. Without this the buttons do the same.
-import { $, say } from "./app.js";
+import { $, notSent, say } from "./app.js";
 
 const form = $("#new");
 const box = $("#structure");
@@ -19,12 +19,18 @@ async function check() {
     if (mine !== asked) return;
     const made = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = made.getElementById("verdict");
-    if (!fresh) return;
+    if (!fresh) { // an error page
+      const box = made.getElementById("problem");
+      verdict.replaceChildren();
+      if (box && answer.status !== 401) verdict.append(document.importNode(box, true));
+      else notSent(answer.status, verdict);
+      return;
+    }
     verdict.replaceChildren(...[...fresh.childNodes].map((node) => document.importNode(node, true)));
     const label = made.getElementById("send");
     if (label) $("#send").textContent = label.textContent;
     box.setAttribute("aria-invalid", made.getElementById("structure")?.getAttribute("aria-invalid") ?? "false");
-  } catch { say("the server does not answer"); } finally { if (mine === asked) verdict.removeAttribute("aria-busy"); }
+  } catch { if (mine === asked) { verdict.replaceChildren(); notSent(0, verdict); } } finally { if (mine === asked) verdict.removeAttribute("aria-busy"); }
 }
 function soon() { clearTimeout(timer); timer = setTimeout(check, 450); }
 form.addEventListener("input", (event) => { if (event.target.name !== "name" && event.target.name !== "group") soon(); });
@@ -39,13 +45,9 @@ const keep = () => history.replaceState({ key: form.elements.key.value }, ""); /
 if (history.state?.key) form.elements.key.value = history.state.key;
 else keep();
 form.addEventListener("input", renew);
-let sent = false;
 form.addEventListener("submit", (event) => {
-  if (event.submitter?.value === "check") { event.preventDefault(); check(); return; }
-  if (sent) { event.preventDefault(); return; } // a second click; the key would find the same job anyway
-  sent = true;
+  if (event.submitter?.value === "check") { event.preventDefault(); check(); }
 });
-window.addEventListener("pageshow", () => { sent = false; });
 
 // -- files dropped on the form
 const drop = $("#drop");
