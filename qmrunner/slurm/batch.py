@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qmrunner.errors import NotReadyError
 from qmrunner.slurm import pilots
+from qmrunner.slurm.options import exports
 from qmrunner.slurm.pilots import SlurmPilot
 
 SCRIPT = Path(__file__).with_name("pilot.sbatch")
@@ -56,9 +57,10 @@ def start_successor(name: str, output: Path, options: Sequence[str], environment
 
 
 def _sbatch(name: str, output: Path, options: Sequence[str], environment: Mapping[str, str]) -> str:
-    # The whole environment: a site or a user may have set SBATCH_EXPORT=NONE, and pilots need the settings.
-    words = ["sbatch", "--parsable", "--export=ALL", f"--output={output}/qmrunner-%j.log", *options]
-    printed = _run([*words, f"--job-name={name}", str(SCRIPT)], environment)
+    # `--export`: a site or a user may have set SBATCH_EXPORT=NONE, and pilots need the settings.
+    folder = str(output).replace("%", "%%")  # sbatch replaces %j and other letters
+    words = ["sbatch", "--parsable", f"--output={folder}/qmrunner-%j.log", *options]
+    printed = _run([*words, f"--export={exports(options)}", f"--job-name={name}", str(SCRIPT)], environment)
     return printed.split("\n")[-1].partition(";")[0]
 
 

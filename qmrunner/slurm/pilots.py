@@ -22,7 +22,6 @@ _STUCK = re.compile(
     r".*held.*|DependencyNeverSatisfied|BadConstraints|Invalid.*|.*Not(Allowed|Permitted)|Partition(Time|Node)Limit",
     re.I,
 )
-_CPUS = re.compile(r"(?:--cpus-per-task(?:=|\s+)|-c\s*)(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +53,6 @@ def read(text: str) -> list[SlurmPilot]:
         elif state in _HELD:
             found.append(SlurmPilot(job, True, 1, state))
     return found
-
-
-def cpus_per_task(*options: str) -> int:
-    """Cores of a pilot with these options of sbatch, of which the last one counts; 1 if none names them."""
-    return next((int(found[-1]) for text in reversed(options) if (found := _CPUS.findall(f" {text} "))), 1)
 
 
 def useful_cores(jobs: Iterable[tuple[Sequence[Demand], Sequence[Demand]]], each: int, most: int) -> int:

@@ -13,7 +13,8 @@ from pathlib import Path
 from qmrunner import private, settings_file
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.settings import Settings
-from qmrunner.slurm import batch, pilots
+from qmrunner.slurm import batch
+from qmrunner.slurm import options as sbatch
 from qmrunner.store.session import Store
 
 FILE = "qmrunner.env"
@@ -32,13 +33,15 @@ class Site:
     @property
     def cores(self) -> int:
         """Processors of a pilot."""
-        directives = (line for line in batch.SCRIPT.read_text().splitlines() if line.startswith("#SBATCH "))
-        return pilots.cpus_per_task(" ".join(directives), " ".join(self.options))
+        lines = batch.SCRIPT.read_text().splitlines()
+        own = [word for line in lines if line.startswith("#SBATCH ") for word in line.split()[1:]]
+        return sbatch.cores([*own, *self.options])
 
 
 def of(settings: Settings, store: Store, more: str | None = None) -> Site:
     """The site that these settings describe; `more` are further options of sbatch. Raises UsageError
-    `slurm_not_set_up` for settings with which a pilot would not find the store or its files."""
+    `slurm_not_set_up` for settings with which a pilot would not find the store or its files, and `sbatch_option` for
+    options that it cannot have."""
     lacking = [
         name
         for name, set_ in (
@@ -61,6 +64,7 @@ def of(settings: Settings, store: Store, more: str | None = None) -> Site:
         raise UsageError(
             "usage", f"--sbatch: {problem}", remedy="give options of sbatch, such as '--time=1-0 --mem=32G'"
         ) from None
+    sbatch.check(options)
     logs = settings.jobs.parent / "pilots"
     private.make_root(logs, settings.group_access, "QMRUNNER_JOBS")
     identity = hashlib.sha256(store.url.encode()).hexdigest()[:6]

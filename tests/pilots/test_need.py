@@ -50,22 +50,6 @@ def test_every_state_of_a_pilot_is_one_that_works_waits_never_starts_or_does_not
 
 
 @pytest.mark.parametrize(
-    ("options", "cores"),
-    [
-        (("--cpus-per-task=16", ""), 16),
-        (("#SBATCH --cpus-per-task=16 #SBATCH --time=4:00:00", "--time=1-0"), 16),
-        (("--cpus-per-task=16", "--cpus-per-task=4"), 4),
-        (("--cpus-per-task=16", "--cpus-per-task 8 --mem=2G"), 8),
-        (("--cpus-per-task=16", "-c 2"), 2),
-        (("--cpus-per-task=16", "-c2 --exclusive"), 2),
-        (("", "--constraint=c5"), 1),
-    ],
-)
-def test_the_last_option_for_processors_counts(options: tuple[str, ...], cores: int) -> None:
-    assert pilots.cpus_per_task(*options) == cores
-
-
-@pytest.mark.parametrize(
     ("known", "useful", "most", "need"),
     [
         ([], 0, 8, Need()),
