@@ -33,6 +33,7 @@ from qmrunner.host.threads import Guard, try_to_start
 from qmrunner.store import workers
 from qmrunner.supervisor.batch_job import BatchJob
 from qmrunner.supervisor.child import ChildProcess, last_words
+from qmrunner.supervisor.first_start import create_schema
 from qmrunner.supervisor.log_forwarder import LogForwarder, Writer
 from qmrunner.supervisor.orphans import Orphans
 from qmrunner.supervisor.schedule import Schedule
@@ -91,6 +92,7 @@ class Supervisor:
         self.app.make_home()
         lock = HomeLock(self.settings.run_root)
         lock.take()
+        create_schema(self.app)
         self.app.open_store(create=True)
         try:
             self.app.verify_artifacts(at_start=True)
