@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qmrunner import untrusted
 from qmrunner.engines.base import Context, Installed, Which
 from qmrunner.engines.input_check import Finding
 from qmrunner.engines.nwchem import hessian, input_check, launch, remedies, resources, restart
-from qmrunner.engines.nwchem import interpret as nwchem_interpret
 from qmrunner.engines.nwchem.input import deck_resume, deck_rewrite, generated_deck, memory_line, reader
-from qmrunner.engines.nwchem.progress import NWChemReader
-from qmrunner.engines.nwchem.run import deck_of
 from qmrunner.errors import QmrunnerError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Step
 from qmrunner.model.remedies import Remedy
+
+if TYPE_CHECKING:
+    from qmrunner.engines.nwchem.progress import NWChemReader
 
 TASKS = ("deck", "optimise", "shielding")
 _OF_THE_GEOMETRY = ("noautoz", "noautosym")  # remedies that change the geometry block, which a resumed deck has not
@@ -59,6 +59,9 @@ class NWChem:
 
     def prepare(self, step: Step, context: Context) -> Command:
         """The attempt's command. Raises QmrunnerError when an input is missing or NWChem cannot be started."""
+        # Loaded before the run, not by a submission, and not after an upgrade of the package during the run.
+        import qmrunner.engines.nwchem.interpret  # noqa: F401
+
         ranks = _ranks(step, context)
         started = launch.launch(context.installed, ranks, bool(step.params.get("oversubscribe")))
         work = _deck_work(step, context, ranks) if step.task == "deck" else _molecule_work(step, context, ranks)
@@ -82,6 +85,9 @@ class NWChem:
 
     def reader(self, step: Step, directory: Path | None = None) -> NWChemReader:
         """A new reader of the output; the deck in `directory` determines the theory of each task's energy."""
+        from qmrunner.engines.nwchem.progress import NWChemReader
+        from qmrunner.engines.nwchem.run import deck_of
+
         if directory is None:
             return NWChemReader(known_work=step.task != "deck")
         deck = deck_of(step, directory)
@@ -94,7 +100,9 @@ class NWChem:
 
     def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
         """The outcome of the attempt; writes ``geometry.xyz`` into `directory` when there is an optimised geometry."""
-        return nwchem_interpret.interpret(step, directory, log, exit)
+        from qmrunner.engines.nwchem import interpret
+
+        return interpret.interpret(step, directory, log, exit)
 
     def remedies(self, task: str) -> Sequence[Remedy]:
         """The remedies, best first."""

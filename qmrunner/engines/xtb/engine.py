@@ -21,8 +21,6 @@ from qmrunner.engines import openmp, structure_checks
 from qmrunner.engines.base import Context, Installed, ProgressReader, Which
 from qmrunner.engines.input_check import Finding
 from qmrunner.engines.xtb import input_check, remedies
-from qmrunner.engines.xtb import interpret as xtb_interpret
-from qmrunner.engines.xtb.progress import XtbReader
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.model.jobs import Command, Demand, Exit, Grant, Outcome, Reach, Step
 from qmrunner.model.remedies import Remedy
@@ -71,6 +69,9 @@ class Xtb:
 
     def prepare(self, step: Step, context: Context) -> Command:
         """See Engine. Raises NotReadyError `engine_missing`; UsageError for a structure or option that cannot work."""
+        # Loaded before the run, not by a submission, and not after an upgrade of the package during the run.
+        import qmrunner.engines.xtb.interpret  # noqa: F401
+
         if context.installed.path is None:
             raise missing()
         args = self._arguments(step)
@@ -98,6 +99,8 @@ class Xtb:
         return input_check.findings(step.params.get("args", ()), files, strict=strict)
 
     def reader(self, step: Step, directory: Path | None = None) -> ProgressReader:
+        from qmrunner.engines.xtb.progress import XtbReader
+
         return XtbReader()
 
     def checkpoint(self, directory: Path) -> tuple[str, ...]:
@@ -107,7 +110,9 @@ class Xtb:
 
     def interpret(self, step: Step, directory: Path, log: Path, exit: Exit) -> Outcome:
         """See Engine. If `optimise` succeeded, `geometry.xyz` is in `directory` afterwards."""
-        return xtb_interpret.interpret(step, self._arguments(step), directory, log, exit)
+        from qmrunner.engines.xtb import interpret
+
+        return interpret.interpret(step, self._arguments(step), directory, log, exit)
 
     def remedies(self, task: str) -> Sequence[Remedy]:
         """The remedies, best first."""
@@ -179,12 +184,14 @@ def checked_args(args: Sequence[str], refused: Sequence[str]) -> list[str]:
 
 def _electrons(args: Sequence[str], inputs: Mapping[str, Path]) -> dict[str, int | None]:
     """Charge and unpaired electrons for the check of the structure; none if a file may override them."""
-    if any(name in inputs or name in args for name in xtb_interpret.CONTROL_FILES):
+    from qmrunner.engines.xtb.interpret import CHARGE, CONTROL_FILES, UHF
+
+    if any(name in inputs or name in args for name in CONTROL_FILES):
         return {}
-    charge = openmp.value_of(args, xtb_interpret.CHARGE)
+    charge = openmp.value_of(args, CHARGE)
     return {
         "charge": 0 if charge is None else openmp.integer(charge),
-        "unpaired": openmp.integer(openmp.value_of(args, xtb_interpret.UHF)),
+        "unpaired": openmp.integer(openmp.value_of(args, UHF)),
     }
 
 
