@@ -22,7 +22,7 @@ TASKS = ["optimise", "shielding"]
 
 @dataclass(frozen=True)
 class Seen:
-    """What one rank of NWChem 7.0.2 used at most, bytes (its own statistics): docs/explanation/performance.md."""
+    """What one rank of NWChem 7.0.2 used at most, bytes (its own statistics): docs/explanation/calculations.md."""
 
     atoms: dict[str, int]
     basis: str

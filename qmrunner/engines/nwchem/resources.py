@@ -141,7 +141,7 @@ def surface_mib(atoms: int) -> int:
     """The construction of COSMO's surface on the stack of every rank, MiB.
 
     NWChem reserves room for 43,688 facets on each atom, seven numbers each, and once more for the sphere they are cut
-    from (hnd_cosset in 7.0.2 to 7.3.1). Measured with 29 to 98 atoms: within 1 % (docs/explanation/performance.md).
+    from (hnd_cosset in 7.0.2 to 7.3.1). Measured with 29 to 98 atoms: within 1 % (docs/explanation/calculations.md).
     """
     return -(-_FACETS * 7 * 8 * (atoms + 1) // 2**20) + 1
 
