@@ -18,11 +18,13 @@ from typing import Any, NamedTuple
 
 from anyio import CapacityLimiter, to_thread
 
+from qmrunner import untrusted
 from qmrunner.api.shares import Shares
 from qmrunner.api.upload import bodies
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.model.jobs import Submission
 
+_KINDS = frozenset({"nmr", "conformers", "nwchem", "xtb", "crest"})  # never `huey`, whose messages are code
 _CHILDREN = 4
 _SHARE = 2
 _ANSWER_BYTES = 1 << 26
@@ -67,18 +69,17 @@ class Children:
 
     def check_now(self, folder: Path, asked: Mapping[str, Any]) -> Checked:
         """The same, in this thread."""
-        answer = self._answer(folder, asked)
-        files = {name: (folder / "made" / str(number)).read_bytes() for number, name in enumerate(answer["files"])}
-        made = Submission(answer["kind"], answer["params"], files, requires=tuple(answer["requires"]))
-        named = replace(made, name=answer["name"], priority=answer["priority"], group=answer["group"])
-        return Checked(named, str(answer["digest"]), answer.get("facts") or {})
+        try:
+            return _checked(self._answer(folder, asked), folder)
+        except (LookupError, TypeError, ValueError, OSError):
+            raise _crashed() from None
 
     async def canonical(self, folder: Path, smiles: str, **asked: Any) -> str:
         """The structure of a search, see `submission.structure.canonical`. Raises as `check` does."""
         asked = {**asked, "smiles": smiles}
         async with self.places.place(_LONGEST_WAIT_S):
             answer = await to_thread.run_sync(lambda: self._answer(folder, asked), limiter=self._limiter)
-        return str(answer["canonical"])
+        return str(answer.get("canonical", ""))
 
     def _answer(self, folder: Path, asked: Mapping[str, Any]) -> dict[str, Any]:
         child = self._child()
@@ -90,8 +91,9 @@ class Children:
                 child.end()
         if "failed" in answer:
             raise bodies.no_room(answer["failed"])
-        if "error" in answer:
-            error = answer["error"]
+        error = answer.get("error")
+        if isinstance(error, dict):
+            error = {name: error.get(name) for name in ("code", "message", "evidence", "remedy")}
             raise UsageError(error["code"], error["message"], evidence=error["evidence"], remedy=error["remedy"])
         return answer
 
@@ -172,14 +174,12 @@ class _Child:
                 self.kill()
                 raise _too_slow(seconds)
             answer: dict[str, Any] = json.loads(self._connection.recv_bytes(_ANSWER_BYTES))
-        except (EOFError, OSError):
+        except (EOFError, OSError, ValueError, RecursionError):
             if self._pid is None:
                 raise _busy("the process that reads inputs could not be started") from None
-            raise UsageError(
-                "input_crashed",
-                "the process that reads inputs crashed on this input",
-                remedy="export the structure again with another program",
-            ) from None
+            raise _crashed() from None
+        if not isinstance(answer, dict):
+            raise _crashed()
         return answer
 
     def kill(self) -> None:
@@ -199,6 +199,32 @@ class _Child:
             os.setpriority(os.PRIO_PROCESS, pid, _SLOW_NICE)
         except ProcessLookupError:
             pass  # it has just ended, and its answer has arrived
+
+
+def _checked(answer: Mapping[str, Any], folder: Path) -> Checked:
+    """The job in the answer of a child. A fault in a library that reads structures could let an input answer in the
+    child's place, so only what a request may ask for is taken. Raises LookupError, TypeError, ValueError, OSError."""
+    kind, params, names = answer["kind"], dict(answer["params"]), list(answer["files"])
+    if kind not in _KINDS or "unconfined" in params or not all(map(_is_plain, names)):
+        raise ValueError
+    files = {name: untrusted.read_bytes(folder / "made" / str(number)) for number, name in enumerate(names)}
+    made = Submission(kind, {**params, "network": True}, files, requires=tuple(map(str, answer["requires"])))
+    group = None if answer["group"] is None else str(answer["group"])
+    name = None if answer["name"] is None else str(answer["name"])
+    named = replace(made, name=name, priority=int(answer["priority"]), group=group)
+    return Checked(named, str(answer["digest"]), answer.get("facts") or {})
+
+
+def _is_plain(name: str) -> bool:
+    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
+def _crashed() -> UsageError:
+    return UsageError(
+        "input_crashed",
+        "the process that reads inputs crashed on this input",
+        remedy="export the structure again with another program",
+    )
 
 
 def _busy(evidence: str) -> NotReadyError:
