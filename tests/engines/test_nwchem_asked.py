@@ -84,6 +84,24 @@ def test_included_files_have_their_tasks_in_their_places() -> None:
     assert asked.with_included(b"include loop.nw\n", {"loop.nw": b"include loop.nw\n"}.get) is None
 
 
+def test_files_that_include_each_other_many_times_are_not_read_to_their_end() -> None:
+    """An engine can replace them: ten lines in nine files are a thousand million."""
+    reads: list[str] = []
+
+    def load(name: str) -> bytes:
+        reads.append(name)
+        return b"include again.nw\n" * 10
+
+    assert asked.with_included(b"include first.nw\n", load) is None
+    assert len(reads) < 1000
+
+    def twice(name: str) -> bytes:
+        return b"" if name == "9" else b"include %d\n" % (int(name) + 1) * 2
+
+    assert asked.with_included(b"include 1\n", twice) is None
+    assert asked.with_included(b"include large\n" * 50, lambda _: b"#" * (2 << 20)) is None
+
+
 def test_tasks_behind_a_quote_that_is_not_closed_are_not_read() -> None:
     assert len(of('task scf energy\ntitle "open\ntask scf energy\n')) == 1
 

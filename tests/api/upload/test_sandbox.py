@@ -32,7 +32,7 @@ def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Check:
     return checking
 
 
-def test_an_answer_is_a_job_from_the_network_whatever_it_says(check: Check) -> None:
+def test_an_answer_is_a_job_from_the_network_whatever_it_contains(check: Check) -> None:
     made = check({**ANSWER, "params": {"network": False}}).made
     assert made.params == {"network": True}
     assert made.files == {"w.xyz": b"1\n\nH 0 0 0\n"}

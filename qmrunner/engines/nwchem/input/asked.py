@@ -6,7 +6,7 @@ nor an option is the theory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -14,6 +14,7 @@ from qmrunner.engines.nwchem.input import reader
 from qmrunner.engines.nwchem.input.reader import Statement, lower
 
 Load = Callable[[str], bytes | None]
+_DEEPEST, _MOST_INCLUDED, _MOST_BYTES = 8, 200, 64 << 20
 
 _OPERATIONS = frozenset({
     "energy", "gradient", "optimize", "saddle", "hessian", "freq", "frequencies", "property", "raman", "neb",
@@ -110,22 +111,32 @@ def of_deck(statements: Iterable[Statement], functional: str | None = None) -> t
     return tuple(task for statement in read if (task := state.take(statement)) is not None)
 
 
-def with_included(data: bytes, load: Load, depth: int = 8) -> tuple[Statement, ...] | None:
+def with_included(data: bytes, load: Load) -> tuple[Statement, ...] | None:
     """The statements of a deck with those of included files at their places.
 
-    `load` returns a file's bytes by the name in the deck. None when a file is missing.
+    `load` returns a file's bytes by the name in the deck. None when a file is missing, or the files, which an engine
+    may have replaced, include each other without an end.
     """
-    found: list[Statement] = []
-    for line in reader.read(data):
-        if line.included is None:
-            found += line.statements
-            continue
-        inner = load(line.included) if depth else None
-        part = None if inner is None else with_included(inner, load, depth - 1)
-        if part is None:
-            return None
-        found += part
-    return tuple(found)
+    left = _MOST_INCLUDED
+    size = len(data)
+
+    def read(data: bytes, depth: int) -> Iterator[Statement]:
+        nonlocal left, size
+        for line in reader.read(data):
+            if line.included is None:
+                yield from line.statements
+                continue
+            left -= 1
+            inner = load(line.included) if depth and left >= 0 else None
+            size += len(inner or b"")
+            if inner is None or size > _MOST_BYTES:
+                raise LookupError(line.included)
+            yield from read(inner, depth - 1)
+
+    try:
+        return tuple(read(data, _DEEPEST))
+    except LookupError:
+        return None
 
 
 def geometry_blocks(statements: Iterable[Statement]) -> int:
