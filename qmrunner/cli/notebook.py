@@ -46,7 +46,8 @@ _LISTS: dict[str, tuple[str, tuple[tuple[str, str, int | None], ...]]] = {
     )),
     "excitations": ("vertical excitations", (
         ("root", "root", None), ("multiplicity", "multiplicity", None), ("symmetry", "symmetry", None),
-        ("energy_ev", "energy / eV", 4), ("oscillator_strength", "oscillator strength", 5),
+        ("energy_ev", "energy / eV", 4), ("corrected_energy_ev", "corrected / eV", 4),
+        ("oscillator_strength", "oscillator strength", 5),
     )),
     "raman": ("Raman scattering", (
         ("frequency_cm1", "wavenumber / cm-1", 2), ("activity_a4_amu", "activity / A4/amu", 3),
@@ -101,6 +102,9 @@ def tables(found: Mapping[str, Any], symbols: Sequence[str]) -> Iterator[Table]:
         yield _path(energies)
     if found.get("frequencies_cm1"):
         yield _modes(found["frequencies_cm1"], found.get("ir_intensities_km_mol") or [])
+    if found.get("anharmonic_frequencies_cm1"):
+        intensities = found.get("anharmonic_intensities_km_mol") or []
+        yield _modes(found["anharmonic_frequencies_cm1"], intensities, "anharmonic vibrations")
     for key, (title, columns) in _LISTS.items():
         rows = found.get(key) or ()
         # A single task or temperature is printed above.
@@ -163,8 +167,8 @@ def _values(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def _modes(wavenumbers: Sequence[float], intensities: Sequence[float]) -> Table:
-    table = _titled("vibrations")
+def _modes(wavenumbers: Sequence[float], intensities: Sequence[float], title: str = "vibrations") -> Table:
+    table = _titled(title)
     with_intensity = len(intensities) == len(wavenumbers)
     for heading in ("mode", "wavenumber / cm-1", *(["IR intensity / km/mol"] if with_intensity else [])):
         table.add_column(heading, justify="right")

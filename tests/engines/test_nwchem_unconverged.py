@@ -28,6 +28,10 @@ SAID = {
     "ccsd_not_converged": ("task ccsd energy ignore", "        ****maximum iterations exceeded****"),
     "tce_not_converged": ("task tce energy ignore", " Iterations for root   2 failed to converge"),
     "mcscf_not_converged": ("task mcscf energy ignore", "     --- maximum iterations reached ---"),
+    "mepgs_not_converged": (
+        "task scf mepgs ignore",
+        " Failed to converge in maximum number of steps or available time",
+    ),
     "optimization_not_converged": (
         "task dft optimize ignore",
         " Failed to converge in maximum number of steps or time",

@@ -93,6 +93,8 @@ def _said(run: Run, exit: Exit) -> Finding | None:
     found = catalogue().classify(run.log, ended, run.titles)
     if found is None or (found.failure_class == "transient" and found.code not in _OWN_WAY):
         found = _aborted(run, abort)
+    elif found.code == "optimization_not_converged" and run.records and run.records[-1].problem is not None:
+        found = run.records[-1].problem  # a reaction path ends in the same words
     if step.task != "deck" or abort.input_line is None:
         return found
     file = step.inputs.get(abort.included or str(step.params.get("deck")))
@@ -186,7 +188,8 @@ def _success(run: Run) -> Outcome:
     if step.task == "deck":
         own = {run.log.name} if run.log.parent == directory else set()
         names, left_out = result_files.results(directory, own, _SCRATCH)
-        silent = (note for record in run.records for note in remarks.not_computed(record.asked, result))
+        undispersed = report.remarks.without_dispersion
+        silent = (note for record in run.records for note in remarks.not_computed(record.asked, result, undispersed))
         made = remarks.made_no_difference(run.text, report.remarks)
         result["notes"] = [*result.get("notes", ()), *left_out, *made, *dict.fromkeys(silent)]
     else:

@@ -27,6 +27,7 @@ _OPERATIONS = frozenset({
     "lcao", "pauls_matrix_diag", "translate",
 })  # fmt: skip
 _OPTIONS = frozenset({"numerical", "analytic", "ignore", "debug", "rism", "mm", "qmmm", "fragment", "smd", "pes"})
+_WITH_GRADIENTS = frozenset({"gradient", "optimize", "saddle", "freq", "frequencies", "hessian", "dynamics", "qmd"})
 # Theories that are also an operation; every other theory without an operation computes an energy.
 _ALONE = frozenset({
     "python", "shell", "esp", "dplot", "nbo", "md", "cphf", "prepare", "analysis", "analyze", "moints", "argos",
@@ -79,7 +80,8 @@ class Asked:
     equation of motion, whose states are of the cation or anion with `ions` ``IP-`` or ``EA-``. `named` and
     `timed`: whether the print level lets NWChem print its input banner and its times behind this task. `geometries` is
     how many geometry blocks the deck had so far. `nuclei` are the centres whose shieldings were chosen, in order; empty
-    for all. `properties` are the words of the property block in force for a property task.
+    for all. `properties` are the words of the property block in force for a property task. `gradient_roots` are
+    those that the grad block of tddft names for a task with gradients; `dispersion` is the `disp` line in force.
     """
 
     theory: str
@@ -97,6 +99,8 @@ class Asked:
     nuclei: tuple[int, ...] = ()
     ions: str = ""
     properties: frozenset[str] = frozenset()
+    gradient_roots: tuple[int, ...] = ()
+    dispersion: str = ""
 
     @property
     def title(self) -> str:
@@ -179,6 +183,8 @@ class _State:
     nuclei: tuple[int, ...] = ()
     ions: str = ""
     properties: frozenset[str] = frozenset()
+    gradient_roots: tuple[int, ...] = ()
+    dispersion: str = ""
 
     def take(self, statement: Statement) -> Asked | None:
         word = statement.directive
@@ -213,6 +219,9 @@ class _State:
                 self.block = ""
         elif word in _PARTS.get(self.block, ()):
             self.nested += 1
+            self.gradient_roots = () if word == "grad" else self.gradient_roots
+        elif self.block == "tddft" and self.nested and word == "root":
+            self.gradient_roots += tuple(int(other) for other in words[1:] if other.isdigit())
         elif self.block == "dft":
             self._dft(words)
         elif self.block in ("tce", "tddft") and not self.nested:
@@ -235,6 +244,8 @@ class _State:
             self.xc = tuple(words[1:])
         elif words[0] == "dftmp2":
             self.dftmp2 = words[1:2] != ["off"]
+        elif words[0] == "disp":
+            self.dispersion = "" if "off" in words else " ".join(words)
 
     def _states(self, words: list[str]) -> None:
         number = int(words[1]) if len(words) > 1 and _is_count(words[1]) else None
@@ -282,6 +293,8 @@ class _State:
             self.nuclei if operation == "property" else (),
             self.ions if theory == "tce" and excited else "",
             self.properties if operation == "property" else frozenset(),
+            self.gradient_roots if theory == "tddft" and operation in _WITH_GRADIENTS else (),
+            self.dispersion if theory in ("dft", "tddft", "sodft") else "",
         )
 
 

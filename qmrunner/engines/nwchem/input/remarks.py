@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,6 +42,22 @@ _NO_G_SHIFT = (
     "NWChem computed no g shift: it has them for open shells with ZORA only (`relativistic; zora on; end`), and prints"
     " nothing without it"
 )
+_OTHER_ROOT = (
+    "the gradients of `task {title}` are those of root {gradient}, and its energy is that of root {energy}: give"
+    " `target {gradient}` in the tddft block beside `root {gradient}` in its grad block"
+)
+_NO_DISPERSION = (
+    "`{line}` in the dft block has no effect: NWChem printed no dispersion correction. It knows `disp vdw 1` to"
+    " `4`, and the functionals of its manual"
+)
+# NWChem 7.0.2 computes the orbitals of a ZORA shielding on a grid of the symmetric part of the molecule, without the
+# symmetry (HBr: 1.4e-3 hartree above the energy without symmetry, and a dipole beside the axis).
+_UNSYMMETRIC = (
+    "with ZORA the orbitals of this property task lost the symmetry of the molecule: its energy and dipole are off (by"
+    " 1e-6 hartree in water, 1e-3 in HBr), and equivalent atoms differ (0.01 ppm). Write `geometry noautosym` for exact"
+    " ones"
+)
+_DISPERSION = re.compile(r"^\s+Dispersion (Parameters|correction)\b")
 _NO_CC2 = "NWChem computes CCSD where `cc2` is asked for (7.0.2: the same energies and excitations to the last digit)"
 
 
@@ -49,22 +66,40 @@ class Remarks:
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self._dispersion: set[str] = set()
         self._symmetric = False
+        self._group = ""
 
     def feed(self, line: str, number: int) -> None:
         if "Use of symmetry is:" in line:
             self._symmetric = "is: on" in line
+        elif line.startswith(" Group name "):
+            self._group = line.split()[-1]
+        elif "Dispersion " in line and (match := _DISPERSION.search(line)):
+            self._dispersion.add(match[1])
         note = next((note for printed, note in _LEFT_OUT if printed in line), None)
         if note is None and self._symmetric:
             what = next((what for printed, what in _WRONG_UNDER_SYMMETRY if printed in line), None)
             note = None if what is None else _WITHOUT_SYMMETRY.format(what=what)
+        if "Scalar ZORA NMR Shielding" in line and self._group not in ("", "C1"):
+            note = _UNSYMMETRIC
         if note is not None and note not in self.notes:
             self.notes.append(note)
 
+    @property
+    def without_dispersion(self) -> bool:
+        """Whether NWChem announced a dispersion correction, and printed none in the whole run."""
+        return self._dispersion == {"Parameters"}
 
-def not_computed(asked: Asked, found: Mapping[str, Any]) -> list[str]:
+
+def not_computed(asked: Asked, found: Mapping[str, Any], without_dispersion: bool = False) -> list[str]:
     """Notes: what a task asked for, and NWChem leaves out or replaces without a word."""
     notes = [_NO_G_SHIFT] if "gshift" in asked.properties and "g_shift_ppm" not in found else []
+    if asked.gradient_roots and (set(asked.gradient_roots) != {asked.root}):
+        other = next(root for root in asked.gradient_roots if root != asked.root)
+        notes.append(_OTHER_ROOT.format(title=asked.title, gradient=other, energy=asked.root))
+    if asked.dispersion and without_dispersion:
+        notes.append(_NO_DISPERSION.format(line=asked.dispersion))
     return [*notes, _NO_CC2] if asked.method == "CC2" and "CC2" not in found.get("energies_hartree", {}) else notes
 
 

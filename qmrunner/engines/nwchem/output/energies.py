@@ -23,6 +23,8 @@ _EOM_SYMMETRY = re.compile(r"Excited-state calculation \(\s*(\S+)\s+symmetry\)")
 _EOM_GROUND = re.compile(r"^\s*Ground-state symmetry is\s+(\S+)")
 _EOM_ROOT = re.compile(r"^\s*Excited state root\s+(\d+)")
 _EOM_ENERGY = re.compile(rf"^\s*Excitation energy / hartree\s*=\s*{_NUMBER}")
+# Methods whose total energies are those of excited states.
+_ON_EXCITED = ("CR-EOM", "EOM", "R-EOM")
 _STEP = re.compile(rf"^@\s+(\d+)\s+{_NUMBER}")
 _FIRST_SPRING = re.compile(r"^ adding spring #\s+1\s*$")
 _SPRING = re.compile(r"^\s*spring length and energy\s*:\s*\S+\s+(-?\d*\.\d+(?:[DE][-+]\d+)?)\s*$")
@@ -192,7 +194,8 @@ class _States:
         self._ground: Energy | None = None
         self._ground_symmetry: str | None = None
         self._eom_symmetry: str | None = None
-        self._eom_root = 0
+        self._eom_roots: list[int] = []
+        self._corrected = 0
 
     def feed(self, line: str) -> None:
         if match := _TARGET.match(line):
@@ -207,7 +210,9 @@ class _States:
         elif match := _EOM_GROUND.match(line):
             self._ground_symmetry = match[1]
         elif match := _EOM_ROOT.match(line):
-            self._eom_root = int(match[1])
+            if self._corrected:
+                self._eom_roots, self._corrected = [], 0
+            self._eom_roots.append(int(match[1]))
 
     def excited(self, hartree: float) -> Energy:
         return Energy(hartree, f"TDDFT root {self._root}", self._root, self._symmetry, self._multiplicity)
@@ -215,17 +220,29 @@ class _States:
     def correlated(self, line: str) -> Energy | None:
         """The total energy of a method, or of the target root of the equation of motion on top of it."""
         if match := _CORRELATED.match(line):
+            if match[1].startswith(_ON_EXCITED):
+                return self._of_root(match[1], float(match[2]))
             self._ground = Energy(float(match[2]), match[1])
             return None if self._asked.root is not None else self._ground
         match = _EOM_ENERGY.match(line)
-        if match is None or self._ground is None or self._eom_root != self._asked.root:
+        root = self._eom_roots[-1] if self._eom_roots else None
+        if match is None or self._ground is None or root is None or not self._is_target(root):
             return None
+        name = f"{self._asked.ions}EOM-{self._ground.of} root {root}"
+        return Energy(self._ground.hartree + float(match[1]), name, root, self._eom_symmetry)
+
+    def _of_root(self, method: str, hartree: float) -> Energy | None:
+        """The total energy of a correction to the roots, which come in the order in which they were listed."""
+        self._corrected += 1
+        listed = self._eom_roots[self._corrected - 1 : self._corrected]
+        if not listed or not self._is_target(listed[0]):
+            return None
+        return Energy(hartree, f"{method} root {listed[0]}", listed[0], self._eom_symmetry)
+
+    def _is_target(self, root: int) -> bool:
         # Without a symmetry the target state has the ground state's symmetry.
         wanted = self._asked.symmetry or self._ground_symmetry
-        if wanted is not None and self._eom_symmetry not in (None, wanted):
-            return None
-        name = f"{self._asked.ions}EOM-{self._ground.of} root {self._eom_root}"
-        return Energy(self._ground.hartree + float(match[1]), name, self._eom_root, self._eom_symmetry)
+        return root == self._asked.root and (wanted is None or self._eom_symmetry in (None, wanted))
 
 
 def _float(text: str) -> float:

@@ -17,7 +17,29 @@ _QMD = {
 }
 _TOTAL = re.compile(r"^\s*Total (\S+) energy\s*+[=:]?\s*+(-?\d+\.\d+)\s*$")
 _TCE = re.compile(r"^\s*(\S+)\s+total energy / hartree\s*=\s*(-?\d+\.\d+)")
+# `&    1      -1.55383316  0.09962  0.19951`: number, energy, length of the step, length of the path.
+_POINT = re.compile(r"^&\s+\d+\s+(-?\d+\.\d+)\s+\S+\s+\S+\s*$")
 _NAMES = {"SCF": "HF"}
+
+
+class ReactionPath:
+    """Energies (hartree) of the points of a reaction path (`mepgs`), from the saddle point on."""
+
+    def __init__(self) -> None:
+        self._energies: list[float] = []
+        self.begun = False
+
+    def feed(self, line: str) -> None:
+        """One line of the task's output."""
+        if "IRC Optimization" in line:
+            self.begun = True
+        elif line.startswith("&") and (match := _POINT.match(line)) and len(self._energies) < MOST_ATOMS:
+            value = number(match[1])
+            self._energies += [] if value is None else [value]
+
+    def found(self) -> dict[str, Any]:
+        """See the class."""
+        return {"path_energies_hartree": list(self._energies)} if self._energies else {}
 
 
 class Path:

@@ -46,8 +46,10 @@ class Task:
             electrons.Solvation(), response.Excitations(), response.Polarizabilities(), response.Couplings(),
             paths.Levels(), magnetic.Shieldings(), magnetic.Hyperfine(), magnetic.GShift(), magnetic.FieldGradients(),
         )  # fmt: skip
+        self._reaction = paths.ReactionPath()
         self._of_task: tuple[_Reader, ...] = (
-            vibrations.Vibrations(), vibrations.Raman(), paths.Path(), paths.Trajectory(),
+            vibrations.Vibrations(), vibrations.Raman(), vibrations.AnharmonicModes(), paths.Path(),
+            paths.Trajectory(), self._reaction,
         )  # fmt: skip
 
     def feed(self, line: str) -> None:
@@ -68,6 +70,8 @@ class Task:
         found: dict[str, Any] = {}
         for reader in self._of_task:
             found |= reader.found()
+        if self._reaction.begun:
+            return self._reaction.found()  # the modes are those of its first step, in other units
         if "path_energies_hartree" in found:
             return found  # all other values belong to the bead that happened to be last
         for reader in self._of_structure:

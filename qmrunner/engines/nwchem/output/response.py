@@ -13,6 +13,7 @@ _STRENGTH = re.compile(r"^\s+(?:Dipole )?Oscillator Strength\s+(\S+)")
 _EOM_SYMMETRY = re.compile(r"Excited-state calculation \(\s*(\S+)\s+symmetry\)")
 _EOM_ROOT = re.compile(r"^ Excited state root\s+(\d+)")
 _EOM_ENERGY = re.compile(r"^ Excitation energy / hartree\s+=\s+(\S+)")
+_CORRECTED = re.compile(r"^\s*(CR-EOM\S+)\s+excitation energy \(eV\)\s+=\s+(\S+)")
 _FREQUENCY = re.compile(r"^ Frequency\s+=\s+(\S+)\s+/ au")
 _TENSOR = re.compile(r"^ ([XYZ])\s+(\S+)\s+(\S+)\s+(\S+)(?:\s|$)")
 _MEAN = re.compile(r"^ (Isotropic|Anisotropic)\s+=\s+(\S+)")
@@ -47,6 +48,8 @@ class Excitations:
             self._symmetry = match[1]
         elif line.startswith(" Excit"):
             self._correlated(line)
+        elif "CR-EOM" in line and (match := _CORRECTED.match(line)):
+            self._correct(match[1], number(match[2]))
 
     def _correlated(self, line: str) -> None:
         if match := _EOM_ROOT.match(line):
@@ -54,6 +57,13 @@ class Excitations:
         elif match := _EOM_ENERGY.match(line):
             value = number(match[1])
             self._energy(value, None if value is None else round(value * EV_PER_HARTREE, 6))
+
+    def _correct(self, method: str, ev: float | None) -> None:
+        """A correction to the next root of the symmetry that has none yet."""
+        listing = self._listings.get(self._symmetry, [])
+        state = next((state for state in listing if "corrected_energy_ev" not in state), None)
+        if state is not None and ev is not None:
+            state |= {"corrected_energy_ev": ev, "corrected_by": method}
 
     def _energy(self, hartree: float | None, ev: float | None) -> None:
         if self._now is not None:

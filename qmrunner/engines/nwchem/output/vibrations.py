@@ -90,6 +90,33 @@ class Vibrations:
         return (known, None) if whole else ([], None)
 
 
+class AnharmonicModes:
+    """Wavenumbers of the vibrational SCF (`vscf`, cm⁻¹) and infrared intensities (km/mol), in its order of the modes.
+
+    They are those of the last column of its table: with couplings of pairs where these were asked for.
+    """
+
+    def __init__(self) -> None:
+        self._table = Table("RESULTS OF VIBRATIONAL SCF CALCULATION", r"^\s+\d+\s+-?\d+\.\d+.*\s(-?\d+\.\d+)\s*$")
+        self._infrared = Table("mode   frequency, cm-1  intensity", r"^\s+\d+\s+(-?\d+\.\d+)\s+(-?\d+\.\d+)\s*$")
+
+    def feed(self, line: str) -> None:
+        """One line of the task's output."""
+        self._table.feed(line)
+        self._infrared.feed(line)
+
+    def found(self) -> dict[str, Any]:
+        """See the class; the harmonic ones stay `frequencies_cm1`."""
+        wavenumbers = self._table.column(0)
+        if not wavenumbers:
+            return {}
+        found: dict[str, Any] = {"anharmonic_frequencies_cm1": wavenumbers}
+        intensities = self._infrared.column(1)
+        if intensities and len(intensities) == len(wavenumbers):
+            found["anharmonic_intensities_km_mol"] = intensities
+        return found
+
+
 class Raman:
     """The file with the result of `task … raman`: the output only names it."""
 
