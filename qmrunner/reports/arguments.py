@@ -38,9 +38,14 @@ def view(app: App, job_id: str) -> dict[str, Any]:
     return {
         "task": job.params["task"],
         "args": [mask(pickled.written(value)) for value in args[:_SHOWN]],
-        "kwargs": {name[:200]: mask(text) for name, text in list(kwargs.items())[:_SHOWN]},
+        "kwargs": {name[:200]: _masked(name[:200], text) for name, text in list(kwargs.items())[:_SHOWN]},
         "more": max(0, len(args) - _SHOWN) + max(0, len(kwargs) - _SHOWN),
     }
+
+
+def _masked(name: str, text: str) -> str:
+    """The value without passwords: one called `password` is one."""
+    return mask(f"{name}={text}").removeprefix(f"{name}=")
 
 
 def _plain(data: bytes) -> bytes:

@@ -51,11 +51,14 @@ def app(home: Home) -> Any:
 )
 def test_arguments_are_those_of_the_call_and_passwords_are_masked(app: App, serializer: Any) -> None:
     secret = "x?password=hunter2"
-    data = message(7, ["a", None], {"b": (1.5, b"x")}, to="alice@example.org", url=secret, serializer=serializer)
+    data = message(7, ["a", None], {"b": (1.5, b"x")}, to="alice@example.org", url=secret, smtp_password="a b'c",
+                   auth={"token": "abcdef"}, serializer=serializer)  # fmt: skip
     found = arguments.view(app, task_of(app, data))
     assert found["args"] == ["7", "['a', None]", "{'b': (1.5, b'x')}"]
     assert found["kwargs"]["to"] == "'alice@example.org'"
     assert "hunter2" not in found["kwargs"]["url"]
+    assert found["kwargs"]["smtp_password"] == "***"
+    assert found["kwargs"]["auth"] == "{'token': '***'}"
     assert (found["task"], found["more"]) == ("app.send", 0)
 
 

@@ -38,7 +38,10 @@ def test_the_report_of_a_worker_is_stored_and_what_fails_needs_a_person(
     assert caught.value.code == "not_examined"
     assert reports.view(app, worker)["examined"] is None
     monkeypatch.setattr(examination, "_FIRST_S", 0.0)
+    run, ended = examination.examine, []
+    monkeypatch.setattr(examination, "examine", lambda *words: ended.append(run(*words)) or ended[-1])
     examination.Examination(worker, threading.Event()).turn()
+    assert ended == [0]
     found = reports.checks(app, worker)
     assert reports.view(app, worker)["examined"] == {"at": found["at"], **found["summary"]}
     assert {row["name"]: row["result"] for row in found["checks"]}["xtb"] == "fail"
