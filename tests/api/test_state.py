@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from qmrunner.app import App
-from qmrunner.store import events, workers
+from qmrunner.store import events, examinations, workers
 from tests.api.lab import Server, events_of, refused, served
 from tests.store.work import FAIL, SUCCEED, Work
 from tests.support import Home
@@ -38,7 +38,9 @@ def test_a_caller_learns_its_name_and_scope(home: Home) -> None:
         secret = home.json("token", "add", "alice", "--scope", "read")["secret"]
         server.client.headers["Authorization"] = f"Bearer {secret}"
         assert got(server, "/v1/me") == {"name": "alice", "scope": "read"}
-        for method, path in (("GET", "/v1/doctor"), ("GET", "/v1/sweeps"), ("POST", "/v1/sweeps")):
+        needy = ("GET /v1/doctor", "GET /v1/sweeps", "POST /v1/sweeps", "GET /v1/workers/1/checks",
+                 "GET /v1/jobs/j/arguments")  # fmt: skip
+        for method, path in (row.split() for row in needy):
             refused(server.client.request(method, path), 403, "scope_too_small")
 
 
@@ -139,6 +141,22 @@ def test_scratch_is_planned_anywhere_and_shown_where_a_worker_has_its_home(own: 
     assert [row["target"] for row in done] == [row["target"] for row in planned]
     assert all(not row["done"] for row in planned)
     assert all(row["done"] for row in done)
+
+
+def test_the_report_of_a_worker_is_there_once_it_has_examined_its_machine(own: tuple[Server, Work]) -> None:
+    server, work = own
+    worker = work.worker()
+    path = f"/v1/workers/{worker}"
+    assert got(server, path)["examined"] is None
+    refused(server.client.get(f"{path}/checks"), 404, "not_examined")
+    refused(server.client.get("/v1/workers/77/checks"), 404, "worker_unknown")
+    refused(server.client.get("/v1/workers/x/checks"), 404, "worker_unknown")
+    check = {"name": "xtb", "result": "fail", "code": "gone", "text": "t", "remedy": None, "data": {"mib": 1}}
+    with work.store.write() as connection:
+        examinations.save(connection, work.now, worker, [check])
+    assert got(server, f"{path}/checks")["checks"] == [check]
+    assert got(server, path)["examined"]["fail"] == 1
+    assert "checks_failed" in [row["code"] for row in got(server, "/v1/overview")["attention"]]
 
 
 def test_the_machine_of_the_server_is_examined(own: tuple[Server, Work]) -> None:
