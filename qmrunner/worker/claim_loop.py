@@ -31,11 +31,14 @@ from qmrunner.host.threads import Guard
 from qmrunner.model.jobs import Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Finished
-from qmrunner.store import claims, ready_steps
+from qmrunner.store import artifacts, claims, ready_steps
 from qmrunner.store.claims import Claim
 from qmrunner.store.session import StoreUnavailable
 from qmrunner.store.step_durations import expected_s
 from qmrunner.worker.lifetime import Lifetime
+
+# A submitter set an artifact store after this worker had started: the files of new jobs are there and not here.
+_NOT_SET = "QMRUNNER_ARTIFACTS: the machines of this store exchange files through it, and this worker has none set"
 
 
 class Worker:
@@ -117,8 +120,11 @@ class Worker:
             if self.stopping.is_set():
                 return None
             worth = self._is_worth_it if self.lifetime.ends_at is not None else None
-            now = self.app.store.now()
-            return claims.claim(connection, now, self.worker_id, self.capacity, self.paths, room, worth)
+            now, here = self.app.store.now(), room
+            # In the same transaction: who stores a job with an artifact store has recorded that before.
+            if self.artifacts is None and artifacts.identity(connection) is not None:
+                here = replace(room, blocked=_NOT_SET)
+            return claims.claim(connection, now, self.worker_id, self.capacity, self.paths, here, worth)
 
         return claim
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.artifacts.conftest import STAND_IN, WATER, Place
+from tests.artifacts.conftest import STAND_IN, WATER, Machines, Place
 from tests.artifacts.s3 import Wire
-from tests.support import ROOT, Daemon, Home
+from tests.support import ROOT, Daemon, Home, wait_for
 
 
 @pytest.fixture
@@ -108,3 +108,20 @@ def test_a_folder_that_is_not_there_is_not_made(home: Home, structure: str, tmp_
     assert refused.returncode == 4
     assert "artifacts_unavailable" in refused.stderr
     assert not (tmp_path / "unmounted").exists()
+
+
+def test_a_worker_that_started_before_the_store_had_an_artifact_store_takes_no_job_of_it(
+    machines: Machines, daemon: Callable[..., Daemon]
+) -> None:
+    """Its files are not on that machine: the job would fail for a missing input, although other workers have it."""
+    here, old, new = (machines.stand_in(name) for name in ("here", "old", "new"))
+    del old.extra["QMRUNNER_ARTIFACTS"]
+    started = daemon(on=old)
+    wait_for(lambda: started.events("consumer_started"), 60.0, "the worker")
+    job = str(here.json("submit", "xtb", machines.structure())["id"])
+    wait_for(
+        lambda: "QMRUNNER_ARTIFACTS" in (here.json("why", job)["waits_for"] or ""), 60.0, "why to name the setting"
+    )
+    assert here.job(job)["steps"][0]["attempt"] == 0
+    daemon(on=new)
+    wait_for(lambda: here.job(job)["state"] == "succeeded", 60.0, "the job on a worker with the artifact store")
