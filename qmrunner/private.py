@@ -140,6 +140,17 @@ def make_root(path: Path, access: str, setting: str) -> None:
             raise _not_private(path, level, why, found, access, setting)
 
 
+def check_own(path: Path, access: str, setting: str) -> None:
+    """Raise NotReadyError `folder_not_private` for a file that another user owns or may write to, and for a link."""
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    why = "it is not a file" if not stat.S_ISREG(found.st_mode) else Trust.of(access).objection(found)
+    if why is not None:
+        raise _not_private(path, path, why, found, access, setting)
+
+
 def _close_if_new(path: Path, access: str) -> None:
     """Make a folder of this user private if it is open to all and still empty, like a new volume: no program uses it
     yet."""

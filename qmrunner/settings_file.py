@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from qmrunner import masking
@@ -15,12 +16,10 @@ PREFIX = "QMRUNNER_"
 def read_lines(given: Mapping[str, str], problems: list[str]) -> dict[str, str]:
     """The settings of the file that `given` names, else of the one in the home. Appends what is wrong to `problems`."""
     try:
-        named, home = (plain(given.get(f"{PREFIX}{name}", "")) for name in ("CONFIG", "HOME"))
+        path, named = _place(given)
     except ValueError as problem:
         problems.append(f"{PREFIX}CONFIG or {PREFIX}HOME: {problem}")
         return {}
-    home = home or "qmrunner-data"
-    path = read.path(named) if named else read.path(home) / "qmrunner.env"
     try:
         text = path.read_text(encoding="utf-8-sig")  # editors of Windows begin a file with a mark
     except (FileNotFoundError, NotADirectoryError):
@@ -45,6 +44,20 @@ def read_lines(given: Mapping[str, str], problems: list[str]) -> dict[str, str]:
             continue
         values[name.strip()] = value
     return values
+
+
+def place(given: Mapping[str, str]) -> Path | None:
+    """The file of these variables, whether it exists or not; None if they name none."""
+    try:
+        return _place(given)[0]
+    except ValueError:
+        return None
+
+
+def _place(given: Mapping[str, str]) -> tuple[Path, str]:
+    """The settings file, and the text that names it, if it is not the one in the home. Raises ValueError."""
+    named, home = (plain(given.get(f"{PREFIX}{name}", "")) for name in ("CONFIG", "HOME"))
+    return read.path(named) if named else read.path(home or "qmrunner-data") / "qmrunner.env", named
 
 
 def plain(text: str) -> str:

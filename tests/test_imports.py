@@ -57,8 +57,8 @@ ROOMS: dict[str, str] = {
     "worker": "app apps attempt errors guardian host logs model queue reports store",
     "supervisor": "__version__ app apps.command artifacts attempt.directory attempt.log_registry attempt.narration "
     "attempt.spawner_client errors guardian host logs maintenance model settings store untrusted worker",
-    "doctor": "app apps.command artifacts attempt confinement engines errors guardian host logs masking model "
-    "service_links settings store supervisor.health",
+    "doctor": "app apps.command artifacts attempt confinement engines errors guardian host logs masking model private "
+    "service_links settings settings_file store supervisor.health",
     "api": "__version__ app chemistry confinement doctor.checks engines.base errors guardian.confine host.sockets "
     "host.threads logs maintenance masking model reports store submission untrusted",
     "web": "__version__ api app chemistry errors logs model reports store submission workflows",

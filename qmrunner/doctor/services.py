@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
 import time
@@ -10,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from qmrunner import settings_file
 from qmrunner.doctor.finding import Finding, fail, of_error, ok, warn
 from qmrunner.errors import QmrunnerError
+from qmrunner.private import Trust
 
 _WAIT_S = 3
 _POSTGRES_LEAST = 12
@@ -182,4 +185,16 @@ def settings(problem: QmrunnerError | None, home: Path | None) -> Finding:
     """Whether all settings could be read."""
     if problem is not None:
         return of_error("settings", problem)
+    file = settings_file.place(os.environ)
+    if file is not None and (why := _open_to_others(file)):
+        text = f"home {home}; another user may change {file}, which names the programs that run as this user: {why}"
+        remedy = f"run `chmod go-w {file}`, and `chown` it if it belongs to another user"
+        return warn("settings", "settings_file_open", text, remedy, home=str(home))
     return ok("settings", f"home {home}", home=str(home))
+
+
+def _open_to_others(file: Path) -> str | None:
+    try:
+        return Trust.of("off").objection(os.stat(file))
+    except OSError:
+        return None

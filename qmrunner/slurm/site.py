@@ -96,7 +96,8 @@ def _program() -> Path:
 def set_up(folder: Path, store_url: str) -> Path:
     """Make the shared folder with its parts and its file of settings; returns the file. An existing file keeps every
     line, and gets those that it lacks. Raises UsageError `slurm_other_store` for a file that names another store,
-    NotReadyError `folder_unwritable`."""
+    NotReadyError `folder_not_private` where other users could put a program or a file of settings, and
+    `folder_unwritable`."""
     folder = Path(os.path.abspath(folder.expanduser()))
     file = folder / FILE
     wanted = {
@@ -106,8 +107,12 @@ def set_up(folder: Path, store_url: str) -> Path:
         "QMRUNNER_LOGS": f"{folder}/logs",
     }
     try:
+        access = os.environ.get("QMRUNNER_GROUP_ACCESS", "off")
+        access = access if access in private.ACCESS else "off"
         for name in ("", "artifacts", "jobs", "logs", "pilots"):
             (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+            private.make_root(folder / name, access, "FOLDER")
+        private.check_own(file, access, "FOLDER")
         there = file.read_text() if file.exists() else ""
         known = {line.partition("=")[0].strip(): line.partition("=")[2] for line in there.splitlines()}
         if settings_file.plain(known.get("QMRUNNER_STORE_URL", store_url)) != store_url:
@@ -118,7 +123,7 @@ def set_up(folder: Path, store_url: str) -> Path:
         if there and not there.endswith("\n"):
             lines.insert(0, "\n")
         # Only for its owner: the URL may hold a password.
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a") as out:
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600), "a") as out:
             out.write("".join(lines))
     except OSError as problem:
         raise NotReadyError(

@@ -175,6 +175,14 @@ def test_settings_that_cannot_be_read_hide_nothing_of_the_machine(doctor: Doctor
     assert {"cores", "shm", "stack", "clock"} <= set(told.checks)
 
 
+def test_a_file_of_settings_that_others_may_change(doctor: Doctor, tmp_path: Path) -> None:
+    file = tmp_path / "shared.env"
+    file.write_text("QMRUNNER_SLOTS=1\n")
+    file.chmod(0o666)
+    found = doctor(QMRUNNER_CONFIG=str(file)).fault("settings", "settings_file_open", "warn")
+    assert f"chmod go-w {file}" in found["remedy"]
+
+
 def test_a_home_that_is_a_file(doctor: Doctor, home: Home) -> None:
     home.path.write_text("")
     told = doctor()
