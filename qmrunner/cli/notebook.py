@@ -54,8 +54,9 @@ _LISTS: dict[str, tuple[str, tuple[tuple[str, str, int | None], ...]]] = {
     )),
     "thermochemistry": ("thermochemistry", (
         ("temperature_k", "temperature / K", 2), ("thermal_correction_hartree", "energy correction / Eh", 6),
-        ("enthalpy_correction_hartree", "enthalpy correction / Eh", 6), ("entropy_cal_mol_k", "entropy / cal/mol/K", 3),
-        ("heat_capacity_cv_cal_mol_k", "Cv / cal/mol/K", 3),
+        ("enthalpy_correction_hartree", "enthalpy correction / Eh", 6),
+        ("free_energy_correction_hartree", "free energy correction / Eh", 6),
+        ("entropy_cal_mol_k", "entropy / cal/mol/K", 3), ("heat_capacity_cv_cal_mol_k", "Cv / cal/mol/K", 3),
     )),
     "polarizabilities": ("polarizability", (
         ("frequency_hartree", "frequency / Eh", 6), ("isotropic_au", "isotropic / a.u.", 4),

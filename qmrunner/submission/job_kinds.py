@@ -180,10 +180,18 @@ def _program(
     elif own.lower().endswith(".pdb"):
         structure_files.check_pdb(kind, own, files[own], params)
     if kind == "xtb":
+        if frames:
+            _check_atoms(args, files, len(frames[0].symbols))
         files = files | structure_files.for_xtb(own, files[own], len(frames), params)
         structure_files.check_formal_charge(own, files[own], args)
     _check_electrons(kind, params.get("atoms"), own, args, files)
     return Submission(kind, params, files)
+
+
+def _check_atoms(args: Sequence[str], files: Mapping[str, bytes], count: int) -> None:
+    from qmrunner.engines.xtb import detailed_input
+
+    detailed_input.check_atoms(args, files, count)
 
 
 def _check_flags(kind: str, args: Sequence[str], files: Mapping[str, bytes], *, known_only: bool) -> None:

@@ -12,6 +12,7 @@ import pytest
 from qmrunner.engines.xtb import detailed_input
 from qmrunner.engines.xtb.read import read_log
 from qmrunner.errors import UsageError
+from qmrunner.submission import job_kinds
 from tests.support import missing
 
 WATER = "3\n\nO 0 0 .117\nH 0 .757 -.47\nH 0 -.757 -.47\n"
@@ -79,3 +80,31 @@ def test_the_real_program_obeys_what_passes_and_ignores_what_is_refused(tmp_path
         energy = read_log(tmp_path / "log").energy_hartree
         assert energy is not None
         assert (abs(energy - FREE) < 1e-8) == (wanted is not None), (text, energy)
+
+
+# Those that name atoms 4 or 0 of water; in `$constrain` xTB reports them itself.
+BEYOND = {
+    "$fix\n   atoms: 4\n$end\n": True,
+    "$fix\n   atoms: 1-4\n$end\n": True,
+    "$fix\n   atoms: 1,2, 9\n$end\n": True,
+    "$fix\n   atoms: 0\n$end\n": True,
+    "$metadyn\n   save=5\n   atoms: 2-7\n$end\n": True,
+    "$fix\n   atoms: 1-3\n$end\n": False,
+    "$fix\n   atoms: 1,3\n   elements: O\n$end\n": False,
+    "$constrain\n   atoms: 9\n$end\n": False,
+    "atoms: 9\n": False,
+}
+
+
+@pytest.mark.parametrize("text", BEYOND)
+def test_an_atom_that_the_structure_does_not_have_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "x.inp").write_text(text)
+    (tmp_path / "water.xyz").write_text(WATER)
+    request = (str(tmp_path / "water.xyz"), ["--opt", "--input", "x.inp"], [str(tmp_path / "x.inp")])
+    if not BEYOND[text]:
+        assert job_kinds.xtb(*request).params["atoms"] == ["O", "H", "H"]
+        return
+    with pytest.raises(UsageError) as refused:
+        job_kinds.xtb(*request)
+    assert refused.value.code == "input_error"
+    assert "atoms" in str(refused.value.evidence)

@@ -105,6 +105,8 @@ def test_an_atom_has_no_vibrations(modes: int, frequencies: list[float] | None, 
         ("some line\n", Exit(0), "truncated_output"),
         (LINEAR + CRASH, Exit(134), "crashed"),
         (LINEAR + CRASH, Exit(None, 6), "crashed"),
+        ("It seems to be the Dinfh point group\n" + CRASH, Exit(134), "crashed"),
+        ("It seems to be the Cinfv point group\n" + CRASH, Exit(134), "crashed"),
     ],
 )
 def test_an_end_has_its_true_cause(tail: str, exit: Exit, code: str, tmp_path: Path) -> None:
@@ -137,3 +139,39 @@ def test_only_the_first_of_several_structures_counts_with_a_note(count: int, the
     file.write_text("2\n\nH 0 0 0\nH 0 0 0.74\n" * count)
     found = job_kinds.xtb(str(file)).params.get("notes", ())
     assert any("computes the first alone" in note for note in found) == there
+
+
+# In these runs xTB lists what it could not use, and then computes without it.
+@pytest.mark.parametrize(
+    "said",
+    [
+        "-1- userdata_scan: Constraint '1' is not defined",
+        "-1- userdata_constr: Atomic index is out of bounds for distance constraint",
+        "-2- userdata_read: could not find 'xtb.inp'",
+    ],
+)
+def test_a_scan_or_constraint_that_xtb_could_not_use_is_no_success(said: str, tmp_path: Path) -> None:
+    head = "[ERROR] Please study the warnings concerning your input carefully\n"
+    unread = f"{head}-3- userdata_rdblock: handler could not process input\n{said}\n"
+    outcome = judged(tmp_path, unread + log(), "--opt")
+    assert (outcome.state, outcome.code, outcome.failure_class) == ("failed", "input_error", "permanent")
+    assert outcome.evidence is not None
+    assert outcome.evidence.text == said
+
+
+@pytest.mark.parametrize(("count", "there"), [(1, False), (3, True)])
+def test_each_temperature_has_its_thermal_quantities(count: int, there: bool, tmp_path: Path) -> None:
+    rows = (
+        "    200.00    0.254244E-02    0.535853E-01    0.165857E-01    0.369996E-01\n",
+        "    298.15    0.389756E-02    0.549404E-01    0.263609E-01    0.285795E-01\n",
+        "    400.00    0.556807E-02    0.566109E-01    0.372844E-01    0.193265E-01 (used)\n",
+    )
+    heading = "       T/K    H(0)-H(T)+PV         H(T)/Eh          T*S/Eh         G(T)/Eh\n"
+    outcome = judged(tmp_path, heading + "".join(rows[-count:]) + log())
+    assert outcome.state == "succeeded"
+    assert ("thermochemistry" in outcome.result) == there
+    if there:
+        found = outcome.result["thermochemistry"][1]
+        assert (found["temperature_k"], found["enthalpy_correction_hartree"]) == (298.15, 0.0549404)
+        assert found["free_energy_correction_hartree"] == 0.0285795
+        assert notes(outcome, "last temperature")

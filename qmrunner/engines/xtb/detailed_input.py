@@ -1,11 +1,13 @@
 """Lines of a detailed input (`--input FILE`) that xTB would ignore without a message.
 
 Observed in runs of 6.5.1: `$FIX`, `$fix` with a tab behind it, an unknown block, and an entry such as `atoms: 1-2` with
-a tab before it had no effect, and the run succeeded. Unreadable entries with `=` get a warning.
+a tab before it had no effect, and the run succeeded. Unreadable entries with `=` get a warning. Atoms in `$fix` and
+`$metadyn` that the structure does not have were ignored, or the program crashed; in `$constrain` it reports them.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
@@ -20,6 +22,30 @@ BLOCKS = listed(
     " modef molden mopac numgrad oniom opt orca path periodic pop ptb qmdff reactor samerand scan scc set siman"
     " solvation spin split stm symmetry thermo user-defined wall write"
 )
+
+
+# Blocks whose `atoms:` xTB does not compare with the structure.
+_UNCHECKED = frozenset({"fix", "metadyn"})
+_ATOMS = re.compile(r"\s*atoms\s*:(.*)")
+_RANGES = re.compile(r"(\d{1,7})\s*(?:-\s*(\d{1,7}))?")
+
+
+def check_atoms(args: Sequence[str], files: Mapping[str, bytes], count: int) -> None:
+    """Raise UsageError `input_error` that names the first line with an atom beyond the `count` of the structure."""
+    name = value_of(args, _FLAGS)
+    block = ""
+    for number, line in enumerate(lines_of(files[name]) if name in files and name is not None else (), start=1):
+        if line.startswith("$"):
+            block = (line[1:].replace("=", " ").split() or [""])[0]
+        elif block in _UNCHECKED and (match := _ATOMS.match(line)):
+            ends = [int(end) for hit in _RANGES.finditer(match[1]) for end in hit.groups() if end]
+            if any(not 1 <= end <= count for end in ends):
+                raise UsageError(
+                    "input_error",
+                    f"line {number} of {name} names an atom that the structure of {count} atoms does not have",
+                    evidence=line.strip()[:80],
+                    remedy=f"name atoms from 1 to {count}, in the order of the structure file",
+                )
 
 
 def check(args: Sequence[str], files: Mapping[str, bytes]) -> None:

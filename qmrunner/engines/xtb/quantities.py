@@ -42,6 +42,9 @@ _MOST_FRAMES = 10_000
 _FUKUI = re.compile(rf"^ +(\d+)([A-Z][a-z]?) +{_NUMBER} +{_NUMBER} +{_NUMBER}\s*$")
 _TOTAL = re.compile(rf"^ +TOT +{_NUMBER} +{_NUMBER} +{_NUMBER} +{_NUMBER}")
 _TEMPERATURE = re.compile(rf"^ *{_NUMBER} +VIB ")
+# `298.15  0.389756E-02  0.549404E-01  0.263609E-01  0.285795E-01`: T/K, H(0)-H(T)+PV, H(T), T*S, G(T) in Eh.
+_REAL = r"-?\d\.\d+E[-+]\d+"
+_THERMAL = re.compile(rf"^ +(\d+\.\d+) +{_REAL} +({_REAL}) +{_REAL} +({_REAL})(?: +\(used\))?\s*$")
 _ION_NOTE = (
     "energy, gradient and gap are those of the system as given; charges, wbo and the other files that xTB leaves, and "
     "the last summary of its log, are those of the ion it computed last"
@@ -59,6 +62,7 @@ def read(log: Path, directory: Path, prefix: str) -> dict[str, Any]:
     fukui: list[dict[str, Any]] = []
     ions = False
     restraint = 0.0
+    thermal: list[dict[str, float]] = []
     for line in _lines(log):
         ions = ions or any(word in line for word in _IONS)
         if hit := _METHOD.search(line):
@@ -70,6 +74,9 @@ def read(log: Path, directory: Path, prefix: str) -> dict[str, Any]:
         if not ions and (hit := _RESTRAINT.search(line)):
             restraint = float(hit[1])
         _take(found, line, ions)
+        if not ions and (hit := _THERMAL.match(line)) and len(thermal) < _MOST_FRAMES:
+            names = ("temperature_k", "enthalpy_correction_hartree", "free_energy_correction_hartree")
+            thermal.append(dict(zip(names, map(float, hit.groups()), strict=True)))
         if ions and (hit := _FUKUI.match(line)):
             plus, minus, zero = (float(hit[n]) for n in (3, 4, 5))
             row = {"atom": int(hit[1]), "element": hit[2]}
@@ -80,7 +87,9 @@ def read(log: Path, directory: Path, prefix: str) -> dict[str, Any]:
         found |= own | {"notes": [_ION_NOTE]} | ({"fukui": fukui} if fukui else {})
     else:
         found |= _electrons(directory, prefix)
-    notes = list(found.get("notes", ()))
+    several = _temperatures(thermal)
+    notes = [*found.get("notes", ()), *several.pop("notes", ())]
+    found |= several
     if abs(restraint) > _SMALLEST_RESTRAINT:
         found["restraint_energy_hartree"] = restraint
         notes.append(
@@ -94,6 +103,16 @@ def read(log: Path, directory: Path, prefix: str) -> dict[str, Any]:
             " structure before the scan"
         )
     return found | ({"notes": notes} if notes else {}) | _vibrations(directory / f"{prefix}vibspectrum")
+
+
+def _temperatures(rows: list[dict[str, float]]) -> dict[str, Any]:
+    """The table of a run at several temperatures; the other thermal quantities are those of the last one."""
+    if len(rows) < 2:
+        return {}
+    return {
+        "thermochemistry": rows,
+        "notes": ["enthalpy, free energy, entropy and heat capacity are those of the last temperature asked for"],
+    }
 
 
 def _frames(path: Path) -> list[float]:
