@@ -59,8 +59,8 @@ ROOMS: dict[str, str] = {
     "attempt.spawner_client errors guardian host logs maintenance model settings store untrusted worker",
     "doctor": "app apps.command artifacts attempt confinement engines errors guardian host logs masking model private "
     "service_links settings settings_file store supervisor.health",
-    "api": "__version__ app chemistry confinement doctor.checks engines.base errors guardian.confine host.sockets "
-    "host.threads logs maintenance masking model reports store submission untrusted",
+    "api": "__version__ app chemistry confinement doctor.checks engines.base engines.convergence errors "
+    "guardian.confine host.sockets host.threads logs maintenance masking model reports store submission untrusted",
     "web": "__version__ api app chemistry errors logs model reports store submission workflows",
     # It speaks HTTP also with the local home, so it needs nothing of a server.
     "client": "__version__ chemistry errors model.visible",

@@ -225,6 +225,7 @@ class Trace(BaseModel):
     complete: bool
     here: bool
     live: bool
+    thresholds: dict[str, float] = Field(examples=[{"gradient": 4.5e-4, "residual": 1e-5}])
 
 
 class Arguments(BaseModel):

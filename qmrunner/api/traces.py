@@ -15,6 +15,7 @@ from typing import Any
 from qmrunner import untrusted
 from qmrunner.api.logfiles import attempt_of, opened_log
 from qmrunner.app import App
+from qmrunner.engines import convergence
 from qmrunner.engines.base import ProgressReader
 from qmrunner.model.jobs import Attempt, Progress, Step
 from qmrunner.model.states import ATTEMPT_LIVE
@@ -38,6 +39,7 @@ class _Trace:
     number: int = 0
     phase: str | None = None
     points: list[Point] = field(default_factory=list)
+    thresholds: dict[str, float] = field(default_factory=dict)
     lines: untrusted.Lines = field(default_factory=untrusted.Lines)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -51,7 +53,9 @@ class _Trace:
             self.offset += len(data)
             for line in self.lines.feed(data):
                 with suppress(Exception):  # a line that no reader expects has no point
-                    self._add(self.reader.feed(line.decode(errors="replace")))
+                    text = line.decode(errors="replace")
+                    convergence.learn(text, self.thresholds)
+                    self._add(self.reader.feed(text))
         return False
 
     def _add(self, progress: Progress | None) -> None:
@@ -86,8 +90,9 @@ class Traces:
         """The points with numbers above `after`, at most `MOST_POINTS`.
 
         ``columns`` names the values of each of ``points``; ``last`` is the `after` of the next look; ``complete`` is
-        False while more of the log waits to be read; ``here`` is False if the log is not on this machine. Raises
-        NotFoundError as `logfiles.read` does.
+        False while more of the log waits to be read; ``here`` is False if the log is not on this machine.
+        ``thresholds`` are those of ``gradient`` and ``residual`` that the run has printed. Raises NotFoundError as
+        `logfiles.read` does.
         """
         step, chosen = attempt_of(app, job_id, step_name, attempt)
         if chosen is None:
@@ -102,7 +107,8 @@ class Traces:
             found = [point for point in trace.points if point[0] > after]
         while len(found) > MOST_POINTS:
             found = _thinned(found)
-        return _answer(chosen.number, found, after, complete=complete, here=True, live=live)
+        answer = _answer(chosen.number, found, after, complete=complete, here=True, live=live)
+        return {**answer, "thresholds": dict(trace.thresholds)}
 
     def _of(self, app: App, step: Step, attempt: Attempt) -> _Trace:
         key = (step.job_id, step.name, attempt.number)
@@ -124,4 +130,5 @@ def _answer(attempt: int, points: list[Point], after: int, *, complete: bool, he
         "complete": complete,
         "here": here,
         "live": live,
+        "thresholds": {},
     }

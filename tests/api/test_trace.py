@@ -10,6 +10,7 @@ import pytest
 
 from qmrunner.api import traces
 from qmrunner.app import App
+from qmrunner.engines import convergence
 from tests.api.lab import Server, refused, served
 from tests.store.work import Work, Workflow, spec
 from tests.support import Home
@@ -69,6 +70,28 @@ def test_a_long_log_gives_at_most_two_thousand_points_with_both_ends(running: tu
     assert (found["points"][0][1], found["points"][-1][1], found["last"]) == (1, 9000, 9000)
     numbers = [row[0] for row in found["points"]]
     assert numbers == sorted(set(numbers))
+
+
+PRINTED = """
+          :   grad. convergence          0.8000000E-03 Eh/\u03b1 :
+ maximum gradient threshold         (gmax) =   0.000450
+          Convergence on energy requested:  1.00D-06
+          Convergence on density requested:  1.00D-05
+"""
+
+
+def test_the_thresholds_that_a_run_prints_come_with_its_points(running: tuple[Server, str, Path]) -> None:
+    server, job, log = running
+    log.write_text(PRINTED.splitlines()[1] + "\n" + CYCLE.format(n=1))
+    assert look(server, job)["thresholds"] == {"gradient": 8e-4}
+    known: dict[str, float] = {}
+    for line in PRINTED.splitlines()[2:]:
+        convergence.learn(line, known)
+    assert known == {"gradient": 4.5e-4, "residual": 1e-5}
+    convergence.learn("                             NWChem CPHF Module", known)
+    assert known == {"gradient": 4.5e-4}
+    convergence.learn(" Convergence threshold     :          1.000E-04", known)
+    assert known["residual"] == 1e-4
 
 
 def test_lines_are_returned_around_the_one_asked_for(running: tuple[Server, str, Path]) -> None:

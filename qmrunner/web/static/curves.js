@@ -76,15 +76,17 @@ async function show(place, found) {
     place.hidden = false;
     let figure = drawn.get(key);
     if (!figure) {
-      figure = make(label, unit);
+      figure = make();
       drawn.set(key, figure);
       box.append(figure.element);
     }
+    const limit = (found.thresholds ?? {})[key];
+    figure.caption.textContent = `${unit ? `${label}, ${unit}` : label}${limit ? `; threshold ${limit.toExponential(1)}${place.dataset.uplot ? ", dashed" : ""}` : ""}`;
     table(figure, rows, key, unit);
-    if (place.dataset.uplot) await draw(figure, place, rows, key, log, (found.thresholds ?? {})[key]);
+    if (place.dataset.uplot) await draw(figure, place, rows, key, log, limit);
   }
 }
-function make(label, unit) {
+function make() {
   const element = document.createElement("figure");
   const caption = document.createElement("figcaption");
   const chart = document.createElement("div");
@@ -92,13 +94,12 @@ function make(label, unit) {
   const summary = document.createElement("summary");
   const rows = document.createElement("table");
   element.className = "plain-figure";
-  caption.textContent = unit ? `${label}, ${unit}` : label;
   chart.className = "curve";
   chart.setAttribute("aria-hidden", "true");
   summary.textContent = "as a table";
   details.append(summary, rows);
   element.append(caption, chart, details);
-  return { element, chart, rows, plot: null };
+  return { element, chart, rows, caption, plot: null, threshold: false };
 }
 function table(figure, rows, key, unit) {
   const body = document.createElement("tbody");
@@ -116,7 +117,9 @@ async function draw(figure, place, rows, key, log, threshold) {
   const uPlot = await load(place.dataset.uplot, place.dataset.uplotCss);
   const data = [rows.map((_, index) => index + 1), rows.map((row) => row[key])];
   if (threshold) data.push(rows.map(() => threshold));
-  if (figure.plot) { figure.plot.setData(data); return; }
+  if (figure.plot && figure.threshold === Boolean(threshold)) { figure.plot.setData(data); return; }
+  figure.plot?.destroy(); // with or without a line for the threshold
+  figure.threshold = Boolean(threshold);
   const axis = { stroke: ink("--fg"), grid: { stroke: ink("--line"), width: 1 }, ticks: { stroke: ink("--line"), width: 1 } };
   figure.plot = new uPlot({
     width: Math.max(260, figure.chart.clientWidth || 420), height: 200, legend: { show: false }, cursor: { drag: { x: true, y: false } },
