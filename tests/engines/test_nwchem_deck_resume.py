@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ DECK = f"{HEAD}{GEOMETRY}{METHOD}task dft optimize\n"
         f"{DECK}hessian\n thresh 1e-6\nend\n# a remark\n\ntask dft hessian\n",
         DECK.replace("task", "cosmo\n dielec 78\nend\ncharge 1\ntask"),
         DECK.replace("start wat\n", ""),
+        f"{DECK.replace('task dft', 'task mp2')}task mp2 freq\n",
         DECK.upper().replace("OPTIMIZE", "OPTIMISE"),
         DECK.replace("angstroms", "bohr").replace("end\nbasis", "symmetry c2v\nend\nbasis"),
         f"{HEAD}geometry; O 0 0 0; H 0 0 1; H 0 1 0; end; basis; * library sto-3g; end; task scf optimize\n",
@@ -45,7 +47,10 @@ def test_a_deck_that_optimises_its_only_geometry_first_can_resume(text: str) -> 
         DECK.replace("optimize", "energy"),
         DECK.replace("optimize", "saddle"),
         DECK.replace("optimize", "optimize ignore"),
-        DECK.replace("task dft", "task mp2"),
+        DECK.replace("task dft", "task rimp2"),
+        DECK.replace("task dft", "task tddft"),
+        DECK.replace("task dft", "task mcscf"),
+        DECK.replace("task dft", "task ccsd"),
         DECK.replace("task dft optimize", "task dft energy\ntask dft optimize"),
         f"{DECK}task dft optimize\n",
         f"{DECK}task tddft energy\n",
@@ -93,7 +98,10 @@ def test_a_setting_after_the_optimisation_would_change_it_in_the_next_run(later:
 
 @pytest.mark.parametrize("text", [DECK, DECK.replace("start wat\n", "")])
 def test_a_resumed_deck_names_the_database_and_has_no_geometry_and_the_same_lines(text: str) -> None:
-    found = deck_rewrite.rewrite(text, 1, 1000, None, lambda _: None, "wat")
+    found = deck_rewrite.rewrite(text, 1, 1000, None, lambda _: None, ("restart wat", "unset geometry:actlist"))
+    assert "restart wat" in found.text
+    assert "unset geometry:actlist" in found.text
+    found = deck_rewrite.rewrite(text, 1, 1000, None, lambda _: None, ("restart wat",))
     assert "restart wat" in found.text
     assert "start wat" not in found.text.replace("restart wat", "")
     assert "geometry" not in found.text
@@ -127,6 +135,33 @@ def test_an_interrupted_deck_resumes_from_its_own_files(tmp_path: Path) -> None:
     assert "restart wat" in text
     assert copies == {"wat.db", "wat.movecs", "wat.drv.hess"}
     assert any(note.startswith("resume: restart from") for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("keys", "undone"),
+    [
+        ({}, []),
+        ({"geometry": "reference   3 1  plus"}, ["unset geometry"]),
+        ({"geometry:actlist": "1"}, ["unset geometry:actlist"]),
+        (
+            {"geometry": "x", "geometry:actlist": "1", "geometry:x:coords": "0"},
+            ["unset geometry", "unset geometry:actlist"],
+        ),
+        ({"geometry:reference   3 1  plus:coords": "0"}, []),
+    ],
+)
+def test_what_numerical_frequencies_left_in_the_database_is_undone(
+    tmp_path: Path, keys: dict[str, str], undone: list[str]
+) -> None:
+    """Killed between two displacements: all tasks would use a displaced structure, and move only some of its atoms."""
+    old = interrupted(tmp_path)
+    records = [struct.pack("<iii", len(k) + 1, len(v), 1) + k.encode() + b"\0" + v.encode() for k, v in keys.items()]
+    with (old / "wat.db").open("ab") as file:
+        file.write(b"".join(records))
+    text, _, _ = prepared(tmp_path, f"{DECK}task dft freq numerical\n", old)
+    said = [part.strip() for line in text.splitlines() for part in line.split(";")]
+    assert said[: 1 + len(undone)] == ["restart wat", *undone]
+    assert sum(word.startswith("unset") for word in said) == len(undone)
 
 
 @pytest.mark.parametrize("broken", ["wat.db", "wat.movecs"])

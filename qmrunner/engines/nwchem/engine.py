@@ -161,8 +161,8 @@ def _deck_work(step: Step, context: Context, ranks: int) -> Command:
     beside = _beside(context)
     asked = deck_rewrite.check_deck(text, beside)
     able = deck_resume.can_resume(text) and not any(step.params.get(name) for name in _OF_THE_GEOMETRY)
-    point, prefix = restart.resume_deck(context.previous) if able else (restart.FRESH, None)
-    rewritten = deck_rewrite.rewrite(text, ranks, context.grant.memory_mib, step.params, beside, prefix)
+    point, first = restart.resume_deck(context.previous) if able else (restart.FRESH, ())
+    rewritten = deck_rewrite.rewrite(text, ranks, context.grant.memory_mib, step.params, beside, first)
     notes = [*rewritten.notes]
     if asked is not None:
         each = f"{asked.total_mib} MiB for each of {ranks} rank{'s' if ranks > 1 else ''}, as the deck requests"

@@ -107,17 +107,25 @@ def resume_shielding(previous: Path | None) -> ResumePoint:
     return FRESH
 
 
-def resume_deck(previous: Path | None) -> tuple[ResumePoint, str | None]:
-    """The point from which a user's deck resumes, and the name of its database; None: it starts from the beginning."""
+def resume_deck(previous: Path | None) -> tuple[ResumePoint, tuple[str, ...]]:
+    """The point from which a user's deck resumes, and the statements that it then begins with; none: it starts from the
+    beginning."""
     if previous is None or _spent(previous) is not None:
-        return FRESH, None
+        return FRESH, ()
     for place in _places(previous):
         prefix = _deck_prefix(place)
         if prefix and database_ok(place / f"{prefix}.db") and records_ok(place / f"{prefix}.movecs"):
             copies = {name: place / name for ending in _KEPT if (place / (name := f"{prefix}.{ending}")).is_file()}
             copies = {name: path for name, path in copies.items() if not name.endswith("hess") or records_ok(path)}
-            return _point("restart", copies, None, place, previous), prefix
-    return FRESH, None
+            return _point("restart", copies, None, place, previous), (f"restart {prefix}", *_undone(place, prefix))
+    return FRESH, ()
+
+
+def _undone(place: Path, prefix: str) -> list[str]:
+    """Removes what numerical frequencies have in the database while they run: `geometry` names a displaced structure,
+    and `geometry:actlist` the only atoms that may move. The optimised structure is still there."""
+    found = rtdb.read(place / f"{prefix}.db")
+    return [f"unset {key}" for key in ("geometry", "geometry:actlist") if found is not None and key in found.values]
 
 
 def _deck_prefix(directory: Path) -> str | None:

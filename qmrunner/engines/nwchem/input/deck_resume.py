@@ -16,7 +16,7 @@ from itertools import dropwhile, takewhile
 from qmrunner.engines.nwchem.input import reader
 from qmrunner.engines.nwchem.input.reader import Line, Statement
 
-_THEORIES = ("dft", "scf")
+_THEORIES = ("dft", "scf", "mp2")
 _OPTIMISE = ("optimize", "optimise")
 _LATER = ("", "energy", "gradient", "freq", "frequencies", "hessian", "property")
 # They act on the database, or on the geometry by name: what they mean after a restart is not known.

@@ -125,11 +125,11 @@ def rewrite(
     memory_mib: int,
     remedied: Mapping[str, Any] | None = None,
     beside: Beside = _nothing,
-    resume: str | None = None,
+    resume: Sequence[str] = (),
 ) -> Rewritten:
     """The deck bound to its attempt: working directories dropped, memory within `memory_mib` for all `ranks`, and the
     changes that the params `remedied` request (see `nwchem.remedies`). `beside` has the files that the deck may
-    include. `resume`: resume from the database of this name, for a deck that `deck_resume.can_resume`.
+    include. `resume`: the statements with which a deck that `deck_resume.can_resume` begins when it resumes.
 
     The deck's own memory line stays unchanged, unless a remedy changes it or versions of NWChem read it differently.
     Only whole lines with their continuations are replaced, and lines keep their numbers, so that NWChem's "input error
@@ -147,15 +147,15 @@ def rewrite(
     return Rewritten(deck.text, notes, {asked.file: changed.text})
 
 
-def _rewritten(text: str, put: str | None, params: Mapping[str, Any], resume: str | None = None) -> Rewritten:
+def _rewritten(text: str, put: str | None, params: Mapping[str, Any], resume: Sequence[str] = ()) -> Rewritten:
     """The deck with the memory line `put`, which replaces its memory line or is added; None leaves memory unchanged."""
     data = reader.encode(text)
     lines = reader.read(data)
     own = memory_line.first(lines)
-    change = _Change(put, own, params, [], resume, deck_resume.geometry_block(lines) if resume else ())
+    change = _Change(put, own, params, [], tuple(resume), deck_resume.geometry_block(lines) if resume else ())
     changed = [change.line(line) for line in lines]
     if resume and not any(statement.directive == "start" for line in lines for statement in line.statements):
-        changed = _with_first(f"restart {resume}", lines, changed)
+        changed = _with_first(resume, lines, changed)
     result, expected = _put(data, lines, changed), _said(lines, changed)
     if put is not None and own is None:
         change.notes.append(f"deck: `{put}` added from the grant")
@@ -164,7 +164,7 @@ def _rewritten(text: str, put: str | None, params: Mapping[str, Any], resume: st
             result, expected = added, [*expected, put]
         else:
             # NWChem does not read that far, or would join it to the last line.
-            changed = _with_first(put, lines, changed)
+            changed = _with_first([put], lines, changed)
             result, expected = _put(data, lines, changed), _said(lines, changed)
     if _said(reader.read(result)) != expected:
         raise QmrunnerError(
@@ -197,14 +197,14 @@ _Said = tuple[list[str], str] | None
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """The changes in the lines of one deck, and their notes. `memory` replaces `own`; `dropped` are left out where the
-    deck resumes from the database `resume`."""
+    """The changes in the lines of one deck, and their notes. `memory` replaces `own`; `dropped` are left out, and
+    `start` is replaced, where the deck resumes by the statements `resume`."""
 
     memory: str | None
     own: Statement | None
     asked: Mapping[str, Any]
     notes: list[str]
-    resume: str | None = None
+    resume: tuple[str, ...] = ()
     dropped: tuple[Statement, ...] = ()
 
     def line(self, line: Line) -> _Said:
@@ -224,8 +224,8 @@ class _Change:
         if any(statement is left_out for left_out in self.dropped):
             return []
         if self.resume and statement.directive == "start":
-            self.notes.append(f"deck: `{was}` replaced by `restart {self.resume}`")
-            return [f"restart {self.resume}"]
+            self.notes.append(f"deck: `{was}` replaced by `{'; '.join(self.resume)}`")
+            return [*self.resume]
         if statement is self.own and self.memory:
             self.notes.append(f"deck: `{was}` replaced by `{self.memory}`")
             return [self.memory]
@@ -240,13 +240,13 @@ class _Change:
         return [statement.text]
 
 
-def _with_first(statement: str, lines: list[Line], changed: list[_Said]) -> list[_Said]:
-    """The changes with `statement` before all others."""
+def _with_first(statements: Sequence[str], lines: list[Line], changed: list[_Said]) -> list[_Said]:
+    """The changes with `statements` before all others."""
     at = next((number for number, line in enumerate(lines) if line.statements), None)
     if at is None:
         return changed
     kept, comment = changed[at] or ([other.text for other in lines[at].statements], "")
-    return [*changed[:at], ([statement, *kept], comment), *changed[at + 1 :]]
+    return [*changed[:at], ([*statements, *kept], comment), *changed[at + 1 :]]
 
 
 def _said(lines: list[Line], changed: Sequence[_Said] = ()) -> list[str]:
