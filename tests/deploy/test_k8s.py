@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import subprocess
 from pathlib import Path
@@ -113,6 +114,9 @@ def test_a_kustomization_names_what_is_there(folder: Path) -> None:
         assert path.is_file() or (path / "kustomization.yaml").is_file(), path
     for patch in custom.get("patches", ()):
         change = yaml.safe_load(patch["patch"])
+        if isinstance(change, list):  # operations on paths of objects of one kind
+            assert set(patch["target"]) == {"kind"}
+            continue
         assert found(change["kind"], change["metadata"]["name"])["apiVersion"] == change["apiVersion"]
     for change in custom.get("replicas", ()):
         assert found("Deployment", change["name"])
@@ -145,6 +149,34 @@ def test_the_base_needs_nothing_that_a_plain_cluster_lacks() -> None:
 
 
 WORKLOADS = ("qmrunner-worker", "qmrunner-api")
+
+
+def test_on_openshift_no_pod_names_a_user_or_a_group() -> None:
+    """Its namespaces have ranges of ids, and a pod that names another id is refused."""
+    (patch,) = kustomization(FOLDER / "overlays" / "openshift")["patches"]
+    for name in WORKLOADS:
+        deployment = copy.deepcopy(found(patch["target"]["kind"], name))
+        for change in yaml.safe_load(patch["patch"]):
+            *folders, last = change["path"].strip("/").split("/")
+            at: Any = deployment
+            for folder in folders:
+                at = at[folder]
+            assert change["op"] == "remove"
+            del at[last]  # kustomize, too, fails for a path that is not there
+        kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
+        ids = {"runAsUser", "runAsGroup", "fsGroup", "supplementalGroups"}
+        spec = deployment["spec"]["template"]["spec"]
+        parts = [spec, *spec["containers"], *spec.get("initContainers", ())]
+        assert not any(ids & part.get("securityContext", {}).keys() for part in parts)
+        assert spec["securityContext"]["runAsNonRoot"] is True
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_every_container_has_the_sizes_that_a_resource_quota_asks_for(name: str) -> None:
+    """A namespace with a quota of processors or memory refuses a pod with a container that lacks one of them."""
+    for container in containers(name):
+        for kind in ("requests", "limits"):
+            assert container["resources"][kind].keys() >= {"cpu", "memory"}, (container["name"], kind)
 
 
 def containers(name: str) -> list[dict[str, Any]]:
