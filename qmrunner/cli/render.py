@@ -24,6 +24,7 @@ _COUNT = re.compile(r"(?<=over )\d+ shifts of | over \d+ shifts(?=;)")
 def show_result(out: Console, result: dict[str, Any]) -> None:
     """Print the table of shifts or the results of a program, and the paths of the files."""
     from qmrunner.cli import notebook
+    from qmrunner.reports import quantity_tables
 
     result = visible.fields(result)
     out.print(styled((f"{result['kind']} job {result['id']}", "bold"), _headline(result)))
@@ -34,12 +35,11 @@ def show_result(out: Console, result: dict[str, Any]) -> None:
     if len(result.get("conformers") or []) > 1:
         _conformer_table(out, result)
     _search_lines(out, search)
-    atoms = output.get("atoms") or (result.get("provenance") or {}).get("input", {}).get("atoms") or ()
-    for table in notebook.tables(output, atoms):
-        out.print(table)
-    for key, value in output.items():
-        if isinstance(value, str | int | float | bool) and key not in notebook.SHOWN:
-            out.print(styled(f"  {key}: {value}"))
+    grids, others = quantity_tables.of_result(result)
+    for grid in grids:
+        out.print(notebook.drawn(grid))
+    for key, value in others:
+        out.print(styled(f"  {key}: {value}"))
     for remedy in (result.get("provenance") or {}).get("remedies") or ():
         kind = "" if remedy["neutral"] else "; this can alter the answer"
         _paragraph(out, "remedy:", f"{remedy['step']}: {remedy['change']} (after {remedy['code']}{kind})")

@@ -17,7 +17,7 @@ from qmrunner.chemistry import comparison, methods, peaks, picture, svg
 from qmrunner.chemistry.spectrum_signals import atom_label
 from qmrunner.errors import NotFoundError, QmrunnerError, UsageError
 from qmrunner.model.job_filter import JobFilter
-from qmrunner.reports import conformers, jobs, measured, status
+from qmrunner.reports import conformers, jobs, measured, quantity_tables, status
 from qmrunner.store import jobs as job_store
 from qmrunner.web import render
 from qmrunner.web.look import Ask, Page
@@ -43,10 +43,13 @@ def result_facts(app: App, job_id: str, ask: Ask | None = None) -> dict[str, Any
     job = status.job_view(app, job_id)["job"]
     result = status.result_view(app, job_id)
     files = [name for name in result["files"] if "/" not in name]
+    grids, others = quantity_tables.of_result(result)
     base = {
         "nav": "jobs",
         "job": job,
         "large": False,
+        "grids": grids,
+        "others": others,
         "result": result,
         "files": files,
         "seen": None,

@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.sampling import share
@@ -65,6 +69,34 @@ def test_energies_and_derivatives_are_those_of_qcengine(home: Home, daemon: Call
 
 def flat(value: Any) -> list[float]:
     return [number for row in value for number in flat(row)] if isinstance(value, list) else [float(value)]
+
+
+def test_hessians_of_xtb_are_those_of_xtb_run_alone(home: Home, daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    """xTB's own `--hess`, on the same coordinates: an ion and a radical have their charge and spin there, too."""
+    daemon(QMRUNNER_CORES="1")
+    cases = {
+        name: RECORDED[f"{name} GFN2-xTB gradient"]["input"] | {"driver": "hessian"} for name in ("H2O", "H3O+", "NH2")
+    }
+    jobs = {name: submitted(home, f"hessian {name}", document) for name, document in cases.items()}
+    for name, job in jobs.items():
+        assert ended(home, job) == "succeeded", home.run("why", job).stdout
+        molecule = cases[name]["molecule"]
+        folder = tmp_path / name
+        folder.mkdir()
+        flat = molecule["geometry"]
+        rows = zip(flat[::3], flat[1::3], flat[2::3], molecule["symbols"], strict=True)
+        text = "".join(f"{x:.14f} {y:.14f} {z:.14f} {symbol}\n" for x, y, z, symbol in rows)
+        (folder / "alone.coord").write_text(f"$coord\n{text}$end\n")
+        charge, unpaired = molecule.get("molecular_charge") or 0, (molecule.get("molecular_multiplicity") or 1) - 1
+        flags = ["--gfn", "2", "--chrg", str(charge), "--uhf", str(unpaired), "--hess"]
+        xtb = shutil.which(home.settings.xtb or "xtb") or "xtb"
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_STACKSIZE": "1G"}
+        subprocess.run(
+            [xtb, "alone.coord", *flags], cwd=folder, env=environment, check=True, capture_output=True, timeout=120,
+        )  # fmt: skip
+        alone = [float(word) for word in (folder / "hessian").read_text().split()[1:]]
+        returned = answered(home, job)["return_result"]
+        assert np.array(returned).ravel() == pytest.approx(alone, abs=DERIVATIVE), name
 
 
 def test_optimisations_keep_the_frame_and_failures_are_failed_operations(
