@@ -42,7 +42,8 @@ def molecule(given: Molecule) -> tuple[dict[str, Any], list[File]]:
         )  # fmt: skip
     from qmrunner.chemistry.structures import is_structure_file
 
-    return ({}, [file(given)]) if is_structure_file(given) else ({"smiles": given}, [])
+    line = given.strip()
+    return ({}, [file(line)]) if is_structure_file(line) else ({"smiles": line}, [])
 
 
 def structure(given: Molecule) -> File:
@@ -140,4 +141,5 @@ def body(kind: str, fields: Mapping[str, Any], files: Sequence[File]) -> dict[st
 
 
 def _is_text(given: object) -> bool:
-    return isinstance(given, str) and "\n" in given
+    """Whether this is the text of a file; a single line with its end is a SMILES or a path."""
+    return isinstance(given, str) and ("\n" in given.strip() or ("\n" in given and "InChI=" in given))

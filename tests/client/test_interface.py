@@ -74,7 +74,7 @@ def test_a_molecule_is_a_smiles_a_path_a_text_a_mol_or_atoms(tmp_path: Any) -> N
 
     path = tmp_path / "water.xyz"
     path.write_text("3\n\nO 0 0 0\nH 0 0 1\nH 0 1 0\n")
-    assert forms.molecule("CCO") == ({"smiles": "CCO"}, [])
+    assert forms.molecule("CCO") == forms.molecule("\tCCO\r\n") == ({"smiles": "CCO"}, [])
     assert forms.molecule(path) == forms.molecule(str(path)) == ({}, [("water.xyz", path.read_bytes())])
     assert forms.molecule(path.read_text()) == ({}, [("molecule.xyz", path.read_bytes())])
     ((name, data),) = forms.molecule(Atoms("OH2", [(0, 0, 0), (0, 0, 1), (0, 1, 0)]))[1]
