@@ -1,7 +1,7 @@
 """The kernels of OpenBLAS, with which NWChem multiplies matrices, for processors that OpenBLAS does not know.
 
-OpenBLAS recognises a processor by its model number. Versions before 0.3.22 take every AMD processor for one without
-AVX-512, and no version knows models newer than itself.
+OpenBLAS recognises a processor by its model number, and takes one that it does not know for an older one: 0.3.21 used
+the kernels for AVX2 on an AMD processor with AVX-512.
 """
 
 from __future__ import annotations
