@@ -35,8 +35,9 @@ class _Sink(io.RawIOBase):
 
 
 def names(app: App, job_id: str) -> list[str]:
-    """The files of the archive. Raises NotFoundError `job_unknown`."""
-    return [name for name, _ in published_files(app, job_id)]
+    """The files of the archive: without names that programs of Windows take for paths. Raises NotFoundError
+    `job_unknown`."""
+    return [name for name, _ in published_files(app, job_id) if "\\" not in name]
 
 
 def chunks(app: App, job_id: str, chosen: Sequence[str]) -> Iterator[bytes]:

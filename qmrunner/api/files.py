@@ -59,14 +59,16 @@ def published_files(app: App, job_id: str) -> list[tuple[str, int]]:
 
 
 def published_file(app: App, job_id: str, name: str) -> Opened:
-    """Open one file of the list.
+    """Open one file of the list, without making the list: an archive opens all of them.
 
     Opens every part of its path below the job's folder without following a link. The only way from a request to a
     file's content. A file that only the artifact store has is downloaded and verified first. Raises UsageError
     `bad_path`, NotFoundError `job_unknown`, `file_unknown`.
     """
     wanted = published_name(name)
-    if wanted not in dict(published_files(app, job_id)):
+    with app.store.read() as connection:
+        job_store.get(connection, job_id)  # so that an invalid id never reaches the filesystem
+    if any(part.startswith(".") for part in wanted.split("/")):
         raise _unknown(job_id, wanted)
     if app.artifacts is not None:
         files.published_file(app, job_id, wanted)

@@ -137,7 +137,7 @@ def write_job_result(jobs_root: Path, job: Job, steps: Sequence[Step]) -> None:
 
 def _is_plain_name(name: str) -> bool:
     """Whether a name stays inside its folder, and can be shown, stored and sent unchanged."""
-    return name.isprintable() and not name.startswith("/") and ".." not in name.split("/")
+    return name.isprintable() and not name.startswith("/") and "\\" not in name and ".." not in name.split("/")
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

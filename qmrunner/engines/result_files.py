@@ -28,7 +28,7 @@ def results(directory: Path, inputs: Collection[str], scratch: Collection[str]) 
     with os.scandir(directory) as entries:
         for entry in entries:
             name, found = entry.name, entry.stat(follow_symlinks=False)
-            if name in inputs or not name.isprintable():
+            if name in inputs or not name.isprintable() or "\\" in name:  # a folder to Windows, in an archive
                 continue
             if any(fnmatchcase(name, pattern) for pattern in (*_NEVER, *scratch)):
                 continue

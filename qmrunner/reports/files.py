@@ -65,7 +65,7 @@ def published_file(app: App, job_id: str, name: str) -> Path:
     """
     with app.store.read() as connection:
         job_store.get(connection, job_id)  # so that an invalid id never reaches the filesystem, either
-    if name not in names(app, job_id):
+    if not _is_published(app, job_id, name):
         raise NotFoundError(
             "file_unknown", f"job {job_id} has no file {name!r}", remedy=f"`qmrunner result {job_id}` lists its files"
         )
@@ -75,6 +75,12 @@ def published_file(app: App, job_id: str, name: str) -> Path:
         if name == RESULT:
             _write_result(app, job_id)
     return folder / name
+
+
+def _is_published(app: App, job_id: str, name: str) -> bool:
+    if app.artifacts is None:
+        return name in names(app, job_id)
+    return bool(app.artifacts.files(job_id, JOB, paths=[name])) or (name == RESULT and _over(app, job_id))
 
 
 def bring_all(app: App, job_id: str) -> None:

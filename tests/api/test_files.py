@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from qmrunner.api import archive
 from qmrunner.api.files import open_below
+from qmrunner.app import App
 from tests.api.lab import WATER, Server, refused
 
 
@@ -110,3 +114,20 @@ def test_a_step_is_looked_for_by_name_only(server: Server, job: str) -> None:
         status, body = raw(server, f"/v1/jobs/{job}/steps/{step}/log")
         assert status == 404
         assert b"step_unknown" in body or b"route_unknown" in body
+
+
+def test_an_archive_looks_at_each_file_once(
+    server: Server, job: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        (folder / f"many{number}.txt").write_text("x")
+    (folder / "..\\..\\evil.bat").write_text("x")  # a path to programs of Windows
+    (folder / ".hidden").write_text("x")
+    opened = App(server.home.settings, busy_seconds=30.0)
+    opened.open_store(create=False)
+    found = archive.names(opened, job)
+    assert len(found) == 51
+    monkeypatch.setattr(os, "walk", None)
+    pieces = b"".join(archive.chunks(opened, job, [*found, ".hidden", "gone"]))
+    with zipfile.ZipFile(io.BytesIO(pieces)) as made:
+        assert sorted(made.namelist()) == sorted(f"{job}/{name}" for name in found)
