@@ -13,6 +13,9 @@ from qmrunner.errors import JobFailedError
 SEED = 20230324
 _MAX_FORCE_FIELD_ITERATIONS = 5000
 _FEW = 4
+# Random start coordinates or not; with RDKit's rules for straight triple bonds and flat rings or without. A ring of
+# eight with a triple bond, or a strained one of double bonds, breaks the rules.
+_KINDS = ((False, True), (True, True), (False, False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +58,8 @@ def _place(mol: Any, candidates: int, seed: int) -> list[int]:
     parameters.randomSeed = seed
     parameters.numThreads = 1
     # Try a few first: if none can be placed, hundreds of attempts would only take minutes to fail.
-    for random in (False, True):
-        parameters.useRandomCoords = random
+    for random, straight in _KINDS:
+        parameters.useRandomCoords, parameters.useBasicKnowledge = random, straight
         few = list(rdDistGeom.EmbedMultipleConfs(mol, min(candidates, _FEW), parameters))
         if few:
             break
@@ -65,7 +68,7 @@ def _place(mol: Any, candidates: int, seed: int) -> list[int]:
         raise JobFailedError(
             "embed_failed",
             "RDKit found no three-dimensional structure for this molecule",
-            evidence=f"{min(candidates, _FEW)} attempts from each of two kinds of start coordinates",
+            evidence=f"{min(candidates, _FEW)} attempts in each of three ways",
             remedy="check stereochemistry and ring strain, or submit a three-dimensional XYZ, MOL or SDF file",
         )
     return ids

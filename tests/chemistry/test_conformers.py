@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmrunner.chemistry import choose_conformers, duplicates, graphs, rotors, search, structures
+from qmrunner.chemistry import choose_conformers, duplicates, embed, graphs, rotors, search, structures
 from qmrunner.chemistry.choose_conformers import Candidate
 from qmrunner.chemistry.xyz import read_xyz, write_xyz
 from qmrunner.model.units import KCAL_PER_HARTREE
@@ -264,3 +264,15 @@ def test_an_ensemble_without_energies_is_refused(tmp_path: Path, comment: str) -
     done = run("select", task, tmp_path)
     assert done.returncode == 1
     assert "error incomplete_input: " in done.stdout
+
+
+# RDKit's rules want straight triple bonds and flat double bonds: without them these rings have structures, too.
+@pytest.mark.parametrize(
+    "smiles", ["C1#CCCCCCC1", "C1#CCCCCC1", "C1C=CC#CC=C1", "C1=C[C@@H]2N=CC=C2C=C1", "OC1CCCCC#CC1", "C1CCCCCCC1"]
+)
+def test_a_strained_ring_has_a_structure_with_its_bonds(smiles: str) -> None:
+    mol = graphs.mol_from_smiles(smiles)
+    _, found = embed.embed(mol, 2, SEED)
+    molecule = graphs.molecule_from_mol(mol)
+    for one in found:
+        assert graphs.perceive_bonds(molecule.symbols, one.coordinates) == molecule.bonds

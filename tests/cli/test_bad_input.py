@@ -167,7 +167,7 @@ def test_a_smiles_that_cannot_be_embedded_ends_its_job_with_code_and_remedy(
     place: Home, daemon: Callable[..., Daemon], search: str
 ) -> None:
     daemon()
-    ended = place.run("submit", "nmr", "C1#CC1", "--conformers", search, "--wait", timeout_s=90)
+    ended = place.run("submit", "nmr", "C1C[C@@H]2C[C@@H]1CC2", "--conformers", search, "--wait", timeout_s=90)
     assert ended.returncode == 1, ended
     assert "embed_failed" in ended.stdout
     assert "remedy:   check stereochemistry and ring strain" in ended.stdout
