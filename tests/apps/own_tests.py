@@ -24,7 +24,7 @@ from typing import Any
 import huey
 from huey import api as huey_api
 
-from qmrunner.apps.side import done, storages
+from qmrunner.apps.side import done, locks, storages
 from qmrunner.apps.side.task import TaskRun
 from qmrunner.guardian.process import Order
 
@@ -85,6 +85,7 @@ def _attempt(app: Any, task: Any, timestamp: Any, step: str, root: str, number: 
     finally:
         _restore(app.storage, own[0])
         _restore(app, own[1])
+        locks.disown()
         if body is None:
             vars(task).pop("execute", None)
     return answers[-1] if answers else None, run._outbox
@@ -94,7 +95,7 @@ _JUDGED = ("is_revoked", "_run_pre_execute")
 
 
 def _restore(changed: Any, own: dict[str, Any]) -> None:
-    for name in ("enqueue", "add_to_schedule", "put_if_empty", "_emit", "_check_chord", "execute", *_JUDGED):
+    for name in ("enqueue", "add_to_schedule", "_emit", "_check_chord", "execute", *_JUDGED):
         if name in own:
             vars(changed)[name] = own[name]
         else:

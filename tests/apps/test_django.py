@@ -80,7 +80,7 @@ def test_two_queues_of_a_django_project_survive_a_kill_of_everything(shop: Shop,
     ids = [shop.enqueue(f"send({number})") for number in (1, 2)] + [shop.enqueue("book('rent', 700)")]
     daemon(on=shop.home)
     wait_for(lambda: shop.rows("letter", "tries", "sent") == [(1, 0), (1, 0)], 60.0, "both letters")
-    wait_for(lambda: shop.locks("books") == 1, 60.0, "the lock of the book")
+    wait_for(lambda: shop.locks("books") == 3, 60.0, "the locks of the book and of both letters")
     shop.home.end_processes()
     (shop.folder / "go").touch()
     daemon(on=shop.home)

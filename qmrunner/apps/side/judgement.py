@@ -18,7 +18,7 @@ class Judgement:
         self._task = task
         self._folder = folder
         self._earlier = earlier
-        self._expires = task.expires_resolved
+        self._expires = getattr(task, "expires_resolved", None)  # not before Huey 2.3
 
     def once(self) -> None:
         """Let no kill lose a revocation: Huey forgets one that holds for one run before it sends the signal."""

@@ -15,14 +15,14 @@ import tempfile
 import traceback
 from typing import Any
 
-from qmrunner.apps.side import hooks, inheritance
+from qmrunner.apps.side import hooks, inheritance, locks
 from qmrunner.apps.side.task import TaskRun
 from qmrunner.guardian import process_tree
 from qmrunner.guardian.process import Order
 
 # What one task replaces, in Huey and in its storage.
 _OF_HUEY = ("_emit", "_check_chord", "is_revoked", "_run_pre_execute", "_timeout_handler")
-_OF_STORAGE = ("enqueue", "add_to_schedule", "put_if_empty")
+_OF_STORAGE = ("enqueue", "add_to_schedule")
 _LONGEST_ORDER = 1 << 18
 
 
@@ -69,6 +69,7 @@ def _run(huey: Any, order: Order) -> tuple[int, bool]:
     except BaseException:
         traceback.print_exc()
     finally:
+        locks.disown()
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for thing, names, before in replaced:
         for name in names:

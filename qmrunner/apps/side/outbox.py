@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
-from qmrunner.apps.side import done
+from qmrunner.apps.side import locks
 from qmrunner.apps.side.storages import Item
 
 
@@ -25,7 +24,6 @@ class Outbox:
     def intercept(self, on_signal: Callable[[str], None]) -> None:
         huey, storage = self._huey, self._huey.storage
         send, schedule, emit = storage.enqueue, storage.add_to_schedule, huey._emit
-        put_if_empty = storage.put_if_empty
 
         def enqueue(data: bytes, priority: float | None = None) -> None:
             if self.in_body:
@@ -39,18 +37,12 @@ class Outbox:
             else:
                 self.items.append(Item(data, None, at))
 
-        def put_lock(key: str, value: bytes, *more: Any, **named: Any) -> Any:
-            if key.startswith(f"{huey.name}.lock."):
-                with open(os.path.join(self._folder, done.LOCKS), "a") as file:
-                    file.write(f"{key}\n")
-                value = huey.serializer.serialize(self._marker)
-            return put_if_empty(key, value, *more, **named)
-
         def noted_emit(name: str, *values: Any, **named: Any) -> Any:
             on_signal(name)
             return emit(name, *values, **named)
 
-        storage.enqueue, storage.add_to_schedule, storage.put_if_empty = enqueue, add_to_schedule, put_lock
+        locks.own(self._folder, self._marker)
+        storage.enqueue, storage.add_to_schedule = enqueue, add_to_schedule
         huey._emit = noted_emit
         if hasattr(huey, "_check_chord"):
             huey._check_chord = self._check_chord
@@ -65,7 +57,7 @@ class Outbox:
             return
         mine = huey.serializer.serialize(self._step)
         claim = f"qmrunner.{key}"
-        if not huey.storage.put_if_empty(claim, mine) and bytes(huey.storage.peek_data(claim)) != bytes(mine):
+        if not huey.storage.put_if_empty(claim, mine) and huey.get(claim, peek=True) != self._step:
             return
         results = [huey.get(member, peek=True) for member in members]
         # Deleted once the callback is sent: a kill before that must find them again.
@@ -73,17 +65,3 @@ class Outbox:
         callback = chord.callback
         callback.extend_data((results,))
         huey.enqueue(callback)
-
-
-def release_locks(huey: Any, folder: str, marker: str) -> None:
-    """Delete the locks that an attempt noted in `folder` and still holds, by their value."""
-    try:
-        with open(os.path.join(folder, done.LOCKS)) as file:
-            keys = set(file.read().split("\n")) - {""}
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    mine = huey.serializer.serialize(marker)
-    for key in keys:
-        held = huey.storage.peek_data(key)
-        if isinstance(held, (bytes, bytearray, memoryview)) and bytes(held) == bytes(mine):
-            huey.storage.delete_data(key)

@@ -15,6 +15,8 @@ import sys
 import threading
 from typing import Any
 
+from huey.api import Huey
+
 from qmrunner.apps.side import inheritance
 
 # Classes whose connections can be closed: the next use opens another. By module, class and method.
@@ -23,6 +25,7 @@ _REOPENED = (
     ("redis.connection", "BlockingConnectionPool", "disconnect"),
     ("sqlalchemy.engine.base", "Engine", "dispose"),
 )
+_hueys: list[Any] = []
 _OWN_THREADS = ("gevent", "pydevd")  # libraries that know forks: they start their threads again
 _POLLERS = ("anon_inode:[event", "anon_inode:inotify")
 
@@ -82,9 +85,27 @@ def has_server(own: set[int]) -> bool:
     return any(number > 2 and is_listening(number) for number in inheritance.descriptors() - own)
 
 
+def hueys() -> list[Any]:
+    """All Huey objects of the application: a task may use the queues and the locks of others than its own. Found once:
+    the collector does not list what the host has frozen before it forks."""
+    if not _hueys:
+        kinds = _with_subclasses(Huey)
+        _hueys.extend(found for found in gc.get_objects() if type(found) in kinds and hasattr(found, "storage"))
+    return _hueys
+
+
+def _with_subclasses(kind: type[Any]) -> set[type[Any]]:
+    kinds = {kind}
+    for sub in kind.__subclasses__():
+        kinds |= _with_subclasses(sub)
+    return kinds
+
+
 def close_connections() -> None:
     """Close what opens again by itself, as servers that fork do before the fork."""
     _close_django()
+    for huey in hueys():
+        huey.storage.close()
     kinds: dict[type, str] = {}
     for module, name, method in _REOPENED:
         kind = getattr(sys.modules.get(module), name, None)

@@ -10,7 +10,7 @@ from typing import Any
 
 from huey.consumer import Consumer
 
-from qmrunner.apps.side import beside, hooks, launch, place, task
+from qmrunner.apps.side import beside, launch, locks, place, task
 from qmrunner.apps.side.host import AppHost
 from qmrunner.guardian import process, process_tree
 
@@ -19,6 +19,7 @@ taken: list[Consumer] = []  # that the command has run or started
 
 def take_over(spec: dict[str, Any]) -> None:
     """From now on `Consumer.run` serves qmrunner instead of running workers."""
+    locks.give_owners()
     if "order" in spec:
         _take_over_for_task(spec["order"])
         return
@@ -42,7 +43,7 @@ def take_over(spec: dict[str, Any]) -> None:
             beside.run(consumer, serve_beside)
 
     Consumer.run = run
-    Consumer.flush_locks = hooks.flush_locks
+    Consumer.flush_locks = locks.flush
     beside.replace_methods(serve_beside, taken)
 
 

@@ -21,25 +21,28 @@ from huey import signals as huey_signals
 from huey.api import PeriodicTask
 from huey.exceptions import CancelExecution
 
-from qmrunner.apps.side import background, done, marking
+from qmrunner.apps.side import background, done, locks, marking
 from qmrunner.apps.side.judgement import Judgement
-from qmrunner.apps.side.outbox import Outbox, release_locks
+from qmrunner.apps.side.outbox import Outbox
 from qmrunner.guardian.process import Order
 from qmrunner.guardian.process_tree import MARKER
 
 _KEPT = ("retries", "retry_delay", "retry_backoff")  # what a body may change of its task
 # The last of these that Huey sends is how the task ended.
 _ENDS = {
-    huey_signals.SIGNAL_COMPLETE: "complete",
-    huey_signals.SIGNAL_ERROR: "error",
-    huey_signals.SIGNAL_RETRYING: "retrying",
-    huey_signals.SIGNAL_REVOKED: "revoked",
-    huey_signals.SIGNAL_EXPIRED: "expired",
-    huey_signals.SIGNAL_CANCELED: "cancelled",
-    huey_signals.SIGNAL_LOCKED: "locked",
-    huey_signals.SIGNAL_SCHEDULED: "scheduled",
-    getattr(huey_signals, "SIGNAL_TIMEOUT", ""): "timeout",
-    getattr(huey_signals, "SIGNAL_RATE_LIMITED", ""): "rate_limited",
+    getattr(huey_signals, f"SIGNAL_{name}", name): state  # an older Huey has not all of them
+    for name, state in (
+        ("COMPLETE", "complete"),
+        ("ERROR", "error"),
+        ("RETRYING", "retrying"),
+        ("REVOKED", "revoked"),
+        ("EXPIRED", "expired"),
+        ("CANCELED", "cancelled"),
+        ("LOCKED", "locked"),
+        ("SCHEDULED", "scheduled"),
+        ("TIMEOUT", "timeout"),
+        ("RATE_LIMITED", "rate_limited"),
+    )
 }
 
 
@@ -293,7 +296,7 @@ class TaskRun:
     def _release_locks(self) -> None:
         """Delete the locks that dead attempts of this step still hold, by their value."""
         for folder, marker in self._earlier():
-            release_locks(self._huey, folder, marker)
+            locks.release(self._huey, folder, marker)
 
     def _first_begin(self) -> float:
         """When the body first began in an attempt whose end is not committed, Unix seconds; else now."""

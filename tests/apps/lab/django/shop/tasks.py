@@ -15,7 +15,8 @@ WORK = ["sh", "-c", "until [ -e go ]; do sleep 0.1; done"]
 def send(number):
     letter, _ = Letter.objects.get_or_create(number=number)
     Letter.objects.filter(pk=letter.pk).update(tries=F("tries") + 1)
-    subprocess.check_call(WORK)
+    with books.lock_task(f"letter-{number}"):  # a lock of another queue than the task's
+        subprocess.check_call(WORK)
     Letter.objects.filter(pk=letter.pk).update(sent=True)
     return number
 
