@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from qmrunner.guardian import peers, process, process_tree
@@ -150,6 +151,10 @@ class Spawner:
             return {"error": f"fork: {problem.strerror}"}
 
     def _fork(self, directory: int, client: socket.socket) -> int:
+        return self.fork_for(lambda: self.run_guardian(directory), client)
+
+    def fork_for(self, run: Callable[[], None], *clients: socket.socket) -> int:
+        """Run a function in a fork, which keeps none of this process's connections. Returns the fork's pid."""
         self.before_fork()
         pid = os.fork()
         if pid:
@@ -158,9 +163,10 @@ class Spawner:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
-            for descriptor in (self._wake, self._into, self._listener.fileno(), client.fileno(), *self._clients):
+            own = [self._wake, self._into, self._listener.fileno()]
+            for descriptor in (*own, *(client.fileno() for client in clients), *self._clients):
                 os.close(descriptor)
-            self.run_guardian(directory)
+            run()
             status = 0
         except BaseException:
             import traceback

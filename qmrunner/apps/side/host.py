@@ -31,7 +31,8 @@ from typing import Any
 from huey import signals as huey_signals
 from huey.consumer import Consumer
 
-from qmrunner.apps.side import done, hooks, inheritance, isolation, lasting_task, launch, storages, task, watch
+from qmrunner.apps.side import done, hooks, inheritance, isolation, lasting_task, launch, sharing, storages, task, watch
+from qmrunner.apps.side.host_signals import HostSignals
 from qmrunner.apps.side.pool import Pool
 from qmrunner.guardian import lasting, process, process_tree
 from qmrunner.guardian.spawner import Spawner
@@ -43,6 +44,7 @@ _LOOK_SOON_S, _LOOK_SOON_MS = 0.05, 3.0
 _LOOK_ANYWAY_S = 1.0
 _PERIODIC_S = 60.0
 _SENT_SHOWN = 500
+_ENQUEUED = getattr(huey_signals, "SIGNAL_ENQUEUED", None)  # not before Huey 2.5.3
 
 
 class AppHost(Spawner):
@@ -87,6 +89,7 @@ class AppHost(Spawner):
         inheritance.remember()
         own = {self._wake, self._into, self._listener.fileno(), self._watch or 0}
         self._isolation = isolation.settle(self._isolation, self._consumer, own, alone=self._beside is None)
+        self._signals = HostSignals(self._huey, self._isolation, self.fork_for)
         self._huey.storage.close()
         # What the application has started is no orphan of a guardian.
         self._guardians.update(process_tree.children_of(os.getpid()))
@@ -149,9 +152,13 @@ class AppHost(Spawner):
 
     def _move_due(self) -> None:
         """What Huey's scheduler does, with moves that are one transaction each."""
-        for found, data in self._storage.due(self._huey._get_timestamp()):
-            if self._storage.move(found, storages.Item(data, self._priority(data))):
-                self._emit(huey_signals.SIGNAL_ENQUEUED, data)
+        moved: list[bytes] = []
+        try:
+            for found, data in self._storage.due(self._huey._get_timestamp()):
+                if self._storage.move(found, storages.Item(data, self._priority(data))):
+                    moved.append(data)
+        finally:
+            self._signals.send(_ENQUEUED, moved)
         if self._consumer.periodic and time.monotonic() >= self._next_periodic:
             while self._next_periodic <= time.monotonic():
                 self._next_periodic += _PERIODIC_S
@@ -165,28 +172,24 @@ class AppHost(Spawner):
         return priority
 
     def _put_periodic(self) -> None:
-        now = self._huey._get_timestamp()
+        now, sent = self._huey._get_timestamp(), []
         for found in self._huey.read_periodic(now):
             name = self._huey._registry.task_to_string(type(found))
             item = storages.Item(self._huey.serialize_task(found), found.priority)
             if self._storage.put_once(storages.periodic_id(name, now), [item]):
-                self._huey._emit(huey_signals.SIGNAL_ENQUEUED, found)
+                sent.append(item.data)
+        self._signals.send(_ENQUEUED, sent)
         for kind in self._huey._registry.periodic_tasks:
             name = self._huey._registry.task_to_string(type(kind))
             self._storage.forget(storages.periodic_id(name, now - storages.PERIODIC_KEPT))
 
-    def _emit(self, signal: str, data: bytes) -> None:
-        try:
-            self._huey._emit(signal, self._huey.deserialize_task(data))
-        except Exception:  # an unknown task: its own run reports it
-            traceback.print_exc()
-
     # -- guardians --------------------------------------------------------------------------------------------------
 
     def before_fork(self) -> None:
-        """Close the storage. SQLite's locks are not inherited: with an inherited connection a task wrote to a journal
+        """Close the storages. SQLite's locks are not inherited: with an inherited connection a task wrote to a journal
         that the next host had deleted as unused, and its result was lost (measured)."""
-        self._huey.storage.close()
+        for huey in sharing.hueys():
+            huey.storage.close()
 
     def guard(self, directory: int, client: socket.socket) -> int:
         if not self._lasts:
@@ -257,7 +260,7 @@ class AppHost(Spawner):
             if eta is None:
                 return self._describe(token, data, file)
             self._storage.to_schedule(token, storages.Item(data, None, eta))
-            self._emit(huey_signals.SIGNAL_SCHEDULED, data)
+            self._signals.send(huey_signals.SIGNAL_SCHEDULED, [data])
 
     def _eta(self, data: bytes) -> Any:
         """When a message wants to run, if that is later than now."""

@@ -11,6 +11,7 @@ from huey import Huey, SqliteHuey
 from huey.storage import SqliteStorage
 
 NAME = os.environ["SHARES"]
+HANDLERS = "data/handlers"  # names of the processes that ran one
 
 
 class Coded(SqliteStorage):
@@ -51,16 +52,24 @@ def open_all():
     connection.execute("create table if not exists pids (pid)")
 
 
+def note_and_open():
+    with open("/proc/self/comm") as name, open(HANDLERS, "a") as file:
+        file.write(name.read())
+    open_all()
+
+
 if NAME == "import":
     open_all()
 if NAME == "hooks":
     huey.on_startup()(open_all)
+if NAME == "signals":
+    huey.signal("scheduled", "enqueued")(lambda *_: note_and_open())
 
 
 @huey.task(retries=1, retry_delay=1)
 def works(number):
-    if NAME == "storage":
-        return number
+    if NAME in ("storage", "signals"):
+        return number if connection is None else "the connection of another process"
 
     async def answer():
         return number
@@ -74,7 +83,13 @@ if __name__ == "__main__":
     from kinds import shares
 
     sent = [shares.works(number) for number in range(4)]
-    later = shares.works.schedule((4,), delay=1)
-    print([result.get(blocking=True, timeout=60) for result in [*sent, later]])
+    sent.append(shares.works.schedule((4,), delay=1))
+    for delay in (2, 4, 8, 16) if NAME == "signals" else ():  # until the host had to wait for one
+        shares.works.schedule((0,), delay=delay).get(blocking=True, timeout=60)
+        with open(HANDLERS) as file:
+            if "qm-" in file.read():
+                break
+    found = [result.get(blocking=True, timeout=60) for result in sent]
+    print([*found, shares.works(5).get(blocking=True, timeout=60)])
     sys.stdout.flush()
     os._exit(0)
