@@ -53,9 +53,11 @@ class AppCommand:
 
     def start(self, listener: int, run_root: Path, owner: str) -> tuple[list[str], dict[str, str]]:
         """Command and environment of the app host."""
+        argv = self._argv()
         spec = {
             "python": self.python,
             "side": str(SIDE),
+            "argv": argv,
             "command": self.words,
             "script": self.script,
             "module": self.module,
@@ -69,8 +71,15 @@ class AppCommand:
         }
         path = os.pathsep.join(filter(None, (str(HOOK), os.environ.get("PYTHONPATH", ""))))
         environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": path, HOST: json.dumps(spec)}
-        argv = [*self.python, str(SIDE), json.dumps(spec)] if self.python else list(self.words)
         return argv, environment
+
+    def _argv(self) -> list[str]:
+        """It ends with the words of the command: other programs look for the application by its command line
+        (`pgrep -f huey_consumer`)."""
+        if not self.python:
+            return list(self.words)
+        program = ["-m", self.module] if self.module else ["-c", self.code] if self.code else [self.script]
+        return [*self.python, str(SIDE), *(word for word in program if word), *self.arguments]
 
 
 def all_of(settings: Settings) -> list[AppCommand]:

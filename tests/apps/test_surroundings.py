@@ -45,12 +45,14 @@ def test_a_task_finds_what_it_finds_under_huey_itself(lab: Lab, tmp_path: Path) 
 
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize(
-    ("name", "isolation"), [("import", "exec"), ("hooks", "worker"), pytest.param("storage", "fork")]
+    ("name", "isolation"), [("import", "exec"), ("hooks", "worker"), ("signals", "fork"), ("storage", "fork")]
 )
 def test_an_application_that_a_fork_would_break_is_run_otherwise(lab: Lab, name: str, isolation: str) -> None:
     lab.environment = {"SHARES": name}
     lab.start((sys.executable, "-m", "huey.bin.huey_consumer", "kinds.shares.huey", "-w", "2"), **lab.environment)
-    assert lab.module("kinds.shares") == "[0, 1, 2, 3, 4]\n"
+    assert lab.module("kinds.shares") == "[0, 1, 2, 3, 4, 5]\n"
+    if name == "signals":
+        assert "qm-signals" in (lab.folder / "data/handlers").read_text()
     (app,) = lab.home.json("status")["apps"]
     assert (app["isolation"], app["guarantee"]) == (isolation, "peek" if name == "storage" else "full")
     assert {job["state"] for job in lab.jobs()} == {"succeeded"}

@@ -18,9 +18,7 @@ def execute_again(spec: dict[str, Any], order: Order) -> NoReturn:
     spec = spec | {"order": os.path.join(os.path.dirname(order.work), COMMAND)}
     path = os.pathsep.join(filter(None, (HOOK, os.environ.get("PYTHONPATH", ""))))
     environment = {**os.environ, **order.env, "PYTHONPATH": path, HOST: json.dumps(spec)}
-    if spec["python"]:
-        os.execve(spec["python"][0], [*spec["python"], spec["side"], json.dumps(spec)], environment)
-    os.execvpe(spec["command"][0], spec["command"], environment)
+    os.execvpe(spec["argv"][0], spec["argv"], environment)
 
 
 def forget_own_settings() -> None:

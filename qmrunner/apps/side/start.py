@@ -1,8 +1,9 @@
 """Runs an application's own consumer command and takes it over where `Consumer.run` would begin.
 
-`PYTHON start.py SPEC`, with the application's interpreter. SPEC is JSON: `script`, `module` or `code`, `arguments`,
-`listener` (a descriptor of the listening socket), `socket` (its path), `owner` (id of the home), `isolation`, and
-`python` and `side` to execute this file again. `order` is the path of one task's order, which this process then runs.
+`PYTHON start.py WORDS`, with the application's interpreter. WORDS are those of the command: other programs look at
+command lines. `QMRUNNER_APP_HOST` is JSON: `argv` (all of this), `script`, `module` or `code`, `arguments`, `listener`
+(a descriptor of the listening socket), `socket` (its path), `owner` (id of the home), `isolation`, `python` and `side`
+(this file). `order` is the path of one task's order, which this process then runs.
 fd 0 is a pipe from the supervisor. `command` is what runs instead, with `hook/sitecustomize.py`, where this interpreter
 has no Huey: another one below it will have it.
 """
@@ -18,6 +19,7 @@ import types
 import zipfile
 from typing import Any
 
+_SPEC = "QMRUNNER_APP_HOST"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -32,12 +34,14 @@ def take_over(spec: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    spec = json.loads(sys.argv[1])
+    spec = json.loads(os.environ[_SPEC])
     sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ != "QmrunnerFinder"]
     _set_path(spec)
     if importlib.util.find_spec("huey") is None:
         os.execvp(spec["command"][0], spec["command"])
     take_over(spec)
+    if hasattr(sys, "orig_argv"):  # Python 3.10
+        del sys.orig_argv[len(spec["python"])]
     sys.argv = [spec["script"] or spec["module"] or "-c", *spec["arguments"]]
     if spec["module"]:
         runpy.run_module(spec["module"], run_name="__main__", alter_sys=True)

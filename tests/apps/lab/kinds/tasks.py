@@ -45,6 +45,13 @@ def command():
 
 
 @case
+def command_line():
+    """What other programs look for."""
+    with open("/proc/self/cmdline") as file:
+        return file.read().split("\0")[-8:], getattr(sys, "orig_argv", [])
+
+
+@case
 def handler():
     os.kill(os.getpid(), signal.SIGUSR1)
     return callable(signal.getsignal(signal.SIGUSR1))
