@@ -21,6 +21,12 @@ def check(options: Sequence[str]) -> None:
     for long, short, why, remedy in _REFUSED:
         if any(True for _ in _values(options, long, short)):
             raise UsageError("sbatch_option", f"--{long} cannot be an option of pilots: {why}", remedy=remedy)
+    if ":" in options:
+        raise UsageError(
+            "sbatch_option",
+            "`:` cannot be an option of pilots: the worker uses the first part of a heterogeneous job only",
+            remedy="give the options of one part",
+        )
 
 
 def cores(options: Sequence[str]) -> int:

@@ -53,8 +53,9 @@ def test_a_pilot_always_gets_the_settings(given: str, exported: str) -> None:
 
 @pytest.mark.parametrize(
     "given",
-    ["--wrap='sleep 1'", "--array=1-4", "-a 1-4", "-a1-4", "--wait", "-W", "--test-only", "--clusters=all", "-M other"],
-)
+    ["--wrap='sleep 1'", "--array=1-4", "-a 1-4", "-a1-4", "--wait", "-W", "--test-only", "--clusters=all", "-M other",
+     "-c1 : -c2"],
+)  # fmt: skip
 def test_an_option_with_which_no_pilot_works_is_refused_with_the_reason(given: str) -> None:
     with pytest.raises(UsageError, match="cannot be an option of pilots") as refused:
         options.check(["--mem=1G", *shlex.split(given), "--time=1-0"])
