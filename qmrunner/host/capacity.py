@@ -79,9 +79,9 @@ def _floor_mib(scratch: Volume, settings: Settings) -> int:
     return soft_mark_mib(scratch.total_mib, settings.scratch_soft_mib)
 
 
-def room(settings: Settings) -> FreeSpace:
-    """What is actually free now."""
-    scratch, shm = volume(settings.scratch_root), volume(SHM)
+def room(settings: Settings, scratch: Volume | None = None) -> FreeSpace:
+    """What is actually free now. `scratch`: its volume where the caller has already looked at it."""
+    scratch, shm = scratch or volume(settings.scratch_root), volume(SHM)
     return FreeSpace(
         scratch_mib=scratch.free_mib - _floor_mib(scratch, settings) if scratch else None,
         shm_mib=shm.free_mib - shm_mark_mib(shm.total_mib) if shm else None,

@@ -171,7 +171,8 @@ def usage(app: App) -> dict[str, Any]:
     settings = app.settings
     root = settings.scratch_root
     on_disk = _on_disk(root)
-    capacity, room = host_capacity.capacity(settings), host_capacity.room(settings)
+    volume = host_capacity.volume(root)  # once: all figures of a report belong together
+    capacity, room = host_capacity.capacity(settings), host_capacity.room(settings, volume)
     with app.store.read() as connection:
         now = app.store.now()
         worker = _worker_of(workers.all_workers(connection), settings)
@@ -182,7 +183,6 @@ def usage(app: App) -> dict[str, Any]:
         demands = {step.id: within(learned_of[step.id], learned(step.demand, ()), left.idle) for step in ready}
         fates = attempt_store.fates(connection, {*on_disk, *(row["job_id"] for row in live)})
     rows = _job_rows(on_disk, live, fates, settings)
-    volume = host_capacity.volume(root)
     held = sum(row["reserved_mib"] for row in rows)
     unused = sum(row["unused_mib"] for row in rows)
     free = volume.free_mib if volume else None

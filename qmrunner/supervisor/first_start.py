@@ -10,14 +10,18 @@ from qmrunner.guardian import process_tree
 from qmrunner.store import schema
 
 
-def create_schema(app: App) -> None:
-    """Create the schema of an empty store in a child process; an existing one is left as it is.
+def open_store(app: App) -> None:
+    """Open the store; a child process creates the schema of an empty one. Call it before this process has threads.
 
-    Alembic and what it loads would take 12 MiB of the supervisor for as long as it runs. Call it before this process
-    has threads. A failure of the child is not reported: the caller opens the store next, which tries again.
+    Alembic and what it loads would take 12 MiB of the supervisor for as long as it runs. A failure of the child is not
+    reported: this process tries again. Raises what `App.open_store` raises.
     """
-    if schema.status(app.store) != "empty":
-        return
+    if schema.status(app.store) == "empty":
+        _create_in_child(app)
+    app.open_store(create=True)
+
+
+def _create_in_child(app: App) -> None:
     app.store.engine.dispose()  # a connection must not be used on both sides of a fork
     child = os.fork()
     if child:

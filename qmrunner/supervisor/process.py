@@ -33,7 +33,7 @@ from qmrunner.host.threads import Guard, try_to_start
 from qmrunner.store import workers
 from qmrunner.supervisor.batch_job import BatchJob
 from qmrunner.supervisor.child import ChildProcess, last_words
-from qmrunner.supervisor.first_start import create_schema
+from qmrunner.supervisor.first_start import open_store
 from qmrunner.supervisor.log_forwarder import LogForwarder, Writer
 from qmrunner.supervisor.orphans import Orphans
 from qmrunner.supervisor.schedule import Schedule
@@ -69,13 +69,12 @@ class Supervisor:
         self._opening = opening
         self.settings = app.settings
         self.worker_id = 0
-        self.children = {"spawner": ChildProcess("spawner"), "consumer": ChildProcess("consumer")}
         # The first is `app`, whatever its name is: one application is what most daemons have.
         self.commands = {
             f"app-{command.name}" if number else "app": command
             for number, command in enumerate(app_command.all_of(self.settings))
         }
-        self.children = {name: ChildProcess(name) for name in self.commands} | self.children
+        self.children = {name: ChildProcess(name) for name in (*self.commands, "spawner", "consumer")}
         self._orphans = Orphans(self._own_pids)
         self.listener: socket.socket | None = None
         self.app_listeners: dict[str, socket.socket] = {}
@@ -92,8 +91,7 @@ class Supervisor:
         self.app.make_home()
         lock = HomeLock(self.settings.run_root)
         lock.take()
-        create_schema(self.app)
-        self.app.open_store(create=True)
+        open_store(self.app)
         try:
             self.app.verify_artifacts(at_start=True)
         except ArtifactsUnavailable:

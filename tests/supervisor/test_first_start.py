@@ -28,8 +28,7 @@ if how == "child fails":
     schema.upgrade = lambda store: create(store) if os.getpid() == own else 1 / 0
 app = App(Settings(home=home, store_url=f"sqlite:///{home}/store.db"))
 app.make_home()
-first_start.create_schema(app)
-app.open_store(create=True)
+first_start.open_store(app)
 print(schema.status(app.store), len(forks), "alembic" in sys.modules)
 """
 
