@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 
 from qmrunner import app as composition
 from qmrunner import settings
 from qmrunner.doctor.checks import examine
 from qmrunner.errors import QmrunnerError
+from qmrunner.host.threads import start
 from qmrunner.masking import mask_all
 from qmrunner.store import examinations
 
@@ -36,7 +36,7 @@ def _end_with_stdin() -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    start("stdin", _end_with_stdin)
     try:
         record(int(sys.argv[1]))
     except QmrunnerError as problem:
