@@ -232,12 +232,23 @@ EVERY = [
     for path, command in leaves(typer.main.get_command(program()))
     for name, line in lines_of(path, command)
 ]
+UNEXPLAINED = [
+    f"{' '.join(path)} {one.name}"
+    for path, command in leaves(typer.main.get_command(program()))
+    for one in command.params
+    if one.name != "help" and not getattr(one, "hidden", False) and not getattr(one, "help", None)
+]
 # One value for each option, and the next one at the next commit.
 TRIED = [
     pytest.param(line, what, id=f"{name}: {what}")
     for at, (name, line) in enumerate(EVERY)
     for what in share(HOSTILE, len(HOSTILE), begin=at)
 ]
+
+
+def test_every_option_and_argument_is_explained() -> None:
+    """Typer lost the texts of arguments with a newer version of the library below it."""
+    assert [] == UNEXPLAINED
 
 
 @pytest.mark.parametrize(("line", "what"), TRIED)
