@@ -116,6 +116,7 @@ def test_jobs_are_submitted_listed_and_moved_on_a_store_of_several_machines(on_s
             assert ask(server, "GET", f"/v1/jobs/{name}").status_code == 404
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_silent_store_is_answered_with_503_and_asked_again_when_it_is_back(on_server: Home, wire: Wire) -> None:
     with served(on_server) as server:

@@ -50,6 +50,7 @@ def test_water_is_uploaded_followed_to_its_end_and_its_result_and_files_are_fetc
         assert 'qmrunner_jobs_ended_total{code="ok",state="succeeded"} 1.0' in server.client.get("/metrics").text
 
 
+@pytest.mark.slow
 def test_a_smiles_becomes_shifts_and_a_failing_deck_becomes_a_code_with_evidence(
     home: Home, daemon: Callable[..., Daemon]
 ) -> None:

@@ -44,6 +44,7 @@ def test_a_caller_learns_its_name_and_scope(home: Home) -> None:
             refused(server.client.request(method, path), 403, "scope_too_small")
 
 
+@pytest.mark.slow
 def test_every_option_that_is_offered_is_accepted(server: Server) -> None:
     found = got(server, "/v1/options")
     assert {"chloroform", "vacuum"} <= {row["key"] for row in found["solvents"]}

@@ -24,6 +24,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
             yield f"{request.param} {server.url}"
 
 
+@pytest.mark.slow
 def test_results_retries_pipelines_and_chords_survive_a_kill_of_every_process(lab: Lab, place: str) -> None:
     lab.environment = {"LAB_STORAGE": place}
     optimised = lab.enqueue("tasks.optimise('j1', 3)")

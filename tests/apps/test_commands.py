@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.apps.conftest import Lab
 from tests.support import wait_for
 
@@ -17,6 +19,7 @@ def test_status_why_and_logs_take_the_id_of_a_huey_task(lab: Lab) -> None:
     assert "Traceback" in lab.home.run("logs", huey_id).stdout
 
 
+@pytest.mark.slow
 def test_a_task_is_cancelled_and_run_again_by_its_huey_id(lab: Lab) -> None:
     huey_id = lab.enqueue("tasks.optimise('c', 12)")
     lab.start()

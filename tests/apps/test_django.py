@@ -70,6 +70,7 @@ def shop(tmp_path: Path) -> Shop:
     return Shop(tmp_path / "shop")
 
 
+@pytest.mark.slow
 def test_two_queues_of_a_django_project_survive_a_kill_of_everything(shop: Shop, daemon: Callable[..., Daemon]) -> None:
     command = f"{sys.executable} manage.py run_huey --queue"
     sections = [

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import psycopg
+import pytest
 
 from tests.apps.conftest import CONSUMER, Lab
 from tests.support import wait_for
 
 
+@pytest.mark.slow
 def test_the_outcome_of_an_attempt_that_lost_its_step_is_not_reported(lab: Lab, postgres_database: str) -> None:
     huey_id = lab.enqueue("tasks.optimise('late', 15)")
     added = lab.enqueue("tasks.add(1, 2)")

@@ -58,6 +58,7 @@ def test_results_retries_pipelines_and_chords_are_as_in_huey(lasting: Lab) -> No
     assert len(lasting.pids("qm-lasting")) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("killed", "bodies"), [("qm-task", 2), ("qm-lasting", 2), ("qm-apphost", 1), ("tree", 2)])
 def test_a_killed_process_costs_no_task(lasting: Lab, killed: str, bodies: int) -> None:
     before = lasting.enqueue("tasks.add(1, 2)")

@@ -37,6 +37,7 @@ def test_a_killed_process_costs_no_task_and_no_other_engine(lab: Lab, killed: st
     assert overlap.most == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("killed", "bodies"), [("daemon", 1), ("tree", 2)])
 def test_a_restarted_daemon_adopts_or_repeats_a_task(lab: Lab, killed: str, bodies: int) -> None:
     huey_id = begin(lab)
@@ -64,6 +65,7 @@ def test_a_killed_task_does_not_wait_as_long_as_an_engine(lab: Lab) -> None:
     check_complete(lab, huey_id, 2)
 
 
+@pytest.mark.slow
 def test_what_outlived_a_killed_host_is_ended_before_the_application_is_imported(lab: Lab) -> None:
     huey_id = begin(lab, 12)
     old = lab.engines("j1")

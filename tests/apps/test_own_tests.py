@@ -60,6 +60,7 @@ def run(place: str, kind: str, folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", share(["memory", "sqlite"], 2))
 @pytest.mark.timeout(300)
 def test_hueys_own_tests_end_as_they_do_without_qmrunner(place: str, storage: str, tmp_path: Path) -> None:
@@ -68,6 +69,7 @@ def test_hueys_own_tests_end_as_they_do_without_qmrunner(place: str, storage: st
     assert len(found["failed"]) <= 1  # of a storage or server that the test does not have
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_repeated_epilogue_changes_nothing_but_the_number_of_signals(place: str, tmp_path: Path) -> None:
     expected, found = run(place, "plain-sqlite", tmp_path), run(place, "again-sqlite", tmp_path)

@@ -46,6 +46,7 @@ def second_home(lab: Lab, **settings: str) -> Home:
     return Home(lab.folder / "other", {"QMRUNNER_WORKER_NAME": "other", **settings})
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_two_daemons_and_a_plain_consumer_lose_and_double_nothing(lab: Lab, place: str) -> None:
     lab.environment = {"LAB_STORAGE": place} if place else {}

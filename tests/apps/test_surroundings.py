@@ -20,6 +20,7 @@ def ask(lab: Lab, *cases: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_a_task_finds_what_it_finds_under_huey_itself(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "plain").mkdir()
@@ -43,6 +44,7 @@ def test_a_task_finds_what_it_finds_under_huey_itself(lab: Lab, tmp_path: Path) 
     assert (lab.folder / "data/late.exit").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize(
     ("name", "isolation"), [("import", "exec"), ("hooks", "worker"), ("signals", "fork"), ("storage", "fork")]

@@ -56,6 +56,7 @@ def test_a_task_that_may_not_run_twice_is_reported_after_a_kill(lab: Lab) -> Non
     assert "may not run twice" in lab.await_result(huey_id).metadata["error"]
 
 
+@pytest.mark.slow
 def test_a_lock_of_a_killed_task_does_not_stop_its_next_run(lab: Lab) -> None:
     huey_id = lab.enqueue("tasks.locked('k', 3)")
     lab.start()
@@ -97,6 +98,7 @@ def test_output_that_children_redirect_to_files_is_on_stdout(lab: Lab) -> None:
     assert (unknown.returncode, "known are " in unknown.stderr) == (3, True)
 
 
+@pytest.mark.slow
 def test_flushing_locks_at_the_start_spares_those_of_living_tasks(lab: Lab) -> None:
     huey_id = lab.enqueue("tasks.locked('k', 8)")
     lab.start((*CONSUMER, "-f"))

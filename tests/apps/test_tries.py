@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.apps.conftest import CONSUMER, Lab
 from tests.support import wait_for
 
@@ -25,6 +27,7 @@ def test_all_tries_of_a_task_are_one_job(lab: Lab) -> None:
     assert (lab.left(), lab.locks()) == ({}, [])
 
 
+@pytest.mark.slow
 def test_tries_survive_a_kill_of_everything_between_them(lab: Lab) -> None:
     flaky = lab.enqueue("tasks.flaky('f', retry_delay=8)")
     lab.start()
@@ -48,6 +51,7 @@ def test_a_task_whose_retries_run_out_fails_and_only_its_last_try_is_repeated(la
     assert len(lab.jobs()) == 1
 
 
+@pytest.mark.slow
 def test_messages_that_an_application_gives_one_id_do_not_wait_for_each_other(lab: Lab) -> None:
     lab.start((*CONSUMER[:4], "-w", "4"))
     lab.enqueue("[huey.enqueue(tasks.optimise.task_class(('same', 5), id='fixed')) for _ in range(4)]")

@@ -27,6 +27,7 @@ def running(home: Home, job: str) -> bool:
     return bool(home.job(job)["steps"][0]["state"] == "running")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["bucket"], indirect=True)
 def test_without_object_storage_engines_compute_on_and_commit_once_when_it_is_back(
     machines: Machines, wire: Wire, daemon: Callable[..., Daemon]
@@ -56,6 +57,7 @@ def test_without_object_storage_engines_compute_on_and_commit_once_when_it_is_ba
     assert (Path(here.json("result", job)["folder"]) / "result.json").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["bucket"], indirect=True)
 def test_a_step_waits_for_object_storage_and_reports_it(
     machines: Machines, wire: Wire, daemon: Callable[..., Daemon]

@@ -85,6 +85,7 @@ def test_a_published_file_that_was_changed_or_removed_is_not_taken(place: Home, 
     assert sources(submitted(place, "xtb", "water.xyz", "--", "--opt", "tight")) == {"xtb": None}
 
 
+@pytest.mark.slow
 def test_of_an_ensemble_submitted_again_no_step_is_computed(place: Home, daemon: Callable[..., Daemon]) -> None:
     daemon()
     first = submitted(place, "conformers", "CCO", "--conformers", "rdkit")

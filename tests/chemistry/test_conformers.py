@@ -190,6 +190,7 @@ def test_a_conformer_that_became_another_molecule_is_dropped_and_sets_no_window(
     assert found["c1"]["relative_kcal_mol"] == 0.0
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 1000))
 def test_the_choice_does_not_depend_on_the_order(seed: int) -> None:

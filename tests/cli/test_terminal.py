@@ -248,7 +248,7 @@ TRIED = [
 
 def test_every_option_and_argument_is_explained() -> None:
     """Typer lost the texts of arguments with a newer version of the library below it."""
-    assert [] == UNEXPLAINED
+    assert UNEXPLAINED == []
 
 
 @pytest.mark.parametrize(("line", "what"), TRIED)

@@ -28,6 +28,7 @@ def gated(home: Home) -> Home:
     return home
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_ten_kills_of_the_server_cost_waiting_clients_nothing(gated: Home, daemon: Callable[..., Daemon]) -> None:
     daemon()

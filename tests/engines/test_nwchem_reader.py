@@ -64,6 +64,7 @@ CHANGED = [b"@", b"scratch_dir x \\ # c\n@", b"permanent_dir /y\n@", b"memory to
            b"memory 99999 gb \\ # c\n@", b"memory 99999 gb; scratch_dir \\#\\; ;@"]  # fmt: skip
 
 
+@pytest.mark.slow
 @real
 @pytest.mark.engine
 @pytest.mark.timeout(120 + 5 * DECKS)

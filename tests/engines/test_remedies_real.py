@@ -27,7 +27,7 @@ CI = os.environ.get("CI") == "true"
 HAVE_NWCHEM = any(shutil.which(name) for name in ("nwchem", "nwchem.openmpi"))
 nwchem = pytest.mark.skipif(not HAVE_NWCHEM and not CI, reason="nwchem is not installed")
 xtb = pytest.mark.skipif(shutil.which("xtb") is None and not CI, reason="xtb is not installed")
-pytestmark = [pytest.mark.engine, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.engine, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

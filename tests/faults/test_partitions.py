@@ -15,6 +15,7 @@ Sites = Callable[..., Site]
 LONG_S = LEASE_S + 6.0
 
 
+@pytest.mark.slow
 def test_a_machine_cut_off_for_longer_than_its_lease_costs_time_and_no_truth(sites: Sites, network: Network) -> None:
     site = sites()
     site.submit(6, seconds=3)

@@ -138,6 +138,7 @@ def test_the_watch_can_be_switched_off(lab: Lab) -> None:
 # -- the daemon itself is frozen --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_consumer_that_was_frozen_for_longer_than_the_bound_condemns_no_step(lab: Lab) -> None:
     lab.start(**{QUIET: "8"})
     job = lab.submit(still="sleepy")

@@ -32,6 +32,7 @@ def test_a_retry_that_waits_for_its_time_is_waited_for(lab: Lab) -> None:
     assert lab.attempts(job) == [(number, "failed", "killed") for number in (1, 2, 3)]
 
 
+@pytest.mark.slow
 def test_before_the_wall_time_ends_what_runs_is_stopped_and_spends_no_retry(lab: Lab) -> None:
     job = lab.submit(gate=1)
     pilot = lab.start(ready=False, arguments=("--walltime", "20"))  # 5 s of it are for stopping, and 5 s a margin

@@ -41,6 +41,7 @@ def waits_for(lab: Lab, job: str) -> str:
     return str(lab.home.job(job)["steps"][0]["waits_for"] or "")
 
 
+@pytest.mark.slow
 def test_ten_steps_on_a_volume_too_small_for_two_all_end_and_none_meets_a_full_disk(scratch: Path, lab: Lab) -> None:
     daemon = lab.start()
     jobs = [lab.submit(fill=240) for _ in range(10)]
@@ -76,6 +77,7 @@ def test_files_of_others_make_a_step_wait_and_say_so_until_they_go(scratch: Path
     assert lab.ended(job) == "succeeded"
 
 
+@pytest.mark.slow
 def test_a_step_that_needs_more_than_was_reserved_gets_it_where_it_is_free(scratch: Path, lab: Lab) -> None:
     daemon = lab.start()
     job = lab.submit(fill=330, pace=6, gate=1)

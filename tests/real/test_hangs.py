@@ -48,6 +48,7 @@ def running(home: Home, job: str) -> dict[str, Any] | None:
     return dict(step) if len(ranks(step["engine_pid"])) == 2 else None
 
 
+@pytest.mark.slow
 def test_a_stopped_rank_is_caught_and_the_retry_ends_with_the_right_energy(
     home: Home, daemon: Callable[..., Daemon]
 ) -> None:

@@ -44,6 +44,7 @@ def ended(home: Home, job: str, deadline_s: float = 180.0) -> dict[str, Any]:
     return home.job(job)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("smiles", "rows"), share([("C#C", ["13C", "13C", "1H", "1H"]), ("[H][H]", ["1H", "1H"])], 2))
 def test_linear_molecules_go_all_the_way(
     place: Home, daemon: Callable[..., Daemon], smiles: str, rows: list[str]

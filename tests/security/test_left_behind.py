@@ -176,7 +176,7 @@ def spoil_all(lab: Lab, job: str, case: Case) -> None:
     wait_for(ended, 40.0, f"the end of {job}: {lab.attempts(job)}")
 
 
-@pytest.mark.parametrize("name", share(CASES, 3))
+@pytest.mark.parametrize("name", share(CASES, 6))
 def test_whatever_an_engine_does_comes_to_an_outcome(lab: Lab, name: str) -> None:
     case = CASES[name]
     running = lab.start()
@@ -212,6 +212,7 @@ def _resident_mib(process: Identity) -> float:
     return stat.rss_pages * process_tree.PAGE_BYTES / 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", share(["the attempt removed", "work a pipe", "the log a pipe", "the log a link"], 2))
 def test_a_consumer_that_starts_meanwhile_comes_to_the_same_outcome(lab: Lab, name: str) -> None:
     """The next consumer adopts what it finds."""
