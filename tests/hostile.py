@@ -28,7 +28,6 @@ _FAMILIES = {
     "PMI_": ("FD", "RANK", "SIZE"),
     "UCX_": ("TLS", "NET_DEVICES"),
     "I_MPI_": ("PIN", "PIN_DOMAIN", "FABRICS"),
-    "XDG_": ("RUNTIME_DIR", "CONFIG_HOME", "CACHE_HOME", "DATA_HOME", "STATE_HOME"),
     "QMRUNNER_": ("HOME", "STORE_URL", "SLOTS", "CORES", "XTB", "NWCHEM", "REUSE", "REDIS_URL", "NO_SUCH"),
     "AWS_": ("PROFILE", "ENDPOINT_URL", "ACCESS_KEY_ID", "CA_BUNDLE", "REGION"),
 }  # fmt: skip
@@ -53,7 +52,9 @@ def variables(seed: int, given: Mapping[str, str], folder: Path) -> dict[str, st
     }  # fmt: skip
     language = {name: chance.choice(_LANGUAGES) for name in ("LANG", "LC_ALL", "LC_CTYPE", "LC_NUMERIC", "LANGUAGE")}
     folders = {"HOME": str(folder / "Müller's home"), "TMPDIR": str(folder / "tmp ß")}
-    return {**given, **chosen, **_ALWAYS, **language, **folders, HOSTILE: str(seed)}
+    # Relative ones would be used as they are, by libraries that keep a cache.
+    bases = {f"XDG_{name}_HOME": str(folder / f"xdg {name} ß") for name in ("CONFIG", "CACHE", "DATA", "STATE")}
+    return {**given, **chosen, **_ALWAYS, **language, **folders, **bases, HOSTILE: str(seed)}
 
 
 def main() -> None:

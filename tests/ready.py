@@ -63,7 +63,8 @@ def _upgrade(url: str) -> None:
 
 
 def _of(server: str, name: str) -> str:
-    return make_url(server).set(database=name, drivername="postgresql").render_as_string(hide_password=False)
+    url = make_url(server).set(database=name, drivername="postgresql").render_as_string(hide_password=False)
+    return url.replace("+", "%20")  # libpq takes `+` literally
 
 
 def _execute(server: str, statement: str) -> None:

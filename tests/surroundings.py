@@ -47,6 +47,11 @@ def taken(variables: Mapping[str, str]) -> dict[str, str]:
     return {**_SET, **kept}
 
 
+def plain() -> dict[str, str]:
+    """The variables for a program that a test starts by itself: without what only qmrunner keeps from its engines."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(BORNE)} | _SET
+
+
 def take_over() -> None:
     """Make this process, and so all that it starts, independent of who started it. Workers of one run share a home."""
     home = os.environ.get("HOME", "")

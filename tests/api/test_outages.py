@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -38,7 +39,7 @@ def on_server(home: Home) -> Iterator[Home]:
 
 
 def postmaster(home: Home) -> int:
-    folder = home.extra["QMRUNNER_STORE_URL"].split("host=")[1]
+    folder = unquote(home.extra["QMRUNNER_STORE_URL"].split("host=")[1])
     return int(Path(folder, "data", "postmaster.pid").read_text().split()[0])
 
 

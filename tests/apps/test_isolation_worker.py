@@ -28,7 +28,7 @@ def test_what_a_task_has_loaded_is_there_for_the_next_one(lasting: Lab) -> None:
     lasting.start()
     assert [lasting.await_result(huey_id) for huey_id in ids] == [2, 3, 4]
     wait_for(lambda: {job["state"] for job in lasting.jobs()} == {"succeeded"}, 20.0, "all ends")
-    found = [lasting.lines(f"w{number}")[0].split() for number in range(3)]
+    found = [lasting.lines(f"w{number}")[0].split(maxsplit=4) for number in range(3)]
     pids, _, servers, orphans, folders = zip(*found, strict=True)
     assert (len(set(pids)), len(set(servers)), len(set(folders))) == (1, 1, 3)
     assert runs(servers[0])

@@ -166,7 +166,7 @@ def test_settings_with_control_characters_are_reported_written_out(place: Home) 
 
 
 def test_in_a_locale_without_them_characters_are_written_out(place: Home) -> None:
-    assert place.run("submit", "xtb", "water.xyz", "--name", "分子 ±").returncode == 0
+    assert place.run("submit", "xtb", "water.xyz", "--name", "分子 ±", LC_ALL="C.UTF-8").returncode == 0
     variables = place.environment(PYTHONPATH=str(ROOT), LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     ended = subprocess.run([sys.executable, "-m", "qmrunner", "status"], env=variables, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -148,7 +148,8 @@ def cell(tmp_path: Path) -> Cell:
         "ctypes.CDLL(None).syscall(CLONE, 0x10000011, 0, 0, 0, 0) < 0 and open('HOME/store.db')",
         "os.utime('HOME/store.db', (1, 1))",
         "os.utime('own', (1, 1))",
-        "ctypes.CDLL(None).syscall(469, -100, b'HOME/store.db', bytes(24), 24, 0) < 0 and open('HOME/store.db')",
+        "ctypes.CDLL(None).syscall(469, -100, os.fsencode('HOME/store.db'), bytes(24), 24, 0) < 0"
+        " and open('HOME/store.db')",
         "__import__('fcntl').ioctl(open(os.__file__), 0x40086602, bytes(8))",
         "[ctypes.CDLL(None).mq_open(b'/qmrunner-canary', 0o102, 0o600, None),"
         " ctypes.CDLL(None).mq_unlink(b'/qmrunner-canary') and open('HOME/store.db')]",

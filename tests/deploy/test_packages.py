@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT, Home, missing
+from tests.surroundings import plain
 
 SOURCES = ("qmrunner", "migrations", "deploy", "pyproject.toml", "LICENSE", "README.md", "constraints.txt")
 
@@ -86,7 +87,7 @@ def test_bash_completes_commands_and_options(home: Home) -> None:
         f"_qmrunner_completion {command}; echo ${{COMPREPLY[@]}}\n"
         for words in asked
     )
-    environment = home.environment(PYTHONPATH=str(ROOT))
+    environment = home.environment(PYTHONPATH=str(ROOT), LC_ALL="C.UTF-8")
     done = subprocess.run(["bash", "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["qcschema", "--format"], done.stderr
 
@@ -96,7 +97,7 @@ def test_each_script_is_one_that_its_shell_can_read(shell: str, home: Home) -> N
     script = home.run("completion", shell).stdout
     assert f"_QMRUNNER_COMPLETE=complete_{shell}" in script
     if shutil.which(shell) is not None:
-        done = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True, timeout=30)
+        done = subprocess.run([shell, "-n"], input=script, env=plain(), capture_output=True, text=True, timeout=30)
         assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import ROOT, Home, wait_for
+from tests.surroundings import plain
 
 SCRIPT = ROOT / "qmrunner" / "slurm" / "pilot.sbatch"
 WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
@@ -34,7 +35,7 @@ class Pilot:
         program.write_text(f'#!/bin/sh\nexec {sys.executable} -m qmrunner "$@"\n')
         program.chmod(0o755)
         self.environment = {
-            **os.environ,
+            **plain(),
             "PYTHONPATH": str(ROOT),
             "SLURM_JOB_ID": "4711",
             "SLURM_SUBMIT_DIR": str(tmp_path),

@@ -193,7 +193,7 @@ def test_a_home_that_is_a_file(doctor: Doctor, home: Home) -> None:
 @pytest.fixture
 def volume() -> Iterator[Path]:
     """A folder that everybody can reach; those of pytest are for their owner only."""
-    folder = Path(tempfile.mkdtemp(prefix="qmrunner-volume-"))
+    folder = Path(tempfile.mkdtemp(prefix="qmrunner-volume-", dir="/tmp"))  # others can reach it
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
@@ -207,7 +207,8 @@ def test_a_home_of_another_user(volume: Path) -> None:
     if subprocess.run([*NOBODY, sys.executable, "-c", "import typer"], cwd=ROOT, capture_output=True).returncode:
         pytest.skip("this checkout cannot be read by others")
     home = Home(volume / "home")
-    home.path.mkdir(0o755)
+    home.path.mkdir()
+    home.path.chmod(0o755)
     told = Doctor(home)(prefix=NOBODY, HOME="/")
     found = told.fault("home", "home_unwritable")
     assert "Permission denied" in found["text"]

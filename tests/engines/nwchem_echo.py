@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from qmrunner.engines import get
 from qmrunner.engines.nwchem.input import reader
 from qmrunner.engines.nwchem.input.reader import Statement
 from qmrunner.host.probe import probe
+from tests.surroundings import plain
 
 HEAD = b"start w\nprint rtdbvalues\n"
 _LONGEST_VALUE = 255
@@ -37,7 +37,7 @@ def run(folder: Path, name: str) -> bytes:
     ended = subprocess.run(
         [path, name],
         cwd=folder,
-        env={**os.environ, "SCRATCH_DIR": ".", "PERMANENT_DIR": "."},
+        env={**plain(), "SCRATCH_DIR": ".", "PERMANENT_DIR": "."},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=300,

@@ -29,6 +29,7 @@ from tests.engines import canaries, nwchem_echo
 from tests.engines.canaries import DECK, WAYS, Canary, Place
 from tests.engines.support import step
 from tests.sampling import share
+from tests.surroundings import plain
 
 # Under CI a missing engine is a failure: the tests then run, and say what is missing.
 MISSING = get("nwchem").locate({}, shutil.which).path is None and os.environ.get("CI") != "true"
@@ -52,9 +53,9 @@ def _ways(*, acts: bool) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(tmp_path_factory: pytest.TempPathFactory, one_word: Path) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("canaries")
-    outside = folder / "outside"
+    outside = one_word / "outside"
     outside.mkdir()
     (folder / "mk.nw").write_text(canaries.FORGER.replace("{out}", str(outside)))
     nwchem_echo.run(folder, "mk.nw")
@@ -84,7 +85,7 @@ def run(files: Mapping[str, bytes], work: Path, *, checked: bool, confined: bool
     for name, text in command.files.items():
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_bytes(text.encode("utf-8", "surrogateescape"))
-    environment, hold = {**os.environ, **command.env, process_tree.MARKER: str(work)}, None
+    environment, hold = {**plain(), **command.env, process_tree.MARKER: str(work)}, None
     if confined:
         # The home is a folder beside: with it the canaries, too, lie outside.
         home = Settings(home=work.with_name("home"))

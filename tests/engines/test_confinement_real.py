@@ -16,6 +16,7 @@ from qmrunner.host.probe import probe
 from qmrunner.model.jobs import Grant
 from tests.engines.hostile import ACTS, HEAD
 from tests.engines.support import step
+from tests.surroundings import plain
 
 # Under CI a missing engine is a failure: the tests then run, and say what is missing.
 MISSING = get("nwchem").locate({}, shutil.which).path is None and os.environ.get("CI") != "true"
@@ -35,7 +36,7 @@ def run(work: Path, deck: str) -> str:
     ended = subprocess.run(
         command.argv,
         cwd=work,
-        env={**os.environ, **command.env},
+        env={**plain(), **command.env},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=180,
@@ -46,8 +47,9 @@ def run(work: Path, deck: str) -> str:
 
 # NWChem reaches the task behind a memory line only if that line is replaced, and qmrunner now refuses the line itself.
 @pytest.mark.parametrize("name", [name for name in ACTS if "behind memory" not in name])
-def test_nwchem_does_what_is_refused(name: str, tmp_path: Path) -> None:
-    work, outside = tmp_path / "work", tmp_path / "outside"
+def test_nwchem_does_what_is_refused(name: str, one_word: Path) -> None:
+    number = list(ACTS).index(name)
+    work, outside = one_word / f"work{number}", one_word / str(number)
     work.mkdir()
     outside.mkdir()
     (outside / "secret").write_text("title not-for-you\n")
@@ -59,8 +61,8 @@ def test_nwchem_does_what_is_refused(name: str, tmp_path: Path) -> None:
     assert wrote or "include: start" in printed or "Ne     " in printed
 
 
-def test_directories_named_in_a_deck_are_not_used(tmp_path: Path) -> None:
-    work, outside = tmp_path / "work", tmp_path / "outside"
+def test_directories_named_in_a_deck_are_not_used(tmp_path: Path, one_word: Path) -> None:
+    work, outside = tmp_path / "work", one_word / "outside"
     work.mkdir()
     outside.mkdir()
     printed = run(work, HEAD + f"scratch_dir {outside}\npermanent_dir {outside}\ntask scf\n")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes.util
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from qmrunner.engines.base import Installed
 from qmrunner.engines.nwchem import kernels, launch
 from tests.support import missing
+from tests.surroundings import plain
 
 SHOW = """
 import ctypes, sys
@@ -72,7 +72,7 @@ def test_the_installed_openblas_knows_the_name() -> None:
     """A name that it does not know would be ignored, and all speed lost without a message."""
     library = ctypes.util.find_library("openblas") or missing("no OpenBLAS on this machine")
     chosen = kernels.variables()
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", **chosen}
+    environment = {**plain(), "OPENBLAS_NUM_THREADS": "1", **chosen}
     shown = subprocess.run([sys.executable, "-S", "-c", SHOW, library], env=environment, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     if chosen:

@@ -14,6 +14,7 @@ from qmrunner.engines.xtb.read import read_log
 from qmrunner.errors import UsageError
 from qmrunner.submission import job_kinds
 from tests.support import missing
+from tests.surroundings import plain
 
 WATER = "3\n\nO 0 0 .117\nH 0 .757 -.47\nH 0 -.757 -.47\n"
 FREE = -5.070544378445  # hartree: GFN2-xTB, all atoms optimised
@@ -71,7 +72,7 @@ def test_the_real_program_obeys_what_passes_and_ignores_what_is_refused(tmp_path
     program = shutil.which(os.environ.get("QMRUNNER_XTB", "xtb")) or missing("xTB is not installed")
     (tmp_path / "water.xyz").write_text(WATER)
     command = [program, "water.xyz", "--opt", "--input", "x.inp", "--norestart"]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    env = plain() | {"OMP_NUM_THREADS": "1"}
     for text in (*list(INPUTS)[:2], *list(INPUTS)[8:9], *list(INPUTS)[11:14]):
         wanted = INPUTS[text]
         (tmp_path / "x.inp").write_bytes(text.encode())

@@ -16,6 +16,7 @@ from qmrunner.engines.xtb.read import read_log
 from qmrunner.errors import UsageError
 from qmrunner.submission import job_kinds
 from tests.support import missing
+from tests.surroundings import plain
 
 SMILES = ["CC(=O)[O-]", "C[NH3+]", "[CH3]", "[2H]C", "C#N", "[He]", "C1CC1", "O=C=O"]
 
@@ -103,7 +104,7 @@ def test_the_real_program_reads_the_charge_of_a_file_of_rdkit(tmp_path: Path) ->
     program = shutil.which(os.environ.get("QMRUNNER_XTB", "xtb")) or missing("xTB is not installed")
     (tmp_path / "a.mol").write_bytes(molfile.padded(block("CC(=O)[O-]")) or b"")
     with (tmp_path / "log").open("wb") as log:
-        env = os.environ | {"OMP_NUM_THREADS": "1"}
+        env = plain() | {"OMP_NUM_THREADS": "1"}
         command = [program, "a.mol", "--norestart"]
         subprocess.run(command, cwd=tmp_path, env=env, stdout=log, stderr=subprocess.STDOUT, timeout=60, check=True)
     found = read_log(tmp_path / "log")

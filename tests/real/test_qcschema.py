@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import pytest
 
 from tests.sampling import share
 from tests.support import ROOT, Daemon, Home, wait_for
+from tests.surroundings import plain
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(400), pytest.mark.filterwarnings("ignore")]
 RECORDED: dict[str, Any] = json.loads((ROOT / "tests/fixtures/qcengine/results.json").read_text())
@@ -90,7 +90,7 @@ def test_hessians_of_xtb_are_those_of_xtb_run_alone(home: Home, daemon: Callable
         charge, unpaired = molecule.get("molecular_charge") or 0, (molecule.get("molecular_multiplicity") or 1) - 1
         flags = ["--gfn", "2", "--chrg", str(charge), "--uhf", str(unpaired), "--hess"]
         xtb = shutil.which(home.settings.xtb or "xtb") or "xtb"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_STACKSIZE": "1G"}
+        environment = {**plain(), "OMP_NUM_THREADS": "1", "OMP_STACKSIZE": "1G"}
         subprocess.run(
             [xtb, "alone.coord", *flags], cwd=folder, env=environment, check=True, capture_output=True, timeout=120,
         )  # fmt: skip
