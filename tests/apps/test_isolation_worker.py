@@ -77,6 +77,7 @@ def test_a_killed_process_costs_no_task(lasting: Lab, killed: str, bodies: int) 
     assert (lasting.left(), lasting.engines("j1")) == ({}, [])
 
 
+@pytest.mark.slow
 def test_a_stop_is_no_failure_for_the_application(lasting: Lab) -> None:
     huey_id = lasting.enqueue("tasks.optimise('j1', 5)")
     lasting.start()

@@ -96,6 +96,7 @@ def test_a_damaged_input_is_not_computed_with(machines: Machines, place: Place, 
     assert [one["usage"] for one in told["attempts"]] == [{}, {}]  # no engine was started
 
 
+@pytest.mark.slow
 def test_a_truncated_result_is_reported_and_not_shown(
     machines: Machines, place: Place, daemon: Callable[..., Daemon]
 ) -> None:

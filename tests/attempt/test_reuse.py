@@ -64,6 +64,7 @@ def test_an_identical_run_is_taken_over_with_all_its_files(place: Home, daemon: 
     assert sources(submitted(place, "xtb", "water.xyz", "--", "--opt", "tight")) == {"xtb": f"{second['id']}/xtb"}
 
 
+@pytest.mark.slow
 def test_another_option_or_structure_or_a_fresh_run_is_computed(place: Home, daemon: Callable[..., Daemon]) -> None:
     daemon()
     submitted(place, "xtb", "water.xyz", "--", "--opt", "tight")

@@ -19,6 +19,7 @@ from qmrunner.chemistry import foreign, structures
 from qmrunner.errors import UsageError
 from qmrunner.submission import job_kinds
 from qmrunner.submission.request import MoleculeRequest
+from tests.sampling import share
 
 WATER = (("O", 0.0, 0.0, 0.117), ("H", 0.0, 0.757, -0.47), ("H", 0.0, -0.757, -0.47))
 _BOHR = 0.529177210903
@@ -437,7 +438,7 @@ _SLOW = {
 }
 
 
-@pytest.mark.parametrize("name", _SLOW)
+@pytest.mark.parametrize("name", share(_SLOW, 4))
 def test_the_time_of_reading_grows_with_the_file_not_its_square(name: str) -> None:
     """Quadratic work takes minutes for each of these."""
     before = time.process_time()

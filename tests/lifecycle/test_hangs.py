@@ -117,6 +117,7 @@ def test_a_step_that_stalls_is_shown_so_before_it_is_called_hung(lab: Lab) -> No
     assert lab.attempts(job) == [(1, "succeeded", "ok")]
 
 
+@pytest.mark.slow
 def test_a_silent_step_that_computes_is_left_alone(lab: Lab) -> None:
     lab.start(**{FLOOR: "0.5", QUIET: "0.5"})
     job = lab.submit(still="busy")
@@ -125,6 +126,7 @@ def test_a_silent_step_that_computes_is_left_alone(lab: Lab) -> None:
     left_alone(lab, job)
 
 
+@pytest.mark.slow
 def test_the_watch_can_be_switched_off(lab: Lab) -> None:
     running = lab.start(**{FLOOR: "0.5", "QMRUNNER_HANG_WATCH": "off"})
     job = lab.submit(still="stop")
@@ -159,6 +161,7 @@ def passed(seconds: float) -> None:
     wait_for(lambda: time.monotonic() > end, 2 * seconds)
 
 
+@pytest.mark.slow
 def test_a_store_that_is_locked_for_longer_than_the_bound_condemns_no_step(lab: Lab) -> None:
     lab.start(**{FLOOR: "1", QUIET: "1"})
     job = lab.submit(still="busy")

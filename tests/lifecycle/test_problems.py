@@ -11,6 +11,7 @@ import pytest
 
 from qmrunner.supervisor.health import examine
 from tests.lifecycle.lab import STAND_IN, Lab
+from tests.sampling import share
 from tests.support import ROOT, Home, ended_daemons, wait_for
 
 INJECT = Path(__file__).with_name("inject")
@@ -27,7 +28,7 @@ LOOPS = {
 }
 
 
-@pytest.mark.parametrize("problem", ["disk", "memory", "threads", "sqlite", "bug"])
+@pytest.mark.parametrize("problem", share(["disk", "memory", "threads", "sqlite", "bug"], 3))
 def test_every_thread_outlives_what_goes_wrong_for_a_while(tmp_path: Path, problem: str) -> None:
     folder = tmp_path / "problems"
     folder.mkdir()

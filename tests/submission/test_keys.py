@@ -13,6 +13,7 @@ from qmrunner.api.upload.forms import FORM
 from qmrunner.cli import program as command_line
 from qmrunner.errors import ExitCode, UsageError
 from qmrunner.submission.digest import digest
+from tests.sampling import share
 
 WATER = "3\nwater\nO 0 0 0.117\nH 0 0.757 -0.471\nH 0 -0.757 -0.471\n"
 DECK = "geometry\n  He 0 0 0\nend\nbasis\n  * library 6-31g\nend\ntask scf\n"
@@ -55,7 +56,7 @@ def submit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     return run
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", share(KINDS, 3))
 def test_every_option_that_changes_the_job_makes_another_request(kind: str, submit: Callable[..., str]) -> None:
     plain, changes = KINDS[kind]
     requests = [plain, [OTHERS[kind], *plain[1:]], *([*plain, *change] for change in changes)]

@@ -153,6 +153,7 @@ def test_a_deck_in_another_encoding_is_handed_on_as_it_is(tmp_path: Path) -> Non
     assert "UTF-16" in str(caught.value.evidence)
 
 
+@pytest.mark.slow
 def test_xtb_computes_water_from_each_file(tmp_path: Path) -> None:
     program = shutil.which(os.environ.get("QMRUNNER_XTB", "xtb")) or missing("xTB is not installed")
     for number, data in enumerate(READ.values()):
