@@ -44,6 +44,7 @@ def test_neither_results_nor_status_contain_the_arguments(lab: Lab) -> None:
     assert "message" not in str(lab.job(huey_id))
 
 
+@pytest.mark.slow
 def test_status_shows_the_application_and_what_it_printed_at_its_import_is_on_stdout(lab: Lab) -> None:
     lab.enqueue("tasks.add.schedule((4, 4), delay=600)")
     with (lab.folder / "nmr/queue.py").open("a") as file:

@@ -72,6 +72,7 @@ def test_two_daemons_and_a_plain_consumer_lose_and_double_nothing(lab: Lab, plac
         assert (lab.folder / "plain.out").read_bytes().count(b"executed in") >= 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("queue", share(["sqlite", "postgres"], 2))
 def test_the_late_outcome_of_a_frozen_worker_is_not_reported(lab: Lab, queue: str, postgres_database: str) -> None:

@@ -48,9 +48,9 @@ def run(work: Path, deck: str) -> str:
 # NWChem reaches the task behind a memory line only if that line is replaced, and qmrunner now refuses the line itself.
 @pytest.mark.parametrize("name", [name for name in ACTS if "behind memory" not in name])
 def test_nwchem_does_what_is_refused(name: str, one_word: Path) -> None:
-    number = list(ACTS).index(name)
-    work, outside = one_word / f"work{number}", one_word / str(number)
-    work.mkdir()
+    folder = one_word / str(list(ACTS).index(name))
+    work, outside = folder / "work", folder / "outside"
+    work.mkdir(parents=True)
     outside.mkdir()
     (outside / "secret").write_text("title not-for-you\n")
     (outside / "secret.xyz").write_text("1\nnot-for-you\nNe 0 0 0\n")

@@ -16,6 +16,7 @@ import pytest
 from qmrunner.errors import UsageError
 from qmrunner.queue import HINT, REDIS_KEY, Queue
 from tests import redis
+from tests.sampling import share
 from tests.support import wait_for
 
 
@@ -281,7 +282,7 @@ def in_queue(url: str) -> int:
         return int(server.llen(REDIS_KEY))
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("protocol", share(range(pickle.HIGHEST_PROTOCOL + 1), 3))
 def test_no_pickle_in_any_place_that_huey_reads_is_loaded(
     place: Place, huey_consumer: tuple[Queue, list[int]], tmp_path: Path, protocol: int
 ) -> None:

@@ -106,6 +106,7 @@ def ended_engines(lab: Lab) -> bool:
     return any(Path(lab.home.settings.scratch_root).glob("*/*/*/exit.json"))
 
 
+@pytest.mark.slow
 def test_while_the_disk_is_full_no_process_is_killed_for_silence_and_health_names_the_disk(
     full: tuple[Lab, Daemon, Path],
 ) -> None:

@@ -17,6 +17,7 @@ import pytest
 from qmrunner import private, untrusted
 from qmrunner.attempt.directory import AttemptDirectory, LogProblem, make_log
 from qmrunner.errors import NotReadyError
+from tests.sampling import share
 from tests.support import ROOT, Daemon, Home, ended_daemons, missing
 
 NOBODY = 65534
@@ -210,7 +211,7 @@ def _modes(home: Path) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize("mask", share([0o000, 0o022, 0o077], 3))
 @pytest.mark.parametrize(("access", "closed"), [("off", 0o077), ("read", 0o027), ("write", 0o007)])
 def test_a_home_is_ours_alone_whatever_the_umask(tmp_path: Path, mask: int, access: str, closed: int) -> None:
     home = Home(tmp_path / "home", {"QMRUNNER_GROUP_ACCESS": access})

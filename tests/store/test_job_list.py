@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from qmrunner.model.job_filter import JobFilter
 from qmrunner.store import job_list
 from qmrunner.store.tables import jobs
+from tests.sampling import share
 from tests.store.work import FAIL, NOW, Work
 
 ETHANOL = {"smiles": "CCO", "inchikey": "LFQSCWFLJHTTHZ-UHFFFAOYSA-N"}
@@ -50,33 +51,36 @@ def listed(work: Work, six: dict[str, str], wanted: JobFilter, limit: int = 50, 
 
 @pytest.mark.parametrize(
     ("wanted", "expected"),
-    [
-        (JobFilter(), "fedcba"),
-        (JobFilter(states=("failed",)), "ba"),
-        (JobFilter(states=("failed", "cancelled")), "cba"),
-        (JobFilter(kinds=("nmr", "nwchem")), "ec"),
-        (JobFilter(codes=("crash",)), "ba"),
-        (JobFilter(codes=("crash", "cancelled"), owners=("alice",)), "ca"),
-        (JobFilter(owners=("alice",)), "dca"),
-        (JobFilter(owners=("bob", "alice"), states=("queued", "failed")), "fdba"),
-        (JobFilter(groups=("batch 7",)), "ba"),
-        (JobFilter(groups=("batch",)), ""),
-        (JobFilter(words=("ASPIRIN",)), "ba"),
-        (JobFilter(words=("aspirin", "draft")), "a"),
-        (JobFilter(words=("%",)), "b"),
-        (JobFilter(words=("d_e",)), "e"),
-        (JobFilter(words=("'; DROP TABLE jobs; --",)), ""),
-        (JobFilter(structure="CCO"), "fa"),
-        (JobFilter(structure="CCO", owners=("bob",)), "f"),
-        (JobFilter(structure="LFQSCWFLJHTTHZ-UHFFFAOYSA-N"), "fa"),
-        (JobFilter(structure="QNAYBMKLOCPYGJ"), "b"),
-        (JobFilter(structure="QNAYBMKLOCPYGJ-UHFFFAOYSA-N"), ""),
-        (JobFilter(since=NOW + 3600 * 4), "fe"),
-        (JobFilter(until=NOW + 3600), "a"),
-        (JobFilter(since=NOW + 3600, until=NOW + 3600 * 3, owners=("alice",)), "c"),
-        (JobFilter(since=NOW + 10**9), ""),
-        (JobFilter(until=0.0), ""),
-    ],
+    share(
+        [
+            (JobFilter(), "fedcba"),
+            (JobFilter(states=("failed",)), "ba"),
+            (JobFilter(states=("failed", "cancelled")), "cba"),
+            (JobFilter(kinds=("nmr", "nwchem")), "ec"),
+            (JobFilter(codes=("crash",)), "ba"),
+            (JobFilter(codes=("crash", "cancelled"), owners=("alice",)), "ca"),
+            (JobFilter(owners=("alice",)), "dca"),
+            (JobFilter(owners=("bob", "alice"), states=("queued", "failed")), "fdba"),
+            (JobFilter(groups=("batch 7",)), "ba"),
+            (JobFilter(groups=("batch",)), ""),
+            (JobFilter(words=("ASPIRIN",)), "ba"),
+            (JobFilter(words=("aspirin", "draft")), "a"),
+            (JobFilter(words=("%",)), "b"),
+            (JobFilter(words=("d_e",)), "e"),
+            (JobFilter(words=("'; DROP TABLE jobs; --",)), ""),
+            (JobFilter(structure="CCO"), "fa"),
+            (JobFilter(structure="CCO", owners=("bob",)), "f"),
+            (JobFilter(structure="LFQSCWFLJHTTHZ-UHFFFAOYSA-N"), "fa"),
+            (JobFilter(structure="QNAYBMKLOCPYGJ"), "b"),
+            (JobFilter(structure="QNAYBMKLOCPYGJ-UHFFFAOYSA-N"), ""),
+            (JobFilter(since=NOW + 3600 * 4), "fe"),
+            (JobFilter(until=NOW + 3600), "a"),
+            (JobFilter(since=NOW + 3600, until=NOW + 3600 * 3, owners=("alice",)), "c"),
+            (JobFilter(since=NOW + 10**9), ""),
+            (JobFilter(until=0.0), ""),
+        ],
+        3,
+    ),
 )
 def test_a_filter_lists_the_jobs_that_meet_it_newest_first(
     work: Work, six: dict[str, str], wanted: JobFilter, expected: str
