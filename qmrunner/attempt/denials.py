@@ -78,7 +78,7 @@ def _named(text: str, policy: Mapping[str, Any]) -> Iterator[str]:
     """Paths and programs in a line. Relative paths start at the engine's folder."""
     work = str(policy["write"][0])
     # A path ends at a blank, and the folder of an attempt may have blanks.
-    for path in _PATH.findall(re.sub(rf"{re.escape(work)}(?=/|\W|$)", ".", text)):
+    for path in _PATH.findall(re.sub(rf"{re.escape(work)}(?=\W|$)", ".", text)):
         yield os.path.join(work, os.path.expanduser(path))
     program = _PROGRAM.search(text)
     program_path = shutil.which(program[1]) if program else None

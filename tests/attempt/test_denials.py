@@ -68,6 +68,28 @@ def test_other_failures_stay_what_they_are(line: str, policy: dict[str, object],
     assert explained(line.replace("WORK", str(tmp_path / "work")), policy, tmp_path) is FAILED
 
 
+@pytest.mark.parametrize(
+    ("named", "code"),
+    [
+        ("WORK/a/b", "unknown"),
+        ("WORK", "unknown"),
+        ("WORK/../secret", "confined"),
+        ("WORK2/a", "confined"),
+        ("WORK-in/a", "confined"),
+        ("/root/secret", "confined"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["plain", "two words", "Müller's ß", "a+b (1) [x]"])
+def test_a_folder_of_any_name_is_not_taken_for_its_neighbours(
+    named: str, code: str, folder: str, tmp_path: Path
+) -> None:
+    work = tmp_path / folder / "work"
+    work.mkdir(parents=True)
+    policy = Policy(write=(str(work),), read=("/usr/lib",), execute=(), devices=())._asdict()
+    line = f"Cannot open file '{named.replace('WORK', str(work))}': Permission denied"
+    assert explained(line, policy, tmp_path).code == code
+
+
 def test_without_the_kernels_layer_nothing_is_confined(tmp_path: Path) -> None:
     assert explained("Cannot open file '/root/secret': Permission denied", None, tmp_path) is FAILED
 
