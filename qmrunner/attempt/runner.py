@@ -26,6 +26,7 @@ from qmrunner.attempt.prepare import prepare
 from qmrunner.attempt.redirected import RedirectedOutput
 from qmrunner.attempt.spawner_client import NotForked, SpawnerClient, app_socket
 from qmrunner.guardian import process_tree
+from qmrunner.host.home import supervised
 from qmrunner.host.remove_tree import remove_tree
 from qmrunner.model import policy, remedies
 from qmrunner.model.jobs import Step
@@ -231,7 +232,9 @@ class AttemptRunner:
         end = time.monotonic() + teardown.DEADLINE_S
         supervisor = os.getppid()
         while True:
-            stats = (process_tree.stat_of(pid) for pid in process_tree.children_of(supervisor))
+            # Not by name alone: the command of an application may be any program, with the app host below it.
+            others = set(process_tree.children_of(supervisor)) - supervised(self.settings.run_root)
+            stats = map(process_tree.stat_of, others)
             if all(stat is None or stat.state in "ZX" or stat.comm in process_tree.OUR_NAMES for stat in stats):
                 return True
             if time.monotonic() > end:

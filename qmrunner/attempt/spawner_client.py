@@ -13,7 +13,7 @@ from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.guardian import spawner
 from qmrunner.host.sockets import connect_short
 
-_PATIENCE_S, _TRY_EVERY_S = 30.0, 0.02
+_PATIENCE_S, _TRY_EVERY_S, _LOOK_EVERY_S = 30.0, 0.02, 0.5
 
 
 class NotForked(OSError):
@@ -53,14 +53,33 @@ class SpawnerClient:
     def ask(self, request: dict[str, Any], *passed: int) -> dict[str, Any]:
         """Send a request with open descriptors, and return its reply. Raises OSError."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as client:
-            client.settimeout(_PATIENCE_S)
+            client.settimeout(_LOOK_EVERY_S)
+            address = self._address()
             self._connect(client)
             socket.send_fds(client, [json.dumps(request).encode()], passed)
-            reply = client.recv(65536)
+            reply = self._receive(client, address)
         if not reply:
             raise ConnectionError("the spawner closed the connection")
         answer: dict[str, Any] = json.loads(reply)
         return answer
+
+    def _address(self) -> tuple[int, int]:
+        """Which socket has the name now."""
+        found = (self._run_root / self.name).stat()
+        return found.st_dev, found.st_ino
+
+    def _receive(self, client: socket.socket, address: tuple[int, int]) -> bytes:
+        """Wait for the reply, but not in the queue of a socket that is not served: a host that did not inherit the
+        supervisor's binds its own in its place, and the supervisor keeps the old one open. Raises OSError."""
+        end = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return client.recv(65536)
+            except TimeoutError:
+                if self._address() != address:
+                    raise ConnectionError("another process has taken the place of the spawner's socket") from None
+                if time.monotonic() > end:
+                    raise
 
     def _connect(self, client: socket.socket) -> None:
         """Connect, and retry while the spawner's queue is full: the kernel does not wait here. Raises OSError."""

@@ -22,9 +22,10 @@ FOSTER_NAME = "qm-foster"  # a guardian whose attempt has ended: `foster.py`
 LASTING_NAME = "qm-lasting"  # a guardian of one attempt after the other: `lasting.py`
 APP_HOST_NAME, TASK_NAME = "qm-apphost", "qm-task"  # a task is an engine: no allowed child of the supervisor
 SIGNALS_NAME = "qm-signals"  # nor is a process that runs handlers of an application: `apps/side/host_signals.py`
+WATCHER_NAME = "qm-appwatcher"  # ends the command of a dead app host: `apps/side/place.py`
 GUARDIAN_NAMES = (GUARDIAN_NAME, FOSTER_NAME, LASTING_NAME)
 # Every allowed child of the supervisor, by its process name in the kernel.
-OUR_NAMES = (CONSUMER_NAME, SPAWNER_NAME, *GUARDIAN_NAMES, APP_HOST_NAME)
+OUR_NAMES = (CONSUMER_NAME, SPAWNER_NAME, *GUARDIAN_NAMES, APP_HOST_NAME, WATCHER_NAME)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36

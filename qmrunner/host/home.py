@@ -48,6 +48,15 @@ def write_state(path: Path, state: Mapping[str, Any]) -> OSError | None:
     return None
 
 
+def supervised(run_root: Path) -> set[int]:
+    """Pids of the processes that the supervisor keeps running, by its last report."""
+    try:
+        children = json.loads((run_root / SUPERVISOR_FILE).read_text())["children"].values()
+    except (OSError, ValueError, LookupError):
+        return set()  # it has not reported yet
+    return {child["pid"] for child in children if child["pid"] is not None}
+
+
 NO_LOCKS = (
     "put QMRUNNER_HOME and QMRUNNER_SCRATCH on a local disk, or mount that filesystem with locks (Lustre: `-o flock`)"
 )

@@ -34,7 +34,7 @@ class Orphans:
             process_tree.end_subtrees(leftovers, self._leftovers, 5.0)
 
     def _leftovers(self) -> list[int]:
-        return [pid for pid in self._children() if not _is_guardian(pid)]
+        return [pid for pid in self._children() if not _ends_by_itself(pid)]
 
     def _children(self) -> list[int]:
         owned = self._own_pids()
@@ -54,6 +54,8 @@ class Orphans:
             process_tree.end_subtrees(rest, self._children, 3.0)
 
 
-def _is_guardian(pid: int) -> bool:
+def _ends_by_itself(pid: int) -> bool:
+    """A guardian does with its attempt. The watcher of an app host ends the rest of the host's command first: without
+    it the command would run on without a host."""
     stat = process_tree.stat_of(pid)
-    return stat is None or stat.comm in process_tree.GUARDIAN_NAMES or stat.state in "ZX"
+    return stat is None or stat.comm in (*process_tree.GUARDIAN_NAMES, process_tree.WATCHER_NAME) or stat.state in "ZX"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import zipfile
 
 import pytest
 
+from qmrunner.guardian import process_tree
+from qmrunner.host.home import supervised
 from tests.apps.conftest import Lab
 from tests.support import wait_for
 
@@ -34,10 +38,11 @@ while True:
 _LAUNCHER = (
     _HERE
     + f"""
-import subprocess, sys
+import subprocess, sys, time
 if "--consumer" in sys.argv:
     {_RUN}
 else:
+    time.sleep(2)  # meanwhile the consumer of qmrunner waits at the supervisor's socket, which this host will not have
     sys.exit(subprocess.Popen([sys.executable, __file__, "--consumer"]).wait())
 """
 )
@@ -86,17 +91,23 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.timeout(150)
-@pytest.mark.parametrize("command", COMMANDS)
-def test_a_consumer_is_taken_over_wherever_the_command_starts_it(lab: Lab, command: tuple[str, ...]) -> None:
+def begin(lab: Lab, command: tuple[str, ...]) -> str:
+    """A task whose engine runs, of an application that this command starts."""
     for name, text in SCRIPTS.items():
         (lab.folder / name).write_text(text)
         (lab.folder / name).chmod(0o755)
     with zipfile.ZipFile(lab.folder / "app.pyz", "w") as archive:
         archive.writestr("__main__.py", f"{_HERE}{_RUN}\n")
-    huey_id = lab.enqueue("tasks.optimise('f', 2)")
+    huey_id: str = lab.enqueue("tasks.optimise('f', 2)")
     lab.start(command)
-    wait_for(lambda: lab.engines("f"), 40.0, "the engine")
+    wait_for(lambda: lab.engines("f"), 25.0, "the engine")  # a request without a reply takes 30 s
+    return huey_id
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_consumer_is_taken_over_wherever_the_command_starts_it(lab: Lab, command: tuple[str, ...]) -> None:
+    huey_id = begin(lab, command)
     lab.kill("qm-apphost")
     assert lab.await_result(huey_id)["job"] == "f"
     assert len(lab.lines("f")) == 2
@@ -104,6 +115,28 @@ def test_a_consumer_is_taken_over_wherever_the_command_starts_it(lab: Lab, comma
     assert lab.daemon is not None
     assert lab.daemon.stop(20.0) == 0
     assert lab.home.processes() == []
+
+
+def test_the_supervisor_leaves_the_watcher_of_a_dead_host_its_work(lab: Lab) -> None:
+    """The rest of the command runs on when the host dies: only the watcher ends it, however late it comes to run."""
+    huey_id = begin(lab, ("./background.sh",))
+    # The shell that starts the consumer is no orphan either: a wait for the end of orphans does not wait for it.
+    assert supervised(lab.home.path / "run") == set(process_tree.children_of(lab.daemon_pid()))
+    [watcher] = lab.pids("qm-appwatcher")
+    os.kill(watcher, signal.SIGSTOP)
+    lab.kill("qm-apphost")
+    _ended_rounds(lab, 2)
+    os.kill(watcher, signal.SIGCONT)
+    assert lab.await_result(huey_id)["job"] == "f"
+    assert lab.await_result(lab.enqueue("tasks.add(1, 2)")) == 3
+
+
+def _ended_rounds(lab: Lab, count: int) -> None:
+    """Wait until the supervisor has looked after its children that often, from now on."""
+    file = lab.home.path / "run/supervisor.json"
+    for _ in range(count):
+        seen = file.stat().st_mtime_ns
+        wait_for(lambda seen=seen: file.stat().st_mtime_ns != seen, 20.0, "a round of the supervisor")  # type: ignore[misc]
 
 
 def test_a_command_without_a_consumer_is_named(lab: Lab) -> None:

@@ -82,7 +82,7 @@ def _watch(supervisor: int, top: int | None, *, pipe: bool) -> None:
     out, into = os.pipe()
     if os.fork() == 0:
         try:
-            process_tree.name_process("qm-appwatcher")
+            process_tree.name_process(process_tree.WATCHER_NAME)
             poller = select.poll()
             host = os.pidfd_open(me)
             for pidfd in (host, os.pidfd_open(supervisor)):
