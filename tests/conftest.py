@@ -16,6 +16,7 @@ import pytest
 from qmrunner.attempt.environment import why_dropped
 from qmrunner.store.session import Store
 from tests import lanes, postgres, ready, sampling, support, surroundings
+from tests.patience import stretched
 
 surroundings.take_over()
 
@@ -57,6 +58,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # outside the time limit of the test
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     path = getattr(item.config, "workerinput", {}).get(_LOCK)
+    marked = item.get_closest_marker("timeout")
+    limit_s = float(marked.args[0] if marked else item.config.getini("timeout"))
+    item.add_marker(pytest.mark.timeout(stretched(limit_s)), append=False)
     with _same_umask():
         if path is None:
             return (yield)

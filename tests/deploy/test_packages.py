@@ -84,10 +84,11 @@ def test_bash_completes_commands_and_options(home: Home) -> None:
     asked = ("submit q", "result --for")
     code = script.stdout + "".join(
         f"COMPREPLY=(); COMP_WORDS=(qmrunner {words}); COMP_CWORD=2\n"
-        f"_qmrunner_completion {command}; echo ${{COMPREPLY[@]}}\n"
+        f"_qmrunner_completion qmrunner; echo ${{COMPREPLY[@]}}\n"
         for words in asked
     )
-    environment = home.environment(PYTHONPATH=str(ROOT), LC_ALL="C.UTF-8")
+    path = f"{command.parent}:{os.environ['PATH']}"
+    environment = home.environment(PYTHONPATH=str(ROOT), LC_ALL="C.UTF-8", PATH=path)
     done = subprocess.run(["bash", "-c", code], env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["qcschema", "--format"], done.stderr
 
