@@ -75,7 +75,9 @@ def test_options_of_sites_and_users_are_taken(given: str) -> None:
 def test_settings_and_name_are_the_last_words_and_a_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     """sbatch takes the last of two equal options, and replaces `%u` in names of files."""
     program = tmp_path / "sbatch"
-    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/words\necho "warning: x"; echo "7;cluster"\n')
+    program.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" >{shlex.quote(str(tmp_path))}/words\necho "warning: x"; echo "7;cluster"\n'
+    )
     program.chmod(0o755)
     given = ("--job-name=a b", "--export=NONE", "--comment=x y")
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pytest
@@ -166,7 +167,7 @@ def test_a_failed_conformer_of_weight_fails_its_job_with_a_remedy_and_retry_mend
     place: Home, daemon: Callable[..., Daemon]
 ) -> None:
     mended, xtb = place.path.parent / "mended", place.path.parent / "xtb"
-    fails = f'case "$QMRUNNER_ATTEMPT" in */preopt-c1/*) [ -e {mended} ] || exit 1;; esac'
+    fails = f'case "$QMRUNNER_ATTEMPT" in */preopt-c1/*) [ -e {quote(str(mended))} ] || exit 1;; esac'
     xtb.write_text(f'#!/bin/sh\n{fails}\nexec {shutil.which("xtb")} "$@"\n')
     xtb.chmod(0o755)
     place.extra |= {"QMRUNNER_XTB": str(xtb), "QMRUNNER_MAX_RETRIES": "0"}
