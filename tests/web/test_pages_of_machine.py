@@ -14,6 +14,7 @@ from sqlalchemy import insert, select
 
 from qmrunner.app import App
 from qmrunner.store import jobs as job_store
+from qmrunner.store import operator_actions
 from qmrunner.store.tables import attempts, steps, workers
 from tests.api.lab import Server, served
 from tests.reports.test_arguments import message, task_of
@@ -100,8 +101,11 @@ def test_every_page_names_the_request_that_answers_the_same(server: Server) -> N
 def test_a_filter_of_activity_reaches_older_events_and_stays_on_the_next_page(server: Server) -> None:
     job = server.submit()
     server.client.post(f"/v1/jobs/{job}/hold")
-    for _ in range(210):
-        server.client.post(f"/v1/jobs/{job}/priority?value=1")
+    app = App(server.home.settings)
+    with app.store.write() as connection:
+        for _ in range(210):
+            operator_actions.priority(connection, app.store.now(), job, 1)
+    app.close()
     assert "job held" not in re.sub(r"<option.*?</option>", "", page(server, "/activity").text)
     held = page(server, "/activity?event=job_held").text
     assert f'<a href="/jobs/{job}">' in held
