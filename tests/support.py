@@ -119,7 +119,7 @@ def together(code: str, *calls: Sequence[str]) -> list[str]:
         answers = []
         for one in running:
             out, said = one.communicate(timeout=100)
-            assert (one.returncode, said) == (0, "")
+            assert (one.returncode, said) == (0, ""), said
             answers.append(out)
         return answers
 

@@ -22,7 +22,7 @@ ADD_ONE = """
 import sys
 from sqlalchemy import text
 from qmrunner.store.session import Store
-store = Store(sys.argv[1])
+store = Store(sys.argv[1], busy_seconds=90.0)  # a conflict of two writers is an error at once, whatever the patience
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(int(sys.argv[2])):
