@@ -33,6 +33,8 @@ def environment(grant: Grant, directory: Path, stack: int | None = None) -> dict
         "GFORTRAN_UNBUFFERED_PRECONNECTED": "1",
         "TMPDIR": str(directory),
         "TZ": "UTC",
+        # A wrapper script's messages are read, too: "No space left on device" in the signatures' language.
+        "LC_ALL": "C",
     }
 
 
