@@ -203,6 +203,7 @@ LAUNCHED: list[tuple[str, str, Exit, str]] = [
     ("xtb", "Fatal glibc error: CPU does not support x86-64-v3", Exit(127), "illegal_instruction"),
     # what NWChem names wrongly
     ("nwchem", " prop_input-EFGZ4-Nocc_a: rtdb_put failed                 555", Exit(43), "not_implemented"),
+    ("nwchem", " task: no task input for theory?                   0", Exit(255), "input_error"),
     # shells
     ("xtb", "sh: 1: xtb: not found", Exit(127), "engine_missing"),
     ("xtb", "bash: xtb: command not found", Exit(127), "engine_missing"),

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from qmrunner import untrusted
 from qmrunner.engines import failures, qcschema, qcschema_result, result_files, same_molecule
+from qmrunner.engines.nwchem import kept_orbitals, restart
 from qmrunner.engines.nwchem import qcschema as nwchem_qcschema
-from qmrunner.engines.nwchem import restart
 from qmrunner.engines.nwchem.input import deck_rewrite, generated_deck, remarks
 from qmrunner.engines.nwchem.output import errquit, response, unconverged
 from qmrunner.engines.nwchem.output.numbers import MOST_ATOMS
@@ -25,6 +25,10 @@ from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 _STOPPED = frozenset({"time_limit_reached", "terminated", "interrupted", "timed_out", "hung"})
 # Messages of NWChem before an abort that may not occur again.
 _OWN_WAY = frozenset({"time_limit_reached", "memory_corrupt"})
+# Causes that let no rank start: before an abort, their messages were warnings.
+_BEFORE = frozenset({"launcher_failed", "mpi_network"})
+# Codes of failures that may have a cause in the deck, before the abort or crash.
+_UNEXPLAINED = frozenset({"crashed", "memory_corrupt", "memory_exhausted", "aborted", "input_error", "unknown"})
 _GEOMETRY = "geometry.xyz"
 # Files that are not published; all others are. Nothing resumes from an ended run, so databases, integrals, grids,
 # amplitudes and solutions of equations have no further use.
@@ -82,7 +86,11 @@ def _told(run: Run, exit: Exit) -> Finding | None:
     """
     found = _said(run, exit)
     # If atoms coincide, NWChem counts the electrons of the atoms that it kept.
-    return (_atoms_lost(run) or found) if found is not None and found.code == "charge_multiplicity" else found
+    if found is not None and found.code == "charge_multiplicity":
+        return _atoms_lost(run) or found
+    if found is not None and found.code in _UNEXPLAINED and run.records:
+        return run.report.orbitals.refused(run.records[-1].asked, found.evidence) or found
+    return found
 
 
 def _said(run: Run, exit: Exit) -> Finding | None:
@@ -91,7 +99,7 @@ def _said(run: Run, exit: Exit) -> Finding | None:
         return catalogue().classify(run.log, exit, run.titles)
     ended = exit if exit.oom_kills else replace(exit, returncode=None, signal=None)
     found = catalogue().classify(run.log, ended, run.titles)
-    if found is None or (found.failure_class == "transient" and found.code not in _OWN_WAY):
+    if found is None or found.code in _BEFORE or (found.failure_class == "transient" and found.code not in _OWN_WAY):
         found = _aborted(run, abort)
     elif found.code == "optimization_not_converged" and run.records and run.records[-1].problem is not None:
         found = run.records[-1].problem  # a reaction path ends in the same words
@@ -191,6 +199,7 @@ def _success(run: Run) -> Outcome:
         undispersed = report.remarks.without_dispersion
         silent = (note for record in run.records for note in remarks.not_computed(record.asked, result, undispersed))
         made = remarks.made_no_difference(run.text, report.remarks)
+        made += kept_orbitals.notes(run.records, report.remarks.kept)
         result["notes"] = [*result.get("notes", ()), *left_out, *made, *dict.fromkeys(silent)]
     else:
         orbitals = (f"{generated_deck.PREFIX}.movecs",) if step.task == "optimise" else ()

@@ -15,6 +15,7 @@ from qmrunner import untrusted
 from qmrunner.engines.nwchem.input.asked import Asked
 from qmrunner.engines.nwchem.input.remarks import Remarks
 from qmrunner.engines.nwchem.output.errquit import AbortReader
+from qmrunner.engines.nwchem.output.frozen import Orbitals
 from qmrunner.engines.nwchem.output.magnetic import Shieldings
 from qmrunner.engines.nwchem.output.tasks import TaskReader
 
@@ -101,10 +102,20 @@ class Report:
         self.optimisation, self.shieldings = Optimisation(), Shieldings()
         self.tasks, self.header, self.marks = TaskReader(asked, log.name), Header(), Marks()
         self.abort = AbortReader(log.name)
-        self.remarks = Remarks()
+        self.remarks, self.orbitals = Remarks(), Orbitals()
         _read(
             log,
-            (self.tasks, self.optimisation, self.shieldings, self.header, self.marks, self.abort, self.remarks, *more),
+            (
+                self.tasks,
+                self.optimisation,
+                self.shieldings,
+                self.header,
+                self.marks,
+                self.abort,
+                self.remarks,
+                self.orbitals,
+                *more,
+            ),
             titles,
         )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 
 from qmrunner.engines.nwchem.input import reader
+from qmrunner.engines.nwchem.input.around import Around
 from qmrunner.engines.nwchem.input.reader import Statement, lower
 
 Load = Callable[[str], bytes | None]
@@ -64,6 +65,11 @@ _UNRESTRICTED = {
 }  # fmt: skip
 # Equations of motion whose states have one electron fewer or more than the ground state.
 _OF_IONS = {"ipccsd": "IP-", "eaccsd": "EA-"}
+# The block with the frozen orbitals of a theory.
+_BLOCK_OF = {
+    "tce": "tce", **dict.fromkeys(_UNRESTRICTED, "tce"), **dict.fromkeys(("mp2", "direct_mp2", "rimp2"), "mp2"),
+    **dict.fromkeys(("ccsd", "ccsd(t)", "ccsd+t(ccsd)"), "ccsd"),
+}  # fmt: skip
 _LEVELS = {"none": 0, "low": 1, "medium": 2, "default": 2, "high": 3, "debug": 4}
 _LOW, _DEFAULT = 1, 2
 _TASK_TIME = "task time"
@@ -82,6 +88,8 @@ class Asked:
     how many geometry blocks the deck had so far. `nuclei` are the centres whose shieldings were chosen, in order; empty
     for all. `properties` are the words of the property block in force for a property task. `gradient_roots` are
     those that the grad block of tddft names for a task with gradients; `dispersion` is the `disp` line in force.
+    `changed` are the settings outside the theory's own block that changed since the task before.
+    `frozen` are the core and virtual orbitals that a correlated method's `block` freezes by number.
     """
 
     theory: str
@@ -101,6 +109,9 @@ class Asked:
     properties: frozenset[str] = frozenset()
     gradient_roots: tuple[int, ...] = ()
     dispersion: str = ""
+    changed: tuple[str, ...] = ()
+    block: str | None = None
+    frozen: tuple[int, int] = (0, 0)
 
     @property
     def title(self) -> str:
@@ -185,9 +196,12 @@ class _State:
     properties: frozenset[str] = frozenset()
     gradient_roots: tuple[int, ...] = ()
     dispersion: str = ""
+    around: Around = field(default_factory=Around)
+    frozen: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def take(self, statement: Statement) -> Asked | None:
         word = statement.directive
+        self.around.take(statement, within=bool(self.block) and word != "task")
         if word == "task":  # a task is never in a block: an assumed block has ended before
             self.block, self.nested = "", 0
             return self._task([lower(word) for word in statement.words[1:]])
@@ -224,6 +238,8 @@ class _State:
             self.gradient_roots += tuple(int(other) for other in words[1:] if other.isdigit())
         elif self.block == "dft":
             self._dft(words)
+        elif word == "freeze" and self.block in ("tce", "mp2", "ccsd"):
+            self.frozen[self.block] = _frozen(words[1:])
         elif self.block in ("tce", "tddft") and not self.nested:
             self._states(words)
         elif self.block == "bsse" and word in ("on", "off"):
@@ -295,12 +311,22 @@ class _State:
             self.properties if operation == "property" else frozenset(),
             self.gradient_roots if theory == "tddft" and operation in _WITH_GRADIENTS else (),
             self.dispersion if theory in ("dft", "tddft", "sodft") else "",
+            self.around.changed(),
+            _BLOCK_OF.get(theory),
+            self.frozen.get(_BLOCK_OF.get(theory, ""), (0, 0)),
         )
 
 
 def _is_count(word: str) -> bool:
     """Whether `word` is a number of digits. `²` is a digit to Python, and a byte of a deck can be one."""
     return word.isascii() and word.isdigit()
+
+
+def _frozen(words: list[str]) -> tuple[int, int]:
+    """`freeze [core] N [virtual N]`; 0 where there is no number, as in `atomic`."""
+    at = words.index("virtual") if "virtual" in words else len(words)
+    core, virtual = (next((int(word) for word in some if _is_count(word)), 0) for some in (words[:at], words[at:]))
+    return core, virtual
 
 
 def _number(word: str) -> bool:

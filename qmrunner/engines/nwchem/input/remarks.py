@@ -57,6 +57,8 @@ _UNSYMMETRIC = (
     " 1e-6 hartree in water, 1e-3 in HBr), and equivalent atoms differ (0.01 ppm). Write `geometry noautosym` for exact"
     " ones"
 )
+_KEPT = re.compile(r"^\s*The (SCF|DFT) is already converged\b")
+_MOST_KEPT = 10_000
 _DISPERSION = re.compile(r"^\s+Dispersion (Parameters|correction)\b")
 _NO_CC2 = "NWChem computes CCSD where `cc2` is asked for (7.0.2: the same energies and excitations to the last digit)"
 
@@ -66,6 +68,8 @@ class Remarks:
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        # Lines on which a module reports that it computes no orbitals, because those of a task before are converged.
+        self.kept: list[tuple[int, str]] = []
         self._dispersion: set[str] = set()
         self._symmetric = False
         self._group = ""
@@ -77,6 +81,8 @@ class Remarks:
             self._group = line.split()[-1]
         elif "Dispersion " in line and (match := _DISPERSION.search(line)):
             self._dispersion.add(match[1])
+        elif "already converged" in line and (match := _KEPT.match(line)) and len(self.kept) < _MOST_KEPT:
+            self.kept.append((number, match[1]))
         note = next((note for printed, note in _LEFT_OUT if printed in line), None)
         if note is None and self._symmetric:
             what = next((what for printed, what in _WRONG_UNDER_SYMMETRY if printed in line), None)

@@ -1,0 +1,46 @@
+"""Notes on tasks whose energy belongs to settings before a change that NWChem did not notice (see `input.around`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qmrunner.engines.nwchem.input.asked import Asked
+from qmrunner.engines.nwchem.output.tasks import MOVING, Record
+
+_OF_DFT = frozenset({"dft", "tddft", "sodft"})
+# Tasks that need no orbitals, or compute their own.
+_WITHOUT = frozenset({"shell", "python", "esp", "dplot", "nbo", "md", "prepare", "pspw", "band", "paw"})
+_NOTE = (
+    "task {number}, `{title}`: NWChem took the orbitals of an earlier task for converged and computed no new ones, so"
+    " {what} had no effect on its energy: put `{block}; end` before this task, and run the deck again"
+)
+
+
+def notes(records: Sequence[Record], kept: Sequence[tuple[int, str]]) -> list[str]:
+    """A note for each such task. `kept`: lines of the log on which a module (SCF, DFT) reports converged orbitals."""
+    found: list[str] = []
+    changed: dict[str, dict[str, None]] = {"SCF": {}, "DFT": {}}
+    computed: set[str] = set()
+    for record in records:
+        asked = record.asked
+        for settings in changed.values():
+            settings.update(dict.fromkeys(asked.changed))
+        if asked.theory in _WITHOUT:
+            continue
+        same = {module for line, module in kept if record.first_line <= line <= record.last_line}
+        # A task that moves atoms begins with the old orbitals and continues with new ones.
+        for module in sorted(same & computed) if asked.operation not in MOVING else ():
+            if changed[module]:
+                what = " and ".join(f"`{name}`" for name in changed[module])
+                note = _NOTE.format(number=record.number, title=asked.title, what=what, block=module.lower())
+                found.append(note)
+        for module in _modules(asked) - (same if asked.operation not in MOVING else set()):
+            changed[module].clear()
+            computed.add(module)
+    return found
+
+
+def _modules(asked: Asked) -> set[str]:
+    if asked.theory == "tce":
+        return {"SCF", "DFT"}  # its orbitals may come from either
+    return {"DFT"} if asked.theory in _OF_DFT else {"SCF"}
