@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from qmrunner.chemistry import molfile_parts
 from qmrunner.chemistry.molecule import Molecule
 from qmrunner.errors import NotReadyError, UsageError
 
@@ -18,6 +19,12 @@ _WITHOUT_ORDER = frozenset({"ZERO", "UNSPECIFIED", "OTHER", "HYDROGEN", "IONIC"}
 # Fields of a CXSMILES extension that change the molecule: radicals, coordinate and hydrogen bonds, attachment points,
 # repeated units, ligand orders and links, query labels.
 _CHANGES_MOLECULE = re.compile(r"\^\d|(^|,)(C|H|m|LN|RG|LO|Sg|SgH|u|s|rb):|\$[^$]*(_R\d|_AP|star|Q_e|[AMX]H?_p)[^$]*\$")
+_CORRECT = (
+    "check brackets, ring numbers and valences; put it in quotes for the shell; "
+    "a file is recognised by its ending .xyz, .mol or .sdf"
+)
+_NO_NAMES = "names, formulas and CAS numbers are not looked up: give the SMILES, which PubChem and editors show"
+_FORMULA = re.compile(r"(?:[A-Z][a-z]?\d{0,3}){2,20}")
 _RECORD_END = re.compile(r"^\$\$\$\$.*\n?", re.MULTILINE)
 
 
@@ -56,8 +63,7 @@ def mol_from_smiles(smiles: str) -> Any:
             "invalid_smiles",
             f"{words[0]!r} is not a valid SMILES",
             evidence=_smiles_reason(chem, words[0]),
-            remedy="check brackets, ring numbers and valences; put it in quotes for the shell; "
-            "a file is recognised by its ending .xyz, .mol or .sdf",
+            remedy=_NO_NAMES if _is_a_name(words[0]) else _CORRECT,
         )
     _refuse_wildcards(mol, words[0])
     _refuse_bonds_without_order(mol, "invalid_smiles", words[0])
@@ -75,6 +81,14 @@ def _refuse_extension(words: Sequence[str]) -> None:
             evidence=text[:80],
             remedy="write radicals and bonds into the SMILES itself, as in C[CH2], or submit a MOL file",
         )
+
+
+def _is_a_name(word: str) -> bool:
+    """Whether a word that is no SMILES looks like a name (`ethanol`), a sum formula (`C2H6O`) or a CAS number."""
+    if re.fullmatch(r"\d{2,7}-\d\d-\d", word) or (_FORMULA.fullmatch(word) and re.search(r"[A-Z]\d", word)):
+        return True
+    # Lower-case letters stand alone in a SMILES, but for aromatic atoms.
+    return any(not set(run) <= set("bcnops") for run in re.findall(r"[a-z]{4,}", word))
 
 
 def _smiles_reason(chem: Any, smiles: str) -> str:
@@ -141,6 +155,7 @@ def _mol_from_block(chem: Any, block: str, name: str) -> Any:
             raise _unreadable(block, name)
         _refuse_wildcards(mol, name)
         _refuse_bonds_without_order(mol, "invalid_structure", name)
+        molfile_parts.refuse(mol, name)
         problems = "; ".join(problem.Message() for problem in chem.DetectChemistryProblems(mol))
         if problems:
             raise UsageError(

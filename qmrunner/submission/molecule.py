@@ -99,7 +99,7 @@ def _of_comments(molecules: Sequence[Molecule], name: str) -> tuple[int | None, 
 
 
 def _refuse_list(text: str) -> None:
-    """Raise UsageError `several_molecules` for lines with a SMILES each: only the first would be computed."""
+    """Raise UsageError `several_molecules` for lines or words with a SMILES each: only the first would be computed."""
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1:
         raise UsageError(
@@ -107,6 +107,24 @@ def _refuse_list(text: str) -> None:
             evidence=f"the second line: {lines[1][:80]}",
             remedy="submit one line, or the list with `qmrunner submit many` or the page “Many molecules”",
         )  # fmt: skip
+    words = text.split()
+    if len(words) > 1 and _is_second_molecule(words[1], words[0]):
+        raise UsageError(
+            "several_molecules", "this line has two SMILES, and a job has one molecule",
+            evidence=words[1][:80],
+            remedy="submit each in a job; if the second word is a name, give it as --name (`name`), or leave it out",
+        )  # fmt: skip
+
+
+def _is_second_molecule(word: str, first: str) -> bool:
+    """Whether a word after a SMILES is the SMILES of another molecule, with more than one atom apart from hydrogen."""
+    from qmrunner.chemistry import structures
+
+    try:
+        found, other = structures.read_smiles(word), structures.read_smiles(first)
+    except UsageError:
+        return False
+    return found.smiles != other.smiles and sum(symbol != "H" for symbol in found.symbols) > 1
 
 
 def _of_inchi(text: str) -> Source:
@@ -197,6 +215,14 @@ def settle_for_xtb(molecule: Molecule, charge: int | None, multiplicity: int | N
     structures.check_charge(molecule, charge)
     molecule = structures.complete(molecule, charge, multiplicity)
     structures.check_one_fragment(molecule)
+    if molecule.radical_electrons and multiplicity is None:
+        raise UsageError(
+            "charge_multiplicity",
+            f"the structure has {molecule.radical_electrons} unpaired electrons, and no multiplicity was given",
+            evidence=molecule.smiles,
+            remedy=f"give --mult 1, or --mult {molecule.radical_electrons + 1} with all spins parallel; or write the"
+            " hydrogens that it lacks, as in [CH3]",
+        )
     if len(molecule.symbols) > max_atoms:
         raise _too_many(len(molecule.symbols), max_atoms, "hundreds of xTB optimisations")
     return molecule
