@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -17,24 +17,31 @@ _FLUSH_S = 5.0
 
 
 def finish() -> None:
-    """Let reports be sent and threads end; 10 s at most."""
+    """Do what Python does at its end, in its order: let threads end, 10 s at most, then let reports be sent."""
     end = time.monotonic() + _FINISH_S
-    helper = threading.Thread(target=_flush, daemon=True)
-    helper.start()
-    helper.join(_FINISH_S)
+    # Threads of an executor wait for work for ever, unless the module that made them is asked to end them.
+    _call_apart(reversed(getattr(threading, "_threading_atexits", [])), _FINISH_S)
     for thread in threading.enumerate():
         if thread is not threading.current_thread() and not thread.daemon:
             thread.join(max(0.0, end - time.monotonic()))
-
-
-def _flush() -> None:
-    """Ask libraries that report from a thread, or late, to do it now."""
     # With isolation `exec` all that the application registered, else what this task did: `inheritance.restore`.
-    for flush in (_flush_sentry, *_flushes_of_opentelemetry(), atexit._run_exitfuncs, logging.shutdown):
-        try:
-            flush()
-        except Exception:
-            traceback.print_exc()
+    last = (_flush_sentry, *_flushes_of_opentelemetry(), atexit._run_exitfuncs, logging.shutdown)
+    _call_apart(last, _FLUSH_S + max(0.0, end - time.monotonic()))
+
+
+def _call_apart(functions: Iterable[Callable[[], object]], seconds: float) -> None:
+    """Call these in a thread, and leave it behind when it takes too long."""
+
+    def call() -> None:
+        for function in functions:
+            try:
+                function()
+            except Exception:
+                traceback.print_exc()
+
+    helper = threading.Thread(target=call, daemon=True)
+    helper.start()
+    helper.join(seconds)
 
 
 def _flush_sentry() -> None:
