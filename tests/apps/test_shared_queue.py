@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from qmrunner.guardian import process_tree
@@ -72,6 +73,16 @@ def test_two_daemons_and_a_plain_consumer_lose_and_double_nothing(lab: Lab, plac
         assert (lab.folder / "plain.out").read_bytes().count(b"executed in") >= 1
 
 
+def end_open_transactions(database: str) -> None:
+    """A process that is frozen inside a transaction holds its locks until the server ends its session, which it does
+    after two minutes."""
+    with psycopg.connect(database.replace("+psycopg", "")) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and state like 'idle in transaction%'"
+        )
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("queue", share(["sqlite", "postgres"], 2))
@@ -87,7 +98,8 @@ def test_the_late_outcome_of_a_frozen_worker_is_not_reported(lab: Lab, queue: st
     stopped = [pid for pid in lab.home.processes() if (s := process_tree.stat_of(pid)) and s.comm not in RUNNING_ON]
     for pid in stopped:  # at once: the body is not to end while its worker can still report it
         os.kill(pid, signal.SIGSTOP)
-    second = lab._start(on=second_home(lab), arguments=("--", *CONSUMER), **settings)
+    end_open_transactions(postgres_database)
+    second = lab._start(on=second_home(lab), arguments=("--", *CONSUMER), ready=False, **settings).wait_ready(60.0)
     wait_for(lambda: [line.split()[1] for line in lab.lines("late")].count("begin") == 2, 60.0, "the second body")
     wait_for(lambda: list(lab.home.path.glob("scratch/*/task/1/work/outcome")), 60.0, "the first outcome")
     for pid in stopped:
