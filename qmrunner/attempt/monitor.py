@@ -23,7 +23,7 @@ from qmrunner.attempt.interpret import loss_of
 from qmrunner.attempt.log_reader import LogReader
 from qmrunner.attempt.redirected import RedirectedOutput
 from qmrunner.engines.base import Engine
-from qmrunner.engines.huey import CANCELLED, CONCLUDE, HARD_TIMEOUT, OUTCOME
+from qmrunner.engines.huey import CANCELLED, CONCLUDE, HARD_TIMEOUT, OUTCOME, STOPPED
 from qmrunner.guardian import peers, process
 from qmrunner.host.sockets import connect_short
 from qmrunner.logs import get as get_logger
@@ -166,16 +166,21 @@ class Follower:
         except BlockingIOError:
             pass  # the request came before the first poll
         assert self._client is not None
-        if wanted[0] == "cancel" and self._attempt.step.engine == "huey":
-            # A task that is stopped for good reports to its application; a drain sends the same signal.
-            with suppress(OSError):
-                untrusted.write_bytes(self._attempt.directory.work / CANCELLED, b"")
+        if self._attempt.step.engine == "huey":
+            self._note_stop(for_good=wanted[0] == "cancel")
         message = {"op": "stop", "reason": wanted[0], "grace_s": wanted[1]}
         try:
             self._client.send(json.dumps(message).encode() + b"\n")
         except OSError:
             return asked  # the guardian is ending
         return wanted
+
+    def _note_stop(self, *, for_good: bool) -> None:
+        """Let the task know: its body may handle the signal itself, and a drain sends the same one."""
+        # A task that is stopped for good reports to its application.
+        for name in (STOPPED, CANCELLED) if for_good else (STOPPED,):
+            with suppress(OSError):
+                untrusted.write_bytes(self._attempt.directory.work / name, b"")
 
     def _pass_on_quota(self) -> None:
         if self._attempt.quota_sent:

@@ -17,7 +17,7 @@ from qmrunner.model.remedies import Remedy
 
 # Files of the attempt's folder: `apps/side/done.py`, which no process of ours imports with the application's Huey.
 TASK, CANCELLED, OUTCOME, DONE, COMMITTED = "task.json", "cancelled", "outcome", "done.json", "committed"
-CONCLUDE = "conclude"
+CONCLUDE, STOPPED = "conclude", "stopped"
 HARD_TIMEOUT = "hard_timeout"  # why a task is stopped that runs for too long
 _TEMPORARY = "tmp"
 # How a task ended without an exception, in Huey's words.

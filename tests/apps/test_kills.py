@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.apps.conftest import Lab, Overlap
+from tests.sampling import share
 from tests.support import wait_for
 
 
@@ -56,6 +57,20 @@ def test_a_stop_is_no_failure_for_the_application(lab: Lab) -> None:
     assert lab.states("j1") == ["running"]  # neither interrupted nor failed
     lab.start()
     check_complete(lab, huey_id, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", share(["raises", "returns", "loop"], 3))
+def test_a_stop_is_no_outcome_of_a_body_that_handles_the_signal_itself(lab: Lab, how: str) -> None:
+    huey_id = lab.enqueue(f"tasks.handles_stop('j1', {how!r})")
+    lab.start()
+    wait_for(lambda: lab.lines("j1"), 30.0, "the body")
+    assert lab.daemon is not None
+    assert lab.daemon.stop() == 0
+    assert (lab.states("j1"), lab.result(huey_id)) == (["running"], None)
+    lab.start()
+    assert lab.await_result(huey_id) == "again"
+    assert lab.states("j1") == ["running", "running", "complete"]
 
 
 def test_a_killed_task_does_not_wait_as_long_as_an_engine(lab: Lab) -> None:

@@ -3,8 +3,9 @@
 task.json   what to run, written before the start
 revoked     Huey's storage has forgotten that the task was revoked
 begun       the body has begun
+stopped     written by the consumer before it stops a task
 cancelled   written by the consumer before it stops a task for good
-locks       keys of Huey's locks that the task asked for, one a line
+locks       keys and values of Huey's locks that the task asked for, one a line
 outcome     what the body returned or raised, written before the epilogue
 conclude    written by the consumer once the store has confirmed that this attempt may conclude; with `fence` only
 done.json   how the task ended, and what its epilogue sends
@@ -18,7 +19,7 @@ import os
 import time
 from typing import Any
 
-TASK, REVOKED, BEGUN, CANCELLED, LOCKS = "task.json", "revoked", "begun", "cancelled", "locks"
+TASK, REVOKED, BEGUN, STOPPED, CANCELLED, LOCKS = "task.json", "revoked", "begun", "stopped", "cancelled", "locks"
 OUTCOME, DONE, COMMITTED, CONCLUDE = "outcome", "done.json", "committed", "conclude"
 
 
@@ -28,7 +29,7 @@ _LOOK_S = 0.01
 def write(folder: str, name: str, value: Any, *, durable: bool = True) -> None:
     """Write a file atomically; with `durable` it also survives a power failure."""
     path = os.path.join(folder, name)
-    with open(f"{path}.new", "w") as file:
+    with open(f"{path}.new", "w", opener=private) as file:
         file.write(json.dumps(value))  # `dumps` uses the C encoder
         if durable:
             file.flush()
@@ -41,6 +42,11 @@ def write(folder: str, name: str, value: Any, *, durable: bool = True) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file that no other user writes: an application's umask may allow it, and its folder may be a group's."""
+    return os.open(path, flags, 0o600)
 
 
 def conclude(folder: str, outcome: dict[str, Any], fence: bool) -> None:

@@ -196,6 +196,8 @@ class TaskRun:
         if os.getpid() != self._pid:
             _end_copy(problem)
         signal.setitimer(signal.ITIMER_REAL, 0)  # a timeout must not interrupt the journal
+        # A body may handle the signal itself: what it started felt it all the same.
+        self.stopped = self.stopped or os.path.exists(os.path.join(self._folder, done.STOPPED))
         if self.stopped:
             problem = self._end_of_stop(task)
         if problem is None:

@@ -1,4 +1,6 @@
+import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +30,28 @@ def optimise(job, seconds):
         raise RuntimeError(f"engine ended with exit code {code}")
     note(job, "end")
     return {"job": job, "tmp": os.environ.get("TMPDIR")}
+
+
+@huey.task()
+def handles_stop(job, how):
+    """Has its own way with SIGTERM, and fails when its program ends by it."""
+    note(job, "begin")
+    if len((folder(job) / "bodies").read_text().splitlines()) > 1:
+        return "again"
+
+    async def run():
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: None)
+        child = await asyncio.create_subprocess_exec("sleep", "60")
+        return await child.wait()
+
+    if how == "loop":
+        code = asyncio.run(run())
+    else:
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        code = subprocess.call(["sleep", "60"])
+    if code and how != "returns":
+        raise RuntimeError(f"the program ended with {code}")
+    return code
 
 
 @huey.task()
