@@ -27,6 +27,7 @@ _MADE = (
 # O_PATH: to close another descriptor of a database would drop this process's locks on it (fcntl(2)).
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _outer: int | None = None
+_own = -1
 
 
 class NotOurs(untrusted.Refused):
@@ -40,9 +41,15 @@ def umask_of(access: str) -> int:
 
 def restrict(access: str) -> None:
     """Make all new files of this process private, whatever umask it was started with."""
-    global _outer
-    before = os.umask(umask_of(access))
+    global _outer, _own
+    _own = umask_of(access)
+    before = os.umask(_own)
     _outer = before if _outer is None else _outer
+
+
+def umasks() -> tuple[int, int]:
+    """The umask of this installation's files, and the one with which this process was started; -1: unchanged."""
+    return _own, -1 if _outer is None else _outer
 
 
 @contextmanager

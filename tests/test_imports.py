@@ -50,13 +50,14 @@ ROOMS: dict[str, str] = {
     "untrusted workflows",
     # `apps.side` runs in the application's interpreter: `test_apps_side_needs_only_huey` has its rule.
     "apps": "app attempt.active attempt.directory attempt.spawner_client engines.huey errors guardian host logs model "
-    "settings store untrusted",
+    "private settings store untrusted",
     "reports": "__version__ app artifacts attempt.publish attempt.redirected attempt.reuse chemistry engines errors "
     "guardian.peers guardian.sampling host masking model settings store untrusted workflows",
     "maintenance": "app artifacts attempt guardian host logs model store",
     "worker": "app apps attempt errors guardian host logs model queue reports store",
     "supervisor": "__version__ app apps.command artifacts attempt.directory attempt.log_registry attempt.narration "
-    "attempt.spawner_client errors guardian host logs maintenance model settings store untrusted worker",
+    "attempt.spawner_client errors guardian host logs maintenance model private settings store untrusted "
+    "worker",
     "doctor": "app apps.command artifacts attempt confinement engines errors guardian host logs masking model private "
     "service_links settings settings_file store supervisor.health",
     "api": "__version__ app chemistry confinement doctor.checks engines.base engines.convergence errors "

@@ -15,6 +15,7 @@ from qmrunner.attempt.spawner_client import app_socket
 from qmrunner.errors import UsageError
 from qmrunner.model.app_names import label_of, name_of
 from qmrunner.model.app_sections import AppSection
+from qmrunner.private import umasks
 from qmrunner.settings import Settings
 
 # The host's environment, beyond the daemon's: room for the marker of a forked task (`side/task.py`).
@@ -66,6 +67,7 @@ class AppCommand:
             "listener": listener,
             "socket": str(run_root / app_socket(self.name)),
             "supervisor": os.getpid(),
+            "umask": umasks()[0],
             "owner": owner,
             "isolation": self.section.isolation if self.section else "auto",
         }

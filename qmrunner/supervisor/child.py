@@ -38,6 +38,7 @@ class ChildProcess:
         stderr: Path,
         environment: Mapping[str, str] | None = None,
         cwd: str | None = None,
+        umask: int = -1,
     ) -> None:
         """Raises OSError when no process can be started or no descriptor is free."""
         with _open_for_writing(stderr) as stderr_log:
@@ -50,6 +51,7 @@ class ChildProcess:
                 start_new_session=True,
                 env=environment,
                 cwd=cwd,
+                umask=umask,
             )
         assert self.process.stdin is not None
         os.set_blocking(self.process.stdin.fileno(), False)

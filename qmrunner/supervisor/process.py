@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qmrunner import __version__, logs
+from qmrunner import __version__, logs, private
 from qmrunner.app import App
 from qmrunner.apps import command as app_command
 from qmrunner.artifacts.blobs import ArtifactsUnavailable
@@ -230,7 +230,7 @@ class Supervisor:
         command, number = self.commands[child.name], self.app_listeners[child.name].fileno()
         argv, environment = command.start(number, self.settings.run_root, self.app.home_id())
         cwd = command.section.cwd if command.section else None
-        child.start(argv, (number,), self._stderr_of(child), environment, cwd)
+        child.start(argv, (number,), self._stderr_of(child), environment, cwd, private.umasks()[1])
 
     def _stderr_of(self, child: ChildProcess) -> Path:
         return self.settings.run_root / f"{child.name}.err"

@@ -197,6 +197,7 @@ class AppHost(Spawner):
         return self._pool.hand_over(directory) or self._pool.add(lambda: self._fork(directory, client))
 
     def run_guardian(self, directory: int) -> None:
+        inheritance.make_private(self._spec["umask"])
         for descriptor in [client.fileno() for client, _ in self._waiting] + [self._watch]:
             if descriptor is not None:
                 os.close(descriptor)
@@ -210,6 +211,7 @@ class AppHost(Spawner):
         def call(order: process.Order) -> None:
             _close_all_but(inherited)
             if self._isolation == isolation.EXEC:
+                inheritance.restore_umask()
                 launch.execute_again(self._spec, order)
             process_tree.name_process(process_tree.TASK_NAME)
             inheritance.restore()

@@ -1,7 +1,7 @@
 """What a task has from the process that imported the application, and a guardian or a fork takes away.
 
-Huey's workers are that process, or forks of it: they have its folder, its handlers of signals, and Python's own. A
-guardian gives every engine the default handlers and the folder of the daemon.
+Huey's workers are that process, or forks of it: they have its folder, its umask, its handlers of signals, and Python's
+own. A guardian gives every engine the default handlers, the folder of the daemon, and the umask of the home's files.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ import sys
 from typing import Any
 
 _FOLDER: list[str] = []
+_UMASK: list[int] = []
 _HANDLERS: dict[int, Any] = {}
 
 
 def remember() -> None:
     """Called once the application is imported."""
     _FOLDER[:] = [os.getcwd()]
+    _UMASK[:] = [os.umask(0o077)]
+    os.umask(_UMASK[0])
     for number in signal.valid_signals():
         handler = signal.getsignal(number)
         if handler is not None:  # None: installed by C code
@@ -28,6 +31,7 @@ def remember() -> None:
 def restore() -> None:
     """In the process that runs tasks."""
     enter_folder()
+    restore_umask()
     for number, handler in _HANDLERS.items():
         if handler != signal.getsignal(number):
             try:
@@ -36,6 +40,16 @@ def restore() -> None:
                 continue  # KILL and STOP
     atexit._clear()  # what the import registered is for the end of the host
     _seed()
+
+
+def make_private(umask: int) -> None:
+    """In a guardian: what it writes belongs to the home. -1: unchanged."""
+    if umask >= 0:
+        os.umask(umask)
+
+
+def restore_umask() -> None:
+    os.umask(_UMASK[0])
 
 
 def enter_folder() -> None:

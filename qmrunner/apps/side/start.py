@@ -2,8 +2,9 @@
 
 `PYTHON start.py WORDS`, with the application's interpreter. WORDS are those of the command: other programs look at
 command lines. `QMRUNNER_APP_HOST` is JSON: `argv` (all of this), `script`, `module` or `code`, `arguments`, `listener`
-(a descriptor of the listening socket), `socket` (its path), `owner` (id of the home), `isolation`, `python` and `side`
-(this file). `order` is the path of one task's order, which this process then runs.
+(a descriptor of the listening socket), `socket` (its path), `owner` (id of the home), `umask` (of files of the home;
+this process has the one of the daemon's start), `isolation`, `python` and `side` (this file). `order` is the path of
+one task's order, which this process then runs.
 fd 0 is a pipe from the supervisor. `command` is what runs instead, with `hook/sitecustomize.py`, where this interpreter
 has no Huey: another one below it will have it.
 """
