@@ -41,6 +41,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=10)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--deadline-s", type=float, default=900.0, help="for the end of a job after the last kill")
     parser.add_argument("--results", type=Path, default=Path("unmodified.jsonl"))
     parser.add_argument("--keep", type=Path, help="move the folders of trials in which something was wrong here")
     asked = parser.parse_args()
@@ -72,7 +73,7 @@ def _reference(asked: argparse.Namespace, calculation: Calculation) -> tuple[Rep
     with tempfile.TemporaryDirectory(prefix="unmodified-") as root:
         app = Application(asked.app, asked.python, Path(root) / "app", asked.ranks)
         began = time.monotonic()
-        report = trial(app, calculation, "none", 0, Reference([], 0.0), random.Random(0))
+        report = trial(app, calculation, "none", 0, Reference([], 0.0), random.Random(0), asked.deadline_s)
         report.wrong = [one for one in report.wrong if not one.startswith("shifts differ")]
         (job,) = [path.name for path in (app.folder / "data/jobs").iterdir()]
         shifts = app.shifts(job)
@@ -91,7 +92,7 @@ def _trial(
         folder = Path(root) / "app"
         app = Application(asked.app, asked.python, folder, asked.ranks)
         kills = 0 if kind == "none" else 3 if KINDS[kind] else 2
-        report = trial(app, calculation, kind, kills, reference, chance)
+        report = trial(app, calculation, kind, kills, reference, chance, asked.deadline_s)
         if report.wrong and asked.keep is not None:
             shutil.move(folder, asked.keep / f"{kind}-{time.time():.0f}")
     return report
