@@ -62,9 +62,13 @@ def test_the_table_of_measured_shifts_is_that_of_molecules_and_atoms() -> None:
     from qmrunner.chemistry.structures import read_smiles
 
     rows = list(csv.DictReader((EXAMPLES / "measured.csv").read_text(encoding="utf-8").splitlines()))
-    assert len({row["name"] for row in rows}) == len({(row["name"], row["smiles"]) for row in rows}) >= 20
+    assert len({row["name"] for row in rows}) == len({(row["name"], row["smiles"]) for row in rows}) == 50
+    assert len({row["smiles"] for row in rows}) == 50
+    assert {row["source"] for row in rows} == {"DELTA50", "Fulmer 2010"}
+    assert len({(row["name"], row["atom"]) for row in rows}) == len(rows)
+    symbols = {smiles: read_smiles(smiles).symbols for smiles in {row["smiles"] for row in rows}}
     for row in rows:
-        symbol = read_smiles(row["smiles"]).symbols[int(row["atom"]) - 1]
+        symbol = symbols[row["smiles"]][int(row["atom"]) - 1]
         assert symbol == row["nucleus"].strip("0123456789"), row
         assert -5 < float(row["measured_ppm"]) < 250
 
