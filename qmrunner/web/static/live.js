@@ -80,7 +80,7 @@ function show() {
   status.hidden = false;
   status.classList.toggle("off", off);
   document.documentElement.classList.toggle("stale", off);
-  const text = ended === "gone" ? "ended" : off ? `not live: last heard ${tools.span(silent / 1000)} ago` : waiting ? "asks every 3 s" : "live";
+  const text = ended === "gone" ? "ended" : off ? `not live: last heard ${tools.span(silent / 1000)} ago; trying again` : waiting ? "asks every 3 s" : "live";
   if (status.textContent !== text) status.textContent = text;
 }
 function blind({ problem, since }) {
