@@ -86,10 +86,11 @@ class App:
         Raises NotReadyError `artifacts_not_set`, and the errors of `Artifacts.verify_pairing`.
         """
         if self.artifacts is not None:
-            if self.artifacts.verify_pairing() or at_start:
+            first = self.artifacts.verify_pairing()
+            if first or at_start:
                 from qmrunner.artifacts import earlier_jobs
 
-                earlier_jobs.send(self.artifacts, self.store, self.settings.jobs_root)
+                earlier_jobs.send(self.artifacts, self.store, self.settings.jobs_root, first=first)
             return
         with self.store.read() as connection:
             used = artifact_store.identity(connection) is not None

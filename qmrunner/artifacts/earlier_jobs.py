@@ -1,47 +1,100 @@
-"""Jobs that were submitted before their store had an artifact store: their files are sent, or the jobs are held.
+"""Jobs that were submitted, or whose steps began, before their store had an artifact store: their files are sent, or
+the jobs are held.
 
 Otherwise a worker with an artifact store would find no input and fail the job.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from qmrunner.artifacts.files import Artifacts
-from qmrunner.store import unsent_jobs
+from qmrunner.artifacts.files import MANIFEST, Artifacts
+from qmrunner.store import locks, unsent_jobs
 from qmrunner.store.artifacts import JOB, rows_of
 from qmrunner.store.session import Store
 
 
-def send(artifacts: Artifacts, store: Store, jobs_root: Path) -> None:
-    """Send the files of such jobs from this machine's folder of jobs, or from the one that their submitter recorded, if
-    that exists here; hold the other jobs, with the place of their files. Raises QmrunnerError."""
+def send(artifacts: Artifacts, store: Store, jobs_root: Path, *, first: bool = False) -> None:
+    """Send the files of such jobs from this machine's folder of jobs, or from one that their submitter or a worker
+    recorded, if that exists here; hold the other jobs, with the place of their files. Raises QmrunnerError.
+
+    `first`: the artifact store was set a moment ago. A worker may commit a step that does not know it.
+    """
+    if first:
+        _await_commits(store)
     with store.read() as connection:
         waiting = unsent_jobs.inputs(connection)
-        places = {job_id: unsent_jobs.place(connection, job_id) for job_id in waiting}
     for job_id, needed in waiting.items():
-        host, recorded = places[job_id] or (None, None)
-        folders = [jobs_root / job_id]
-        if recorded is not None and Path(recorded).name == job_id:
-            folders.append(Path(recorded))
-        if any(_send(artifacts, store, job_id, folder, needed) for folder in folders):
+        places = _places(store, job_id)
+        if any(_send(artifacts, store, job_id, folder, needed) for folder in _folders(jobs_root, job_id, places)):
             continue
+        host, recorded = places[0] if places else (None, None)
         where = f"in {recorded} of {host}" if recorded else "on the machine that submitted it"
         summary = (
             f"its input files are {where}, and not in the artifact store, which was set later: copy that folder to "
-            f"{jobs_root / job_id} and release the job, or cancel it and submit it again"
+            f"{jobs_root / job_id} and restart a worker here, or cancel the job and submit it again"
         )
+        _hold(store, job_id, summary)
+    with store.read() as connection:
+        missing = unsent_jobs.results(connection)
+    for job_id, steps in missing.items():
+        if job_id in waiting:
+            continue  # held above
+        places = _places(store, job_id)
+        for folder in _folders(jobs_root, job_id, places):
+            steps -= {step for step in steps if _send_step(artifacts, store, job_id, folder, step)}
+        if steps:
+            host, recorded = places[-1] if places else ("another machine", "its folder of jobs")
+            summary = (
+                f"the files of {', '.join(sorted(steps))} are in {recorded} of {host}, and not in the artifact store: "
+                f"set QMRUNNER_ARTIFACTS for the worker there and restart it, or copy that folder to "
+                f"{jobs_root / job_id} and restart a worker here"
+            )
+            _hold(store, job_id, summary)
+    for job_id in {*waiting, *missing}:
+        _release(store, job_id)
+
+
+def _await_commits(store: Store) -> None:
+    """Wait until no commit is under way that began before the artifact store was recorded: each locks its job."""
+    with store.read() as connection:
+        running = unsent_jobs.running(connection)
+    for job_id in running:
         with store.write() as connection:
-            unsent_jobs.hold(connection, store.now(), job_id, summary)
+            locks.hold_job(connection, job_id)
+
+
+def _places(store: Store, job_id: str) -> list[tuple[str, str]]:
+    with store.read() as connection:
+        return unsent_jobs.places(connection, job_id)
+
+
+def _folders(jobs_root: Path, job_id: str, places: list[tuple[str, str]]) -> list[Path]:
+    recorded = [Path(folder) for _, folder in places if Path(folder).name == job_id]
+    return list(dict.fromkeys([jobs_root / job_id, *recorded]))
+
+
+def _hold(store: Store, job_id: str, summary: str) -> None:
+    with store.write() as connection:
+        unsent_jobs.hold(connection, store.now(), job_id, summary)
+
+
+def _release(store: Store, job_id: str) -> None:
+    """Resume a held job if everything it needs was sent."""
+    with store.write() as connection:
+        locks.hold_job(connection, job_id)
+        if job_id not in unsent_jobs.inputs(connection) and job_id not in unsent_jobs.results(connection):
+            unsent_jobs.release(connection, store.now(), job_id)
 
 
 def _send(artifacts: Artifacts, store: Store, job_id: str, folder: Path, needed: set[str]) -> bool:
     """Send the files of a job from its folder. False when an input is not there or cannot be read."""
     try:
-        files = dict(_files(folder))
+        files = dict(_files(folder, folder))
         if not needed <= files.keys():
             return False
         sent = artifacts.put(files)
@@ -58,13 +111,29 @@ def _send(artifacts: Artifacts, store: Store, job_id: str, folder: Path, needed:
     return True
 
 
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """The regular files below a folder, by their path in it; follows no links. Raises OSError."""
+def _send_step(artifacts: Artifacts, store: Store, job_id: str, folder: Path, step: str) -> bool:
+    """Send the published files of a step from the job's folder. False when they are not there or cannot be read."""
+    try:
+        files = dict(_files(folder / step, folder))
+        promoted = json.loads(files[f"{step}/{MANIFEST}"].read_text())["promote"]
+        sent = artifacts.put(files)
+    except (OSError, KeyError, ValueError):
+        return False
+    sent |= {name: sent[f"{step}/{name}"] for name in promoted if f"{step}/{name}" in sent}
+    with store.write() as connection:
+        number = unsent_jobs.attempts(connection, job_id)[step]
+        rows = rows_of(job_id, JOB, step, number, sent)
+        unsent_jobs.record_step(connection, store.now(), job_id, step, rows)
+    return True
+
+
+def _files(folder: Path, below: Path) -> Iterator[tuple[str, Path]]:
+    """The regular files in a folder, by their path below another; follows no links. Raises OSError."""
     for parent, _, names in os.walk(folder, onerror=_raise):
         for name in names:
             path = Path(parent) / name
             if stat.S_ISREG(path.lstat().st_mode):
-                yield str(path.relative_to(folder)), path
+                yield str(path.relative_to(below)), path
 
 
 def _raise(problem: OSError) -> None:

@@ -23,6 +23,7 @@ from qmrunner.store import artifacts as rows
 from qmrunner.store.artifacts import File
 from qmrunner.store.session import Store
 
+MANIFEST = ".manifest.json"  # in a step's published folder: SHA-256 of all files; those promoted to the job's folder
 _ASK_AGAIN_S = 5.0
 _READS = 2  # a transfer error is repaired by the second read
 

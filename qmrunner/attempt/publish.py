@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from qmrunner.host.atomic_write import write_atomically
 from qmrunner.host.durable import flush
 from qmrunner.model.jobs import Job, Outcome, Step
 from qmrunner.store import artifacts as artifact_store
+from qmrunner.store import unsent_jobs
 
 if TYPE_CHECKING:
     from qmrunner.artifacts.blobs import Stored
@@ -92,10 +94,15 @@ class Publication:
         self._sent, self._sent_at = {**sent, **promoted}, time.monotonic()
 
     def record(self, connection: Connection, now: float) -> None:
-        """Record the sent files as the step's; called after the fence check, inside the committing transaction."""
-        if self._artifacts is None:
-            return
+        """Record the sent files as the step's; called after the fence check, inside the committing transaction.
+
+        If the store got an artifact store during the run of this worker, which has none, record where the files are.
+        """
         job = self._attempt.job.id
+        if self._artifacts is None:
+            if artifact_store.identity(connection) is not None:
+                unsent_jobs.keep_result(connection, now, job, self._step, socket.gethostname(), str(self._job))
+            return
         artifact_store.forget(connection, job, artifact_store.JOB, self._step)
         rows = artifact_store.rows_of(job, artifact_store.JOB, self._step, self._attempt.number, self._sent)
         artifact_store.add(connection, now, rows)

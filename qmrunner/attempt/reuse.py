@@ -15,13 +15,13 @@ from typing import Any
 from qmrunner import __version__, untrusted
 from qmrunner.app import App
 from qmrunner.artifacts.blobs import digest
+from qmrunner.artifacts.files import MANIFEST
 from qmrunner.attempt.active import ActiveAttempt
 from qmrunner.attempt.prepare import inputs_of
 from qmrunner.engines.base import Installed
 from qmrunner.errors import QmrunnerError
 from qmrunner.model.jobs import Outcome, Step
 
-MANIFEST = ".manifest.json"  # in a step's published folder: SHA-256 of all files; those promoted to the job's folder
 RESULT = "result.json"
 
 

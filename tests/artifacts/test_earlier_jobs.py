@@ -76,10 +76,6 @@ def test_a_job_whose_files_cannot_be_reached_is_held_with_their_place(
     assert where.get("folder", "on the machine that submitted it") in summary
     # What the summary asks for helps.
     shutil.copytree(folder, node.settings.jobs_root / "abc")
-    from qmrunner.store.operator_actions import release
-
-    with node.store.write() as connection:
-        release(connection, node.store.now(), "abc")
     node.verify_artifacts(at_start=True)
     assert state_of(node, "abc") == ("queued", None)
     assert len(node.artifacts.files("abc", JOB)) == 1  # type: ignore[union-attr]

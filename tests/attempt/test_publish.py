@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from qmrunner.artifacts.files import MANIFEST
 from qmrunner.attempt.directory import AttemptDirectory
 from qmrunner.attempt.publish import Publication
-from qmrunner.attempt.reuse import MANIFEST
 from qmrunner.model.jobs import Outcome
 
 
