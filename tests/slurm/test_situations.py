@@ -17,6 +17,29 @@ def start(site: Site, *options: str, **more: str) -> str:
     ).partition(";")[0]
 
 
+def test_a_preempted_pilot_comes_back_and_a_cancelled_one_does_not(site: Site) -> None:
+    """With a GraceTime Slurm sends TERM to the steps of a job that it still runs: one that ends then is completed."""
+    job = site.dynamics()
+    pilot = start(site, *SIZE, "-c1", "--partition=low", "-w", "n1", f"--wrap=srun bash {SCRIPT}")
+    site.runs(job, 60.0)
+    urgent = site.slurm.run(
+        "sbatch", "--parsable", "--partition=high", "-w", "n1", "--cpus-per-task=2", "--mem=100", "--output=/dev/null",
+        "--wrap=sleep 600",
+    )  # fmt: skip
+    wait_for(lambda: site.slurm.state(urgent) == "RUNNING", 60.0, "the urgent job")
+    assert "steps are left; requeueing" in site.log(pilot)
+    wait_for(lambda: site.slurm.state(pilot) == "PENDING", 30.0, "the pilot to wait")
+    assert [attempt["state"] for attempt in site.attempts(job)] == ["stopped"]
+    assert site.homes() == []
+    site.slurm.run("scancel", urgent)
+    site.slurm.run("scontrol", "update", f"JobId={pilot}", "StartTime=now")
+    wait_for(lambda: site.step(job)["attempt"] == 2, 60.0, "the second attempt")
+    site.runs(job)
+    site.slurm.run("scancel", pilot)
+    site.ends(pilot, "CANCELLED")
+    assert [attempt["state"] for attempt in site.attempts(job)] == ["stopped", "stopped"]
+
+
 def test_jobs_of_every_shape_run_a_pilot(site: Site) -> None:
     """Heterogeneous, the whole node, tasks of `srun` on two nodes, a range of times, without HOME, in `/`, names and
     folders with spaces, settings written on Windows. One after the other: each has to do a separate job."""
