@@ -126,7 +126,12 @@ SPECS: dict[tuple[str, str], Shape] = {
         selector=SELECTOR,
         template=obj("metadata spec", metadata=obj("labels", labels=TEXTS, annotations=TEXTS), spec=POD),
     ),
-    ("policy/v1", "PodDisruptionBudget"): obj("selector", maxUnavailable=COUNT, selector=SELECTOR),
+    ("policy/v1", "PodDisruptionBudget"): obj(
+        "selector",
+        maxUnavailable=COUNT,
+        unhealthyPodEvictionPolicy={"enum": ["AlwaysAllow", "IfHealthyBudget"]},
+        selector=SELECTOR,
+    ),
     ("v1", "Service"): obj(
         "ports",
         selector=TEXTS,
