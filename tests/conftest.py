@@ -13,6 +13,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from qmrunner.app import App
 from qmrunner.attempt.environment import why_dropped
 from qmrunner.store.session import Store
 from tests import lanes, postgres, ready, sampling, support, surroundings
@@ -77,6 +78,27 @@ def _same_umask() -> Iterator[None]:
         yield
     finally:
         os.umask(mask)
+
+
+@pytest.fixture(autouse=True)
+def _closed_contexts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close every context and store that the test opened: Python 3.13 reports a database that is collected open."""
+    opened: list[App | Store] = []
+
+    def recorded(kind: type[App] | type[Store]) -> None:
+        begin = kind.__init__
+
+        def record(self: Any, *args: Any, **more: Any) -> None:
+            begin(self, *args, **more)
+            opened.append(self)
+
+        monkeypatch.setattr(kind, "__init__", record)
+
+    recorded(App)
+    recorded(Store)
+    yield
+    for one in opened:
+        one.close()
 
 
 @pytest.fixture

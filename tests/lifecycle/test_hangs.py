@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +167,7 @@ def test_a_store_that_is_locked_for_longer_than_the_bound_condemns_no_step(lab: 
     lab.start(**{FLOOR: "1", QUIET: "1"})
     job = lab.submit(still="busy")
     engine = lab.running(job)
-    with sqlite3.connect(lab.home.path / "store.db", isolation_level=None) as other:
+    with closing(sqlite3.connect(lab.home.path / "store.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         compute(engine, 4.0)
         other.execute("ROLLBACK")

@@ -70,3 +70,17 @@ def test_jobs_of_every_shape_run_a_pilot(site: Site) -> None:
             assert workers == {f"qmrunner-{pilot}-0", f"qmrunner-{pilot}-0-node1"}
             assert site.log(pilot).count("in another task of job") == 2
     wait_for(lambda: not site.processes(), 20.0, "the end of all processes")
+
+
+def test_an_array_one_at_a_time_and_a_login_node_without_engines(site: Site) -> None:
+    """`--array=1-2%1`, with a strict umask, an unknown time zone and a prefix of the shell that prints to stdout."""
+    nothing = site.folder / "no programs"
+    nothing.mkdir()
+    site.home.extra |= {"PATH": str(nothing), "TZ": ":Nowhere/Odd"}
+    job = site.water()
+    odd = f"--wrap=umask 077; export TZ=:Nowhere/Odd; echo a message of the day; exec bash {SCRIPT}"
+    array = start(site, *SIZE, "-c1", "--array=1-2%1", odd)
+    site.succeeds(job)
+    for task in (1, 2):
+        site.ends(f"{array}_{task}", "COMPLETED", deadline_s=90.0)
+    assert site.homes() == []
