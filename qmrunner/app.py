@@ -131,10 +131,9 @@ class App:
         """Create the private folders of this installation. Raises NotReadyError that names the folder:
         `home_unwritable`, or `folder_not_private` if other users could write to it."""
         s = self.settings
-        roots = {"HOME": s.home, "JOBS": s.jobs_root, "SCRATCH": s.scratch_root, "LOGS": s.logs_root}
-        for name, folder in (*roots.items(), ("HOME", s.run_root)):
+        for name, folder in s.roots():
             try:
-                private.make_root(folder, s.group_access, f"QMRUNNER_{name}")
+                private.make_root(folder, s.group_access, name)
             except OSError as error:
                 raise NotReadyError(
                     "home_unwritable",

@@ -135,16 +135,31 @@ def make_root(path: Path, access: str, setting: str) -> None:
     `setting` is the variable that names it. Raises NotReadyError `folder_not_private`, OSError when it cannot be made.
     """
     path.mkdir(parents=True, exist_ok=True)
-    _close_if_new(path, access)
+    found = os.stat(path)
+    if _is_new(path, found):
+        os.chmod(path, stat.S_IMODE(found.st_mode) & ~umask_of(access) & ~stat.S_ISVTX)
+    if (refused := refusal(path, access, setting)) is not None:
+        raise refused
+
+
+def refusal(path: Path, access: str, setting: str) -> NotReadyError | None:
+    """The error `folder_not_private` with which `make_root` refuses this root; None if it accepts it. Creates and
+    changes nothing."""
     trust = Trust.of(access)
     place = Path(os.path.realpath(path))
     for level in (*reversed(place.parents), place):
-        found = os.lstat(level)
+        try:
+            found = os.lstat(level)
+        except OSError:
+            return None  # what is missing is created private; what cannot be reached fails to be created
+        if level == place and _is_new(path, found):
+            return None
         why = trust.objection(found) if level == place else trust.objection_above(found)
         if why is None and not stat.S_ISDIR(found.st_mode):
             why = "it is not a folder"
         if why is not None:
-            raise _not_private(path, level, why, found, access, setting)
+            return _not_private(path, level, why, found, access, setting)
+    return None
 
 
 def check_own(path: Path, access: str, setting: str) -> None:
@@ -158,12 +173,10 @@ def check_own(path: Path, access: str, setting: str) -> None:
         raise _not_private(path, path, why, found, access, setting)
 
 
-def _close_if_new(path: Path, access: str) -> None:
-    """Make a folder of this user private if it is open to all and still empty, like a new volume: no program uses it
-    yet."""
-    found = os.stat(path)
-    if found.st_uid == os.geteuid() and found.st_mode & stat.S_IWOTH and not os.listdir(path):
-        os.chmod(path, stat.S_IMODE(found.st_mode) & ~umask_of(access) & ~stat.S_ISVTX)
+def _is_new(path: Path, found: os.stat_result) -> bool:
+    """Whether this is a folder of this user that is open to all and still empty, like a new volume: no program uses it
+    yet, so it can be made private."""
+    return found.st_uid == os.geteuid() and bool(found.st_mode & stat.S_IWOTH) and not os.listdir(path)
 
 
 def _not_private(path: Path, level: Path, why: str, found: os.stat_result, access: str, setting: str) -> NotReadyError:

@@ -228,6 +228,16 @@ class Settings:
         """Sockets, locks and the state file of the running daemon."""
         return self.home / "run"
 
+    def roots(self) -> tuple[tuple[str, Path], ...]:
+        """The folders that must be private, each with the variable that names it."""
+        return (
+            (f"{PREFIX}HOME", self.home),
+            (f"{PREFIX}JOBS", self.jobs_root),
+            (f"{PREFIX}SCRATCH", self.scratch_root),
+            (f"{PREFIX}LOGS", self.logs_root),
+            (f"{PREFIX}HOME", self.run_root),
+        )
+
     # Cached: a daemon runs the applications it began with.
     @cached_property
     def apps(self) -> tuple[AppSection, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ def read_lines(given: Mapping[str, str], problems: list[str]) -> dict[str, str]:
             problems.append(f"{PREFIX}CONFIG: no such file: {path}")
         return {}
     except (OSError, UnicodeDecodeError) as problem:
-        problems.append(f"{path}: cannot be read ({problem})")
+        problems.append(f"{path}: cannot be read ({problem}){_whose(path)}")
         return {}
     values: dict[str, str] = {}
     parted = (line.strip().partition("=") for line in text.splitlines())
@@ -44,6 +45,20 @@ def read_lines(given: Mapping[str, str], problems: list[str]) -> dict[str, str]:
             continue
         values[name.strip()] = value
     return values
+
+
+def _whose(path: Path) -> str:
+    """An addition for the home of another user, who alone can use it: every command opens its files."""
+    try:
+        owner = os.stat(path.parent).st_uid
+    except OSError:
+        return ""
+    if owner == os.geteuid() or os.access(path.parent, os.X_OK):
+        return ""
+    return (
+        f": {path.parent} is private to user id {owner}, and this is {os.geteuid()}. Run the command as that user, "
+        f"set {PREFIX}HOME to another folder, or use that user's `qmrunner serve` with a token"
+    )
 
 
 def place(given: Mapping[str, str]) -> Path | None:

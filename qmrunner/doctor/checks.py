@@ -31,8 +31,8 @@ Question = tuple[str, Check]
 Event = tuple[str, str, dict[str, Any]]
 # A daemon cannot work where one of these fails. Any other failure affects only some jobs.
 _REFUSED = frozenset({
-    "home", "jobs", "run", "scratch", "logs", "owner", "scratch_space", "store_filesystem", "memory", "kernel",
-    "clock", "engines",
+    "home", "jobs", "run", "scratch", "logs", "owner", "private", "scratch_space", "store_filesystem",
+    "memory", "kernel", "clock", "engines",
 })  # fmt: skip
 _TEMPORARY = ("TMPDIR", "TEMP", "TMP")
 
@@ -102,6 +102,7 @@ def _places(settings: Settings) -> Iterator[Question]:
     for name, path in folders.items():
         yield name, lambda name=name, path=path: _folder(name, path, once)  # type: ignore[misc]
     yield "owner", lambda: doctor_folders.owners(_owned(settings, list(folders.values())), os.geteuid(), os.getegid())
+    yield "private", lambda: doctor_folders.privacy(settings.roots(), settings.group_access)
     yield "scratch_space", lambda: _scratch(settings.scratch_root, settings.scratch_soft_mib)
     yield "store_filesystem", lambda: doctor_folders.store_place(_sqlite_file(settings), _mounts())
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from qmrunner import private
 from qmrunner.doctor.finding import Finding, fail, ok, warn
 from qmrunner.doctor.machine import Space
 from qmrunner.host.home import NO_LOCKS
@@ -137,6 +138,15 @@ def owners(paths: Iterable[tuple[Path, int, int, bool]], uid: int, gid: int) -> 
         text = f"{path} belongs to {u}:{g}, but qmrunner runs as {uid}:{gid}" + _more(foreign, 1)
         return warn("owner", "owner_foreign", text, remedy, **data)
     return ok("owner", f"all files belong to user id {uid}" if entries else "no files yet", **data)
+
+
+def privacy(roots: Iterable[tuple[str, Path]], access: str) -> Finding:
+    """Whether other users could put programs or data into a root: (setting that names it, path) of each."""
+    refused = [found for setting, path in roots if (found := private.refusal(path, access, setting)) is not None]
+    if refused:
+        first = refused[0]
+        return fail("private", first.code, f"{first.message}: {first.evidence}", first.remedy or "")
+    return ok("private", "no other user may write to a folder of qmrunner, or replace one")
 
 
 def _more(things: list[tuple[Path, str]] | list[tuple[Path, int, int]], shown: int = 3) -> str:

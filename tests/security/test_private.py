@@ -16,6 +16,7 @@ import pytest
 
 from qmrunner import private, untrusted
 from qmrunner.attempt.directory import AttemptDirectory, LogProblem, make_log
+from qmrunner.doctor import folders
 from qmrunner.errors import NotReadyError
 from tests.sampling import share
 from tests.support import ROOT, Daemon, Home, ended_daemons, missing
@@ -80,6 +81,40 @@ def test_a_refusal_names_the_folder_and_what_to_do(
     assert refused.value.code == "folder_not_private"
     assert str(bad) in str(refused.value.evidence)
     assert "QMRUNNER_SCRATCH" in str(refused.value.remedy)
+
+
+@pytest.mark.parametrize("above", [(0, 0o755), (0, 0o777), (0, 0o1777), (NOBODY, 0o755)])
+@pytest.mark.parametrize("thing", ["missing", "empty", "file", *(name for name in ROOTS if "group" not in name)])
+def test_doctor_finds_what_run_refuses_and_changes_nothing(
+    tmp_path: Path, as_root: None, above: tuple[int, int], thing: str
+) -> None:
+    outer, root = tmp_path / "above", tmp_path / "above" / "root"
+    outer.mkdir()
+    if thing in ROOTS:
+        uid, gid, mode, *_ = ROOTS[thing]
+        root.mkdir()
+        (root / "something").touch()
+        os.chown(root, uid, gid)
+        os.chmod(root, mode)
+    elif thing == "empty":
+        root.mkdir()
+        os.chmod(root, 0o777)
+    elif thing == "file":
+        root.touch()
+    os.chown(outer, above[0], above[0])
+    os.chmod(outer, above[1])
+    before = {path: (path.lstat().st_mode, path.lstat().st_uid) for path in (outer, *outer.iterdir())}
+    found = folders.privacy([("QMRUNNER_HOME", root)], "off")
+    assert {path: (path.lstat().st_mode, path.lstat().st_uid) for path in (outer, *outer.iterdir())} == before
+    refused: NotReadyError | FileExistsError | None = None
+    try:
+        private.make_root(root, "off", "QMRUNNER_HOME")
+    except (NotReadyError, FileExistsError) as error:
+        refused = error
+    if isinstance(refused, NotReadyError):
+        assert (found.result, found.code, found.remedy) == ("fail", refused.code, refused.remedy)
+    else:
+        assert (found.code == "folder_not_private") == (thing == "file") == (refused is not None)
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o1777])
@@ -275,3 +310,25 @@ def test_another_user_reads_nothing_and_reaches_no_socket(tmp_path: Path, as_roo
     finally:
         os.umask(before)
     assert json.loads(told.stdout) == []
+
+
+_ON_ANOTHERS_HOME = """
+import os, sys
+from qmrunner import settings
+from qmrunner.errors import QmrunnerError
+os.setgid(65534); os.setuid(65534)
+try:
+    settings.load({"QMRUNNER_HOME": sys.argv[1]})
+except QmrunnerError as refused:
+    print(refused)
+"""
+
+
+def test_a_command_on_the_home_of_another_user_names_that_user(tmp_path: Path, as_root: None) -> None:
+    for level in (tmp_path, *tmp_path.parents):
+        if level != (temporary := Path(tempfile.gettempdir())) and level.is_relative_to(temporary):
+            os.chmod(level, 0o755)
+    (home := tmp_path / "home").mkdir(mode=0o700)
+    argv = [sys.executable, "-c", _ON_ANOTHERS_HOME, str(home)]
+    refused = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert f"{home} is private to user id 0, and this is 65534" in refused
