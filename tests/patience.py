@@ -1,6 +1,6 @@
 """How much longer the tests wait on a machine that does other work, too.
 
-A deadline tells a hang from work that goes on, and work takes longer where many processes share a core: a run beside
+A deadline distinguishes a hang from slow work, and work takes longer where many processes share a core: a run beside
 other programs failed by deadlines alone. The tests' own workers are no reason to wait longer.
 """
 
