@@ -53,6 +53,7 @@ def test_a_stop_is_no_failure_for_the_application(lab: Lab) -> None:
     huey_id = begin(lab)
     assert lab.daemon is not None
     assert lab.daemon.stop() == 0
+    assert lab.daemon.events("leftovers_ended") == []
     assert (lab.engines("j1"), lab.home.processes()) == ([], [])
     assert lab.states("j1") == ["running"]  # neither interrupted nor failed
     lab.start()

@@ -31,7 +31,19 @@ from typing import Any
 from huey import signals as huey_signals
 from huey.consumer import Consumer
 
-from qmrunner.apps.side import done, hooks, inheritance, isolation, lasting_task, launch, sharing, storages, task, watch
+from qmrunner.apps.side import (
+    done,
+    hooks,
+    inheritance,
+    isolation,
+    keeper,
+    lasting_task,
+    launch,
+    sharing,
+    storages,
+    task,
+    watch,
+)
 from qmrunner.apps.side.host_signals import HostSignals
 from qmrunner.apps.side.pool import Pool
 from qmrunner.guardian import lasting, process, process_tree
@@ -70,6 +82,7 @@ class AppHost(Spawner):
         self._pool = Pool()
         self._waiting: list[tuple[socket.socket, float]] = []
         self._watch: int | None = None
+        self._keeper: int | None = None
         self._look_anyway = self._look_until = 0.0
         self._next_schedule = time.monotonic()
         self._next_periodic = time.monotonic()
@@ -93,9 +106,9 @@ class AppHost(Spawner):
         self._huey.storage.close()
         # What the application has started is no orphan of a guardian.
         self._guardians.update(process_tree.children_of(os.getpid()))
-        kept = self._storage.keep_open()
-        if kept is not None:
-            self._guardians.add(kept)  # a child that is no orphan
+        self._keeper = self._storage.keep_open()
+        if self._keeper is not None:
+            self._guardians.add(self._keeper)  # a child that is no orphan
         gc.collect()
         gc.freeze()  # keep pages shared with guardians and tasks
 
@@ -106,6 +119,8 @@ class AppHost(Spawner):
     def leave(self) -> None:
         if not self._lasts:
             hooks.run(self._huey._shutdown)
+        if self._keeper is not None:
+            keeper.end(self._keeper)
 
     # -- the loop's parts -------------------------------------------------------------------------------------------
 
