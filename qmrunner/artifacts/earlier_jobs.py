@@ -28,6 +28,7 @@ def send(artifacts: Artifacts, store: Store, jobs_root: Path, *, first: bool = F
         _await_commits(store)
     with store.read() as connection:
         waiting = unsent_jobs.inputs(connection)
+    held = set()
     for job_id, needed in waiting.items():
         places = _places(store, job_id)
         if any(_send(artifacts, store, job_id, folder, needed) for folder in _folders(jobs_root, job_id, places)):
@@ -39,11 +40,12 @@ def send(artifacts: Artifacts, store: Store, jobs_root: Path, *, first: bool = F
             f"{jobs_root / job_id} and restart a worker here, or cancel the job and submit it again"
         )
         _hold(store, job_id, summary)
+        held.add(job_id)
     with store.read() as connection:
         missing = unsent_jobs.results(connection)
     for job_id, steps in missing.items():
-        if job_id in waiting:
-            continue  # held above
+        if job_id in held:
+            continue
         places = _places(store, job_id)
         for folder in _folders(jobs_root, job_id, places):
             steps -= {step for step in steps if _send_step(artifacts, store, job_id, folder, step)}
@@ -87,7 +89,7 @@ def _release(store: Store, job_id: str) -> None:
     """Resume a held job if everything it needs was sent."""
     with store.write() as connection:
         locks.hold_job(connection, job_id)
-        if job_id not in unsent_jobs.inputs(connection) and job_id not in unsent_jobs.results(connection):
+        if not unsent_jobs.inputs(connection, job_id) and not unsent_jobs.results(connection, job_id):
             unsent_jobs.release(connection, store.now(), job_id)
 
 

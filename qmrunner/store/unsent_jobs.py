@@ -21,8 +21,8 @@ INPUTS_ELSEWHERE = "inputs_elsewhere"
 _UNFINISHED = jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING, JobState.HELD))
 
 
-def inputs(connection: Connection) -> dict[str, set[str]]:
-    """The input files that steps of such jobs need, as paths in the job's folder, by job."""
+def inputs(connection: Connection, job_id: str | None = None) -> dict[str, set[str]]:
+    """The input files that steps of such jobs, or of one job, need: paths in the job's folder, by job."""
     query = (
         select(steps.c.job_id, steps.c.inputs)
         .join(jobs, jobs.c.id == steps.c.job_id)
@@ -30,16 +30,16 @@ def inputs(connection: Connection) -> dict[str, set[str]]:
         .where(steps.c.state.not_in(sorted(STEP_FINAL)), steps.c.engine != ENGINE, ~_sent(jobs.c.id))
     )
     found: dict[str, set[str]] = {}
-    for row in connection.execute(query):
+    for row in connection.execute(query if job_id is None else query.where(jobs.c.id == job_id)):
         needed = {path for path in row.inputs.values() if path.startswith("input/") and not path.startswith(OPTIONAL)}
         if needed:
             found.setdefault(row.job_id, set()).update(needed)
     return found
 
 
-def results(connection: Connection) -> dict[str, set[str]]:
-    """The succeeded steps whose files are not in the artifact store, by job. Of jobs without any file there only the
-    unfinished ones: the others ended before the store had one, and keep their files where they are."""
+def results(connection: Connection, job_id: str | None = None) -> dict[str, set[str]]:
+    """The succeeded steps whose files are not in the artifact store, by job or of one job. Of jobs without any file
+    there only the unfinished ones: the others ended before the store had one, and keep their files where they are."""
     sent = exists().where(
         artifacts.c.job_id == steps.c.job_id, artifacts.c.place == JOB, artifacts.c.step == steps.c.name
     )
@@ -50,7 +50,7 @@ def results(connection: Connection) -> dict[str, set[str]]:
         .where(or_(_UNFINISHED, _sent(jobs.c.id)))
     )
     found: dict[str, set[str]] = {}
-    for row in connection.execute(query):
+    for row in connection.execute(query if job_id is None else query.where(jobs.c.id == job_id)):
         found.setdefault(row.job_id, set()).add(row.name)
     return found
 
@@ -87,7 +87,7 @@ def record(connection: Connection, now: float, job_id: str, files: list[File]) -
 def record_step(connection: Connection, now: float, job_id: str, step: str, files: list[File]) -> None:
     """Write the rows of a step's files that were sent, unless another machine did so."""
     locks.hold_job(connection, job_id)
-    if step in results(connection).get(job_id, ()):
+    if step in results(connection, job_id).get(job_id, ()):
         add(connection, now, files)
 
 
