@@ -197,6 +197,6 @@ class Overlap:
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     folder = tmp_path / "app"
-    folder.mkdir()
+    folder.mkdir(0o755)  # whatever the umask: homes below a folder of all users are refused
     with ended_daemons(Home(folder / "home")) as start:
         yield Lab(folder, start)

@@ -20,7 +20,7 @@ from qmrunner.guardian import peers, process_tree, spawner
 from qmrunner.host.sockets import bind_short
 from qmrunner.queue import listen_for_wake, send_wake
 from tests.processes import Spawner
-from tests.support import ROOT, missing, wait_for
+from tests.support import ROOT, missing, short_folder, wait_for
 
 _DEEP = 30_000
 JUNK: dict[str, bytes] = {
@@ -63,6 +63,13 @@ with socket.socket(socket.AF_UNIX, getattr(socket, kind)) as one:
     except ConnectionError:
         print(b"")
 """
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Clients connect by its path."""
+    with short_folder() as folder:
+        yield folder
 
 
 @pytest.fixture

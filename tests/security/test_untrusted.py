@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,8 +15,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmrunner import untrusted
+from tests.support import short_folder
 
 SECRET = "the secret"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Clients connect by its path."""
+    with short_folder() as folder:
+        yield folder
 
 
 def link(path: Path) -> None:

@@ -28,12 +28,19 @@ from qmrunner.store.advance import accept
 from qmrunner.worker import reporter as reporter_module
 from qmrunner.worker.reporter import Reporter
 from tests.security.test_sockets import JUNK, open_to_all
-from tests.support import ROOT, Daemon, Home, wait_for
+from tests.support import ROOT, Daemon, Home, short_folder, wait_for
 
 __all__ = ["open_to_all"]
 _WATER = {"structure": "a.xyz", "args": [], "atoms": 3, "files": ["a.xyz"]}
 _DECK = {"deck": "a.nw", "files": ["a.nw"]}
 _LONG_S = 30.0  # however busy the machine is
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """Clients connect by its path."""
+    with short_folder() as folder:
+        yield folder
 
 
 @contextmanager
