@@ -85,10 +85,19 @@ def _refuse_extension(words: Sequence[str]) -> None:
 
 def _is_a_name(word: str) -> bool:
     """Whether a word that is no SMILES looks like a name (`ethanol`), a sum formula (`C2H6O`) or a CAS number."""
-    if re.fullmatch(r"\d{2,7}-\d\d-\d", word) or (_FORMULA.fullmatch(word) and re.search(r"[A-Z]\d", word)):
+    if re.fullmatch(r"\d{2,7}-\d\d-\d", word) or _is_a_formula(word):
         return True
     # Lower-case letters stand alone in a SMILES, but for aromatic atoms.
     return any(not set(run) <= set("bcnops") for run in re.findall(r"[a-z]{4,}", word))
+
+
+def _is_a_formula(word: str) -> bool:
+    """Whether a word looks like a sum formula, and not like a SMILES with an open ring (`C1CC`): it has hydrogen, which
+    no SMILES has outside brackets, or each element once and no count of one."""
+    if not _FORMULA.fullmatch(word):
+        return False
+    elements, counts = re.findall(r"[A-Z][a-z]?", word), re.findall(r"\d+", word)
+    return bool(counts) and ("H" in elements or (len({*elements}) == len(elements) and "1" not in counts))
 
 
 def _smiles_reason(chem: Any, smiles: str) -> str:

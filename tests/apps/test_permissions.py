@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -17,13 +18,14 @@ PRIVATE = 0o077
 def modes(folder: Path) -> dict[str, int]:
     """The permissions of the files and folders in `folder`, without those that end meanwhile."""
     found = {}
-    for path in folder.rglob("*"):
-        try:
-            status = path.lstat()
-        except FileNotFoundError:
-            continue
-        if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
-            found[str(path.relative_to(folder))] = stat.S_IMODE(status.st_mode)
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent) / name for name in (*folders, *files)):
+            try:
+                status = path.lstat()
+            except FileNotFoundError:
+                continue
+            if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+                found[str(path.relative_to(folder))] = stat.S_IMODE(status.st_mode)
     return found
 
 

@@ -98,9 +98,14 @@ def test_the_result_of_a_job_that_ended_there_is_sent_with_the_next_start(
     worker.kill()
     daemon(on=old, QMRUNNER_ARTIFACTS=new.extra["QMRUNNER_ARTIFACTS"])
     with closing(App(new.settings)) as app:
-        assert app.artifacts is not None
-        sent = {file.path: file.step for file in app.artifacts.files(job, JOB)}
-    assert sent["xtb/output.log"] == "xtb"
+        artifacts = app.artifacts
+        assert artifacts is not None
+
+        def files() -> dict[str, str | None]:
+            return {file.path: file.step for file in artifacts.files(job, JOB)}
+
+        wait_for(lambda: files().get("xtb/output.log") == "xtb", 60.0, "the files of the step")
+        sent = files()
     assert any("/" not in path for path in sent), sent  # promoted to the job's folder
     shutil.rmtree(old.settings.jobs_root / job)
     result = new.json("result", job)

@@ -38,7 +38,10 @@ def test_a_name_a_single_atom_or_the_same_molecule_behind_a_smiles_is_a_title(te
     assert refused(text) is None
 
 
-@pytest.mark.parametrize("word", ["ethanol", "aspirin", "1-butanol", "C2H6O", "C9H8O4", "64-17-5", "benzene"])
+@pytest.mark.parametrize(
+    "word",
+    ["ethanol", "aspirin", "1-butanol", "C2H6O", "C9H8O4", "64-17-5", "benzene", "CH3COOH", "CH4", "CCl4", "SO3"],
+)
 def test_a_name_a_formula_and_a_cas_number_have_their_own_remedy(word: str) -> None:
     problem = refused(word)
     assert problem is not None
@@ -46,7 +49,9 @@ def test_a_name_a_formula_and_a_cas_number_have_their_own_remedy(word: str) -> N
     assert "not looked up" in (problem.remedy or "")
 
 
-@pytest.mark.parametrize("word", ["c1ccccc", "CCClbr", "C(C", "CCO,CCN", "CC=", "[Foo]C"])
+@pytest.mark.parametrize(
+    "word", ["c1ccccc", "CCClbr", "C(C", "CCO,CCN", "CC=", "[Foo]C", "C1CC", "C1CO", "N1CCC", "C1O", "F1C"]
+)
 def test_a_broken_smiles_keeps_its_remedy(word: str) -> None:
     problem = refused(word)
     assert problem is not None
