@@ -13,7 +13,7 @@ from qmrunner.model.jobs import Progress
 _PHASES = (
     (re.compile(r"^ *(Initial|xTB) Geometry Optimization *$"), "initial optimisation"),
     (re.compile(r"^Starting (a )?trial MTD| Starting trial MTD"), "trial metadynamics"),
-    (re.compile(r"^ *\|? *Multilevel (Ensemble )?Optimization"), "ensemble optimisation"),
+    (re.compile(r"^ *+(?:\| *+)?Multilevel (Ensemble )?Optimization"), "ensemble optimisation"),
     (re.compile(r"Structure Crossing \(GC\)"), "structure crossing"),
     (re.compile(r"^ *\| +Final Geometry Optimization"), "final optimisation"),
     (re.compile(r"Final Ensemble Information"), "sorting"),
