@@ -236,7 +236,7 @@ class Daemon:
     def running(self) -> bool:
         return self.process.poll() is None
 
-    def wait_ready(self, deadline_s: float = 60.0) -> Daemon:
+    def wait_ready(self, deadline_s: float = 20.0) -> Daemon:
         """Until supervisor and consumer of this very daemon have reported."""
         from qmrunner.supervisor.health import examine
 

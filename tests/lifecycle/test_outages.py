@@ -15,7 +15,6 @@ from sqlalchemy import insert, select
 from qmrunner.guardian import process_tree
 from qmrunner.store.tables import attempts, events, jobs, reservations, steps, workers
 from tests.lifecycle.lab import Lab
-from tests.patience import stretched
 from tests.support import wait_for
 
 DONE = [(1, "succeeded", "ok")]
@@ -104,7 +103,7 @@ def test_a_stop_while_the_store_is_locked_ends_in_time_and_loses_nothing(lab: La
     with locked(lab):
         began = time.monotonic()
         first.stop()
-        assert time.monotonic() - began < stretched(8.0)
+        assert time.monotonic() - began < 8.0
         assert not process_tree.is_alive(engine)
         assert lab.home.processes() == []
     lab.open_gate()

@@ -14,7 +14,6 @@ from qmrunner.reports import attention
 from qmrunner.reports import workers as reports
 from qmrunner.store import examinations
 from qmrunner.worker import examination
-from tests.patience import stretched
 from tests.store.work import Work
 from tests.support import Home
 
@@ -67,5 +66,5 @@ def test_an_examination_that_takes_too_long_is_ended_and_a_worker_that_leaves_do
     leaving.set()
     assert examination.examine(1, leaving) is None
     examination.Examination(1, leaving).turn()
-    assert time.monotonic() - began < stretched(5.0)
+    assert time.monotonic() - began < 5.0
     assert home.processes() == []

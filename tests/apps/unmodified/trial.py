@@ -250,9 +250,7 @@ def _judge(
     if max(seen.most, seen.mixed) > 1:
         wrong.append(f"{seen.most} engine trees of {seen.mixed} attempts at once")
     found = worker.status(huey_id)["job"]
-    # A claim that met a host that was still importing the application has no body, and does not count.
-    tried = worker.home.json("why", huey_id)["attempts"]
-    report.attempts = sum(attempt["code"] != "claim_lost" for attempt in tried)
+    report.attempts = found["steps"][0]["attempt"]
     if found["state"] != "succeeded":
         wrong.append(f"the job is {found['state']} ({found['code']})")
     bodies = 1 if KINDS[kind] else 1 + len(report.at_s)
