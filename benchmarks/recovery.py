@@ -137,7 +137,7 @@ def restart(rows: int) -> dict[str, float]:
                 job = job_store.new_id()
                 (home.settings.jobs_root / job / "input").mkdir(parents=True)
                 (home.settings.jobs_root / job / "input" / "water.xyz").write_text(WATER)
-                accept(connection, time.time(), job, Submission("xtb", params), app.plan)
+                accept(connection, time.time(), job, Submission("xtb", params), app.planner)
             while claim := claims.claim(connection, time.time(), worker, capacity, directory.paths(home.settings)):
                 claims.start(
                     connection, time.time(), step_id=claim.step.id, number=1,

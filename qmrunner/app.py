@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,29 @@ if TYPE_CHECKING:
     from qmrunner.artifacts.files import Artifacts
     from qmrunner.engines.base import Engine, Installed
     from qmrunner.queue import Queue
+
+
+class Planner:
+    """Plans each job by the workflow of its kind: the store's `Planner`."""
+
+    def __init__(self, engine: Callable[[str], Engine]) -> None:
+        self._engine = engine
+
+    def __call__(self, job: Job, steps: Sequence[Step]) -> Plan:
+        """The workflow's plan, with every step's demand filled in by its engine's rule."""
+        from qmrunner import workflows
+
+        plan = workflows.workflow(job.kind).plan(job, steps)
+        sized = tuple(
+            spec if spec.demand else replace(spec, demand=self._engine(spec.engine).demand(spec.task, spec.params))
+            for spec in plan.add
+        )
+        return replace(plan, add=sized)
+
+    def waits_for_all(self, job: Job, stage: str) -> bool:
+        from qmrunner import workflows
+
+        return workflows.workflow(job.kind).waits_for_all(job, stage)
 
 
 class App:
@@ -112,16 +135,9 @@ class App:
 
         return probe(self.engine(name), self.settings.programs())
 
-    def plan(self, job: Job, steps: Sequence[Step]) -> Plan:
-        """The workflow's plan, with every step's demand filled in by its engine's rule."""
-        from qmrunner import workflows
-
-        plan = workflows.workflow(job.kind).plan(job, steps)
-        sized = tuple(
-            spec if spec.demand else replace(spec, demand=self.engine(spec.engine).demand(spec.task, spec.params))
-            for spec in plan.add
-        )
-        return replace(plan, add=sized)
+    @cached_property
+    def planner(self) -> Planner:
+        return Planner(self.engine)
 
     def located(self, engine: str) -> bool:
         """Whether the programs of this engine are installed here, or set."""

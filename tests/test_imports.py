@@ -249,7 +249,7 @@ def test_a_short_command_loads_only_what_it_needs(tmp_path: Path, command: str, 
     app = composition.build(Settings(home=tmp_path / "home"))
     app.open_store(create=True)
     with app.store.write() as connection:
-        accept(connection, 0.0, "abc", Submission("xtb", _WATER), app.plan)
+        accept(connection, 0.0, "abc", Submission("xtb", _WATER), app.planner)
     app.close()
     code = (
         "import sys, json\nfrom qmrunner.cli.main import main\n"

@@ -217,9 +217,9 @@ class Intake:
         if message.huey_id is None:
             return huey_tries.Taken(None)
         now = self._app.store.now()
-        return huey_tries.accept(connection, now, message.huey_id, submission.params, self._app.plan)
+        return huey_tries.accept(connection, now, message.huey_id, submission.params, self._app.planner)
 
     def _add(self, connection: Connection, submission: Submission) -> str:
         job_id = job_store.new_id()
-        accept(connection, self._app.store.now(), job_id, submission, self._app.plan)
+        accept(connection, self._app.store.now(), job_id, submission, self._app.planner)
         return job_id

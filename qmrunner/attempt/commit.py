@@ -167,7 +167,7 @@ class AttemptCommitter:
                 ending=ending,
                 limits=limits(self.settings, attempt.step.engine),
                 usage=usage,
-                planner=self.app.plan,
+                planner=self.app.planner,
                 content_key=attempt.content_key,
                 publish=publish,
                 ended=self.write_result,

@@ -84,7 +84,7 @@ class LostWorkers:
                 ending=Lost("machine"),
                 limits=limits(self.app.settings),
                 usage={},
-                planner=self.app.plan,
+                planner=self.app.planner,
                 ended=partial(write_job_result, self.app.settings.jobs_root),
             )
         if done:

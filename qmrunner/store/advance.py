@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, bindparam, select
 
@@ -17,8 +17,18 @@ from qmrunner.store.jobs import get, of_job
 from qmrunner.store.tables import jobs, steps
 from qmrunner.store.transitions import move_job, move_step
 
-# A workflow, with every step's demand filled in: from a job and its steps so far to what comes next.
-Planner = Callable[[Job, Sequence[Step]], Plan]
+
+class Planner(Protocol):
+    """A workflow, with every step's demand filled in."""
+
+    def __call__(self, job: Job, steps: Sequence[Step]) -> Plan:
+        """From a job and its steps so far to what comes next."""
+        ...
+
+    def waits_for_all(self, job: Job, stage: str) -> bool:
+        """Whether the plan stays the same until every step of this `stage` has ended, with or without success."""
+        ...
+
 
 # Built once: they are executed for each task of an application.
 _ADD, _ADD_JOB = steps.insert(), jobs.insert()

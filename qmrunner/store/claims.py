@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from qmrunner.model import labels, remedies
 from qmrunner.model.disk_space import FreeSpace
@@ -253,7 +253,7 @@ def _record_claim(connection: Connection, now: float, claim: Claim) -> None:
     }
     connection.execute(_ADD, attempt)
     connection.execute(_RESERVE, {"step_id": step.id, "attempt": claim.number, "worker_id": claim.worker_id, **grant})
-    move_job(connection, now, step.job_id, "start", started_at=func.coalesce(jobs.c.started_at, now))
+    move_job(connection, now, step.job_id, "start")
     events.append(
         connection,
         now,

@@ -26,7 +26,7 @@ from qmrunner.model.policy import (
     Verdict,
     decide,
 )  # fmt: skip
-from qmrunner.model.states import JOB_FINAL, AttemptState, StepState
+from qmrunner.model.states import JOB_FINAL, STEP_LIVE, AttemptState, StepState
 from qmrunner.store import events, locks, usage_peaks
 from qmrunner.store import jobs as job_store
 from qmrunner.store.advance import Planner, advance
@@ -54,6 +54,11 @@ _ENDED = (
 )
 _GIVE_BACK = delete(reservations).where(
     reservations.c.step_id == bindparam("step"), reservations.c.attempt == bindparam("attempt")
+)
+_OF_JOB = select(steps.c.id).where(steps.c.job_id == bindparam("job")).limit(1)
+_WAITING = _OF_JOB.where(steps.c.state == StepState.WAITING)
+_OPEN_IN_STAGE = _OF_JOB.where(
+    steps.c.stage == bindparam("in_stage"), steps.c.state.in_((StepState.READY, *sorted(STEP_LIVE)))
 )
 # The share of the scratch volume that a step may request before the volume itself counts as too small.
 _WHOLE = 0.95
@@ -139,6 +144,8 @@ def _write(
     _record_events(connection, now, row, number, verdict, usage)
     if verdict.move == "requeue" and not _winding_down(connection, row.job_id):
         return 1  # the job has not changed: its workflow has nothing to plan
+    if verdict.move in ("succeed", "fail") and _stage_continues(connection, row, planner):
+        return 0
     ready = advance(connection, now, row.job_id, planner)
     job = job_store.get(connection, row.job_id)
     if ended is not None and job.state in JOB_FINAL:
@@ -233,6 +240,20 @@ def _winding_down(connection: Connection, job_id: str) -> bool:
     bad = (StepState.FAILED, StepState.CANCELLED, StepState.HELD, StepState.SKIPPED)
     query = select(steps.c.id).where(steps.c.job_id == job_id, steps.c.state.in_(bad)).limit(1)
     return connection.execute(query).first() is not None
+
+
+def _stage_continues(connection: Connection, row: Row[Any], planner: Planner) -> bool:
+    """Whether the workflow has nothing to plan yet, because other steps of this step's stage have not ended.
+
+    Reading and planning a job of thousands of steps takes most of the time of an end, so only the last end of such a
+    stage pays for it.
+    """
+    job = job_store.get(connection, row.job_id)
+    if job.cancel_requested or not planner.waits_for_all(job, row.stage):
+        return False
+    if connection.execute(_WAITING, {"job": row.job_id}).first() is not None:
+        return False  # it may be ready now
+    return connection.execute(_OPEN_IN_STAGE, {"job": row.job_id, "in_stage": row.stage}).first() is not None
 
 
 def deaths_since(connection: Connection, step_id: int, since: float) -> int:

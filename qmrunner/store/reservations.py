@@ -5,12 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, func, or_, select, update
 
 from qmrunner.model.disk_space import FreeSpace, Use, left_mib
 from qmrunner.model.jobs import Grant
 from qmrunner.model.packing import Capacity, Free
 from qmrunner.store.tables import attempts, reservations, workers
+
+# A worker and all that share a volume with it; a volume that is not known (NULL) equals none.
+_SHARING = or_(
+    workers.c.id == bindparam("worker"),
+    workers.c.scratch_volume == bindparam("scratch"),
+    workers.c.shm_volume == bindparam("shm"),
+)
+# Built once: each claim executes them.
+_LOCK = (
+    select(workers.c.id)
+    .where(_SHARING, workers.c.state.in_(("active", "draining")))
+    .order_by(workers.c.id)
+    .with_for_update(key_share=True)
+)
+_IN_USE = (
+    select(reservations, attempts.c.usage, workers.c.scratch_volume, workers.c.shm_volume)
+    .join(workers, workers.c.id == reservations.c.worker_id)
+    .join(attempts, (attempts.c.step_id == reservations.c.step_id) & (attempts.c.number == reservations.c.attempt))
+    .where(_SHARING)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,31 +86,16 @@ def lock(connection: Connection, worker_id: int, capacity: Capacity) -> None:
     """Prevent two threads, or two workers of one volume, from granting the same space. SQLite has one writer anyway."""
     if connection.dialect.name == "sqlite":
         return
-    query = select(workers.c.id).where(_sharing(worker_id, capacity), workers.c.state.in_(("active", "draining")))
-    connection.execute(query.order_by(workers.c.id).with_for_update(key_share=True)).all()
-
-
-def _sharing(worker_id: int, capacity: Capacity) -> ColumnElement[bool]:
-    """This worker and all that share a volume with it."""
-    ours = [workers.c.id == worker_id]
-    if capacity.scratch_volume is not None:
-        ours.append(workers.c.scratch_volume == capacity.scratch_volume)
-    if capacity.shm_volume is not None:
-        ours.append(workers.c.shm_volume == capacity.shm_volume)
-    return or_(*ours)
+    connection.execute(_LOCK, _machine(worker_id, capacity)).all()
 
 
 def _rows(connection: Connection, worker_id: int, capacity: Capacity) -> list[Row[Any]]:
-    query = (
-        select(reservations, attempts.c.usage, workers.c.scratch_volume, workers.c.shm_volume)
-        .join(workers, workers.c.id == reservations.c.worker_id)
-        .join(
-            attempts,
-            (attempts.c.step_id == reservations.c.step_id) & (attempts.c.number == reservations.c.attempt),
-        )
-        .where(_sharing(worker_id, capacity))
-    )
-    return list(connection.execute(query))
+    return list(connection.execute(_IN_USE, _machine(worker_id, capacity)))
+
+
+def _machine(worker_id: int, capacity: Capacity) -> dict[str, Any]:
+    """The parameters of `_SHARING`."""
+    return {"worker": worker_id, "scratch": capacity.scratch_volume, "shm": capacity.shm_volume}
 
 
 def by_worker(connection: Connection) -> dict[int, Grant]:

@@ -30,7 +30,7 @@ class Part:
 def parts(app: App, made: Submission) -> list[Part]:
     """The stages of a job in their order. Exact for jobs with one structure; an ensemble keeps what it finds."""
     job = _job(made)
-    planned = app.plan(job, []).add
+    planned = app.planner(job, []).add
     if job.kind not in ("nmr", "conformers") or job.params["conformers"] == "none":
         return [Part(_step(app, spec), 1, 1) for spec in planned]
     found = [Part(_step(app, spec), 1, 1) for spec in planned if spec.stage in ("embed", "conformers")]

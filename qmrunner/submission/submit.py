@@ -90,7 +90,7 @@ def _store(app: App, store: Store, jobs: Mapping[str, Submission]) -> None:
         sent = {job_id: _send(app, folders[job_id], submission) for job_id, submission in jobs.items()}
         with store.write() as connection:
             for job_id, submission in jobs.items():
-                accept(connection, store.now(), job_id, submission, app.plan, **_place(app, folders[job_id]))
+                accept(connection, store.now(), job_id, submission, app.planner, **_place(app, folders[job_id]))
                 rows = artifact_store.rows_of(job_id, artifact_store.JOB, "", 0, sent[job_id])
                 artifact_store.add(connection, store.now(), rows)
     except BaseException as problem:

@@ -128,7 +128,7 @@ def _release(worker: Worker, dead: list[ActiveAttempt]) -> None:
                 ending=Lost(_cause_of_loss(attempt, boot)),
                 limits=limits(worker.settings),
                 usage={},
-                planner=worker.app.plan,
+                planner=worker.app.planner,
                 ended=worker.committer.write_result,
             )
     for attempt in dead:

@@ -25,6 +25,12 @@ _NOT_STARTED = frozenset({StepState.WAITING, StepState.READY})
 class Workflow(Protocol):
     """One kind of job. Every method is a pure function of its arguments."""
 
+    def waits_for_all(self, job: Job, stage: str) -> bool:
+        """Whether the plan stays the same until every step of this `stage` has ended, with or without success. A plan
+        of thousands of steps takes long, so it is made once for such a stage.
+        """
+        ...
+
     def plan(self, job: Job, steps: Sequence[Step]) -> Plan:
         """The next steps, or the end of the job. Called at submission (no steps) and after each step's end. A second
         call with the same steps is harmless: a step whose name exists already is never added again.

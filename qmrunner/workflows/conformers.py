@@ -30,6 +30,9 @@ _TOLD = (
 class ConformersWorkflow:
     """Ends with the ensemble, with energies and weights of xTB."""
 
+    def waits_for_all(self, job: Job, stage: str) -> bool:
+        return ensemble.waits_for_all(job, stage)
+
     def plan(self, job: Job, steps: Sequence[Step]) -> Plan:
         return ensemble.plan(job, steps)
 

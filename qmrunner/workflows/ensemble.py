@@ -48,6 +48,11 @@ def plan(job: Job, steps: Sequence[Step]) -> Plan:
     return Plan(add=base.missing(add, steps), end=end)
 
 
+def waits_for_all(job: Job, stage: str) -> bool:
+    """Whether this stage is judged as a whole. The optimisation of each conformer follows its own Hessian."""
+    return job.params["conformers"] != "none" and stage in CONFORMER_STAGES and stage != "hessian"
+
+
 def _counts(job: Job, step: Step) -> bool:
     """Whether the job ends when this step ends without success."""
     if step.state == StepState.FAILED and step.name == specs.CONFORMERS and search_of(job, [step]) != step.name:

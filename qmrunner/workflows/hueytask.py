@@ -17,6 +17,9 @@ _TOLD_CODES = frozenset(REPORTED.values())
 class HueyWorkflow:
     """The job ends as its task ends. Each try that Huey itself makes has separate steps."""
 
+    def waits_for_all(self, job: Job, stage: str) -> bool:
+        return False
+
     def plan(self, job: Job, steps: Sequence[Step]) -> Plan:
         steps = newest_try(job.params, steps)
         if not steps:

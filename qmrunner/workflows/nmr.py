@@ -40,6 +40,9 @@ _ANSWER = (
 class NmrWorkflow:
     """The chemical shifts of one molecule."""
 
+    def waits_for_all(self, job: Job, stage: str) -> bool:
+        return ensemble.waits_for_all(job, stage)
+
     def plan(self, job: Job, steps: Sequence[Step]) -> Plan:
         if not _single(job):
             found = ensemble.plan(job, steps)

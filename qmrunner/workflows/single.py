@@ -21,6 +21,9 @@ class SingleWorkflow:
     engine: str
     task: str
 
+    def waits_for_all(self, job: Job, stage: str) -> bool:
+        return False
+
     def plan(self, job: Job, steps: Sequence[Step]) -> Plan:
         if not steps:
             return Plan(add=(self._spec(job),))

@@ -34,7 +34,7 @@ def submitted(app: App, job_id: str, **where: str) -> Path:
     (folder / "input").mkdir(parents=True)
     (folder / "input" / "w.xyz").write_text("3\n\nO 0 0 0\nH 0 0 1\nH 0 1 0\n")
     with app.open_store(create=True).write() as connection:
-        accept(connection, app.store.now(), job_id, Submission("xtb", WATER), app.plan, **where)
+        accept(connection, app.store.now(), job_id, Submission("xtb", WATER), app.planner, **where)
     return folder
 
 

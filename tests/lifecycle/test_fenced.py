@@ -19,7 +19,7 @@ def test_an_outcome_that_comes_too_late_is_thrown_away_and_counted(lab: Lab) -> 
     with lab.store.write() as connection:  # as a judge elsewhere does that takes this machine for lost
         done, _ = end(
             connection, time.time(), step_id=step.id, number=1, ending=Lost("machine"), limits=Limits(2, 5.0, 3),
-            usage={}, planner=lab.app.plan,
+            usage={}, planner=lab.app.planner,
         )  # fmt: skip
     assert done is not None
 

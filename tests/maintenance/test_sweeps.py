@@ -17,7 +17,7 @@ from qmrunner.guardian import process as guardian_process
 from qmrunner.guardian import process_tree
 from qmrunner.maintenance import processes, scratch, shm, staged_results, tasks
 from qmrunner.maintenance.base import Context
-from qmrunner.model.jobs import Demand, Job, JobEnd, Plan, Step, StepSpec, Submission
+from qmrunner.model.jobs import Submission
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
 from qmrunner.model.states import AttemptState
@@ -25,17 +25,14 @@ from qmrunner.store import claims, workers
 from qmrunner.store.advance import accept
 from qmrunner.store.claims import Claim
 from qmrunner.store.finish import finish
+from tests.store.work import Workflow, spec
 from tests.support import Home
 
 CAPACITY = Capacity(slots=8, cores=8, memory_mib=8000)
 DAY = 86400.0
 
 
-def one_step(job: Job, steps: list[Step]) -> Plan:
-    if not steps:
-        return Plan(add=(StepSpec("xtb", "xtb", "xtb", "user", demand=Demand()),))
-    ended = steps[0].state in ("succeeded", "failed")
-    return Plan(end=JobEnd("succeeded" if steps[0].state == "succeeded" else "failed")) if ended else Plan()
+ONE_STEP = Workflow(spec("xtb"))
 
 
 class World:
@@ -53,7 +50,7 @@ class World:
 
     def accept(self, job: str) -> None:
         with self.app.store.write() as connection:
-            accept(connection, time.time(), job, Submission("xtb", {}), one_step)
+            accept(connection, time.time(), job, Submission("xtb", {}), ONE_STEP)
 
     def claim(self) -> Claim:
         with self.app.store.write() as connection:
@@ -68,7 +65,7 @@ class World:
         with self.app.store.write() as connection:
             finish(
                 connection, time.time(), step_id=claim.step.id, number=claim.number,
-                verdict=Verdict(move, state, "ok"), usage={}, planner=one_step,
+                verdict=Verdict(move, state, "ok"), usage={}, planner=ONE_STEP,
             )  # fmt: skip
 
     def context(self, days: float = 0.0) -> Context:

@@ -33,13 +33,14 @@ from qmrunner.store.finish import end
 from qmrunner.store.session import Store
 from qmrunner.store.tables import attempts, jobs, metadata, reservations, steps
 from tests.sampling import examples
-from tests.store.work import CHAIN, FAIL, HOLD, ONE, REQUEUE, SUCCEED, Lazy, Work, Workflow, spec
+from tests.store.work import CHAIN, FAIL, HOLD, ONE, REQUEUE, SUCCEED, Lazy, Staged, Work, Workflow, spec
 
 SMALL = Capacity(slots=2, cores=2, memory_mib=4000)
 WORKFLOWS = {
     "one": ONE,
     "chain": CHAIN,
     "lazy": Lazy(spec("a"), spec("b", ["a"])),
+    "staged": Staged(),
     "wide": Workflow(spec("a"), spec("b"), spec("c", ["a", "b"])),
 }
 LATER = Verdict("requeue", AttemptState.FAILED, "crash", delay_s=5.0, spends_retry=True, failure_class="transient")

@@ -34,7 +34,7 @@ def task_of(app: App, data: bytes) -> str:
     params = {"task": "app.send", "message": base64.b64encode(data).decode(), "words": {}}
     job_id = job_store.new_id()
     with app.store.write() as connection:
-        accept(connection, app.store.now(), job_id, Submission("huey", params, {}), app.plan)
+        accept(connection, app.store.now(), job_id, Submission("huey", params, {}), app.planner)
     return job_id
 
 

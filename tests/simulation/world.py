@@ -26,11 +26,17 @@ from qmrunner.store.advance import accept
 from qmrunner.store.claims import Claim
 from qmrunner.store.finish import end
 from qmrunner.store.tables import attempts, jobs, reservations, steps
-from tests.store.work import CHAIN, ONE, PATHS, Lazy, Workflow, spec
+from tests.store.work import CHAIN, ONE, PATHS, Lazy, Staged, Workflow, spec
 
 LEASE_S, HEARTBEAT_S, TICK_S = 4.0, 1.0, 1.0
 SLOTS = Capacity(slots=2, cores=2, memory_mib=4000)
-WORKFLOWS: tuple[Workflow, ...] = (ONE, CHAIN, Lazy(spec("a"), spec("b", ["a"])), Workflow(spec("a"), spec("b")))
+WORKFLOWS: tuple[Workflow, ...] = (
+    ONE,
+    CHAIN,
+    Lazy(spec("a"), spec("b", ["a"])),
+    Workflow(spec("a"), spec("b")),
+    Staged(),
+)
 HOUR_S = 3600.0
 LIMITS = Limits(max_retries=1000, retry_delay_s=2.0, poison_deaths=1000)
 POISON = Limits(max_retries=1000, retry_delay_s=2.0, poison_deaths=1)

@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 from qmrunner.model.jobs import Job, Plan, Step
 from qmrunner.store import claims, ready_steps, schema
 from qmrunner.store.session import Store, StoreUnavailable
-from tests.store.work import BIG, CHAIN, ONE, PATHS, SUCCEED, Work, Workflow, spec
+from tests.store.work import BIG, CHAIN, ONE, PATHS, SUCCEED, Staged, Work, Workflow, spec
 from tests.support import together, wait_for
 
 JOBS = 60
@@ -111,6 +111,24 @@ def test_the_last_two_steps_before_a_third_that_end_at_once_make_it_ready(work: 
         ended = [threads.submit(work.finish, claim, SUCCEED, Met(*fan.specs)) for claim in (one, two)]
         assert sorted(str(one.result(30)) for one in ended) == ["0", "1"]
     assert work.state(job)[1] == {"a": "succeeded", "b": "succeeded", "c": "ready"}
+
+
+def test_the_last_two_steps_of_a_stage_that_end_at_once_let_the_job_continue(work: Work) -> None:
+    """Each end leaves the plan to the last one: if both saw the other as open, no process would plan."""
+    worker, job = work.worker(), work.job(Staged(2))
+    one, two = work.claimed(worker), work.claimed(worker)
+    meeting = threading.Barrier(2)
+
+    class Met(Staged):
+        def waits_for_all(self, job: Job, stage: str) -> bool:
+            with suppress(threading.BrokenBarrierError):
+                meeting.wait(1.0)
+            return super().waits_for_all(job, stage)
+
+    with ThreadPoolExecutor(2) as threads:
+        ended = [threads.submit(work.finish, claim, SUCCEED, Met(2)) for claim in (one, two)]
+        assert sorted(str(one.result(30)) for one in ended) == ["0", "1"]
+    assert work.state(job)[1] == {"a0": "succeeded", "a1": "succeeded", "b": "ready"}
 
 
 def test_a_cancellation_that_meets_the_end_of_a_step_leaves_nothing_ready(work: Work) -> None:

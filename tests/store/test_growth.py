@@ -4,7 +4,7 @@ jobs as with few. Counted steps do not depend on the load of this machine, and a
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ import pytest
 from sqlalchemy import event
 
 from qmrunner.app import App
+from qmrunner.model.jobs import Job, Plan, Step
+from qmrunner.model.packing import Capacity
 from qmrunner.reports import status, why
 from qmrunner.settings import Settings
 from qmrunner.store import events, ready_steps, workers
 from qmrunner.store import jobs as job_store
 from qmrunner.store.claims import Claim
-from tests.store.work import NOW, Work, Workflow, spec
+from tests.store.work import FAIL, NOW, SUCCEED, Staged, Work, Workflow, spec
 
 MANY = 5_000
 # Trees of indices become deeper, and counts of ended jobs stop at `jobs.COUNTED`.
@@ -155,3 +157,21 @@ def test_a_step_that_ends_reads_the_other_steps_of_its_job_a_bounded_number_of_t
 
     small, large = steps_of_an_end(10), steps_of_an_end(1000)
     assert large / small < 100
+
+
+def test_a_stage_that_is_judged_as_a_whole_is_planned_once(work: Work) -> None:
+    """Its other ends read neither the job's steps nor the plan; of 10,000 conformers this was 0.6 s of CPU per end."""
+    planned: list[int] = []
+
+    class Counting(Staged):
+        def __call__(self, job: Job, steps: Sequence[Step]) -> Plan:
+            planned.append(len(steps))
+            return super().__call__(job, steps)
+
+    workflow = Counting(30)
+    worker, job = work.worker(Capacity(slots=30, cores=30, memory_mib=30_000)), work.job(workflow)
+    claims = [work.claimed(worker, Capacity(slots=30, cores=30, memory_mib=30_000)) for _ in range(30)]
+    ends = [work.finish(claim, FAIL if n % 2 else SUCCEED, workflow) for n, claim in enumerate(claims)]
+    assert ends == [0] * 29 + [1]
+    assert planned == [0, 30]
+    assert work.state(job)[1]["b"] == "ready"

@@ -12,7 +12,7 @@ from qmrunner.model.disk_space import FreeSpace
 from qmrunner.model.jobs import Demand, Job, JobEnd, Plan, Step, StepSpec, Submission
 from qmrunner.model.packing import Capacity
 from qmrunner.model.policy import Verdict
-from qmrunner.model.states import AttemptState, JobState, StepState
+from qmrunner.model.states import STEP_FINAL, AttemptState, JobState, StepState
 from qmrunner.store import claims, jobs, operator_actions, workers
 from qmrunner.store.advance import accept
 from qmrunner.store.claims import Claim, Paths
@@ -53,6 +53,9 @@ class Workflow:
             return Plan(end=JobEnd("succeeded", summary="all done"))
         return Plan(add=add)
 
+    def waits_for_all(self, job: Job, stage: str) -> bool:
+        return False
+
 
 class Lazy(Workflow):
     """Adds a step only when all before it have succeeded."""
@@ -61,6 +64,29 @@ class Lazy(Workflow):
         plan = super().__call__(job, steps)
         done = all(step.state is StepState.SUCCEEDED for step in steps)
         return Plan(add=plan.add[:1] if done else (), end=plan.end)
+
+
+class Staged(Workflow):
+    """Several steps in stage `a`, judged as a whole: with a success `b` follows, which ends the job."""
+
+    def __init__(self, breadth: int = 3) -> None:
+        super().__init__(*(spec(f"a{number}", stage="a") for number in range(breadth)))
+
+    def __call__(self, job: Job, steps: Sequence[Step]) -> Plan:
+        if not steps:
+            return Plan(add=self.specs)
+        stage = [step for step in steps if step.stage == "a"]
+        if any(step.state not in STEP_FINAL for step in stage):
+            return Plan()
+        last = next((step for step in steps if step.name == "b"), None)
+        if last is None and any(step.state is StepState.SUCCEEDED for step in stage):
+            return Plan(add=(spec("b"),))
+        if last is None or last.state in (StepState.FAILED, StepState.CANCELLED):
+            return Plan(end=JobEnd("cancelled" if job.cancel_requested else "failed", "crash", "nothing is left"))
+        return Plan(end=JobEnd("succeeded", summary="all done")) if last.state is StepState.SUCCEEDED else Plan()
+
+    def waits_for_all(self, job: Job, stage: str) -> bool:
+        return stage == "a"
 
 
 ONE = Workflow(spec("a"))

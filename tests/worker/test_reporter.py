@@ -73,7 +73,7 @@ def app(tmp_path: Path, store_url: str) -> Iterator[App]:
     made.open_store(create=True)
     for job, kind, params in (("aaa", "xtb", _WATER), ("bbb", "nwchem", _DECK)):
         with made.store.write() as connection:
-            accept(connection, made.store.now(), job, Submission(kind, params, name=f"{job} é\n{{}}"), made.plan)
+            accept(connection, made.store.now(), job, Submission(kind, params, name=f"{job} é\n{{}}"), made.planner)
     yield made
     made.close()
 
@@ -110,7 +110,7 @@ def test_what_was_committed_before_the_question_is_in_the_answer(app: App, patie
     with answering(app):
         for number in range(5):
             with app.store.write() as connection:
-                accept(connection, app.store.now(), f"new{number}", Submission("xtb", _WATER), app.plan)
+                accept(connection, app.store.now(), f"new{number}", Submission("xtb", _WATER), app.planner)
             found = remote.ask(app.settings, "overview")
             assert found is not None
             assert found["queue"]["jobs"] == {"queued": 3 + number}
