@@ -76,7 +76,12 @@ def _identity(submission: Submission) -> dict[str, str | None]:
 def advance(connection: Connection, now: float, job_id: str, planner: Planner) -> int:
     """Plan the next steps and write them. Returns how many steps became ready."""
     locks.hold_job(connection, job_id)
-    job = get(connection, job_id)
+    return advance_held(connection, now, get(connection, job_id), planner)
+
+
+def advance_held(connection: Connection, now: float, job: Job, planner: Planner) -> int:
+    """`advance` for a job that was read after this transaction locked it."""
+    job_id = job.id
     if job.state not in (JobState.QUEUED, JobState.RUNNING, JobState.HELD):
         return 0
     known = of_job(connection, job_id)

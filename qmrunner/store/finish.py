@@ -29,7 +29,7 @@ from qmrunner.model.policy import (
 from qmrunner.model.states import JOB_FINAL, STEP_LIVE, AttemptState, StepState
 from qmrunner.store import events, locks, usage_peaks
 from qmrunner.store import jobs as job_store
-from qmrunner.store.advance import Planner, advance
+from qmrunner.store.advance import Planner, advance_held
 from qmrunner.store.attempts import last_failure
 from qmrunner.store.claims import OFFER, THIS
 from qmrunner.store.rows import evidence_json, to_step
@@ -144,9 +144,10 @@ def _write(
     _record_events(connection, now, row, number, verdict, usage)
     if verdict.move == "requeue" and not _winding_down(connection, row.job_id):
         return 1  # the job has not changed: its workflow has nothing to plan
-    if verdict.move in ("succeed", "fail") and _stage_continues(connection, row, planner):
+    job = job_store.get(connection, row.job_id)
+    if verdict.move in ("succeed", "fail") and _stage_continues(connection, job, row.stage, planner):
         return 0
-    ready = advance(connection, now, row.job_id, planner)
+    ready = advance_held(connection, now, job, planner)
     job = job_store.get(connection, row.job_id)
     if ended is not None and job.state in JOB_FINAL:
         ended(job, job_store.of_job(connection, row.job_id))
@@ -242,18 +243,17 @@ def _winding_down(connection: Connection, job_id: str) -> bool:
     return connection.execute(query).first() is not None
 
 
-def _stage_continues(connection: Connection, row: Row[Any], planner: Planner) -> bool:
-    """Whether the workflow has nothing to plan yet, because other steps of this step's stage have not ended.
+def _stage_continues(connection: Connection, job: Job, stage: str, planner: Planner) -> bool:
+    """Whether the workflow has nothing to plan yet, because other steps of this stage have not ended.
 
     Reading and planning a job of thousands of steps takes most of the time of an end, so only the last end of such a
     stage pays for it.
     """
-    job = job_store.get(connection, row.job_id)
-    if job.cancel_requested or not planner.waits_for_all(job, row.stage):
+    if job.cancel_requested or not planner.waits_for_all(job, stage):
         return False
-    if connection.execute(_WAITING, {"job": row.job_id}).first() is not None:
+    if connection.execute(_WAITING, {"job": job.id}).first() is not None:
         return False  # it may be ready now
-    return connection.execute(_OPEN_IN_STAGE, {"job": row.job_id, "in_stage": row.stage}).first() is not None
+    return connection.execute(_OPEN_IN_STAGE, {"job": job.id, "in_stage": stage}).first() is not None
 
 
 def deaths_since(connection: Connection, step_id: int, since: float) -> int:
