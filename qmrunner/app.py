@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -123,6 +123,19 @@ class App:
                 "the machines of this store exchange files through an artifact store, and none is set here",
                 remedy="set QMRUNNER_ARTIFACTS as on the other machines",
             )
+
+    def send_unsent(self, job_ids: Collection[str]) -> None:
+        """Send what this machine has of the files of jobs that are held for them, and resume those. Raises
+        QmrunnerError."""
+        if self.artifacts is None:
+            return
+        from qmrunner.artifacts import earlier_jobs
+        from qmrunner.store import unsent_jobs
+
+        with self.store.read() as connection:
+            held = [job_id for job_id in unsent_jobs.held(connection) if job_id in job_ids]
+        for job_id in held:
+            earlier_jobs.send_job(self.artifacts, self.store, self.settings.jobs_root, job_id)
 
     def engine(self, name: str) -> Engine:
         from qmrunner import engines

@@ -19,20 +19,27 @@ from qmrunner.store.session import Store
 
 
 def send(artifacts: Artifacts, store: Store, jobs_root: Path, *, first: bool = False) -> None:
-    """Send the files of such jobs from this machine's folder of jobs, or from one that their submitter or a worker
-    recorded, if that exists here; hold the other jobs, with the place of their files. Raises QmrunnerError.
+    """Send the files of all such jobs, or hold the jobs: `send_job`. Raises QmrunnerError.
 
     `first`: the artifact store was set a moment ago. A worker may commit a step that does not know it.
     """
     if first:
         _await_commits(store)
     with store.read() as connection:
-        waiting = unsent_jobs.inputs(connection)
-    held = set()
-    for job_id, needed in waiting.items():
-        places = _places(store, job_id)
-        if any(_send(artifacts, store, job_id, folder, needed) for folder in _folders(jobs_root, job_id, places)):
-            continue
+        waiting = unsent_jobs.inputs(connection).keys() | unsent_jobs.results(connection).keys()
+    for job_id in sorted(waiting):
+        send_job(artifacts, store, jobs_root, job_id)
+
+
+def send_job(artifacts: Artifacts, store: Store, jobs_root: Path, job_id: str) -> None:
+    """Send the files of a job from this machine's folder of jobs, or from one that its submitter or a worker recorded,
+    if that exists here, and resume the job if it was held for them; otherwise hold it, with the place of its files.
+    Raises QmrunnerError."""
+    with store.read() as connection:
+        needed = unsent_jobs.inputs(connection, job_id).get(job_id)
+        places = unsent_jobs.places(connection, job_id)
+    folders = _folders(jobs_root, job_id, places)
+    if needed and not any(_send(artifacts, store, job_id, folder, needed) for folder in folders):
         host, recorded = places[0] if places else (None, None)
         where = f"in {recorded} of {host}" if recorded else "on the machine that submitted it"
         summary = (
@@ -40,25 +47,20 @@ def send(artifacts: Artifacts, store: Store, jobs_root: Path, *, first: bool = F
             f"{jobs_root / job_id} and restart a worker here, or cancel the job and submit it again"
         )
         _hold(store, job_id, summary)
-        held.add(job_id)
+        return
     with store.read() as connection:
-        missing = unsent_jobs.results(connection)
-    for job_id, steps in missing.items():
-        if job_id in held:
-            continue
-        places = _places(store, job_id)
-        for folder in _folders(jobs_root, job_id, places):
-            steps -= {step for step in steps if _send_step(artifacts, store, job_id, folder, step)}
-        if steps:
-            host, recorded = places[-1] if places else ("another machine", "its folder of jobs")
-            summary = (
-                f"the files of {', '.join(sorted(steps))} are in {recorded} of {host}, and not in the artifact store: "
-                f"set QMRUNNER_ARTIFACTS for the worker there and restart it, or copy that folder to "
-                f"{jobs_root / job_id} and restart a worker here"
-            )
-            _hold(store, job_id, summary)
-    for job_id in {*waiting, *missing}:
-        _release(store, job_id)
+        steps = unsent_jobs.results(connection, job_id).get(job_id, set())
+    for folder in folders:
+        steps -= {step for step in steps if _send_step(artifacts, store, job_id, folder, step)}
+    if steps:
+        host, recorded = places[-1] if places else ("another machine", "its folder of jobs")
+        summary = (
+            f"the files of {', '.join(sorted(steps))} are in {recorded} of {host}, and not in the artifact store: "
+            f"set QMRUNNER_ARTIFACTS for the worker there and restart it, or copy that folder to "
+            f"{jobs_root / job_id} and restart a worker here"
+        )
+        _hold(store, job_id, summary)
+    _release(store, job_id)
 
 
 def _await_commits(store: Store) -> None:
@@ -68,11 +70,6 @@ def _await_commits(store: Store) -> None:
     for job_id in running:
         with store.write() as connection:
             locks.hold_job(connection, job_id)
-
-
-def _places(store: Store, job_id: str) -> list[tuple[str, str]]:
-    with store.read() as connection:
-        return unsent_jobs.places(connection, job_id)
 
 
 def _folders(jobs_root: Path, job_id: str, places: list[tuple[str, str]]) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from qmrunner.cli.common import AsJson, job_named, login_name, open_app, print_json, say
-from qmrunner.cli.selection import DryRun, Where, Yes, move_all
+from qmrunner.cli.selection import DryRun, Where, Yes, move_all, resumed
 from qmrunner.errors import UsageError
 from qmrunner.model import visible
 
@@ -104,6 +104,7 @@ def _move(job_id: str, as_json: bool, verb: str, **more: bool | int) -> None:
     named = job_named(app, job_id)
     with app.store.write() as connection:
         job = verbs[verb](connection, app.store.now(), named, **more, by=login_name())
+    (job,) = resumed(app, verb, [job])
     app.queue.notify()
     if as_json:
         print_json({"id": job.id, "state": job.state, "cancel_requested": job.cancel_requested})

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qmrunner.cli.common import login_name, open_app, print_json, say
-from qmrunner.errors import UsageError
+from qmrunner.errors import QmrunnerError, UsageError
+from qmrunner.model import visible
 
 if TYPE_CHECKING:
     from qmrunner.app import App
     from qmrunner.model.job_filter import JobFilter
+    from qmrunner.model.jobs import Job
     from qmrunner.store.bulk import Planned
 
 Where = Annotated[
@@ -59,6 +61,7 @@ def move_all(verb: str, where: str, *, yes: bool, dry_run: bool, as_json: bool, 
             jobs, skipped = bulk.move(app.store, verb, piece, by=login_name(), **more)
             moved += jobs
             late += skipped
+        moved = resumed(app, verb, moved)
         app.queue.notify()
     if as_json:
         print_json(_answer(verb, planned, moved, late, dry_run))
@@ -67,6 +70,23 @@ def move_all(verb: str, where: str, *, yes: bool, dry_run: bool, as_json: bool, 
         say(f"{len(moved)} job(s): " + ", ".join(f"{count} {state}" for state, count in states.items()))
         for row in late[:_SHOWN]:
             say(f"{row['id']}: not moved: {row['reason']}", err=True)
+
+
+def resumed(app: App, verb: str, moved: list[Job]) -> list[Job]:
+    """These jobs, once their files were sent if they were held for them and the files are on this machine."""
+    from qmrunner.store import jobs as job_store
+    from qmrunner.store.unsent_jobs import INPUTS_ELSEWHERE
+
+    held = {job.id for job in moved if verb in ("retry", "release") and job.code == INPUTS_ELSEWHERE}
+    if not held:
+        return moved
+    try:
+        app.send_unsent(held)
+    except QmrunnerError as problem:  # the jobs were moved: a worker that reaches the files sends them later
+        say(visible.line(f"their files were not sent: {problem.message}; {problem.evidence or ''}"), err=True)
+    with app.store.read() as connection:
+        now = job_store.get_all(connection, held)
+    return [now.get(job.id, job) for job in moved]
 
 
 def _described(verb: str, planned: Planned) -> list[str]:

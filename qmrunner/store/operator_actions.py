@@ -14,7 +14,7 @@ from qmrunner.errors import UsageError
 from qmrunner.model import app_tasks, remedies
 from qmrunner.model.jobs import Job, may_start
 from qmrunner.model.states import JobState, StepState
-from qmrunner.store import events, locks
+from qmrunner.store import events, locks, unsent_jobs
 from qmrunner.store.advance import give_up
 from qmrunner.store.jobs import get, of_job
 from qmrunner.store.tables import jobs, steps
@@ -44,7 +44,8 @@ def cancel(connection: Connection, now: float, job_id: str, *, by: str | None = 
 def retry(
     connection: Connection, now: float, job_id: str, allow_altering: bool = False, *, by: str | None = None
 ) -> Job:
-    """Reset the unsuccessful steps of a failed or cancelled job to what was planned. Succeeded steps are kept.
+    """Reset the unsuccessful steps of a failed or cancelled job to what was planned. Succeeded steps are kept. Held if
+    its files are not in the artifact store that was set meanwhile.
 
     `allow_altering`: remedies of this job may alter the result from now on.
     """
@@ -76,6 +77,7 @@ def retry(
             move_step(connection, now, step.id, "retry", **fresh)
     move_job(connection, now, job_id, "retry")
     events.append(connection, now, "job_retried", job_id=job_id, by=by)
+    unsent_jobs.hold_unsent(connection, now, job_id)
     return get(connection, job_id)
 
 
@@ -90,7 +92,7 @@ def hold(connection: Connection, now: float, job_id: str, *, by: str | None = No
 
 
 def release(connection: Connection, now: float, job_id: str, *, by: str | None = None) -> Job:
-    """Resume a held job, including its held steps."""
+    """Resume a held job, including its held steps. Held again if its files are not in the artifact store."""
     locks.hold_job(connection, job_id)
     job = get(connection, job_id)
     _refuse(job, "release")
@@ -99,6 +101,7 @@ def release(connection: Connection, now: float, job_id: str, *, by: str | None =
             move_step(connection, now, step.id, "release", code=None, summary=None, remedy=None, not_before=None)
     move_job(connection, now, job_id, "release")
     events.append(connection, now, "job_released", job_id=job_id, by=by)
+    unsent_jobs.hold_unsent(connection, now, job_id)
     return get(connection, job_id)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, exists, func, or_, select
 
 from qmrunner.model.app_tasks import ENGINE
 from qmrunner.model.jobs import OPTIONAL
 from qmrunner.model.states import STEP_FINAL, STEP_LIVE, JobState, StepState
 from qmrunner.store import events, locks
-from qmrunner.store.artifacts import JOB, File, add
+from qmrunner.store.artifacts import JOB, File, add, identity
 from qmrunner.store.jobs import get, of_job
 from qmrunner.store.tables import artifacts, jobs, steps
 from qmrunner.store.tables import events as event_rows
@@ -106,6 +106,33 @@ def hold(connection: Connection, now: float, job_id: str, summary: str) -> None:
     locks.hold_job(connection, job_id)
     if move_job(connection, now, job_id, "hold", code=INPUTS_ELSEWHERE, summary=summary):
         events.append(connection, now, "job_held", job_id=job_id, code=INPUTS_ELSEWHERE)
+
+
+def held(connection: Connection) -> dict[str, int]:
+    """The jobs that are held for their files, each with the number of its newest event `job_held`."""
+    rows = connection.execute(
+        select(jobs.c.id, func.max(event_rows.c.id).label("event"))
+        .join(event_rows, event_rows.c.job_id == jobs.c.id)
+        .where(jobs.c.code == INPUTS_ELSEWHERE, jobs.c.state == JobState.HELD, event_rows.c.event == "job_held")
+        .group_by(jobs.c.id)
+    )
+    return {row.id: row.event for row in rows}
+
+
+def hold_unsent(connection: Connection, now: float, job_id: str) -> None:
+    """Hold a job that an operator has just resumed, if a worker elsewhere could not have its files: it had ended, or
+    was held, when the artifact store was set, so that nothing sent them."""
+    if identity(connection) is None:
+        return
+    if not inputs(connection, job_id) and not results(connection, job_id):
+        return
+    found = places(connection, job_id)
+    where = f"in {found[0][1]} of {found[0][0]}" if found else "on the machine that submitted it"
+    summary = (
+        f"its files are {where}, and not in the artifact store, which was set later: a worker that runs there sends "
+        f"them and resumes the job, and so does `qmrunner release {job_id}` there"
+    )
+    hold(connection, now, job_id, summary)
 
 
 def release(connection: Connection, now: float, job_id: str) -> None:

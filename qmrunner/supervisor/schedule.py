@@ -17,7 +17,7 @@ from qmrunner.host.threads import Guard
 from qmrunner.logs import get as get_logger
 from qmrunner.maintenance.base import Context
 from qmrunner.maintenance.lost_workers import LostWorkers
-from qmrunner.store import workers
+from qmrunner.store import unsent_jobs, workers
 
 _CHECKS_PER_LEASE = 6
 _PAUSE_S = 1.0
@@ -48,7 +48,8 @@ class Schedule:
         self._consumer_beats = consumer_beats
         self._lost_workers = LostWorkers(app, worker_id)
         self._listed_at: float | None = None
-        self._guards = {name: Guard(f"{name}_failed") for name in ("judge", "stand_in", "sweep")}
+        self._unsent: set[tuple[str, int]] = set()
+        self._guards = {name: Guard(f"{name}_failed") for name in ("judge", "stand_in", "sweep", "send_unsent")}
         self._scheduler = _Scheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1})
 
     def start(self) -> None:
@@ -63,6 +64,9 @@ class Schedule:
             misfire_grace_time=None,
         )
         self._scheduler.add_job(self._stand_in, "interval", seconds=settings.heartbeat_seconds, misfire_grace_time=None)
+        if settings.artifacts is not None:
+            every = settings.heartbeat_seconds
+            self._scheduler.add_job(self._send_unsent, "interval", seconds=every, misfire_grace_time=None)
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -91,11 +95,27 @@ class Schedule:
             except QmrunnerError as problem:
                 get_logger().debug("stand_in_waits", evidence=problem.evidence)
 
+    def _send_unsent(self) -> None:
+        """Send what this machine has of the files of jobs that were held for them since the last call. A sweep looks
+        again for files that were not here then."""
+        with self._guards["send_unsent"]:
+            try:
+                with self._app.store.read() as connection:
+                    held = set(unsent_jobs.held(connection).items())
+                new, self._unsent = held - self._unsent, held
+                if new:
+                    self._app.send_unsent({job_id for job_id, _ in new})
+                    self._app.queue.notify()
+            except QmrunnerError as problem:
+                self._unsent = set()
+                get_logger().debug("send_unsent_waits", evidence=problem.evidence)
+
     def _sweep(self) -> None:
         with self._guards["sweep"]:
             self._sweep_once()
 
     def _sweep_once(self) -> None:
+        self._unsent = set()
         contents = self._listed_at is None or time.monotonic() - self._listed_at > _LIST_EVERY_S
         context = Context(self._app, time.time(), contents)
         if contents:
