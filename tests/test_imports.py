@@ -52,7 +52,8 @@ ROOMS: dict[str, str] = {
     "apps": "app attempt.active attempt.directory attempt.spawner_client engines.huey errors guardian host logs model "
     "private settings store untrusted",
     "reports": "__version__ app artifacts attempt.publish attempt.redirected attempt.reuse chemistry engines errors "
-    "guardian.peers guardian.sampling host masking model settings store untrusted workflows",
+    "guardian.peers guardian.process_identity guardian.process_tree guardian.sampling host masking model settings "
+    "store untrusted workflows",
     "maintenance": "app artifacts attempt guardian host logs model store",
     "worker": "app apps attempt errors guardian host logs model queue reports store",
     "supervisor": "__version__ app apps.command artifacts attempt.directory attempt.log_registry attempt.narration "
@@ -225,10 +226,10 @@ _STATUS = (
     "guardian.peers guardian.process_identity guardian.process_tree guardian.syscall host.atomic_write host.home "
     "host.sockets masking model.app_names model.app_sections model.app_tasks model.disk_space model.eta model.jobs "
     "model.labels model.learned_demand model.packing model.remedies model.states model.text model.visible private "
-    "reports.apps reports.named reports.remote reports.status service_links setting_values settings settings_file "
-    "store.artifacts store.events store.huey_jobs store.jobs store.postgres store.reservations store.rows "
-    "store.schema store.session store.sqlite_filesystems store.tables store.usage_peaks store.workers untrusted "
-    "workflows.base workflows.single"
+    "reports.apps reports.interrupted reports.named reports.remote reports.status service_links setting_values "
+    "settings settings_file store.artifacts store.events store.huey_jobs store.jobs store.postgres store.reservations "
+    "store.rows store.schema store.session store.sqlite_filesystems store.tables store.usage_peaks "
+    "store.worker_history store.workers untrusted workflows.base workflows.single"
 )
 _WHY = f"{_STATUS} cli.render model.units model.policy reports.why store.ready_steps"
 _WATER = {"structure": "a.xyz", "args": [], "atoms": 3, "files": ["a.xyz"]}

@@ -25,8 +25,18 @@ class Accepted(BaseModel):
     id: str = Field(examples=["ftqsrbrr"])
 
 
+class Interruption(BaseModel):
+    """Why nothing of a running job runs (`worker_silent`, `no_worker`, `draining`, `paused`), and what ends that."""
+
+    code: str = Field(examples=["no_worker"])
+    summary: str = Field(examples=["no worker runs"])
+    then: str = Field(examples=["the next `qmrunner run` resumes it"])
+    since: str | None = Field(examples=_TIMES)
+
+
 class JobRow(_Open):
-    """A job as in lists. `progress` has `text` and `fraction`."""
+    """A job as in lists. `progress` has `text` and `fraction`; `interrupted` is null unless the job is running and
+    nothing of it runs."""
 
     id: str = Field(examples=["ftqsrbrr"])
     kind: Kind
@@ -43,6 +53,7 @@ class JobRow(_Open):
     created_at: str = Field(examples=_TIMES)
     started_at: str | None = Field(examples=_TIMES)
     finished_at: str | None = Field(examples=_TIMES)
+    interrupted: Interruption | None
     progress: dict[str, Any]
 
 

@@ -12,7 +12,7 @@ from qmrunner.masking import mask, mask_all
 from qmrunner.model import text, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rich.console import Console
     from rich.table import Table
@@ -39,6 +39,7 @@ _COLOURS = {
     "cancelled": "yellow",
     "held": "magenta",
     "running": "cyan",
+    "interrupted": "yellow",
     "claimed": "cyan",
     "active": "green",
     "draining": "yellow",
@@ -83,6 +84,11 @@ def report(
     from qmrunner.reports import named
 
     return named.make(opening(settings), name, job, step)
+
+
+def job_state(job: Mapping[str, Any]) -> str:
+    """The state of a job as printed: `interrupted` if it is running and nothing of it runs."""
+    return "interrupted" if job["interrupted"] else str(job["state"])
 
 
 def job_named(app: App, name: str) -> str:

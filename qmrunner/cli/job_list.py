@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qmrunner.cli.common import add_row, coloured, console, duration, elapsed, print_json, table
+from qmrunner.cli.common import add_row, coloured, console, duration, elapsed, job_state, print_json, table
 from qmrunner.cli.selection import filter_of
 from qmrunner.model import visible
 
@@ -36,8 +36,10 @@ def job_table(rows: list[dict[str, Any]]) -> Table:
     jobs = table("job", "kind", "state", "progress", "elapsed", "name")
     for row in rows:
         text = row["summary"] if row["state"] in ("failed", "held", "cancelled") else row["progress"].get("text")
+        if row["interrupted"]:
+            text = row["interrupted"]["summary"]
         add_row(
-            jobs, row["id"], row["kind"], coloured(row["state"]), text or "",
+            jobs, row["id"], row["kind"], coloured(job_state(row)), text or "",
             duration(elapsed(row["started_at"], row["finished_at"])), row["name"] or "",
         )  # fmt: skip
     return jobs

@@ -73,12 +73,12 @@ def logs(
 def _shown_logs(app: App, job: str, step: str | None, file: str | None, *, wait: bool) -> list[Path]:
     """The files to print. Raises NotFoundError, but not for a redirected file that may still come with `wait`."""
     from qmrunner.errors import NotFoundError
-    from qmrunner.reports import status as reports_status
+    from qmrunner.reports import log_files
 
     if file is None:
-        return reports_status.log_files(app, job, step)
+        return log_files.log_files(app, job, step)
     try:
-        return reports_status.redirected_files(app, job, step, file)
+        return log_files.redirected_files(app, job, step, file)
     except NotFoundError as unknown:
         if wait and unknown.code == "file_unknown":
             return []

@@ -17,6 +17,7 @@ from qmrunner.cli.common import (
     duration,
     elapsed,
     job_named,
+    job_state,
     open_app,
     print_json,
     progress_text,
@@ -117,7 +118,9 @@ def _render(seen: dict[str, Any]) -> Group:
 def _overview_lines(seen: dict[str, Any]) -> list[Any]:
     workers = table("worker", "state", "pid", "slots", "cores", "mem GiB", "scratch GiB", "shm GiB", "heartbeat")
     for row in seen["workers"]:
-        age = f"{row['heartbeat_age_s']} s" + (" (stale)" if row["stale"] else "")
+        age = f"{row['heartbeat_age_s']} s" + (
+            " (ended unexpectedly)" if row["ended_unexpectedly"] else " (stale)" if row["stale"] else ""
+        )
         add_row(
             workers, f"{row['id']} {row['name']}", coloured(row["state"]), str(row["pid"]), str(row["slots"]),
             _reserved_of(row, "cores"), *(_reserved_of(row, name) for name in ("memory_mib", "scratch_mib", "shm_mib")),
@@ -183,7 +186,10 @@ def _stuck_lines(seen: dict[str, Any]) -> list[Any]:
 def _job_lines(job: dict[str, Any]) -> list[Any]:
     took = duration(elapsed(job["started_at"], job["finished_at"]))
     head = styled(
-        (job["id"], "bold"), f" {job['kind']} ", coloured(job["state"]), f"  {job['progress'].get('text', '')}  {took}"
+        (job["id"], "bold"),
+        f" {job['kind']} ",
+        coloured(job_state(job)),
+        f"  {job['progress'].get('text', '')}  {took}",
     )
     steps = table("step", "state", "attempt", "pid", "cores", "heartbeat", "memory", "scratch", "progress")
     for step in job["steps"]:
@@ -198,6 +204,9 @@ def _job_lines(job: dict[str, Any]) -> list[Any]:
         lines.append(styled(("memory, scratch: used/reserved (estimated), MiB", "dim")))
     if job["summary"] and job["state"] != "succeeded":
         lines.append(styled(f"{job['summary']}; `qmrunner why {job['id']}`"))
+    if (halt := job["interrupted"]) is not None:
+        since = "" if halt["since"] is None else f" (since {halt['since']})"
+        lines.append(styled(f"{halt['summary']}{since}; {halt['then']}"))
     return lines
 
 

@@ -59,7 +59,8 @@ def _machines(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     queue = found["queue"]
     if queue["paused"]:
         rows.append(_row("paused", "no step is started", command="qmrunner resume"))
-    if not found["workers"] and queue["jobs"].get("queued"):
+    unfinished = queue["jobs"].get("queued", 0) + queue["jobs"].get("running", 0)
+    if unfinished and all(row["stale"] for row in found["workers"]):
         rows.append(_row("no_worker", "jobs wait and no worker runs", command="qmrunner run"))
     for name, space in found["disk"].items():
         if space and space["free_mib"] < _LOW_SHARE * space["total_mib"]:

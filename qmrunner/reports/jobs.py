@@ -10,7 +10,8 @@ from qmrunner.app import App
 from qmrunner.model.job_filter import JobFilter
 from qmrunner.model.jobs import Step
 from qmrunner.model.states import StepState
-from qmrunner.reports.status import job_row, progress_of
+from qmrunner.reports import interrupted
+from qmrunner.reports.status import job_row
 from qmrunner.store import job_list
 from qmrunner.store import jobs as job_store
 
@@ -31,9 +32,10 @@ def page(app: App, limit: int, wanted: JobFilter, *, before: int | None = None, 
         found = job_list.page(connection, limit + 1, wanted, before)
         shown = found[:limit]
         steps = job_store.outlines(connection, [job.id for job in shown])
+        stopped = interrupted.of_jobs(app, connection, shown)
         counted = {"count": job_list.counts(connection, wanted)} if count else {}
     return {
-        "jobs": [{**job_row(job), "progress": progress_of(job, steps[job.id])} for job in shown],
+        "jobs": [job_row(job, steps[job.id], stopped) for job in shown],
         "next": str(shown[-1].seq) if len(found) > limit else None,
         **counted,
     }
@@ -48,14 +50,14 @@ def summary(app: App, job_id: str) -> dict[str, Any]:
     with app.store.read() as connection:
         job = job_store.get(connection, job_id)
         steps = job_store.outline(connection, job_id)
+        stopped = interrupted.of_jobs(app, connection, [job])
     stages: dict[str, list[Step]] = {}
     for step in steps:
         stages.setdefault(step.stage, []).append(step)
     notable = [step for step in steps if step.state not in job_store.PLAIN or step.attempt > 1]
     return {
         "job": {
-            **job_row(job),
-            "progress": progress_of(job, steps),
+            **job_row(job, steps, stopped),
             "letters": {letter: str(state) for state, letter in LETTERS.items()},
             "stages": [stage(name, mine) for name, mine in stages.items()],
             "notable": [

@@ -23,7 +23,9 @@ def make(app: App, name: str, job: str | None = None, step: str | None = None) -
     if name == "job":
         return status.job_view(app, job_id)
     if name == "logs":
-        return [str(path) for path in status.log_files(app, job_id, step)]
+        from qmrunner.reports import log_files
+
+        return [str(path) for path in log_files.log_files(app, job_id, step)]
     from qmrunner.reports import why
 
     return why.view(app, job_id)

@@ -17,12 +17,14 @@ from typing import Any
 
 from qmrunner import workflows
 from qmrunner.app import App
-from qmrunner.errors import NotFoundError, NotReadyError
-from qmrunner.model import eta, labels, visible
+from qmrunner.errors import NotReadyError
+from qmrunner.model import eta, labels
 from qmrunner.model.jobs import Attempt, Grant, Job, Step
 from qmrunner.model.learned_demand import Ratios, expected, kind_of
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
+from qmrunner.reports import interrupted
 from qmrunner.reports.apps import apps
+from qmrunner.reports.interrupted import RUNNING, beats, gone, then_of
 from qmrunner.store import jobs as job_store
 from qmrunner.store import reservations, usage_peaks, workers
 from qmrunner.store.session import StoreUnavailable
@@ -40,12 +42,13 @@ def overview(app: App, limit: int = 50) -> dict[str, Any]:
             ages = {row["id"]: row for row in workers.all_workers(connection)}
             paused = workers.is_paused(connection)
             held = reservations.by_worker(connection)
+            stopped = interrupted.of_jobs(app, connection, found)
     except StoreUnavailable as problem:
         stuck: dict[str, Any] = {"store": problem.as_dict(), "state_file": state_file(app), "workers": [], "jobs": []}
         return {**stuck, "apps": apps(app), "disk": disk(app)}
     return {
-        "workers": [worker_row(app, row, held.get(row["id"])) for row in ages.values()],
-        "jobs": [{**job_row(job), "progress": progress_of(job, steps[job.id])} for job in found],
+        "workers": worker_rows(app, list(ages.values()), held),
+        "jobs": [job_row(job, steps[job.id], stopped) for job in found],
         "apps": apps(app),
         "queue": {"paused": paused, "jobs": counted["jobs"], "steps": counted["steps"]},
         "artifacts": artifacts(app),
@@ -57,20 +60,21 @@ def workers_view(app: App) -> list[dict[str, Any]]:
     """The workers of `qmrunner status`: those that have not ended."""
     with app.store.read() as connection:
         rows, held = workers.all_workers(connection), reservations.by_worker(connection)
-    return [worker_row(app, row, held.get(row["id"])) for row in rows]
+    return worker_rows(app, rows, held)
 
 
 def job_view(app: App, job_id: str) -> dict[str, Any]:
     """`qmrunner status JOB`. Raises NotFoundError."""
-    job, steps, tries, everyone = _load(app, job_id)
+    job, steps, tries, everyone = load(app, job_id)
     unmet = None if taken_by_any(app, job, everyone) else labels.waits_for(job.requires)
     with app.store.read() as connection:
         seen = usage_peaks.seen(connection, {kind_of(step.engine, step.task, step.params) for step in steps})
+        stopped = interrupted.of_jobs(app, connection, [job])
     rows = [
         {**row, "estimate": _estimate(step, row["cores"], seen)}
         for row, step in zip(_steps(steps, tries, everyone, unmet, app.store.now()), steps, strict=True)
     ]
-    return {"job": {**job_row(job), "progress": progress_of(job, steps), "steps": rows}}
+    return {"job": {**job_row(job, steps, stopped), "steps": rows}}
 
 
 def step_view(app: App, job_id: str, name: str) -> dict[str, Any] | None:
@@ -91,7 +95,7 @@ def step_view(app: App, job_id: str, name: str) -> dict[str, Any] | None:
 
 def submitted_view(app: App, job_id: str) -> dict[str, Any]:
     """`qmrunner submit --json`: the job, and the reservation of each of its steps."""
-    _, steps, _, _ = _load(app, job_id)
+    _, steps, _, _ = load(app, job_id)
     return {"id": job_id, "steps": [{"id": step.name, "needs": needs(step)} for step in steps]}
 
 
@@ -110,7 +114,7 @@ def needs(step: Step) -> dict[str, int]:
 
 def result_view(app: App, job_id: str) -> dict[str, Any]:
     """`qmrunner result JOB`. Raises NotReadyError while there is no result."""
-    job, steps, _, _ = _load(app, job_id)
+    job, steps, _, _ = load(app, job_id)
     if job.state is not JobState.SUCCEEDED:
         over = job.state in (JobState.FAILED, JobState.CANCELLED)
         raise NotReadyError(
@@ -125,20 +129,15 @@ def result_view(app: App, job_id: str) -> dict[str, Any]:
     return {**workflows.workflow(job.kind).result(job, steps), "folder": str(folder), **files}
 
 
-def beats(app: App, worker: Mapping[str, Any], now: float) -> bool:
-    """Whether the worker of this row is alive."""
-    # The clocks of two hosts may differ: only a heartbeat that is very old means a dead worker.
-    return bool(now - worker["beat_at"] < max(60.0, 2 * app.settings.lease_seconds))
-
-
 def taken_by_any(app: App, job: Job, everyone: Sequence[Mapping[str, Any]]) -> bool:
     """Whether a running worker has the labels that the job requires; True when no worker runs at all."""
     now = app.store.now()
-    alive = [row for row in everyone if row["state"] in ("active", "draining") and beats(app, row, now)]
+    alive = [row for row in everyone if row["state"] in RUNNING and beats(app, row, now)]
     return not alive or any(labels.met(job.requires, row["labels"] or ()) for row in alive)
 
 
-def _load(app: App, job_id: str) -> tuple[Job, list[Step], list[Attempt], list[dict[str, Any]]]:
+def load(app: App, job_id: str) -> tuple[Job, list[Step], list[Attempt], list[dict[str, Any]]]:
+    """A job, its steps, their attempts, and all workers. Raises NotFoundError."""
     with app.store.read() as connection:
         job = job_store.get(connection, job_id)
         steps = job_store.of_job(connection, job_id)
@@ -147,8 +146,8 @@ def _load(app: App, job_id: str) -> tuple[Job, list[Step], list[Attempt], list[d
     return job, steps, tries, everyone
 
 
-def job_row(job: Job) -> dict[str, Any]:
-    """A job as in lists, without its progress."""
+def job_row(job: Job, steps: Sequence[Step], stopped: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """A job as in lists. `steps`: outlines are enough; `stopped`: of `interrupted.of_jobs`."""
     return {
         "id": job.id,
         "kind": job.kind,
@@ -166,6 +165,8 @@ def job_row(job: Job) -> dict[str, Any]:
         "created_at": iso(job.created_at),
         "started_at": iso(job.started_at),
         "finished_at": iso(job.finished_at),
+        "interrupted": stopped.get(job.id),
+        "progress": progress_of(job, steps),
     }
 
 
@@ -240,9 +241,19 @@ def _estimate(step: Step, cores: int | None, seen: Mapping[str, Sequence[Ratios]
     return {**expected(step.demand, cores or step.demand.cores_min, measured), "attempts": len(measured)}
 
 
-def worker_row(app: App, row: dict[str, Any], held: Grant | None) -> dict[str, Any]:
-    """A worker as in lists, from its row and its reservations."""
+def worker_rows(app: App, rows: Sequence[Mapping[str, Any]], held: Mapping[int, Grant]) -> list[dict[str, Any]]:
+    """These workers as in lists; `held` are their reservations."""
+    alive = [row for row in rows if beats(app, row, app.store.now())]
+    return [worker_row(app, row, held.get(row["id"]), alive) for row in rows]
+
+
+def worker_row(
+    app: App, row: Mapping[str, Any], held: Grant | None, alive: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """A worker as in lists, from its row and its reservations; `alive`: the rows of the workers that run."""
     age = max(0.0, app.store.now() - row["beat_at"])
+    running = row["state"] in RUNNING
+    stale = age > _LEASES_UNTIL_STALE * app.settings.lease_seconds or (running and gone(row))
     return {
         "id": row["id"],
         "name": row["name"],
@@ -257,7 +268,9 @@ def worker_row(app: App, row: dict[str, Any], held: Grant | None) -> dict[str, A
         "shm_mib": row["shm_mib"],
         "reserved": asdict(held or Grant(0, 0, 0, 0)),
         "heartbeat_age_s": round(age, 1),
-        "stale": age > _LEASES_UNTIL_STALE * app.settings.lease_seconds,
+        "stale": stale,
+        "ended_unexpectedly": running and gone(row),
+        "then": then_of(row, alive) if running and stale else None,
         "labels": row["labels"] or [],
         "version": row["version"],
         "started_at": iso(datetime.fromtimestamp(row["created_at"], UTC)),
@@ -300,41 +313,6 @@ def state_file(app: App) -> dict[str, Any] | None:
         return None
     state["age_s"] = round(max(0.0, time.time() - state["at"]), 1)
     return state
-
-
-def log_files(app: App, job_id: str, step: str | None) -> list[Path]:
-    """The raw logs of a job's attempts in order. Raises NotFoundError for an unknown job or step."""
-    from qmrunner.reports import files as reports_files
-
-    _, steps, tries, _ = _load(app, job_id)
-    names = {known_step.id: known_step.name for known_step in steps}
-    if step is not None and step not in names.values():
-        raise NotFoundError(
-            "step_unknown", f"job {job_id} has no step {step!r}", remedy=f"its steps are {', '.join(names.values())}"
-        )
-    known = {known_step.id: known_step for known_step in steps}
-    wanted = [attempt for attempt in tries if step in (None, names[attempt.step_id])]
-    found = (reports_files.log(app, known[attempt.step_id], attempt) for attempt in wanted)
-    return [path for path in found if path is not None]
-
-
-def redirected_files(app: App, job_id: str, step: str | None, name: str) -> list[Path]:
-    """The copies of a file to which a task's programs redirected their output, in the order of the attempts.
-
-    Raises NotFoundError for an unknown job, step or file.
-    """
-    from qmrunner.attempt.redirected import COPY
-
-    copies = [copy for log in log_files(app, job_id, step) for copy in sorted(log.parent.glob(f"{log.stem}{COPY}*"))]
-    found = [copy for copy in copies if copy.name.partition(COPY)[2] == name]
-    if not found:
-        known = sorted({copy.name.partition(COPY)[2] for copy in copies})
-        raise NotFoundError(
-            "file_unknown",
-            f"job {job_id} has no redirected output {visible.line(name)[:100]!r}",
-            remedy=f"known are {', '.join(known)}" if known else "only files that ran for some seconds are copied",
-        )
-    return found
 
 
 def iso(moment: datetime | None) -> str | None:

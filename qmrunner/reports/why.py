@@ -18,7 +18,7 @@ from qmrunner.model.jobs import Attempt, Job, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
 from qmrunner.model.text import duration
-from qmrunner.reports import status
+from qmrunner.reports import interrupted, status
 from qmrunner.store import jobs as job_store
 from qmrunner.store import workers
 from qmrunner.store.ready_steps import ready_before
@@ -125,7 +125,7 @@ def _snapshot(app: App, job_id: str, most: int | None, chosen: str | None, outli
         job = job_store.get(connection, job_id)
         steps, of = job_store.bounded(connection, job_id, most, chosen, outline)
         everyone = workers.all_workers(connection)
-        active = [row for row in everyone if row["state"] == "active" and status.beats(app, row, now)]
+        active = [row for row in everyone if row["state"] == "active" and interrupted.beats(app, row, now)]
         # The order of all ready steps costs a second where hundreds wait: it is asked only where it is reported.
         stuck = active and not any(step.state in STEP_LIVE for step in steps)
         first = next((step.id for step in steps if step.state is StepState.READY), None) if stuck else None
@@ -134,9 +134,9 @@ def _snapshot(app: App, job_id: str, most: int | None, chosen: str | None, outli
             steps=steps,
             tries=workers.attempts_of_job(connection, job_id, of),
             active=active,
-            draining=[row for row in everyone if row["state"] == "draining" and status.beats(app, row, now)],
+            draining=[row for row in everyone if row["state"] == "draining" and interrupted.beats(app, row, now)],
             silent={
-                row["id"]: row for row in everyone if row["state"] != "stopped" and not status.beats(app, row, now)
+                row["id"]: row for row in everyone if row["state"] != "stopped" and not interrupted.beats(app, row, now)
             },
             labelled=status.taken_by_any(app, job, everyone),
             busy=workers.live_attempts(connection, [row["id"] for row in everyone]),
@@ -225,11 +225,10 @@ def _at_work(app: App, known: _Snapshot, live: Sequence[Step]) -> _Answer:
     owner = next((known.silent.get(t.worker_id) for t in reversed(known.tries) if t.step_id == step.id), None)
     if owner is not None:
         silence = duration(max(0.0, known.now - owner["beat_at"]))
-        text = f"step {step.name} was started by worker {owner['name']}, which has not reported for {silence}"
-        others = (
-            "another worker takes the step over" if known.active else "no other worker runs that could take it over"
-        )
-        return _Answer(f"{text}; {others}", "qmrunner status", step)
+        what = f"ended unexpectedly {silence} ago" if interrupted.gone(owner) else f"has not reported for {silence}"
+        text = f"step {step.name} was started by worker {owner['name']}, which {what}"
+        then = interrupted.then_of(owner, [*known.active, *known.draining])
+        return _Answer(f"{text}; {then}", "qmrunner status" if known.active else "qmrunner run", step)
     more = f"; {len(live) - 1} more step{'s' if len(live) > 2 else ''} running" if len(live) > 1 else ""
     quiet = "" if row["output_age_s"] is None else f"; last output {_ago(row['output_age_s'])}"
     since = "" if row["elapsed_s"] is None else f" for {duration(row['elapsed_s'])}"

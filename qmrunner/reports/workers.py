@@ -7,6 +7,7 @@ from typing import Any
 
 from qmrunner.app import App
 from qmrunner.errors import NotFoundError
+from qmrunner.reports.interrupted import RUNNING, beats
 from qmrunner.reports.status import iso, with_time_left, worker_row
 from qmrunner.store import examinations, reservations, worker_history, workers
 from qmrunner.store.examinations import RESULTS
@@ -25,7 +26,8 @@ def view(app: App, worker_id: int) -> dict[str, Any]:
     """
     with app.store.read() as connection:
         now = app.store.now()
-        row = next((row for row in workers.all_workers(connection, ended=True) if row["id"] == worker_id), None)
+        everyone = workers.all_workers(connection, ended=True)
+        row = next((row for row in everyone if row["id"] == worker_id), None)
         if row is None:
             raise unknown(worker_id)
         held = reservations.by_worker(connection).get(worker_id)
@@ -33,7 +35,7 @@ def view(app: App, worker_id: int) -> dict[str, Any]:
         day = worker_history.since(connection, worker_id, now - _DAY_S, now)
         counted = examinations.counts(connection).get(worker_id)
     return {
-        **worker_row(app, row, held),
+        **worker_row(app, row, held, [row for row in everyone if row["state"] in RUNNING and beats(app, row, now)]),
         "used": {name: _sum(live, name) for name in _SIZES},
         "running": [_running(attempt, now) for attempt in live],
         "day": day,

@@ -1,13 +1,15 @@
-"""What a worker has done lately. Reads the newest attempts and events only, however long the history is."""
+"""What workers have done lately. Reads the newest attempts and events only, however long the history is."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from qmrunner.store.tables import attempts, events
+from qmrunner.model.states import ATTEMPT_LIVE
+from qmrunner.store.tables import attempts, events, workers
 
 _LOOKED_AT = 5000
 
@@ -39,3 +41,26 @@ def since(connection: Connection, worker_id: int, start: float, now: float) -> d
         "attempts": dict(Counter(str(row.state) for row in rows)),
         "restarts": restarts,
     }
+
+
+def owners(connection: Connection, job_ids: Sequence[str]) -> dict[str, list[int]]:
+    """The workers of the live attempts of these jobs, by job."""
+    found: dict[str, list[int]] = {}
+    live = select(attempts.c.job_id, attempts.c.worker_id).where(attempts.c.state.in_(sorted(ATTEMPT_LIVE)))
+    for part in (job_ids[i : i + 500] for i in range(0, len(job_ids), 500)):
+        for row in connection.execute(live.where(attempts.c.job_id.in_(part)).distinct()):
+            found.setdefault(row.job_id, []).append(row.worker_id)
+    return found
+
+
+def rows(connection: Connection, worker_ids: Collection[int]) -> dict[int, dict[str, Any]]:
+    """The rows of these workers, by their id."""
+    if not worker_ids:
+        return {}
+    found = connection.execute(select(workers).where(workers.c.id.in_(sorted(worker_ids))))
+    return {row.id: dict(row._mapping) for row in found}
+
+
+def last(connection: Connection) -> float | None:
+    """When any worker last wrote a heartbeat (Unix s); None before the first worker."""
+    return connection.execute(select(func.max(workers.c.beat_at))).scalar()

@@ -8,8 +8,8 @@ from typing import Any
 from qmrunner.api import logfiles
 from qmrunner.errors import NotFoundError, UsageError
 from qmrunner.model.jobs import Step
-from qmrunner.model.states import JobState, StepState
-from qmrunner.reports import arguments, status, why
+from qmrunner.model.states import STEP_LIVE, JobState, StepState
+from qmrunner.reports import arguments, interrupted, status, why
 from qmrunner.reports.jobs import LETTERS, stage, summary
 from qmrunner.reports.status import iso
 from qmrunner.store import events, huey_jobs
@@ -17,7 +17,7 @@ from qmrunner.store import jobs as job_store
 from qmrunner.store.rows import moment
 from qmrunner.web import log_view
 from qmrunner.web.look import Ask, Page
-from qmrunner.web.present import SHAPES, STATES
+from qmrunner.web.present import SHAPES, STATES, unix
 from qmrunner.web.timeline import drawn
 
 _AROUND = 20
@@ -38,21 +38,26 @@ def job(ask: Ask) -> dict[str, Any]:
     with ask.app.store.read() as connection:
         row = job_store.get(connection, job_id)
         steps = job_store.outline(connection, job_id)
+        stopped = interrupted.of_jobs(ask.app, connection, [row])
     chosen = _selected(steps, ask.word("step"))
     reason = why.view(ask.app, job_id, MANY, chosen, steps)
-    attempts = [_plain(found) for found in reason["attempts"]]
+    shown = status.job_row(row, steps, stopped)
+    halt = shown["interrupted"]
+    attempts = [_plain(found, halt) for found in reason["attempts"]]
     now = ask.app.store.now() // _GROWS_S * _GROWS_S + _GROWS_S
+    if halt is not None:
+        now = unix(halt["since"]) or now  # the bars of its attempts grow no more
     mine = [found for found in attempts if found["step"] == chosen]
     attempt = next((found for found in mine if found["attempt"] == ask.number("attempt")), mine[-1] if mine else None)
     step = None if chosen is None else status.step_view(ask.app, job_id, chosen)
     return {
         "nav": "jobs",
-        "job": {**status.job_row(row), "progress": status.progress_of(row, steps)},
+        "job": shown,
         "reason": _reason(reason),
-        "stages": stages(steps),
-        "words": grid_words(),
+        "stages": stages(steps, halt),
+        "words": grid_words(halt),
         "steps_total": len(steps),
-        "step": None if step is None else _panel(step, ask),
+        "step": None if step is None else _panel(step, ask, halt),
         "attempt": attempt,
         "attempts": mine,
         "timeline": drawn(attempts, now),
@@ -81,7 +86,7 @@ def reasons(ask: Ask) -> dict[str, Any]:
         "nav": "jobs",
         "job": {name: value for name, value in known.items() if name not in ("stages", "notable")},
         "reason": _reason(reason),
-        "attempts": [_plain(row) for row in reason["attempts"]],
+        "attempts": [_plain(row, known["interrupted"]) for row in reason["attempts"]],
         "line_attempt": attempt,
         "context": None if shown is None else shown.as_dict(),
         "history": [_event(row) for row in reversed(history)],
@@ -124,15 +129,20 @@ def _selected(steps: Sequence[Step], name: str) -> str | None:
     return steps[-1].name if steps else None
 
 
-def stages(steps: Sequence[Step]) -> list[dict[str, Any]]:
+def word_of(state: str, halt: Mapping[str, Any] | None) -> str:
+    """The state of a step or attempt as shown: none runs in an interrupted job."""
+    return "interrupted" if halt and state in STEP_LIVE else str(state)
+
+
+def stages(steps: Sequence[Step], halt: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """The grid: stages in their order. A short stage has its steps, a long one a letter for each step."""
     found: dict[str, list[Step]] = {}
     for step in steps:
         found.setdefault(step.stage, []).append(step)
-    return [_stage(name, mine) for name, mine in found.items()]
+    return [_stage(name, mine, halt) for name, mine in found.items()]
 
 
-def _stage(name: str, mine: Sequence[Step]) -> dict[str, Any]:
+def _stage(name: str, mine: Sequence[Step], halt: Mapping[str, Any] | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": name,
         "total": len(mine),
@@ -146,23 +156,29 @@ def _stage(name: str, mine: Sequence[Step]) -> dict[str, Any]:
         row |= {"letters": letters["states"], "prefix": letters["prefix"], "ids": " ".join(letters["ids"])}
         row["counts"] = letters["counts"]
         shown = [step for step in mine if step.attempt > 1 or step.state not in job_store.PLAIN][:_NAMED]
-    row["steps"] = [(step.name, str(step.state), step.attempt, step.code) for step in shown]
+    row["steps"] = [(step.name, word_of(step.state, halt), step.attempt, step.code) for step in shown]
     return row
 
 
-def grid_words() -> dict[str, dict[str, str]]:
+def grid_words(halt: Mapping[str, Any] | None = None) -> dict[str, dict[str, str]]:
     """What a letter of a long stage means: the state, its kind and its shape."""
+    words = {letter: word_of(state, halt) for state, letter in LETTERS.items()}
     return {
-        letter: {"word": str(state), "kind": STATES[str(state)], "shape": SHAPES[STATES[str(state)]]}
-        for state, letter in LETTERS.items()
+        letter: {"word": word, "kind": STATES[word], "shape": SHAPES[STATES[word]]} for letter, word in words.items()
     }
 
 
-def _panel(step: Mapping[str, Any], ask: Ask) -> dict[str, Any]:
+def _panel(step: Mapping[str, Any], ask: Ask, halt: Mapping[str, Any] | None) -> dict[str, Any]:
     found = {name: value for name, value in step.items() if name not in ("log", "heartbeat_age_s")}
     age = step["heartbeat_age_s"]
-    progress = {name: value for name, value in step["progress"].items() if name != "seconds_left"}
-    return {**found, "progress": progress, "beat_at": None if age is None else round(ask.app.store.now() - age)}
+    without = ("seconds_left", "left") if halt else ("seconds_left",)  # no forecast holds for what does not run
+    progress = {name: value for name, value in step["progress"].items() if name not in without}
+    return {
+        **found,
+        "state": word_of(step["state"], halt),
+        "progress": progress,
+        "beat_at": None if age is None else round(ask.app.store.now() - age),
+    }
 
 
 def _log(ask: Ask, job_id: str, step: str) -> dict[str, Any] | None:
@@ -202,9 +218,9 @@ def _reason(found: Mapping[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in kept}
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(row: Mapping[str, Any], halt: Mapping[str, Any] | None) -> dict[str, Any]:
     """An attempt without paths of this machine, and with its state as a word."""
-    return {**{name: value for name, value in row.items() if name != "log"}, "state": str(row["state"])}
+    return {**{name: value for name, value in row.items() if name != "log"}, "state": word_of(row["state"], halt)}
 
 
 def _event(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,11 +19,12 @@ STATES = {
     "held": "held", "draining": "held", "paused": "held", "stopped": "held",
     "succeeded": "succeeded", "failed": "failed",
     "cancelled": "cancelled", "skipped": "cancelled", "ended": "cancelled",
-    "lost": "lost", "stale": "lost",
+    "lost": "lost", "stale": "lost", "interrupted": "lost",
 }  # fmt: skip
 SHAPES = {
     "waiting": "○", "running": "▶", "held": "‖", "succeeded": "✓", "failed": "✗", "cancelled": "⊘", "lost": "?",
 }  # fmt: skip
+_AS_THEMSELVES = ("skipped", "draining", "stale", "stopped", "ended", "paused", "interrupted")
 KINDS = ("nmr", "conformers", "nwchem", "xtb", "crest", "huey")
 WORDS: dict[str, Any] = {"STATES": STATES, "SHAPES": SHAPES, "KINDS": KINDS}
 
@@ -32,7 +33,7 @@ def state(word: object, *, says: str | None = None) -> Markup:
     """A state by colour, shape and word."""
     name = str(word)
     kind = STATES.get(name, "lost")
-    shown = says or (name if name in ("skipped", "draining", "stale", "stopped", "ended", "paused") else kind)
+    shown = says or (name if name in _AS_THEMSELVES else kind)
     return Markup('<span class="state {}"><span aria-hidden="true">{}</span> {}</span>').format(
         kind, SHAPES[kind], shown
     )

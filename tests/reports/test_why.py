@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -75,19 +76,55 @@ def test_a_running_job_states_what_it_does_and_uses_and_how_old_its_last_output_
     lab.open_gate()
 
 
-def test_a_running_job_of_a_dead_worker_states_that_it_is_silent_and_whether_another_takes_over(lab: Lab) -> None:
+def test_a_running_job_of_a_dead_worker_states_since_when_and_what_the_next_worker_does(lab: Lab) -> None:
     daemon = lab.start()
     job = lab.submit(gate=1)
     lab.running(job)
+    assert lab.home.job(job)["interrupted"] is None
     lab.open_gate()
     lab.home.end_processes()
     del daemon
+    told = why(lab, job)  # at once: its process is known to be gone
+    assert "was started by worker tester, which ended unexpectedly" in told["summary"]
+    assert told["summary"].endswith("resumes the other steps from their checkpoints")
+    assert told["next"] == "qmrunner run"
+    halt = lab.home.job(job)["interrupted"]
+    assert halt["code"] == "worker_silent"
+    assert halt["summary"].startswith("worker tester on ")
+    (worker,) = lab.home.json("status")["workers"]
+    assert (worker["stale"], worker["ended_unexpectedly"]) == (True, True)
+    assert worker["then"] == halt["then"]
     with lab.app.store.write() as connection:
-        connection.execute(text("UPDATE workers SET beat_at = beat_at - 300"))
-    told = why(lab, job)
-    assert "was started by worker tester, which has not reported for 5 min" in told["summary"]
-    assert told["summary"].endswith("no other worker runs that could take it over")
-    assert told["next"] == "qmrunner status"
+        connection.execute(text("UPDATE workers SET boot_id = 'of another machine', beat_at = beat_at - 300"))
+    summary = why(lab, job)["summary"]
+    assert "which has not reported for 5 min" in summary
+    assert "; if it does not report again, the next `qmrunner run`" in summary
+    since = lab.home.job(job)["interrupted"]["since"]
+    assert datetime.fromisoformat(since) < datetime.fromisoformat(halt["since"])
+
+
+def test_a_running_job_between_two_workers_is_interrupted(lab: Lab) -> None:
+    daemon = lab.start()
+    job = lab.submit(gate=1)
+    lab.running(job)
+    assert daemon.stop() == 0
+    job_of = lab.home.job(job)
+    halt = job_of["interrupted"]
+    assert (job_of["state"], halt["code"], halt["summary"]) == ("running", "no_worker", "no worker runs")
+    assert datetime.now(UTC) - datetime.fromisoformat(halt["since"]) < timedelta(minutes=5)
+    (listed,) = lab.home.json("status")["jobs"]
+    assert listed["interrupted"] == halt
+    printed = lab.home.run("status", job).stdout
+    assert "interrupted" in printed
+    assert "resumes it" in printed
+    lab.start()
+    lab.running(job)
+    lab.home.run("pause")
+    assert lab.home.job(job)["interrupted"] is None  # its engine keeps running
+    lab.home.run("resume")
+    lab.open_gate()
+    assert lab.ended(job) == "succeeded"
+    assert lab.home.job(job)["interrupted"] is None
 
 
 def test_a_failed_job_states_cause_evidence_attempts_and_what_to_do(lab: Lab) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 
 from tests.api.lab import Server, served
 from tests.support import Home, wait_for
@@ -283,72 +283,3 @@ def test_many_jobs_are_moved_after_a_look_at_their_number_and_the_filter_is_kept
     assert server.home.job(made[1])["state"] == "queued"
     page.go_back()
     expect(page.locator(".lead")).to_contain_text("1 would be moved")
-
-
-@pytest.fixture
-def guarded(home: Home) -> Iterator[Server]:
-    home.extra["QMRUNNER_API_RATE_PER_MINUTE"] = "100000"
-    with served(home) as server:
-        yield server
-
-
-def test_a_person_signs_in_and_a_revoked_token_signs_out_in_seconds(guarded: Server, person: Make) -> None:
-    job = guarded.submit()
-    secrets = {
-        name: guarded.home.json("token", "add", name, "--scope", scope)["secret"]
-        for name, scope in (("reader", "read"), ("boss", "admin"))
-    }
-    reader, boss = person(guarded.url), person(guarded.url)
-    for one, name in ((reader, "reader"), (boss, "boss")):
-        one.page.goto(f"/jobs/{job}")
-        one.page.locator("#secret").fill(secrets[name])
-        one.page.get_by_role("button", name="Sign in").click()
-        expect(one.page.locator("#live_head")).to_be_visible()
-        assert one.page.url.endswith(f"/jobs/{job}")
-    assert reader.page.get_by_role("button", name="Cancel").count() == 0
-    boss.page.get_by_role("button", name="Cancel").click()
-    for one in (boss, reader):
-        expect(one.page.locator("#live_head .state").first).to_contain_text("cancelled")
-    guarded.home.run("token", "revoke", "reader")
-    expect(reader.page.locator("#secret")).to_be_visible(timeout=8000)
-    port = guarded.url.rsplit(":", 1)[1]
-    address = guarded.home.run("web", "--token", "boss", QMRUNNER_API_PORT=port).stdout.strip()
-    again = person(guarded.url.replace("127.0.0.1", "localhost"))
-    again.page.goto(address)
-    expect(again.page.locator("h1")).to_have_text("Overview")
-    assert "code" not in again.page.url
-
-
-def test_what_was_typed_survives_a_sign_out_in_another_tab(guarded: Server, person: Make) -> None:
-    secret = guarded.home.json("token", "add", "boss", "--scope", "write")["secret"]
-    one = person(guarded.url)
-    page, other = one.page, one.open()
-
-    def sign_in(where: Page) -> None:
-        where.goto("/login")
-        where.locator("#secret").fill(secret)
-        where.get_by_role("button", name="Sign in").click()
-        expect(where.locator("#live_person")).to_be_visible()
-
-    sign_in(page)
-    page.goto("/jobs/new?kind=conformers")
-    page.locator("#structure").fill("CCO")
-    expect(page.locator("#verdict dl")).to_contain_text("C2H6O")
-    other.goto("/help")
-    other.locator("details.who summary").click()
-    other.get_by_role("button", name="Sign out").click()
-    expect(other.locator("#secret")).to_be_visible()
-    page.locator("#structure").fill("CCCO")  # the verdict of CCO must not stay beside it
-    expect(page.locator("#verdict")).to_contain_text("You are signed out")
-    expect(page.locator("#verdict dl")).to_have_count(0)
-    page.locator("#send").click()
-    expect(page.locator("#problem")).to_be_focused()
-    sign_in(other)
-    page.locator("#send").click()
-    expect(page.locator("#live_head")).to_contain_text("boss")
-    page.goto("/jobs/new/many")
-    page.locator("#structures").fill("CCO\nCCN\n")
-    other.context.clear_cookies()
-    page.get_by_role("button", name="Check").click()
-    expect(page.locator("#problem")).to_contain_text("You are signed out")
-    assert page.locator("#structures").input_value() == "CCO\nCCN\n"

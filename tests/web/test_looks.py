@@ -3,11 +3,13 @@ script, a drawn molecule, a daemon that restarts, and a server that answers 429.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -234,15 +236,43 @@ def test_a_restarted_daemon_is_shown_by_pages_that_stay_open(
         expect(overview.locator("#live_workers")).to_contain_text("No worker runs")
         lead = page.locator("#live_head .lead")
         expect(lead).to_contain_text("waits for a worker: none is running")
+        _expect_interrupted(page, overview, "no worker runs")
         for tab in (page, overview):
             expect(tab.locator("#live-status")).to_have_text("live")  # the server answers: only the worker is away
-        daemon(ready=False).wait_ready(90.0)
+        second = daemon(ready=False).wait_ready(90.0)
         expect(lead).not_to_contain_text("waits for a worker", timeout=60_000)
         expect(overview.locator("#live_workers tbody tr")).to_have_count(1)
+        expect(state).to_contain_text("running", timeout=60_000)
+        expect(overview.locator("#live_running .state").first).to_contain_text("running")
+        second.process.kill()
+        for pid in gated.processes():
+            if pid != server.process.pid:
+                with suppress(ProcessLookupError):  # it ended with the others
+                    os.kill(pid, signal.SIGKILL)
+        expect(lead).to_contain_text("ended unexpectedly")
+        _expect_interrupted(page, overview, "ended unexpectedly")
+        expect(page.locator("#live_step h2 .state")).to_contain_text("interrupted")
+        expect(page.locator("[data-grid] .cell").first).to_have_attribute("title", re.compile("interrupted"))
+        overview.goto("/workers")
+        expect(overview.locator("#live_workers .state").first).to_contain_text("stale")
+        expect(overview.locator("#live_workers")).to_contain_text("its process ended unexpectedly")
+        overview.goto("/")
+        overview.evaluate("window.mine = 1")
+        daemon(ready=False).wait_ready(90.0)
+        expect(state).to_contain_text("running", timeout=60_000)
         Path(gated.extra["STAND_IN_GATE"]).touch()
         expect(state).to_contain_text("succeeded", timeout=60_000)
         for tab in (page, overview):
             assert tab.evaluate("window.mine") == 1
+
+
+def _expect_interrupted(page: Page, overview: Page, why: str) -> None:
+    expect(page.locator("#live_head .state").first).to_contain_text("interrupted")
+    expect(page.locator("#live_head")).not_to_contain_text("runs for")
+    row = overview.locator("#live_running tbody tr").first
+    expect(row.locator(".state")).to_contain_text("interrupted")
+    expect(row).to_contain_text(why)
+    expect(overview.locator("#live_person")).to_contain_text("no worker runs")
 
 
 def test_a_server_that_is_asked_too_often_reports_it_and_nothing_typed_is_lost(home: Home, person: Make) -> None:

@@ -92,7 +92,8 @@ async function send(form, submitter) {
     const answer = await fetch(where, { method: post ? "POST" : "GET", body: post ? (multipart ? data : words) : undefined });
     if (answer.headers.get("content-type")?.startsWith("text/html") !== true) { form.submit(); return; }
     const html = await answer.text();
-    if (answer.status >= 400) problem(html, form);
+    if (answer.status === 401) { notSent(401, form.closest(".actions") ?? form); $("#problem").focus(); }
+    else if (answer.status >= 400) problem(html, form);
     else show(html, answer.redirected || !post ? answer.url : null);
   } catch {
     say("the server does not answer");
@@ -132,17 +133,31 @@ export function notSent(status, place) {
   box.id = "problem";
   box.tabIndex = -1;
   box.setAttribute("role", "alert");
-  words.textContent = status === 401 ? "You are signed out. Nothing was sent, and what you typed is still here: sign in " : "The server does not answer. Nothing was sent, and what you typed is still here: try again.";
-  if (status === 401) {
-    const link = document.createElement("a");
-    link.href = `${prefix}/login`;
-    link.target = "_blank";
-    link.textContent = "in another tab";
-    words.append(link, ", then send this again.");
-  }
+  words.textContent = status === 401 ? "You are signed out. Nothing was sent, and what you typed is still here: " : "The server does not answer. Nothing was sent, and what you typed is still here: try again.";
+  if (status === 401) words.append(signInLink(), ", then send this again.");
   box.append(words);
   $("#problem")?.remove();
   place.append(box);
+}
+function signInLink() {
+  const link = document.createElement("a");
+  link.href = `${prefix}/login`;
+  link.target = "_blank";
+  link.textContent = "sign in in another tab";
+  return link;
+}
+
+// -- signed out while the page is open
+const WRITTEN = "input:not([type=hidden], [type=file]), textarea";
+function typed() {
+  return $$(WRITTEN, $("#main")).some((field) => (field.type === "checkbox" ? field.checked !== field.defaultChecked : field.value !== field.defaultValue));
+}
+function signIn(place) {
+  place.replaceChildren("You are signed out: this page is no longer live. What you typed is still here: ", signInLink(), ".");
+  place.hidden = false;
+}
+async function knows() {
+  try { return (await fetch(`${prefix}/v1/me`, { cache: "no-store" })).ok; } catch { return false; }
 }
 document.addEventListener("submit", async (event) => {
   const form = event.target;
@@ -217,7 +232,7 @@ startTheme();
 tick();
 setInterval(() => { if (!document.hidden) tick(); }, 1000);
 startPage();
-startLive({ tick, setClock, say, span });
+startLive({ tick, setClock, say, span, typed, signIn, knows });
 
 // -- the box that selects all rows shown
 document.addEventListener("change", (event) => {

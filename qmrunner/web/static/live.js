@@ -5,6 +5,8 @@ const SILENT_MS = 5000; // without a word for so long the page says that it is n
 const ASK_MS = 3000;
 const ASK_HIDDEN_MS = 60000;
 
+const SIGNED_OUT = "signed out";
+
 let tools = null;
 let source = null;
 let release = null; // gives the slot of this tab back
@@ -76,11 +78,11 @@ function show() {
   const status = document.getElementById("live-status");
   if (!status || !main()?.dataset.live) return;
   const silent = Date.now() - heard;
-  const off = silent > SILENT_MS && !waiting && ended !== "gone";
+  const off = ended === SIGNED_OUT || (silent > SILENT_MS && !waiting && ended !== "gone");
   status.hidden = false;
   status.classList.toggle("off", off);
   document.documentElement.classList.toggle("stale", off);
-  const text = ended === "gone" ? "ended" : off ? `not live: last heard ${tools.span(silent / 1000)} ago; trying again` : waiting ? "asks every 3 s" : "live";
+  const text = ended === "gone" ? "ended" : ended === SIGNED_OUT ? "not live: signed out" : off ? `not live: last heard ${tools.span(silent / 1000)} ago; trying again` : waiting ? "asks every 3 s" : "live";
   if (status.textContent !== text) status.textContent = text;
 }
 function blind({ problem, since }) {
@@ -119,10 +121,23 @@ function stream() {
 }
 function end(reason) {
   close();
-  if (reason === "token_refused") { location.reload(); return; }
+  if (reason === "token_refused") { signedOut(); return; }
   if (reason === "server_stops") { again(1000); return; }
   ended = reason;
   show();
+}
+// A page on which something was typed stays, and goes on once the reader is signed in again; others lead to the sign-in.
+function signedOut() {
+  if (!tools.typed()) { location.reload(); return; }
+  ended = SIGNED_OUT;
+  leave();
+  tools.signIn(document.getElementById("blind"));
+  show();
+}
+async function signedIn() {
+  if (ended !== SIGNED_OUT || document.hidden || !(await tools.knows())) return;
+  document.getElementById("blind").hidden = true;
+  restart();
 }
 function again(ms) { clearTimeout(timer); timer = setTimeout(start, ms); }
 function close() {
@@ -134,7 +149,7 @@ async function ask(every) {
   if (!main()?.dataset.live || ended) return;
   try {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-    if (answer.redirected && new URL(answer.url).pathname.endsWith("/login")) { location.assign(answer.url); return; }
+    if (answer.redirected && new URL(answer.url).pathname.endsWith("/login")) { signedOut(); return; }
     if (answer.ok) {
       heard = Date.now();
       const made = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -183,7 +198,8 @@ export function startLive(given) {
   show();
   setInterval(show, 500);
   start();
-  document.addEventListener("visibilitychange", () => { if (document.hidden) { leave(); start(); } else start(); });
+  document.addEventListener("visibilitychange", () => { if (document.hidden) { leave(); start(); } else { start(); signedIn(); } });
+  window.addEventListener("focus", signedIn);
   window.addEventListener("pagehide", leave);
   window.addEventListener("pageshow", (event) => { if (event.persisted) start(); });
 }
