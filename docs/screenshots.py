@@ -32,6 +32,8 @@ KEPT = {
     "page-why.png": ("why", "dark", ""),
 }
 KEPT_HEIGHT = {"result": 1180, "overview": 900}
+# The engines of the pictures, and others, may have all cores for long.
+_LOADED_MS = 180_000
 _LOOKS = (("light", 1280, 860), ("dark", 1280, 860), ("light", 360, 740), ("dark", 360, 740))
 _GEOMETRY = "\n".join(
     (" C 0 0 0", " H 0.629 0.629 0.629", " H -0.629 -0.629 0.629", " H -0.629 0.629 -0.629", " H 0.629 -0.629 -0.629")
@@ -138,15 +140,16 @@ def take(url: str, out: Path, keep: bool, only: list[str]) -> None:
             context = browser.new_context(
                 color_scheme=scheme, viewport={"width": width, "height": height}, locale="en-GB"
             )
+            context.set_default_timeout(_LOADED_MS)
             page = context.new_page()
             for name, path in paths.items():
                 page.goto(url + path)
                 if name == "new":
                     page.locator("#structure").fill("CC(C)Cc1ccc(cc1)C(C)C(=O)O")
-                    page.locator("#verdict dl").wait_for(timeout=30_000)
+                    page.locator("#verdict dl").wait_for()
                 if name == "result" and page.locator("#show-3d").count():
                     page.locator("#show-3d").click()
-                    page.wait_for_selector("#viewer canvas", timeout=60_000)
+                    page.wait_for_selector("#viewer canvas")
                     page.locator("table.shifts tr[data-atoms='7 8'] button").click()
                     page.evaluate("scrollTo(0, 0)")
                 page.wait_for_timeout(2500)  # curves and ages

@@ -68,7 +68,7 @@ class LocalServer:
         self.path.unlink(missing_ok=True)
         with open(self._folder / "stderr", "wb") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "qmrunner", "serve", "--socket", str(self.path), "--stop-at-eof"],
+                [sys.executable, "-P", "-m", "qmrunner", "serve", "--socket", str(self.path), "--stop-at-eof"],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors, env=self._environment,
                 start_new_session=True,  # an interrupt of the notebook or terminal is not for it
             )  # fmt: skip

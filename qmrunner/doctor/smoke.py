@@ -113,7 +113,7 @@ def smoke(settings: Settings) -> Iterator[Finding]:
 def _chemistry() -> Finding:
     """Whether the packages that `examine` found can be imported, drawing included."""
     began = time.monotonic()
-    command = [sys.executable, "-c", _LOADS]
+    command = [sys.executable, "-P", "-c", _LOADS]
     try:
         ended = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LONGEST_RUN_S
@@ -148,7 +148,7 @@ def _workshop(settings: Settings) -> Iterator[_Workshop]:
             bind_short(listener, own.run_root, spawner.SOCKET)
             listener.listen(4)
             process = subprocess.Popen(
-                [sys.executable, "-m", "qmrunner.guardian.spawner", str(listener.fileno())],
+                [sys.executable, "-P", "-m", "qmrunner.guardian.spawner", str(listener.fileno())],
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 pass_fds=(listener.fileno(),), start_new_session=True,
             )  # fmt: skip

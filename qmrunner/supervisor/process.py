@@ -215,7 +215,7 @@ class Supervisor:
         if child.name in self.commands:
             self._start_app(child)
             return
-        argv = [sys.executable, "-m", _MODULES[child.name]]
+        argv = [sys.executable, "-P", "-m", _MODULES[child.name]]
         passed: tuple[int, ...] = ()
         if child.name == "spawner":
             assert self.listener is not None

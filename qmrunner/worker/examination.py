@@ -36,7 +36,7 @@ class Examination:
 
 def examine(worker_id: int, leaving: Event, longest_s: float = _LONGEST_S) -> int | None:
     """Run the examination. Returns its exit status; None if it took too long or the worker leaves."""
-    argv = [sys.executable, "-m", "qmrunner.doctor.record", str(worker_id)]
+    argv = [sys.executable, "-P", "-m", "qmrunner.doctor.record", str(worker_id)]
     process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
     assert process.stdin is not None
     os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)  # engines come first

@@ -132,7 +132,7 @@ class _Parent:
             environment = {name: value for name, value in os.environ.items() if name.startswith(_ENVIRONMENT)}
             environment["OPENBLAS_NUM_THREADS"] = "1"  # a process with threads cannot be forked safely
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "qmrunner.api.upload.sandbox_worker", str(theirs.fileno())],
+                [sys.executable, "-P", "-m", "qmrunner.api.upload.sandbox_worker", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL, env=environment,
             )  # fmt: skip
