@@ -24,7 +24,7 @@ from qmrunner.attempt.log_registry import LogRegistry
 from qmrunner.attempt.monitor import Follower
 from qmrunner.attempt.prepare import prepare
 from qmrunner.attempt.redirected import RedirectedOutput
-from qmrunner.attempt.spawner_client import NotForked, SpawnerClient, app_socket
+from qmrunner.attempt.spawner_client import GivenUp, NotForked, SpawnerClient, app_socket
 from qmrunner.guardian import process_tree
 from qmrunner.host.home import supervised
 from qmrunner.host.remove_tree import remove_tree
@@ -61,9 +61,9 @@ class AttemptRunner:
         reused = self._reuse(attempt)
         if reused is not None:
             return reused
-        notes, problem = self._launch(attempt)
-        if problem is not None:
-            return Finished(outcome_of_problem(problem), began=attempt.begun), {}
+        notes, ending = self._launch(attempt)
+        if ending is not None:
+            return ending, {}
         self._follow(attempt, notes)
         return self._read_ending(attempt)
 
@@ -128,18 +128,23 @@ class AttemptRunner:
         """Whether the step may reuse the result of an identical one."""
         return self.settings.reuse == "on" and not attempt.job.params.get("fresh")
 
-    def _launch(self, attempt: ActiveAttempt) -> tuple[tuple[str, ...], Exception | None]:
+    def _launch(self, attempt: ActiveAttempt) -> tuple[tuple[str, ...], Ending | None]:
+        """Notes about the attempt, and how it ended if nothing was launched."""
         engine = self.app.engine(attempt.step.engine)
         try:
             command = prepare(attempt, engine, self.app.installed(attempt.step.engine), self.settings)
         except Exception as problem:  # any problem becomes this attempt's outcome
-            return (), problem
+            return (), Finished(outcome_of_problem(problem), began=attempt.begun)
         try:
-            pid = self._spawner_of(attempt).spawn_guardian(attempt.directory.path)
+            pid = self._spawner_of(attempt).spawn_guardian(attempt.directory.path, lambda: attempt.stop_request is None)
             attempt.begun = True
             attempt.directory = replace(attempt.directory, known=process_tree.identity_of(pid))
         except (NotForked, untrusted.Refused) as problem:
-            return (), problem
+            return (), Finished(outcome_of_problem(problem), began=attempt.begun)
+        except GivenUp:
+            # A guardian that was forked all the same is followed, and stopped.
+            if attempt.directory.fence_if_dead() and attempt.directory.record() is None:
+                return (), Deferred("stopped", "stopped before it began; will run")
         except (OSError, ValueError) as problem:
             # The spawner died, perhaps between the fork and its answer: the attempt's directory shows which.
             self.log.warning("spawn_unanswered", **log_fields(attempt), error=repr(problem))
@@ -222,10 +227,17 @@ class AttemptRunner:
         done = True
         for spawner in {spawner.name: spawner for spawner in map(self._spawner_of, attempts)}.values():
             try:
-                done = spawner.wait_for_orphans() and done
+                done = (not self._has_guardians(spawner) or spawner.wait_for_orphans()) and done
             except OSError:
                 continue  # a dead spawner's children were reparented to the supervisor
         return self._wait_for_supervisor() and done
+
+    def _has_guardians(self, spawner: SpawnerClient) -> bool:
+        """Whether this spawner may have forked any. An app host that still imports its application has not, and would
+        answer only after that."""
+        if spawner.name == self.spawner.name:
+            return True
+        return any(stat.comm == process_tree.APP_HOST_NAME for stat in process_tree.descendants(os.getppid()))
 
     def _wait_for_supervisor(self) -> bool:
         """Wait until the supervisor has ended its orphans: guardians that outlived their spawner leave theirs to it."""

@@ -57,6 +57,20 @@ def supervised(run_root: Path) -> set[int]:
     return {child["pid"] for child in children if child["pid"] is not None}
 
 
+def serves(run_root: Path, name: str) -> bool:
+    """Whether the process lives that the supervisor keeps running to serve this socket, by its last report. Its command
+    may only have begun to import what serves it."""
+    try:
+        report = json.loads((run_root / SUPERVISOR_FILE).read_text())
+        supervisor, children = report["pid"], list(report["children"].values())
+    except (OSError, ValueError, LookupError):
+        return False
+    pids = [child["pid"] for child in children if child.get("socket") == name and child["pid"] is not None]
+    stats = map(process_tree.stat_of, pids)
+    # A number that was given to another process since has another parent.
+    return any(stat is not None and stat.state not in "ZX" and stat.ppid == supervisor for stat in stats)
+
+
 NO_LOCKS = (
     "put QMRUNNER_HOME and QMRUNNER_SCRATCH on a local disk, or mount that filesystem with locks (Lustre: `-o flock`)"
 )

@@ -17,9 +17,11 @@ _HEALTHY_AFTER_S = 30.0
 
 @dataclass
 class ChildProcess:
-    """`delay` is the time before the next start, in seconds; `next_try` and `started` are monotonic times."""
+    """`socket`: the name of the one that it serves. `delay` is the time before the next start, in seconds; `next_try`
+    and `started` are monotonic times."""
 
     name: str
+    socket: str | None = None
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     restarts: int = 0
@@ -83,6 +85,16 @@ class ChildProcess:
     def signal(self, number: int) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
+
+    def report(self) -> dict[str, object]:
+        """What the supervisor reports about it."""
+        return {
+            "pid": self.process.pid if self.process else None,
+            "socket": self.socket,
+            "restarts": self.restarts,
+            "last_exit": self.last_exit,
+            "next_try_in_s": round(max(0.0, self.next_try - time.monotonic()), 1),
+        }
 
     def forget_old_deaths(self) -> None:
         """Reset the restart delay once the process has been healthy for a while."""

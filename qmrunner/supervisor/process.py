@@ -74,7 +74,11 @@ class Supervisor:
             f"app-{command.name}" if number else "app": command
             for number, command in enumerate(app_command.all_of(self.settings))
         }
-        self.children = {name: ChildProcess(name) for name in (*self.commands, "spawner", "consumer")}
+        hosts = {name: ChildProcess(name, app_socket(command.name)) for name, command in self.commands.items()}
+        self.children = hosts | {
+            "spawner": ChildProcess("spawner", spawner.SOCKET),
+            "consumer": ChildProcess("consumer"),
+        }
         self._orphans = Orphans(self._own_pids)
         self.listener: socket.socket | None = None
         self.app_listeners: dict[str, socket.socket] = {}
@@ -298,15 +302,7 @@ class Supervisor:
             "pid": os.getpid(),
             "worker_id": self.worker_id,
             "version": __version__,
-            "children": {
-                child.name: {
-                    "pid": child.process.pid if child.process else None,
-                    "restarts": child.restarts,
-                    "last_exit": child.last_exit,
-                    "next_try_in_s": round(max(0.0, child.next_try - time.monotonic()), 1),
-                }
-                for child in self.children.values()
-            },
+            "children": {child.name: child.report() for child in self.children.values()},
         }
 
     # -- stopping ---------------------------------------------------------------------------------------------------
