@@ -45,6 +45,9 @@ def copy(source: Store, target: Store, *, lease_s: float) -> list[Copied]:
             _refuse_running(old, source.now(), lease_s)
             _lock_and_refuse_filled(new, target)
             new.execute(text("SET LOCAL statement_timeout = 0"))
+            for either, store in ((old, source), (new, target)):
+                if not store.is_sqlite:  # each is idle while the other one works
+                    either.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             copied = [_copy_table(old, new, table) for table in metadata.sorted_tables]
             for table in metadata.sorted_tables:
                 _set_sequence(new, table)

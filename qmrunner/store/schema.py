@@ -138,8 +138,8 @@ def _config() -> Config:
 def _alone(connection: Connection) -> None:
     """On a server: no other process changes the schema until this transaction ends, however long it takes."""
     if connection.dialect.name != "sqlite":
-        for statement in ("SET LOCAL statement_timeout = 0", "SET LOCAL lock_timeout = 0"):
-            connection.execute(text(statement))
+        for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(text(f"SET LOCAL {name} = 0"))
         connection.execute(select(func.pg_advisory_xact_lock(_SCHEMA_LOCK)))
 
 

@@ -175,9 +175,9 @@ class AppHost(Spawner):
         finally:
             self._signals.send(_ENQUEUED, moved)
         if self._consumer.periodic and time.monotonic() >= self._next_periodic:
+            self._put_periodic()  # again in the next round, if the storage did not take them
             while self._next_periodic <= time.monotonic():
                 self._next_periodic += _PERIODIC_S
-            self._put_periodic()
 
     def _priority(self, data: bytes) -> float | None:
         try:
@@ -187,13 +187,16 @@ class AppHost(Spawner):
         return priority
 
     def _put_periodic(self) -> None:
-        now, sent = self._huey._get_timestamp(), []
-        for found in self._huey.read_periodic(now):
-            name = self._huey._registry.task_to_string(type(found))
-            item = storages.Item(self._huey.serialize_task(found), found.priority)
-            if self._storage.put_once(storages.periodic_id(name, now), [item]):
-                sent.append(item.data)
-        self._signals.send(_ENQUEUED, sent)
+        now = self._huey._get_timestamp()
+        sent: list[bytes] = []
+        try:
+            for found in self._huey.read_periodic(now):
+                name = self._huey._registry.task_to_string(type(found))
+                item = storages.Item(self._huey.serialize_task(found), found.priority)
+                if self._storage.put_once(storages.periodic_id(name, now), [item]):
+                    sent.append(item.data)
+        finally:
+            self._signals.send(_ENQUEUED, sent)
         for kind in self._huey._registry.periodic_tasks:
             name = self._huey._registry.task_to_string(type(kind))
             self._storage.forget(storages.periodic_id(name, now - storages.PERIODIC_KEPT))

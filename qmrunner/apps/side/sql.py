@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from qmrunner.apps.side import keeper, watch
@@ -16,7 +18,7 @@ class _Sql:
     guarantee = FULL
     _mark = "?"
     _blob, _real = "blob", "real"
-    _locked = ""  # after a select whose row is deleted next
+    _locked = ""  # after a select whose row is deleted next: those of other transactions are left out
 
     def __init__(self, storage: Any, tables: dict[str, str]) -> None:
         self._storage = storage
@@ -26,13 +28,18 @@ class _Sql:
         cursor.execute(statement.format(**self._tables).replace("?", self._mark), values)
         return cursor
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        with self._storage.db(commit=True) as cursor:
+            yield cursor
+
     def _ask(self, statement: str, *values: Any) -> list[Any]:
         with self._storage.db() as cursor:
             rows: list[Any] = self._run(cursor, statement, *values).fetchall()
         return rows
 
     def prepare(self) -> None:
-        with self._storage.db(commit=True) as cursor:
+        with self._transaction() as cursor:
             self._run(
                 cursor,
                 "create table if not exists {taken} "
@@ -49,7 +56,7 @@ class _Sql:
         if not self._has_message():
             return None
         name = self._storage.name
-        with self._storage.db(commit=True) as cursor:
+        with self._transaction() as cursor:
             row = self._run(
                 cursor,
                 f"select id, data from {{task}} where queue = ? order by priority desc, id limit 1{self._locked}",
@@ -85,7 +92,7 @@ class _Sql:
         return bytes(rows[0][0]) if rows else None
 
     def ack(self, token: str) -> None:
-        with self._storage.db(commit=True) as cursor:
+        with self._transaction() as cursor:
             self._untake(cursor, token)
 
     def _untake(self, cursor: Any, token: str) -> bool:
@@ -93,7 +100,7 @@ class _Sql:
         return bool(done.rowcount == 1)
 
     def to_schedule(self, token: str, item: Item) -> None:
-        with self._storage.db(commit=True) as cursor:
+        with self._transaction() as cursor:
             if self._untake(cursor, token):
                 self._add(cursor, item)
 
@@ -102,14 +109,15 @@ class _Sql:
         return [(number, bytes(data)) for number, data in self._ask(query, self._storage.name, now.timestamp())]
 
     def move(self, found: Any, item: Item) -> bool:
-        with self._storage.db(commit=True) as cursor:
-            if self._run(cursor, "delete from {schedule} where id = ?", found).rowcount != 1:
+        with self._transaction() as cursor:
+            due = f"select id from {{schedule}} where id = ?{self._locked}"
+            if self._run(cursor, f"delete from {{schedule}} where id in ({due})", found).rowcount != 1:
                 return False
             self._add(cursor, item)
         return True
 
     def put_once(self, put_id: str, items: list[Item]) -> bool:
-        with self._storage.db(commit=True) as cursor:
+        with self._transaction() as cursor:
             statement = "insert into {put} (queue, id) values (?, ?) on conflict do nothing"
             if self._run(cursor, statement, self._storage.name, put_id).rowcount != 1:
                 return False
@@ -121,7 +129,7 @@ class _Sql:
         return [put_id for (put_id,) in self._ask("select id from {put} where queue = ?", self._storage.name)]
 
     def forget(self, put_id: str) -> None:
-        with self._storage.db(commit=True) as cursor:
+        with self._transaction() as cursor:
             self._run(cursor, "delete from {put} where queue = ? and id = ?", self._storage.name, put_id)
 
     def _add(self, cursor: Any, item: Item) -> None:
@@ -154,6 +162,15 @@ class Postgres(_Sql):
     _mark = "%s"
     _blob, _real = "bytea", "double precision"
     _locked = " for update skip locked"
+    # A process that is frozen inside a transaction keeps its locks, also those that a web process needs to open its
+    # Huey: the server ends its session. Who meets a lock all the same tries again later, and serves others meanwhile.
+    _bounds = "set local idle_in_transaction_session_timeout = 5000; set local lock_timeout = 1000"
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Any]:
+        with super()._transaction() as cursor:
+            cursor.execute(self._bounds)
+            yield cursor
 
     def __init__(self, storage: Any) -> None:
         prefix = storage.table_task.removesuffix("_task")
