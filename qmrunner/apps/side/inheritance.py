@@ -12,6 +12,8 @@ import signal
 import sys
 from typing import Any
 
+from qmrunner.apps.side import originals
+
 _FOLDER: list[str] = []
 _UMASK: list[int] = []
 _HANDLERS: dict[int, Any] = {}
@@ -38,6 +40,7 @@ def restore() -> None:
                 signal.signal(number, handler)
             except (OSError, ValueError):
                 continue  # KILL and STOP
+    originals.restart_gevent()
     atexit._clear()  # what the import registered is for the end of the host
     _seed()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from huey.consumer import Consumer
 
-from qmrunner.apps.side import beside, launch, locks, place, task
+from qmrunner.apps.side import beside, launch, locks, originals, place, task
 from qmrunner.apps.side.host import AppHost
 from qmrunner.guardian import process, process_tree
 
@@ -26,6 +26,7 @@ def take_over(spec: dict[str, Any]) -> None:
     began = time.monotonic()
 
     def serve(consumer: Consumer, parent: int | None = None) -> None:
+        originals.use()
         host = AppHost(place.take(spec), consumer, spec, time.monotonic() - began, parent)
         launch.forget_own_settings()
         host.prepare()
