@@ -34,6 +34,7 @@ _NO_ROOM_S = _COUNT_EVERY_S = 1.0
 _AWAY_S = 0.5
 _DESCRIBE_EVERY_S = 5.0
 _COMMIT_S, _COMMIT_WAIT_S = 2.0, 0.02
+_NOT_YET = "the command has not run a Huey consumer yet, or its process does not answer"
 _LISTS_SENT, _SENT_SHOWN = "full", 500  # `side/storages.py`, `side/host.py`
 
 
@@ -72,16 +73,18 @@ class Intake:
         self._log = logs.get()
 
     def run(self) -> None:
+        self._note({"state": "away", "evidence": _NOT_YET})
         while not self._stopping.is_set():
             try:
                 self._run_once()
                 self._away = False
             except (OSError, QmrunnerError) as problem:
+                evidence = _NOT_YET if isinstance(problem, TimeoutError) else str(problem) or repr(problem)
                 self._workers = None
                 self._next_description = 0.0
                 if not self._away:
-                    self._note({"state": "away", "evidence": str(problem) or repr(problem)})
-                    self._log.warning("intake_waits", app=self._command.name, evidence=str(problem) or repr(problem))
+                    self._note({"state": "away", "evidence": evidence})
+                    self._log.warning("intake_waits", app=self._command.name, evidence=evidence)
                 self._away = True
                 self._stopping.wait(_AWAY_S)
 

@@ -38,8 +38,8 @@ def app_socket(app: str) -> str:
 class SpawnerClient:
     """Requests guardians from the spawner of this home, or from another one that listens on `name`.
 
-    A reply is waited for as long as the process that has to send it lives: an app host answers when it has imported its
-    application, however long that takes. `patience_s`: how long one is waited for that does not live.
+    `patience_s`: how long a reply is waited for. A guardian is waited for as long as the process lives that has to fork
+    it: an app host answers when it has imported its application, however long that takes.
     """
 
     def __init__(self, run_root: Path, name: str = spawner.SOCKET, patience_s: float = _PATIENCE_S) -> None:
@@ -79,7 +79,7 @@ class SpawnerClient:
         answer: dict[str, Any] = json.loads(reply)
         return answer
 
-    def _exchange(self, request: bytes, passed: tuple[int, ...], wanted: Callable[[], bool]) -> bytes:
+    def _exchange(self, request: bytes, passed: tuple[int, ...], wanted: Callable[[], bool] | None) -> bytes:
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as client:
             client.settimeout(_LOOK_EVERY_S)
             address = self._address()
@@ -92,7 +92,7 @@ class SpawnerClient:
         found = (self._run_root / self.name).stat()
         return found.st_dev, found.st_ino
 
-    def _receive(self, client: socket.socket, address: tuple[int, int], wanted: Callable[[], bool]) -> bytes:
+    def _receive(self, client: socket.socket, address: tuple[int, int], wanted: Callable[[], bool] | None) -> bytes:
         """Wait for the reply, but not in the queue of a socket that is not served: a host that did not inherit the
         supervisor's binds its own in its place, and the supervisor keeps the old one open. Raises OSError."""
         end = time.monotonic() + self._patience_s
@@ -102,9 +102,9 @@ class SpawnerClient:
             except TimeoutError:
                 if self._address() != address:
                     raise _Replaced from None
-                if not wanted():
+                if wanted is not None and not wanted():
                     raise GivenUp from None
-                if serves(self._run_root, self.name):
+                if wanted is not None and serves(self._run_root, self.name):
                     end = time.monotonic() + self._patience_s
                 elif time.monotonic() > end:
                     raise

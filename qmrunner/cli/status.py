@@ -129,15 +129,16 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
     apps = table("app", "state", "pid", "-w", "pending", "scheduled", "storage")
     for row in seen["apps"]:
         weaker = "" if row["guarantee"] in (None, "full") else f" ({row['guarantee']})"
+        stale = row["stale"] and row["state"] != "away"  # which is noted once
         add_row(
-            apps, row["name"], "stale" if row["stale"] else coloured(row["state"]), _shown(row["pid"]),
+            apps, row["name"], "stale" if stale else coloured(row["state"]), _shown(row["pid"]),
             _shown(row["workers"]), _shown(row["pending"]), _shown(row["scheduled"]), _shown(row["storage"]) + weaker,
         )  # fmt: skip
     jobs = job_table(seen["jobs"])
     lines: list[Any] = [
         workers if seen["workers"] else "no worker is running: start `qmrunner run`",
         "",
-        *([apps, ""] if seen["apps"] else []),
+        *([apps, *_away(seen["apps"]), ""] if seen["apps"] else []),
         jobs if seen["jobs"] else "no jobs yet: submit one, for example `qmrunner submit nmr CCO`",
     ]
     if seen["queue"]["paused"]:
@@ -147,6 +148,15 @@ def _overview_lines(seen: dict[str, Any]) -> list[Any]:
         away = "" if lost is None else f"  has not answered for {duration(lost)}"
         lines.append(styled(f"artifacts: {seen['artifacts']['url']}", (away, "red")))
     return [*lines, "", _disk_line(seen["disk"])]
+
+
+def _away(apps: list[dict[str, Any]]) -> list[Any]:
+    """Why applications are away."""
+    return [
+        styled((f"{row['name']}: {row['evidence']}", "yellow"))
+        for row in apps
+        if row["state"] == "away" and row["evidence"]
+    ]
 
 
 def _shown(value: Any) -> str:

@@ -74,11 +74,10 @@ class Supervisor:
             f"app-{command.name}" if number else "app": command
             for number, command in enumerate(app_command.all_of(self.settings))
         }
-        hosts = {name: ChildProcess(name, app_socket(command.name)) for name, command in self.commands.items()}
-        self.children = hosts | {
-            "spawner": ChildProcess("spawner", spawner.SOCKET),
-            "consumer": ChildProcess("consumer"),
-        }
+        # The consumer is first: it ends what outlived a killed daemon, and importing an application takes long.
+        first = (ChildProcess("consumer"), ChildProcess("spawner", spawner.SOCKET))
+        hosts = (ChildProcess(name, app_socket(command.name)) for name, command in self.commands.items())
+        self.children = {child.name: child for child in (*first, *hosts)}
         self._orphans = Orphans(self._own_pids)
         self.listener: socket.socket | None = None
         self.app_listeners: dict[str, socket.socket] = {}

@@ -145,3 +145,13 @@ def test_a_command_without_a_consumer_is_named(lab: Lab) -> None:
     events = lab.home.path / "run/events.jsonl"
     said = "the command has ended and has not run a Huey consumer"
     wait_for(lambda: events.exists() and said in events.read_text(), 20.0, "the report")
+
+
+def test_a_command_that_runs_no_consumer_is_shown_with_the_reason(lab: Lab) -> None:
+    """As MiniHuey, which runs its tasks in its own process: nothing else would show that no task is protected."""
+    (lab.folder / "mini.py").write_text("import time\ntime.sleep(600)\n")
+    lab.start((*PYTHON, "mini.py"), ready=False)
+    [row] = wait_for(lambda: lab.home.json("status")["apps"], 20.0, "the application")
+    reason = "the command has not run a Huey consumer yet"
+    assert (row["name"], row["state"], row["evidence"].partition(",")[0]) == ("python-mini", "away", reason)
+    assert f"python-mini: {reason}" in lab.home.run("status").stdout

@@ -62,18 +62,22 @@ def serve_after(root: Path, seconds: float) -> threading.Thread:
 def test_a_reply_is_waited_for_as_long_as_the_process_lives_that_has_to_send_it(tmp_path: Path) -> None:
     thread = serve_after(tmp_path, 10 * PATIENCE_S)
     with supervised(tmp_path, lives=True):
-        assert SpawnerClient(tmp_path, NAME, PATIENCE_S).wait_for_orphans()
+        assert SpawnerClient(tmp_path, NAME, PATIENCE_S).ask({"op": "guard"}, wanted=lambda: True) == {"ok": True}
     thread.join()
 
 
-def test_a_process_that_does_not_live_is_waited_for_a_while(tmp_path: Path) -> None:
-    with listen_short(tmp_path, NAME), supervised(tmp_path, lives=False), pytest.raises(TimeoutError):
-        SpawnerClient(tmp_path, NAME, PATIENCE_S).ask({"op": "settle"})
+@pytest.mark.parametrize(("lives", "wanted"), [(False, True), (True, None)])
+def test_other_replies_and_dead_processes_are_waited_for_a_while(
+    tmp_path: Path, lives: bool, wanted: bool | None
+) -> None:
+    client = SpawnerClient(tmp_path, NAME, PATIENCE_S)
+    with listen_short(tmp_path, NAME), supervised(tmp_path, lives=lives), pytest.raises(TimeoutError):
+        client.ask({"op": "guard"}, wanted=None if wanted is None else lambda: True)
 
 
 def test_a_request_that_is_no_longer_wanted_is_given_up(tmp_path: Path) -> None:
     with listen_short(tmp_path, NAME), supervised(tmp_path, lives=True), pytest.raises(GivenUp):
-        SpawnerClient(tmp_path, NAME, PATIENCE_S).ask({"op": "settle"}, wanted=lambda: False)
+        SpawnerClient(tmp_path, NAME, PATIENCE_S).ask({"op": "guard"}, wanted=lambda: False)
 
 
 def test_a_request_in_the_queue_of_a_replaced_socket_is_sent_again(tmp_path: Path) -> None:
@@ -82,6 +86,6 @@ def test_a_request_in_the_queue_of_a_replaced_socket_is_sent_again(tmp_path: Pat
     with listen_short(tmp_path, NAME), supervised(tmp_path, lives=True):
         later = threading.Timer(2 * PATIENCE_S, lambda: threads.append(serve_after(tmp_path, PATIENCE_S)))
         later.start()
-        assert SpawnerClient(tmp_path, NAME, PATIENCE_S).wait_for_orphans()
+        assert SpawnerClient(tmp_path, NAME, 20 * PATIENCE_S).wait_for_orphans()
         later.join()
     threads[0].join()

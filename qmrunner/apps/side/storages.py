@@ -120,11 +120,15 @@ def of(storage: huey_storage.BaseStorage) -> Moves:
         if found is not None and isinstance(storage, found) and _has_scripts(storage) and _is_plain(storage):
             moves: Moves = kind(storage)
             return moves
-    for name in ("MemoryStorage", "BlackHoleStorage"):
+    for name, what in (
+        ("MemoryStorage", "keeps messages in its own process"),
+        ("BlackHoleStorage", "discards messages"),
+    ):
         found = getattr(huey_storage, name, None)
         if found is not None and isinstance(storage, found):
             raise SystemExit(
-                f"qmrunner: messages in a {type(storage).__name__} cannot be kept safe: they are in one process only"
+                f"qmrunner: a {type(storage).__name__} {what}, so that no other process could take them:"
+                " use SqliteHuey, RedisHuey, PostgresHuey or FileHuey"
             )
     weaker: Moves = peek.Peek(storage)
     return weaker
