@@ -290,3 +290,24 @@ def test_a_row_of_stars_alone_is_no_abort() -> None:
     for number, line in enumerate([" **********", " * a note", " *   0: no box", " *** 1: none"]):
         reader.feed(line, number)
     assert reader.found is None
+
+
+# Messages of 7.0.2 with the line that it printed as the current one: refused by a task, or for that line.
+BY_A_TASK = (
+    (" bq DFT atom with no atom type", "task dft property", True),
+    ("dft_densm:fon nmo_fon <1", "task dft energy", True),
+    ("mp2_grad: unknown SCFTYPE", "TASK mp2 energy", True),
+    ("prop_input: error in input file", "  frequency 0.0773178", False),
+    ("dft_input: dftmp2 direct disabled", "dftmp2 direct", False),
+    ("task_energy: unknown theory", "task dtf energy", False),
+)
+
+
+@pytest.mark.parametrize(("message", "line", "by_a_task"), BY_A_TASK, ids=[row[0] for row in BY_A_TASK])
+def test_a_setting_that_a_task_refuses_is_not_looked_for_in_its_line(
+    message: str, line: str, by_a_task: bool, tmp_path: Path
+) -> None:
+    got = judged(block(message, "INPUT_ERR", line=(14, line)), tmp_path)
+    assert (got.code, got.failure_class) == ("input_error", "permanent")
+    assert ("that the message names" in (got.remedy or "")) == by_a_task
+    assert ("current input line" in (got.remedy or "")) != by_a_task

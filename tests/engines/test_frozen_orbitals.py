@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from qmrunner.engines.nwchem import NWChem
+from qmrunner.engines.nwchem.input import asked, reader
+from qmrunner.engines.nwchem.output import frozen
+from qmrunner.engines.nwchem.output.energies import Energy
+from qmrunner.engines.nwchem.output.tasks import Record
 from qmrunner.model.jobs import Exit
 from tests.engines.errquit_blocks import block
 from tests.engines.support import step
@@ -93,3 +97,30 @@ def test_the_real_nwchem_crashes_and_the_deck_is_named(case: int, tmp_path: Path
     outcome = run(step("nwchem", "deck", deck="input.nw"), {"input.nw": path}, tmp_path / "attempt", cores=1)
     assert outcome.code == "input_error"
     assert sentence(words) in (outcome.remedy or "")
+
+
+# (block and task, name of the energy and how far it is from HF, name in the result, whether there is a note)
+NOTHING_LEFT: list[tuple[str, str, float, str, bool]] = [
+    ("tce; freeze 5; ccsd; end\ntask tce", "CCSD", 3e-10, "HF", True),
+    ("tce; freeze core 5; mbpt4; end\ntask tce gradient", "MBPT(4)", 0.0, "HF", True),
+    ("tce; freeze virtual 2; cisd; end\ntask tce", "CISD", 0.0, "HF", True),
+    ("tce; freeze 4; ccsd; end\ntask tce", "CCSD", 3e-12, "HF", True),  # a cation: one electron is left
+    ("tce; freeze 5; end\ntask uccsd", "CCSD", 0.0, "HF", True),
+    ("mp2; freeze 5; end\ntask mp2", "MP2", 0.0, "HF", True),
+    ("tce; freeze 5; ccsd; end\ntask scf", "HF", 0.0, "HF", False),
+    ("tce; freeze 4; ccsd; end\ntask tce", "CCSD", -1e-4, "CCSD", False),
+    ("tce; ccsd; end\ntask tce", "CCSD", 0.0, "CCSD", False),  # one electron: HF is exact, and so is CCSD
+    ("mp2; freeze 5; end\ntce; ccsd; end\ntask tce", "CCSD", 0.0, "CCSD", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("deck", "method", "off", "name", "noted"), NOTHING_LEFT, ids=[row[0] for row in NOTHING_LEFT])
+def test_an_energy_without_correlation_is_not_named_after_the_method(
+    deck: str, method: str, off: float, name: str, noted: bool
+) -> None:
+    (task,) = asked.of_deck(reader.statements(deck.encode()))
+    record = Record(1, task, 1, 9, True, Energy(-74.963177227 + off, method))
+    found, note = frozen.named(record, {"HF": -74.963177227, method: -74.963177227 + off})
+    assert (found.energy_hartree, found.energy_of) == (record.energy_hartree, name)
+    assert (note is not None) == noted
+    assert note is None or f"{method} adds nothing" in note

@@ -37,7 +37,10 @@ DECKS: list[tuple[str, dict[int, str], dict[int, list[str]]]] = [
     ("task scf\ncharge 1\ntask esp\ntask scf", {3: "SCF"}, {3: ["charge"]}),
     ("task dft\ncharge 1\ntask dft optimize\ntask dft freq", {2: "DFT", 3: "DFT"}, {}),
     ("task dft\ncharge 1\ntask tddft", {2: "DFT"}, {2: ["charge"]}),
-    ("restart\ncharge 1\ntask dft", {1: "DFT"}, {}),  # what the database holds is not known
+    ("restart\ntask dft", {1: "DFT"}, {}),
+    ("restart\ncharge 1\ntask dft", {1: "DFT"}, {1: ["charge"]}),  # what the database holds is not known
+    ("restart\ncharge 1\ntask scf property\necp; O nelec 2; end\ntask dft", {1: "SCF"}, {1: ["charge"]}),
+    ("restart\ncharge 1\ntask dft optimize\ntask dft property", {1: "DFT", 2: "DFT"}, {}),
 ]  # fmt: skip
 
 
@@ -45,13 +48,16 @@ DECKS: list[tuple[str, dict[int, str], dict[int, list[str]]]] = [
 def test_a_setting_that_nwchem_did_not_notice_is_noted(
     deck: str, kept: dict[int, str], noted: dict[int, list[str]]
 ) -> None:
-    tasks = asked.of_deck(reader.statements(deck.encode()))
+    statements = list(reader.statements(deck.encode()))
+    tasks, restarted = asked.of_deck(statements), asked.restarts(statements)
     records = [Record(number, task, 10 * number, 10 * number + 9, True) for number, task in enumerate(tasks, start=1)]
-    found = kept_orbitals.notes(records, [(10 * number + 5, module) for number, module in kept.items()])
+    lines = [(10 * number + 5, module) for number, module in kept.items()]
+    found = kept_orbitals.notes(records, lines, restarted=restarted)
     wanted = [f"task {n}, `{records[n - 1].asked.title}`: " for n in noted]
     assert [note[: len(start)] for note, start in zip(found, wanted, strict=True)] == wanted
     for note, names in zip(found, noted.values(), strict=True):
-        assert f"so {' and '.join(f'`{name}`' for name in names)} had no effect" in note
+        what = " and ".join(f"`{name}`" for name in names)
+        assert (f"if {what} was another" if restarted else f"so {what} had no effect") in note
 
 
 @pytest.mark.engine
@@ -69,3 +75,21 @@ def test_the_real_nwchem_keeps_the_energy_and_the_remedy_of_the_note_makes_it_co
         energies.append(outcome.result["energy_hartree"])
     assert energies[0] < energies[2] - 5e-3
     assert energies[1] == pytest.approx(energies[2], abs=1e-7)
+
+
+@pytest.mark.engine
+@pytest.mark.timeout(450)
+@pytest.mark.skipif(MISSING, reason="nwchem is not installed")
+def test_the_real_nwchem_repeats_the_energy_of_a_restarted_database(tmp_path: Path) -> None:
+    first = tmp_path / "first.nw"
+    first.write_text(DECK.replace("task scf", "cosmo; dielec 78; end\ntask scf"))
+    energy = run(step("nwchem", "deck", deck="input.nw"), {"input.nw": first}, tmp_path / "a", cores=1).result
+    left = {name: tmp_path / "a" / name for name in ("wat.db", "wat.movecs")}
+    for name, block in {"kept": "", "mended": "scf; end\n"}.items():
+        path = tmp_path / f"{name}.nw"
+        path.write_text(f"restart wat\ncosmo; off; end\ncharge 0\nset int:acc_std 1e-4\n{block}task scf\n")
+        inputs = {"input.nw": path, **left}
+        outcome = run(step("nwchem", "deck", deck="input.nw"), inputs, tmp_path / name, cores=1)
+        assert outcome.state == "succeeded", outcome
+        difference = outcome.result["energy_hartree"] - energy["energy_hartree"]
+        assert (abs(difference) < 1e-6, bool(outcome.result["notes"])) == ((name == "kept"),) * 2

@@ -103,6 +103,7 @@ def _said(run: Run, exit: Exit) -> Finding | None:
         found = _aborted(run, abort)
     elif found.code == "optimization_not_converged" and run.records and run.records[-1].problem is not None:
         found = run.records[-1].problem  # a reaction path ends in the same words
+    found = errquit.without_a_line(found, abort)
     if step.task != "deck" or abort.input_line is None:
         return found
     file = step.inputs.get(abort.included or str(step.params.get("deck")))
@@ -199,7 +200,7 @@ def _success(run: Run) -> Outcome:
         undispersed = report.remarks.without_dispersion
         silent = (note for record in run.records for note in remarks.not_computed(record.asked, result, undispersed))
         made = remarks.made_no_difference(run.text, report.remarks)
-        made += kept_orbitals.notes(run.records, report.remarks.kept)
+        made += [*kept_orbitals.notes(run.records, report.remarks.kept, restarted=run.restarted), *run.uncorrelated]
         result["notes"] = [*result.get("notes", ()), *left_out, *made, *dict.fromkeys(silent)]
     else:
         orbitals = (f"{generated_deck.PREFIX}.movecs",) if step.task == "optimise" else ()

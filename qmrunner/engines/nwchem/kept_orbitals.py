@@ -16,8 +16,18 @@ _NOTE = (
 )
 
 
-def notes(records: Sequence[Record], kept: Sequence[tuple[int, str]]) -> list[str]:
-    """A note for each such task. `kept`: lines of the log on which a module (SCF, DFT) reports converged orbitals."""
+_OF_DATABASE = (
+    "task {number}, `{title}`: NWChem took the orbitals of the restarted database for converged and computed no new"
+    " ones: if {what} was another in the run that left them, it had no effect on this energy. Put `{block}; end` before"
+    " this task to be sure, and run the deck again"
+)
+
+
+def notes(records: Sequence[Record], kept: Sequence[tuple[int, str]], *, restarted: bool = False) -> list[str]:
+    """A note for each such task. `kept`: lines of the log on which a module (SCF, DFT) reports converged orbitals.
+
+    A `restarted` deck begins with orbitals whose settings are not known; their note is conditional.
+    """
     found: list[str] = []
     changed: dict[str, dict[str, None]] = {"SCF": {}, "DFT": {}}
     computed: set[str] = set()
@@ -29,11 +39,11 @@ def notes(records: Sequence[Record], kept: Sequence[tuple[int, str]]) -> list[st
             continue
         same = {module for line, module in kept if record.first_line <= line <= record.last_line}
         # A task that moves atoms begins with the old orbitals and continues with new ones.
-        for module in sorted(same & computed) if asked.operation not in MOVING else ():
-            if changed[module]:
+        for module in sorted(same) if asked.operation not in MOVING else ():
+            if changed[module] and (restarted or module in computed):
                 what = " and ".join(f"`{name}`" for name in changed[module])
-                note = _NOTE.format(number=record.number, title=asked.title, what=what, block=module.lower())
-                found.append(note)
+                note = _NOTE if module in computed else _OF_DATABASE
+                found.append(note.format(number=record.number, title=asked.title, what=what, block=module.lower()))
         for module in _modules(asked) - (same if asked.operation not in MOVING else set()):
             changed[module].clear()
             computed.add(module)

@@ -10,7 +10,7 @@ from typing import Any
 from qmrunner import untrusted
 from qmrunner.engines.nwchem.input import asked, generated_deck, reader
 from qmrunner.engines.nwchem.input.asked import Asked
-from qmrunner.engines.nwchem.output import rtdb
+from qmrunner.engines.nwchem.output import frozen, rtdb
 from qmrunner.engines.nwchem.output.quantities import Quantities
 from qmrunner.engines.nwchem.output.steps import OptimisationSteps
 from qmrunner.engines.nwchem.output.tasks import Record, proven
@@ -20,7 +20,9 @@ from qmrunner.model.jobs import Step
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The files of an attempt, read once: its deck's tasks if the deck exists, and the outcome of each."""
+    """The files of an attempt, read once: its deck's tasks if the deck exists, and the outcome of each. `uncorrelated`
+    are notes on tasks whose correlated method had no electrons to correlate; `restarted`: whether the deck begins with
+    a database, whose settings are not known."""
 
     step: Step
     directory: Path
@@ -33,6 +35,8 @@ class Run:
     steps: OptimisationSteps | None
     database: rtdb.Database | None
     titles: frozenset[str]
+    uncorrelated: tuple[str, ...] = ()
+    restarted: bool = False
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -56,6 +60,7 @@ class Deck:
     tasks: tuple[Asked, ...]
     geometries: int | None
     titles: frozenset[str] = frozenset()
+    restarted: bool = False
 
 
 def deck_of(step: Step, directory: Path) -> Deck:
@@ -68,7 +73,8 @@ def deck_of(step: Step, directory: Path) -> Deck:
     if statements is None:
         return Deck(text, (), None)
     tasks = asked.of_deck(statements, _functional_before(step, directory, statements))
-    return Deck(text, tasks, asked.geometry_blocks(statements), asked.printed_titles(statements))
+    titles = asked.printed_titles(statements)
+    return Deck(text, tasks, asked.geometry_blocks(statements), titles, asked.restarts(statements))
 
 
 def read_run(step: Step, directory: Path, log: Path) -> Run:
@@ -80,7 +86,8 @@ def read_run(step: Step, directory: Path, log: Path) -> Run:
     report = Report(log, run_deck.tasks, *more, *([steps] if steps else []), titles=run_deck.titles)
     name = report.header.database
     database = rtdb.read(directory / name) if name else None
-    records = proven(report.tasks.records(), database, run_deck.geometries)
+    proved = proven(report.tasks.records(), database, run_deck.geometries)
+    named = [frozen.named(task, quantities.of(task, directory).get("energies_hartree", {})) for task in proved]
     return Run(
         step,
         directory,
@@ -88,11 +95,13 @@ def read_run(step: Step, directory: Path, log: Path) -> Run:
         report,
         run_deck.text,
         run_deck.tasks,
-        records,
+        tuple(record for record, _ in named),
         quantities,
         steps,
         database,
         run_deck.titles,
+        tuple(note for _, note in named if note is not None),
+        run_deck.restarted,
     )
 
 

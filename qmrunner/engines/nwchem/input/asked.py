@@ -89,7 +89,8 @@ class Asked:
     for all. `properties` are the words of the property block in force for a property task. `gradient_roots` are
     those that the grad block of tddft names for a task with gradients; `dispersion` is the `disp` line in force.
     `changed` are the settings outside the theory's own block that changed since the task before.
-    `frozen` are the core and virtual orbitals that a correlated method's `block` freezes by number.
+    `frozen` are the core and virtual orbitals that a correlated method's `block` freezes by number; `freezes`: whether
+    the block has a `freeze` line.
     """
 
     theory: str
@@ -112,6 +113,7 @@ class Asked:
     changed: tuple[str, ...] = ()
     block: str | None = None
     frozen: tuple[int, int] = (0, 0)
+    freezes: bool = False
 
     @property
     def title(self) -> str:
@@ -314,6 +316,7 @@ class _State:
             self.around.changed(),
             _BLOCK_OF.get(theory),
             self.frozen.get(_BLOCK_OF.get(theory, ""), (0, 0)),
+            _BLOCK_OF.get(theory, "") in self.frozen,
         )
 
 

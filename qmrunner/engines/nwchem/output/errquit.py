@@ -214,3 +214,19 @@ def finding(abort: Abort) -> Finding:
     Never `transient`.
     """
     return abort_families.answer(FAMILIES[abort.category or "untold"], (abort.message,), abort.evidence)
+
+
+# Messages about the words of a task line.
+_OF_TASK_LINE = re.compile(r"^task_\w+:|unknown (theory|operation)", re.IGNORECASE)
+_OF_LINE = "Correct the line of the deck that NWChem prints"
+_OF_TASK = (
+    "NWChem refused a setting only when this task used it, so the line that it prints is that of the task: correct the"
+    " block or the setting that the message names, or choose another method."
+)
+
+
+def without_a_line(found: Finding, abort: Abort) -> Finding:
+    """`found` with a remedy that does not send the user to a correct line: that of the task that was running."""
+    words = abort.input_line[1].lower().split() if abort.input_line is not None else []
+    during = words[:1] == ["task"] and not _OF_TASK_LINE.search(abort.message)
+    return replace(found, remedy=_OF_TASK) if during and found.remedy.startswith(_OF_LINE) else found

@@ -1,14 +1,18 @@
-"""Recognises a correlated method that was to freeze more orbitals than there are.
+"""Recognises a correlated method that was to freeze more orbitals than there are, or all of them.
 
 NWChem does not check the numbers of a `freeze` line: TCE then stops in the allocation of its tiles, as without memory,
 or crashes; MP2 stops with a bad map of symmetries or crashes; CCSD stops in Global Arrays with a wrong dimension.
+Where exactly all occupied or all virtual orbitals are frozen, TCE and MP2 end well with the energy of Hartree-Fock.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 
 from qmrunner.engines.nwchem.input.asked import Asked
+from qmrunner.engines.nwchem.output.tasks import Record
 from qmrunner.engines.signatures import Finding
 from qmrunner.model.jobs import Evidence
 
@@ -21,6 +25,26 @@ _REMEDY = (
     "The deck freezes {frozen} {kind} orbitals, and the molecule has {there} of them: give a smaller number in the"
     " `freeze` line of the {block} block, or `freeze atomic`."
 )
+_NO_CORRELATION = (
+    "task {number}, `{title}`: {method} adds nothing to the energy of HF, because the `freeze` line of the {block}"
+    " block leaves no electrons, or no orbitals, to correlate"
+)
+# TCE sums the same energy in another order: 3e-10 hartree were seen.
+_SAME_HARTREE = 2e-9
+
+
+def named(record: Record, levels: Mapping[str, float]) -> tuple[Record, str | None]:
+    """A task whose frozen orbitals leave the energy of HF under the name of a correlated method: as HF, with a note.
+
+    `levels` are the energies (hartree) of the task by level of theory.
+    """
+    energy, reference, asked = record.energy, levels.get("HF"), record.asked
+    if energy is None or reference is None or not asked.freezes or energy.of == "HF" or energy.root is not None:
+        return record, None
+    if energy.of not in levels or abs(energy.hartree - reference) > _SAME_HARTREE:
+        return record, None
+    note = _NO_CORRELATION.format(number=record.number, title=asked.title, method=energy.of, block=asked.block)
+    return replace(record, energy=replace(energy, of="HF")), note
 
 
 class Orbitals:

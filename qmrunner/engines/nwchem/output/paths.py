@@ -19,6 +19,10 @@ _TOTAL = re.compile(r"^\s*Total (\S+) energy\s*+[=:]?\s*+(-?\d+\.\d+)\s*$")
 _TCE = re.compile(r"^\s*(\S+)\s+total energy / hartree\s*=\s*(-?\d+\.\d+)")
 # `&    1      -1.55383316  0.09962  0.19951`: number, energy, length of the step, length of the path.
 _POINT = re.compile(r"^&\s+\d+\s+(-?\d+\.\d+)\s+\S+\s+\S+\s*$")
+# `Reactants/Products overlap S(RP) :  1.00D+00`
+_TRANSFER = re.compile(
+    r"^\s*(Electron Transfer Coupling Energy|Reactants/Products overlap) (?:\|V|S)\(RP\)\|?\s*:?\s*(-?\d\S*)"
+)
 _NAMES = {"SCF": "HF"}
 
 
@@ -79,6 +83,24 @@ class Trajectory:
     def found(self) -> dict[str, Any]:
         """Its first 10,000 steps."""
         return {"trajectory": list(self._steps)} if self._steps else {}
+
+
+class ElectronTransfer:
+    """Coupling (hartree) and overlap of the two states of an electron transfer (`et`)."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, float] = {}
+
+    def feed(self, line: str) -> None:
+        """One line of the task's output."""
+        match = _TRANSFER.match(line) if "|V(RP)|" in line or "S(RP)" in line else None
+        if match is not None and (value := number(match[2])) is not None:
+            name = "overlap" if match[1].startswith("Reactants") else "coupling_hartree"
+            self._found[f"electron_transfer_{name}"] = value
+
+    def found(self) -> dict[str, Any]:
+        """See the class."""
+        return dict(self._found)
 
 
 class Levels:

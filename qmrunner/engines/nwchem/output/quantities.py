@@ -19,7 +19,7 @@ _BANNER = "NWChem Input Module"
 # After these lines a task computes displaced geometries or fragments, until its next step.
 _ASTRAY = re.compile(
     r"^\s*atom:\s+\d+ xyz: \d\([+-]\)|^ Finite difference step |^  output vectors  = \S+\.bsse\.movecs"
-    r"|^\s*ramanpolfile="
+    r"|^\s*ramanpolfile=|^ VSCF: Energy and dipole for (?:pair )?grid point"
 )
 _STEP = re.compile(r"^@|^ {6,}Step +\d+\s*$")
 # Rounding of the printed charges (e): an effective core potential replaces two electrons or more. Where the charge of
@@ -49,7 +49,7 @@ class Task:
         self._reaction = paths.ReactionPath()
         self._of_task: tuple[_Reader, ...] = (
             vibrations.Vibrations(), vibrations.Raman(), vibrations.AnharmonicModes(), paths.Path(),
-            paths.Trajectory(), self._reaction,
+            paths.Trajectory(), paths.ElectronTransfer(), self._reaction,
         )  # fmt: skip
 
     def feed(self, line: str) -> None:

@@ -17,6 +17,8 @@ _CORRECTED = re.compile(r"^\s*(CR-EOM\S+)\s+excitation energy \(eV\)\s+=\s+(\S+)
 _FREQUENCY = re.compile(r"^ Frequency\s+=\s+(\S+)\s+/ au")
 _TENSOR = re.compile(r"^ ([XYZ])\s+(\S+)\s+(\S+)\s+(\S+)(?:\s|$)")
 _MEAN = re.compile(r"^ (Isotropic|Anisotropic)\s+=\s+(\S+)")
+_ROTATION = "Optical rotation tensor Beta"
+_AVERAGE = re.compile(r"^ average:\s+(-?\d\S*) \+ I\s+\S+\s*$")
 _PAIR = re.compile(r"^\s+Atom\s+(\d+):\s.* and Atom\s+(\d+):")
 _COUPLING = re.compile(r"Isotropic Spin-Spin Coupling =\s+(\S+) Hz")
 _MULTIPLICITY = {"singlet": 1, "triplet": 3}
@@ -114,16 +116,25 @@ def stored_excitations(database: Database | None, title: str) -> dict[str, Any]:
 
 
 class Polarizabilities:
-    """Dipole polarizabilities (atomic units, bohr³), in the order printed, of DFT, HF and coupled cluster."""
+    """Dipole polarizabilities (atomic units, bohr³), in the order printed, of DFT, HF and coupled cluster; with the
+    mean parameter β of optical rotation (atomic units) where NWChem computes it."""
 
     def __init__(self) -> None:
         self._all: list[dict[str, Any]] = []
+        self._rotating = False
 
     def feed(self, line: str) -> None:
         """One line of the task's output."""
         if "polarizability / au" in line:
+            self._rotating = False
             if len(self._all) < _MOST_TENSORS:
                 self._all.append({"tensor_au": []})
+        elif self._rotating and (match := _AVERAGE.match(line)):
+            if (beta := number(match[1])) is not None:
+                self._all[-1]["optical_rotation_beta_au"] = beta
+            self._rotating = False
+        elif _ROTATION in line:
+            self._rotating = bool(self._all)
         elif self._all and "anisotropic_au" not in (now := self._all[-1]):
             if match := _FREQUENCY.match(line):
                 now["frequency_hartree"] = number(match[1])
