@@ -9,17 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Literal
 
 from qmrunner.errors import UsageError, nearest
 
-Kind = Literal["integer", "number", "length"]
+Kind = Literal["integer", "number", "length", "methods"]
 _FLAG = re.compile(r"-+[A-Za-z]")
 _INTEGER = re.compile(r"[-+]?\d+")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?")
 _KINDS: dict[Kind, tuple[re.Pattern[str], str]] = {
     "integer": (_INTEGER, "a whole number"),
     "number": (_NUMBER, "a number"),
+    "methods": (re.compile(r"[^\s:]+:[^\s:]+"), "two methods with a colon between them, such as gfn2:gfnff,"),
     "length": (re.compile(rf"[xX]?{_NUMBER.pattern}"), "a number, or x and a factor"),
 }
 
@@ -27,8 +29,8 @@ _KINDS: dict[Kind, tuple[re.Pattern[str], str]] = {
 @dataclass(frozen=True, slots=True)
 class Flags:
     """What a program knows: `known` flags, the `kinds` of those that need a number, the `choices` for the word after a
-    flag, how many words each takes at most (`takes`; None: stray words are not checked), and those of which it obeys
-    only the first (`runs`)."""
+    flag, how many words each takes at most (`takes`; None: stray words are not checked), those of which it obeys
+    only the first (`runs`), and how many words it takes in any case, flags among them (`needs`)."""
 
     program: str
     known: frozenset[str]
@@ -36,6 +38,7 @@ class Flags:
     choices: Mapping[str, Collection[str]] = field(default_factory=dict)
     takes: Mapping[str, int] | None = None
     runs: frozenset[str] = frozenset()
+    needs: Mapping[str, int] = field(default_factory=dict)
 
 
 def name_of(word: str) -> str | None:
@@ -61,6 +64,7 @@ def check(flags: Flags, args: Sequence[str], *, known_only: bool = True) -> None
             continue
         if name in flags.known:
             _check_value(flags, word, name, following)
+            _check_needs(flags, word, name, args[at + 1 :])
         elif known_only:
             raise _unknown(flags, word, name)
         room = (flags.takes or {}).get(name, 0 if name in flags.known else len(args))
@@ -79,12 +83,21 @@ def _check_value(flags: Flags, word: str, name: str, following: str | None) -> N
         )
 
 
-def _bad_value(flags: Flags, word: str, value: str | None, wanted: str, hint: str) -> UsageError:
+def _check_needs(flags: Flags, word: str, name: str, following: Sequence[str]) -> None:
+    needed = flags.needs.get(name, 0)
+    values = sum(1 for _ in takewhile(lambda other: name_of(other) is None, following[:needed]))
+    if values < needed:
+        other = following[values] if values < len(following) else None
+        wanted = "a word" if needed == 1 else f"{needed} words"
+        raise _bad_value(flags, word, other, wanted, "", "the program would take the next flag for it")
+
+
+def _bad_value(flags: Flags, word: str, value: str | None, wanted: str, hint: str, evidence: str = "") -> UsageError:
     got = "nothing" if value is None else repr(value)
     return UsageError(
         "bad_flag_value",
         f"{flags.program} needs {wanted} after {word}, not {got}",
-        evidence="the program would use its default, or 0",
+        evidence=evidence or "the program would use its default, or 0",
         remedy=f"{hint}write {word} and the value after it, separated by a blank",
     )
 

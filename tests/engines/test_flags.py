@@ -44,6 +44,15 @@ REFUSED = [
     ("xtb", "--opt --hess", "flags_conflict", "with --opt it ignores --hess"),
     ("xtb", "--gfn 2 --opt tight --vipea", "flags_conflict", "with --opt it ignores --vipea"),
     ("xtb", "--md -o", "flags_conflict", "with --md it ignores -o"),
+    ("xtb", "--oniom 1-3", "bad_flag_value", "two methods with a colon"),
+    ("xtb", "--oniom gfn2:gfnff", "bad_flag_value", "2 words after --oniom, not nothing"),
+    ("xtb", "--oniom gfn2:gfnff --opt", "bad_flag_value", "2 words after --oniom, not '--opt'"),
+    ("xtb", "--oniom gfn2 1-3 --opt", "bad_flag_value", "such as gfn2:gfnff"),
+    ("xtb", "--alpb --opt", "bad_flag_value", "a word after --alpb, not '--opt'"),
+    ("xtb", "--opt --gbsa", "bad_flag_value", "a word after --gbsa, not nothing"),
+    ("xtb", "--input --opt", "bad_flag_value", "a word after --input"),
+    ("xtb", "--gfn", "bad_flag_value", "a word after --gfn"),
+    ("xtb", "--modef --opt", "flags_conflict", "a job for each"),
     ("xtb", "--path end.xyz --opt", "flags_conflict", "a job for each"),
 ]
 ACCEPTED = [

@@ -21,6 +21,9 @@ LOG = """          :  # electrons                      {electrons}          :
 normal termination of xtb
 """
 CRASH = "*** stack smashing detected ***: terminated\nProgram received signal SIGABRT: Process abort signal.\n"
+CALLED = "          program call               : /usr/bin/xtb w.xyz {} --norestart -P 1\n"
+ABORTED = "Program received signal SIGABRT: Process abort signal.\n"
+GFN0 = "          |                 G F N 0 - x T B                 |\n"
 LINEAR = "          :   linear (good luck)              true          :\n"
 POINT = "2\n energy: {} xtb: 6.5.1\nH 0 0 0\nH 0 0 1\n"
 SCAN = POINT.format(-8.963310411047) + POINT.format(-8.993650295492)
@@ -103,13 +106,17 @@ def test_an_atom_has_no_vibrations(modes: int, frequencies: list[float] | None, 
         ("STOP error in cqpath_read_pathfile_parameter\n", Exit(0), "input_error"),
         ("STOP 1\n", Exit(0), "input_error"),
         ("some line\n", Exit(0), "truncated_output"),
+        ("-1- xtb_path: No product structure given!\n", Exit(0), "input_missing"),
+        ("-1- Hessian not found! run -hess first!\nabnormal termination of xtb\n", Exit(1), "input_missing"),
+        (CALLED.format("--esp") + "free(): invalid next size (normal)\n" + ABORTED, Exit(134), "crashed"),
+        (CALLED.format("--gfn 0") + GFN0 + ABORTED.replace("ABRT", "SEGV"), Exit(139), "crashed"),
         (LINEAR + CRASH, Exit(134), "crashed"),
         (LINEAR + CRASH, Exit(None, 6), "crashed"),
         ("It seems to be the Dinfh point group\n" + CRASH, Exit(134), "crashed"),
         ("It seems to be the Cinfv point group\n" + CRASH, Exit(134), "crashed"),
     ],
 )
-def test_an_end_has_its_true_cause(tail: str, exit: Exit, code: str, tmp_path: Path) -> None:
+def test_an_end_has_its_true_cause_and_is_not_tried_again(tail: str, exit: Exit, code: str, tmp_path: Path) -> None:
     outcome = judged(tmp_path, log().split(" * finished")[0] + tail, exit=exit)
     assert (outcome.state, outcome.code) == ("failed", code)
     if code != "truncated_output":
@@ -175,3 +182,72 @@ def test_each_temperature_has_its_thermal_quantities(count: int, there: bool, tm
         assert (found["temperature_k"], found["enthalpy_correction_hartree"]) == (298.15, 0.0549404)
         assert found["free_energy_correction_hartree"] == 0.0285795
         assert notes(outcome, "last temperature")
+
+
+@pytest.mark.parametrize(
+    ("tail", "code"),
+    [
+        (CALLED.format("--gfn 2 --opt") + ABORTED, "crashed"),
+        (CALLED.format("--gfn 2") + ABORTED.replace("ABRT", "SEGV"), "openmp_stack"),
+        (CALLED.format("--gfn 0") + GFN0 + "Property Printout\n" + ABORTED.replace("ABRT", "SEGV"), "openmp_stack"),
+    ],
+)
+def test_other_crashes_keep_their_cause(tail: str, code: str, tmp_path: Path) -> None:
+    outcome = judged(tmp_path, tail, exit=Exit(134 if "ABRT" in tail else 139))
+    assert (outcome.code, outcome.failure_class == "permanent") == (code, False)
+
+
+# Energies (kcal/mol) of points of the inversion of ammonia, by 6.5.1; the start has -4.426096242663 hartree.
+@pytest.mark.parametrize("prefix", ["", "run."])
+def test_the_energies_of_a_path_are_in_hartree(prefix: str, tmp_path: Path) -> None:
+    points = (0.0, 4.600985618164, -0.037728107085)
+    (tmp_path / f"{prefix}xtbpath.xyz").write_text("".join(POINT.format(f"{energy:.12f}") for energy in points))
+    args = ["--namespace", "run"] if prefix else []
+    outcome = judged(tmp_path, log(energy=-4.426096242663), "--path", "b.xyz", *args)
+    assert outcome.result["path_energies_hartree"] == [-4.426096243, -4.418764105, -4.426156366]
+    assert notes(outcome, "at its start")
+
+
+@pytest.mark.parametrize(
+    ("methods", "name"),
+    [
+        ("gfn2:gfnff", "ONIOM(GFN2-xTB:GFN-FF)"),
+        ("gfn2:gfn1", "ONIOM(GFN2-xTB:GFN1-xTB)"),
+        ("other:gfn2", "ONIOM(other:GFN2-xTB)"),
+    ],
+)
+def test_an_energy_of_two_layers_is_named_after_both(methods: str, name: str, tmp_path: Path) -> None:
+    assert judged(tmp_path, log(), "--oniom", methods, "1-3").result["energy_of"] == name
+    assert not (tmp_path / "qcschema.json").exists()
+
+
+def test_whose_values_a_biased_hessian_has_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "vibspectrum").write_text(SPECTRUM.format(""))
+    (tmp_path / "hessian").write_text("$hessian\n" + " 0.0" * 36)
+    assert notes(judged(tmp_path, log(), "--bhess"), "relaxed beside the one given")
+
+
+@pytest.mark.parametrize(
+    ("line", "there"),
+    [
+        ("$eht charge=1 unpaired=1", False),
+        ("$chrg 1\n$spin 1", False),
+        ("$eht charge=1", True),
+        ("$user-defined bonds", True),
+    ],
+)
+def test_a_spin_that_the_structure_states_is_not_assumed(line: str, there: bool, tmp_path: Path) -> None:
+    (tmp_path / "coord").write_text(f"$coord\n 0 0 0.2 o\n 0 1.4 -0.9 h\n 0 -1.4 -0.9 h\n{line}\n$end\n")
+    (tmp_path / "xtb.log").write_text(log(7))
+    outcome = Xtb().interpret(step("xtb", "user", structure="coord"), tmp_path, tmp_path / "xtb.log", Exit(0))
+    assert bool(notes(outcome, "doublet")) == there
+
+
+def test_the_averages_of_a_trajectory_are_in_the_result(tmp_path: Path) -> None:
+    (tmp_path / "xtb.trj").write_text(SCAN)
+    averages = " Epot               :  -5.0593859889434984     \n Epot (accurate SCC):  -5.0644529011238451     \n"
+    averages += " Ekin               :   5.9528163277559618E-003\n T                  :   417.72277674023371     \n"
+    result = judged(tmp_path, log() + averages, "--md").result
+    assert (result["average_potential_energy_hartree"], result["average_temperature_k"]) == pytest.approx(
+        (-5.0593859889435, 417.72277674)
+    )

@@ -184,7 +184,8 @@ def checked_args(args: Sequence[str], refused: Sequence[str]) -> list[str]:
 
 def _electrons(args: Sequence[str], inputs: Mapping[str, Path]) -> dict[str, int | None]:
     """Charge and unpaired electrons for the check of the structure; none if a file may override them."""
-    from qmrunner.engines.xtb.interpret import CHARGE, CONTROL_FILES, UHF
+    from qmrunner.engines.xtb.interpret import CHARGE, CONTROL_FILES
+    from qmrunner.engines.xtb.remarks import UHF
 
     if any(name in inputs or name in args for name in CONTROL_FILES):
         return {}

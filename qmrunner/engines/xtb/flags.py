@@ -42,7 +42,11 @@ _ALONE = (
     " gfn2 gfn0 gfnff gff mcgfnff iff ptb tblite spinpol cut esp stm cma tm enso json ceasefiles orca mopac pop molden"
     " dipole wbo lmo fod scc sp vip vea vipea vomega vfukui alpha grad hess md omd siman screen gmd mdopt nocellopt"
 )
-_KINDS: dict[str, Kind] = {**dict.fromkeys(_INTEGERS, "integer"), **dict.fromkeys(_NUMBERS, "number")}
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(_INTEGERS, "integer"), **dict.fromkeys(_NUMBERS, "number"), "oniom": "methods",
+}  # fmt: skip
+# Without its atoms --oniom took the next flag for them, and all memory of the machine (6.5.1).
+_NEEDS = {**dict.fromkeys(listed("g gbsa alpb cosmo tmcosmo gfn input I namespace vparam modef"), 1), "oniom": 2}
 
 FLAGS = Flags(
     "xtb",
@@ -52,4 +56,5 @@ FLAGS = Flags(
     _TAKES,
     # 6.5.1 does the first alone: `--opt --vip` prints no potential, `--opt --hess` no frequencies.
     listed("opt o hess ohess bhess md omd siman path modef vip vea vipea vomega vfukui"),
+    _NEEDS,
 )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import re
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -16,18 +16,26 @@ from qmrunner import untrusted
 from qmrunner.engines import failures, qcschema, qcschema_result, result_files, same_molecule
 from qmrunner.engines.openmp import integer, stack_limited, value_of
 from qmrunner.engines.signatures import Catalogue, Finding, load
-from qmrunner.engines.xtb import quantities, schema, trace
+from qmrunner.engines.xtb import quantities, remarks, schema, trace
 from qmrunner.engines.xtb.read import Summary, incomplete, last_frame, lowest_wavenumber, read_log
+from qmrunner.engines.xtb.remarks import DYNAMICS, UHF
 from qmrunner.model.jobs import Evidence, Exit, Outcome, Step
 
-UHF = ("--uhf", "-u")
 CHARGE = ("--chrg", "-c", "--charge")
-_INPUT = ("--input", "-I")
 _OPTIMISING = frozenset({"--opt", "-o", "--ohess", "--omd"})
 _FREQUENCIES = frozenset({"--hess", "--ohess", "--bhess"})
-_DYNAMICS = frozenset({"--md", "--omd", "--metadyn"})
 # Options of runs with several structures, or with another Hamiltonian than the energy's.
-_OTHERWISE = _DYNAMICS | {"--bhess", "--path", "--siman", "--modef", "--screen", "--reactor", "--scan", "--onlyhess"}
+_OTHERWISE = DYNAMICS | {
+    "--bhess",
+    "--oniom",
+    "--path",
+    "--siman",
+    "--modef",
+    "--screen",
+    "--reactor",
+    "--scan",
+    "--onlyhess",
+}
 # Files that may set charge and spin.
 CONTROL_FILES = (".CHRG", ".UHF", "--input", "-I")
 _WITHOUT_ENERGY = frozenset({"--topo", "--wrtopo"})
@@ -202,7 +210,7 @@ def _expected(run: _Run) -> list[Path]:
         paths.append(_geometry(run))
     if run.asked(_FREQUENCIES):
         paths += [run.file("hessian"), run.file("vibspectrum")]
-    if run.asked(_DYNAMICS):
+    if run.asked(DYNAMICS):
         paths.append(run.file("xtb.trj"))
     if "--json" in run.args:
         # Its name has no namespace (xTB 6.5.1).
@@ -251,7 +259,10 @@ def _computed(run: _Run, step: Step) -> Outcome:
         "gap_ev": run.summary.gap_ev,
         "warnings": list(run.summary.warnings),
     }
-    found["notes"] = [*found.get("notes", ()), *_unasked(run, step)]
+    if methods := value_of(run.args, ("--oniom",)):
+        found["energy_of"] = remarks.of_layers(methods)
+    assumed = remarks.unasked(run.args, step, run.directory, run.summary.electrons)
+    found["notes"] = [*found.get("notes", ()), *assumed]
     unread = filter(_UNREAD.match, run.summary.warnings)
     ignored = [f"xtb ignored something that it could not read: {warning}" for warning in unread]
     ignored += found.pop("notes", ())
@@ -261,19 +272,6 @@ def _computed(run: _Run, step: Step) -> Outcome:
         untrusted.write_text(run.directory / qcschema.FILE, text)
     files, notes = result_files.results(run.directory, frozenset(step.inputs), _SCRATCH)
     return Outcome("succeeded", "ok", result=result | {"notes": ignored + notes}, publish=files, promote=files)
-
-
-def _unasked(run: _Run, step: Step) -> Iterator[str]:
-    """Notes: what xTB assumed without a message, and whose values are those of a run with several structures."""
-    electrons = run.summary.electrons
-    given = run.asked(frozenset(UHF)) or any(name in step.inputs or name in run.args for name in (".UHF", *_INPUT))
-    if electrons is not None and electrons % 2 and not given:
-        yield (
-            f"{electrons} valence electrons are an odd number: xtb computed a doublet, although its setup names no"
-            " unpaired electron. If this is no radical, the charge (--chrg) is wrong or missing"
-        )
-    if run.asked(_DYNAMICS):
-        yield "energy, gradient and charges are those of the structure with which the dynamics began"
 
 
 def _schema(run: _Run, step: Step, result: Mapping[str, Any]) -> str | None:

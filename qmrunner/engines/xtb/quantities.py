@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qmrunner import untrusted
+from qmrunner.model.units import HARTREE_PER_KCAL
 
 # Lists of larger systems are only in the files of the run.
 _MOST_ATOMS = 1000
@@ -26,6 +27,8 @@ _SINGLE = {
     "zero_point_energy_hartree": re.compile(rf":: zero point energy +{_NUMBER} Eh"),
     "fod_electrons": re.compile(rf"^ *NFOD +: +{_NUMBER}"),
     "enthalpy_hartree": re.compile(rf"\| TOTAL ENTHALPY +{_NUMBER} Eh"),
+    "average_potential_energy_hartree": re.compile(rf"^ *Epot +: +{_NUMBER}\s*$"),
+    "average_temperature_k": re.compile(rf"^ *T +: +{_NUMBER}\s*$"),
 }
 _GFN1_DIPOLE = re.compile(r"total \(Debye\): +(\d+\.\d+)")
 # Of the neutral or as-given system, before the ions are computed.
@@ -101,6 +104,15 @@ def read(log: Path, directory: Path, prefix: str) -> dict[str, Any]:
         notes.append(
             "path_energies_hartree are those of the points of the scan (xtbscan.log); all other values belong to the"
             " structure before the scan"
+        )
+    # xTB writes them in kcal/mol, from the first point on.
+    if (path := _frames(directory / f"{prefix}xtbpath.xyz")) and "energy_hartree" in own:
+        found["path_energies_hartree"] = [
+            round(own["energy_hartree"] + HARTREE_PER_KCAL * (energy - path[0]), 9) for energy in path
+        ]
+        notes.append(
+            "path_energies_hartree are those of the points of the path (xtbpath.xyz, there in kcal/mol); all other"
+            " values belong to the structure at its start"
         )
     return found | ({"notes": notes} if notes else {}) | _vibrations(directory / f"{prefix}vibspectrum")
 
