@@ -80,6 +80,8 @@ def decode(data: bytes, name: str) -> str:
         raise _not_text(name, "its first bytes are those of UTF-16 or UTF-32, which no engine reads")
     if hit := _NO_TEXT.search(data):
         raise _not_text(name, f"byte {hit.start()} is 0x{data[hit.start()]:02x}")
+    if b"\n" not in data:
+        data = data.replace(b"\r", b"\n")  # lines as on an old Macintosh, which RDKit does not read
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -161,6 +161,9 @@ def _program(
     strict: bool,
 ) -> Submission:
     own, files = inputs.collect(structure, with_files)
+    # Before the check of its content, which reads lines as the program will.
+    lines = structure_files.in_lines(own, files[own])
+    files = files | lines
     inputs.check_arguments(args)
     if not unconfined:
         inputs.confine_arguments(args)
@@ -185,6 +188,9 @@ def _program(
         files = files | structure_files.for_xtb(own, files[own], len(frames), params)
         structure_files.check_formal_charge(own, files[own], args)
     _check_electrons(kind, params.get("atoms"), own, args, files)
+    if lines:
+        files = files | {name: data for name, data in lines.items() if name != own}
+        params["notes"] = [*params.get("notes", ()), structure_files.LINES_NOTE.format(name=own)]
     return Submission(kind, params, files)
 
 

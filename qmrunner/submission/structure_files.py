@@ -20,6 +20,11 @@ OPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "crest": {"charge": ("--chrg", "-chrg"), "unpaired": ("--uhf", "-uhf")},
 }
 
+LINES_NOTE = (
+    "{name}: its lines ended in carriage returns alone, which the program does not read; input/original-{name} is the"
+    " original"
+)
+
 
 def note_comment(kind: str, name: str, comment: str, args: Sequence[str], params: dict[str, Any]) -> None:
     """Notes for what the comment line of an XYZ file gives and the program does not read."""
@@ -64,6 +69,13 @@ def check_formal_charge(name: str, data: bytes, args: Sequence[str]) -> None:
             evidence=" ".join(args),
             remedy="leave the charge out, or correct the formal charges of the file",
         )
+
+
+def in_lines(name: str, data: bytes) -> dict[str, bytes]:
+    """A file whose lines end as on an old Macintosh with line feeds, and the original; empty for any other file."""
+    if b"\n" in data or b"\r" not in data:
+        return {}
+    return {name: data.replace(b"\r", b"\n"), f"original-{name}": data}
 
 
 def for_xtb(name: str, data: bytes, frames: int, params: dict[str, Any]) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from rdkit.Chem import rdDistGeom
 from qmrunner.engines.xtb import molfile
 from qmrunner.engines.xtb.read import read_log
 from qmrunner.errors import UsageError
+from qmrunner.model.jobs import Submission
 from qmrunner.submission import job_kinds
 from tests.support import missing
 from tests.surroundings import plain
@@ -109,3 +111,23 @@ def test_the_real_program_reads_the_charge_of_a_file_of_rdkit(tmp_path: Path) ->
         subprocess.run(command, cwd=tmp_path, env=env, stdout=log, stderr=subprocess.STDOUT, timeout=60, check=True)
     found = read_log(tmp_path / "log")
     assert (found.electrons, found.terminated_normally) == (24, True)
+
+
+@pytest.mark.parametrize("name", ["v2000-cr.mol", "v3000-cr.mol", "v2000-cr.sdf", "cr.xyz"])
+@pytest.mark.parametrize("kind", [job_kinds.xtb, job_kinds.crest])
+def test_lines_that_end_in_carriage_returns_alone_are_written_for_the_program(
+    name: str, kind: Callable[[str], Submission]
+) -> None:
+    source = Path(__file__).parents[1] / "chemistry" / "structures" / name
+    made = kind(str(source))
+    assert b"\r" not in made.files[name]
+    assert len(made.files[name].splitlines()) > 4
+    assert made.files[f"original-{name}"] == source.read_bytes()
+    assert any("carriage returns" in note for note in made.params["notes"])
+
+
+def test_instructions_behind_carriage_returns_are_found(tmp_path: Path) -> None:
+    (tmp_path / "coord").write_bytes(b"$coord\r 0 0 0.2 o\r 0 1.4 -0.9 h\r 0 -1.4 -0.9 h\r$external\r$end\r")
+    with pytest.raises(UsageError) as raised:
+        job_kinds.xtb(str(tmp_path / "coord"))
+    assert raised.value.code in {"deck_escapes", "argument_escapes"}
