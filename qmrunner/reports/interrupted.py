@@ -73,10 +73,7 @@ def then_of(owner: Mapping[str, Any], alive: Sequence[Mapping[str, Any]]) -> str
     if any(row["home_id"] != owner["home_id"] for row in alive):
         return "another worker takes its steps over"
     back = "" if _ended(owner) else "if it does not report again, "
-    return (
-        f"{back}the next `qmrunner run` there continues with engines that still run, and resumes the other steps from "
-        "their checkpoints"
-    )
+    return f"{back}the next `qmrunner run` there continues with engines that still run, and resumes the rest"
 
 
 def _ended(worker: Mapping[str, Any]) -> bool:

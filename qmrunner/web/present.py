@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from jinja2 import pass_context
 from jinja2.runtime import Context
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from qmrunner.model.text import duration
 
@@ -24,6 +25,7 @@ STATES = {
 SHAPES = {
     "waiting": "○", "running": "▶", "held": "‖", "succeeded": "✓", "failed": "✗", "cancelled": "⊘", "lost": "?",
 }  # fmt: skip
+_CODE = re.compile(r"`([^`\n]{1,200})`")
 _AS_THEMSELVES = ("skipped", "draining", "stale", "stopped", "ended", "paused", "interrupted")
 KINDS = ("nmr", "conformers", "nwchem", "xtb", "crest", "huey")
 WORDS: dict[str, Any] = {"STATES": STATES, "SHAPES": SHAPES, "KINDS": KINDS}
@@ -107,6 +109,12 @@ def took(row: Mapping[str, Any]) -> str:
     return "–" if began is None or ended is None else span(ended - began)
 
 
+def prose(text: object) -> Markup:
+    """A sentence of a report, with the commands that it has between backticks as code."""
+    # Escaped first: backticks need no escaping.
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape("" if text is None else text))))
+
+
 def share(part: float | None, whole: float | None) -> float:
     """`part` of `whole` between 0 and 1; 0 where one is not known."""
     return 0.0 if not part or not whole else max(0.0, min(1.0, part / whole))
@@ -114,5 +122,5 @@ def share(part: float | None, whole: float | None) -> float:
 
 FILTERS = {
     "state": state, "age": age, "clock": clock, "mib": mib, "size": size, "fixed": fixed, "span": span, "took": took,
-    "share": share, "unix": unix,
+    "share": share, "unix": unix, "prose": prose,
 }  # fmt: skip

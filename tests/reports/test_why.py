@@ -86,7 +86,7 @@ def test_a_running_job_of_a_dead_worker_states_since_when_and_what_the_next_work
     del daemon
     told = why(lab, job)  # at once: its process is known to be gone
     assert "was started by worker tester, which ended unexpectedly" in told["summary"]
-    assert told["summary"].endswith("resumes the other steps from their checkpoints")
+    assert told["summary"].endswith("engines that still run, and resumes the rest")
     assert told["next"] == "qmrunner run"
     halt = lab.home.job(job)["interrupted"]
     assert halt["code"] == "worker_silent"

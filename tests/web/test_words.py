@@ -17,7 +17,7 @@ from qmrunner.reports import query
 from qmrunner.web.links import jobs_where, own_path
 from qmrunner.web.log_view import cleaned
 from qmrunner.web.new_form import job_of, words_of
-from qmrunner.web.present import SHAPES, STATES, state
+from qmrunner.web.present import SHAPES, STATES, prose, state
 from qmrunner.web.timeline import drawn
 
 MOL = "\n  x\n\n  1  0  0  0  0  0  0  0  0  0999 V2000\n    0.0 0.0 0.0 C   0  0\nM  END\n"
@@ -196,3 +196,11 @@ def test_a_pasted_text_is_recognised_in_a_moment(text: str) -> None:
 def test_flags_of_a_form_are_bounded() -> None:
     with pytest.raises(UsageError, match="flags"):
         job_of("xtb", {"structure": "3", "args": "a " * 20_000}, [])
+
+
+def test_commands_in_sentences_are_code_and_nothing_else_is_markup() -> None:
+    assert prose("run `qmrunner run`, or <b>`a&b`</b>") == (
+        "run <code>qmrunner run</code>, or &lt;b&gt;<code>a&amp;b</code>&lt;/b&gt;"
+    )
+    assert prose(None) == ""
+    assert prose("`two\nlines`") == "`two\nlines`"
