@@ -62,7 +62,11 @@ def setup(
 
     if not store.startswith("postgresql://"):
         raise UsageError("usage", f"--store {store}: pilots need a PostgreSQL server", remedy="--store postgresql://…")
-    reach = Store(store)  # before anything is written: a mistyped address would stay in the file
+    file = site.file_in(folder)
+    if file.exists():
+        os.environ["QMRUNNER_CONFIG"] = str(file)  # it may name the file with the password
+    os.environ["QMRUNNER_STORE_URL"] = store
+    reach = Store(load().store)  # before anything is written: a mistyped address would stay in the file
     with reach.read():
         pass
     reach.close()

@@ -18,6 +18,7 @@ from qmrunner.slurm import options as sbatch
 from qmrunner.store.session import Store
 
 FILE = "qmrunner.env"
+_PASSWORD_FILE = "QMRUNNER_STORE_PASSWORD_FILE"
 _SETUP = "`qmrunner slurm setup FOLDER --store postgresql://USER@HOST/DATABASE` writes them into one file"
 
 
@@ -93,19 +94,26 @@ def _program() -> Path:
     )
 
 
+def file_in(folder: Path) -> Path:
+    """The file of settings in a shared folder."""
+    return Path(os.path.abspath(folder.expanduser())) / FILE
+
+
 def set_up(folder: Path, store_url: str) -> Path:
     """Make the shared folder with its parts and its file of settings; returns the file. An existing file keeps every
     line, and gets those that it lacks. Raises UsageError `slurm_other_store` for a file that names another store,
     NotReadyError `folder_not_private` where other users could put a program or a file of settings, and
     `folder_unwritable`."""
-    folder = Path(os.path.abspath(folder.expanduser()))
-    file = folder / FILE
+    file = file_in(folder)
+    folder = file.parent
     wanted = {
         "QMRUNNER_STORE_URL": store_url,
         "QMRUNNER_ARTIFACTS": f"file://{folder}/artifacts",
         "QMRUNNER_JOBS": f"{folder}/jobs",
         "QMRUNNER_LOGS": f"{folder}/logs",
     }
+    if password := os.environ.get(_PASSWORD_FILE):
+        wanted[_PASSWORD_FILE] = os.path.abspath(os.path.expanduser(password))
     try:
         access = os.environ.get("QMRUNNER_GROUP_ACCESS", "off")
         access = access if access in private.ACCESS else "off"

@@ -175,6 +175,8 @@ def _unavailable_remedy(text: str, store: Store) -> str:
         return "free space on the store's disk"
     if "locked" in text:
         return "another program holds the database; wait, or end it"
+    if "password" in text:
+        return "the password is in ~/.pgpass, in the URL, or in a file that QMRUNNER_STORE_PASSWORD_FILE names"
     return "check that the database server runs and that QMRUNNER_STORE_URL is right"
 
 

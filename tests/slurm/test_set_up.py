@@ -10,6 +10,7 @@ import pytest
 
 from qmrunner.errors import NotReadyError
 from qmrunner.slurm.site import FILE, set_up
+from tests.support import Home
 
 URL = "postgresql://me:word@host/qm"
 
@@ -71,3 +72,20 @@ def test_a_new_folder_is_private_and_a_second_call_keeps_the_file(tmp_path: Path
     assert {path.stat().st_mode & 0o777 for path in file.parent.iterdir() if path.is_dir()} == {0o700}
     before = file.read_text()
     assert set_up(file.parent, URL).read_text() == before
+
+
+def test_the_file_with_the_password_is_read_before_anything_is_written_and_pilots_get_it(
+    tmp_path: Path, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, password = tmp_path / "shared", tmp_path / "password"
+    url = "postgresql://me@127.0.0.1:1/qm"
+    command = ("slurm", "setup", str(folder), "--store", url)
+    refused = home.run(*command, QMRUNNER_STORE_PASSWORD_FILE=str(password))
+    assert (refused.returncode, folder.exists()) == (2, False)
+    assert "QMRUNNER_STORE_PASSWORD_FILE: cannot be read" in refused.stderr
+    password.write_text("word")
+    asked = home.run(*command, QMRUNNER_STORE_PASSWORD_FILE=str(password))
+    assert (asked.returncode, folder.exists()) == (4, False)
+    assert "store_unavailable" in asked.stderr
+    monkeypatch.setenv("QMRUNNER_STORE_PASSWORD_FILE", str(password))
+    assert f"QMRUNNER_STORE_PASSWORD_FILE={password}\n" in set_up(folder, url).read_text()

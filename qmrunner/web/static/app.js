@@ -101,6 +101,8 @@ async function send(form, submitter) {
     if (status) { status.hidden = false; status.textContent = "the server does not answer: nothing was changed"; status.classList.add("off"); }
   } finally {
     buttons.forEach((button) => { button.disabled = false; });
+    // A disabled button has lost the focus: the keyboard continues where it was.
+    if (document.activeElement === document.body && submitter?.isConnected) submitter.focus();
   }
 }
 // An error is shown below the form that caused it; what was typed stays.
