@@ -68,6 +68,14 @@ def test_of_several_tasks_each_has_its_own_quantities(tmp_path: Path) -> None:
     assert "polarizability_au" not in second
 
 
+def test_a_state_keeps_its_spin_and_a_temperature_its_enthalpy(tmp_path: Path) -> None:
+    found = judged("states-in-turn", tmp_path).result
+    triplet, singlet, _ = found["tasks"]
+    assert (triplet["spin_squared"], triplet["spin_populations"]) == (2.0034, [1.0, 1.0])
+    assert singlet["temperature_k"] == 298.15
+    assert not {"spin_squared", "spin_populations", "temperature_k", "enthalpy_hartree"} & found.keys()
+
+
 def test_charges_of_nuclei_whose_cores_are_unknown_are_left_out(tmp_path: Path) -> None:
     """The first task has a low print level: without the shells, and without the charge of the molecule."""
     first, second = judged("core-potential", tmp_path).result["tasks"]

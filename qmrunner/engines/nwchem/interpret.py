@@ -13,7 +13,7 @@ from qmrunner.engines import failures, qcschema, qcschema_result, result_files, 
 from qmrunner.engines.nwchem import kept_orbitals, restart
 from qmrunner.engines.nwchem import qcschema as nwchem_qcschema
 from qmrunner.engines.nwchem.input import deck_rewrite, generated_deck, remarks
-from qmrunner.engines.nwchem.output import errquit, response, unconverged
+from qmrunner.engines.nwchem.output import errquit, response, together, unconverged
 from qmrunner.engines.nwchem.output.numbers import MOST_ATOMS
 from qmrunner.engines.nwchem.output.tasks import Record
 from qmrunner.engines.nwchem.read import Report
@@ -231,8 +231,8 @@ def _partial(run: Run) -> dict[str, Any]:
         "provenance": run.provenance,
     }
     known = {name: value for name, value in found.items() if value is not None}
-    for quantities in by_task:
-        known |= quantities
+    if by_task:
+        known |= together.of_tasks(run.records, by_task)
     if notes := [note for quantities in by_task for note in quantities.get("notes", ())]:
         known["notes"] = notes
     return known
@@ -246,6 +246,8 @@ def _quantities(run: Run) -> list[dict[str, Any]]:
 
 
 def _quantities_of(run: Run, record: Record) -> dict[str, Any]:
+    if record.problem is not None and record.problem.code == "scf_not_converged":
+        return {}  # of orbitals that are no solution
     found = _numbered(run.quantities.of(record, run.directory), record.asked.nuclei)
     if record.asked.theory != "tddft" or record.problem or record.energy is None or "excitations" in found:
         return found

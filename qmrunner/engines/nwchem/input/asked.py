@@ -13,6 +13,7 @@ from itertools import takewhile
 from qmrunner.engines.nwchem.input import reader
 from qmrunner.engines.nwchem.input.around import Around
 from qmrunner.engines.nwchem.input.reader import Statement, lower
+from qmrunner.engines.nwchem.input.structures import Structures
 
 Load = Callable[[str], bytes | None]
 _DEEPEST, _MOST_INCLUDED, _MOST_BYTES = 8, 200, 64 << 20
@@ -90,7 +91,7 @@ class Asked:
     those that the grad block of tddft names for a task with gradients; `dispersion` is the `disp` line in force.
     `changed` are the settings outside the theory's own block that changed since the task before.
     `frozen` are the core and virtual orbitals that a correlated method's `block` freezes by number; `freezes`: whether
-    the block has a `freeze` line.
+    the block has a `freeze` line. `structure` names the geometry in force.
     """
 
     theory: str
@@ -114,6 +115,7 @@ class Asked:
     block: str | None = None
     frozen: tuple[int, int] = (0, 0)
     freezes: bool = False
+    structure: tuple[str, int] = ("geometry", 0)
 
     @property
     def title(self) -> str:
@@ -199,6 +201,7 @@ class _State:
     gradient_roots: tuple[int, ...] = ()
     dispersion: str = ""
     around: Around = field(default_factory=Around)
+    structures: Structures = field(default_factory=Structures)
     frozen: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def take(self, statement: Statement) -> Asked | None:
@@ -211,7 +214,10 @@ class _State:
             self._inside(statement)
         elif word in ("print", "noprint"):
             self._print([lower(word) for word in statement.words])
+        elif word == "set":
+            self.structures.take(statement)
         elif word and word not in _LINES:
+            self.structures.take(statement)
             self._open(word)
         return None
 
@@ -317,6 +323,7 @@ class _State:
             _BLOCK_OF.get(theory),
             self.frozen.get(_BLOCK_OF.get(theory, ""), (0, 0)),
             _BLOCK_OF.get(theory, "") in self.frozen,
+            self.structures.current,
         )
 
 

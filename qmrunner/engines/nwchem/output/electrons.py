@@ -21,7 +21,8 @@ _POPULATION = rf"{_ATOM}(\d+\.\d)\s+{_REAL}\s*$"
 _POINT = rf"{_ATOM}{_REAL}\s+{_REAL}\s+{_REAL}\s+"
 _ESP_HEADING = r"^\s+ESP(?:\s+R?ESP\d?)*\s*$"
 _VECTOR = re.compile(r"^ Vector\s+\d+\s+Occ=\s*(\S+)\s+E=\s*(\S+)")
-_S2 = re.compile(r"<S2> =\s+(\S+) \(Exact")
+# Of DFT and of HF.
+_S2 = re.compile(r"<S2> =\s+(\S+) \(Exact|^\s+S\^2 =\s+(\S+)\s*$")
 _COSMO = re.compile(r"(gas|sol) phase energy\s+=\s+(\S+)")
 
 
@@ -66,7 +67,7 @@ class Charges:
     def __init__(self) -> None:
         row = rf"{_ATOM}(\d+)\s+{_REAL}\s+{_REAL}"
         self._shells = Table("Mulliken", row, r"Mulliken analysis of the total density|Total Density - Mulliken")
-        self._shell_spins = Table("Spin Density - Mulliken", row)
+        self._shell_spins = Table("Mulliken", row, r"Spin Density - Mulliken|Mulliken analysis of the spin density")
         self._total = Table("Total      gross population on atoms", _POPULATION)
         self._spins = Table("Atomic spin population", _POPULATION)
         self._esp = Table("ESP", rf"{_POINT}({_REAL[1:-1]}(?:\s+{_REAL[1:-1]})*)\s*$", _ESP_HEADING)
@@ -154,8 +155,8 @@ class Orbitals:
                 self._occupied = values[1] if self._occupied is None else max(self._occupied, values[1])
             elif values is not None:
                 self._empty = values[1] if self._empty is None else min(self._empty, values[1])
-        elif "<S2>" in line and (match := _S2.search(line)):
-            self._s2 = number(match[1])
+        elif ("<S2>" in line or "S^2" in line) and (match := _S2.search(line)):
+            self._s2 = number(match[1] or match[2])
 
     def found(self) -> dict[str, Any]:
         """`homo_ev`, `lumo_ev`, their difference `gap_ev`, and `spin_squared`."""
