@@ -22,6 +22,7 @@ HINT = b"ring"
 NAME = "qmrunner"
 READ_S = 1
 REDIS_KEY = "huey.redis.qmrunner"
+_MOST_HINTS = 1000  # of those on Redis: each wakes a thread, and any client can add millions
 _POLL_SECONDS = 5.0
 _BUSY_S = 5.0
 _REDIS_CONNECT_S = 2
@@ -182,7 +183,10 @@ class RedisHints:
     def take(self, wake: Wake, seen: int) -> bool:
         """Whether there was a hint within a second, or a notification on this machine after `seen`: the server may have
         lost that hint."""
-        return self._server.brpop(REDIS_KEY, timeout=READ_S) is not None or wake.count != seen
+        if self._server.brpop(REDIS_KEY, timeout=READ_S) is None:
+            return wake.count != seen
+        self._server.ltrim(REDIS_KEY, 0, _MOST_HINTS - 1)
+        return True
 
     def close(self) -> None:
         self._server.connection_pool.disconnect()

@@ -326,3 +326,14 @@ def test_a_server_that_refuses_to_hand_out_hints_is_as_good_as_none(tmp_path: Pa
         wait_for(consumer.queue.notify, 20.0, "the queue to take hints again")
         consumer.hears()
         consumer.close()
+
+
+def test_a_flood_of_hints_is_forgotten_with_the_first(tmp_path: Path) -> None:
+    """Any client that reaches the server can leave millions; each would wake a thread."""
+    with redis.server(tmp_path / "redis") as server:
+        for _ in range(20):
+            server.client().lpush(REDIS_KEY, *[b"x"] * 10_000)
+        consumer = Consumer(Queue(server.url, tmp_path), threads=1)
+        consumer.hears()
+        wait_for(lambda: in_queue(server.url) <= 1000, 20.0, "a short queue")
+        consumer.close()
