@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from qmrunner.chemistry import cml_stereo
 from qmrunner.chemistry.elements import atom
 from qmrunner.chemistry.foreign_text import Frame
 from qmrunner.chemistry.graphs import load_rdkit
+from qmrunner.chemistry.molecule import check_range
 from qmrunner.errors import UsageError
 
 if TYPE_CHECKING:
@@ -152,9 +154,11 @@ def _points(
     if not all(having):
         raise _unreadable(name, "has atoms without x3, y3 and z3 beside atoms that have them", "export it again")
     try:
-        return [(float(row[keys[0]]), float(row[keys[1]]), float(row[keys[2]])) for row in atoms]
+        points = [(float(row[keys[0]]), float(row[keys[1]]), float(row[keys[2]])) for row in atoms]
     except ValueError as problem:
         raise _unreadable(name, f"has a coordinate that is no number: {problem}", "export it again") from None
+    check_range([point for point in points if all(map(math.isfinite, point))])
+    return points
 
 
 def _block(

@@ -125,8 +125,9 @@ def _words(frame: Frame) -> list[str]:
 
 
 def _check_unit(frame: Frame, name: str) -> None:
-    from qmrunner.chemistry.molecule import close_pair
+    from qmrunner.chemistry.molecule import check_range, close_pair
 
+    check_range(frame.points)
     pair = close_pair(frame.points, _TOO_CLOSE_ANGSTROM)
     # Atoms that are too close in either unit overlap: the reader of the converted file reports them.
     if pair is not None and pair[2] / ANGSTROM_PER_BOHR >= _TOO_CLOSE_ANGSTROM:

@@ -14,6 +14,8 @@ Point = tuple[float, float, float]
 
 # Smaller than any distance in a molecule: H2 has 0.74 angstrom.
 OVERLAP_ANGSTROM = 0.5
+# No molecule is larger; larger numbers overflow the columns of formats, and arithmetic.
+MOST_ANGSTROM = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,22 @@ def _around(home: tuple[int, ...], cubes: dict[tuple[int, ...], list[int]]) -> I
         yield from cubes.get((home[0] + shift[0], home[1] + shift[1], home[2] + shift[2]), ())
 
 
+def check_range(coordinates: Sequence[Point]) -> None:
+    """Raise UsageError `coordinate_too_large` for atoms that are farther away than any molecule is large."""
+    for number, point in enumerate(coordinates, start=1):
+        if max(map(abs, point)) > MOST_ANGSTROM:
+            raise UsageError(
+                "coordinate_too_large",
+                f"a coordinate of atom {number} is larger than {MOST_ANGSTROM:g} Å",
+                evidence=", ".join(f"{value:g}" for value in point),
+                remedy="the program that wrote this file failed; write the structure again",
+            )
+
+
 def check_no_overlap(symbols: Sequence[str], coordinates: Sequence[Point]) -> None:
-    """Raise UsageError `atoms_overlap`, naming the pair, when two atoms are nearer than 0.5 angstrom."""
+    """Raise UsageError `atoms_overlap`, naming the pair, when two atoms are nearer than 0.5 angstrom; and as
+    `check_range`."""
+    check_range(coordinates)
     pair = close_pair(coordinates)
     if pair is None:
         return
