@@ -176,7 +176,9 @@ class LogForwarder:
                 entry: dict[str, Any] = json.loads((self._folder / name).read_text())
             except (OSError, ValueError):
                 return None
-            source = _Source(Path(entry["log"]), f"{entry['label']}| ".encode(), entry=self._folder / name)
+            source = _Source(
+                Path(entry["log"]), f"{visible.line(entry['label'])}| ".encode(), entry=self._folder / name
+            )
             source.offset = self._saved_offset(source, default=0)
             self._sources[name] = source
         return self._sources[name]

@@ -134,6 +134,14 @@ def test_what_would_move_a_terminal_arrives_written_out(tee: Tee) -> None:
     ]
 
 
+def test_the_name_before_each_line_moves_no_terminal_either(tee: Tee) -> None:
+    tee.register.add("j1/a\x1b[31m\u202e\nb", 1, tee.log)
+    tee.write(b"first\nsecond\n")
+    tee.forward()
+    label = rb"j1/a\x1b[31m\u202e\nb| "
+    assert tee.settled() == label + b"first\n" + label + b"second\n"
+
+
 def test_a_line_waits_for_its_end(tee: Tee) -> None:
     tee.add()
     tee.write(b"first\nsec")
