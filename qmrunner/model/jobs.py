@@ -16,6 +16,7 @@ from qmrunner.model.states import AttemptState, JobState, StepState
 
 KINDS = ("nmr", "conformers", "nwchem", "crest", "xtb", "huey")
 Kind = Literal["nmr", "conformers", "nwchem", "crest", "xtb", "huey"]
+ENGINES = ("nwchem", "xtb", "crest", "chemistry", "huey")  # those of the registry, `qmrunner.engines`
 # In front of an input's path: the step starts without the file if it does not exist. In front of a name in `after`: the
 # step waits until that step has ended, and starts even if it failed.
 OPTIONAL = "?"

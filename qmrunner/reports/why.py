@@ -14,7 +14,7 @@ from typing import Any
 from qmrunner import untrusted
 from qmrunner.app import App
 from qmrunner.model import labels, policy, remedies
-from qmrunner.model.jobs import Attempt, Job, Outcome, Step
+from qmrunner.model.jobs import ENGINES, Attempt, Job, Outcome, Step
 from qmrunner.model.packing import Capacity
 from qmrunner.model.states import STEP_LIVE, JobState, StepState
 from qmrunner.model.text import duration
@@ -292,6 +292,8 @@ def _waiting(known: _Snapshot) -> _Answer:
 
 
 def _what_for(known: _Snapshot, step: Step) -> tuple[str, str]:
+    if step.engine not in ENGINES:
+        return f"a worker that has the engine {step.engine!r}: this version has none", "qmrunner status"
     watch = f"qmrunner status {known.job.id} --watch"
     if known.paused:
         return "the end of the pause: an operator has paused all workers", "qmrunner resume"

@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, case, exists, func, or_, select
 
 from qmrunner.model import labels
-from qmrunner.model.jobs import Step
+from qmrunner.model.jobs import ENGINES, Step
 from qmrunner.model.packing import MAX_SKIPS
 from qmrunner.model.policy import RETRY_DELAY_CAP_S
 from qmrunner.model.states import JobState, StepState
-from qmrunner.store.rows import to_step
+from qmrunner.store.rows import RowUnreadable, to_step
 from qmrunner.store.tables import jobs, reservations, steps
 
 _CANDIDATES = 64
@@ -27,8 +27,23 @@ def any_ready(connection: Connection, now: float, has: Sequence[str] = ()) -> bo
 
 
 def best(connection: Connection, now: float, has: Sequence[str] = ()) -> list[Step]:
-    """The steps that a worker with these labels may claim, the best first; as many as one claim considers."""
-    return [to_step(row) for row in connection.execute(_best(tuple(has)), _at(now))]
+    """The steps that a worker with these labels may claim, the best first; as many as one claim considers.
+
+    A step that cannot be read, or whose engine this version does not have, holds up no other one: a newer worker may
+    run it.
+    """
+    found = []
+    rows = connection.execute(_best(tuple(has)), _at(now))
+    more = True
+    while more:
+        try:
+            row = rows.fetchone()
+            more = row is not None
+            if row is not None and row.engine in ENGINES:
+                found.append(to_step(row))
+        except RowUnreadable:
+            continue
+    return found
 
 
 def ready_before(connection: Connection, now: float, step_id: int) -> int:

@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 
 from qmrunner.errors import NotReadyError, UsageError
 from qmrunner.store import postgres
+from qmrunner.store.rows import RowUnreadable
 from qmrunner.store.sqlite_filesystems import refuse_unsafe
 
 _DECODE = json.JSONDecoder().raw_decode
@@ -182,7 +183,12 @@ def _unavailable_remedy(text: str, store: Store) -> str:
 
 def _decoded(text: str) -> Any:
     """The value of a JSON column, as `json.loads` gives it: each step has six of them, most of them empty."""
-    return {} if text == "{}" else _DECODE(text)[0]
+    if text == "{}":
+        return {}
+    try:
+        return _DECODE(text)[0]
+    except (TypeError, ValueError) as problem:
+        raise RowUnreadable("a JSON column of the store", f"{str(text)[:60]!r}: {problem}") from problem
 
 
 def _configure_sqlite(busy_seconds: float, connection: Any, _record: Any) -> None:
