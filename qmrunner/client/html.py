@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from html import escape
+from html import escape as escape_html
 from typing import TYPE_CHECKING, Any
+
+from qmrunner.model import visible
 
 if TYPE_CHECKING:
     from qmrunner.client.result import Result
@@ -17,6 +19,11 @@ if TYPE_CHECKING:
 _MOST_ROWS = 60
 _BOX = "border:1px solid #8886;border-radius:6px;padding:.6em .8em;max-width:60em"
 _CELL = "padding:.1em .8em .1em 0;text-align:left"
+
+
+def escape(text: str) -> str:
+    """`text` as it may be in a page, with invisible characters shown."""
+    return escape_html(visible.lines(text))
 
 
 def job_html(data: Mapping[str, Any], result: Result | None = None) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
+from html import escape as escape_html
 from typing import Any
 
 from qmrunner import __version__
 from qmrunner.app import App
 from qmrunner.chemistry import comparison, methods, picture, svg
 from qmrunner.chemistry.spectrum_signals import atom_label
+from qmrunner.model import visible
 from qmrunner.reports import conformers, measured, status
 
 _STYLE = """
@@ -39,6 +40,11 @@ ol li,ul li{margin:.2rem 0}
 .wide{overflow:visible}thead{display:table-header-group}}
 """
 _FAR = ' class="far"'
+
+
+def escape(text: str) -> str:
+    """`text` as it may be in a page, with invisible characters shown."""
+    return escape_html(visible.lines(text))
 
 
 def render(app: App, job_id: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from qmrunner.api import logfiles
 from qmrunner.app import App
 from qmrunner.errors import NotFoundError
+from qmrunner.model import visible
 
 _PIECE = 1 << 16
 # Lines of a log up to here are counted; of a larger one only its end is read, and its lines have no numbers.
@@ -36,8 +37,9 @@ class View:
 
 
 def cleaned(text: str) -> str:
-    """Text without escape sequences and control characters; a carriage return starts a line."""
-    return _SEQUENCES.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    """Text without escape sequences and control characters, others that are invisible escaped; a carriage return
+    starts a line."""
+    return visible.lines(_SEQUENCES.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
 
 
 def tail(app: App, job_id: str, step: str, attempt: int | None) -> View:

@@ -12,10 +12,12 @@ from typing import Any
 
 from fastapi import Request, Response
 from jinja2 import Environment, FileSystemLoader, Template
+from markupsafe import escape
 
 from qmrunner import __version__
 from qmrunner.api.access import Caller
 from qmrunner.api.service import service_of
+from qmrunner.model import visible
 from qmrunner.web import links, present
 from qmrunner.web.static_files import Files
 
@@ -34,12 +36,20 @@ _HEADERS = {
 }
 
 
+def _visible(value: Any) -> Any:
+    """Text as on a terminal: a name with invisible characters could pass for another one, or reverse the line.
+
+    Fields of forms take their text through the filter `unchanged`, for it is sent back.
+    """
+    return visible.lines(value) if type(value) is str else value
+
+
 def _environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(Path(__file__).resolve().parent / "templates"),
-        autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_visible,
     )  # fmt: skip
-    made.filters |= present.FILTERS | links.FILTERS
+    made.filters |= {**present.FILTERS, **links.FILTERS, "unchanged": escape}
     made.globals |= {"static": FILES.url, "has_static": FILES.has, "version": __version__, **present.WORDS}
     return made
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from qmrunner.model import visible
 from tests.api.lab import Server, served
 from tests.client.lab import STAND_IN, WATER
 from tests.support import Daemon, Home
@@ -113,7 +114,7 @@ def test_a_name_in_any_script_turns_nothing_beside_it(
         row = page.locator(f"#row-{job} td.main")
         places = row.locator("code").evaluate(PLACES)
         assert places == sorted(places), key  # the id reads from left to right
-        assert row.locator("a").first.inner_text().strip() == NAMES[key].strip()
+        assert row.locator("a").first.inner_text().strip() == visible.line(NAMES[key]).strip()
     page.goto(f"/jobs/{named['turned']}")
     places = page.locator("#live_head p code").first.evaluate(PLACES)
     assert places == sorted(places)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -11,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qmrunner.api.cookies import name_of, session_of
+from qmrunner.client import html
 from qmrunner.errors import UsageError
 from qmrunner.model.states import AttemptState, JobState, StepState
-from qmrunner.reports import query
+from qmrunner.reports import html_report, query
+from qmrunner.web import render
 from qmrunner.web.links import jobs_where, own_path
 from qmrunner.web.log_view import cleaned
 from qmrunner.web.new_form import job_of, words_of
@@ -155,6 +159,36 @@ def test_a_value_leads_to_the_jobs_with_the_same(value: str) -> None:
 
 def test_a_line_of_a_log_has_no_controls() -> None:
     assert cleaned("\x1b[31mred\x1b[0m \x1b]0;title\x07x\x00\tend\r\nnext\rline") == "red x\tend\nnext\nline"
+
+
+@pytest.mark.parametrize("sign", ["\u202e", "\u2066", "\u200b", "\u2028", "\x85", "\x9b", "\ufeff", "\U000e0041"])
+def test_no_invisible_character_reaches_a_page_but_in_a_field_of_a_form(sign: str) -> None:
+    environment = render._environment()
+    page = environment.from_string(
+        "<title>{{ name }}</title><b title='{{ name|truncate(9, true) }}'>{{ name|upper }}</b>"
+    )
+    shown = page.render(name=f"<{sign}evil")
+    assert sign not in shown
+    assert shown.count("&lt;\\") == 3
+    field = environment.from_string('<input value="{{ name|unchanged }}">')
+    assert field.render(name=f'"<{sign}evil') == f'<input value="&#34;&lt;{sign}evil">'
+    assert sign not in cleaned(f"a{sign}b")
+    assert sign not in html_report.escape(f"a{sign}b")
+    assert sign not in html.job_html({"name": f"a{sign}b", "kind": "xtb", "id": "a", "state": "failed", "code": sign})
+
+
+def test_forms_send_back_what_was_typed() -> None:
+    """Each field with a text of a user takes it unchanged, or what is sent again is another name, filter or deck."""
+    typed = re.compile(r"\{\{ \(?(words\.(name|group|structures?|args|require|deck_name)|q|back|typed|next)\b[^}]*\}\}")
+    found = 0
+    for path in Path(render.__file__).with_name("templates").glob("*.html"):
+        text = path.read_text()
+        for hit in typed.finditer(text):
+            before = text[max(0, hit.start() - 60) : hit.start()]
+            if re.search(r'value="$|<textarea[^<]*>\n?$', before) or text[hit.end() :].startswith("</textarea>"):
+                found += 1
+                assert "|unchanged" in hit[0] or path.name == "tokens.html", (path.name, hit[0])
+    assert found >= 18
 
 
 def test_a_timeline_folds_idle_time_and_keeps_bars_inside() -> None:
