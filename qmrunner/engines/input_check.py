@@ -128,7 +128,8 @@ def arguments(
     for argument in args:
         reason = None
         parts = words(argument)
-        option = argument.lstrip("-").lower().split("=")[0]
+        # Fortran ignores blanks at the end of what it compares.
+        option = argument.lstrip("-").lower().split("=")[0].strip()
         if argument.startswith("-") and option in refused:
             reason = refused[option]
         elif known is not None and _OPTION.match(argument) and argument.lstrip("-").split("=")[0] not in known:

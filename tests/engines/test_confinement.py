@@ -323,6 +323,19 @@ def test_orders_to_crest_that_start_programs_or_leave_the_folder_are_refused(ord
     assert crest.findings(["--input", "r.toml"], {"w.xyz": WATER, "r.toml": orders.encode()})
 
 
+@pytest.mark.parametrize("blanks", ["", " ", "   "])
+@pytest.mark.parametrize("strict", [False, True])
+def test_blanks_that_fortran_ignores_hide_no_word(blanks: str, strict: bool) -> None:
+    files = {"w.xyz": WATER}
+    for flag in ("--driver", "-driver", "--orca", "--mopac", "--tm"):
+        reasons = [found.reason for found in xtb.findings([f"{flag}{blanks}", "id"], files, strict=strict)]
+        assert "starts another program" in reasons, flag
+    for key, value in (("bin", "sh"), ("cmd", "id"), ("method", f"generic{blanks}"), ("method", f"orca{blanks}")):
+        orders = f'[[calculation.level]]\n"{key}{blanks}" = "{value}"'.encode()
+        found = crest.findings(["--input", "r.toml"], {**files, "r.toml": orders}, strict=strict)
+        assert [one.reason for one in found] == ["starts another program"], orders
+
+
 def test_honest_orders_to_crest_pass() -> None:
     orders = 'input = "w.xyz"\nthreads = 2\nrestart = true\n[[calculation.level]]\nmethod = "gfn2"\n'
     assert crest.findings(["--input", "r.toml"], {"w.xyz": WATER, "r.toml": orders.encode()}, strict=True) == []

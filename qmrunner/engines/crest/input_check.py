@@ -99,23 +99,28 @@ def _of_toml(name: str, data: bytes, strict: bool) -> list[Finding]:
     found = []
     for key, value in _entries(content):
         text = f"{key} = {value}"
-        if key in _KEYS or (isinstance(value, str) and value.lower() in _METHODS):
+        word = str(value).strip().lower()
+        if key in _KEYS or (isinstance(value, str) and word in _METHODS):
             found.append(Finding(name, None, text, _PROGRAM, _TOML_REMEDY))
         elif isinstance(value, str) and not _SAFE.fullmatch(value.replace(" ", "")):
             found.append(Finding(name, None, text, "contains a character with a meaning to a shell", _TOML_REMEDY))
         elif isinstance(value, str) and any(escapes(word) for word in words(value)):
             found.append(Finding(name, None, text, "names a file outside the job's folder", _TOML_REMEDY))
-        elif strict and (key not in _TOML_KNOWN or (key == "method" and str(value).lower() not in _TOML_METHODS)):
+        elif strict and (key not in _TOML_KNOWN or (key == "method" and word not in _TOML_METHODS)):
             found.append(Finding(name, None, text, "is not among the keys that are known to be harmless", _TOML_REMEDY))
     return found
 
 
 def _entries(content: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key in lower case with its value, including those in tables and lists."""
+    """Every key in lower case with its value, including those in tables and lists.
+
+    Fortran ignores blanks at the end of what it compares: `"bin "` may be `bin` to CREST.
+    """
     if isinstance(content, Mapping):
         for name, value in content.items():
-            yield name.lower(), value
-            yield from _entries(value, name.lower())
+            plain = name.strip().lower()
+            yield plain, value
+            yield from _entries(value, plain)
     elif isinstance(content, list):
         for value in content:
             if not isinstance(value, Mapping):
