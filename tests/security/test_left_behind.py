@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +87,47 @@ def hollow(path: Path) -> None:
         file.truncate(3 << 30)
 
 
+def odd_names(path: Path) -> None:
+    """Beside the results: names that break lines, command a terminal, are no text, or begin a formula."""
+    for name in (
+        b"a\nb",
+        b"\x1b[31mred",
+        b"\xff\xfe",
+        "\u202etxt.exe".encode(),
+        b"=cmd|' C calc'!A0",
+        b"-rf",
+        b" ",
+        b"a\\b",
+    ):
+        with open(os.path.join(os.fsencode(path), name), "wb") as file:
+            file.write(b"x")
+
+
+def deep(path: Path) -> None:
+    """1,000 folders within each other, longer than any path may be."""
+    at = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    for _ in range(1000):
+        os.mkdir("folder-in-a-folder", dir_fd=at)
+        inner = os.open("folder-in-a-folder", os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(at)
+
+
+def many(path: Path) -> None:
+    for number in range(5000):
+        (path / f".file-{number}").write_bytes(b"x")
+
+
+def growing(path: Path) -> None:
+    """Another process goes on writing into a result while it is published."""
+    script = (
+        "import os, sys, time\nif os.fork():\n os._exit(0)\nwith open(sys.argv[1], 'ab', buffering=0) as file:\n"
+        + (" for _ in range(1000):\n  file.write(b'0.1\\n' * 9)\n  time.sleep(0.01)")
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], check=True)
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
@@ -129,11 +172,15 @@ CASES: dict[str, Case] = {
     "a result that is a link": Case("work/charges", link_to_secret, "result_refused"),
     "a result that is a pipe": Case("work/charges", pipe, "result_refused"),
     "a result that is a folder": Case("work/charges", folder, "result_refused"),
+    "a result that grows": Case("work/charges", growing, "ok"),
     # What is no result is not taken for one, and is harmless.
     "another name that is a link": Case("work/wbo", link_to_secret, "ok"),
     "another name that is a pipe": Case("work/wbo", pipe, "ok"),
     "another name that is a folder": Case("work/xtbopt.xyz", folder, "ok"),
     "a hollow file that is no result": Case("work/sparse", hollow, "ok"),
+    "names that are no text": Case("work", odd_names, "ok"),
+    "1,000 folders": Case("work", deep, "ok"),
+    "5,000 hidden files": Case("work", many, "ok"),
     # Our own files beside the work folder.
     "the exit record a folder": Case("exit.json", folder, "ok"),
     "the exit record a pipe": Case("exit.json", pipe, "ok"),
