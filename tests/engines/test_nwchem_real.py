@@ -115,6 +115,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome
     return folder / "opt", optimised
 
 
+@pytest.mark.slow
 def test_optimisation_and_shielding_give_complete_results(tmp_path: Path, undisturbed: tuple[Path, Outcome]) -> None:
     optimised, _ = undisturbed
     geometry = optimised / "geometry.xyz"
@@ -132,6 +133,7 @@ def test_optimisation_and_shielding_give_complete_results(tmp_path: Path, undist
     assert values[1]["isotropic_ppm"] == pytest.approx(values[2]["isotropic_ppm"], abs=0.05)
 
 
+@pytest.mark.slow
 def test_after_kill_9_the_optimisation_continues_to_the_same_energy_and_nothing_is_left_outside(
     tmp_path: Path, undisturbed: tuple[Path, Outcome]
 ) -> None:
