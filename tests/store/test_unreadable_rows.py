@@ -9,13 +9,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import JSON, Connection, Table, text
 
 from qmrunner import engines
 from qmrunner.model.jobs import ENGINES
+from qmrunner.reports import why
 from qmrunner.store import jobs as job_store
 from qmrunner.store import ready_steps, workers
 from qmrunner.store.rows import RowUnreadable
@@ -134,6 +135,16 @@ def test_text_that_is_not_json_holds_up_no_other_step(sqlite_work: Work) -> None
             assert [step.job_id for step in ready_steps.best(connection, work.now)] == [good], (column, value)
         wrong(work.store, steps, column, json.dumps({}), f"job_id = '{bad}'")
     assert work.claimed(worker).job.id == bad
+
+
+def test_why_names_an_engine_that_this_version_does_not_have(work: Work) -> None:
+    job = work.job()
+    with work.store.write() as connection:
+        connection.execute(steps.update().values(engine="orca"))
+    with work.store.read() as connection:
+        (step,) = job_store.of_job(connection, job)
+    sentence, _ = why._what_for(cast(Any, None), step)
+    assert "'orca'" in sentence
 
 
 def test_the_engines_of_the_model_are_those_of_the_registry() -> None:
