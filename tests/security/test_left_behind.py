@@ -120,7 +120,7 @@ def many(path: Path) -> None:
 
 
 def growing(path: Path) -> None:
-    """Another process continues to write into a result while it is published."""
+    """Another process keeps writing into a result while it is published."""
     script = (
         "import os, sys, time\nif os.fork():\n os._exit(0)\nwith open(sys.argv[1], 'ab', buffering=0) as file:\n"
         + (" for _ in range(1000):\n  file.write(b'0.1\\n' * 9)\n  time.sleep(0.01)")
