@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from qmrunner.chemistry import cml, columns, foreign_text, qcschema_molecule
+from qmrunner.chemistry import atom_numbers, cml, columns, foreign_text, qcschema_molecule
 from qmrunner.chemistry.foreign_text import Frame
 from qmrunner.chemistry.graphs import load_rdkit
 from qmrunner.chemistry.xyz import read_xyz, write_xyz
@@ -194,4 +194,6 @@ def _mol_of_inchi(inchi: str) -> Any:
             evidence=inchi[:200],
             remedy="give the InChI itself, which begins with InChI=1, or a SMILES",
         )
+    for atom in mol.GetAtoms():
+        atom_numbers.check("mass number", str(atom.GetIsotope()), inchi)
     return mol

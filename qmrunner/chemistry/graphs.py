@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from qmrunner.chemistry import molfile_parts
+from qmrunner.chemistry import atom_numbers, molfile_parts
 from qmrunner.chemistry.molecule import Molecule
 from qmrunner.errors import NotReadyError, UsageError
 
@@ -45,13 +45,15 @@ def load_rdkit() -> Any:
 def mol_from_smiles(smiles: str) -> Any:
     """The RDKit molecule of a SMILES: heavy atoms in the order written, then the hydrogens that were not.
 
-    Raises UsageError `empty_smiles`, `invalid_smiles` (with RDKit's reason) or `unknown_element` (a wildcard).
+    Raises UsageError `empty_smiles`, `number_too_large`, `invalid_smiles` (with RDKit's reason) or `unknown_element` (a
+    wildcard).
     """
     chem = load_rdkit()
     words = smiles.split()
     if not words:
         raise UsageError("empty_smiles", "the SMILES is empty", remedy="give a SMILES such as CCO, or a file")
     _refuse_extension(words[1:])
+    atom_numbers.check_smiles(words[0])
     from rdkit import rdBase
 
     with rdBase.BlockLogs():
@@ -142,7 +144,7 @@ def mols_from_molfile(text: str, name: str) -> tuple[Any, ...]:
     """The RDKit molecules of a MOL or SDF text: atoms in file order, then the hydrogens that the file left out.
 
     Added hydrogens get positions when the file is three-dimensional. Raises UsageError `empty_file`,
-    `decimal_comma`, `unreadable_structure`, `invalid_structure` or `unknown_element`.
+    `decimal_comma`, `number_too_large`, `unreadable_structure`, `invalid_structure` or `unknown_element`.
     """
     chem = load_rdkit()
     if not text.strip():
@@ -155,6 +157,7 @@ def mols_from_molfile(text: str, name: str) -> tuple[Any, ...]:
 def _mol_from_block(chem: Any, block: str, name: str) -> Any:
     from rdkit import rdBase
 
+    atom_numbers.check_block(block)
     with rdBase.BlockLogs():
         try:
             mol = chem.MolFromMolBlock(block, sanitize=False, removeHs=False, strictParsing=True)
