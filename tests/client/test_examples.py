@@ -73,6 +73,21 @@ def test_the_table_of_measured_shifts_is_that_of_molecules_and_atoms() -> None:
         assert -5 < float(row["measured_ppm"]) < 250
 
 
+def test_atoms_that_the_smiles_does_not_tell_apart_have_one_measured_shift() -> None:
+    """Which of two such methyl groups is cis to a neighbour, no number of an atom says."""
+    import csv
+
+    from rdkit import Chem
+
+    from qmrunner.chemistry.graphs import mol_from_smiles
+
+    measured: dict[tuple[str, int], set[str]] = {}
+    for row in csv.DictReader((EXAMPLES / "measured.csv").read_text(encoding="utf-8").splitlines()):
+        ranks = Chem.CanonicalRankAtoms(mol_from_smiles(row["smiles"]), breakTies=False)
+        measured.setdefault((row["name"], ranks[int(row["atom"]) - 1]), set()).add(row["measured_ppm"])
+    assert {key: shifts for key, shifts in measured.items() if len(shifts) > 1} == {}
+
+
 @pytest.mark.slow
 @pytest.mark.engine
 @pytest.mark.ranks
