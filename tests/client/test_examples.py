@@ -73,8 +73,8 @@ def test_the_table_of_measured_shifts_is_that_of_molecules_and_atoms() -> None:
         assert -5 < float(row["measured_ppm"]) < 250
 
 
-def test_atoms_that_the_smiles_does_not_tell_apart_have_one_measured_shift() -> None:
-    """Which of two such methyl groups is cis to a neighbour, no number of an atom says."""
+def test_atoms_that_the_smiles_does_not_distinguish_have_one_measured_shift() -> None:
+    """Which of two such methyl groups is cis to a neighbour, the numbers of the atoms do not show."""
     import csv
 
     from rdkit import Chem
