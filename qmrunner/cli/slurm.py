@@ -63,7 +63,7 @@ def setup(
     if not store.startswith("postgresql://"):
         raise UsageError("usage", f"--store {store}: pilots need a PostgreSQL server", remedy="--store postgresql://…")
     file = site.file_in(folder)
-    if file.exists():
+    if os.path.exists(file):  # False also for a path that cannot exist
         os.environ["QMRUNNER_CONFIG"] = str(file)  # it may name the file with the password
     os.environ["QMRUNNER_STORE_URL"] = store
     reach = Store(load().store)  # before anything is written: a mistyped address would stay in the file

@@ -96,7 +96,7 @@ def _program() -> Path:
 
 def file_in(folder: Path) -> Path:
     """The file of settings in a shared folder."""
-    return Path(os.path.abspath(folder.expanduser())) / FILE
+    return Path(os.path.abspath(os.path.expanduser(folder))) / FILE
 
 
 def set_up(folder: Path, store_url: str) -> Path:

@@ -160,10 +160,10 @@ def _program(
     unconfined: bool,
     strict: bool,
 ) -> Submission:
-    own, files = inputs.collect(structure, with_files)
+    own, given = inputs.collect(structure, with_files)
     # Before the check of its content, which reads lines as the program will.
-    lines = structure_files.in_lines(own, files[own])
-    files = files | lines
+    lines = structure_files.in_lines(own, given[own])
+    files = given | {own: lines.get(own, given[own])}
     inputs.check_arguments(args)
     if not unconfined:
         inputs.confine_arguments(args)
@@ -172,7 +172,7 @@ def _program(
     params: dict[str, Any] = {
         "structure": own,
         "args": list(args),
-        "files": list(files),
+        "files": list(given),
         **_unconfined_param(unconfined),
     }
     frames = _frames(own, files[own])
@@ -189,7 +189,7 @@ def _program(
         structure_files.check_formal_charge(own, files[own], args)
     _check_electrons(kind, params.get("atoms"), own, args, files)
     if lines:
-        files = files | {name: data for name, data in lines.items() if name != own}
+        files = files | {name: data for name, data in lines.items() if name not in given}
         params["notes"] = [*params.get("notes", ()), structure_files.LINES_NOTE.format(name=own)]
     return Submission(kind, params, files)
 

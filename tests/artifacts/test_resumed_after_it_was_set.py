@@ -90,7 +90,8 @@ def test_a_failed_job_is_retried_on_another_machine(
     assert str(old.settings.jobs_root / job) in why["summary"]
     jobs.rename(old.settings.jobs_root)
     if sender == "command":
-        assert old.json("release", job)["state"] == "queued"
+        released = old.run("release", job)
+        assert released.returncode == 0 or "wrong_state" in released.stderr  # a worker may have been first
     else:
         with closing(App(new.settings)) as app, app.store.write() as connection:
             from qmrunner.store import operator_actions
