@@ -2,7 +2,7 @@
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest $(PYTEST_ARGS)
 # Tests wait more than they compute, so more of them run at a time than there are cores: see tests/lanes.py.
-WORKERS ?= 7
+WORKERS ?= 6
 # Pure tests: values in, values out, and recorded outputs; no daemon, server or engine.
 QUICK := tests/model tests/workflows tests/test_imports.py tests/test_masking.py tests/docs \
   $(addprefix tests/engines/,test_signatures.py test_xtb_recorded.py test_crest_recorded.py test_flags.py test_nwchem_memory.py)
@@ -24,7 +24,7 @@ demo: setup  ## ethanol from SMILES to NMR shifts, through the real daemon and e
 quick: setup  ## the pure tests: under a minute on two cores
 	$(PYTEST) -n 2 -m "$(QUICK_MARKS)" $(QUICK)
 
-test: setup  ## the tests, without the slow ones (WORKERS=7 side by side; TESTS_ALL=1: whole families of engine runs)
+test: setup  ## the tests, without the slow ones (WORKERS=6 side by side; TESTS_ALL=1: whole families of engine runs)
 	$(PYTEST) -n $(WORKERS) -m "not slow and not e2e and not faults and not slurm and not browser"
 
 browser: setup  ## the pages in Debian's Chromium, with the real daemon and engines
