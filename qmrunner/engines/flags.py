@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eEdD][-+]?\d+)?")
 _KINDS: dict[Kind, tuple[re.Pattern[str], str]] = {
     "integer": (_INTEGER, "a whole number"),
     "number": (_NUMBER, "a number"),
-    "methods": (re.compile(r"[^\s:]+:[^\s:]+"), "two methods with a colon between them, such as gfn2:gfnff,"),
+    "methods": (re.compile(r"\A[^\s:]++:[^\s:]++"), "two methods with a colon between them, such as gfn2:gfnff,"),
     "length": (re.compile(rf"[xX]?{_NUMBER.pattern}"), "a number, or x and a factor"),
 }
 

@@ -13,7 +13,7 @@ UHF = ("--uhf", "-u")
 INPUT = ("--input", "-I")
 DYNAMICS = frozenset({"--md", "--omd", "--metadyn"})
 # Turbomole files may set the unpaired electrons themselves.
-_SPIN = re.compile(r"^\s*\$(spin|eht\b.*\bunpaired *=)", re.MULTILINE)
+_SPIN = re.compile(r"^[^\S\n]*+\$(spin|eht\b.*\bunpaired *+=)", re.MULTILINE)
 _LAYERS = {"gfn0": "GFN0-xTB", "gfn1": "GFN1-xTB", "gfn2": "GFN2-xTB", "gfnff": "GFN-FF"}
 _DOUBLET = (
     "{electrons} valence electrons are an odd number: xtb computed a doublet, although its setup names no unpaired"

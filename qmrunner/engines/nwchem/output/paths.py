@@ -21,7 +21,7 @@ _TCE = re.compile(r"^\s*(\S+)\s+total energy / hartree\s*=\s*(-?\d+\.\d+)")
 _POINT = re.compile(r"^&\s+\d+\s+(-?\d+\.\d+)\s+\S+\s+\S+\s*$")
 # `Reactants/Products overlap S(RP) :  1.00D+00`
 _TRANSFER = re.compile(
-    r"^\s*(Electron Transfer Coupling Energy|Reactants/Products overlap) (?:\|V|S)\(RP\)\|?\s*:?\s*(-?\d\S*)"
+    r"^\s*+(Electron Transfer Coupling Energy|Reactants/Products overlap) (?:\|V|S)\(RP\)\|?\s*+:?\s*+(-?\d\S*)"
 )
 _NAMES = {"SCF": "HF"}
 
